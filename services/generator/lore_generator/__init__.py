@@ -1,0 +1,1 @@
+"""Lore's generator: turns questions into chunks and owns the model."""

@@ -1,0 +1,122 @@
+"""What the generator service asks of an engine: decode many requests, each up to a limit.
+
+The window reaches the engine as *credit*: ``grant`` names the absolute number of
+generated tokens a request may reach, as QUIC's MAX_STREAM_DATA does (RFC 9000
+section 4.1). An engine never decodes past a grant, so the window (protocol P5)
+holds exactly, however late the service hears of a token. A request that has used its
+credit is *parked*: it leaves the batch, its KV stays while memory allows, and no
+other request slows down.
+
+An engine runs its decoding in a thread of its own. All methods but ``run`` callbacks
+may be called from the service's event loop thread and return at once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lore.request import StreamRequest
+
+
+class InvalidRequest(Exception):
+    """The engine cannot honour what is asked; ``field`` names the parameter."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request to decode, from its start or from where its log ends."""
+
+    request_id: str
+    request: StreamRequest
+    generated_ids: tuple[int, ...] = ()
+    """Tokens already in the log, in order: decoding continues after them, with the
+    detokeniser and the stop strings in the state that they left."""
+    generated_text: str = ""
+    """The text already in the log. What the engine emits continues it exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one decoding step brought for one request.
+
+    ``text`` may be empty while a character or a possible stop string is incomplete.
+    ``finish_reason`` is ``stop``, ``length`` or ``error`` on the last piece, and
+    ``error`` then says what a reader may know.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...] = ()
+    text: str = ""
+    finish_reason: str | None = None
+    error: str | None = None
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A snapshot for metrics: requests decoding, parked and waiting; KV memory in use, 0 to 1."""
+
+    running: int = 0
+    parked: int = 0
+    waiting: int = 0
+    kv_used_ratio: float = 0.0
+
+
+Sink = Callable[[Sequence[Piece]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine serves."""
+
+    model: str
+    slots: int
+    """Requests that decode well side by side; the service claims no more unparked ones."""
+    context_tokens: int
+    details: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Engine(Protocol):
+    def start(self, sink: Sink) -> EngineInfo:
+        """Load the model and start decoding. Blocks until ready; called in a worker thread.
+
+        ``sink`` is called from the engine's own thread, once a decoding step, with the
+        pieces of all requests that moved. Raises ValueError with one clear line when the
+        model cannot be loaded.
+        """
+        ...
+
+    def submit(self, job: Job, limit: int | None) -> None:
+        """Take a request. ``limit``: see ``grant``.
+
+        A request that cannot be honoured (prompt too long for the context, unknown token)
+        is answered by a piece with ``finish_reason="error"``, not by an exception here.
+        """
+        ...
+
+    def grant(self, request_id: str, limit: int | None) -> None:
+        """Allow decoding until ``limit`` tokens are generated in all, log included.
+
+        None means no limit. Limits only grow. Wakes the decoding thread at once.
+        Unknown requests are ignored: they may just have finished.
+        """
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Drop the request at the next step; no further pieces come for it."""
+        ...
+
+    def stats(self) -> EngineStats: ...
+
+    def alive(self) -> bool:
+        """False when the decoding thread has died."""
+        ...
+
+    def stop(self) -> None:
+        """Stop decoding and release the model. Blocks; called in a worker thread."""
+        ...
