@@ -1,0 +1,306 @@
+"""What Lore asks of its store: one interface, an in-memory twin and Valkey behind it.
+
+Every change of a request's state is one atomic call that validates before it writes,
+is idempotent, and is fenced by the lease epoch (protocol P2, P13, P15). Times are the
+store's own clock in milliseconds, so that no decision compares two machines' clocks.
+Publications are hints and may be lost; the log is the truth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import Status
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be reached or cannot write now; the call may or may not have happened.
+
+    Every call may be repeated safely.
+    """
+
+
+class Outcome(StrEnum):
+    """How the store judged a call."""
+
+    OK = "ok"
+    FENCED = "fenced"  # another epoch owns the request, or none does any more: drop it
+    GAP = "gap"  # the seq is not the next one: send again from Position.next_seq
+    CONFLICT = "conflict"  # this seq is in the log with other content: a bug, drop the request
+    FULL = "full"  # the queue of this partition is full (P17)
+    AHEAD = "ahead"  # an ack for a chunk that the log does not have (P9)
+    REFUSED = "refused"  # the lifecycle table has no such step from this state (P13)
+    UNKNOWN = "unknown"  # no such request
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    request_id: str
+    subject: str
+    body: str
+    """The request's JSON, kept as it is (``StreamRequest``)."""
+    fingerprint: str
+    """Tells a retried POST from another one under the same key."""
+    ack: str
+    window: int
+    """The window to start with, in tokens; 0 does not bind (ack ``none``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything the store knows of a request but its log and body."""
+
+    request_id: str
+    subject: str
+    fingerprint: str
+    ack: str
+    status: Status
+    owner: str
+    epoch: int
+    log_id: str
+    parent_log_id: str
+    """The log that this one was forked from, or ''. A reader of it may continue below ``fork_seq``."""
+    fork_seq: int
+    """The first seq that differs from the parent's; 1 when there was no fork."""
+    next_seq: int
+    generated_tokens: int
+    """Tokens in the log."""
+    acked_seq: int
+    acked_tokens: int
+    window: int
+    prompt_tokens: int
+    finish_reason: str
+    error: str
+    """A sentence for the reader when the request failed, or ''."""
+    created_ms: int
+    started_ms: int
+    """When it was first claimed; 0 before."""
+    progress_ms: int
+    """The last append or ack that moved something."""
+    finished_ms: int
+    lease_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A request that the caller now owns, with what it needs to continue it."""
+
+    view: View
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The store's answer to an owner: where the log and the acks are."""
+
+    outcome: Outcome
+    status: Status | None
+    next_seq: int = 0
+    acked_seq: int = 0
+    acked_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    outcome: Outcome  # OK or FULL
+    created: bool
+    view: View | None
+
+
+# What the edges hear about a request (channel ``n``).
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkMessage:
+    seq: int
+    text: str
+    tokens: int
+    at_ms: int
+    """When it was appended, by the store's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class AckMessage:
+    acked_seq: int
+    acked_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateMessage:
+    """The state changed: claimed, paused, resumed, failed_over, released, reaped, revived, ended.
+
+    ``reason`` is one of those words. An ended request's details are in its view.
+    """
+
+    status: Status
+    reason: str
+
+
+Message = ChunkMessage | AckMessage | StateMessage
+
+
+class Listener(Protocol):
+    """Called on the event loop; must return at once."""
+
+    def on_message(self, message: Message) -> None: ...
+
+    def on_reset(self) -> None:
+        """The subscription was lost and is back: anything may have been missed, read the log."""
+        ...
+
+
+class OwnerListener(Protocol):
+    """What an owner hears about a request (channel ``b``): look at it now.
+
+    ``position`` carries the acks; its outcome is OK when an ack opened a closed window
+    and FENCED when the request was cancelled or reaped.
+    """
+
+    def on_position(self, position: Position) -> None: ...
+
+
+class WakeListener(Protocol):
+    def on_wake(self, partition: int | None) -> None:
+        """A request waits in ``partition``; None when wake-ups may have been missed."""
+        ...
+
+
+class Store(Protocol):
+    """All calls raise StoreUnavailable when the store is away.
+
+    ``window=0`` everywhere means that the window does not bind.
+    """
+
+    async def connect(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    # readers' side
+
+    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
+        """Accept a request into its partition's queue, or find the one that has this id.
+
+        ``queue_limit`` bounds how many may wait in the partition; FULL creates nothing.
+        A request that is there already is returned with ``created=False``.
+        """
+        ...
+
+    async def view(self, request_id: str) -> View | None: ...
+
+    async def body(self, request_id: str) -> str | None: ...
+
+    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
+        """Chunks with seq > ``after``, in order, at most ``limit``."""
+        ...
+
+    async def ack(self, request_id: str, seq: int) -> Position:
+        """OK, AHEAD or UNKNOWN (P9). Takes a paused request out of its pause when at least
+        half of the window is free then (P6), and tells its owner."""
+        ...
+
+    async def cancel(self, request_id: str) -> Position:
+        """OK (also when cancelled before), REFUSED when it ended otherwise, UNKNOWN."""
+        ...
+
+    async def revive(self, request_id: str) -> Position:
+        """Queue a reaped request again, continuing after its log. REFUSED when not reaped."""
+        ...
+
+    async def follow(self, request_id: str, listener: Listener) -> None:
+        """Returns once the subscription is in place, so that a log read after it misses nothing."""
+        ...
+
+    async def unfollow(self, request_id: str, listener: Listener) -> None: ...
+
+    # generators' side
+
+    async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
+        """Take the oldest request of the partition whose lease has lapsed, or that waits.
+
+        Forks the log when the store may have forgotten its tail (P4): chunks are there, and
+        the run id kept with them is not this server's.
+        """
+        ...
+
+    async def log(self, request_id: str) -> list[Chunk]:
+        """The whole log with token ids, for a takeover."""
+        ...
+
+    async def append(
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        chunks: Sequence[Chunk],
+        *,
+        window: int,
+        paused: bool,
+        lease_ms: int,
+    ) -> Position:
+        """Append chunks in seq order and renew the lease (P2, P15). No chunks: a position report.
+
+        Chunks below ``next_seq`` must equal the log's (else CONFLICT) and are skipped.
+        ``paused`` says that the owner's credit is used up once these are in the log. The
+        request then becomes paused, unless an ack has meanwhile freed half of the window
+        or ``window`` is 0; the reply's acks tell the owner, so no wake-up is lost. An append
+        with ``paused=False`` to a paused request makes it generating again.
+        """
+        ...
+
+    async def finish(
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        next_seq: int,
+        *,
+        status: Status,
+        finish_reason: str,
+        error: str = "",
+        prompt_tokens: int = 0,
+        retention_ms: int,
+    ) -> Position:
+        """End a request as done or failed. GAP when the log does not reach ``next_seq``.
+
+        Repeating it is OK. Every key of the request expires ``retention_ms`` later.
+        """
+        ...
+
+    async def renew(
+        self, partition: int, owner: str, leases: Sequence[tuple[str, int]], *, lease_ms: int
+    ) -> list[Position]:
+        """Renew many (request_id, epoch) of one partition; one Position each, in order."""
+        ...
+
+    async def release(self, request_id: str, owner: str, epoch: int) -> Position:
+        """Hand a request back to the queue, where its age puts it in front."""
+        ...
+
+    async def waiting(self) -> list[tuple[int, int]]:
+        """(created_ms, partition) of the oldest claimable request of each partition that has one,
+        oldest first: queued ones and lapsed leases."""
+        ...
+
+    async def guard(self, request_id: str, listener: OwnerListener) -> None: ...
+
+    async def unguard(self, request_id: str) -> None: ...
+
+    async def on_wake(self, listener: WakeListener) -> None: ...
+
+    # the fleet's side
+
+    async def reap(self, request_id: str, *, idle_ms: int) -> Position:
+        """Reap a generating or paused request without progress for ``idle_ms`` (P16).
+
+        REFUSED when it moved since, or is in another state.
+        """
+        ...
+
+    async def live(self, *, limit: int = 1000) -> list[View]:
+        """Live and reaped-but-kept requests are not told apart here: all whose progress is
+        tracked (queued, generating, paused), longest without progress first."""
+        ...
+
+    async def queue_depth(self) -> int: ...

@@ -1,0 +1,53 @@
+"""Where a request's state lies in Valkey.
+
+Every key of a request carries its partition as hash tag, so that one function call
+touches one slot and the same code runs on one server and on a cluster. The partition's
+queue, leases and index lie beside it and move in the same atomic call.
+
+| key | type | holds |
+|---|---|---|
+| ``lore:{pNN}:r:<id>`` | hash | the request |
+| ``lore:{pNN}:c:<id>`` | stream | its log, entry id ``<seq>-0`` |
+| ``lore:{pNN}:q`` | sorted set | waiting requests by age: one that is handed back is in front again |
+| ``lore:{pNN}:lease`` | sorted set | owned requests by the end of their lease |
+| ``lore:{pNN}:live`` | sorted set | live requests by their last progress |
+| ``lore:{pNN}:n:<id>`` | sharded channel | to the edges |
+| ``lore:{pNN}:b:<id>`` | sharded channel | back to the owner |
+| ``lore:wake`` | channel | a request waits in the partition named |
+"""
+
+import hashlib
+
+PARTITIONS = 64
+WAKE_CHANNEL = "lore:wake"
+
+
+def partition_of(request_id: str) -> int:
+    """The partition of a request, 0 to PARTITIONS - 1, the same for ever and everywhere."""
+    return hashlib.blake2b(request_id.encode(), digest_size=1).digest()[0] % PARTITIONS
+
+
+def prefix(partition: int) -> str:
+    return f"lore:{{p{partition:02d}}}:"
+
+
+def request_key(request_id: str) -> str:
+    return f"{prefix(partition_of(request_id))}r:{request_id}"
+
+
+def log_key(request_id: str) -> str:
+    return f"{prefix(partition_of(request_id))}c:{request_id}"
+
+
+def reader_channel(request_id: str) -> str:
+    return f"{prefix(partition_of(request_id))}n:{request_id}"
+
+
+def owner_channel(request_id: str) -> str:
+    return f"{prefix(partition_of(request_id))}b:{request_id}"
+
+
+def partition_keys(partition: int) -> tuple[str, str, str]:
+    """(queue, lease, live) of a partition."""
+    tag = prefix(partition)
+    return f"{tag}q", f"{tag}lease", f"{tag}live"
