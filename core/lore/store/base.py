@@ -61,7 +61,7 @@ class View:
     epoch: int
     log_id: str
     parent_log_id: str
-    """The log that this one was forked from, or ''. A reader of it may continue below ``fork_seq``."""
+    """The log that this one was forked from, or ''; its readers continue below ``fork_seq``."""
     fork_seq: int
     """The first seq that differs from the parent's; 1 when there was no fork."""
     next_seq: int
@@ -196,12 +196,15 @@ class Store(Protocol):
         ...
 
     async def ack(self, request_id: str, seq: int) -> Position:
-        """OK, AHEAD or UNKNOWN (P9). Takes a paused request out of its pause when at least
-        half of the window is free then (P6), and tells its owner."""
+        """OK, AHEAD or UNKNOWN (P9). Takes a paused request out of its pause once the acked
+        tokens reach its ``reopen_tokens`` (P6), and tells its owner."""
         ...
 
-    async def cancel(self, request_id: str) -> Position:
-        """OK (also when cancelled before), REFUSED when it ended otherwise, UNKNOWN."""
+    async def cancel(self, request_id: str, *, retention_ms: int) -> Position:
+        """OK (also when cancelled before), REFUSED when it ended otherwise, UNKNOWN.
+
+        Raises the epoch, so that its owner is fenced. Expires ``retention_ms`` later.
+        """
         ...
 
     async def revive(self, request_id: str) -> Position:
@@ -219,8 +222,8 @@ class Store(Protocol):
     async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
         """Take the oldest request of the partition whose lease has lapsed, or that waits.
 
-        Forks the log when the store may have forgotten its tail (P4): chunks are there, and
-        the run id kept with them is not this server's.
+        Forks the log when the store may have forgotten its tail (P4): the run id kept with
+        the request is not this server's. ``next_seq`` may be 1 then, when all was forgotten.
         """
         ...
 
@@ -235,17 +238,24 @@ class Store(Protocol):
         epoch: int,
         chunks: Sequence[Chunk],
         *,
+        log_id: str,
         window: int,
-        paused: bool,
+        reopen_tokens: int,
         lease_ms: int,
     ) -> Position:
         """Append chunks in seq order and renew the lease (P2, P15). No chunks: a position report.
 
         Chunks below ``next_seq`` must equal the log's (else CONFLICT) and are skipped.
-        ``paused`` says that the owner's credit is used up once these are in the log. The
-        request then becomes paused, unless an ack has meanwhile freed half of the window
-        or ``window`` is 0; the reply's acks tell the owner, so no wake-up is lost. An append
-        with ``paused=False`` to a paused request makes it generating again.
+        ``log_id`` is the one of the claim: when the store has forgotten that claim and the
+        fork it made, these chunks belong to no log that is left, and the reply is FENCED.
+        Whatever was sent before without a reply, or has to be sent again, goes in one call:
+        the store takes the owner's word that its log then has all that readers may have.
+
+        ``reopen_tokens`` > 0 says that the owner's credit is used up once these are in the
+        log, and that it wants to hear when ``acked_tokens`` reaches that count. The request
+        is paused afterwards exactly when ``reopen_tokens > acked_tokens``; the reply's acks
+        tell the owner when they are there already, so no wake-up is lost. ``window`` is kept
+        for the view alone: the rule that opens a window lives in protocol/window.py.
         """
         ...
 
@@ -291,10 +301,11 @@ class Store(Protocol):
 
     # the fleet's side
 
-    async def reap(self, request_id: str, *, idle_ms: int) -> Position:
+    async def reap(self, request_id: str, *, idle_ms: int, retention_ms: int) -> Position:
         """Reap a generating or paused request without progress for ``idle_ms`` (P16).
 
-        REFUSED when it moved since, or is in another state.
+        REFUSED when it moved since, or is in another state. Raises the epoch, so that its
+        owner is fenced. Expires ``retention_ms`` later unless it is revived before.
         """
         ...
 
