@@ -1,4 +1,4 @@
-"""A chunk: a piece of an answer's text, numbered by ``seq`` from 1 without gaps (protocol, Words)."""
+"""A chunk: a piece of an answer's text, numbered by ``seq`` from 1 without gaps."""
 
 from dataclasses import dataclass
 

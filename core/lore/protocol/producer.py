@@ -1,0 +1,147 @@
+"""The generator's end of one request: pieces in, appends out (protocol P2, P3, P5, P15).
+
+Events come in as method calls with ``now``; what to do comes out of ``outbox(now)`` and
+``deadline()``; ``limit`` is the engine's credit. No I/O, no clock.
+
+One append is in flight at a time. Whatever is generated meanwhile joins the next one,
+so a slow store makes chunks larger and never a queue longer. An append whose answer was
+lost is sent again as it was: the store skips what it has (P2). A store that has less
+than this producer believes (a gap, or a position report that lies behind) gets the
+missing chunks again, from the ones kept here (P3).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lore.protocol.assembly import Assembler, CoalesceConfig
+from lore.protocol.chunk import Chunk
+from lore.protocol.window import Window
+
+MAX_CHUNKS_PER_APPEND = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One append to send. ``finish_reason`` set: end the request once the log reaches ``next_seq``."""
+
+    chunks: tuple[Chunk, ...]
+    window: int
+    reopen_tokens: int
+    next_seq: int
+    finish_reason: str | None
+
+
+class Producer:
+    def __init__(
+        self,
+        history: Sequence[Chunk],
+        window: Window,
+        coalesce: CoalesceConfig,
+    ) -> None:
+        """``history`` is the log as it was at the claim, from seq 1."""
+        self.window = window
+        self._chunks = list(history)
+        self._stored = len(history)  # chunks that the store is known to have
+        self._assembler = Assembler(coalesce, first_done=bool(history))
+        self._generated = history[-1].tokens if history else 0
+        self._finish_reason: str | None = None
+        self._in_flight: Append | None = None
+        self._told_reopen = 0  # what the store was last told of a closed window
+        self.ended = False
+
+    @property
+    def limit(self) -> int | None:
+        return self.window.limit
+
+    @property
+    def generated_tokens(self) -> int:
+        return self._generated
+
+    @property
+    def next_seq(self) -> int:
+        """The seq that the next new chunk will have."""
+        return len(self._chunks) + 1
+
+    def on_piece(self, text: str, token_ids: tuple[int, ...], now: float) -> None:
+        self._generated += len(token_ids)
+        self._assembler.add(text, token_ids, now)
+        if self.window.is_closed(self._generated):
+            self.window.on_closed(now)
+
+    def on_finish(self, reason: str) -> None:
+        """Generation ended; the rest is to be flushed and the request finished."""
+        self._finish_reason = reason
+
+    def on_acked(self, acked_tokens: int, now: float) -> None:
+        """News of an ack, by whatever way; late news changes nothing."""
+        self.window.on_ack(acked_tokens, self._generated, now)
+
+    def on_position(self, next_seq: int, acked_tokens: int, now: float, *, live: bool) -> None:
+        """The store said where it is, in the answer to a renewal. ``live``: not ended there.
+
+        A store that lost its tail lies behind, and an end that it lost is said again (P3).
+        """
+        self._stored = min(next_seq - 1, len(self._chunks))
+        if live:
+            self.ended = False
+        self.on_acked(acked_tokens, now)
+
+    def on_appended(self, next_seq: int, acked_tokens: int, now: float) -> None:
+        """The append in flight, and the end that went with it, were answered: done, or a gap."""
+        sent, self._in_flight = self._in_flight, None
+        self._stored = min(next_seq - 1, len(self._chunks))
+        if sent is not None and next_seq >= sent.next_seq:
+            self._told_reopen = sent.reopen_tokens
+            self.ended = sent.finish_reason is not None
+        self.on_acked(acked_tokens, now)
+
+    def on_lost(self) -> None:
+        """The append in flight got no answer; it may or may not have happened."""
+        self._in_flight = None
+        self._told_reopen = 0
+
+    def deadline(self) -> float | None:
+        """When ``outbox`` will have something if nothing else happens; in the past when it has."""
+        if self.ended or self._in_flight is not None:
+            return None
+        if self._must_flush():
+            return float("-inf")
+        return self._assembler.deadline()
+
+    def outbox(self, now: float) -> Append | None:
+        """What to append now, or None. The caller answers with on_appended or on_lost."""
+        due = self.deadline()
+        if due is None or due > now:
+            return None
+        reopen_tokens = self.window.reopen_tokens(self._generated)
+        if self._assembler.pending and (
+            reopen_tokens or self._finish_reason is not None or self._is_due(now)
+        ):
+            self._cut()
+        chunks = tuple(self._chunks[self._stored : self._stored + MAX_CHUNKS_PER_APPEND])
+        last = self._stored + len(chunks) == len(self._chunks)
+        self._in_flight = Append(
+            chunks=chunks,
+            window=self.window.size,
+            reopen_tokens=reopen_tokens if last and self._finish_reason is None else 0,
+            next_seq=self._stored + len(chunks) + 1,
+            finish_reason=self._finish_reason if last else None,
+        )
+        return self._in_flight
+
+    def _must_flush(self) -> bool:
+        """Something waits that no coalescing should hold back."""
+        if self._finish_reason is not None or self._stored < len(self._chunks):
+            return True
+        # A closed window is told to the store even when there is no text to go with it:
+        # only then does an ack that opens it find its way back.
+        return self.window.reopen_tokens(self._generated) not in (0, self._told_reopen)
+
+    def _is_due(self, now: float) -> bool:
+        due = self._assembler.deadline()
+        return due is not None and due <= now
+
+    def _cut(self) -> None:
+        text, token_ids = self._assembler.take()
+        tokens = (self._chunks[-1].tokens if self._chunks else 0) + len(token_ids)
+        self._chunks.append(Chunk(len(self._chunks) + 1, text, token_ids, tokens))

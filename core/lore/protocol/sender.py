@@ -1,0 +1,97 @@
+"""The edge's end of one connection: what to send again, and when to give up (protocol P11).
+
+The shell tells it what was written and what was acknowledged; it answers with the next
+deadline and, at that time, what to do. TCP already delivers what was written to a
+working connection, so this finds what TCP cannot: a proxy that swallowed an event, a
+page that dropped one, a path that died without a word.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from lore.protocol.rtt import RoundTrip, RttConfig
+
+
+class Action(Enum):
+    RETRANSMIT = "retransmit"  # send the chunk Sender.oldest again
+    CLOSE = "close"  # the cap is reached: end the connection, the reader comes back
+
+
+@dataclass(frozen=True, slots=True)
+class SenderConfig:
+    rtt: RttConfig = RttConfig()
+    max_retransmits: int = 6
+
+
+@dataclass(slots=True)
+class _Sent:
+    seq: int
+    at: float
+    again: bool = False
+
+
+class Sender:
+    def __init__(self, config: SenderConfig, *, position: int) -> None:
+        """``position`` is the seq after which this reader is served."""
+        self._config = config
+        self.round_trip = RoundTrip(config.rtt)
+        self.position = position
+        self.acked = position
+        self.retransmits = 0
+        self._unacked: deque[_Sent] = deque()
+        self._attempts = 0
+        self._timer_from = 0.0
+
+    @property
+    def oldest(self) -> int | None:
+        """The oldest seq sent here and not acknowledged."""
+        return self._unacked[0].seq if self._unacked else None
+
+    def on_sent(self, seq: int, now: float) -> None:
+        """Chunk ``seq`` was written for the first time on this connection."""
+        self.position = max(self.position, seq)
+        if seq <= self.acked:
+            return
+        if not self._unacked:
+            self._timer_from = now
+        self._unacked.append(_Sent(seq, now))
+
+    def on_ack(self, seq: int, now: float) -> None:
+        """A cumulative ack arrived, at any edge; late and doubled ones change nothing."""
+        if seq <= self.acked:
+            return
+        self.acked = seq
+        newest: _Sent | None = None
+        while self._unacked and self._unacked[0].seq <= seq:
+            newest = self._unacked.popleft()
+        if newest is None:
+            return
+        if not newest.again:  # Karn's rule: an ack of a chunk sent twice tells no round trip
+            self.round_trip.on_sample(now - newest.at)
+        self._attempts = 0
+        self._timer_from = now  # RFC 6298 section 5.3
+
+    def deadline(self) -> float | None:
+        """When to call on_timer, or None while nothing waits for an ack."""
+        if not self._unacked:
+            return None
+        return self._timer_from + self.round_trip.rto_s
+
+    def on_timer(self, now: float, *, socket_pending: bool = False) -> Action | None:
+        """The deadline passed. ``socket_pending``: bytes still wait in the socket, so what
+        was written is late rather than lost, and sending it again would only add to it."""
+        due = self.deadline()
+        if due is None or now < due:
+            return None
+        if socket_pending:
+            self._timer_from = now
+            return None
+        if self._attempts >= self._config.max_retransmits:
+            return Action.CLOSE
+        self._attempts += 1
+        self.retransmits += 1
+        self._unacked[0].again = True
+        self.round_trip.on_timeout()
+        self._timer_from = now
+        return Action.RETRANSMIT
