@@ -1,0 +1,211 @@
+"""The store in memory: the twin behind the async interface, for tests and one process alone."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import Status
+from lore.store.base import (
+    ChunkMessage,
+    Claimed,
+    Listener,
+    NewRequest,
+    Opened,
+    OwnerListener,
+    Position,
+    View,
+    WakeListener,
+)
+from lore.store.twin import Publication, StoreState
+
+__all__ = ["MemoryStore", "StoreState"]
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MemoryStore:
+    """A ``Store``. Publications reach the listeners in the loop's next turn, in order."""
+
+    def __init__(
+        self, state: StoreState | None = None, clock_ms: Callable[[], int] = wall_clock_ms
+    ) -> None:
+        self.state = state or StoreState()
+        self._clock_ms = clock_ms
+        self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
+        self._owners: dict[str, OwnerListener] = {}
+        self._wakes: list[WakeListener] = []
+
+    async def connect(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self._listeners.clear()
+        self._owners.clear()
+        self._wakes.clear()
+
+    # readers' side
+
+    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
+        opened = self.state.open(new, queue_limit=queue_limit, now_ms=self._clock_ms())
+        self._deliver()
+        return opened
+
+    async def view(self, request_id: str) -> View | None:
+        return self.state.view(request_id, now_ms=self._clock_ms())
+
+    async def body(self, request_id: str) -> str | None:
+        return self.state.body(request_id, now_ms=self._clock_ms())
+
+    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
+        return self.state.read(request_id, after=after, limit=limit, now_ms=self._clock_ms())
+
+    async def ack(self, request_id: str, seq: int) -> Position:
+        return self._told(self.state.ack(request_id, seq, now_ms=self._clock_ms()))
+
+    async def cancel(self, request_id: str, *, retention_ms: int) -> Position:
+        return self._told(
+            self.state.cancel(request_id, retention_ms=retention_ms, now_ms=self._clock_ms())
+        )
+
+    async def revive(self, request_id: str) -> Position:
+        return self._told(self.state.revive(request_id, now_ms=self._clock_ms()))
+
+    async def follow(self, request_id: str, listener: Listener) -> None:
+        self._listeners[request_id].append(listener)
+
+    async def unfollow(self, request_id: str, listener: Listener) -> None:
+        listeners = self._listeners[request_id]
+        if listener in listeners:
+            listeners.remove(listener)
+        if not listeners:
+            del self._listeners[request_id]
+
+    # generators' side
+
+    async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
+        claimed = self.state.claim(partition, owner, lease_ms=lease_ms, now_ms=self._clock_ms())
+        self._deliver()
+        return claimed
+
+    async def log(self, request_id: str) -> list[Chunk]:
+        return self.state.log(request_id, now_ms=self._clock_ms())
+
+    async def append(
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        chunks: Sequence[Chunk],
+        *,
+        log_id: str,
+        window: int,
+        reopen_tokens: int,
+        lease_ms: int,
+    ) -> Position:
+        return self._told(
+            self.state.append(
+                request_id,
+                owner,
+                epoch,
+                chunks,
+                log_id=log_id,
+                window=window,
+                reopen_tokens=reopen_tokens,
+                lease_ms=lease_ms,
+                now_ms=self._clock_ms(),
+            )
+        )
+
+    async def finish(
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        next_seq: int,
+        *,
+        status: Status,
+        finish_reason: str,
+        error: str = "",
+        prompt_tokens: int = 0,
+        retention_ms: int,
+    ) -> Position:
+        return self._told(
+            self.state.finish(
+                request_id,
+                owner,
+                epoch,
+                next_seq,
+                status=status,
+                finish_reason=finish_reason,
+                error=error,
+                prompt_tokens=prompt_tokens,
+                retention_ms=retention_ms,
+                now_ms=self._clock_ms(),
+            )
+        )
+
+    async def renew(
+        self, partition: int, owner: str, leases: Sequence[tuple[str, int]], *, lease_ms: int
+    ) -> list[Position]:
+        positions = self.state.renew(
+            partition, owner, leases, lease_ms=lease_ms, now_ms=self._clock_ms()
+        )
+        self._deliver()
+        return positions
+
+    async def release(self, request_id: str, owner: str, epoch: int) -> Position:
+        return self._told(self.state.release(request_id, owner, epoch, now_ms=self._clock_ms()))
+
+    async def waiting(self) -> list[tuple[int, int]]:
+        return self.state.waiting(now_ms=self._clock_ms())
+
+    async def guard(self, request_id: str, listener: OwnerListener) -> None:
+        self._owners[request_id] = listener
+
+    async def unguard(self, request_id: str) -> None:
+        self._owners.pop(request_id, None)
+
+    async def on_wake(self, listener: WakeListener) -> None:
+        self._wakes.append(listener)
+
+    # the fleet's side
+
+    async def reap(self, request_id: str, *, idle_ms: int, retention_ms: int) -> Position:
+        return self._told(
+            self.state.reap(
+                request_id, idle_ms=idle_ms, retention_ms=retention_ms, now_ms=self._clock_ms()
+            )
+        )
+
+    async def live(self, *, limit: int = 1000) -> list[View]:
+        return self.state.live(limit=limit, now_ms=self._clock_ms())
+
+    async def queue_depth(self) -> int:
+        return self.state.queue_depth(now_ms=self._clock_ms())
+
+    # publications
+
+    def _told(self, position: Position) -> Position:
+        self._deliver()
+        return position
+
+    def _deliver(self) -> None:
+        loop = asyncio.get_running_loop()
+        for publication in self.state.take_outbox():
+            loop.call_soon(self._dispatch, publication)
+
+    def _dispatch(self, publication: Publication) -> None:
+        request_id, message = publication.request_id, publication.message
+        if isinstance(message, int):
+            for wake in self._wakes:
+                wake.on_wake(message)
+        elif isinstance(message, Position):
+            if owner := self._owners.get(request_id):
+                owner.on_position(message)
+        else:
+            for listener in list(self._listeners.get(request_id, ())):
+                listener.on_message(message)
