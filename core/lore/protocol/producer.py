@@ -22,7 +22,7 @@ MAX_CHUNKS_PER_APPEND = 64
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One append to send. ``finish_reason`` set: end the request once the log reaches ``next_seq``."""
+    """One append to send. With a ``finish_reason``, end the request once it is in."""
 
     chunks: tuple[Chunk, ...]
     window: int
