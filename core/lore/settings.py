@@ -1,0 +1,43 @@
+"""Settings that every service has: one environment variable each, prefix ``LORE_``.
+
+A service subclasses ``CommonSettings`` and reads it once, with ``load``. The same names
+are the chart's values and ``lore up``'s options.
+"""
+
+import sys
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class CommonSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LORE_", frozen=True)
+
+    valkey_url: str = "valkey://127.0.0.1:6379"
+    """``valkey://``, ``valkeys://`` (TLS) or ``unix://``; ``memory://`` for tests."""
+    store_wait_s: Positive = 30.0
+    """How long a starting service waits for a store that is not there yet."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    health_host: str = "127.0.0.1"
+    health_port: Port = 0
+    """``/livez``, ``/readyz`` and ``/metrics``; 0 takes a free port."""
+    retention_s: Positive = 3600.0
+    """How long an answer is kept after its end."""
+
+
+S = TypeVar("S", bound=CommonSettings)
+
+
+def load(kind: type[S]) -> S:
+    """Read the settings from the environment, or exit with status 2 and a line per mistake."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for mistake in error.errors():
+            name = "_".join(str(part) for part in mistake["loc"]).upper()
+            print(f"LORE_{name}: {mistake['msg']}", file=sys.stderr)
+        sys.exit(2)
