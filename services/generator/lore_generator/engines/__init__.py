@@ -1,10 +1,10 @@
 """The engines by name. Only the transformers engine imports torch, and only when asked for."""
 
 from lore_generator.engine import Engine
-from lore_generator.engines.options import SyntheticOptions
+from lore_generator.engines.options import SyntheticOptions, TransformersOptions
 from lore_generator.engines.synthetic import SyntheticEngine
 
-ENGINES = ("synthetic",)
+ENGINES = ("synthetic", "transformers")
 
 
 def create_engine(name: str, options: object = None) -> Engine:
@@ -16,4 +16,14 @@ def create_engine(name: str, options: object = None) -> Engine:
     if name == "synthetic":
         assert options is None or isinstance(options, SyntheticOptions)
         return SyntheticEngine(options)
+    if name == "transformers":
+        try:
+            from lore_generator.engines.transformers_engine import TransformersEngine
+        except ImportError as missing:
+            raise ValueError(
+                f"the transformers engine needs {missing.name}:"
+                " pip install 'lore-generator[transformers]'"
+            ) from None
+        assert options is None or isinstance(options, TransformersOptions)
+        return TransformersEngine(options)
     raise ValueError(f"no engine is called {name!r}; there are {', '.join(ENGINES)}")

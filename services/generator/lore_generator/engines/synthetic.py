@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
+from lore_generator.engines.messages import messages_of
 from lore_generator.engines.options import SyntheticOptions
-from lore_generator.engines.synthetic_text import Answer, answer, messages_of
+from lore_generator.engines.synthetic_text import Answer, answer
 
 
 @dataclass(slots=True, eq=False)
@@ -96,9 +97,7 @@ class SyntheticEngine:
         with self._changed:
             live = len(self._streams)
             running = sum(stream.queued for stream in self._streams.values())
-        return EngineStats(
-            running, live - running, 0, min(1.0, live / self._options.slots)
-        )
+        return EngineStats(running, live - running, 0, min(1.0, live / self._options.slots))
 
     def alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -122,9 +121,7 @@ class SyntheticEngine:
         )
         done = len(job.generated_ids)
         said = "".join(script.texts[:done])
-        if script.token_ids[:done] != job.generated_ids or not said.startswith(
-            job.generated_text
-        ):
+        if script.token_ids[:done] != job.generated_ids or not said.startswith(job.generated_text):
             return _refusal(job, "the log holds text that this engine did not make")
         prefix = said[len(job.generated_text) :]
         now = time.monotonic()

@@ -11,8 +11,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lore.request import Message, StreamRequest
+from lore.request import StreamRequest
 
+from lore_generator.engines.messages import messages_of
 from lore_generator.engines.stops import StopStrings
 
 _WORDS = (
@@ -65,14 +66,6 @@ class Answer:
     finish_reason: str
 
 
-def messages_of(request: StreamRequest) -> list[Message]:
-    """The conversation; a bare question is one user message."""
-    if request.messages is not None:
-        return request.messages
-    assert request.question is not None
-    return [Message(role="user", content=request.question)]
-
-
 def answer(request: StreamRequest, length_tokens: int | None = None) -> Answer:
     """The whole answer, cut at a stop string or at ``max_tokens``.
 
@@ -103,9 +96,7 @@ def answer(request: StreamRequest, length_tokens: int | None = None) -> Answer:
     )
 
 
-def synthetic_answer(
-    request: StreamRequest, length_tokens: int | None = None
-) -> list[str]:
+def synthetic_answer(request: StreamRequest, length_tokens: int | None = None) -> list[str]:
     """The text of each token in order; some are empty. Joined, it is the whole answer."""
     return list(answer(request, length_tokens).texts)
 

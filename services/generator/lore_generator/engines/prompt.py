@@ -1,0 +1,80 @@
+"""From a job to token ids: the chat template, and the log of an answer already begun."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+from lore.request import Message
+from lore_generator.engine import Job
+from lore_generator.engines.loading import Loaded
+from lore_generator.engines.messages import messages_of
+from lore_generator.engines.transcript import Transcript
+
+
+class Refused(Exception):
+    """The request cannot be decoded; the message is for its reader."""
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A request as the loop takes it, with the state that its log left."""
+
+    tokens: list[int]
+    """Prompt and log."""
+    prompt_tokens: int
+    room: int
+    """Most tokens that may still be generated."""
+    transcript: Transcript
+    unsent: str
+    """Text of the log's tokens that the log itself does not hold."""
+    finish_reason: str | None
+    """Set when the log is already complete: nothing is left to decode."""
+
+
+def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
+    """Raises ``Refused`` for a prompt that does not fit or a log that this model cannot continue."""
+    prompt = prompt_tokens(job, loaded.tokenizer)
+    if len(prompt) >= context_tokens:
+        raise Refused(
+            f"the prompt has {len(prompt)} tokens; the model takes {context_tokens - 1} at most"
+        )
+    done = job.generated_ids
+    if not all(0 <= token < loaded.model.config.get_text_config().vocab_size for token in done):
+        raise Refused("the answer so far was made by another model and cannot be continued")
+    transcript = Transcript(loaded.decoder, job.request.stop)
+    said = transcript.feed(token for token in done if token not in loaded.eos_ids)
+    if not said.startswith(job.generated_text):
+        raise Refused("the answer so far was made by another model and cannot be continued")
+    room = min(job.request.max_tokens, context_tokens - len(prompt)) - len(done)
+    reason = None
+    if transcript.stopped or (done and done[-1] in loaded.eos_ids):
+        reason = "stop"
+    elif room <= 0:
+        reason = "length"
+    unsent = said[len(job.generated_text) :]
+    return Prepared([*prompt, *done], len(prompt), room, transcript, unsent, reason)
+
+
+def prompt_tokens(job: Job, tokenizer: TokenizersBackend) -> list[int]:
+    """The conversation as the model was taught to read it.
+
+    A model without a chat template gets ``plain_prompt``.
+    """
+    messages = messages_of(job.request)
+    if not tokenizer.chat_template:
+        return tokenizer.encode(plain_prompt(messages))
+    conversation = [{"role": m.role, "content": m.content} for m in messages]
+    try:
+        return tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=True, return_dict=False
+        )
+    except TemplateError as error:
+        raise Refused(f"the model's chat template refuses these messages: {error}") from None
+
+
+def plain_prompt(messages: Sequence[Message]) -> str:
+    """``User: …``, ``Assistant: …`` in paragraphs, and the beginning of the next answer."""
+    said = [f"{message.role.capitalize()}: {message.content}" for message in messages]
+    return "\n\n".join([*said, "Assistant:"])

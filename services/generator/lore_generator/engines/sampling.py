@@ -1,0 +1,205 @@
+"""Sampling for a batch in which every request has parameters of its own.
+
+Takes the place of transformers' logits processors, which drop the repetition penalties
+in continuous batching. The order is that of ``generate``: repetition penalty, repeated
+n-grams, then temperature, top-k and top-p unless the request is greedy.
+
+The draw for a token depends on the request's seed and the token's position alone, not on
+the batch or on how often the device's generator was asked before. So a seeded request
+repeats, and an answer that another generator continues goes on as it would have.
+"""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import LogitsProcessorList
+from transformers.generation.continuous_batching.cb_logits_processors import (
+    ContinuousBatchingLogitsProcessorList,
+)
+from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
+
+from lore.request import StreamRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to choose this request's tokens; each field as in ``StreamRequest``."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    seed: int
+
+    @classmethod
+    def of(cls, request_id: str, request: StreamRequest) -> "Sampling":
+        """A request without a seed draws by its id: its continuation elsewhere agrees with it."""
+        drawn = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+        return cls(
+            request.temperature,
+            request.top_p,
+            request.top_k,
+            request.repetition_penalty,
+            request.no_repeat_ngram_size,
+            int.from_bytes(drawn) if request.seed is None else request.seed,
+        )
+
+
+@dataclass(slots=True)
+class History:
+    """What the prompt and the answer hold so far, kept up token by token."""
+
+    ngram_size: int
+    seen: dict[int, None] = field(default_factory=dict[int, None])
+    length: int = 0
+    _tail: tuple[int, ...] = ()
+    _followers: dict[tuple[int, ...], set[int]] = field(
+        default_factory=dict[tuple[int, ...], set[int]]
+    )
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            self.seen[token] = None
+            if self.ngram_size:
+                if len(self._tail) == self.ngram_size - 1:
+                    self._followers.setdefault(self._tail, set()).add(token)
+                self._tail = (
+                    (*self._tail, token)[1 - self.ngram_size :] if self.ngram_size > 1 else ()
+                )
+        self.length += len(tokens)
+
+    def banned(self) -> set[int]:
+        """Tokens that would complete an n-gram a second time."""
+        return self._followers.get(self._tail, set()) if self.ngram_size else set()
+
+
+@dataclass(slots=True)
+class Decoding:
+    """What the engine keeps with a request in the loop, under ``DECODING_KEY``."""
+
+    prompt_tokens: int
+    limit: int | None
+    sampling: Sampling
+    history: History
+
+
+DECODING_KEY = "lore"
+
+
+def decoding_of(state: RequestState) -> Decoding:
+    return state.logit_processor_kwargs[DECODING_KEY]
+
+
+def generated_tokens(state: RequestState) -> int:
+    """Tokens generated so far, log included. A reset request carries them in its prompt."""
+    held = len(state.initial_tokens) + len(state.generated_tokens)
+    return held - decoding_of(state).prompt_tokens
+
+
+def draw(seed: int, position: int) -> float:
+    """A number in [0, 1) for the token at ``position`` of the answer."""
+    digest = hashlib.blake2b(struct.pack("<QQ", seed, position), digest_size=8).digest()
+    return (int.from_bytes(digest, "little") >> 11) / 2**53
+
+
+class Sampler(ContinuousBatchingLogitsProcessorList):
+    """Chooses each request's next token and marks it, so that the loop's argmax takes it.
+
+    Steps must not overlap (no asynchronous batching): a request's history is read when its
+    scores arrive.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(LogitsProcessorList())
+        self.do_processing = True
+        self._states: list[RequestState] = []
+
+    def prepare_tensor_args(
+        self, requests_in_batch: list[FutureRequestState], arg_storage: torch.Tensor
+    ) -> torch.Tensor:
+        self._states = [future.state for future in requests_in_batch if future.has_new_token]
+        return arg_storage
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
+    ) -> torch.Tensor:
+        decodings = [decoding_of(state) for state in self._states]
+        for state, decoding in zip(self._states, decodings, strict=True):
+            _catch_up(decoding.history, state)
+        # Rows past these belong to prompts that are not yet complete; nobody reads them.
+        rows = scores[: len(decodings)]
+        penalise(rows, decodings)
+        draws = [
+            draw(decoding.sampling.seed, generated_tokens(state))
+            for state, decoding in zip(self._states, decodings, strict=True)
+        ]
+        chosen = choose(rows, [decoding.sampling for decoding in decodings], draws)
+        rows.scatter_(1, chosen.unsqueeze(1), torch.inf)
+        return scores
+
+
+def _catch_up(history: History, state: RequestState) -> None:
+    prompt = len(state.initial_tokens)
+    if history.length < prompt:
+        history.extend(state.initial_tokens[history.length :])
+    history.extend(state.generated_tokens[history.length - prompt :])
+
+
+def penalise(scores: torch.Tensor, decodings: Sequence[Decoding]) -> None:
+    """Repetition penalty and n-gram ban, in place."""
+    for row, decoding in zip(scores, decodings, strict=True):
+        penalty = decoding.sampling.repetition_penalty
+        if penalty != 1:
+            seen = torch.tensor(list(decoding.history.seen), device=scores.device)
+            held = row[seen]
+            row[seen] = torch.where(held < 0, held * penalty, held / penalty)
+        if banned := decoding.history.banned():
+            row[torch.tensor(list(banned), device=scores.device)] = -torch.inf
+
+
+def choose(
+    scores: torch.Tensor, samplings: Sequence[Sampling], draws: Sequence[float]
+) -> torch.Tensor:
+    """A token per row: the best for greedy requests, else by the row's draw."""
+    chosen = scores.argmax(dim=-1)
+    sampled = [row for row, sampling in enumerate(samplings) if sampling.temperature > 0]
+    if sampled:
+        index = torch.tensor(sampled, device=scores.device)
+        weights, tokens = candidates(scores[index], [samplings[row] for row in sampled])
+        # In the order of the token ids, so that a rounding error that swaps two near-equal
+        # candidates cannot change what a draw means.
+        cumulative = weights.cumsum(dim=-1)
+        drawn = torch.tensor([draws[row] for row in sampled], device=scores.device).double()
+        aim = drawn.unsqueeze(1) * cumulative[:, -1:]
+        at = torch.searchsorted(cumulative, aim, right=True).clamp_(max=weights.size(1) - 1)
+        chosen[index] = tokens.gather(1, at).squeeze(1)
+    return chosen
+
+
+def candidates(
+    scores: torch.Tensor, samplings: Sequence[Sampling]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and token ids, ordered by id, of what temperature, top-k and top-p leave.
+
+    A token with weight 0 is out. Weights of a row need not add up to 1.
+    """
+
+    def column(values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, device=scores.device, dtype=torch.float64).unsqueeze(1)
+
+    vocabulary = scores.size(1)
+    top_ks = [min(sampling.top_k or vocabulary, vocabulary) for sampling in samplings]
+    best, tokens = (scores / column([s.temperature for s in samplings]).float()).topk(max(top_ks))
+    rank = torch.arange(best.size(1), device=scores.device)
+    best = best.masked_fill(rank >= column(top_ks), -torch.inf)
+    weights = best.softmax(dim=-1, dtype=torch.float64)
+    better = weights.cumsum(dim=-1) - weights
+    # 1 keeps everything: rounding must not cut the tail.
+    top_p = column([s.top_p if s.top_p < 1 else torch.inf for s in samplings])
+    weights = weights.masked_fill(better >= top_p, 0.0)
+    order = tokens.argsort(dim=-1)
+    return weights.gather(1, order), tokens.gather(1, order)

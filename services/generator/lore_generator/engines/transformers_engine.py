@@ -1,0 +1,283 @@
+"""The engine on transformers' continuous batching: paged KV, one batch, one window each.
+
+Three threads meet here. The caller's, where every method but ``start`` and ``stop``
+returns at once. One that turns questions into tokens, so that a long prompt holds up
+neither the caller nor the batch. And the loop's, which decodes and calls the sink.
+"""
+
+import itertools
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
+from transformers.generation.continuous_batching.continuous_api import (
+    ContinuousBatchingManager,
+    OutputRouter,
+)
+from transformers.generation.continuous_batching.requests import (
+    GenerationOutput,
+    RequestState,
+    RequestStatus,
+)
+
+from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
+from lore_generator.engines import loading
+from lore_generator.engines.options import TransformersOptions
+from lore_generator.engines.prompt import Prepared, Refused, prepare
+from lore_generator.engines.sampling import DECODING_KEY, Decoding, History, Sampler, Sampling
+from lore_generator.engines.window_scheduler import (
+    SCHEDULER_TYPE,
+    Admit,
+    Grant,
+    WindowScheduler,
+)
+
+CPU_KV_TOKENS = 16_384
+CPU_BATCH_TOKENS = 512
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """One submission. Its key names it in the loop: a request may be submitted again while
+    the loop still holds its earlier run."""
+
+    key: str
+    job: Job
+    limit: int | None
+    prepared: Prepared | None = None
+    admitted: bool = False
+    taken: int = 0
+    """Tokens of this run that the loop has delivered."""
+
+
+class TransformersEngine:
+    """Decodes with transformers; who decodes is ``WindowScheduler``'s decision."""
+
+    def __init__(self, options: TransformersOptions | None = None) -> None:
+        self._options = options or TransformersOptions()
+        self._lock = threading.Lock()
+        self._by_request: dict[str, _Run] = {}
+        self._by_key: dict[str, _Run] = {}
+        self._keys = itertools.count()
+        self._intake = ThreadPoolExecutor(1, thread_name_prefix="lore-intake")
+        self._stopping = False
+
+    def start(self, sink: Sink) -> EngineInfo:
+        options = self._options
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        self._loaded = loading.load(options)
+        self._sink = sink
+        self._manager = self._open_manager()
+        scheduler = self._manager.batch_processor.scheduler
+        assert isinstance(scheduler, WindowScheduler)
+        self._scheduler = scheduler
+        self._context_tokens = self._fit_context(scheduler)
+        self._manager.start()
+        model = self._loaded.model
+        return EngineInfo(
+            self._loaded.name,
+            options.slots,
+            self._context_tokens,
+            {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")},
+        )
+
+    def submit(self, job: Job, limit: int | None) -> None:
+        run = _Run(str(next(self._keys)), job, limit)
+        self.cancel(job.request_id)
+        with self._lock:
+            self._by_request[job.request_id] = self._by_key[run.key] = run
+        self._intake.submit(self._prepare, run)
+
+    def grant(self, request_id: str, limit: int | None) -> None:
+        with self._lock:
+            run = self._by_request.get(request_id)
+            if run is None or run.limit is None or (limit is not None and limit <= run.limit):
+                return
+            run.limit = limit
+            if run.admitted:
+                self._send(Grant(run.key, limit))
+
+    def cancel(self, request_id: str) -> None:
+        with self._lock:
+            if run := self._by_request.get(request_id):
+                self._forget(run)
+
+    def stats(self) -> EngineStats:
+        return self._scheduler.stats
+
+    def alive(self) -> bool:
+        return self._manager.is_running() and (
+            self._manager.background_thread_status.fatal_error is None
+        )
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._intake.shutdown(cancel_futures=True)
+        if not hasattr(self, "_manager"):
+            return
+        self._manager.stop(block=True, hard_stop=True)
+        self._manager.destroy()
+        del self._loaded, self._scheduler
+
+    def _open_manager(self) -> ContinuousBatchingManager:
+        options, model = self._options, self._loaded.model
+        on_cpu = model.device.type == "cpu"
+        kv_tokens = options.kv_tokens or (CPU_KV_TOKENS if on_cpu else None)
+        config = ContinuousBatchingConfig(
+            scheduler_type=SCHEDULER_TYPE,
+            max_requests_per_batch=options.slots,
+            page_size=options.kv_page_tokens,
+            num_blocks=kv_tokens and -(-kv_tokens // options.kv_page_tokens),
+            max_batch_tokens=max(CPU_BATCH_TOKENS, options.slots) if on_cpu else None,
+            auto_switch_to_flash=False,
+            # The window is decided between two steps, knowing every token: one step at a time.
+            # An asynchronous loop also keeps a batch's last tokens to itself until the next
+            # batch, which never comes once all are parked.
+            use_async_batching=False,
+            # The sampler reads each request's history on the host; a graph would not.
+            use_cuda_graph=False,
+        )
+        eos = sorted(self._loaded.eos_ids)
+        try:
+            manager = model.init_continuous_batching(
+                GenerationConfig(do_sample=False, eos_token_id=eos or -1), config
+            )
+            manager.logit_processor = Sampler()
+            manager.output_router = _Router(self)
+            manager.warmup()
+        except (MemoryError, ValueError, torch.OutOfMemoryError) as error:
+            raise ValueError(f"cannot serve {self._loaded.name}: {error}") from None
+        return manager
+
+    def _fit_context(self, scheduler: WindowScheduler) -> int:
+        """A request longer than the whole KV memory could never be decoded."""
+        config = self._loaded.model.config.get_text_config()
+        limits = (
+            self._options.context_tokens,
+            getattr(config, "max_position_embeddings", None),
+            scheduler.cache.num_blocks * self._options.kv_page_tokens,
+        )
+        return min(limit for limit in limits if limit)
+
+    def _prepare(self, run: _Run) -> None:
+        """In the intake thread: from a job to a request of the loop."""
+        job = run.job
+        try:
+            prepared = prepare(job, self._loaded, self._context_tokens)
+        except Refused as refused:
+            self._end(run, Piece(job.request_id, finish_reason="error", error=str(refused)))
+            return
+        except Exception:
+            log.exception("cannot prepare request %s", job.request_id)
+            self._end(run, _failure(job.request_id))
+            return
+        run.prepared = prepared
+        if prepared.finish_reason is not None:
+            self._end(
+                run,
+                Piece(
+                    job.request_id,
+                    text=prepared.unsent + prepared.transcript.finish(),
+                    finish_reason=prepared.finish_reason,
+                    prompt_tokens=prepared.prompt_tokens,
+                ),
+            )
+            return
+        sampling = Sampling.of(job.request_id, job.request)
+        history = History(sampling.no_repeat_ngram_size)
+        with self._lock:
+            if run.key not in self._by_key:
+                return
+            decoding = Decoding(prepared.prompt_tokens, run.limit, sampling, history)
+            state = RequestState(
+                run.key,
+                prepared.tokens,
+                streaming=True,
+                max_new_tokens=prepared.room,
+                eos_token_id=sorted(self._loaded.eos_ids),
+                logit_processor_kwargs={DECODING_KEY: decoding},
+            )
+            run.admitted = True
+            self._send(Admit(state))
+
+    def _send(self, command: "Admit | Grant | str") -> None:
+        """Reaches ``WindowScheduler.set_request_cancellation`` and wakes the loop."""
+        self._manager.cancel_request(command)  # type: ignore[arg-type]
+
+    def _forget(self, run: _Run) -> None:
+        """With the lock held."""
+        self._by_key.pop(run.key, None)
+        if self._by_request.get(run.job.request_id) is run:
+            del self._by_request[run.job.request_id]
+        if run.admitted:
+            self._send(run.key)
+
+    def _end(self, run: _Run, piece: Piece) -> None:
+        with self._lock:
+            wanted = run.key in self._by_key
+            self._forget(run)
+        if wanted:
+            self._sink([piece])
+
+    def deliver(self, outputs: Sequence[GenerationOutput]) -> None:
+        """In the loop's thread, once a step: what the step brought, as pieces."""
+        # FAILED means that the whole loop ends: whoever asks ``alive`` hands the requests on.
+        outputs = [output for output in outputs if output.status != RequestStatus.FAILED]
+        if self._stopping:
+            return
+        with self._lock:
+            runs = [(self._by_key.get(output.request_id), output) for output in outputs]
+        pieces = [self._piece(run, output) for run, output in runs if run is not None]
+        if pieces:
+            self._sink(pieces)
+
+    def _piece(self, run: _Run, output: GenerationOutput) -> Piece:
+        prepared, request_id = run.prepared, run.job.request_id
+        assert prepared is not None
+        tokens = output.generated_tokens[run.taken :]
+        run.taken += len(tokens)
+        eos_ids = self._loaded.eos_ids
+        try:
+            text = prepared.unsent + prepared.transcript.feed(t for t in tokens if t not in eos_ids)
+            prepared.unsent = ""
+        except Exception:
+            log.exception("cannot decode the tokens of request %s", request_id)
+            with self._lock:
+                self._forget(run)
+            return _failure(request_id, tuple(tokens))
+        reason = None
+        if prepared.transcript.stopped:
+            reason = "stop"
+        elif output.is_finished():
+            reason = "stop" if tokens and tokens[-1] in eos_ids else "length"
+        if reason is not None:
+            text += prepared.transcript.finish()
+            with self._lock:
+                self._forget(run)
+        return Piece(request_id, tuple(tokens), text, reason, prompt_tokens=prepared.prompt_tokens)
+
+
+class _Router(OutputRouter):
+    """Hands the loop's outputs to the engine instead of a queue."""
+
+    def __init__(self, engine: TransformersEngine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def deliver(self, output: GenerationOutput) -> None:
+        self._engine.deliver([output])
+
+    def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
+        self._engine.deliver(outputs)
+
+
+def _failure(request_id: str, tokens: tuple[int, ...] = ()) -> Piece:
+    return Piece(request_id, tokens, finish_reason="error", error="the generator failed here")

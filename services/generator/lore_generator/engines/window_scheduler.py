@@ -1,0 +1,180 @@
+"""Who decodes in the next step: requests with credit (protocol P5), parked ones left out.
+
+The scheduler is transformers' FIFO scheduler with two things added. A request whose
+generated tokens have reached its limit is hidden from a step's planning and keeps its KV,
+so it costs nothing and resumes where it was. And when memory is short, parked requests
+give up their KV first, the longest parked before the others: their prompt and tokens go
+back to the waiting queue, to be read again once there is credit. Without that the loop
+raises and dies when a cache full of parked requests meets a new one.
+"""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from transformers.generation.continuous_batching.cache import PagedAttentionCache
+from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
+from transformers.generation.continuous_batching.scheduler import (
+    SCHEDULER_MAPPING,
+    FIFOScheduler,
+)
+
+from lore_generator.engine import EngineStats
+from lore_generator.engines.sampling import decoding_of, generated_tokens
+
+SCHEDULER_TYPE = "lore-window"
+
+Batch = tuple[list[FutureRequestState] | None, bool, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Take a request into the waiting queue."""
+
+    state: RequestState
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Let a request reach ``limit`` generated tokens; None for no limit."""
+
+    key: str
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who may decode in a step, and who is parked."""
+
+    runnable: dict[str, RequestState]
+    parked: dict[str, RequestState]
+
+
+def has_credit(state: RequestState) -> bool:
+    """P5. Steps do not overlap, so no token of this request is on its way when this is asked."""
+    limit = decoding_of(state).limit
+    return limit is None or generated_tokens(state) < limit
+
+
+def plan(states: Iterable[RequestState]) -> Plan:
+    """Splits requests by credit, in the order given."""
+    runnable: dict[str, RequestState] = {}
+    parked: dict[str, RequestState] = {}
+    for state in states:
+        (runnable if has_credit(state) else parked)[state.request_id] = state
+    return Plan(runnable, parked)
+
+
+def longest_parked(parked: Iterable[str], parked_since: dict[str, int]) -> str | None:
+    """Who gives up its KV first. ``parked_since``: the step in which each was parked."""
+    return min(parked, key=lambda key: parked_since.get(key, sys.maxsize), default=None)
+
+
+class WindowScheduler(FIFOScheduler):
+    """FIFO among the requests that have credit."""
+
+    def __init__(
+        self, cache: PagedAttentionCache, safety_margin: float | None, max_requests_per_batch: int
+    ) -> None:
+        super().__init__(cache, safety_margin, max_requests_per_batch)
+        self.stats = EngineStats()
+        self._step = 0
+        self._parked_since: dict[str, int] = {}
+
+    def set_request_cancellation(self, request_id: "str | Admit | Grant") -> None:
+        """The loop's cancel queue is its one ordered inbox, shared with every rank of a
+        tensor-parallel group; requests and grants travel through it too, so that none can
+        overtake another."""
+        command = request_id
+        if isinstance(command, Admit):
+            self.add_waiting_request(command.state)
+        elif isinstance(command, Grant):
+            state = self.active_requests.get(command.key) or self.waiting_requests.get(command.key)
+            if state is not None:
+                decoding_of(state).limit = command.limit
+        else:
+            super().set_request_cancellation(command)
+
+    def clear_cancelled_requests(self) -> list[RequestState]:
+        """Runs once a turn of the loop, before planning: the place to look around."""
+        cancelled = super().clear_cancelled_requests()
+        self._step += 1
+        active = plan(self.active_requests.values())
+        waiting = plan(self.waiting_requests.values())
+        # Those without KV have none to give up, so they are not listed.
+        self._parked_since = {key: self._parked_since.get(key, self._step) for key in active.parked}
+        self.stats = EngineStats(
+            running=len(active.runnable),
+            parked=len(active.parked) + len(waiting.parked),
+            waiting=len(waiting.runnable),
+            kv_used_ratio=1 - float(self.cache.compute_free_capacity()),
+        )
+        return cancelled
+
+    def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
+        while True:
+            batch = self._schedule_runnable(token_budget, cache_budget)
+            made_room = self._make_room()
+            if batch[0] or not made_room:
+                return batch
+
+    def _schedule_runnable(self, token_budget: int, cache_budget: int) -> Batch:
+        """The FIFO scheduler's choice, with the parked requests out of its sight."""
+        active = plan(self.active_requests.values())
+        waiting = plan(self.waiting_requests.values())
+        # After an eviction the FIFO scheduler admits nobody until a request ends. Parked
+        # requests may not end for long, and can be evicted to make room: do not wait for them.
+        if active.parked or not active.runnable:
+            self.block_new_requests = False
+        order = self.waiting_requests_order
+        self.active_requests, self.waiting_requests = active.runnable, waiting.runnable
+        self.waiting_requests_order = type(order)(k for k in order if k in waiting.runnable)
+        try:
+            return super().schedule_batch(token_budget, cache_budget)
+        finally:
+            self.active_requests = active.parked | self.active_requests
+            self.waiting_requests = waiting.parked | self.waiting_requests
+            hidden = (key for key in order if key in waiting.parked)
+            self.waiting_requests_order.extendleft(reversed(list(hidden)))
+
+    def _make_room(self) -> bool:
+        """Takes KV from parked requests while requests with credit lack it.
+
+        Returns whether any was taken."""
+        made_room = False
+        while self._short_of_memory():
+            parked = plan(self.active_requests.values()).parked
+            victim = longest_parked(parked, self._parked_since)
+            if victim is None:
+                return made_room
+            self._evict(parked[victim])
+            made_room = True
+        if made_room:
+            # They fit now; left on this list, the loop would evict requests with credit.
+            self.starved_requests = []
+        return made_room
+
+    def _short_of_memory(self) -> bool:
+        if any(not self._fits(state, length) for state, length in self.starved_requests):
+            return True
+        if self.block_new_requests:
+            return False
+        waiting = (self.waiting_requests[key] for key in self.waiting_requests_order)
+        first = next((state for state in waiting if has_credit(state)), None)
+        if first is None:
+            return False
+        free = float(self.cache.compute_free_capacity())
+        return free < self.safety_margin or not self._fits(first, len(first.initial_tokens))
+
+    def _fits(self, state: RequestState, length: int) -> bool:
+        return self.cache.can_store_request_tokens(state, length, dry_run=True)
+
+    def _evict(self, state: RequestState) -> None:
+        again = state.create_equivalent_initial_request()
+        self.cache.free_blocks(state.request_id, no_cache=True)
+        self.cache.pool.try_to_free_sectors()
+        self.finish_request(state.request_id)
+        self.add_waiting_request(again)
+
+
+SCHEDULER_MAPPING[SCHEDULER_TYPE] = WindowScheduler
