@@ -1,0 +1,356 @@
+/**
+ * A browser's reader for Lore's streams: it resumes by itself, on any edge, and loses nothing.
+ *
+ *     const stream = new LoreStream({ urls: [location.origin], create: { question: "…" } });
+ *     stream.addEventListener("text", (event) => out.append(event.detail.text));
+ *     stream.addEventListener("end", (event) => console.log(event.detail.status));
+ *     await stream.connect();
+ *
+ * Events, each with a `detail`:
+ *   created     the JSON view of the new request
+ *   text        {text, seq}      the next piece of the answer, in order, exactly once
+ *   state       what the edge says of the request (PROTOCOL.md, Server-sent events)
+ *   end         {status, finish_reason, error, last_seq, usage}; nothing comes after it
+ *   error       {code, message}  final: this reader cannot go on
+ *   connection  {status: "connecting" | "open" | "waiting" | "cut" | "closed", edge}
+ *   stats       the `stats` of this object, after each change
+ */
+
+import { Receiver, backoff } from "./receiver.js";
+import { ApiError, call, createStream, failure } from "./api.js";
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Longer than the edge's heartbeat of 15 s: a connection this quiet is tried again on wake-up. */
+const QUIET_MS = 20_000;
+/** A connection that lasted this long, or brought a chunk, ends the backing off. */
+const STEADY_MS = 5000;
+const FINAL_CODES = new Set(["history_lost", "not_found"]);
+
+export class LoreStream extends EventTarget {
+  /**
+   * @param {object} options
+   * @param {string[]} options.urls base URLs of the edges, the preferred one first
+   * @param {string} [options.requestId] the request to read, or
+   * @param {object} [options.create] the body of POST /v1/streams for a new one
+   * @param {number} [options.after] the seq up to which the text is already here
+   * @param {string} [options.log] the log that `after` counts in
+   */
+  constructor({ urls, requestId = null, create = null, after = 0, log = null }) {
+    super();
+    if (!urls?.length) throw new TypeError("LoreStream needs at least one edge URL");
+    if (!requestId === !create) throw new TypeError("give either requestId or create");
+    this.requestId = requestId;
+    this.#urls = urls.map((url) => url.replace(/\/+$/, ""));
+    this.#body = create;
+    this.#receiver = new Receiver(after);
+    this.#log = log;
+  }
+
+  #urls;
+  #edge = 0;
+  #body;
+  #creating = null;
+  #receiver;
+  #log;
+  #source = null;
+  #connection = "closed";
+  #attempt = 0;
+  #reconnects = -1;
+  #openedAt = 0;
+  #lastHeard = 0;
+  #ended = false;
+  #connectTimer = null;
+  #timer = null;
+  #wakeUps = null;
+
+  get stats() {
+    const { seq, acked, duplicates, early } = this.#receiver;
+    const reconnects = Math.max(0, this.#reconnects);
+    return { seq, acked, duplicates, early, reconnects, edge: this.edge, connection: this.#connection };
+  }
+
+  get edge() {
+    return this.#urls[this.#edge];
+  }
+
+  get ended() {
+    return this.#ended;
+  }
+
+  /** Start reading, or read on after `disconnect`. Rejects with ApiError if nothing could be created. */
+  async connect() {
+    if (this.#ended || this.#wakeUps) return;
+    this.#listenForWakeUps();
+    this.#set("connecting");
+    try {
+      if (!this.requestId) await (this.#creating ??= this.#create());
+    } catch (error) {
+      this.#creating = null;
+      this.#close("closed");
+      throw error;
+    }
+    if (this.#wakeUps) this.#open();
+  }
+
+  /** Stop listening. The request lives on; its window closes when nobody reads (protocol P14). */
+  disconnect() {
+    if (!this.#ended) this.#close("cut");
+  }
+
+  /** Cancel the request for good (protocol P14). What was said until then still comes, then `end`. */
+  async stop() {
+    const response = await this.#anyEdge("DELETE", this.#path());
+    if (!response.ok && response.status !== 409) throw await failure(response);
+    await this.connect();
+  }
+
+  /** Ask for a reaped request to be continued (protocol P16). Returns the JSON view. */
+  async revive() {
+    const response = await this.#anyEdge("POST", `${this.#path()}/revive`);
+    if (!response.ok) throw await failure(response);
+    return response.json();
+  }
+
+  /** The JSON view of the request, from any edge that answers. */
+  async view() {
+    const response = await this.#anyEdge("GET", this.#path());
+    if (!response.ok) throw await failure(response);
+    return response.json();
+  }
+
+  /** Read on from the next edge in the list. */
+  switchEdge() {
+    this.#edge = (this.#edge + 1) % this.#urls.length;
+    if (this.#wakeUps && this.requestId) this.#open();
+    this.#changed();
+  }
+
+  // Connections
+
+  #open() {
+    this.#dropSource();
+    this.#set("connecting");
+    const log = this.#log ? `&log=${encodeURIComponent(this.#log)}` : "";
+    const url = `${this.edge}${this.#path()}?after=${this.#receiver.seq}${log}`;
+    const source = new EventSource(url);
+    this.#source = source;
+    this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
+    const on = (name, handler) =>
+      source.addEventListener(name, (event) => {
+        if (source !== this.#source) return;
+        this.#lastHeard = Date.now();
+        handler(event);
+      });
+    on("open", () => this.#opened());
+    on("message", (event) => this.#onChunk(event));
+    on("state", (event) => this.#onState(JSON.parse(event.data)));
+    on("end", (event) => this.#onEnd(JSON.parse(event.data)));
+    on("error", (event) => {
+      if (event.data === undefined) this.#onLost(source, url);
+      else this.#onServerError(JSON.parse(event.data).error);
+    });
+  }
+
+  #opened() {
+    clearTimeout(this.#connectTimer);
+    this.#openedAt = Date.now();
+    this.#reconnects += 1;
+    this.#set("open");
+  }
+
+  #onLost(source, url) {
+    if (source.readyState === EventSource.CLOSED) {
+      this.#dropSource();
+      this.#askWhy(url);
+    } else if (this.#connection === "open" && !this.#receiver.gap) {
+      // The browser connects again by itself, after the server's `retry:`, with the last
+      // seq it saw as Last-Event-ID; that is our position, as there is no gap.
+      this.#set("connecting");
+      this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
+    } else {
+      this.#retryElsewhere();
+    }
+  }
+
+  /** EventSource hides why it gave up: ask again by fetch, for the status alone. */
+  async #askWhy(url) {
+    this.#set("connecting");
+    const abort = new AbortController();
+    try {
+      const headers = { Accept: "text/event-stream" };
+      const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
+      if (!this.#wakeUps || this.#source) return;
+      if (response.status === 204) return this.#finishFrom(await this.view());
+      const isFinal = response.status >= 400 && response.status < 500 && response.status !== 429;
+      if (isFinal) return this.#fail(await failure(response));
+    } catch {
+      // Unreachable: the next edge may not be.
+    } finally {
+      abort.abort();
+    }
+    if (this.#wakeUps && !this.#source) this.#retryElsewhere();
+  }
+
+  #retryElsewhere() {
+    this.#dropSource();
+    if (this.#connection === "open" && Date.now() - this.#openedAt > STEADY_MS) this.#attempt = 0;
+    this.#edge = (this.#edge + 1) % this.#urls.length;
+    this.#set("waiting");
+    this.#connectTimer = setTimeout(() => this.#open(), backoff(this.#attempt));
+    this.#attempt += 1;
+  }
+
+  #dropSource() {
+    clearTimeout(this.#connectTimer);
+    this.#source?.close();
+    this.#source = null;
+    this.#receiver.restarted();
+  }
+
+  #close(status) {
+    this.#dropSource();
+    clearTimeout(this.#timer);
+    this.#wakeUps?.abort();
+    this.#wakeUps = null;
+    this.#set(status);
+  }
+
+  /** A network that came back, or a page shown again, need not wait for a timer. */
+  #listenForWakeUps() {
+    this.#wakeUps = new AbortController();
+    const { signal } = this.#wakeUps;
+    const wake = (networkChanged) => {
+      const quiet = Date.now() - this.#lastHeard > QUIET_MS;
+      if (this.requestId && (networkChanged || quiet || this.#connection === "waiting")) this.#open();
+    };
+    addEventListener("online", () => wake(true), { signal });
+    addEventListener("pageshow", (event) => event.persisted && wake(true), { signal });
+    document.addEventListener("visibilitychange", () => document.hidden || wake(false), { signal });
+  }
+
+  // Events of the stream
+
+  #onChunk(event) {
+    const { seq, text } = JSON.parse(event.data);
+    const log = event.lastEventId.split(":")[1];
+    if (log) this.#log = log;
+    this.#attempt = 0;
+    const ready = this.#receiver.take(seq, text, Date.now());
+    if (ready) this.#emit("text", { text: ready, seq: this.#receiver.seq });
+    this.#changed();
+  }
+
+  #onState(state) {
+    // On opening, the edge has judged our position against this log. A fork later in the
+    // stream counts from its first chunk on, which names its log in the event's id (P4).
+    if (state.reason === "open" && state.log_id) this.#log = state.log_id;
+    this.#emit("state", state);
+    if (state.reason === "drain" && this.#urls.length > 1) this.#retryElsewhere();
+  }
+
+  #onEnd(end) {
+    if (this.#receiver.end(end.last_seq, Date.now())) this.#finish(end);
+    else this.#retryElsewhere();
+  }
+
+  #onServerError({ code, message }) {
+    if (FINAL_CODES.has(code)) this.#fail(new ApiError(code, message));
+    else this.#retryElsewhere();
+  }
+
+  #finishFrom(view) {
+    const last_seq = view.next_seq - 1;
+    const { status, finish_reason, error, prompt_tokens, generated_tokens: completion_tokens } = view;
+    if (this.#receiver.seq < last_seq) return this.#retryElsewhere();
+    const total_tokens = prompt_tokens + completion_tokens;
+    const usage = { prompt_tokens, completion_tokens, total_tokens };
+    this.#finish({ status, finish_reason, error, last_seq, usage });
+  }
+
+  #finish(end) {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#close("closed");
+    this.#emit("end", end);
+  }
+
+  #fail(error) {
+    this.#ended = true;
+    this.#close("closed");
+    this.#emit("error", { code: error.code, message: error.message });
+  }
+
+  // Acknowledgments
+
+  /** Do what is due now, and set the one timer for what is due later. */
+  #tend() {
+    clearTimeout(this.#timer);
+    if (!this.#source && !this.#ended) return;
+    if (this.#receiver.gapExpired(Date.now())) this.#retryElsewhere();
+    else this.#acknowledge();
+    const wait = this.#receiver.deadline() - Date.now();
+    if (wait < Infinity) this.#timer = setTimeout(() => this.#tend(), Math.max(wait, 0));
+  }
+
+  async #acknowledge() {
+    const seq = this.#receiver.takeAck(Date.now());
+    if (seq === null) return;
+    let ok = false;
+    try {
+      // keepalive: the last ack leaves even when the page closes right after the end.
+      const options = { body: { seq }, keepalive: true };
+      const { status } = await this.#anyEdge("POST", `${this.#path()}/ack`, options);
+      // An id or a body that is refused will be refused again; 409 is a log about to be refilled.
+      ok = status < 400 || (status < 500 && status !== 409 && status !== 429);
+    } catch {
+      // Sent again later, or by the ack of a later chunk.
+    }
+    this.#receiver.ackSettled(ok, Date.now());
+    this.#changed();
+  }
+
+  // The rest
+
+  async #create() {
+    const { view, edge } = await createStream(this.#urls, this.#edge, this.#body);
+    this.#edge = edge;
+    this.requestId = view.request_id;
+    this.#log = view.log_id;
+    this.#emit("created", view);
+  }
+
+  /** Ask the current edge, and the others in turn while one is unreachable or says 503. */
+  async #anyEdge(method, path, options) {
+    let problem;
+    for (let i = 0; i < this.#urls.length; i += 1) {
+      const edge = this.#urls[(this.#edge + i) % this.#urls.length];
+      try {
+        const response = await call(edge, method, path, options);
+        if (response.status !== 503) return response;
+        problem = await failure(response);
+      } catch {
+        problem = new ApiError("unreachable", "No edge can be reached.");
+      }
+    }
+    throw problem;
+  }
+
+  #path() {
+    return `/v1/streams/${encodeURIComponent(this.requestId)}`;
+  }
+
+  #set(connection) {
+    this.#connection = connection;
+    this.#emit("connection", { status: connection, edge: this.edge });
+    this.#changed();
+  }
+
+  #changed() {
+    this.#tend();
+    this.#emit("stats", this.stats);
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
