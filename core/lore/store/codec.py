@@ -1,0 +1,87 @@
+"""Between what Valkey holds and what Lore says: views, chunks, positions and messages."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, cast
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import Status
+from lore.store.base import (
+    AckMessage,
+    ChunkMessage,
+    Message,
+    Outcome,
+    Position,
+    StateMessage,
+    View,
+)
+
+VIEW_FIELDS = tuple(field.name for field in fields(View))
+"""The fields of the request's hash that make a view, in the view's order."""
+_CONVERTERS = tuple(cast("Callable[..., Any]", field.type) for field in fields(View))
+
+
+def view_from(values: Sequence[str | None]) -> View | None:
+    """None when there is no such hash. A field that an older library did not write is empty."""
+    if values[0] is None:
+        return None
+    return View(
+        *(
+            convert() if value is None else convert(value)
+            for convert, value in zip(_CONVERTERS, values, strict=True)
+        )
+    )
+
+
+def position_from(reply: Sequence[str | int]) -> Position:
+    outcome, status, next_seq, acked_seq, acked_tokens = reply
+    return Position(
+        Outcome(outcome),
+        Status(status) if status else None,
+        int(next_seq),
+        int(acked_seq),
+        int(acked_tokens),
+    )
+
+
+def position_message_from(payload: str) -> Position:
+    return position_from(payload.split(" "))
+
+
+def message_from(payload: str) -> Message:
+    head, _, text = payload.partition("\n")
+    match head.split(" "):
+        case ["c", seq, tokens, at_ms]:
+            return ChunkMessage(int(seq), text, int(tokens), int(at_ms))
+        case ["a", acked_seq, acked_tokens]:
+            return AckMessage(int(acked_seq), int(acked_tokens))
+        case ["s", status, reason]:
+            return StateMessage(Status(status), reason)
+        case _:
+            raise ValueError("a message of an unknown kind")
+
+
+def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
+    """The chunks as the append function takes them."""
+    arguments: list[str | int] = []
+    for chunk in chunks:
+        arguments += (chunk.seq, chunk.text, " ".join(map(str, chunk.token_ids)), chunk.tokens)
+    return arguments
+
+
+# A stream entry is (id, [field, value, ...]) with the fields t, i, n and a in this order.
+Entry = tuple[str, list[str]]
+
+
+def chunk_from(entry: Entry) -> Chunk:
+    name, (_, text, _, token_ids, _, tokens, *_) = entry
+    return Chunk(_seq(name), text, tuple(map(int, token_ids.split())), int(tokens))
+
+
+def chunk_message_from(entry: Entry) -> ChunkMessage:
+    name, (_, text, _, _, _, tokens, _, at_ms) = entry
+    return ChunkMessage(_seq(name), text, int(tokens), int(at_ms))
+
+
+def _seq(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])

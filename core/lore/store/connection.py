@@ -1,0 +1,280 @@
+"""One connection to Valkey that pipelines by itself and comes back by itself.
+
+valkey-py connects (URL, TLS, authentication); from then on this module reads and writes,
+because a client that shares one connection among all tasks costs a seventh of one that
+lends a connection to each call. Commands of one turn of the event loop go out in one
+write; replies come back in order, so a queue of futures is all the bookkeeping.
+
+A connection is *up* from the end of its set-up (``_on_up``) until it is lost. While it is
+not up every call fails at once with StoreUnavailable: nothing queues up behind a server
+that is away. A server that leaves anything unanswered for ``timeout_s`` counts as lost.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import libvalkey
+import structlog
+from valkey.asyncio.connection import AbstractConnection, Connection, parse_url
+from valkey.exceptions import ResponseError, ValkeyError
+
+from lore.store.base import StoreUnavailable
+
+log = structlog.get_logger()
+
+READ_BYTES = 1 << 16
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 2.0
+
+# The first words of errors which say that the server cannot serve now, not that we erred.
+_AWAY = frozenset(
+    {
+        "READONLY",  # a replica, or a primary that was demoted
+        "LOADING",
+        "OOM",
+        "MISCONF",  # it cannot persist
+        "NOREPLICAS",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "BUSY",
+        "UNKILLABLE",
+        "NOAUTH",
+        "WRONGPASS",
+        "NOPERM",
+    }
+)
+_MORE = object()
+
+
+class FunctionMissing(Exception):
+    """The server does not have Lore's function library: it came back empty."""
+
+
+class Endpoint:
+    """Where the store is. ``name`` is for messages: it has no password in it."""
+
+    def __init__(self, url: str) -> None:
+        """Raises ValueError for a URL that valkey-py does not take."""
+        self._arguments = cast("dict[str, Any]", parse_url(url))
+        self._class = self._arguments.pop("connection_class", Connection)
+        parts = urlsplit(url)
+        self.name = (
+            parts.path
+            if parts.scheme == "unix"
+            else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        )
+        self.connection()  # an unknown option in the URL fails here, not at the first call
+
+    def connection(self) -> AbstractConnection:
+        try:
+            return self._class(**self._arguments, lib_name="lore")
+        except TypeError as error:
+            raise ValueError(f"the store's URL for {self.name} has a bad option: {error}") from None
+
+
+class Link:
+    """Commands out, replies in order."""
+
+    def __init__(
+        self, endpoint: Endpoint, *, timeout_s: float = 5.0, max_in_flight: int = 10_000
+    ) -> None:
+        self.endpoint = endpoint
+        self.is_up = False
+        self._timeout_s = timeout_s
+        self._max_in_flight = max_in_flight
+        self._connection: AbstractConnection | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._out: list[bytes] = []
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._heard_at = 0.0
+        self._reading: asyncio.Task[None] | None = None
+        self._supervising: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Raises StoreUnavailable when the first attempt fails. Later ones are made for ever."""
+        await self._open()
+        self._supervising = asyncio.create_task(self._supervise())
+
+    async def close(self) -> None:
+        if self._supervising is not None:
+            self._supervising.cancel()
+            await asyncio.wait([self._supervising])
+        await self._shut("the store was closed")
+
+    def call(self, *command: str | int | bytes) -> asyncio.Future[Any]:
+        """Send a command; the future has its reply."""
+        if not self.is_up:
+            raise self._away("is not connected")
+        if len(self._pending) >= self._max_in_flight:
+            raise self._away(f"has {self._max_in_flight} calls waiting already")
+        return self._send(*command)
+
+    def drop(self) -> None:
+        """Give this connection up; everything that waits for it fails, and a new one follows."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    # for subclasses
+
+    async def _on_up(self) -> None:
+        """Set the new connection up, with ``_send``."""
+
+    def _on_lost(self) -> None:
+        """The connection is gone."""
+
+    def _receive(self, reply: Any) -> None:
+        future = self._pending.popleft()
+        if future.done():
+            return  # its caller has gone away
+        if isinstance(reply, Exception):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    def _send(self, *command: str | int | bytes) -> asyncio.Future[Any]:
+        if self._writer is None:
+            raise self._away("is not connected")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        packed = libvalkey.pack_command(command)
+        if not self._pending:
+            self._heard_at = loop.time()
+        self._pending.append(future)
+        if not self._out:
+            loop.call_soon(self._flush)
+        self._out.append(packed)
+        return future
+
+    def _away(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(f"the store at {self.endpoint.name} {what}")
+
+    # the connection's life
+
+    async def _open(self) -> None:
+        connection = self.endpoint.connection()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.connect()
+        except BaseException as error:
+            await connection.disconnect(nowait=True)
+            if isinstance(error, ValkeyError | OSError | TimeoutError):
+                raise self._away(f"cannot be reached: {_reason(error)}") from None
+            raise
+        self._connection = connection
+        reader, self._writer = _streams(connection)
+        self._reading = asyncio.create_task(self._read(reader))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._on_up()
+        except TimeoutError:
+            await self._shut("did not answer")
+            raise self._away("does not answer") from None
+        except ResponseError as error:
+            await self._shut("could not be set up")
+            raise self._away(f"cannot be used: {error}") from None
+        except BaseException:
+            await self._shut("could not be set up")
+            raise
+        self.is_up = True
+
+    async def _supervise(self) -> None:
+        watching = asyncio.create_task(self._watch())
+        try:
+            while True:
+                assert self._reading is not None
+                await asyncio.wait([self._reading])
+                await self._shut("was lost")
+                log.warning("store_lost", store=self.endpoint.name)
+                await self._reopen()
+                log.info("store_back", store=self.endpoint.name)
+        finally:
+            watching.cancel()
+
+    async def _reopen(self) -> None:
+        """Try until it works, with growing pauses, so that no herd falls on a server come back."""
+        pause_s = FIRST_RETRY_S
+        while True:
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, LAST_RETRY_S)
+            try:
+                return await self._open()
+            except StoreUnavailable as error:
+                log.warning("store_away", reason=str(error), retry_s=pause_s)
+
+    async def _watch(self) -> None:
+        """Drop a connection that answers nothing, and ask one that has long been silent."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._timeout_s / 4)
+            if not self.is_up or loop.time() - self._heard_at < self._timeout_s:
+                continue
+            if self._pending:
+                self.drop()
+            else:
+                self._send("PING").add_done_callback(forget)
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        loop = asyncio.get_running_loop()
+        parser = libvalkey.Reader(
+            encoding="utf-8", errors="replace", notEnoughData=_MORE, replyError=self._error
+        )
+        with contextlib.suppress(OSError, libvalkey.ProtocolError):
+            while data := await reader.read(READ_BYTES):
+                self._heard_at = loop.time()
+                parser.feed(data)
+                while (reply := parser.gets()) is not _MORE:
+                    self._receive(reply)
+        self.is_up = False
+
+    def _flush(self) -> None:
+        data, self._out = b"".join(self._out), []
+        if self._writer is not None:
+            self._writer.write(data)
+
+    def _error(self, message: str) -> Exception:
+        """The exception for an error reply."""
+        word = message.partition(" ")[0]
+        if word == "READONLY":
+            self.drop()  # its name may lead to another server by now
+        if word in _AWAY:
+            return self._away(f"cannot serve: {message}")
+        if message.startswith("ERR Function not found"):
+            return FunctionMissing(message)
+        return ResponseError(message)
+
+    async def _shut(self, why: str) -> None:
+        self.is_up = False
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        if self._connection is not None:
+            await self._connection.disconnect(nowait=True)
+        self._connection = self._writer = self._reading = None
+        self._out.clear()
+        while self._pending:
+            future = self._pending.popleft()
+            if not future.done():
+                future.set_exception(self._away(why))
+        self._on_lost()
+
+
+def _streams(connection: AbstractConnection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """valkey-py has no public way to these two."""
+    reader, writer = connection._reader, connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    assert reader is not None
+    assert writer is not None
+    return reader, writer
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def forget(future: asyncio.Future[Any]) -> None:
+    """Look at the result of a future that nobody waits for, so that asyncio does not complain."""
+    if not future.cancelled():
+        future.exception()

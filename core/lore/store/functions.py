@@ -1,0 +1,73 @@
+"""The command connection, with Lore's function library on the server's side of it.
+
+``lore.lua`` says at its head when a client loads it. A server that came back empty is
+noticed by the first call (``Function not found``): the library is loaded again and the
+call repeated once.
+"""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+from valkey.exceptions import ResponseError
+
+from lore.store.connection import FunctionMissing, Link
+
+CODE = Path(__file__).with_name("lore.lua").read_text(encoding="utf-8")
+
+
+def version_of(code: str) -> int:
+    found = re.search(r"^local VERSION = (\d+)$", code, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def must_load(code: str, on_server: str) -> bool:
+    """Whether ``code`` replaces what the server has: older, or the same version edited."""
+    ours, theirs = version_of(code), version_of(on_server)
+    return ours > theirs or (ours == theirs and code != on_server)
+
+
+class Functions(Link):
+    run_id = ""
+    """The server's, one for each of its starts (P4)."""
+    _loading: asyncio.Task[None] | None = None
+
+    async def fcall(self, name: str, keys: tuple[str, ...], *args: str | int) -> Any:
+        """Call a function of the library."""
+        try:
+            return await self.call("FCALL", name, len(keys), *keys, *args)
+        except FunctionMissing:
+            await self._load_once()
+        try:
+            return await self.call("FCALL", name, len(keys), *keys, *args)
+        except FunctionMissing as error:
+            raise self._away(f"lost its functions again: {error}") from None
+
+    async def _on_up(self) -> None:
+        info: str = await self._send("INFO", "server")
+        found = re.search(r"^run_id:(\w+)", info, re.MULTILINE)
+        if found is None:
+            raise self._away("does not say its run id")
+        self.run_id = found[1]
+        await self._load()
+
+    async def _load_once(self) -> None:
+        """Many calls may find the library missing; one loads it."""
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.create_task(self._load())
+        await asyncio.shield(self._loading)
+
+    async def _load(self) -> None:
+        found = await self._send("FUNCTION", "LIST", "LIBRARYNAME", "lore", "WITHCODE")
+        if not found:
+            try:
+                await self._send("FUNCTION", "LOAD", CODE)
+            except ResponseError as error:
+                if "already exists" not in str(error):
+                    raise
+                # Another client was faster; it looks after what it has loaded.
+            return
+        library = dict(zip(found[0][::2], found[0][1::2], strict=True))
+        if must_load(CODE, library["library_code"]):
+            await self._send("FUNCTION", "LOAD", "REPLACE", CODE)
