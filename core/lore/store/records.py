@@ -1,0 +1,194 @@
+"""What the twin keeps of each request, and the steps that several of its calls share."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
+from lore.store.base import ChunkMessage, Message, Outcome, Position, StateMessage, View
+from lore.store.keys import partition_of
+
+
+class Publication(NamedTuple):
+    """What went out on a channel: ``n`` to readers, ``b`` to the owner, ``wake`` to generators."""
+
+    channel: Literal["n", "b", "wake"]
+    request_id: str
+    message: Message | Position | int
+    """A Message on ``n``, a Position on ``b``, the partition on ``wake``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    chunk: Chunk
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Record:
+    view: View
+    body: str
+    run_id: str
+    """The server's run id at the last write of the log's owner (P4)."""
+    reopen_tokens: int = 0
+    expires_ms: int = 0
+    """0 while the request does not expire."""
+    log: list[Entry] = field(default_factory=list[Entry])
+
+
+Snapshot = dict[str, Record]
+
+
+class Records:
+    """All requests of one store, and what it published."""
+
+    def __init__(self, run_id: str = "run-1") -> None:
+        self.run_id = run_id
+        self.outbox: list[Publication] = []
+        self._records: dict[str, Record] = {}
+
+    def snapshot(self) -> Snapshot:
+        return {key: replace(record, log=list(record.log)) for key, record in self._records.items()}
+
+    def restore(self, snapshot: Snapshot, run_id: str) -> None:
+        """Come back as ``snapshot``, as a server started anew."""
+        self._records = {
+            key: replace(record, log=list(record.log)) for key, record in snapshot.items()
+        }
+        self.run_id = run_id
+
+    def take_outbox(self) -> list[Publication]:
+        taken, self.outbox = self.outbox, []
+        return taken
+
+    def _find(self, request_id: str, now_ms: int) -> Record | None:
+        record = self._records.get(request_id)
+        if record is not None and 0 < record.expires_ms <= now_ms:
+            del self._records[request_id]
+            return None
+        return record
+
+    def _queued(self, partition: int) -> Iterator[Record]:
+        for key, record in self._records.items():
+            if record.view.status is Status.QUEUED and partition_of(key) == partition:
+                yield record
+
+    def _claimable(self, partition: int, now_ms: int) -> Record | None:
+        """The lease that lapsed first, else the oldest in the queue."""
+        lapsed = [
+            record
+            for key, record in self._records.items()
+            if record.view.status in OWNED
+            and record.view.lease_until_ms <= now_ms
+            and partition_of(key) == partition
+        ]
+        if lapsed:
+            return min(lapsed, key=lambda r: (r.view.lease_until_ms, r.view.request_id))
+        return min(
+            self._queued(partition),
+            key=lambda r: (r.view.created_ms, r.view.request_id),
+            default=None,
+        )
+
+    def _own(self, record: Record, view: View, owner: str, epoch: int, *, now_ms: int) -> None:
+        """Make ``owner`` the owner: a claim, or one that the store has forgotten (P2)."""
+        record.view = replace(
+            view,
+            status=transition(view.status, Event.CLAIM),
+            owner=owner,
+            epoch=epoch,
+            started_ms=view.started_ms or now_ms,
+        )
+        record.reopen_tokens = 0
+        self._publish_state(record.view, "failed_over" if view.started_ms else "claimed")
+
+    def _pause_or_resume(self, record: Record, reopen_tokens: int) -> None:
+        view = record.view
+        if reopen_tokens > view.acked_tokens:
+            record.reopen_tokens = reopen_tokens
+            record.view = replace(view, status=transition(view.status, Event.PAUSE))
+            if view.status is not Status.PAUSED:
+                self._publish_state(record.view, "paused")
+        elif view.status is Status.PAUSED:
+            record.reopen_tokens = 0
+            record.view = replace(view, status=transition(view.status, Event.OPEN))
+            self._publish_state(record.view, "resumed")
+
+    def _take_away(
+        self, record: Record, event: Event, reason: str, *, retention_ms: int, now_ms: int
+    ) -> Position:
+        """Cancel or reap: the epoch grows, so that whoever owned the request is fenced."""
+        view = record.view
+        try:
+            status = transition(view.status, event)
+        except LifecycleError:
+            return position(Outcome.REFUSED, view)
+        cancelled = status is Status.CANCELLED
+        record.view = replace(
+            view,
+            status=status,
+            owner="",
+            epoch=view.epoch + 1,
+            finish_reason="cancelled" if cancelled else view.finish_reason,
+            finished_ms=now_ms if cancelled else view.finished_ms,
+            lease_until_ms=0,
+        )
+        record.reopen_tokens = 0
+        record.expires_ms = now_ms + retention_ms
+        if view.status in OWNED:
+            self._publish_position(position(Outcome.FENCED, record.view), view.request_id)
+        self._publish_state(record.view, reason)
+        return position(Outcome.OK, record.view)
+
+    def _publish(self, view: View, message: Message) -> None:
+        self.outbox.append(Publication("n", view.request_id, message))
+
+    def _publish_state(self, view: View, reason: str) -> None:
+        self._publish(view, StateMessage(view.status, reason))
+
+    def _publish_position(self, position: Position, request_id: str) -> None:
+        self.outbox.append(Publication("b", request_id, position))
+
+    def _wake(self, view: View) -> None:
+        self.outbox.append(Publication("wake", view.request_id, partition_of(view.request_id)))
+
+
+def may_write(view: View, owner: str, epoch: int) -> bool:
+    """The lease's judgement (P2). A newer epoch is one that the store has forgotten."""
+    if epoch > view.epoch:
+        return view.status in LIVE
+    return epoch == view.epoch and owner == view.owner and view.status in OWNED
+
+
+def judge(record: Record, chunks: Sequence[Chunk]) -> Outcome | None:
+    """Why these chunks cannot be appended, or None (P2)."""
+    next_seq = record.view.next_seq
+    tokens = record.view.generated_tokens
+    expected = min(chunks[0].seq, next_seq) if chunks else 0
+    for chunk in chunks:
+        if chunk.seq > expected:
+            return Outcome.GAP
+        if chunk.seq < expected or chunk.seq < 1:
+            return Outcome.CONFLICT
+        if chunk.seq < next_seq:
+            if record.log[chunk.seq - 1].chunk != chunk:
+                return Outcome.CONFLICT
+        elif chunk.tokens < tokens:
+            return Outcome.CONFLICT
+        else:
+            tokens = chunk.tokens
+        expected += 1
+    return None
+
+
+def message_of(entry: Entry) -> ChunkMessage:
+    chunk = entry.chunk
+    return ChunkMessage(chunk.seq, chunk.text, chunk.tokens, entry.at_ms)
+
+
+def position(outcome: Outcome, view: View) -> Position:
+    return Position(outcome, view.status, view.next_seq, view.acked_seq, view.acked_tokens)
+
+
+UNKNOWN = Position(Outcome.UNKNOWN, None)
