@@ -3,58 +3,17 @@
 import math
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from lore.request import Message, StreamRequest
-from lore_generator.engine import Job, Piece
+from lore_generator.engine import Job
 from lore_generator.engines import create_engine
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic import SyntheticEngine
 from lore_generator.engines.synthetic_text import VOCABULARY, answer, synthetic_answer
 
-WAIT_S = 20.0
-
-
-class Collector:
-    """A sink that tests can wait on."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self.pieces: list[Piece] = []
-        self.calls = 0
-
-    def __call__(self, pieces: Sequence[Piece]) -> None:
-        with self._changed:
-            self.pieces.extend(pieces)
-            self.calls += 1
-            self._changed.notify_all()
-
-    def of(self, request_id: str) -> list[Piece]:
-        return [piece for piece in self.pieces if piece.request_id == request_id]
-
-    def ids(self, request_id: str) -> tuple[int, ...]:
-        return tuple(
-            token for piece in self.of(request_id) for token in piece.token_ids
-        )
-
-    def text(self, request_id: str) -> str:
-        return "".join(piece.text for piece in self.of(request_id))
-
-    def until_tokens(self, request_id: str, count: int) -> None:
-        with self._changed:
-            assert self._changed.wait_for(
-                lambda: len(self.ids(request_id)) >= count, WAIT_S
-            )
-
-    def until_end(self, request_id: str) -> Piece:
-        def ended() -> bool:
-            return any(piece.finish_reason for piece in self.of(request_id))
-
-        with self._changed:
-            assert self._changed.wait_for(ended, WAIT_S)
-        return self.of(request_id)[-1]
+from tests.services.engine_sink import Collector
 
 
 @pytest.fixture
@@ -96,15 +55,11 @@ def test_answers_depend_on_the_conversation_and_the_seed_alone() -> None:
 def test_answers_bite_on_text_handling() -> None:
     texts = [synthetic_answer(ask(f"q{n}")) for n in range(20)]
     everything = "".join("".join(text) for text in texts)
-    assert all(
-        sign in everything for sign in ("é", "—", "🎉", "👩‍💻", "```python\n", "<b>")
-    )
+    assert all(sign in everything for sign in ("é", "—", "🎉", "👩‍💻", "```python\n", "<b>"))
     assert any("" in text for text in texts), "some token must hold half a character"
 
 
-def test_max_tokens_ends_an_answer_with_length(
-    engine: SyntheticEngine, sink: Collector
-) -> None:
+def test_max_tokens_ends_an_answer_with_length(engine: SyntheticEngine, sink: Collector) -> None:
     engine.submit(Job("a", ask(max_tokens=7)), None)
     assert sink.until_end("a").finish_reason == "length"
     assert len(sink.ids("a")) == 7
@@ -155,9 +110,7 @@ def test_a_grant_never_shrinks(engine: SyntheticEngine, sink: Collector) -> None
     assert len(sink.ids("a")) == 9
 
 
-def test_a_cancelled_stream_says_nothing_more(
-    engine: SyntheticEngine, sink: Collector
-) -> None:
+def test_a_cancelled_stream_says_nothing_more(engine: SyntheticEngine, sink: Collector) -> None:
     engine.submit(Job("a", ask()), 5)
     sink.until_tokens("a", 5)
     engine.cancel("a")
@@ -175,9 +128,7 @@ def test_a_job_continues_where_its_log_ends(
     """P15"""
     whole = answer(ask(stop=["never said"]))
     said = "".join(whole.texts[:done])
-    engine.submit(
-        Job("a", ask(stop=["never said"]), whole.token_ids[:done], said), None
-    )
+    engine.submit(Job("a", ask(stop=["never said"]), whole.token_ids[:done], said), None)
     assert sink.until_end("a").finish_reason == "stop"
     assert sink.ids("a") == whole.token_ids[done:]
     assert said + sink.text("a") == "".join(whole.texts)
@@ -192,9 +143,7 @@ def test_a_log_that_is_complete_needs_no_credit_to_end(
     assert sink.ids("a") == ()
 
 
-def test_a_log_of_another_model_is_refused(
-    engine: SyntheticEngine, sink: Collector
-) -> None:
+def test_a_log_of_another_model_is_refused(engine: SyntheticEngine, sink: Collector) -> None:
     engine.submit(Job("a", ask(), (0, 0, 0), " a a a"), None)
     ended = sink.until_end("a")
     assert ended.finish_reason == "error"

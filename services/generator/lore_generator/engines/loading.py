@@ -14,6 +14,7 @@ import transformers
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import modeling_gguf_pytorch_utils as gguf
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from lore_generator.engines.options import TransformersOptions
@@ -77,7 +78,8 @@ def load(options: TransformersOptions) -> Loaded:
                 source.path, dtype=options.dtype, **where, **placement
             )
             tokenizer = AutoTokenizer.from_pretrained(source.path, **where)
-        except Exception as error:  # from_pretrained raises whatever the files make it stumble over
+        # from_pretrained raises whatever the files make it stumble over.
+        except Exception as error:  # noqa: BLE001
             raise ValueError(f"cannot load the model {source.name}: {_first_line(error)}") from None
     if not isinstance(tokenizer, TokenizersBackend):
         raise ValueError(f"the model {source.name} has no fast tokenizer (tokenizer.json)")
@@ -116,7 +118,8 @@ def _check_hub(name: str) -> None:
         raise ValueError(f"no model at {name}: neither a path nor a hub name") from None
     except (huggingface_hub.errors.RepositoryNotFoundError, LocalEntryNotFoundError):
         raise ValueError(f"no model {name}: not a path here, and not on the hub") from None
-    except Exception as error:  # offline, refused, timed out: many classes, one meaning
+    # Offline, refused, timed out: many classes, one meaning.
+    except Exception as error:  # noqa: BLE001
         raise ValueError(
             f"no model {name}: not a path here, not downloaded, and the hub cannot be reached"
             f" ({type(error).__name__})"
@@ -149,11 +152,9 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_gguf_bar() -> Iterator[None]:
-    from transformers import modeling_gguf_pytorch_utils as gguf
-
-    bar = gguf.tqdm
-    gguf.tqdm = lambda tensors, **_: tensors
+    bar = gguf.tqdm  # pyright: ignore[reportPrivateImportUsage]
+    gguf.tqdm = lambda tensors, **_: tensors  # pyright: ignore[reportPrivateImportUsage]
     try:
         yield
     finally:
-        gguf.tqdm = bar
+        gguf.tqdm = bar  # pyright: ignore[reportPrivateImportUsage]

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jinja2 import TemplateError
+from lore.request import Message
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
-from lore.request import Message
 from lore_generator.engine import Job
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.messages import messages_of
 from lore_generator.engines.transcript import Transcript
+
+ANOTHER_MODEL = "the answer so far was made by another model and cannot be continued"
 
 
 class Refused(Exception):
@@ -34,19 +36,22 @@ class Prepared:
 
 
 def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
-    """Raises ``Refused`` for a prompt that does not fit or a log that this model cannot continue."""
+    """Raises ``Refused`` for a prompt that does not fit and a log of another model."""
     prompt = prompt_tokens(job, loaded.tokenizer)
     if len(prompt) >= context_tokens:
         raise Refused(
             f"the prompt has {len(prompt)} tokens; the model takes {context_tokens - 1} at most"
         )
     done = job.generated_ids
-    if not all(0 <= token < loaded.model.config.get_text_config().vocab_size for token in done):
-        raise Refused("the answer so far was made by another model and cannot be continued")
+    known = range(loaded.model.config.get_text_config().vocab_size)
+    if not all(token in known for token in prompt):
+        raise Refused("the prompt holds a token that the model does not know")
+    if not all(token in known for token in done):
+        raise Refused(ANOTHER_MODEL)
     transcript = Transcript(loaded.decoder, job.request.stop)
     said = transcript.feed(token for token in done if token not in loaded.eos_ids)
     if not said.startswith(job.generated_text):
-        raise Refused("the answer so far was made by another model and cannot be continued")
+        raise Refused(ANOTHER_MODEL)
     room = min(job.request.max_tokens, context_tokens - len(prompt)) - len(done)
     reason = None
     if transcript.stopped or (done and done[-1] in loaded.eos_ids):
@@ -67,11 +72,13 @@ def prompt_tokens(job: Job, tokenizer: TokenizersBackend) -> list[int]:
         return tokenizer.encode(plain_prompt(messages))
     conversation = [{"role": m.role, "content": m.content} for m in messages]
     try:
-        return tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=True, return_dict=False
+        text = tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=True, tokenize=False
         )
     except TemplateError as error:
         raise Refused(f"the model's chat template refuses these messages: {error}") from None
+    # The template has written the special tokens itself.
+    return tokenizer.encode(str(text), add_special_tokens=False)
 
 
 def plain_prompt(messages: Sequence[Message]) -> str:

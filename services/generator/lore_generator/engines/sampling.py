@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from lore.request import StreamRequest
 from transformers import LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
-
-from lore.request import StreamRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,10 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         return arg_storage
 
     def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
+        self,
+        input_ids: torch.Tensor,  # noqa: ARG002
+        scores: torch.Tensor,
+        logits_processor_args: torch.Tensor,  # noqa: ARG002
     ) -> torch.Tensor:
         decodings = [decoding_of(state) for state in self._states]
         for state, decoding in zip(self._states, decodings, strict=True):

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from transformers import GenerationConfig
@@ -76,7 +76,9 @@ class TransformersEngine:
         self._loaded = loading.load(options)
         self._sink = sink
         self._manager = self._open_manager()
-        scheduler = self._manager.batch_processor.scheduler
+        processor = self._manager.batch_processor
+        assert processor is not None
+        scheduler = processor.scheduler
         assert isinstance(scheduler, WindowScheduler)
         self._scheduler = scheduler
         self._context_tokens = self._fit_context(scheduler)
@@ -147,7 +149,7 @@ class TransformersEngine:
         )
         eos = sorted(self._loaded.eos_ids)
         try:
-            manager = model.init_continuous_batching(
+            manager = model.init_continuous_batching(  # pyright: ignore[reportCallIssue]
                 GenerationConfig(do_sample=False, eos_token_id=eos or -1), config
             )
             manager.logit_processor = Sampler()

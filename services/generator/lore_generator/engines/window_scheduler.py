@@ -107,7 +107,7 @@ class WindowScheduler(FIFOScheduler):
             running=len(active.runnable),
             parked=len(active.parked) + len(waiting.parked),
             waiting=len(waiting.runnable),
-            kv_used_ratio=1 - float(self.cache.compute_free_capacity()),
+            kv_used_ratio=self._kv_used_ratio(),
         )
         return cancelled
 
@@ -141,6 +141,9 @@ class WindowScheduler(FIFOScheduler):
         """Takes KV from parked requests while requests with credit lack it.
 
         Returns whether any was taken."""
+        # Pages kept for prompts that may come again are cheaper than anyone's KV.
+        if self._short_of_memory() and self.cache.evict_cached_blocks():
+            self.cache.pool.try_to_free_sectors()
         made_room = False
         while self._short_of_memory():
             parked = plan(self.active_requests.values()).parked
@@ -168,6 +171,15 @@ class WindowScheduler(FIFOScheduler):
 
     def _fits(self, state: RequestState, length: int) -> bool:
         return self.cache.can_store_request_tokens(state, length, dry_run=True)
+
+    def _kv_used_ratio(self) -> float:
+        """Without the pages that are only kept in case a prompt comes again."""
+        idle = sum(
+            len(allocator.ledger.cached_blocks) * allocator.bytes_per_block
+            for allocator in self.cache.cache_allocators.values()
+        )
+        total = self.cache.num_sectors * self.cache.bytes_per_sector
+        return 1 - float(self.cache.compute_free_capacity()) - idle / total
 
     def _evict(self, state: RequestState) -> None:
         again = state.create_equivalent_initial_request()

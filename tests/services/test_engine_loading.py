@@ -1,0 +1,65 @@
+"""A model that cannot be had is one clear line, at once."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from lore_generator.engines import create_engine
+from lore_generator.engines.loading import Source, find
+from lore_generator.engines.options import TransformersOptions
+
+
+def refusal(model: str) -> str:
+    with pytest.raises(ValueError, match="model|GGUF") as refused:
+        create_engine("transformers", TransformersOptions(model=model)).start(lambda _: None)
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/nowhere", "nowhere.gguf"])
+def test_a_path_that_is_not_there_is_named(model: str) -> None:
+    assert refusal(model) == f"no model at {model}: there is no such file or folder"
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    assert "neither config.json nor a GGUF file" in refusal(str(tmp_path))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"weights")
+    assert "not a GGUF file" in refusal(str(path))
+
+
+def test_a_broken_model_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert refusal(str(tmp_path)).startswith(f"cannot load the model {tmp_path.name}: ")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(40))
+    assert refusal(str(broken)).startswith("cannot load the model broken: ")
+
+
+def test_a_folder_with_several_gguf_files_asks_which(tmp_path: Path) -> None:
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).touch()
+    assert "holds 2 GGUF files" in refusal(str(tmp_path))
+    assert find(str(tmp_path / "b.gguf")) == Source("b", str(tmp_path), "b.gguf")
+
+
+def test_a_hub_name_that_cannot_be_had_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def offline(self: HfApi, name: str, **_: object) -> None:
+        asked.append(name)
+        raise ConnectionError("no route\nto the hub")
+
+    monkeypatch.setattr(HfApi, "model_info", offline)
+    assert "the hub cannot be reached" in refusal("nobody/no-such-model")
+    assert asked == ["nobody/no-such-model"]
+    assert refusal("not a name!") == "no model at not a name!: neither a path nor a hub name"
+
+
+def test_the_default_model_comes_with_its_package() -> None:
+    assert find(None).name == "SmolLM2-135M-Instruct.Q4_1"
