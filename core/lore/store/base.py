@@ -119,6 +119,9 @@ class ChunkMessage:
     tokens: int
     at_ms: int
     """When it was appended, by the store's clock."""
+    log_id: str
+    """The log that it was appended to. A chunk at or above a view's ``fork_seq`` that names
+    another log than the view is of another log: read the view again (P4)."""
 
 
 @dataclass(frozen=True, slots=True)

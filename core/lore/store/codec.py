@@ -51,8 +51,8 @@ def position_message_from(payload: str) -> Position:
 def message_from(payload: str) -> Message:
     head, _, text = payload.partition("\n")
     match head.split(" "):
-        case ["c", seq, tokens, at_ms]:
-            return ChunkMessage(int(seq), text, int(tokens), int(at_ms))
+        case ["c", seq, tokens, at_ms, log_id]:
+            return ChunkMessage(int(seq), text, int(tokens), int(at_ms), log_id)
         case ["a", acked_seq, acked_tokens]:
             return AckMessage(int(acked_seq), int(acked_tokens))
         case ["s", status, reason]:
@@ -69,7 +69,7 @@ def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
     return arguments
 
 
-# A stream entry is (id, [field, value, ...]) with the fields t, i, n and a in this order.
+# A stream entry is (id, [field, value, ...]) with the fields t, i, n, a and l in this order.
 Entry = tuple[str, list[str]]
 
 
@@ -79,8 +79,8 @@ def chunk_from(entry: Entry) -> Chunk:
 
 
 def chunk_message_from(entry: Entry) -> ChunkMessage:
-    name, (_, text, _, _, _, tokens, _, at_ms) = entry
-    return ChunkMessage(_seq(name), text, int(tokens), int(at_ms))
+    name, (_, text, _, _, _, tokens, _, at_ms, _, log_id) = entry
+    return ChunkMessage(_seq(name), text, int(tokens), int(at_ms), log_id)
 
 
 def _seq(entry_id: str) -> int:

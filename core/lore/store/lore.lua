@@ -19,7 +19,7 @@ Common to all functions:
            the request is unknown. open, claim, renew and waiting say their own.
 
 Published (payloads are split at blanks, without a parser):
-  n channel   c <seq> <tokens> <at_ms>\n<text>  |  a <acked_seq> <acked_tokens>  |
+  n channel   c <seq> <tokens> <at_ms> <log_id>\n<text>  |  a <acked_seq> <acked_tokens>  |
               s <status> <reason>
   b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens>
   lore:wake   the partition's number, two digits
@@ -246,8 +246,9 @@ local function lore_append(keys, args)
   for i = CHUNKS, #args, 4 do
     if tonumber(args[i]) >= first then
       server.call('XADD', request.c, args[i] .. '-0',
-        't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms)
-      publish(request, 'c ' .. args[i] .. ' ' .. args[i + 3] .. ' ' .. at_ms .. '\n' .. args[i + 1])
+        't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])
+      publish(request, 'c ' .. args[i] .. ' ' .. args[i + 3] .. ' ' .. at_ms .. ' ' .. args[4]
+        .. '\n' .. args[i + 1])
       request.next_seq = request.next_seq + 1
       request.generated_tokens = tonumber(args[i + 3])
     end

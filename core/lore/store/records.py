@@ -23,6 +23,7 @@ class Publication(NamedTuple):
 class Entry:
     chunk: Chunk
     at_ms: int
+    log_id: str
 
 
 @dataclass(slots=True)
@@ -184,7 +185,7 @@ def judge(record: Record, chunks: Sequence[Chunk]) -> Outcome | None:
 
 def message_of(entry: Entry) -> ChunkMessage:
     chunk = entry.chunk
-    return ChunkMessage(chunk.seq, chunk.text, chunk.tokens, entry.at_ms)
+    return ChunkMessage(chunk.seq, chunk.text, chunk.tokens, entry.at_ms, entry.log_id)
 
 
 def position(outcome: Outcome, view: View) -> Position:

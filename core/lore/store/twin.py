@@ -193,7 +193,7 @@ class StoreState(Records):
         new = [chunk for chunk in chunks if chunk.seq >= view.next_seq]
         if epoch > view.epoch:
             self._own(record, view, owner, epoch, now_ms=now_ms)
-        record.log += [Entry(chunk, now_ms) for chunk in new]
+        record.log += [Entry(chunk, now_ms, log_id) for chunk in new]
         if chunks:
             record.run_id = self.run_id
         view = record.view
