@@ -1,0 +1,82 @@
+"""Sends a stream's acknowledgments when the receiver says that they are due (protocol P9)."""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httpx
+
+from lore.client.edges import Edges, ReaderConfig
+from lore.protocol.receiver import Receiver
+
+
+@dataclass(slots=True)
+class Counters:
+    reconnects: int = 0
+    acks: int = 0
+    lost_acks: int = 0
+
+
+class Acker:
+    """A task beside the stream, so that acks wait for no text and text for no ack."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        edges: Edges,
+        path: str,
+        receiver: Receiver,
+        config: ReaderConfig,
+        counters: Counters,
+    ) -> None:
+        self._http = http
+        self._edges = edges
+        self._path = path
+        self._receiver = receiver
+        self._config = config
+        self._counters = counters
+        self._changed = asyncio.Event()
+        self._ending = False
+        self._failures = 0
+
+    def changed(self) -> None:
+        """The receiver's deadline may have moved."""
+        self._changed.set()
+
+    def end(self) -> None:
+        """Let ``run`` return once nothing is left to acknowledge."""
+        self._ending = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = self._receiver.deadline()
+            if due is None and self._ending:
+                return
+            if due is None or due > loop.time():
+                self._changed.clear()
+                try:
+                    async with asyncio.timeout_at(due):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+            elif (seq := self._receiver.take_ack(loop.time())) is not None:
+                await self._send(seq)
+
+    async def _send(self, seq: int) -> None:
+        try:
+            response = await self._http.post(self._edges.current + self._path, json={"seq": seq})
+            arrived = response.status_code == HTTPStatus.NO_CONTENT
+        except httpx.TransportError:
+            arrived = False
+            if self._ending:
+                self._edges.advance()
+        if arrived:
+            self._failures = 0
+            self._counters.acks += 1
+            return
+        self._counters.lost_acks += 1
+        wait_s = self._config.backoff_s(self._failures, self._config.retry_s)
+        self._failures += 1
+        self._receiver.on_ack_lost(asyncio.get_running_loop().time() + wait_s)

@@ -1,0 +1,105 @@
+"""Which edge to ask, how long to wait before asking again, and what an answer means."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from lore.client.events import ErrorDetail, HistoryLost, LoreError, Refused
+from lore.protocol.receiver import ReceiverConfig
+
+_TRY_AGAIN = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderConfig:
+    receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
+    silence_s: float = 40.0
+    """Not even a heartbeat for this long (an edge sends one every 15 s): reconnect."""
+    call_timeout_s: float = 10.0
+    patience_s: float = 30.0
+    """How long a call goes from edge to edge before it raises Unavailable."""
+    stream_patience_s: float = 600.0
+    """The same for a stream, counted from the last byte that an edge sent."""
+    retry_s: float = 1.0
+    """The base of the backoff until an edge has named another with ``retry:``."""
+    backoff_max_s: float = 10.0
+    last_ack_s: float = 2.0
+    """How long to try to deliver the last ack when the answer is complete."""
+
+    def backoff_s(self, failures: int, retry_s: float) -> float:
+        """Full jitter, so that many readers of a lost edge do not come back as one.
+
+        The first attempt comes soon, for a quarter of ``retry_s`` is little to a reader.
+        """
+        ceiling_s = retry_s / 4 if failures == 0 else retry_s * 2 ** (min(failures, 16) - 1)
+        return random.uniform(0, min(ceiling_s, self.backoff_max_s))
+
+
+class Edges:
+    """The edges that serve the same requests, and the one in use."""
+
+    def __init__(self, urls: Sequence[str], *, start: int = 0) -> None:
+        if not urls:
+            raise ValueError("name at least one edge")
+        self._urls = [url.rstrip("/") for url in urls]
+        self._index = start % len(urls)
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    @property
+    def current(self) -> str:
+        return self._urls[self._index]
+
+    def advance(self) -> None:
+        self._index = (self._index + 1) % len(self._urls)
+
+
+class TryAgain(Exception):
+    """This edge cannot answer now; ``delay_s`` is what it asked for, or None."""
+
+    def __init__(self, why: str, delay_s: float | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.delay_s = delay_s
+
+
+class _ErrorBody(BaseModel):
+    error: ErrorDetail
+
+
+def judge(response: httpx.Response) -> TryAgain | LoreError:
+    """What an answer without success means. Its body must have been read."""
+    status = response.status_code
+    try:
+        detail = _ErrorBody.model_validate_json(response.content).error
+    except ValidationError:
+        detail = ErrorDetail(code="unknown", message=f"the edge answered with HTTP {status}")
+    if status in _TRY_AGAIN:
+        after = response.headers.get("Retry-After", "")
+        return TryAgain(detail.message, float(after) if after.isdecimal() else None)
+    if status == HTTPStatus.GONE:
+        return HistoryLost(detail.message)
+    return Refused(status, detail)
+
+
+def describe(error: httpx.TransportError) -> str:
+    """A few words for a person; many transport errors have no message of their own."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "no connection"
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer"
+    return "the connection broke"

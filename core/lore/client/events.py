@@ -1,0 +1,116 @@
+"""What a reader of a stream meets: events, and the ends that are not a complete answer."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Wire(BaseModel):
+    """As the protocol sends it. Fields that a newer edge adds are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Text(Wire):
+    """The next piece of the answer: it follows exactly what came before."""
+
+    seq: Annotated[int, Field(ge=1)]
+    text: str
+
+
+class State(Wire):
+    """Something changed at the other end; see PROTOCOL.md for the reasons."""
+
+    status: str
+    reason: str = ""
+    log_id: str = ""
+    edge: str = ""
+    window: int = 0
+    acked_seq: int = 0
+    generated_tokens: int = 0
+    rto_ms: float | None = None
+    retransmits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is gone; the stream goes on by itself, elsewhere, after ``delay_s``."""
+
+    edge: str
+    why: str
+    delay_s: float
+
+
+class Usage(Wire):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class End(Wire):
+    """The answer is complete (``done``), or ended otherwise as ``status`` says."""
+
+    status: str
+    finish_reason: str | None = None
+    error: str | None = None
+    last_seq: int = 0
+    usage: Usage = Usage()
+
+
+Event = Text | State | Lost | End
+
+
+class View(Wire):
+    """A request as JSON: its state and the text so far."""
+
+    request_id: str
+    status: str
+    text: str = ""
+    log_id: str = ""
+    next_seq: int = 1
+    acked_seq: int = 0
+    generated_tokens: int = 0
+    acked_tokens: int = 0
+    window: int = 0
+    prompt_tokens: int = 0
+    finish_reason: str | None = None
+    error: str | None = None
+    stream_url: str = ""
+    edge: str = ""
+
+
+class ErrorDetail(Wire):
+    code: str
+    message: str
+    field: str | None = None
+
+
+class LoreError(Exception):
+    """The base of everything that this client raises by design."""
+
+
+class Refused(LoreError):
+    """The edge said no, and asking again would not help (HTTP 4xx)."""
+
+    def __init__(self, status: int, detail: ErrorDetail) -> None:
+        super().__init__(detail.message)
+        self.status = status
+        self.code = detail.code
+        self.field = detail.field
+
+
+class Unavailable(LoreError):
+    """No edge answered, or all were too busy, for as long as the caller was ready to wait."""
+
+
+class Failed(LoreError):
+    """The request failed; the message is the reason that the reader may know."""
+
+
+class Cancelled(LoreError):
+    """Somebody stopped the request. What came before is all there is."""
+
+
+class HistoryLost(LoreError):
+    """The store forgot what this reader already has: the text cannot be continued (P4)."""

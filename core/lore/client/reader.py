@@ -1,0 +1,152 @@
+"""The Python reader: ask, read, stop, over a list of edges that may come and go."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Self
+from weakref import WeakSet
+
+import httpx
+
+from lore.client.edges import Edges, ReaderConfig, TryAgain, describe, judge
+from lore.client.events import Unavailable, View
+from lore.client.stream import Stream
+
+# A proxy from the environment is no way to one's own machine.
+_NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+
+
+class Reader:
+    """``async with Reader(["http://127.0.0.1:8080"]) as reader: …``
+
+    Calls go from edge to edge until one answers, and raise Unavailable after
+    ``config.patience_s`` or Refused when an edge says no.
+    """
+
+    def __init__(
+        self,
+        edges: Sequence[str],
+        *,
+        config: ReaderConfig | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._urls = list(edges)
+        self._config = config or ReaderConfig()
+        self._edges = Edges(edges)
+        self._starts = itertools.count()
+        self._streams: WeakSet[Stream] = WeakSet()
+        self._http = httpx.AsyncClient(
+            headers=headers,
+            timeout=self._config.call_timeout_s,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            mounts=_NO_PROXY,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for stream in list(self._streams):
+            await stream.aclose()
+        await self._http.aclose()
+
+    async def create(
+        self,
+        question: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, str]] | None = None,
+        idempotency_key: str | None = None,
+        **parameters: object,
+    ) -> View:
+        """Ask. ``parameters`` are those of ``StreamRequest``.
+
+        Waits when the queue is full, as long as ``config.patience_s`` allows. A key is made
+        when none is given, so that asking again after a lost reply asks once.
+        """
+        body: dict[str, object] = dict(parameters)
+        if question is not None:
+            body["question"] = question
+        if messages is not None:
+            body["messages"] = [dict(message) for message in messages]
+        key = idempotency_key or secrets.token_urlsafe(16)
+        response = await self._call(
+            "POST", "/v1/streams", json=body, headers={"Idempotency-Key": key}
+        )
+        return View.model_validate_json(response.content)
+
+    def stream(
+        self,
+        request_id: str,
+        *,
+        after: int = 0,
+        log_id: str = "",
+        acks: bool = True,
+        revive: bool = False,
+    ) -> Stream:
+        """Read an answer from ``after`` on, to its end.
+
+        ``log_id`` names the log that ``after`` counts in, for a reader that kept both.
+        ``acks=False`` is for requests whose ``ack`` is not ``client``; ``revive`` takes a
+        reaped request up again. Streams start on the edges in turn.
+        """
+        stream = Stream(
+            self._http,
+            Edges(self._urls, start=next(self._starts)),
+            request_id,
+            self._config,
+            after=after,
+            log_id=log_id,
+            acks=acks,
+            revive=revive,
+        )
+        self._streams.add(stream)
+        return stream
+
+    async def view(self, request_id: str) -> View:
+        """The state and the text so far."""
+        response = await self._call("GET", f"/v1/streams/{request_id}")
+        return View.model_validate_json(response.content)
+
+    async def stop(self, request_id: str) -> None:
+        """End the answer for everybody (P14). Raises Refused when it ended otherwise before."""
+        await self._call("DELETE", f"/v1/streams/{request_id}")
+
+    async def revive(self, request_id: str) -> View:
+        """Take a reaped request up again where its text ends."""
+        response = await self._call("POST", f"/v1/streams/{request_id}/revive")
+        return View.model_validate_json(response.content)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._config.patience_s
+        failures = 0
+        while True:
+            try:
+                response = await self._http.request(
+                    method, self._edges.current + path, json=json, headers=headers
+                )
+                if response.is_success:
+                    return response
+                verdict = judge(response)
+            except httpx.TransportError as error:
+                verdict = TryAgain(describe(error))
+            if not isinstance(verdict, TryAgain):
+                raise verdict
+            delay_s = verdict.delay_s
+            if delay_s is None:
+                # The other edges are asked at once; only a whole round of failures waits.
+                rounds, others = divmod(failures + 1, len(self._edges))
+                delay_s = 0.0 if others else self._config.backoff_s(rounds, self._config.retry_s)
+            if loop.time() + delay_s > give_up_at:
+                raise Unavailable(f"{self._edges.current}: {verdict.why}")
+            failures += 1
+            await asyncio.sleep(delay_s)
+            self._edges.advance()

@@ -1,0 +1,81 @@
+"""Server-sent events out of bytes, as the WHATWG HTML standard says (section 9.2.6).
+
+Bytes go in as the network cuts them; events come out when their blank line has come.
+An event that a lost connection left incomplete is never given out.
+"""
+
+import codecs
+import re
+from dataclasses import dataclass
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    event: str
+    data: str
+    last_event_id: str
+    """The newest id that the stream has named, on this event or before."""
+
+
+class SseParser:
+    """One connection's parser. ``retry_ms`` is the newest ``retry:`` seen, or None."""
+
+    def __init__(self) -> None:
+        self.retry_ms: int | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._at_start = True
+        self._after_cr = False
+        self._partial: list[str] = []
+        self._event = ""
+        self._data: list[str] = []
+        self._last_event_id = ""
+
+    def feed(self, data: bytes) -> list[ServerEvent]:
+        """Take the next bytes; return the events that they completed."""
+        text = self._decoder.decode(data)
+        if text and self._at_start:
+            self._at_start = False
+            text = text.removeprefix("\ufeff")
+        if text and self._after_cr:
+            # A CR ended its line at once; the LF of a CRLF that was cut in two is no second end.
+            self._after_cr = False
+            text = text.removeprefix("\n")
+        if not text:
+            return []
+        self._after_cr = text.endswith("\r")
+        first, *rest = _LINE_END.split(text)
+        self._partial.append(first)
+        events: list[ServerEvent] = []
+        for following in rest:
+            event = self._line("".join(self._partial))
+            if event is not None:
+                events.append(event)
+            self._partial = [following]
+        return events
+
+    def _line(self, line: str) -> ServerEvent | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match field:
+            case "event":
+                self._event = value
+            case "data":
+                self._data.append(value)
+            case "id" if "\0" not in value:
+                self._last_event_id = value
+            case "retry" if value.isascii() and value.isdigit():
+                self.retry_ms = int(value)
+            case _:  # a comment, or a field that the standard says to ignore
+                pass
+        return None
+
+    def _dispatch(self) -> ServerEvent | None:
+        event, data = self._event or "message", self._data
+        self._event, self._data = "", []
+        if not data:
+            return None
+        return ServerEvent(event, "\n".join(data), self._last_event_id)

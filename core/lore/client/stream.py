@@ -1,0 +1,264 @@
+"""One answer, read to its end whatever the network does (protocol P1, P12).
+
+Pull the events and they come: text that follows exactly what came before, and states.
+Text is acknowledged once it was pulled, so a reader that stops pulling closes the window
+and the GPU turns to others. Leaving the stream never stops the answer; ``Reader.stop`` does.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from http import HTTPStatus
+from typing import Self
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from lore.client.acks import Acker, Counters
+from lore.client.edges import Edges, ReaderConfig, TryAgain, describe, judge
+from lore.client.events import (
+    Cancelled,
+    End,
+    ErrorDetail,
+    Event,
+    Failed,
+    HistoryLost,
+    Lost,
+    State,
+    Text,
+    Unavailable,
+    Usage,
+    View,
+)
+from lore.client.sse import ServerEvent, SseParser
+from lore.protocol.receiver import Receiver
+
+
+class _ErrorEvent(BaseModel):
+    error: ErrorDetail
+
+
+class Stream(AsyncIterator[Event]):
+    """Iterate over it once. Raises Failed, Cancelled, HistoryLost, Refused or Unavailable."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        edges: Edges,
+        request_id: str,
+        config: ReaderConfig,
+        *,
+        after: int,
+        log_id: str,
+        acks: bool,
+        revive: bool,
+    ) -> None:
+        self.request_id = request_id
+        self.log_id = log_id
+        self.counters = Counters()
+        self._http = http
+        self._edges = edges
+        self._path = f"/v1/streams/{request_id}"
+        self._config = config
+        self._acks = acks
+        self._revive = revive
+        self._receiver = Receiver(config.receiver, position=after)
+        self._acker = Acker(http, edges, f"{self._path}/ack", self._receiver, config, self.counters)
+        self._retry_s = config.retry_s
+        self._failures = 0
+        self._heard_at = 0.0
+        self._connected_at = 0.0
+        self._events = self._run()
+
+    @property
+    def position(self) -> int:
+        """The last seq whose text was given out; ``after`` for a stream that continues here."""
+        return self._receiver.position
+
+    @property
+    def duplicates(self) -> int:
+        return self._receiver.duplicates
+
+    @property
+    def edge(self) -> str:
+        """The URL of the edge in use."""
+        return self._edges.current
+
+    async def __anext__(self) -> Event:
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        """Leave. The answer goes on for other readers, or until its window is used up."""
+        await self._events.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _run(self) -> AsyncGenerator[Event, None]:
+        self._heard_at = self._now()
+        self._ack_task = asyncio.create_task(self._acker.run())
+        try:
+            while True:
+                lost = None
+                self._connected_at = self._now()
+                async with aclosing(self._connection()) as events:
+                    try:
+                        async for event in events:
+                            yield event
+                    except TryAgain as reason:
+                        lost = self._lost(reason)
+                if lost is None:
+                    break
+                yield lost
+                await asyncio.sleep(lost.delay_s)
+                self._edges.advance()
+                self.counters.reconnects += 1
+        finally:
+            self._ack_task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ack_task
+
+    def _lost(self, reason: TryAgain) -> Lost:
+        if self._now() - self._heard_at > self._config.stream_patience_s:
+            raise Unavailable(f"no edge answers: {reason.why}") from reason
+        if self._now() - self._connected_at > self._config.backoff_max_s:
+            self._failures = 0
+        delay_s = reason.delay_s
+        if delay_s is None:
+            delay_s = self._config.backoff_s(self._failures, self._retry_s)
+        self._failures += 1
+        return Lost(self.edge, reason.why, delay_s)
+
+    async def _connection(self) -> AsyncGenerator[Event, None]:
+        """One connection's events, up to the answer's end. Raises TryAgain when it breaks."""
+        self._receiver.on_reconnect()
+        after = f"{self.position}:{self.log_id}" if self.log_id else str(self.position)
+        try:
+            async with self._http.stream(
+                "GET",
+                self.edge + self._path,
+                params={"after": after},
+                headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
+                timeout=httpx.Timeout(self._config.call_timeout_s, read=self._config.silence_s),
+            ) as response:
+                if response.status_code == HTTPStatus.NO_CONTENT:
+                    yield await self._finished(await self._end_of_view())
+                    return
+                if response.status_code != HTTPStatus.OK:
+                    await response.aread()
+                    raise judge(response)
+                async with aclosing(self._server_events(response)) as server_events:
+                    async for server_event in server_events:
+                        event = await self._take(server_event)
+                        if event is not None:
+                            yield event
+                        if isinstance(event, End):
+                            return
+        except httpx.TransportError as error:
+            raise TryAgain(describe(error)) from error
+        except ValidationError as error:
+            raise TryAgain("the edge sent something that is not the protocol") from error
+
+    async def _server_events(self, response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:
+        parser = SseParser()
+        body = response.aiter_raw()
+        while True:
+            try:
+                async with asyncio.timeout_at(self._receiver.gap_deadline):
+                    data = await anext(body, None)
+            except TimeoutError as error:
+                raise TryAgain("a missing piece did not come again") from error
+            if data is None:
+                raise TryAgain("the edge ended the connection")
+            self._heard_at = self._now()
+            for event in parser.feed(data):
+                if parser.retry_ms is not None:
+                    self._retry_s = max(parser.retry_ms / 1000, 0.05)
+                yield event
+
+    async def _take(self, event: ServerEvent) -> Event | None:
+        match event.event:
+            case "message":
+                chunk = Text.model_validate_json(event.data)
+                text = self._on_chunk(chunk)
+                if not text:
+                    return None
+                self._failures = 0
+                return Text(seq=self.position, text=text)
+            case "state":
+                return await self._on_state(State.model_validate_json(event.data))
+            case "end":
+                return await self._finished(End.model_validate_json(event.data))
+            case "error":
+                error = _ErrorEvent.model_validate_json(event.data).error
+                if error.code == "history_lost":
+                    raise HistoryLost(error.message)
+                raise TryAgain(error.message)
+            case _:
+                return None
+
+    def _on_chunk(self, chunk: Text) -> str:
+        due = self._receiver.deadline()
+        text = self._receiver.on_chunk(chunk.seq, chunk.text, self._now())
+        if self._acks and self._receiver.deadline() != due:
+            self._acker.changed()
+        return text
+
+    async def _on_state(self, state: State) -> State:
+        if state.log_id and state.log_id != self.log_id:
+            if self.log_id:
+                # Chunks of the older log that came too early belong to no text any more (P4).
+                self._receiver.on_reconnect()
+            self.log_id = state.log_id
+        if state.reason == "drain":
+            raise TryAgain("the edge is shutting down", self._retry_s)
+        if state.status == "reaped" and self._revive:
+            response = await self._http.post(f"{self.edge}{self._path}/revive")
+            # 409: another reader was quicker.
+            if not response.is_success and response.status_code != HTTPStatus.CONFLICT:
+                raise judge(response)
+        return state
+
+    async def _end_of_view(self) -> End:
+        """After a 204 there is nothing left to read; how the request ended stands in its view."""
+        response = await self._http.get(
+            self.edge + self._path, headers={"Accept": "application/json"}
+        )
+        if not response.is_success:
+            raise judge(response)
+        view = View.model_validate_json(response.content)
+        return End(
+            status=view.status,
+            finish_reason=view.finish_reason,
+            error=view.error,
+            last_seq=view.next_seq - 1,
+            usage=Usage(
+                prompt_tokens=view.prompt_tokens,
+                completion_tokens=view.generated_tokens,
+                total_tokens=view.prompt_tokens + view.generated_tokens,
+            ),
+        )
+
+    async def _finished(self, end: End) -> End:
+        if end.last_seq > self.position:
+            raise TryAgain("the end came before the text was complete", 0.0)
+        if self._acks:
+            self._receiver.on_end(self._now())
+            await self._last_ack()
+        if end.status == "failed":
+            raise Failed(end.error or "the request failed without a reason")
+        if end.status == "cancelled":
+            raise Cancelled("the request was stopped")
+        return end
+
+    async def _last_ack(self) -> None:
+        """Acks are a courtesy once the answer is complete: bounded, and lost without harm."""
+        self._acker.end()
+        await asyncio.wait({self._ack_task}, timeout=self._config.last_ack_s)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
