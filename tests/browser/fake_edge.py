@@ -133,7 +133,7 @@ class FakeEdges:
                 return JSONResponse(answer.view(edge))
             position = request.headers.get("last-event-id") or request.query_params["after"]
             after = int(position.split(":")[0])
-            answer.opened.append({"edge": edge, "after": after, **request.query_params})
+            answer.opened.append({"edge": edge, "after": after})
             lost = answer.script.lose_history_after
             if lost is not None and after > lost:
                 return refusal(410, "history_lost", "The log was forked before that seq.")

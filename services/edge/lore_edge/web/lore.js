@@ -130,9 +130,7 @@ export class LoreStream extends EventTarget {
   #open() {
     this.#dropSource();
     this.#set("connecting");
-    const log = this.#log ? `&log=${encodeURIComponent(this.#log)}` : "";
-    const url = `${this.edge}${this.#path()}?after=${this.#receiver.seq}${log}`;
-    const source = new EventSource(url);
+    const source = new EventSource(this.#position());
     this.#source = source;
     this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
     const on = (name, handler) =>
@@ -146,7 +144,7 @@ export class LoreStream extends EventTarget {
     on("state", (event) => this.#onState(JSON.parse(event.data)));
     on("end", (event) => this.#onEnd(JSON.parse(event.data)));
     on("error", (event) => {
-      if (event.data === undefined) this.#onLost(source, url);
+      if (event.data === undefined) this.#onLost(source);
       else this.#onServerError(JSON.parse(event.data).error);
     });
   }
@@ -158,10 +156,10 @@ export class LoreStream extends EventTarget {
     this.#set("open");
   }
 
-  #onLost(source, url) {
+  #onLost(source) {
     if (source.readyState === EventSource.CLOSED) {
       this.#dropSource();
-      this.#askWhy(url);
+      this.#askWhy();
     } else if (this.#connection === "open" && !this.#receiver.gap) {
       // The browser connects again by itself, after the server's `retry:`, with the last
       // seq it saw as Last-Event-ID; that is our position, as there is no gap.
@@ -173,12 +171,12 @@ export class LoreStream extends EventTarget {
   }
 
   /** EventSource hides why it gave up: ask again by fetch, for the status alone. */
-  async #askWhy(url) {
+  async #askWhy() {
     this.#set("connecting");
     const abort = new AbortController();
     try {
       const headers = { Accept: "text/event-stream" };
-      const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
+      const response = await fetch(this.#position(), { headers, cache: "no-store", signal: abort.signal });
       if (!this.#wakeUps || this.#source) return;
       if (response.status === 204) return this.#finishFrom(await this.view());
       const isFinal = response.status >= 400 && response.status < 500 && response.status !== 429;
@@ -333,6 +331,12 @@ export class LoreStream extends EventTarget {
       }
     }
     throw problem;
+  }
+
+  /** Where the stream goes on from here, on the current edge (protocol P12). */
+  #position() {
+    const log = this.#log ? `&log=${encodeURIComponent(this.#log)}` : "";
+    return `${this.edge}${this.#path()}?after=${this.#receiver.seq}${log}`;
   }
 
   #path() {

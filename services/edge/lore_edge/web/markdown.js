@@ -131,9 +131,10 @@ function table(lines, at, growing) {
   const rows = [];
   let i = at + 2;
   while (i < lines.length && lines[i].includes("|")) i += 1;
+  const open = growing && i === lines.length;
   for (const line of [lines[at], ...lines.slice(at + 2, i)]) {
     const cells = line.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/);
-    rows.push(cells.map((cell) => inline(cell.trim().replace(/\\\|/g, "|"), growing)));
+    rows.push(cells.map((cell) => inline(cell.trim().replace(/\\\|/g, "|"), open)));
   }
   return [{ type: "table", head: rows[0], rows: rows.slice(1) }, i];
 }

@@ -1,0 +1,20 @@
+"""The page's modules that need no browser, tested by node's own test runner."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MODULES = Path(__file__).parent / "modules"
+
+
+@pytest.mark.parametrize("name", ["receiver", "markdown"])
+def test_the_module_behaves(name: str) -> None:
+    """P1, P9, P11 for the receiver; run one seed again with LORE_SEED=n."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed: the browser modules are not unit-tested")
+    command = [node, "--test", str(MODULES / f"{name}.test.js")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
