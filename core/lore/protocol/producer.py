@@ -7,7 +7,8 @@ One append is in flight at a time. Whatever is generated meanwhile joins the nex
 so a slow store makes chunks larger and never a queue longer. An append whose answer was
 lost is sent again as it was: the store skips what it has (P2). A store that has less
 than this producer believes (a gap, or a position report that lies behind) gets the
-missing chunks again, from the ones kept here (P3).
+missing chunks again, from the ones kept here (P3): all of them in one append, because the
+store takes an append for the owner's word that its log then has what readers may have.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,6 @@ from dataclasses import dataclass
 from lore.protocol.assembly import Assembler, CoalesceConfig
 from lore.protocol.chunk import Chunk
 from lore.protocol.window import Window
-
-MAX_CHUNKS_PER_APPEND = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +117,12 @@ class Producer:
             reopen_tokens or self._finish_reason is not None or self._is_due(now)
         ):
             self._cut()
-        chunks = tuple(self._chunks[self._stored : self._stored + MAX_CHUNKS_PER_APPEND])
-        last = self._stored + len(chunks) == len(self._chunks)
         self._in_flight = Append(
-            chunks=chunks,
+            chunks=tuple(self._chunks[self._stored :]),
             window=self.window.size,
-            reopen_tokens=reopen_tokens if last and self._finish_reason is None else 0,
-            next_seq=self._stored + len(chunks) + 1,
-            finish_reason=self._finish_reason if last else None,
+            reopen_tokens=reopen_tokens if self._finish_reason is None else 0,
+            next_seq=self.next_seq,
+            finish_reason=self._finish_reason,
         )
         return self._in_flight
 

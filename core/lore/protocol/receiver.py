@@ -24,6 +24,7 @@ class Receiver:
         self.position = position
         self.duplicates = 0
         self._early: dict[int, str] = {}
+        self._highest = position  # seen on this connection; a gap is what lies below it
         self._gap_since: float | None = None
         self._acked = position
         self._ack_at: float | None = None
@@ -32,22 +33,24 @@ class Receiver:
         """Take a chunk; return the text that now follows what the reader has."""
         if seq <= self.position or seq in self._early:
             self.duplicates += 1
-            self._ack_at = now
+            if self.position:
+                self._ack_at = now
             return ""
         if seq != self.position + 1:
             if len(self._early) < self._config.reorder_limit:
                 self._early[seq] = text
+            self._highest = max(self._highest, seq)
             if self._gap_since is None:
                 self._gap_since = now
             return ""
         parts = [text]
         self.position = seq
-        filled = bool(self._early)
         while (early := self._early.pop(self.position + 1, None)) is not None:
             self.position += 1
             parts.append(early)
+        filled = self._gap_since is not None
         if filled:
-            self._gap_since = now if self._early else None
+            self._gap_since = now if self._highest > self.position else None
         self._schedule_ack(now, at_once=filled)
         return "".join(parts)
 
@@ -64,6 +67,7 @@ class Receiver:
     def on_reconnect(self) -> None:
         """A new connection serves everything after ``position``."""
         self._early.clear()
+        self._highest = self.position
         self._gap_since = None
 
     def deadline(self) -> float | None:
@@ -73,7 +77,7 @@ class Receiver:
     def take_ack(self, now: float) -> int | None:
         """The seq to acknowledge when an ack is due, else None. An ack that failed to reach
         an edge is made good by the next one: acks are cumulative."""
-        if self._ack_at is None or now < self._ack_at or self.position == 0:
+        if self._ack_at is None or now < self._ack_at:
             return None
         self._ack_at = None
         self._acked = self.position

@@ -62,13 +62,15 @@ class Sender:
         if seq <= self.acked:
             return
         self.acked = seq
-        newest: _Sent | None = None
+        covered: list[_Sent] = []
         while self._unacked and self._unacked[0].seq <= seq:
-            newest = self._unacked.popleft()
-        if newest is None:
+            covered.append(self._unacked.popleft())
+        if not covered:
             return
-        if not newest.again:  # Karn's rule: an ack of a chunk sent twice tells no round trip
-            self.round_trip.on_sample(now - newest.at)
+        # Karn's rule. An ack that waited for a chunk sent twice tells no round trip either,
+        # also for the chunks after it that were sent once.
+        if not any(sent.again for sent in covered):
+            self.round_trip.on_sample(now - covered[-1].at)
         self._attempts = 0
         self._timer_from = now  # RFC 6298 section 5.3
 
