@@ -1,0 +1,161 @@
+"""What the store's tests share: a clock to move by hand, and a server that takes part in it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import valkey
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import Status
+from lore.store.base import Claimed, Message, NewRequest, Position, Store
+from lore.store.keys import PARTITIONS, partition_of
+
+LEASE_MS = 10_000
+RETENTION_MS = 3_600_000
+
+
+class Clock:
+    """Ahead of the real one, so that a server's own expiry never interferes."""
+
+    def __init__(self) -> None:
+        self.now_ms = time.time_ns() // 1_000_000 + 10 * 24 * 3_600_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def expire_keys(server: valkey.Valkey, now_ms: int) -> None:
+    """Do what the server would do by itself if its clock stood at ``now_ms``."""
+    for key in server.scan_iter():
+        if 0 < server.pexpiretime(key) <= now_ms:
+            server.delete(key)
+
+
+@dataclass
+class Backend:
+    store: Store
+    clock: Clock
+    expire: Callable[[int], None]
+
+    def pass_time(self, ms: int) -> None:
+        self.clock.now_ms += ms
+        self.expire(self.clock.now_ms)
+
+    # The usual steps, with the arguments that most tests do not care about.
+
+    async def open(self, request_id: str = "a", *, queue_limit: int = 100, window: int = 32) -> Any:
+        return await self.store.open(new(request_id, window=window), queue_limit=queue_limit)
+
+    async def claim(self, request_id: str = "a", owner: str = "g1") -> Claimed:
+        claimed = await self.store.claim(partition_of(request_id), owner, lease_ms=LEASE_MS)
+        assert claimed is not None
+        assert claimed.view.request_id == request_id
+        return claimed
+
+    async def owned(self, request_id: str = "a", owner: str = "g1") -> Claimed:
+        await self.open(request_id)
+        return await self.claim(request_id, owner)
+
+    async def append(
+        self,
+        claimed: Claimed,
+        *chunks: Chunk,
+        window: int = 32,
+        reopen_tokens: int = 0,
+        **changes: Any,
+    ) -> Position:
+        view = claimed.view
+        arguments = {
+            "request_id": view.request_id,
+            "owner": view.owner,
+            "epoch": view.epoch,
+            "chunks": chunks,
+            "log_id": view.log_id,
+            "window": window,
+            "reopen_tokens": reopen_tokens,
+            "lease_ms": LEASE_MS,
+        }
+        return await self.store.append(**(arguments | changes))
+
+    async def finish(self, claimed: Claimed, next_seq: int, **changes: Any) -> Position:
+        view = claimed.view
+        arguments = {
+            "request_id": view.request_id,
+            "owner": view.owner,
+            "epoch": view.epoch,
+            "next_seq": next_seq,
+            "status": Status.DONE,
+            "finish_reason": "stop",
+            "retention_ms": RETENTION_MS,
+        }
+        return await self.store.finish(**(arguments | changes))
+
+
+def new(request_id: str, *, window: int = 32) -> NewRequest:
+    return NewRequest(
+        request_id, "subject", '{"question": "why?"}', "fingerprint", "client", window
+    )
+
+
+def chunk(seq: int, text: str | None = None, tokens_each: int = 2) -> Chunk:
+    """Chunk ``seq`` of an answer whose chunks hold ``tokens_each`` tokens."""
+    first = (seq - 1) * tokens_each
+    return Chunk(
+        seq,
+        f"word {seq} " if text is None else text,
+        tuple(range(first, first + tokens_each)),
+        seq * tokens_each,
+    )
+
+
+def chunks(first: int, last: int) -> list[Chunk]:
+    return [chunk(seq) for seq in range(first, last + 1)]
+
+
+def ids_in_one_partition(count: int) -> list[str]:
+    found: dict[int, list[str]] = {partition: [] for partition in range(PARTITIONS)}
+    number = 0
+    while True:
+        request_id = f"id-{number}"
+        mates = found[partition_of(request_id)]
+        mates.append(request_id)
+        if len(mates) == count:
+            return mates
+        number += 1
+
+
+@dataclass
+class Recorder:
+    """Listens to everything and can be waited for."""
+
+    heard: list[Any] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def on_message(self, message: Message) -> None:
+        self._hear(message)
+
+    def on_position(self, position: Position) -> None:
+        self._hear(position)
+
+    def on_wake(self, partition: int | None) -> None:
+        self._hear(("wake", partition))
+
+    def on_reset(self) -> None:
+        self._hear("reset")
+
+    def _hear(self, what: Any) -> None:
+        self.heard.append(what)
+        self._changed.set()
+
+    async def until(self, is_enough: Callable[[list[Any]], bool]) -> list[Any]:
+        async with asyncio.timeout(10):
+            while not is_enough(self.heard):
+                self._changed.clear()
+                await self._changed.wait()
+        return self.heard
+
+    async def first(self, count: int) -> list[Any]:
+        return (await self.until(lambda heard: len(heard) >= count))[:count]

@@ -1,0 +1,408 @@
+"""What every store does, case by case, for the twin and for Valkey alike."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import Status
+from lore.store.base import AckMessage, ChunkMessage, Outcome, Position, StateMessage
+from lore.store.keys import partition_of
+from tests.store.backends import (
+    LEASE_MS,
+    RETENTION_MS,
+    Backend,
+    Recorder,
+    chunk,
+    chunks,
+    ids_in_one_partition,
+    new,
+)
+
+
+async def test_a_new_request_waits_in_its_queue(backend: Backend) -> None:
+    opened = await backend.open("a", window=64)
+    assert opened.created
+    assert opened.view.status is Status.QUEUED
+    assert (opened.view.window, opened.view.next_seq, opened.view.acked_seq) == (64, 1, 0)
+    assert await backend.store.waiting() == [(backend.clock.now_ms, partition_of("a"))]
+    assert await backend.store.queue_depth() == 1
+    assert await backend.store.body("a") == '{"question": "why?"}'
+
+
+async def test_opening_again_finds_the_same_request(backend: Backend) -> None:
+    first = await backend.open("a")
+    backend.pass_time(5)
+    again = await backend.open("a")
+    assert (again.outcome, again.created, again.view) == (Outcome.OK, False, first.view)
+    assert await backend.store.queue_depth() == 1
+
+
+async def test_a_full_queue_creates_nothing(backend: Backend) -> None:
+    """P17"""
+    one, two = ids_in_one_partition(2)
+    await backend.open(one, queue_limit=1)
+    refused = await backend.open(two, queue_limit=1)
+    assert (refused.outcome, refused.created, refused.view) == (Outcome.FULL, False, None)
+    assert await backend.store.view(two) is None
+    assert (await backend.open(one, queue_limit=1)).outcome is Outcome.OK
+
+
+async def test_the_oldest_request_is_claimed_first(backend: Backend) -> None:
+    one, two, three = ids_in_one_partition(3)
+    for request_id in (two, three, one):
+        await backend.open(request_id)
+        backend.pass_time(1)
+    for request_id in (two, three, one):
+        claimed = await backend.claim(request_id)
+        assert claimed.view.status is Status.GENERATING
+        assert claimed.body == '{"question": "why?"}'
+    assert await backend.store.claim(partition_of(one), "g1", lease_ms=LEASE_MS) is None
+    assert await backend.store.waiting() == []
+
+
+async def test_epochs_come_from_the_clock_and_only_grow(backend: Backend) -> None:
+    """P2"""
+    first = await backend.owned()
+    assert first.view.epoch == backend.clock.now_ms
+    await backend.store.release("a", "g1", first.view.epoch)
+    second = await backend.claim()
+    assert second.view.epoch == first.view.epoch + 1
+
+
+async def test_appended_chunks_are_read_back_as_they_were(backend: Backend) -> None:
+    claimed = await backend.owned()
+    texts = ["Grüße 🌍\n\r\n", "", " ", "\x00\u2028c 1 2", "x" * 200_000, "c 1 2 3\nd"]
+    sent = [Chunk(i + 1, text, (7, 0, 150_000)[: i % 4], 10 * i) for i, text in enumerate(texts)]
+    position = await backend.append(claimed, *sent)
+    assert position == Position(Outcome.OK, Status.GENERATING, len(texts) + 1, 0, 0)
+    assert await backend.store.log("a") == sent
+    now = backend.clock.now_ms
+    expected = [ChunkMessage(c.seq, c.text, c.tokens, now) for c in sent]
+    assert await backend.store.read("a", after=0) == expected
+    assert await backend.store.read("a", after=2, limit=2) == expected[2:4]
+    assert await backend.store.read("a", after=len(texts)) == []
+
+
+async def test_a_long_log_is_read_whole(backend: Backend) -> None:
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 2_500))
+    assert await backend.store.log("a") == chunks(1, 2_500)
+
+
+async def test_an_append_may_be_repeated(backend: Backend) -> None:
+    """P2"""
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 3))
+    again = await backend.append(claimed, *chunks(2, 5))
+    assert (again.outcome, again.next_seq) == (Outcome.OK, 6)
+    assert await backend.store.log("a") == chunks(1, 5)
+
+
+@pytest.mark.parametrize(
+    ("sent", "outcome"),
+    [
+        ([chunk(4)], Outcome.GAP),
+        ([chunk(3), chunk(5)], Outcome.GAP),
+        ([chunk(2), chunk(4)], Outcome.GAP),
+        ([chunk(2, "other")], Outcome.CONFLICT),
+        ([replace(chunk(2), token_ids=(9,))], Outcome.CONFLICT),
+        ([replace(chunk(2), tokens=5)], Outcome.CONFLICT),
+        ([chunk(3), chunk(3)], Outcome.CONFLICT),
+        ([replace(chunk(3), tokens=3)], Outcome.CONFLICT),
+        ([chunk(0)], Outcome.CONFLICT),
+    ],
+)
+async def test_an_append_that_does_not_fit_changes_nothing(
+    backend: Backend, sent: list[Chunk], outcome: Outcome
+) -> None:
+    """P2"""
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 2))
+    before = await backend.store.view("a")
+    backend.pass_time(1)
+    refused = await backend.append(claimed, *sent)
+    assert (refused.outcome, refused.next_seq) == (outcome, 3)
+    assert await backend.store.view("a") == before
+    assert await backend.store.log("a") == chunks(1, 2)
+
+
+@pytest.mark.parametrize("how", ["older epoch", "other owner", "other log"])
+async def test_who_does_not_hold_the_lease_is_fenced(backend: Backend, how: str) -> None:
+    """P2, P15"""
+    claimed = await backend.owned()
+    epoch = claimed.view.epoch
+    before = await backend.store.view("a")
+    refused = await backend.append(
+        claimed,
+        chunk(1),
+        **{
+            "older epoch": {"epoch": epoch - 1},
+            "other owner": {"owner": "g2"},
+            "other log": {"log_id": "of-a-lost-fork"},
+        }[how],
+    )
+    assert refused.outcome is Outcome.FENCED
+    assert await backend.store.view("a") == before
+    assert await backend.store.log("a") == []
+
+
+async def test_a_lapsed_lease_passes_to_the_next_and_fences_the_last(backend: Backend) -> None:
+    """P15"""
+    first = await backend.owned("a", "g1")
+    await backend.append(first, chunk(1))
+    partition = partition_of("a")
+    backend.pass_time(LEASE_MS - 1)
+    assert await backend.store.claim(partition, "g2", lease_ms=LEASE_MS) is None
+    backend.pass_time(1)
+    assert await backend.store.waiting() == [(first.view.created_ms, partition)]
+    second = await backend.claim("a", "g2")
+    assert second.view.next_seq == 2
+    assert second.view.log_id == first.view.log_id
+    assert (await backend.append(first, chunk(2))).outcome is Outcome.FENCED
+    assert (await backend.append(second, chunk(2))).outcome is Outcome.OK
+
+
+async def test_renewing_keeps_a_lease(backend: Backend) -> None:
+    """P15"""
+    one, two, three = ids_in_one_partition(3)
+    owned = [await backend.owned(request_id) for request_id in (one, two)]
+    backend.pass_time(LEASE_MS - 1)
+    partition = partition_of(one)
+    leases = [(one, owned[0].view.epoch), (two, owned[1].view.epoch - 1), (three, 1)]
+    outcomes = await backend.store.renew(partition, "g1", leases, lease_ms=LEASE_MS)
+    assert [p.outcome for p in outcomes] == [Outcome.OK, Outcome.FENCED, Outcome.UNKNOWN]
+    backend.pass_time(1)
+    assert (await backend.claim(two, "g2")).view.epoch > owned[1].view.epoch
+    assert await backend.store.claim(partition, "g2", lease_ms=LEASE_MS) is None
+
+
+async def test_a_released_request_is_in_front_again(backend: Backend) -> None:
+    one, two = ids_in_one_partition(2)
+    claimed = await backend.owned(one)
+    backend.pass_time(1)
+    await backend.open(two)
+    for _ in range(2):
+        released = await backend.store.release(one, "g1", claimed.view.epoch)
+        assert (released.outcome, released.status) == (Outcome.OK, Status.QUEUED)
+    await backend.claim(one, "g2")
+    fenced = await backend.store.release(one, "g1", claimed.view.epoch)
+    assert fenced.outcome is Outcome.FENCED
+
+
+async def test_acks_are_cumulative_and_never_go_back(backend: Backend) -> None:
+    """P9"""
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 4))
+    assert (await backend.store.ack("a", 3)).acked_tokens == 6
+    for late in (3, 1, 0, -1):
+        position = await backend.store.ack("a", late)
+        assert (position.outcome, position.acked_seq, position.acked_tokens) == (Outcome.OK, 3, 6)
+
+
+async def test_an_ack_ahead_of_the_log_is_refused(backend: Backend) -> None:
+    """P9"""
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 4))
+    position = await backend.store.ack("a", 5)
+    assert (position.outcome, position.acked_seq) == (Outcome.AHEAD, 0)
+    assert (await backend.store.ack("b", 1)).outcome is Outcome.UNKNOWN
+
+
+async def test_a_closed_window_pauses_until_the_acks_reach_the_mark(backend: Backend) -> None:
+    """P5, P6"""
+    owner = Recorder()
+    await backend.store.guard("a", owner)
+    claimed = await backend.owned()
+    paused = await backend.append(claimed, *chunks(1, 4), reopen_tokens=4)
+    assert paused.status is Status.PAUSED
+    assert (await backend.store.ack("a", 1)).status is Status.PAUSED
+    opened = await backend.store.ack("a", 2)
+    assert opened.status is Status.GENERATING
+    assert await owner.first(1) == [Position(Outcome.OK, Status.GENERATING, 5, 2, 4)]
+
+
+async def test_a_window_that_acks_have_opened_meanwhile_does_not_pause(backend: Backend) -> None:
+    """P6"""
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 2))
+    await backend.store.ack("a", 2)
+    position = await backend.append(claimed, chunk(3), reopen_tokens=4)
+    assert (position.status, position.acked_tokens) == (Status.GENERATING, 4)
+
+
+async def test_an_owner_with_credit_ends_its_pause(backend: Backend) -> None:
+    claimed = await backend.owned()
+    await backend.append(claimed, chunk(1), reopen_tokens=2)
+    assert (await backend.append(claimed, reopen_tokens=1)).status is Status.PAUSED
+    assert (await backend.append(claimed, window=64)).status is Status.GENERATING
+    view = await backend.store.view("a")
+    assert view is not None
+    assert view.window == 64
+
+
+async def test_readers_hear_of_everything_in_order(backend: Backend) -> None:
+    reader = Recorder()
+    await backend.store.follow("a", reader)
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 2), reopen_tokens=2)
+    await backend.store.ack("a", 1)
+    await backend.store.ack("a", 1)
+    await backend.finish(claimed, 3)
+    now = backend.clock.now_ms
+    assert await reader.first(7) == [
+        StateMessage(Status.GENERATING, "claimed"),
+        ChunkMessage(1, "word 1 ", 2, now),
+        ChunkMessage(2, "word 2 ", 4, now),
+        StateMessage(Status.PAUSED, "paused"),
+        AckMessage(1, 2),
+        StateMessage(Status.GENERATING, "resumed"),
+        StateMessage(Status.DONE, "ended"),
+    ]
+
+
+async def test_who_stops_following_hears_nothing_more(backend: Backend) -> None:
+    gone, stays = Recorder(), Recorder()
+    await backend.store.follow("a", gone)
+    await backend.store.follow("a", stays)
+    await backend.store.unfollow("a", gone)
+    claimed = await backend.owned()
+    await backend.append(claimed, chunk(1))
+    await stays.first(2)
+    assert gone.heard == []
+    await backend.store.unfollow("a", stays)
+    await backend.store.unfollow("a", stays)
+    await backend.store.follow("a", gone)
+    await backend.append(claimed, chunk(2))
+    assert await gone.first(1) == [ChunkMessage(2, "word 2 ", 4, backend.clock.now_ms)]
+    assert len(stays.heard) == 2
+
+
+async def test_generators_are_woken_for_what_waits(backend: Backend) -> None:
+    generator = Recorder()
+    await backend.store.on_wake(generator)
+    claimed = await backend.owned()
+    await backend.store.release("a", "g1", claimed.view.epoch)
+    assert await generator.first(2) == [("wake", partition_of("a"))] * 2
+
+
+async def test_finishing_needs_the_whole_log(backend: Backend) -> None:
+    """P13"""
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 2))
+    gap = await backend.finish(claimed, 4)
+    assert (gap.outcome, gap.next_seq) == (Outcome.GAP, 3)
+    assert (await backend.finish(claimed, 2)).outcome is Outcome.CONFLICT
+    done = await backend.finish(claimed, 3, prompt_tokens=11)
+    assert (done.outcome, done.status) == (Outcome.OK, Status.DONE)
+    view = await backend.store.view("a")
+    assert view is not None
+    assert (view.prompt_tokens, view.finish_reason, view.owner) == (11, "stop", "")
+    assert view.finished_ms == backend.clock.now_ms
+
+
+async def test_finishing_may_be_repeated_and_ends_the_lease(backend: Backend) -> None:
+    claimed = await backend.owned()
+    arguments = {"status": Status.FAILED, "finish_reason": "error", "error": "out of memory"}
+    for _ in range(2):
+        done = await backend.finish(claimed, 1, **arguments)
+        assert (done.outcome, done.status) == (Outcome.OK, Status.FAILED)
+    assert (await backend.finish(claimed, 1)).outcome is Outcome.FENCED
+    assert (await backend.append(claimed, chunk(1))).outcome is Outcome.FENCED
+    assert await backend.store.live() == []
+
+
+async def test_cancelling_is_final_and_tells_the_owner(backend: Backend) -> None:
+    """P14"""
+    owner = Recorder()
+    await backend.store.guard("a", owner)
+    claimed = await backend.owned()
+    for _ in range(2):
+        position = await backend.store.cancel("a", retention_ms=RETENTION_MS)
+        assert (position.outcome, position.status) == (Outcome.OK, Status.CANCELLED)
+    assert await owner.first(1) == [Position(Outcome.FENCED, Status.CANCELLED, 1, 0, 0)]
+    assert (await backend.append(claimed, chunk(1))).outcome is Outcome.FENCED
+    assert (await backend.store.revive("a")).outcome is Outcome.REFUSED
+
+
+async def test_a_queued_request_can_be_cancelled(backend: Backend) -> None:
+    """P14"""
+    await backend.open("a")
+    await backend.store.cancel("a", retention_ms=RETENTION_MS)
+    assert await backend.store.queue_depth() == 0
+    assert await backend.store.waiting() == []
+
+
+async def test_what_ended_otherwise_cannot_be_cancelled(backend: Backend) -> None:
+    """P14"""
+    await backend.finish(await backend.owned(), 1)
+    refused = await backend.store.cancel("a", retention_ms=RETENTION_MS)
+    assert (refused.outcome, refused.status) == (Outcome.REFUSED, Status.DONE)
+    assert (await backend.store.cancel("b", retention_ms=1)).outcome is Outcome.UNKNOWN
+
+
+async def test_a_stalled_request_is_reaped_and_can_be_revived(backend: Backend) -> None:
+    """P16"""
+    owner, generator = Recorder(), Recorder()
+    await backend.store.guard("a", owner)
+    claimed = await backend.owned()
+    await backend.append(claimed, *chunks(1, 3), reopen_tokens=1)
+    backend.pass_time(99)
+    reap = {"idle_ms": 100, "retention_ms": RETENTION_MS}
+    assert (await backend.store.reap("a", **reap)).outcome is Outcome.REFUSED
+    backend.pass_time(1)
+    assert (await backend.store.reap("a", **reap)).status is Status.REAPED
+    assert await owner.first(1) == [Position(Outcome.FENCED, Status.REAPED, 4, 0, 0)]
+    assert (await backend.store.reap("a", **reap)).outcome is Outcome.REFUSED
+    assert await backend.store.live() == []
+    assert (await backend.append(claimed, chunk(4))).outcome is Outcome.FENCED
+
+    await backend.store.on_wake(generator)
+    assert (await backend.store.revive("a")).status is Status.QUEUED
+    assert await generator.first(1) == [("wake", partition_of("a"))]
+    backend.pass_time(RETENTION_MS)
+    again = await backend.claim("a", "g2")
+    assert again.view.next_seq == 4
+    assert await backend.store.log("a") == chunks(1, 3)
+
+
+@pytest.mark.parametrize("how", ["finished", "cancelled", "reaped"])
+async def test_what_is_over_expires(backend: Backend, how: str) -> None:
+    claimed = await backend.owned()
+    await backend.append(claimed, chunk(1))
+    if how == "finished":
+        await backend.finish(claimed, 2)
+    elif how == "cancelled":
+        await backend.store.cancel("a", retention_ms=RETENTION_MS)
+    else:
+        await backend.store.reap("a", idle_ms=0, retention_ms=RETENTION_MS)
+    backend.pass_time(RETENTION_MS - 1)
+    assert await backend.store.log("a") == [chunk(1)]
+    backend.pass_time(1)
+    assert await backend.store.view("a") is None
+    assert await backend.store.body("a") is None
+    assert await backend.store.log("a") == []
+    assert await backend.store.read("a", after=0) == []
+
+
+async def test_live_requests_come_longest_without_progress_first(backend: Backend) -> None:
+    """P16"""
+    for request_id in ("a", "b", "c"):
+        await backend.open(request_id)
+        backend.pass_time(1)
+    claimed = await backend.claim("a")
+    backend.pass_time(1)
+    await backend.append(claimed, chunk(1))
+    assert [view.request_id for view in await backend.store.live()] == ["b", "c", "a"]
+    assert [view.request_id for view in await backend.store.live(limit=2)] == ["b", "c"]
+
+
+async def test_many_calls_at_once_all_get_their_own_answers(backend: Backend) -> None:
+    names = [f"r{number}" for number in range(200)]
+    opened = await asyncio.gather(
+        *(backend.store.open(new(name), queue_limit=200) for name in names)
+    )
+    assert [o.view.request_id for o in opened if o.view] == names
+    views = await asyncio.gather(*(backend.store.view(name) for name in names))
+    assert [v.request_id for v in views if v] == names
