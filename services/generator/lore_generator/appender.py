@@ -1,0 +1,222 @@
+"""From producers to the store: what is due goes out, and answers come back as credit.
+
+Everything due in one turn of the event loop is sent in that turn, so that the store's
+client joins a decoding step's appends into one write. A request has at most one append
+in flight. While the store is away nothing is lost and nothing is hammered: producers
+keep their chunks, and one timer with backoff tries again.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import math
+import random
+
+import structlog
+
+from lore import metrics
+from lore.protocol.lifecycle import Status
+from lore.protocol.producer import Append
+from lore.store.base import Outcome, Position, Store, StoreUnavailable
+from lore_generator.owned import Owned
+from lore_generator.roster import Roster
+from lore_generator.settings import GeneratorSettings
+
+log = structlog.get_logger()
+
+RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0
+
+
+class Appender:
+    def __init__(
+        self, store: Store, roster: Roster, settings: GeneratorSettings, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._settings = settings
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._alarms: list[tuple[float, int, Owned]] = []
+        self._order = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+        self._stuck: set[Owned] = set()
+        self._attempts = 0
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._trying = asyncio.Event()
+        """Clear between a failed call and the next attempt."""
+        self._trying.set()
+
+    def transmit(self, owned: Owned, now: float) -> None:
+        """Send what is due of a request, or set the alarm for it."""
+        if not self._roster.holds(owned):
+            return
+        if not self._trying.is_set():
+            self._stuck.add(owned)
+            return
+        append = owned.producer.outbox(now)
+        if append is not None:
+            owned.sending = self._tasks.create_task(self._send(owned, append))
+        elif (due := owned.producer.deadline()) is not None:
+            self._set_alarm(owned, due)
+
+    def retry(self) -> None:
+        """The store may be back: try again now."""
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
+        self._trying.set()
+        stuck, self._stuck = self._stuck, set()
+        now = self._loop.time()
+        for owned in stuck:
+            self.transmit(owned, now)
+
+    async def hand_back(self, owned: Owned) -> None:
+        """Append what there is of a request, then release it to whoever has room (P15)."""
+        while self._roster.holds(owned):
+            if owned.sending is not None:
+                await asyncio.wait([owned.sending])
+            elif not self._trying.is_set():
+                await self._trying.wait()
+            elif (append := owned.producer.outbox(math.inf)) is not None:
+                owned.sending = self._tasks.create_task(self._send(owned, append))
+            else:
+                await self._release(owned)
+
+    async def _release(self, owned: Owned) -> None:
+        try:
+            await self._store.release(owned.request_id, self._settings.generator_id, owned.epoch)
+        except StoreUnavailable:
+            self._wait_for_store()
+        else:
+            self._roster.drop(owned)
+
+    async def _send(self, owned: Owned, append: Append) -> None:
+        try:
+            position = await self._append_and_finish(owned, append)
+        except StoreUnavailable:
+            owned.sending = None
+            owned.producer.on_lost()
+            self._stuck.add(owned)
+            self._wait_for_store()
+            return
+        owned.sending = None
+        self._on_contact()
+        if position.outcome in (Outcome.OK, Outcome.GAP):
+            self._on_answer(owned, append, position)
+            if owned.producer.ended and self._roster.holds(owned):
+                await self._end(owned, append)
+        else:
+            await self.lose(owned, position.outcome)
+
+    async def _append_and_finish(self, owned: Owned, append: Append) -> Position:
+        owner = self._settings.generator_id
+        if append.chunks or append.finish_reason is None:
+            position = await self._store.append(
+                owned.request_id,
+                owner,
+                owned.epoch,
+                append.chunks,
+                log_id=owned.log_id,
+                window=append.window,
+                reopen_tokens=append.reopen_tokens,
+                lease_ms=self._settings.lease_ms,
+            )
+            if position.outcome is not Outcome.OK or append.finish_reason is None:
+                return position
+        return await self._store.finish(
+            owned.request_id,
+            owner,
+            owned.epoch,
+            append.next_seq,
+            status=_end_status(append),
+            finish_reason=append.finish_reason,
+            error=owned.error,
+            prompt_tokens=owned.prompt_tokens,
+            retention_ms=self._settings.retention_ms,
+        )
+
+    def _on_answer(self, owned: Owned, append: Append, position: Position) -> None:
+        now = self._loop.time()
+        owned.producer.on_appended(position.next_seq, position.acked_tokens, now)
+        if position.outcome is Outcome.OK:
+            owned.renewed_s = now
+            metrics.CHUNKS_APPENDED.inc(len(append.chunks))
+            if append.chunks and owned.queued_s is not None:
+                metrics.TIME_TO_FIRST_TOKEN.observe(owned.queued_s + now - owned.claimed_s)
+                owned.queued_s = None
+        if not owned.producer.ended and self._roster.holds(owned):
+            self._roster.refresh(owned)
+            self.transmit(owned, now)
+
+    async def _end(self, owned: Owned, append: Append) -> None:
+        self._roster.keep(owned)
+        status = _end_status(append)
+        metrics.REQUESTS_ENDED.labels(status.value).inc()
+        if status is Status.FAILED:
+            log.warning("request failed", request_id=owned.request_id, error=owned.error)
+        await self.unguard(owned)
+
+    async def lose(self, owned: Owned, outcome: Outcome) -> None:
+        """The store says that the request is not ours, or not as we know it: drop it."""
+        if not self._roster.holds(owned):
+            return
+        self._roster.drop(owned)
+        if outcome is Outcome.FENCED:
+            metrics.FENCED.inc()
+            log.info("lease lost", request_id=owned.request_id, epoch=owned.epoch)
+        else:
+            log.error("request dropped", request_id=owned.request_id, outcome=outcome.value)
+        await self.unguard(owned)
+
+    async def unguard(self, owned: Owned) -> None:
+        with contextlib.suppress(StoreUnavailable):  # what is lost was lost to us as well
+            await self._store.unguard(owned.request_id)
+
+    def _on_contact(self) -> None:
+        if self._attempts:
+            self._attempts = 0
+            log.info("the store is back")
+
+    def _wait_for_store(self) -> None:
+        if not self._trying.is_set():
+            return
+        self._trying.clear()
+        if self._attempts == 0:
+            log.warning("the store is away; what is generated waits for it")
+        delay_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2**self._attempts)
+        self._attempts += 1
+        self._retry_timer = self._loop.call_later(delay_s * random.uniform(0.5, 1), self.retry)
+
+    def _set_alarm(self, owned: Owned, due: float) -> None:
+        if owned.alarm_s is not None and owned.alarm_s <= due:
+            return
+        owned.alarm_s = due
+        heapq.heappush(self._alarms, (due, next(self._order), owned))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """One timer of the loop stands for the earliest of all alarms."""
+        due = self._alarms[0][0]
+        if self._timer is not None:
+            if self._timer_s <= due:
+                return
+            self._timer.cancel()
+        self._timer_s = due
+        self._timer = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        # A loop's timer may go off within its clock's grain before its time.
+        now = max(self._loop.time(), self._timer_s)
+        self._timer = None
+        while self._alarms and self._alarms[0][0] <= now:
+            owned = heapq.heappop(self._alarms)[2]
+            owned.alarm_s = None
+            self.transmit(owned, now)
+        if self._alarms:
+            self._set_timer()
+
+
+def _end_status(append: Append) -> Status:
+    return Status.FAILED if append.finish_reason == "error" else Status.DONE

@@ -1,0 +1,112 @@
+"""Taking requests from the queue, as many as there is room for (protocol P15, P17).
+
+A wake-up names a partition in which a request waits. Wake-ups may be lost and leases
+lapse in silence, so a slow poll asks the store what waits, oldest first.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from lore import metrics
+from lore.store.base import Claimed, Store, StoreUnavailable
+from lore_generator.roster import Roster
+from lore_generator.settings import GeneratorSettings
+
+log = structlog.get_logger()
+
+Adopt = Callable[[Claimed], Awaitable[None]]
+
+
+class Intake:
+    def __init__(
+        self,
+        store: Store,
+        roster: Roster,
+        adopt: Adopt,
+        settings: GeneratorSettings,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._adopt = adopt
+        self._settings = settings
+        self._tasks = tasks
+        self._waiting: dict[int, None] = {}  # partitions to claim from, in order
+        self._claims: set[asyncio.Task[None]] = set()
+        self._poll_now = asyncio.Event()
+        self.closed = False
+        self.store_answers = True
+
+    def on_wake(self, partition: int | None) -> None:
+        if partition is None:
+            self._poll_now.set()
+        else:
+            self._waiting[partition] = None
+            self.pump()
+
+    def pump(self) -> None:
+        """Claim while there is room and something may wait."""
+        while self._waiting and not self.closed and self._roster.room() > len(self._claims):
+            partition = next(iter(self._waiting))
+            del self._waiting[partition]
+            claim = self._tasks.create_task(self._claim(partition))
+            self._claims.add(claim)
+            claim.add_done_callback(self._claims.discard)
+
+    async def close(self) -> None:
+        """Claim nothing more; returns when the claims under way are settled."""
+        self.closed = True
+        if self._claims:
+            await asyncio.wait(self._claims)
+
+    async def run(self) -> None:
+        while True:
+            self._poll_now.clear()
+            await self._poll()
+            try:
+                async with asyncio.timeout(self._settings.poll_s * random.uniform(0.75, 1.25)):
+                    await self._poll_now.wait()
+            except TimeoutError:
+                pass
+
+    async def _poll(self) -> None:
+        try:
+            found = await self._store.waiting()
+        except StoreUnavailable:
+            self.store_answers = False
+            return
+        self.store_answers = True
+        # The oldest first, before those whose wake-up came while the store answered.
+        self._waiting = dict.fromkeys(partition for _, partition in found) | self._waiting
+        self.pump()
+
+    async def _claim(self, partition: int) -> None:
+        try:
+            claimed = await self._store.claim(
+                partition, self._settings.generator_id, lease_ms=self._settings.lease_ms
+            )
+            if claimed is None:
+                return
+            self._measure(claimed)
+            await self._adopt(claimed)
+        except StoreUnavailable:
+            return  # a claim that happened all the same lapses, and the poll finds it
+        # There may be more where this one was. Last in line, so that no partition starves.
+        self._waiting[partition] = None
+        asyncio.get_running_loop().call_soon(self.pump)
+
+    def _measure(self, claimed: Claimed) -> None:
+        view = claimed.view
+        if view.started_ms == view.progress_ms:
+            metrics.QUEUE_WAIT.observe((view.started_ms - view.created_ms) / 1000)
+        else:
+            metrics.TAKEOVERS.inc()
+            log.info(
+                "continuing a request",
+                request_id=view.request_id,
+                epoch=view.epoch,
+                next_seq=view.next_seq,
+            )

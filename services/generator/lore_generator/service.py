@@ -1,0 +1,237 @@
+"""The generator: one engine in its own thread, and asyncio between it and the store.
+
+engine --pieces--> Producer --appends--> store        (appender.py)
+engine <--credit-- Window   <--acks----- store        (lease.py, roster.py)
+                   claims   <--queue---- store        (intake.py)
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import structlog
+
+from lore import metrics
+from lore.protocol.lifecycle import Status
+from lore.store.base import Claimed, Store, StoreUnavailable
+from lore_generator.appender import Appender
+from lore_generator.engine import Engine, EngineInfo, Piece
+from lore_generator.intake import Intake
+from lore_generator.lease import Leases
+from lore_generator.owned import from_claim
+from lore_generator.roster import Roster
+from lore_generator.settings import GeneratorSettings
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+STORE_RETRY_S = 0.5
+ENGINE_CHECK_S = 0.5
+
+
+class CannotStart(Exception):
+    """The reason in one line, for whoever started the service."""
+
+
+class EngineDied(Exception):
+    """The decoding thread is gone; its requests have been handed back."""
+
+
+class Service:
+    def __init__(self, settings: GeneratorSettings, engine: Engine, store: Store) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store = store
+        self._not_ready = "starting"
+        self._intake: Intake | None = None
+
+    def ready(self) -> str | None:
+        """Why it takes no requests, or None. May be called from another thread."""
+        if self._not_ready:
+            return self._not_ready
+        if not self._engine.alive():
+            return "the engine has died"
+        if self._intake is not None and not self._intake.store_answers:
+            return "the store is away"
+        return None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then hand every request back.
+
+        Raises CannotStart, and EngineDied once its requests are handed back.
+        """
+        self._loop = asyncio.get_running_loop()
+        info = await self._start(stop)
+        if info is None:
+            return
+        settings = self._settings
+        self._roster = Roster(
+            self._engine,
+            slots=info.slots,
+            max_requests=settings.max_requests,
+            max_kept=settings.max_kept,
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._serve(stop, tasks)
+        finally:
+            if self._intake is not None:
+                self._intake.closed = True
+        if not self._engine.alive():
+            raise EngineDied("the engine died; its requests were handed back")
+        await asyncio.to_thread(self._engine.stop)
+
+    async def _start(self, stop: asyncio.Event) -> EngineInfo | None:
+        """Load the model and find the store, side by side. None when stopped before that."""
+        self._not_ready = "loading the model"
+        log.info("loading the model", engine=self._settings.engine)
+        loaded = asyncio.gather(_in_daemon_thread(self._engine.start, self._sink), self._connect())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([loaded, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not loaded.done():
+            loaded.cancel()
+            return None
+        try:
+            info, _ = loaded.result()
+        except ValueError as error:
+            raise CannotStart(str(error)) from error
+        log.info("model loaded", model=info.model, slots=info.slots, **info.details)
+        return info
+
+    async def _serve(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
+        store, roster, settings = self._store, self._roster, self._settings
+        self._appender = Appender(store, roster, settings, tasks)
+        self._leases = Leases(store, roster, self._appender, settings, tasks)
+        self._intake = Intake(store, roster, self._adopt, settings, tasks)
+        roster.on_room = self._intake.pump
+        loops = [tasks.create_task(self._intake.run()), tasks.create_task(self._leases.run())]
+        await self._store.on_wake(self)
+        self._not_ready = ""
+        log.info("ready", generator_id=settings.generator_id)
+        await self._until_stopped(stop)
+        await self._drain()
+        for task in loops:
+            task.cancel()
+
+    def on_wake(self, partition: int | None) -> None:
+        assert self._intake is not None
+        self._intake.on_wake(partition)
+        if partition is None:
+            self._appender.retry()
+            self._leases.report()
+
+    def _sink(self, pieces: Sequence[Piece]) -> None:
+        """In the engine's thread: one hand-over for each decoding step."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the service
+            self._loop.call_soon_threadsafe(self._on_pieces, pieces)
+
+    def _on_pieces(self, pieces: Sequence[Piece]) -> None:
+        now = self._loop.time()
+        tokens = 0
+        for piece in pieces:
+            owned = self._roster.of_job(piece.request_id)
+            if owned is None:
+                continue  # dropped while the piece was on its way
+            tokens += len(piece.token_ids)
+            if owned.stepped_s is not None:
+                metrics.INTER_TOKEN.observe(now - owned.stepped_s)
+            owned.on_piece(piece, now)
+            if owned.parked or owned.finished:
+                self._roster.refresh(owned)
+            self._appender.transmit(owned, now)
+        metrics.TOKENS_GENERATED.inc(tokens)
+
+    async def _adopt(self, claimed: Claimed) -> None:
+        """Work on a claimed request, from its log on. Raises StoreUnavailable."""
+        view = claimed.view
+        history = await self._store.log(view.request_id) if view.next_seq > 1 else []
+        settings, now = self._settings, self._loop.time()
+        try:
+            owned = from_claim(claimed, history, settings.window, settings.coalesce, now)
+        except ValueError:
+            await self._refuse(claimed)
+            return
+        await self._leases.guard(owned)
+        self._roster.add(owned)
+        self._appender.transmit(owned, now)
+
+    async def _refuse(self, claimed: Claimed) -> None:
+        view = claimed.view
+        log.error("unreadable request", request_id=view.request_id)
+        metrics.REQUESTS_ENDED.labels(Status.FAILED.value).inc()
+        await self._store.finish(
+            view.request_id,
+            self._settings.generator_id,
+            view.epoch,
+            view.next_seq,
+            status=Status.FAILED,
+            finish_reason="error",
+            error="the request was kept in a form that this version cannot read",
+            retention_ms=self._settings.retention_ms,
+        )
+
+    async def _connect(self) -> None:
+        """Wait for a store that is not there yet, saying so."""
+        give_up_s = self._loop.time() + self._settings.store_wait_s
+        said = False
+        while True:
+            try:
+                return await self._store.connect()
+            except StoreUnavailable as error:
+                if self._loop.time() >= give_up_s:
+                    raise CannotStart(
+                        f"{error}; waited {self._settings.store_wait_s:g} s for it"
+                    ) from error
+                if not said:
+                    log.warning("waiting for the store", reason=str(error))
+                    said = True
+            await asyncio.sleep(STORE_RETRY_S)
+
+    async def _until_stopped(self, stop: asyncio.Event) -> None:
+        while self._engine.alive():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ENGINE_CHECK_S):
+                    await stop.wait()
+                    return
+        log.error("the engine has died; handing its requests to other generators")
+
+    async def _drain(self) -> None:
+        """Claim nothing more, append what is ready, release every lease (P15)."""
+        assert self._intake is not None
+        self._not_ready = "draining"
+        live = self._roster.live
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._intake.close()
+                log.info("draining", requests=len(live))
+                handed = list(live.values())
+                for owned in handed:
+                    self._engine.cancel(owned.job.request_id)
+                await asyncio.gather(*map(self._appender.hand_back, handed))
+        except TimeoutError:
+            log.warning("not everything was handed back; its leases will lapse", requests=len(live))
+
+
+def _in_daemon_thread(call: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    """Unlike a pool's thread, this one does not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_it: Callable[[Any], None], value: Any) -> None:
+        if not future.done():
+            set_it(value)
+
+    def run() -> None:
+        try:
+            outcome = (future.set_result, call(*args))
+        except Exception as error:  # noqa: BLE001 - the future carries it to whoever waits
+            outcome = (future.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, name="engine-start", daemon=True).start()
+    return future

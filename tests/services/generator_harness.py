@@ -1,0 +1,222 @@
+"""A generator in this process, a line to the store that tests can cut, and a reader."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from lore.protocol.lifecycle import ENDED, Status
+from lore.request import StreamRequest
+from lore.store.base import (
+    Message,
+    NewRequest,
+    OwnerListener,
+    Position,
+    Store,
+    StoreUnavailable,
+    View,
+    WakeListener,
+)
+from lore_generator.engine import Engine
+from lore_generator.engines.options import SyntheticOptions
+from lore_generator.engines.synthetic import SyntheticEngine
+from lore_generator.engines.synthetic_text import synthetic_answer
+from lore_generator.service import Service
+from lore_generator.settings import GeneratorSettings
+
+WAIT_S = 20.0
+FAST = SyntheticOptions(rate_tokens_per_s=math.inf)
+
+
+def ask(question: str = "what is a loop?", **more: Any) -> StreamRequest:
+    return StreamRequest.model_validate({"question": question, "seed": 7, **more})
+
+
+def text_of(request: StreamRequest, options: SyntheticOptions = FAST) -> str:
+    return "".join(synthetic_answer(request, options.length_tokens))
+
+
+async def open_request(store: Store, request_id: str, request: StreamRequest) -> None:
+    new = NewRequest(
+        request_id=request_id,
+        subject="",
+        body=request.model_dump_json(),
+        fingerprint="",
+        ack=request.ack.value,
+        window=request.window or 32,
+    )
+    opened = await store.open(new, queue_limit=10_000)
+    assert opened.created
+
+
+class Line:
+    """One service's connection to a store that it shares with others."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.calls: Counter[str] = Counter()
+        self.deaf = False
+        """Owner's news is lost."""
+        self._is_cut = False
+        self._mended = asyncio.Event()
+        self._guards: dict[str, OwnerListener] = {}
+        self._wakes: list[WakeListener] = []
+
+    def cut(self) -> None:
+        self._is_cut = True
+
+    def mend(self) -> None:
+        self._is_cut = False
+        for listener in self._wakes:
+            listener.on_wake(None)
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        call = getattr(self.store, name)
+
+        async def through(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            if self._is_cut:
+                raise StoreUnavailable("the line is cut")
+            return await call(*args, **kwargs)
+
+        return through
+
+    async def guard(self, request_id: str, listener: OwnerListener) -> None:
+        if self._is_cut:
+            raise StoreUnavailable("the line is cut")
+        line = self
+
+        class Ear:
+            def on_position(self, position: Position) -> None:
+                if not line.deaf and not line._is_cut:
+                    listener.on_position(position)
+
+        self._guards[request_id] = ear = Ear()
+        await self.store.guard(request_id, ear)
+
+    async def unguard(self, request_id: str) -> None:
+        mine = self._guards.pop(request_id, None)
+        owners = getattr(self.store, "_owners", None)
+        # The memory store has one owner's listener for each request, whoever asks.
+        if owners is None or owners.get(request_id) is mine:
+            await self.store.unguard(request_id)
+
+    async def on_wake(self, listener: WakeListener) -> None:
+        line = self
+
+        class Ear:
+            def on_wake(self, partition: int | None) -> None:
+                if not line._is_cut:
+                    listener.on_wake(partition)
+
+        self._wakes.append(listener)
+        await self.store.on_wake(Ear())
+
+
+class Generator:
+    """A service that runs for as long as the context does."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str = "g1",
+        engine: Engine | SyntheticOptions = FAST,
+        **settings: Any,
+    ) -> None:
+        quick = {"lease_s": 5.0, "poll_s": 0.2, "coalesce_delay_s": 0.0}
+        self.settings = GeneratorSettings(
+            generator_id=name, engine="synthetic", **(quick | settings)
+        )
+        self.line = Line(store)
+        self.engine = SyntheticEngine(engine) if isinstance(engine, SyntheticOptions) else engine
+        self.service = Service(self.settings, self.engine, self.line)  # type: ignore[arg-type]
+        self.stop = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.task = asyncio.create_task(self.service.run(self.stop))
+        return self
+
+    async def drain(self) -> None:
+        assert self.task is not None
+        self.stop.set()
+        async with asyncio.timeout(WAIT_S):
+            await self.task
+
+    async def crash(self) -> None:
+        """As kill -9: nothing is said to anyone any more."""
+        assert self.task is not None
+        self.line.cut()
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        await asyncio.to_thread(self.engine.stop)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self.task is not None
+        if not self.task.done():
+            await self.drain()
+
+
+class Reader:
+    """Follows one request and waits for what tests want to see; acks when told to."""
+
+    def __init__(self, store: Store, request_id: str) -> None:
+        self.store = store
+        self.request_id = request_id
+        self._news = asyncio.Event()
+
+    async def follow(self) -> Self:
+        await self.store.follow(self.request_id, self)
+        return self
+
+    def on_message(self, message: Message) -> None:
+        self._news.set()
+
+    def on_reset(self) -> None:
+        self._news.set()
+
+    async def view(self) -> View:
+        view = await self.store.view(self.request_id)
+        assert view is not None
+        return view
+
+    async def until(self, wanted: Callable[[View], bool]) -> View:
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                self._news.clear()
+                view = await self.view()
+                if wanted(view):
+                    return view
+                await self._news.wait()
+
+    async def until_status(self, status: Status) -> View:
+        return await self.until(lambda view: view.status is status)
+
+    async def ack(self) -> Position:
+        """Acknowledge everything in the log."""
+        view = await self.view()
+        return await self.store.ack(self.request_id, view.next_seq - 1)
+
+    async def read_to_end(self) -> View:
+        """Acknowledge everything as it comes."""
+        while True:
+            view = await self.until(lambda v: v.status in ENDED or v.next_seq - 1 > v.acked_seq)
+            if view.status in ENDED:
+                return view
+            await self.ack()
+
+    async def text(self) -> str:
+        return "".join(chunk.text for chunk in await self.store.log(self.request_id))
+
+
+async def reader_of(store: Store, request_id: str, request: StreamRequest) -> Reader:
+    """Open the request and follow it."""
+    await open_request(store, request_id, request)
+    return await Reader(store, request_id).follow()
