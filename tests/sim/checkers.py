@@ -1,0 +1,232 @@
+"""What must always hold (Safety). What must happen in the end is in ``liveness.py``.
+
+The checkers keep their own books: what each log has ever held, what each reader has ever
+had, and how much was ever acknowledged. They look at every change of the store, every
+decoded token, every event an edge sends and every text a reader takes.
+"""
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
+from lore.store.base import Outcome, View
+from lore.store.memory import StoreState
+from lore.store.records import Record
+
+from tests.sim.world import Violation, World
+
+EVENTS = {
+    "open": set[Event](),
+    "ack": {Event.OPEN},
+    "cancel": {Event.CANCEL},
+    "revive": {Event.REVIVE},
+    "claim": {Event.CLAIM},
+    "append": {Event.CLAIM, Event.PAUSE, Event.OPEN},
+    "finish": {Event.CLAIM, Event.FINISH, Event.FAIL},
+    "renew": {Event.CLAIM},
+    "release": {Event.RELEASE},
+    "reap": {Event.REAP},
+}
+FENCED_CALLS = {"append", "finish", "renew", "release"}
+
+
+class Safety:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.may_forget = False
+        self.logs: defaultdict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+        """(request, log) to the (text, tokens so far) of every chunk it has ever held."""
+        self.ends: set[tuple[str, str, int]] = set()
+        """(request, log, last seq) of every end there ever was."""
+        self.read_seq: defaultdict[str, int] = defaultdict(int)
+        """The most that any reader has ever had."""
+        self.acked_tokens: defaultdict[str, int] = defaultdict(int)
+        self._sent: dict[object, int] = {}
+
+    def fail(self, rule: str, text: str) -> None:
+        self.world.say(f"VIOLATION {rule}: {text}")
+        raise Violation(f"{rule}: {text}")
+
+    def expect(self, condition: bool, rule: str, text: str) -> None:
+        if not condition:
+            self.fail(rule, text)
+
+    # the store
+
+    def before(self, state: StoreState, request_id: str) -> tuple[View, int] | None:
+        record = _record(state, request_id)
+        return (record.view, len(record.log)) if record else None
+
+    def before_claim(self, state: StoreState) -> dict[str, tuple[View, int]]:
+        return {key: (record.view, len(record.log)) for key, record in _records(state).items()}
+
+    def after_claim(
+        self, before: dict[str, tuple[View, int]], state: StoreState, view: View
+    ) -> None:
+        old, _ = before[view.request_id]
+        lapsed = old.status in OWNED and old.lease_until_ms <= self.world.now_ms
+        self.expect(
+            old.status is Status.QUEUED or lapsed, "P15", f"claimed under a lease: {old}"
+        )
+        self.expect(view.epoch > old.epoch, "P15", f"epoch {view.epoch} after {old.epoch}")
+        if view.log_id != old.log_id:
+            self.expect(self.may_forget, "P4", f"{view.request_id} was forked without a loss")
+            inherited = self.logs[view.request_id, old.log_id][: old.next_seq - 1]
+            self.logs[view.request_id, view.log_id] = inherited
+        self.after(before[view.request_id], state, "claim", view.request_id, (), None)
+
+    def after(
+        self,
+        before: tuple[View, int] | None,
+        state: StoreState,
+        method: str,
+        request_id: str,
+        args: tuple[Any, ...],
+        result: Any,
+    ) -> None:
+        record = _record(state, request_id)
+        if record is None or before is None:
+            return
+        old, old_length = before
+        view = record.view
+        if view is old and len(record.log) == old_length:
+            return
+        if method in FENCED_CALLS and args[1] < old.epoch:
+            self.fail("P2", f"{method} of epoch {args[1]} changed a request of epoch {old.epoch}")
+        refused = getattr(result, "outcome", Outcome.OK) is not Outcome.OK
+        self.expect(not refused, "P2", f"{method} changed {request_id} and answered {result}")
+        if old.status in ENDED:
+            # Acks still count: its generator keeps the chunks until all is acknowledged (P3).
+            acked = replace(
+                old,
+                acked_seq=view.acked_seq,
+                acked_tokens=view.acked_tokens,
+                progress_ms=view.progress_ms,
+            )
+            changed = view != acked or len(record.log) != old_length
+            self.expect(not changed, "P13", f"{method} changed an ended request: {old}")
+        self.expect(
+            _reachable(old.status, view.status, EVENTS[method]),
+            "P13",
+            f"{method} led from {old.status} to {view.status}",
+        )
+        self.expect(view.epoch >= old.epoch, "P2", f"epoch fell from {old.epoch} to {view.epoch}")
+        self._check_log(record, old_length)
+        self._check_acks(record, old)
+        if view.status in ENDED:
+            self.ends.add((request_id, view.log_id, view.next_seq - 1))
+
+    def _check_log(self, record: Record, old_length: int) -> None:
+        view, log = record.view, record.log
+        self.expect(view.next_seq == len(log) + 1, "P2", f"next_seq {view.next_seq}, {len(log)}")
+        held = self.logs[view.request_id, view.log_id]
+        tokens = log[old_length - 1].chunk.tokens if old_length else 0
+        for i in range(old_length, len(log)):
+            chunk = log[i].chunk
+            tokens += len(chunk.token_ids)
+            self.expect(chunk.seq == i + 1, "P2", f"seq {chunk.seq} at place {i + 1}")
+            self.expect(chunk.tokens == tokens, "P2", f"tokens of {chunk} should be {tokens}")
+            if i < len(held):
+                self.expect(
+                    held[i] == (chunk.text, chunk.tokens),
+                    "P4",
+                    f"log {view.log_id} had {held[i]} at {chunk.seq}, and now {chunk}",
+                )
+            else:
+                held.append((chunk.text, chunk.tokens))
+        self.expect(
+            view.generated_tokens == (log[-1].chunk.tokens if log else 0), "P2", f"tokens of {view}"
+        )
+
+    def _check_acks(self, record: Record, old: View) -> None:
+        view = record.view
+        acked = view.acked_seq
+        self.expect(old.acked_seq <= acked < view.next_seq, "P9", f"acked {acked} of {view}")
+        self.expect(
+            acked <= self.read_seq[view.request_id],
+            "P9",
+            f"acked {acked}, but no reader has more than {self.read_seq[view.request_id]}",
+        )
+        tokens = record.log[acked - 1].chunk.tokens if acked else 0
+        self.expect(view.acked_tokens == tokens, "P9", f"{acked} is {tokens} tokens: {view}")
+        self.acked_tokens[view.request_id] = max(self.acked_tokens[view.request_id], tokens)
+
+    def on_restore(self) -> None:
+        self.may_forget = True
+
+    def summary(self, state: StoreState) -> str:
+        return ", ".join(
+            f"{key} {record.view.status} log {record.view.log_id} next {record.view.next_seq}"
+            for key, record in _records(state).items()
+        )
+
+    # the generators
+
+    def on_decoded(self, request_id: str, generated: int, limit: int | None, size: int) -> None:
+        """P5: ``size`` is the largest window that this owner has had."""
+        if limit is None:
+            return
+        self.expect(generated <= limit, "P5", f"{generated} tokens on a credit of {limit}")
+        acked = self.acked_tokens[request_id]
+        self.expect(
+            generated - acked <= size,
+            "P5",
+            f"{request_id}: {generated} generated, {acked} acked, a window of {size}",
+        )
+
+    # the edges and the readers
+
+    def on_sent(self, connection: object, after: int, seq: int) -> None:
+        """P10: what a connection sends for the first time follows what it sent before."""
+        last = self._sent.get(connection, after)
+        self.expect(seq == last + 1, "P10", f"{connection} sent {seq} after {last}")
+        self._sent[connection] = seq
+
+    def on_text(
+        self, name: str, request_id: str, log_id: str, start: int, end: int, text: str
+    ) -> None:
+        """P1: the reader put chunks ``start + 1`` to ``end`` of a log behind what it had."""
+        self.read_seq[request_id] = max(self.read_seq[request_id], end)
+        held = self.logs[request_id, log_id]
+        self.expect(len(held) >= end, "P1", f"{name} has {end} chunks of {len(held)}")
+        right = "".join(chunk[0] for chunk in held[start:end])
+        self.expect(
+            text == right,
+            "P1",
+            f"{name} read {text!r} as {start + 1} to {end} of log {log_id}, which is {right!r}",
+        )
+
+    def on_whole_text(self, name: str, request_id: str, log_id: str, end: int, text: str) -> None:
+        """P1, for all that a reader has: at a change of its log and at its end."""
+        self.on_text(name, request_id, log_id, 0, end, text)
+
+    def on_complete(self, name: str, request_id: str, log_id: str, last_seq: int) -> None:
+        self.expect(
+            (request_id, log_id, last_seq) in self.ends,
+            "P1",
+            f"{name} was told that log {log_id} ends at {last_seq}, which it never did",
+        )
+
+    def on_lost(self, name: str, request_id: str, why: str) -> None:
+        self.expect(self.may_forget, "P4", f"{name} lost {request_id} ({why}) without any loss")
+
+
+def _records(state: StoreState) -> dict[str, Record]:
+    return state._records  # pyright: ignore[reportPrivateUsage]
+
+
+def _record(state: StoreState, request_id: str) -> Record | None:
+    return _records(state).get(request_id)
+
+
+def _reachable(start: Status, end: Status, events: set[Event]) -> bool:
+    reached = {start}
+    for _ in range(2):
+        reached |= {
+            TRANSITIONS[status, event]
+            for status in reached
+            for event in events
+            if (status, event) in TRANSITIONS
+        }
+    return end in reached

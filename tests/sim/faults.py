@@ -1,0 +1,118 @@
+"""What a run is made of and what goes wrong in it: one frozen dataclass, drawn from the seed."""
+
+from dataclasses import dataclass, fields, replace
+from random import Random
+
+
+@dataclass(frozen=True)
+class Options:
+    """Rates are per virtual second and part, ratios per message or call, times in seconds."""
+
+    # the system
+    generators: int = 2
+    edges: int = 2
+    requests: int = 2
+    readers_per_request: int = 1
+    answer_tokens: int = 80
+    tokens_per_step: int = 4
+    step_s: float = 0.1
+    window_tokens: int = 16
+    window_maximum_tokens: int = 64
+    fixed_window: bool = False
+    unbound_ratio: float = 0.0  # requests with ack "none"
+    failing_ratio: float = 0.0  # answers that end in an engine's error
+    lease_s: float = 6.0
+    reap_idle_s: float = 0.0  # 0: nothing is reaped
+    arrive_within_s: float = 5.0
+
+    # the network
+    faults_until_s: float = 40.0
+    delay_min_s: float = 0.002
+    delay_max_s: float = 0.05
+    event_loss: float = 0.0  # edge to reader: a proxy or a page that swallows an event
+    event_duplication: float = 0.0
+    event_reordering: float = 0.0
+    news_loss: float = 0.0  # store to edge or owner: publications are hints
+    news_duplication: float = 0.0
+    news_reordering: float = 0.0
+    call_lost: float = 0.0  # a call of the store or an edge that never arrives
+    answer_lost: float = 0.0  # it takes effect, the caller never hears of it
+    call_late: float = 0.0  # and it takes effect long after the caller gave up
+    partition_rate: float = 0.0
+    partition_s: float = 8.0
+
+    # the parts
+    generator_crash_rate: float = 0.0
+    generator_freeze_rate: float = 0.0  # paused for longer than its lease: a zombie
+    generator_drain_rate: float = 0.0
+    edge_crash_rate: float = 0.0
+    store_crash_rate: float = 0.0
+    forget_ratio: float = 0.0  # of the store's crashes: it comes back with less than it had
+    forget_s: float = 2.0  # at most so much of the past is gone
+    down_s: float = 3.0
+
+    # the readers
+    slow_ratio: float = 0.0
+    slow_spacing_s: float = 1.0  # a slow reader takes one chunk per this time
+    vanish_ratio: float = 0.0
+    return_ratio: float = 0.5  # of those who vanish
+    reload_ratio: float = 0.3  # of those who return: from the start
+    cancel_ratio: float = 0.0
+
+
+# Each kind of trouble comes or stays away as one, so that runs differ in kind and not only in
+# degree. A value is (low, high) and is drawn between them.
+TROUBLES: tuple[dict[str, tuple[float, float]], ...] = (
+    {"event_loss": (0.01, 0.2)},
+    {"event_duplication": (0.01, 0.2)},
+    {"event_reordering": (0.01, 0.2)},
+    {"news_loss": (0.01, 0.3)},
+    {"news_duplication": (0.01, 0.2), "news_reordering": (0.01, 0.2)},
+    {"call_lost": (0.01, 0.1), "answer_lost": (0.01, 0.1)},
+    {"call_late": (0.005, 0.05)},
+    {"partition_rate": (0.005, 0.03), "partition_s": (1.0, 15.0)},
+    {"generator_crash_rate": (0.01, 0.06)},
+    {"generator_freeze_rate": (0.01, 0.06)},
+    {"generator_drain_rate": (0.01, 0.06)},
+    {"edge_crash_rate": (0.01, 0.06)},
+    {"store_crash_rate": (0.02, 0.1), "forget_ratio": (0.0, 1.0), "forget_s": (0.2, 3.0)},
+    {"slow_ratio": (0.2, 1.0), "slow_spacing_s": (0.2, 2.0)},
+    {"vanish_ratio": (0.2, 1.0), "return_ratio": (0.0, 1.0)},
+    {"cancel_ratio": (0.1, 0.5)},
+    {"reap_idle_s": (5.0, 20.0)},
+    {"unbound_ratio": (0.2, 0.8)},
+    {"failing_ratio": (0.2, 0.8)},
+    {"delay_max_s": (0.1, 2.0)},
+)
+
+
+def draw(random: Random) -> Options:
+    """The options of one run."""
+    chosen: dict[str, float] = {}
+    for trouble in TROUBLES:
+        if random.random() < 0.35:
+            chosen |= {name: random.uniform(*bounds) for name, bounds in trouble.items()}
+    return replace(
+        Options(),
+        generators=random.randint(1, 3),
+        edges=random.randint(1, 3),
+        requests=random.randint(1, 3),
+        readers_per_request=random.choice((1, 1, 1, 2, 3)),
+        answer_tokens=random.choice((1, 10, 40, 80, 160)),
+        tokens_per_step=random.randint(2, 8),
+        window_tokens=random.choice((1, 4, 16, 32)),
+        fixed_window=random.random() < 0.3,
+        lease_s=random.uniform(3.0, 8.0),
+        **chosen,
+    )
+
+
+def calm(options: Options) -> Options:
+    """The same system with a network and parts that work. Readers stay as they are."""
+    at_rest = {
+        f.name: 0.0
+        for f in fields(Options)
+        if f.name.endswith("_rate")
+        or f.name.startswith(("event_", "news_", "call_", "answer_lost"))
+    }
+    return replace(options, delay_max_s=0.05, **at_rest)

@@ -1,0 +1,293 @@
+"""A generator's shell: claims, decodes within the credit, appends, renews, hands back."""
+
+from dataclasses import dataclass
+
+from lore.protocol.assembly import CoalesceConfig
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import ENDED, LIVE, Status
+from lore.protocol.producer import Append, Producer
+from lore.protocol.window import Window, WindowConfig
+from lore.store.base import Claimed, Outcome, Position, View
+
+from tests.sim.model import Decoding
+from tests.sim.store import StoreNode
+from tests.sim.world import Node, Timer, World
+
+POLL_S = 3.0
+RETRY_S = 0.3
+SLOTS = 3
+RETENTION_MS = 1_000_000
+
+
+@dataclass(eq=False)
+class Job:
+    """One request under this generator's lease, or finished and kept (P3)."""
+
+    view: View
+    producer: Producer
+    decoding: Decoding
+    send: Timer
+    decode: Timer
+    largest_window: int
+    retry_at: float = 0.0
+
+    @property
+    def parked(self) -> bool:
+        return self.producer.window.is_closed(self.producer.generated_tokens)
+
+
+class Generator(Node):
+    def __init__(self, world: World, name: str, store: StoreNode) -> None:
+        super().__init__(world, name)
+        self.store = store
+        self.owner = name
+        self.jobs: dict[str, Job] = {}
+        self.draining = False
+        store.clients.append(self)
+        store.on_wake(self, self.look)
+        self.start()
+
+    def start(self) -> None:
+        self.up = True
+        self.draining = False
+        self.owner = f"{self.name}.{self.incarnation}"
+        self._poll()
+        self._heartbeat()
+
+    def crash(self) -> None:
+        self.world.say(f"{self.name} crashed")
+        super().crash()
+        self.jobs.clear()
+
+    # claiming
+
+    def _poll(self) -> None:
+        self.look()
+        self.world.after(POLL_S, self, self._poll)
+
+    def look(self) -> None:
+        busy = sum(1 for job in self.jobs.values() if not job.parked and not job.producer.ended)
+        if busy < SLOTS and not self.draining:
+            state = self.store.state
+            self.store.do(self, self._on_waiting, lambda now_ms: state.waiting(now_ms=now_ms))
+
+    def _on_waiting(self, waiting: list[tuple[int, int]] | None) -> None:
+        if waiting and not self.draining:
+            _, partition = waiting[0]
+            lease_ms = int(self.world.options.lease_s * 1000)
+            self.store.claim(self, self._on_claimed, partition, self.owner, lease_ms)
+
+    def _on_claimed(self, claimed: Claimed | None) -> None:
+        if claimed is None or self.draining:
+            return
+        view = claimed.view
+        self.store.guard(self, view.request_id, self._on_position_news)
+
+        def on_log(log: list[Chunk] | None) -> None:
+            # A log that is shorter than the claim says was forgotten since; to go on from it
+            # would put other chunks into the same log. The lease will lapse.
+            if log is not None and len(log) == view.next_seq - 1:
+                self._take(claimed, log)
+
+        self.store.call(self, on_log, "log", view.request_id)
+        self.look()
+
+    def _take(self, claimed: Claimed, history: list[Chunk]) -> None:
+        view, options = claimed.view, self.world.options
+        request_id = view.request_id
+        self._drop(request_id)
+        config = WindowConfig(options.window_tokens, options.window_maximum_tokens, silence_s=2.0)
+        if options.fixed_window:
+            config = WindowConfig.fixed(options.window_tokens)
+        window = Window(
+            config,
+            size=view.window,
+            acked_tokens=view.acked_tokens,
+            generated_tokens=view.generated_tokens,
+        )
+        producer = Producer(history, window, CoalesceConfig())
+        decoding = Decoding(
+            view.epoch, history, options.answer_tokens, fails=claimed.body == "fails"
+        )
+        job = Job(
+            view,
+            producer,
+            decoding,
+            send=Timer(self, lambda: self._pump(job)),
+            decode=Timer(self, lambda: self._decode(job)),
+            largest_window=max(view.window, 1),
+        )
+        self.jobs[request_id] = job
+        self._pump(job)
+        job.decode.arm(self.world.now)
+
+    def _drop(self, request_id: str) -> None:
+        job = self.jobs.pop(request_id, None)
+        if job is not None:
+            job.send.arm(None)
+            job.decode.arm(None)
+
+    def _holds(self, job: Job) -> bool:
+        return self.jobs.get(job.view.request_id) is job
+
+    # decoding
+
+    def _decode(self, job: Job) -> None:
+        if not self._holds(job) or self.draining or job.producer.ended:
+            return
+        producer, decoding = job.producer, job.decoding
+        if decoding.finish_reason is not None:
+            producer.on_finish(decoding.finish_reason)
+            self._pump(job)
+            return
+        text, token_ids = decoding.step(self.world.options.tokens_per_step, producer.limit)
+        if token_ids:
+            producer.on_piece(text, token_ids, self.world.now)
+            job.largest_window = max(job.largest_window, producer.window.size)
+            self.store.safety.on_decoded(
+                job.view.request_id, producer.generated_tokens, producer.limit, job.largest_window
+            )
+            job.decode.arm(self.world.now + self.world.options.step_s)
+            self._pump(job)
+
+    def _resume(self, job: Job) -> None:
+        """The credit may have grown: decode, unless a step is due anyway."""
+        job.largest_window = max(job.largest_window, job.producer.window.size)
+        if not job.parked or job.decoding.finish_reason is not None:
+            job.decode.arm(self.world.now + self.world.options.step_s)
+
+    # appending
+
+    def _pump(self, job: Job) -> None:
+        if not self._holds(job):
+            return
+        now = self.world.now
+        if now < job.retry_at:
+            job.send.arm(job.retry_at)
+            return
+        append = job.producer.outbox(now)
+        if append is None:
+            job.send.arm(job.producer.deadline())
+        elif append.chunks or append.finish_reason is None:
+            self._append(job, append)
+        else:
+            self._finish(job, append)
+
+    def _append(self, job: Job, append: Append) -> None:
+        def answer(position: Position | None) -> None:
+            if not self._holds(job):
+                return
+            if position is not None and append.finish_reason is not None:
+                # Fenced may mean that our own end is in and its answer was lost: finish tells.
+                if position.outcome in (Outcome.OK, Outcome.FENCED):
+                    self._finish(job, append)
+                    return
+            self._on_answer(job, position)
+
+        self.store.call(
+            self,
+            answer,
+            "append",
+            job.view.request_id,
+            self.owner,
+            job.view.epoch,
+            append.chunks,
+            log_id=job.view.log_id,
+            window=append.window,
+            reopen_tokens=append.reopen_tokens,
+            lease_ms=int(self.world.options.lease_s * 1000),
+        )
+
+    def _finish(self, job: Job, append: Append) -> None:
+        self.store.call(
+            self,
+            lambda position: self._on_answer(job, position),
+            "finish",
+            job.view.request_id,
+            self.owner,
+            job.view.epoch,
+            append.next_seq,
+            status=Status.FAILED if append.finish_reason == "error" else Status.DONE,
+            finish_reason=append.finish_reason,
+            retention_ms=RETENTION_MS,
+        )
+
+    def _on_answer(self, job: Job, position: Position | None) -> None:
+        if not self._holds(job):
+            return
+        if position is None:
+            job.producer.on_lost()
+            job.retry_at = self.world.now + RETRY_S
+            self._pump(job)
+        elif position.outcome in (Outcome.OK, Outcome.GAP):
+            job.producer.on_appended(position.next_seq, position.acked_tokens, self.world.now)
+            self._resume(job)
+            self._pump(job)
+        else:
+            if position.outcome is Outcome.CONFLICT:
+                self.world.injected["conflict (seen)"] += 1
+            self._drop(job.view.request_id)
+
+    # the lease, and what the store tells between appends
+
+    def _heartbeat(self) -> None:
+        for job in list(self.jobs.values()):
+            if not job.producer.ended:
+                self._renew(job)
+        self.world.after(self.world.options.lease_s / 3, self, self._heartbeat)
+
+    def on_store_reset(self) -> None:
+        """Report every position, also of what is finished: the store may have forgotten it."""
+        for job in list(self.jobs.values()):
+            self.store.guard(self, job.view.request_id, self._on_position_news)
+            self._renew(job)
+        self.look()
+
+    def _on_position_news(self, request_id: str, position: Position) -> None:
+        job = self.jobs.get(request_id)
+        if job is None:
+            return
+        if position.outcome is Outcome.FENCED:
+            self._renew(job)  # a hint, perhaps of an older lease: ask
+        else:
+            job.producer.on_acked(position.acked_tokens, self.world.now)
+            self._resume(job)
+            self._pump(job)
+
+    def _renew(self, job: Job) -> None:
+        def answer(position: Position | None) -> None:
+            if position is None or not self._holds(job):
+                return
+            if position.outcome is Outcome.OK:
+                live = position.status in LIVE
+                job.producer.on_position(
+                    position.next_seq, position.acked_tokens, self.world.now, live=live
+                )
+                self._resume(job)
+                self._pump(job)
+            elif position.status not in ENDED or job.decoding.finish_reason is None:
+                # Of what ended, our own end may be in and its answer lost; finish tells.
+                self._drop(job.view.request_id)
+
+        self.store.call(
+            self,
+            answer,
+            "renew",
+            job.view.request_id,
+            self.owner,
+            job.view.epoch,
+            lease_ms=int(self.world.options.lease_s * 1000),
+        )
+
+    # going away
+
+    def drain(self) -> None:
+        """Claim no more, hand everything back, and start anew a while later (P15)."""
+        self.draining = True
+        self.world.say(f"{self.name} drains")
+        for job in list(self.jobs.values()):
+            if not job.producer.ended:
+                self.store.call(
+                    self, lambda _: None, "release", job.view.request_id, self.owner, job.view.epoch
+                )
+                self._drop(job.view.request_id)

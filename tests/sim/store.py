@@ -1,0 +1,198 @@
+"""The store as a part of the simulation: the real twin, its publications and its crashes."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from lore.store.base import Message, Position, View
+from lore.store.keys import partition_of
+from lore.store.memory import StoreState
+from lore.store.records import Publication, Snapshot
+
+from tests.sim.checkers import Safety
+from tests.sim.world import Node, World
+
+SNAPSHOT_EVERY_S = 0.2
+
+
+class StoreNode(Node):
+    def __init__(self, world: World, safety: Safety) -> None:
+        super().__init__(world, "store")
+        self.state = StoreState(run_id="run-1")
+        self.safety = safety
+        self.clients: list[Node] = []
+        self._readers: dict[str, dict[Node, Callable[[str, Message], None]]] = {}
+        self._owners: dict[str, tuple[Node, Callable[[str, Position], None]]] = {}
+        self._wakers: list[tuple[Node, Callable[[], None]]] = []
+        self._snapshots: deque[tuple[float, Snapshot]] = deque()
+        self._runs = 1
+        self._forgets = world.options.store_crash_rate > 0 and world.options.forget_ratio > 0
+        self._arrivals: dict[Node, float] = {}
+        self._keep_snapshots()
+
+    def call(
+        self,
+        caller: Node,
+        answer: Callable[[Any], None],
+        method: str,
+        request_id: str,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Call a method of the twin on one request; None answers a call without a reply."""
+
+        def act() -> Any:
+            return self._do(method, request_id, args, kwargs)
+
+        self.world.call(caller, self, act, answer)
+
+    def _do(self, method: str, request_id: str, args: Any, kwargs: Any) -> Any:
+        now_ms = self.world.now_ms
+        before = self.safety.before(self.state, request_id)
+        if method == "renew":
+            owner, epoch = args
+            (result,) = self.state.renew(
+                partition_of(request_id), owner, [(request_id, epoch)], now_ms=now_ms, **kwargs
+            )
+        else:
+            result = getattr(self.state, method)(request_id, *args, now_ms=now_ms, **kwargs)
+        self.safety.after(before, self.state, method, request_id, args, result)
+        if self.world.tracing:
+            outcome = getattr(result, "outcome", "")
+            self.world.say(f"store {method} {request_id} {_short(args)} -> {outcome or result}")
+        self._publish()
+        return result
+
+    def do(self, caller: Node, answer: Callable[[Any], None], act: Callable[[int], Any]) -> None:
+        """Any other work at the store: ``act`` is given the store's time in milliseconds."""
+
+        def work() -> Any:
+            result = act(self.world.now_ms)
+            self._publish()
+            return result
+
+        self.world.call(caller, self, work, answer)
+
+    def view(
+        self, caller: Node, answer: Callable[[tuple[View | None] | None], None], request_id: str
+    ) -> None:
+        """Answers (view,), (None,) for an unknown request, or None when the call was lost."""
+        self.do(caller, answer, lambda now_ms: (self.state.view(request_id, now_ms=now_ms),))
+
+    def claim(
+        self, caller: Node, answer: Callable[[Any], None], partition: int, owner: str, lease_ms: int
+    ) -> None:
+        def act(now_ms: int) -> Any:
+            before = self.safety.before_claim(self.state)
+            claimed = self.state.claim(partition, owner, lease_ms=lease_ms, now_ms=now_ms)
+            if claimed is not None:
+                view = claimed.view
+                self.safety.after_claim(before, self.state, view)
+                self.world.say(
+                    f"store claim {view.request_id} by {owner}: epoch {view.epoch} "
+                    f"log {view.log_id} next_seq {view.next_seq} fork_seq {view.fork_seq}"
+                )
+            return claimed
+
+        self.do(caller, answer, act)
+
+    # subscriptions
+
+    def follow(
+        self,
+        edge: Node,
+        request_id: str,
+        heard: Callable[[str, Message], None],
+        answer: Callable[[Any], None],
+    ) -> None:
+        def act(_: int) -> bool:
+            self._readers.setdefault(request_id, {})[edge] = heard
+            return True
+
+        self.do(edge, answer, act)
+
+    def unfollow(self, edge: Node, request_id: str) -> None:
+        self._readers.get(request_id, {}).pop(edge, None)
+
+    def guard(self, owner: Node, request_id: str, heard: Callable[[str, Position], None]) -> None:
+        """A lost guard is made good by renewals, so nobody waits for this."""
+
+        def act(_: int) -> None:
+            self._owners[request_id] = (owner, heard)
+
+        self.do(owner, lambda _: None, act)
+
+    def on_wake(self, generator: Node, heard: Callable[[], None]) -> None:
+        self._wakers.append((generator, heard))
+
+    def _publish(self) -> None:
+        for publication in self.state.take_outbox():
+            if publication.channel == "n":
+                for edge, heard in self._readers.get(publication.request_id, {}).items():
+                    self._tell(edge, heard, publication)
+            elif publication.channel == "wake":
+                for generator, wake in self._wakers:
+                    self.world.after(self.world.delay_s(), generator, wake)
+            elif publication.request_id in self._owners:
+                owner, heard = self._owners[publication.request_id]
+                self._tell(owner, heard, publication)
+
+    def _tell(self, node: Node, heard: Callable[..., None], publication: Publication) -> None:
+        world, options = self.world, self.world.options
+        if not node.up or world.is_cut(self, node) or world.chance(options.news_loss, "news lost"):
+            return
+        when = max(world.now + world.delay_s(), self._arrivals.get(node, 0.0))
+        if world.chance(options.news_reordering, "news reordered"):
+            when += world.random.uniform(0.0, 1.0)
+        else:
+            self._arrivals[node] = when
+        news = (self.incarnation, heard, publication.request_id, publication.message)
+        world.at(when, node, self._deliver, *news)
+        if world.chance(options.news_duplication, "news doubled"):
+            world.at(when + world.random.uniform(0.0, 1.0), node, self._deliver, *news)
+
+    def _deliver(self, run: int, heard: Callable[..., None], request_id: str, message: Any) -> None:
+        if run == self.incarnation:  # its connection broke with the store
+            heard(request_id, message)
+
+    # crashes
+
+    def _keep_snapshots(self) -> None:
+        if not self._forgets or self.world.options.store_crash_rate == 0:
+            return
+        self._snapshots.append((self.world.now, self.state.snapshot()))
+        while self._snapshots[0][0] < self.world.now - self.world.options.forget_s - 1:
+            self._snapshots.popleft()
+        self.world.after(SNAPSHOT_EVERY_S, self, self._keep_snapshots)
+
+    def crash(self) -> None:
+        super().crash()
+        self._readers.clear()
+        self._owners.clear()
+        self.world.say("store is down")
+
+    def restart(self) -> None:
+        """Come back, with less than before if chance wants it, and let every client know."""
+        world = self.world
+        self._runs += 1
+        snapshot = self.state.snapshot()
+        if self._forgets and world.chance(world.options.forget_ratio, "store forgot"):
+            since = world.now - world.random.uniform(0.0, world.options.forget_s)
+            while len(self._snapshots) > 1 and self._snapshots[-1][0] > since:
+                self._snapshots.pop()
+            snapshot = self._snapshots[-1][1]
+        self.state.restore(snapshot, f"run-{self._runs}")
+        self.state.take_outbox()
+        self.safety.on_restore()
+        self.up = True
+        world.say(f"store is up as {self.state.run_id}: {self.safety.summary(self.state)}")
+        self._keep_snapshots()
+        for client in self.clients:
+            world.after(world.random.uniform(0.0, 1.0), client, client.on_store_reset)
+
+
+def _short(args: tuple[Any, ...]) -> str:
+    return " ".join(
+        f"chunks {[chunk.seq for chunk in arg]}" if isinstance(arg, tuple | list) else str(arg)
+        for arg in args
+    )
