@@ -5,7 +5,7 @@ import { MarkdownView } from "./render.js";
 const byId = (id) => document.getElementById(id);
 /** A window that closes and opens again faster than this is no news to a person. */
 const PAUSE_SHOWN_AFTER_MS = 1200;
-/** Text that fills more than this share of the screen at once was there before: read it from its top. */
+/** Text that fills more than this share of the screen at once is not new: read it from its top. */
 const JUMP_SHARE = 0.5;
 
 const ENDINGS = {
@@ -173,7 +173,7 @@ export class AnswerView {
     }
     const { connection, seq } = this.#stream.stats;
     if (!this.#stream.requestId) return { kind: "waiting", text: "Asking" };
-    if (connection === "cut") return { kind: "cut", text: "Disconnected. The answer waits for you." };
+    if (connection === "cut") return { kind: "cut", text: "Disconnected. The answer waits." };
     if (connection !== "open") {
       const text = seq ? "Connection lost, connecting again" : "Connecting";
       return { kind: "waiting", text };
@@ -190,7 +190,7 @@ export class AnswerView {
 }
 
 function failureText(error) {
-  return (typeof error === "string" ? error : error?.message) || "The answer could not be finished.";
+  return error || "The answer could not be finished.";
 }
 
 /** Said once, politely: the page announces how the answer fares, never its single words. */

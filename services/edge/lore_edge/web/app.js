@@ -106,7 +106,7 @@ async function show(stream, title) {
   answer.show(stream, title);
   panel.attach(stream);
   scrollTo(0, 0);
-  byId("main").focus({ preventScroll: true });
+  byId("title").focus({ preventScroll: true });
   try {
     await stream.connect();
   } catch (error) {
@@ -135,7 +135,8 @@ function showAsk() {
   document.title = "Lore";
   byId("ask").hidden = false;
   byId("question").value = "";
-  byId("question").focus();
+  // On a phone the focus would open the keyboard over the page.
+  if (matchMedia("(pointer: fine)").matches) byId("question").focus();
   showHistory();
 }
 

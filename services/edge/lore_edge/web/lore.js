@@ -17,7 +17,7 @@
  */
 
 import { Receiver, backoff } from "./receiver.js";
-import { ApiError, call, createStream, failure } from "./api.js";
+import { ApiError, Edges, failure } from "./edges.js";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Longer than the edge's heartbeat of 15 s: a connection this quiet is tried again on wake-up. */
@@ -37,21 +37,21 @@ export class LoreStream extends EventTarget {
    */
   constructor({ urls, requestId = null, create = null, after = 0, log = null }) {
     super();
-    if (!urls?.length) throw new TypeError("LoreStream needs at least one edge URL");
     if (!requestId === !create) throw new TypeError("give either requestId or create");
     this.requestId = requestId;
-    this.#urls = urls.map((url) => url.replace(/\/+$/, ""));
+    this.#edges = new Edges(urls);
     this.#body = create;
     this.#receiver = new Receiver(after);
     this.#log = log;
   }
 
-  #urls;
-  #edge = 0;
+  #edges;
   #body;
   #creating = null;
   #receiver;
   #log;
+  /** The log that the browser's own position names, by the URL or by the last event's id. */
+  #namedLog = null;
   #source = null;
   #connection = "closed";
   #attempt = 0;
@@ -66,18 +66,19 @@ export class LoreStream extends EventTarget {
   get stats() {
     const { seq, acked, duplicates, early } = this.#receiver;
     const reconnects = Math.max(0, this.#reconnects);
-    return { seq, acked, duplicates, early, reconnects, edge: this.edge, connection: this.#connection };
+    const connection = this.#connection;
+    return { seq, acked, duplicates, early, reconnects, edge: this.edge, connection };
   }
 
   get edge() {
-    return this.#urls[this.#edge];
+    return this.#edges.current;
   }
 
   get ended() {
     return this.#ended;
   }
 
-  /** Start reading, or read on after `disconnect`. Rejects with ApiError if nothing could be created. */
+  /** Start reading, or read on after `disconnect`. Throws ApiError if nothing was created. */
   async connect() {
     if (this.#ended || this.#wakeUps) return;
     this.#listenForWakeUps();
@@ -97,30 +98,27 @@ export class LoreStream extends EventTarget {
     if (!this.#ended) this.#close("cut");
   }
 
-  /** Cancel the request for good (protocol P14). What was said until then still comes, then `end`. */
+  /** Cancel the request for good (protocol P14). What was said before still comes, then `end`. */
   async stop() {
-    const response = await this.#anyEdge("DELETE", this.#path());
+    await this.#creating;
+    const response = await this.#edges.call("DELETE", this.#path());
     if (!response.ok && response.status !== 409) throw await failure(response);
     await this.connect();
   }
 
   /** Ask for a reaped request to be continued (protocol P16). Returns the JSON view. */
-  async revive() {
-    const response = await this.#anyEdge("POST", `${this.#path()}/revive`);
-    if (!response.ok) throw await failure(response);
-    return response.json();
+  revive() {
+    return this.#edges.json("POST", `${this.#path()}/revive`);
   }
 
   /** The JSON view of the request, from any edge that answers. */
-  async view() {
-    const response = await this.#anyEdge("GET", this.#path());
-    if (!response.ok) throw await failure(response);
-    return response.json();
+  view() {
+    return this.#edges.json("GET", this.#path());
   }
 
   /** Read on from the next edge in the list. */
   switchEdge() {
-    this.#edge = (this.#edge + 1) % this.#urls.length;
+    this.#edges.next();
     if (this.#wakeUps && this.requestId) this.#open();
     this.#changed();
   }
@@ -131,6 +129,7 @@ export class LoreStream extends EventTarget {
     this.#dropSource();
     this.#set("connecting");
     const source = new EventSource(this.#position());
+    this.#namedLog = this.#log;
     this.#source = source;
     this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
     const on = (name, handler) =>
@@ -160,9 +159,8 @@ export class LoreStream extends EventTarget {
     if (source.readyState === EventSource.CLOSED) {
       this.#dropSource();
       this.#askWhy();
-    } else if (this.#connection === "open" && !this.#receiver.gap) {
-      // The browser connects again by itself, after the server's `retry:`, with the last
-      // seq it saw as Last-Event-ID; that is our position, as there is no gap.
+    } else if (this.#connection === "open" && this.#browserKnowsPosition()) {
+      // The browser connects again by itself, after the server's `retry:`, with Last-Event-ID.
       this.#set("connecting");
       this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
     } else {
@@ -170,13 +168,19 @@ export class LoreStream extends EventTarget {
     }
   }
 
+  /** Whether Last-Event-ID is where we are, in the log that we read (protocol P1, P4). */
+  #browserKnowsPosition() {
+    return !this.#receiver.gap && this.#namedLog === this.#log;
+  }
+
   /** EventSource hides why it gave up: ask again by fetch, for the status alone. */
   async #askWhy() {
     this.#set("connecting");
     const abort = new AbortController();
+    const headers = { Accept: "text/event-stream" };
+    const init = { headers, cache: "no-store", signal: abort.signal };
     try {
-      const headers = { Accept: "text/event-stream" };
-      const response = await fetch(this.#position(), { headers, cache: "no-store", signal: abort.signal });
+      const response = await fetch(this.#position(), init);
       if (!this.#wakeUps || this.#source) return;
       if (response.status === 204) return this.#finishFrom(await this.view());
       const isFinal = response.status >= 400 && response.status < 500 && response.status !== 429;
@@ -192,7 +196,7 @@ export class LoreStream extends EventTarget {
   #retryElsewhere() {
     this.#dropSource();
     if (this.#connection === "open" && Date.now() - this.#openedAt > STEADY_MS) this.#attempt = 0;
-    this.#edge = (this.#edge + 1) % this.#urls.length;
+    this.#edges.next();
     this.#set("waiting");
     this.#connectTimer = setTimeout(() => this.#open(), backoff(this.#attempt));
     this.#attempt += 1;
@@ -219,7 +223,8 @@ export class LoreStream extends EventTarget {
     const { signal } = this.#wakeUps;
     const wake = (networkChanged) => {
       const quiet = Date.now() - this.#lastHeard > QUIET_MS;
-      if (this.requestId && (networkChanged || quiet || this.#connection === "waiting")) this.#open();
+      const due = networkChanged || quiet || this.#connection === "waiting";
+      if (due && this.requestId) this.#open();
     };
     addEventListener("online", () => wake(true), { signal });
     addEventListener("pageshow", (event) => event.persisted && wake(true), { signal });
@@ -231,7 +236,7 @@ export class LoreStream extends EventTarget {
   #onChunk(event) {
     const { seq, text } = JSON.parse(event.data);
     const log = event.lastEventId.split(":")[1];
-    if (log) this.#log = log;
+    if (log) this.#log = this.#namedLog = log;
     this.#attempt = 0;
     const ready = this.#receiver.take(seq, text, Date.now());
     if (ready) this.#emit("text", { text: ready, seq: this.#receiver.seq });
@@ -243,7 +248,7 @@ export class LoreStream extends EventTarget {
     // stream counts from its first chunk on, which names its log in the event's id (P4).
     if (state.reason === "open" && state.log_id) this.#log = state.log_id;
     this.#emit("state", state);
-    if (state.reason === "drain" && this.#urls.length > 1) this.#retryElsewhere();
+    if (state.reason === "drain" && this.#edges.count > 1) this.#retryElsewhere();
   }
 
   #onEnd(end) {
@@ -258,10 +263,10 @@ export class LoreStream extends EventTarget {
 
   #finishFrom(view) {
     const last_seq = view.next_seq - 1;
-    const { status, finish_reason, error, prompt_tokens, generated_tokens: completion_tokens } = view;
     if (this.#receiver.seq < last_seq) return this.#retryElsewhere();
-    const total_tokens = prompt_tokens + completion_tokens;
-    const usage = { prompt_tokens, completion_tokens, total_tokens };
+    const { status, finish_reason, error, prompt_tokens, generated_tokens } = view;
+    const total_tokens = prompt_tokens + generated_tokens;
+    const usage = { prompt_tokens, completion_tokens: generated_tokens, total_tokens };
     this.#finish({ status, finish_reason, error, last_seq, usage });
   }
 
@@ -297,8 +302,8 @@ export class LoreStream extends EventTarget {
     try {
       // keepalive: the last ack leaves even when the page closes right after the end.
       const options = { body: { seq }, keepalive: true };
-      const { status } = await this.#anyEdge("POST", `${this.#path()}/ack`, options);
-      // An id or a body that is refused will be refused again; 409 is a log about to be refilled.
+      const { status } = await this.#edges.call("POST", `${this.#path()}/ack`, options);
+      // What is refused will be refused again, but for 409: that log is about to be refilled.
       ok = status < 400 || (status < 500 && status !== 409 && status !== 429);
     } catch {
       // Sent again later, or by the ack of a later chunk.
@@ -310,27 +315,10 @@ export class LoreStream extends EventTarget {
   // The rest
 
   async #create() {
-    const { view, edge } = await createStream(this.#urls, this.#edge, this.#body);
-    this.#edge = edge;
+    const view = await this.#edges.create(this.#body);
     this.requestId = view.request_id;
     this.#log = view.log_id;
     this.#emit("created", view);
-  }
-
-  /** Ask the current edge, and the others in turn while one is unreachable or says 503. */
-  async #anyEdge(method, path, options) {
-    let problem;
-    for (let i = 0; i < this.#urls.length; i += 1) {
-      const edge = this.#urls[(this.#edge + i) % this.#urls.length];
-      try {
-        const response = await call(edge, method, path, options);
-        if (response.status !== 503) return response;
-        problem = await failure(response);
-      } catch {
-        problem = new ApiError("unreachable", "No edge can be reached.");
-      }
-    }
-    throw problem;
   }
 
   /** Where the stream goes on from here, on the current edge (protocol P12). */

@@ -38,7 +38,7 @@ function blocks(lines, growing) {
       i += 1;
       continue;
     }
-    const read = [code, heading, rule, quote, list, table, paragraph].find((one) => one.fits(lines, i));
+    const read = [...INTERRUPTING, paragraph].find((one) => one.fits(lines, i));
     const [block, next] = read(lines, i, growing);
     found.push({ block, line: i });
     i = next;
@@ -62,7 +62,8 @@ code.fits = (lines, at) => FENCE.test(lines[at]);
 
 function heading(lines, at, growing) {
   const [, marks, text = ""] = HEADING.exec(lines[at]);
-  const content = inline(text.trimEnd().replace(/(^|\s)#+$/, ""), growing && at === lines.length - 1);
+  const title = text.trimEnd().replace(/(^|\s)#+$/, "");
+  const content = inline(title, growing && at === lines.length - 1);
   return [{ type: "heading", level: marks.length, content }, at + 1];
 }
 heading.fits = (lines, at) => HEADING.test(lines[at]);
@@ -150,13 +151,15 @@ function paragraph(lines, at, growing) {
 }
 paragraph.fits = () => true;
 
-const interrupts = (lines, at) =>
-  [code, heading, rule, quote, list, table].some((one) => one.fits(lines, at));
+/** The blocks that end a paragraph, in the order in which they are tried. */
+const INTERRUPTING = [code, heading, rule, quote, list, table];
+const interrupts = (lines, at) => INTERRUPTING.some((one) => one.fits(lines, at));
 
 // Inline
 
 const CODE = /^(`+)([^]*?[^`])\1(?!`)/;
-const LINK = /^\[((?:[^[\]\\]|\\.)*)\]\(\s*<?([^\s()<>]+(?:\([^\s()]*\)[^\s()<>]*)*)>?(?:\s+"[^"]*")?\s*\)/;
+const LINK_TEXT = /^\[((?:[^[\]\\]|\\.)*)\]/;
+const LINK_TARGET = /^\(\s*<?([^\s()<>]+(?:\([^\s()]*\)[^\s()<>]*)*)>?(?:\s+"[^"]*")?\s*\)/;
 const URL_TEXT = /^https?:\/\/[^\s<>"'`\])]+[^\s<>"'`\]).,;:!?]/;
 /** Emphasis that has not closed by then is none; it bounds the search for where it closes. */
 const MAX_EMPHASIS_CHARS = 2000;
@@ -241,11 +244,13 @@ function closing(rest, mark) {
 }
 
 function link(rest) {
-  const match = rest[0] === "[" ? LINK.exec(rest) : null;
-  if (!match) return null;
-  const content = inline(match[1]);
-  const href = safeHref(match[2]);
-  return [href ? { type: "link", href, content } : { type: "text", text: match[1] }, match[0].length];
+  const text = LINK_TEXT.exec(rest);
+  const target = text && LINK_TARGET.exec(rest.slice(text[0].length));
+  if (!target) return null;
+  const href = safeHref(target[1]);
+  const content = inline(text[1]);
+  const node = href ? { type: "link", href, content } : { type: "text", text: text[1] };
+  return [node, text[0].length + target[0].length];
 }
 
 function address(rest, before = " ") {

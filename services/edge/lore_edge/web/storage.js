@@ -1,4 +1,4 @@
-/** This browser's memory. It may be switched off: then nothing is remembered, and nothing breaks. */
+/** This browser's memory. It may be switched off: then nothing is remembered, nothing breaks. */
 
 export function load(key, otherwise) {
   try {

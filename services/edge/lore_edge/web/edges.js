@@ -1,0 +1,124 @@
+/** The edges of one Lore and the HTTP calls to them; any edge serves any call (PROTOCOL.md). */
+
+const CREATE_ATTEMPTS = 6;
+const RETRY_AFTER_MAX_S = 30;
+/** An edge that is silent for so long counts as unreachable. */
+const CALL_TIMEOUT_MS = 15_000;
+
+/** An answer that is an error, with the code that the edge gave it. */
+export class ApiError extends Error {
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Edges {
+  /** @param {string[]} urls base URLs, the preferred edge first */
+  constructor(urls) {
+    if (!urls?.length) throw new TypeError("give the URL of at least one edge");
+    this.#urls = urls.map((url) => url.replace(/\/+$/, ""));
+  }
+
+  #urls;
+  #at = 0;
+
+  get count() {
+    return this.#urls.length;
+  }
+
+  /** The base URL of the edge in use. */
+  get current() {
+    return this.#urls[this.#at];
+  }
+
+  next() {
+    this.#at = (this.#at + 1) % this.#urls.length;
+  }
+
+  /**
+   * Ask the current edge, and the others in turn while one is unreachable or says 503.
+   *
+   * Returns whatever Response the first other one gives. Throws ApiError when none does.
+   */
+  async call(method, path, options) {
+    let problem;
+    for (let i = 0; i < this.#urls.length; i += 1) {
+      try {
+        const edge = this.#urls[(this.#at + i) % this.#urls.length];
+        const response = await send(edge, method, path, options);
+        if (response.status !== 503) return response;
+        problem = await failure(response);
+      } catch {
+        problem = new ApiError("unreachable", "No edge can be reached.");
+      }
+    }
+    throw problem;
+  }
+
+  /** The same, with the JSON of a success. Throws ApiError for anything else. */
+  async json(method, path) {
+    const response = await this.call(method, path);
+    if (!response.ok) throw await failure(response);
+    return response.json();
+  }
+
+  /**
+   * Create a request, on this edge or the next that takes it. Returns the JSON view.
+   *
+   * Every attempt carries the same Idempotency-Key, so that a lost answer never makes two
+   * requests. A full queue or an absent store is asked again after its Retry-After.
+   */
+  async create(body) {
+    const options = { body, headers: { "Idempotency-Key": randomKey() } };
+    for (let attempt = 1; ; attempt += 1) {
+      const { view, problem, waitS } = await this.#tryToCreate(options);
+      if (view) return view;
+      if (waitS === null || attempt === CREATE_ATTEMPTS) throw problem;
+      this.next();
+      await new Promise((done) => setTimeout(done, Math.min(waitS, RETRY_AFTER_MAX_S) * 1000));
+    }
+  }
+
+  async #tryToCreate(options) {
+    let response;
+    try {
+      response = await send(this.current, "POST", "/v1/streams", options);
+    } catch {
+      const waitS = this.#at === this.#urls.length - 1 ? 1 : 0;
+      return { problem: new ApiError("unreachable", "No edge can be reached."), waitS };
+    }
+    if (response.ok) return { view: await response.json() };
+    const later = response.status === 429 || response.status >= 500;
+    const waitS = later ? Number(response.headers.get("Retry-After")) || 1 : null;
+    return { problem: await failure(response), waitS };
+  }
+}
+
+function send(edge, method, path, { body, headers, keepalive = false } = {}) {
+  const type = body === undefined ? {} : { "Content-Type": "application/json" };
+  return fetch(`${edge}${path}`, {
+    method,
+    headers: { Accept: "application/json", ...type, ...headers },
+    body: JSON.stringify(body),
+    cache: "no-store",
+    keepalive,
+    signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+  });
+}
+
+/** Read an error response into an ApiError, whatever its body is. */
+export async function failure(response) {
+  try {
+    const { error } = await response.json();
+    return new ApiError(error.code, error.message);
+  } catch {
+    return new ApiError(`http_${response.status}`, `The server answered ${response.status}.`);
+  }
+}
+
+/** 128 random bits; crypto.randomUUID is missing on plain http other than localhost. */
+function randomKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
