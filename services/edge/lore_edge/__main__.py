@@ -1,0 +1,96 @@
+"""Start an edge: ``lore-edge``, settings from the environment (``LORE_…``)."""
+
+import asyncio
+import sys
+import time
+
+import structlog
+import uvloop
+
+from lore.health import HealthServer
+from lore.logs import configure_logging
+from lore.settings import load
+from lore.store import Store, StoreUnavailable, create_store
+from lore_edge.app import Edge
+from lore_edge.server import EdgeServer, bind
+from lore_edge.settings import EdgeSettings
+
+STORE_RETRY_S = 0.5
+
+_log = structlog.get_logger()
+
+
+class Fatal(Exception):
+    """The edge cannot start; the message says why and what to do."""
+
+
+def main() -> None:
+    settings = load(EdgeSettings)
+    configure_logging("edge", settings.log_level)
+    try:
+        uvloop.run(run(settings))
+    except Fatal as error:
+        print(f"lore-edge: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+async def run(settings: EdgeSettings) -> None:
+    """Serve until a signal comes. Raises Fatal."""
+    try:
+        listener = bind(settings.host, settings.port)
+    except OSError as error:
+        raise Fatal(_bind_problem(settings.host, settings.port, "PORT", error)) from None
+    try:
+        store = create_store(settings.valkey_url)
+    except ValueError as error:
+        raise Fatal(f"LORE_VALKEY_URL: {error}") from None
+    edge = Edge(settings, store)
+    server = EdgeServer(edge, settings)
+    try:
+        health = HealthServer(
+            settings.health_host, settings.health_port, live=server.live, ready=server.ready
+        )
+    except OSError as error:
+        problem = _bind_problem(settings.health_host, settings.health_port, "HEALTH_PORT", error)
+        raise Fatal(problem) from None
+    health.start()
+    try:
+        await connect(store, settings)
+        host, port = listener.getsockname()[:2]
+        _log.info("listening", host=host, port=port, health_port=health.port)
+        await server.serve(sockets=[listener])
+    finally:
+        await edge.close()
+        await store.close()
+        health.stop()
+
+
+async def connect(store: Store, settings: EdgeSettings) -> None:
+    """Wait for a store that is merely late. Raises Fatal when it stays away."""
+    give_up_at = time.monotonic() + settings.store_wait_s
+    waiting = False
+    while True:
+        try:
+            await store.connect()
+        except StoreUnavailable as error:
+            if time.monotonic() >= give_up_at:
+                raise Fatal(
+                    f"no store after {settings.store_wait_s:g} s ({error}); "
+                    "is Valkey running, and does LORE_VALKEY_URL point to it?"
+                ) from None
+            if not waiting:
+                _log.warning("waiting for the store", reason=str(error))
+                waiting = True
+            await asyncio.sleep(STORE_RETRY_S)
+        else:
+            return
+
+
+def _bind_problem(host: str, port: int, setting: str, error: OSError) -> str:
+    return f"cannot listen on {host}:{port} ({error.strerror}); choose another LORE_{setting}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The calls that are not hot: the JSON view, revive, cancel, the page, and what does not exist."""
+
+import re
+
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lore.store.base import Outcome, Position, Store, StoreUnavailable
+from lore_edge import views
+from lore_edge.errors import ApiError, as_api_error, not_found
+from lore_edge.feed import UnknownRequest
+from lore_edge.settings import EdgeSettings
+from lore_edge.web import web_routes
+from lore_edge.wire import COMMON_HEADERS
+
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_ERRORS = (ApiError, UnknownRequest, StoreUnavailable, HTTPException)
+
+
+def rest(store: Store, settings: EdgeSettings) -> Starlette:
+    async def view(request: Request, status: int = 200) -> Response:
+        found, text = await views.read(store, _request_id(request))
+        return _json(views.describe(found, text, settings.edge_id), status)
+
+    async def cancel(request: Request) -> Response:
+        retention_ms = round(settings.retention_s * 1000)
+        position = await store.cancel(_request_id(request), retention_ms=retention_ms)
+        _check(position, "already_ended", "the request ended before")
+        return Response(status_code=204, headers=_COMMON)
+
+    async def revive(request: Request) -> Response:
+        _check(await store.revive(_request_id(request)), "not_reaped", "nothing is to be revived")
+        return await view(request, 202)
+
+    class Stream(HTTPEndpoint):
+        async def get(self, request: Request) -> Response:
+            return await view(request)
+
+        async def delete(self, request: Request) -> Response:
+            return await cancel(request)
+
+    app = Starlette(
+        routes=[
+            Route("/v1/streams", _nothing, methods=["POST"]),
+            Route("/v1/streams/{request_id}", Stream),
+            Route("/v1/streams/{request_id}/ack", _nothing, methods=["POST"]),
+            Route("/v1/streams/{request_id}/revive", revive, methods=["POST"]),
+            *web_routes(settings),
+        ],
+        exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+_COMMON = {name.decode(): value.decode() for name, value in COMMON_HEADERS}
+
+
+def _request_id(request: Request) -> str:
+    """Raises ApiError 404 for what cannot be an id."""
+    request_id: str = request.path_params["request_id"]
+    if not _ID.fullmatch(request_id):
+        raise not_found()
+    return request_id
+
+
+def _check(position: Position, code: str, message: str) -> None:
+    if position.outcome is Outcome.UNKNOWN:
+        raise not_found()
+    if position.outcome is not Outcome.OK:
+        raise ApiError(409, code, f"{message}; it is {position.status}")
+
+
+async def _nothing(_: Request) -> Response:
+    """Where app.py serves what is well-formed, nothing else exists."""
+    raise not_found()
+
+
+def _json(data: object, status: int) -> Response:
+    return JSONResponse(data, status, headers=_COMMON)
+
+
+async def _answer_error(_: Request, raised: Exception) -> Response:
+    error = as_api_error(raised)
+    return Response(
+        error.body(), error.status, {**_COMMON, **error.headers}, media_type="application/json"
+    )

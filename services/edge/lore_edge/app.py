@@ -1,0 +1,147 @@
+"""The edge as an ASGI application.
+
+Streams, acks and new requests are many and go straight to their handlers; the rest goes
+through Starlette.
+"""
+
+import re
+import time
+
+from starlette.middleware.cors import CORSMiddleware
+
+from lore.metrics import ACK_PROCESSING
+from lore.protocol.sender import SenderConfig
+from lore.store.base import Outcome, Store, StoreUnavailable
+from lore_edge import sse, views
+from lore_edge.api import rest
+from lore_edge.create import create
+from lore_edge.errors import ApiError, as_api_error, invalid, not_found
+from lore_edge.feed import UnknownRequest
+from lore_edge.feeds import Feeds
+from lore_edge.settings import EdgeSettings
+from lore_edge.streams import Streams
+from lore_edge.subject import subject_of
+from lore_edge.wire import (
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_error,
+    check_json,
+    header,
+    parse_object,
+    read_body,
+    wants_stream,
+)
+
+MAX_ACK_BYTES = 1024
+MAX_SEQ = 2**53 - 1  # what JSON and Lua count exactly
+_STREAM = re.compile(r"/v1/streams/([A-Za-z0-9_-]{22})")
+_ACK = re.compile(r"/v1/streams/([A-Za-z0-9_-]{22})/ack")
+
+
+class Edge:
+    """Holds nothing that another edge would miss."""
+
+    def __init__(
+        self, settings: EdgeSettings, store: Store, sender: SenderConfig | None = None
+    ) -> None:
+        self.feeds = Feeds(store, settings)
+        self.store_up = True
+        """Whether the store answered when it was last asked."""
+        self.streams = Streams(store, self.feeds, settings, sender or SenderConfig())
+        self._store = store
+        self._settings = settings
+        self._rest = rest(store, settings)
+        self._app = self._serve
+        if settings.cors_origins:
+            self._app = CORSMiddleware(
+                self._serve,
+                allow_origins=settings.cors_origins,
+                allow_methods=("GET", "POST", "DELETE"),
+                allow_headers=("Content-Type", "Idempotency-Key", "Last-Event-ID"),
+                expose_headers=("Location", "Retry-After", "X-Request-Id"),
+            )
+
+    async def check_store(self) -> None:
+        try:
+            await self._store.view("")
+            self.store_up = True
+        except StoreUnavailable:
+            self.store_up = False
+
+    async def close(self) -> None:
+        await self.feeds.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._dispatch(scope, receive, send)
+        except (ApiError, UnknownRequest, StoreUnavailable) as error:
+            await answer_error(send, as_api_error(error))
+        except Disconnected:
+            pass
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and (match := _ACK.fullmatch(path)):
+            await self._ack(scope, receive, send, match[1])
+        elif method == "GET" and (match := _STREAM.fullmatch(path)) and wants_stream(scope):
+            await self.streams.serve(scope, receive, send, match[1])
+        elif method == "POST" and path == "/v1/streams":
+            await self._create(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    async def _ack(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        began = time.perf_counter()
+        check_json(scope)
+        seq = _seq(parse_object(await read_body(receive, MAX_ACK_BYTES)))
+        position = await self._store.ack(request_id, seq)
+        if position.outcome is Outcome.UNKNOWN:
+            raise not_found()
+        if position.outcome is Outcome.AHEAD:
+            raise ApiError(409, "ack_ahead_of_log", f"seq {seq} is not yet in the log", field="seq")
+        if (feed := self.feeds.find(request_id)) is not None:
+            feed.on_acked(position.acked_seq)
+        ACK_PROCESSING.observe(time.perf_counter() - began)
+        await answer(send, 204)
+
+    async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stream = wants_stream(scope)
+        if stream:
+            self.streams.check_open()
+        check_json(scope)
+        body = await read_body(receive, self._settings.max_body_bytes)
+        key = header(scope, b"idempotency-key")
+        view = await create(self._store, self._settings, subject_of(scope), body, key)
+        if stream:
+            await self.streams.serve(scope, receive, send, view.request_id)
+            return
+        text = ""
+        if view.next_seq > 1:  # a retried POST, whose answer has begun
+            view, text = await views.read(self._store, view.request_id)
+        described = views.describe(view, text, self._settings.edge_id)
+        await answer(
+            send,
+            201,
+            sse.encode_json(described).encode(),
+            [
+                (b"location", views.stream_url(view).encode()),
+                (b"x-request-id", view.request_id.encode()),
+            ],
+        )
+
+
+def _seq(data: dict[str, object]) -> int:
+    """Raises ApiError 400."""
+    for name in data:
+        if name != "seq":
+            raise invalid(f"{name}: unknown field", field=name)
+    seq = data.get("seq")
+    if type(seq) is not int or not 1 <= seq <= MAX_SEQ:
+        raise invalid("seq: a whole number, at least 1", field="seq")
+    return seq

@@ -1,0 +1,123 @@
+"""From the body of ``POST /v1/streams`` to an accepted request (protocol P17)."""
+
+import base64
+import hashlib
+import hmac
+import math
+import secrets
+
+from pydantic import ValidationError
+
+from lore.metrics import REQUESTS_REFUSED
+from lore.protocol.window import WindowConfig
+from lore.request import Ack, Message, StreamRequest
+from lore.store.base import NewRequest, Outcome, Store, View
+from lore.store.keys import PARTITIONS, partition_of
+from lore_edge.errors import ApiError, invalid, queue_full
+from lore_edge.settings import EdgeSettings
+
+MAX_KEY_CHARS = 255
+PARTITION_TRIES = 4
+_EXACTLY_ONE = "question"  # the field that a body with neither or both is told about
+
+
+def parse(body: bytes) -> StreamRequest:
+    """Raises ApiError 400 that names the first field that is wrong."""
+    try:
+        return StreamRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+    kind, message = first["type"], first["msg"]
+    field = ".".join(str(part) for part in first["loc"])
+    if kind == "json_invalid":
+        raise invalid("the body is not valid JSON", code="invalid_json")
+    if not field and kind != "value_error":
+        raise invalid("the body is not a JSON object")
+    if kind == "extra_forbidden":
+        message = "unknown field"
+    elif kind == "value_error":
+        message = message.removeprefix("Value error, ")
+    raise invalid(f"{field}: {message}" if field else message, field=field or _EXACTLY_ONE)
+
+
+def fingerprint(asked: StreamRequest) -> str:
+    """The same for two bodies that ask for the same thing."""
+    return hashlib.blake2b(asked.model_dump_json().encode(), digest_size=16).hexdigest()
+
+
+def complete(asked: StreamRequest, system_prompt: str) -> StreamRequest:
+    """What the generator gets: messages in any case, and a seed that a takeover keeps."""
+    changes: dict[str, object] = {}
+    if asked.question is not None:
+        changes["question"] = None
+        changes["messages"] = [
+            Message(role="system", content=system_prompt),
+            Message(role="user", content=asked.question),
+        ]
+    if asked.seed is None:
+        changes["seed"] = secrets.randbits(63)
+    return asked.model_copy(update=changes)
+
+
+def initial_window(asked: StreamRequest) -> int:
+    """In tokens; 0 does not bind (P6, P8)."""
+    if asked.ack is Ack.NONE:
+        return 0
+    return asked.window or WindowConfig().initial_tokens
+
+
+def derived_id(secret: str, subject: str, key: str) -> str:
+    """The request id that this subject's key stands for, on every edge with this secret."""
+    digest = hmac.digest(secret.encode(), f"{subject}\0{key}".encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
+
+async def create(
+    store: Store, settings: EdgeSettings, subject: str, body: bytes, idempotency_key: str
+) -> View:
+    """Accept a request, or find the one that this key made before.
+
+    Raises ApiError (400, 422, 429) and StoreUnavailable.
+    """
+    if len(idempotency_key) > MAX_KEY_CHARS:
+        raise invalid(
+            f"Idempotency-Key: at most {MAX_KEY_CHARS} characters", field="Idempotency-Key"
+        )
+    asked = parse(body)
+    mark = fingerprint(asked)
+    limit = math.ceil(settings.queue_limit / PARTITIONS)
+    text = complete(asked, settings.system_prompt).model_dump_json(exclude_none=True)
+    for request_id in _ids(settings, subject, idempotency_key):
+        opened = await store.open(
+            NewRequest(
+                request_id=request_id,
+                subject=subject,
+                body=text,
+                fingerprint=mark,
+                ack=asked.ack,
+                window=initial_window(asked),
+            ),
+            queue_limit=limit,
+        )
+        if opened.outcome is Outcome.OK and opened.view is not None:
+            if opened.view.fingerprint != mark:
+                raise ApiError(
+                    422,
+                    "idempotency_key_reused",
+                    "this Idempotency-Key was used for another body",
+                    field="Idempotency-Key",
+                )
+            return opened.view
+    REQUESTS_REFUSED.labels("queue_full").inc()
+    raise queue_full()
+
+
+def _ids(settings: EdgeSettings, subject: str, key: str) -> list[str]:
+    """The ids to try in turn, each of another partition: one queue may be full by chance."""
+    if key:
+        return [derived_id(settings.idempotency_secret.get_secret_value(), subject, key)]
+    ids: dict[int, str] = {}
+    while len(ids) < PARTITION_TRIES:
+        request_id = secrets.token_urlsafe(16)
+        ids.setdefault(partition_of(request_id), request_id)
+    return list(ids.values())

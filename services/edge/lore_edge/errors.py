@@ -1,0 +1,82 @@
+"""Errors as readers see them: ``{"error": {"code", "message", "field"?}}``."""
+
+import json
+
+from starlette.exceptions import HTTPException
+
+from lore.store.base import StoreUnavailable
+
+STORE_RETRY_S = 1
+QUEUE_RETRY_S = 2
+
+
+class ApiError(Exception):
+    """An answer other than the one asked for."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        error = {"code": self.code, "message": self.message}
+        if self.field is not None:
+            error["field"] = self.field
+        return json.dumps({"error": error}, ensure_ascii=False).encode(errors="replace")
+
+
+def invalid(message: str, *, field: str | None = None, code: str = "invalid_request") -> ApiError:
+    return ApiError(400, code, message, field=field)
+
+
+def not_found() -> ApiError:
+    return ApiError(404, "not_found", "there is no such request, or it is no longer kept")
+
+
+def history_lost() -> ApiError:
+    return ApiError(410, "history_lost", HISTORY_LOST)
+
+
+HISTORY_LOST = "the end of the text you have was lost with a store; ask again for a whole answer"
+
+
+def store_unavailable() -> ApiError:
+    return ApiError(
+        503,
+        "store_unavailable",
+        "the store cannot be reached at the moment; try again",
+        headers={"Retry-After": str(STORE_RETRY_S)},
+    )
+
+
+def queue_full() -> ApiError:
+    return ApiError(
+        429,
+        "queue_full",
+        "too many requests are waiting; try again later",
+        headers={"Retry-After": str(QUEUE_RETRY_S)},
+    )
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """What the reader is told of an exception that a call may end with."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, StoreUnavailable):
+        return store_unavailable()
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        headers = dict(error.headers or {})
+        message = f"only {headers.get('Allow', 'another method')} is served here"
+        return ApiError(405, "method_not_allowed", message, headers=headers)
+    return not_found()

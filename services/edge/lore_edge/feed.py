@@ -1,0 +1,293 @@
+"""One request as this edge hears it, shared by all its readers here (protocol P10, P12).
+
+A feed subscribes first and looks at the request after, so its readers miss nothing. Its
+head starts at the log's end: live chunks move it on, and stay in a bounded ring, encoded
+once for everyone. What is older than the ring a reader takes from the log, in pages, at
+its own pace.
+
+Messages are hints. Whatever makes them doubtful (a gap, a lost subscription) makes the
+feed read the view and the log until nothing is missing. A chunk of a log that the view
+does not know makes it read the view before anything later goes out (P4).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from lore.metrics import GAP_FILLS
+from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.merge import Arrival, Merge
+from lore.store.base import (
+    AckMessage,
+    ChunkMessage,
+    Message,
+    StateMessage,
+    Store,
+    StoreUnavailable,
+    View,
+)
+from lore_edge import sse
+
+PAGE_CHUNKS = 256
+RETRY_S = 0.05
+MAX_RETRY_S = 1.0
+
+_log = structlog.get_logger()
+
+_REASONS = {
+    Status.QUEUED: "released",
+    Status.GENERATING: "resumed",
+    Status.PAUSED: "paused",
+    Status.REAPED: "reaped",
+}
+"""What to say of a change whose message was lost."""
+
+
+class UnknownRequest(Exception):
+    """The store does not have the request, or no longer."""
+
+
+class Piece(NamedTuple):
+    seq: int
+    data: bytes
+    """The chunk as a server-sent event."""
+    at_ms: int
+    """When it was appended, by the store's clock."""
+
+
+class Follower(Protocol):
+    """What a feed tells its readers; all of it on the event loop."""
+
+    def on_news(self) -> None: ...
+
+    def on_state(self, status: Status, reason: str) -> None: ...
+
+    def on_acked(self, seq: int) -> None: ...
+
+
+class Feed:
+    """A ``Listener`` of one request. ``view`` is the last one read and may be a little old."""
+
+    view: View
+
+    def __init__(self, store: Store, request_id: str, *, ring_chunks: int, ring_bytes: int) -> None:
+        self.request_id = request_id
+        self.followers: set[Follower] = set()
+        self.acked_seq = 0
+        self.gone = False
+        """The store no longer has the request."""
+        self._store = store
+        self._merge = Merge()
+        self._ring: dict[int, Piece] = {}
+        self._ring_chunks = ring_chunks
+        self._ring_room = ring_bytes
+        self._ring_bytes = ring_bytes
+        self._states: list[StateMessage] = []
+        self._look = False
+        self._started = False
+        self._viewing = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Subscribe, then look. Raises UnknownRequest or StoreUnavailable; follows nothing then."""
+        await self._store.follow(self.request_id, self)
+        try:
+            view = await self._store.view(self.request_id)
+            if view is None:
+                raise UnknownRequest
+        except BaseException:
+            await self.stop()
+            raise
+        self.view, self._started = view, True
+        self.acked_seq = max(self.acked_seq, view.acked_seq)
+        missed, self._merge = self._merge.missing, Merge(view.next_seq - 1)
+        if missed:
+            self._merge.on_reset()
+        if missed or self._look:
+            self._kick()
+
+    async def stop(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        with contextlib.suppress(StoreUnavailable):  # its connection is gone, and so is this
+            await self._store.unfollow(self.request_id, self)
+
+    @property
+    def head(self) -> int:
+        """The last seq that every reader here may have."""
+        return self._merge.head
+
+    @property
+    def log_id(self) -> str:
+        return self.view.log_id
+
+    @property
+    def last_seq(self) -> int | None:
+        """The answer's last chunk, once it ended."""
+        return self.view.next_seq - 1 if self.view.status in ENDED else None
+
+    def piece(self, seq: int) -> Piece | None:
+        """The chunk from the ring, or None when it has to come from the log."""
+        return self._ring.get(seq)
+
+    def pieces_after(self, seq: int) -> Iterator[Piece]:
+        while (piece := self._ring.get(seq := seq + 1)) is not None:
+            yield piece
+
+    async def page(self, after: int, limit: int = PAGE_CHUNKS) -> list[Piece]:
+        """Chunks after ``after`` from the log: none when there are none, or it is another log."""
+        chunks = await self._store.read(self.request_id, after=after, limit=limit)
+        if any(map(self._is_foreign, chunks)):
+            await self.look()
+            return []
+        return [self._encode(chunk) for chunk in chunks]
+
+    async def look(self) -> None:
+        """Read the view now: what it says reaches the followers before this returns."""
+        await self._read_view()
+        if self._merge.missing:
+            self._kick()
+
+    def look_soon(self) -> None:
+        """Read the view when convenient: a hint may have been lost."""
+        self._look = True
+        self._kick()
+
+    def on_acked(self, seq: int) -> None:
+        if seq > self.acked_seq:
+            self.acked_seq = seq
+            for follower in self.followers:
+                follower.on_acked(seq)
+
+    # what the store says
+
+    def on_message(self, message: Message) -> None:
+        if isinstance(message, ChunkMessage):
+            self._on_chunk(message)
+        elif isinstance(message, AckMessage):
+            self.on_acked(message.acked_seq)
+        else:
+            self._states.append(message)
+            self.look_soon()
+
+    def on_reset(self) -> None:
+        self._merge.on_reset()
+        self.look_soon()
+
+    def _on_chunk(self, message: ChunkMessage) -> None:
+        if not self._started:
+            self._merge.on_reset()
+        elif self._is_foreign(message):
+            self.on_reset()
+        else:
+            arrival = self._merge.on_live(message.seq)
+            if arrival is Arrival.NEXT:
+                self._push(message)
+                self._tell()
+            elif arrival is Arrival.GAP:
+                self._kick()
+
+    def _is_foreign(self, chunk: ChunkMessage) -> bool:
+        """Of another log than the view's, which is then too old, or the chunk is."""
+        return chunk.log_id != self.view.log_id and chunk.seq >= self.view.fork_seq
+
+    # catching up
+
+    def _kick(self) -> None:
+        if self._started and (self._catching_up is None or self._catching_up.done()):
+            self._catching_up = asyncio.create_task(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        delay_s = RETRY_S
+        while (self._look or self._merge.missing) and not self.gone:
+            head = self.head
+            try:
+                if self._look:
+                    self._look = False
+                    await self._read_view()
+                if self._merge.missing:
+                    await self._read_on()
+                stuck = self._merge.missing and self.head == head
+            except StoreUnavailable:
+                self._look = stuck = True
+            if stuck:
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, MAX_RETRY_S)
+
+    async def _read_on(self) -> None:
+        """Read one page after the head."""
+        after = self._merge.start_read()
+        try:
+            chunks = await self._store.read(self.request_id, after=after, limit=PAGE_CHUNKS)
+        except StoreUnavailable:
+            self._merge.on_reset()
+            raise
+        for chunk in chunks:
+            if self._is_foreign(chunk):
+                self.on_reset()
+                break
+            arrival = self._merge.on_log(chunk.seq)
+            if arrival is Arrival.GAP:
+                _log.error("hole in the log", request_id=self.request_id, seq=chunk.seq)
+                self._merge.on_reset()
+                break
+            if arrival is Arrival.NEXT:
+                self._push(chunk)
+        if chunks:
+            GAP_FILLS.inc()
+            self._tell()
+        if len(chunks) == PAGE_CHUNKS:
+            self._merge.on_reset()
+
+    async def _read_view(self) -> None:
+        async with self._viewing:  # an older view must not come after a newer one
+            view = await self._store.view(self.request_id)
+            if view is None:
+                self.gone = True
+                self._tell()
+            else:
+                self._on_view(view)
+
+    def _on_view(self, view: View) -> None:
+        before, self.view = self.view, view
+        if view.log_id != before.log_id:
+            self._fork(view)
+        if view.next_seq - 1 > self.head:
+            self._merge.on_reset()
+        self.on_acked(view.acked_seq)
+        states, self._states = self._states, []
+        if not states and view.status is not before.status and view.status in _REASONS:
+            states = [StateMessage(view.status, _REASONS[view.status])]
+        for state in states:
+            if state.reason != "ended":
+                for follower in self.followers:
+                    follower.on_state(state.status, state.reason)
+        if view.status in ENDED:
+            self._tell()
+
+    def _fork(self, view: View) -> None:
+        """The chunks from ``fork_seq`` on are others now, and each id names its log (P4)."""
+        self._ring.clear()
+        self._ring_room = self._ring_bytes
+        self._merge = Merge(min(self._merge.head, view.fork_seq - 1))
+        self._tell()
+
+    # the ring
+
+    def _encode(self, chunk: ChunkMessage) -> Piece:
+        suffix = f":{self.log_id}" if self.view.parent_log_id else ""
+        return Piece(chunk.seq, sse.chunk(chunk.seq, chunk.text, suffix), chunk.at_ms)
+
+    def _push(self, chunk: ChunkMessage) -> None:
+        piece = self._ring[chunk.seq] = self._encode(chunk)
+        self._ring_room -= len(piece.data)
+        while self._ring_room < 0 or len(self._ring) > self._ring_chunks:
+            oldest = self._ring.pop(next(iter(self._ring)))
+            self._ring_room += len(oldest.data)
+
+    def _tell(self) -> None:
+        for follower in self.followers:
+            follower.on_news()

@@ -1,0 +1,36 @@
+"""Where a reader goes on: ``Last-Event-ID``, ``?after=`` and ``?log=`` (protocol P4, P12)."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from lore_edge.errors import invalid
+from lore_edge.wire import Scope, header
+
+_POSITION = re.compile(r"(\d{1,15})(?::([A-Za-z0-9_-]{1,64}))?")
+_LOG = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Wanted(NamedTuple):
+    position: int | None
+    """The last seq that the reader has; None when it did not say."""
+    log_id: str | None
+    """The log that it has it from, if it knows."""
+
+
+def wanted(scope: Scope) -> Wanted:
+    """Raises ApiError 400 naming what is malformed. A reconnecting EventSource keeps the URL
+    that it began with, so the header is the newer word."""
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    log_id = query["log"][-1] if "log" in query else None
+    if log_id is not None and not _LOG.fullmatch(log_id):
+        raise invalid("log: not the id of a log", field="log")
+    name, text = "Last-Event-ID", header(scope, b"last-event-id")
+    if not text and "after" in query:
+        name, text = "after", query["after"][-1]
+    if not text and name == "Last-Event-ID":
+        return Wanted(None, log_id)
+    match = _POSITION.fullmatch(text)
+    if match is None:
+        raise invalid(f"{name}: not a seq, nor <seq>:<log_id>", field=name)
+    return Wanted(int(match[1]), match[2] or log_id)

@@ -1,0 +1,191 @@
+"""A reader: a position in a feed, and what has to be said to it next.
+
+What is in the feed's ring is taken from there. A reader that is further behind, because
+it came back or because it reads slowly, loads a page of the log when it has sent the one
+before: it costs the memory of a page, however far behind it is.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lore.metrics import SLOW_READERS
+from lore.protocol.fork import may_continue
+from lore.protocol.lifecycle import Status
+from lore.protocol.sender import Sender
+from lore_edge import sse
+from lore_edge.errors import HISTORY_LOST
+from lore_edge.feed import Feed, Piece
+
+MAX_STATES = 16  # a reader slower than the request's changes of state hears of the latest
+
+
+class Batch(NamedTuple):
+    """Events joined for one write, and the chunks among them."""
+
+    data: bytes
+    pieces: list[Piece]
+
+
+class Reader:
+    """A ``Follower``; ``sender`` is None when the reader does not acknowledge by itself."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        position: int,
+        log_id: str | None,
+        edge_id: str,
+        sender: Sender | None,
+        now: Callable[[], float],
+        on_news: Callable[[], None],
+    ) -> None:
+        self.feed = feed
+        self.position = position
+        """The last seq written on this connection, or had before it."""
+        self.sender = sender
+        self.on_news = on_news
+        self.is_over = False
+        """The last event has been taken."""
+        self._log_id = log_id
+        self._edge_id = edge_id
+        self._now = now
+        self._states: deque[tuple[Status, str]] = deque(maxlen=MAX_STATES)
+        self._loaded: deque[Piece] = deque()
+        self._was_in_ring = False
+        if sender is not None:
+            sender.on_ack(feed.acked_seq, now())
+
+    def lost_history(self) -> bool:
+        """Whether this reader has text that the log does not have and will not have (P4)."""
+        view = self.feed.view
+        if self._log_id != view.log_id:
+            if not may_continue(
+                self.position,
+                self._log_id,
+                current=view.log_id,
+                parent=view.parent_log_id,
+                fork_seq=view.fork_seq,
+            ):
+                return True
+            self._log_id = view.log_id
+            self._loaded.clear()
+        last_seq = self.feed.last_seq
+        return last_seq is not None and self.position > last_seq
+
+    def on_state(self, status: Status, reason: str) -> None:
+        self._states.append((status, reason))
+        self.on_news()
+
+    def on_acked(self, seq: int) -> None:
+        if self.sender is not None:
+            self.sender.on_ack(seq, self._now())
+
+    def state(self, status: Status, reason: str) -> bytes:
+        view, sender = self.feed.view, self.sender
+        return sse.event(
+            "state",
+            {
+                "status": status,
+                "reason": reason,
+                "log_id": view.log_id,
+                "edge": self._edge_id,
+                "window": view.window,
+                "acked_seq": self.feed.acked_seq,
+                "generated_tokens": view.generated_tokens,
+                "rto_ms": round(sender.round_trip.rto_s * 1000) if sender else None,
+                "retransmits": sender.retransmits if sender else 0,
+            },
+        )
+
+    def open(self) -> bytes:
+        return sse.retry(sse.RETRY_MS) + self.state(self.feed.view.status, "open")
+
+    def take(self, max_bytes: int) -> Batch:
+        """Everything that can be sent now, in order, up to about ``max_bytes``."""
+        if self.feed.gone:
+            return self._last(_error("not_found", "the request is no longer kept"))
+        if self.lost_history():
+            return self._last(_error("history_lost", HISTORY_LOST))
+        parts: list[bytes] = []
+        while self._states:
+            parts.append(self.state(*self._states.popleft()))
+        pieces = self._take_pieces(max_bytes)
+        parts += [piece.data for piece in pieces]
+        if self.position == self.feed.last_seq:
+            return self._last(b"".join(parts) + self._end(), pieces)
+        return Batch(b"".join(parts), pieces)
+
+    @property
+    def needs_log(self) -> bool:
+        """There are later chunks than its own, and the next one is not in the ring."""
+        feed = self.feed
+        last_seq = max(feed.head, feed.last_seq or 0)
+        return (
+            self.position < last_seq and not self._loaded and feed.piece(self.position + 1) is None
+        )
+
+    async def load(self) -> bool:
+        """Read the next page of the log; False when the log had nothing (yet) to give.
+
+        Raises StoreUnavailable.
+        """
+        if self._was_in_ring:
+            self._was_in_ring = False
+            SLOW_READERS.inc()
+        self._loaded.extend(await self.feed.page(self.position))
+        return bool(self._loaded)
+
+    def waiting_bytes(self) -> int:
+        """What could be written now, as far as it is in memory."""
+        ready = sum(len(piece.data) for piece in self._loaded)
+        return ready + sum(len(piece.data) for piece in self.feed.pieces_after(self.position))
+
+    def _take_pieces(self, max_bytes: int) -> list[Piece]:
+        pieces: list[Piece] = []
+        size = 0
+        while self._loaded and size < max_bytes:
+            pieces.append(self._loaded.popleft())
+            size += len(pieces[-1].data)
+        if not self._loaded:
+            after = pieces[-1].seq if pieces else self.position
+            for piece in self.feed.pieces_after(after):
+                if size >= max_bytes:
+                    break
+                pieces.append(piece)
+                size += len(piece.data)
+                self._was_in_ring = True
+        if pieces:
+            self.position = pieces[-1].seq
+        return pieces
+
+    def _last(self, data: bytes, pieces: list[Piece] | None = None) -> Batch:
+        self.is_over = True
+        return Batch(data, pieces or [])
+
+    def _end(self) -> bytes:
+        view = self.feed.view
+        return sse.event(
+            "end",
+            {
+                "status": view.status,
+                "finish_reason": view.finish_reason or None,
+                "error": view.error or None,
+                "last_seq": view.next_seq - 1,
+                "usage": usage(view.prompt_tokens, view.generated_tokens),
+            },
+        )
+
+
+def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def _error(code: str, message: str) -> bytes:
+    error: dict[str, Any] = {"error": {"code": code, "message": message}}
+    return sse.event("error", error)

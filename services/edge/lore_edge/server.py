@@ -1,0 +1,122 @@
+"""uvicorn, as an edge runs it: streams know their socket, and a stop sends readers elsewhere.
+
+Stopping. uvicorn waits for open connections before it lets the application shut down, so
+streams are told to leave by themselves. Order: unready, wait for load balancers to see
+it, close the listener, send the readers away over a short time, cut off those that take
+no farewell, exit. A second signal exits at once.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from lore_edge.app import Edge
+from lore_edge.settings import EdgeSettings
+from lore_edge.streams import TRANSPORT
+
+KEEP_ALIVE_S = 75  # longer than the load balancers in front, which often reuse after 60 s
+WATCH_S = 1.0
+STUCK_S = 60.0
+
+_log = structlog.get_logger()
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[typeddict-item]
+
+
+class EdgeServer(uvicorn.Server):
+    def __init__(self, edge: Edge, settings: EdgeSettings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                edge,
+                http=EdgeProtocol,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+            )
+        )
+        self.draining = False
+        self._beat = time.monotonic()
+        self._edge = edge
+        self._settings = settings
+        self._hurry = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._watching = asyncio.create_task(self._watch())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.draining = True
+        _log.info("draining", streams=len(self._edge.streams))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self._settings.drain_delay_s)
+        drain = asyncio.create_task(self._edge.streams.drain(self._settings.drain_spread_s))
+        await super().shutdown(sockets)
+        drain.cancel()
+        self._watching.cancel()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """A signal ends the process with status 0: uvicorn would raise it again."""
+        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del sig, frame
+        if self.should_exit:
+            self.force_exit = True
+            self._hurry.set()
+        self.should_exit = True
+
+    def live(self) -> str | None:
+        """For the health server's thread: an edge under load is alive, a stuck one is not."""
+        return "stuck" if time.monotonic() - self._beat > STUCK_S else None
+
+    def ready(self) -> str | None:
+        if self.draining:
+            return "draining"
+        if not self.started:
+            return "starting"
+        return None if self._edge.store_up else "the store is away"
+
+    async def _watch(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            self._edge.streams.measure()
+            await self._edge.check_store()
+            await asyncio.sleep(WATCH_S)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Raises OSError when the address is taken or is not this machine's."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,76 @@
+"""What an edge can be told: environment variables ``LORE_<NAME>``."""
+
+import socket
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from lore.settings import CommonSettings, Port, Positive
+
+SYSTEM_PROMPT = (
+    "You explain programming concepts to beginners. Answer in plain words, "
+    "show a short code example where it helps, and say what each part of it does."
+)
+
+Origins = Annotated[tuple[str, ...], NoDecode]
+"""Comma-separated ``scheme://host[:port]``."""
+
+
+class EdgeSettings(CommonSettings):
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    edge_id: Annotated[str, Field(min_length=1, max_length=64)] = socket.gethostname()
+    """How this edge names itself in state events and views."""
+    edges: Origins = ()
+    """The public URLs of all edges, for the page; empty means the one it was loaded from."""
+    cors_origins: Origins = ()
+    """Origins whose pages may call this edge; ``*`` for all, empty for none but its own."""
+    model: str = ""
+    """The model's name, as the page shows it."""
+    system_prompt: Annotated[str, Field(min_length=1)] = SYSTEM_PROMPT
+    """Put in front of a ``question``; ``messages`` are taken as they are."""
+
+    queue_limit: Annotated[int, Field(ge=1)] = 4096
+    """Requests that may wait for a generator, over all partitions."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    idempotency_secret: SecretStr = SecretStr("lore")
+    """The same on every edge; makes request ids of ``Idempotency-Key``s hard to guess."""
+
+    heartbeat_s: Positive = 15.0
+    """A comment goes out after this long without an event."""
+    ring_chunks: Annotated[int, Field(ge=1)] = 256
+    ring_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    """What is kept of each followed request in memory; older chunks are read from the log."""
+    linger_s: Positive = 2.0
+    """How long a request is followed after its last reader left."""
+    socket_buffer_bytes: Annotated[int, Field(ge=4096)] = 32_768
+    """Bytes that may wait here for one reader's socket before writing to it stops."""
+    tcp_user_timeout_s: Positive = 30.0
+    """A peer that acknowledges nothing for this long is gone."""
+
+    drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
+    """Between turning unready and sending readers elsewhere: time for load balancers to see it."""
+    drain_spread_s: Annotated[float, Field(ge=0)] = 1.0
+    """Readers are sent away over this long, so that they do not all arrive at once."""
+    grace_s: Positive = 20.0
+    """From the signal to the exit, at most."""
+
+    @field_validator("edges", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("edges", "cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if origin != "*" and (
+                parts.scheme not in ("http", "https") or not parts.netloc or parts.path
+            ):
+                raise ValueError(f"'{origin}' is not an origin such as https://example.org")
+        return value

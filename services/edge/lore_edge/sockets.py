@@ -1,0 +1,133 @@
+"""What the peer's TCP has, and how much may wait for it (protocol P8, P11).
+
+A send that returned says only that the bytes are on this machine: the kernel takes
+megabytes for a peer that reads nothing. SIOCOUTQ tells how many bytes the peer's TCP has
+not acknowledged. Behind a proxy the peer is the proxy, and its acknowledgment is what
+counts here.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from lore.store.base import StoreUnavailable
+
+TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # Linux; named since Python 3.12
+UNSENT_BYTES = 16_384
+MAX_ENDS = 64  # more are looked through, so that those that arrived are forgotten
+POLL_S = 0.05
+MAX_POLL_S = 0.5
+_ZERO = struct.pack("i", 0)
+
+
+class StreamSocket:
+    """Counts what was written on one stream, and asks the kernel what of it arrived."""
+
+    def __init__(
+        self, transport: asyncio.Transport, *, buffer_bytes: int, user_timeout_s: float
+    ) -> None:
+        self._transport = transport
+        sock = cast("Any", transport.get_extra_info("socket"))
+        self._fd: int = sock.fileno()
+        self._written = 0
+        self._arrived = 0
+        self._ends: deque[tuple[int, int]] = deque()  # (seq, offset behind it)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            tcp = socket.IPPROTO_TCP
+            sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, round(user_timeout_s * 1000))
+            sock.setsockopt(tcp, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=buffer_bytes)
+
+    def on_written(self, body_bytes: int, seq: int | None) -> None:
+        """A body of this size went out, framed as an HTTP chunk, and ended with chunk ``seq``."""
+        self._written += len(b"%x\r\n" % body_bytes) + body_bytes + len(b"\r\n")
+        if seq is not None:
+            self._ends.append((seq, self._written))
+            if len(self._ends) > MAX_ENDS:
+                self.arrived()
+
+    def arrived(self) -> int:
+        """The last seq whose write the peer's TCP has acknowledged whole; 0 before the first."""
+        if self._transport.is_closing():
+            return self._arrived  # whatever is left was thrown away
+        queued = fcntl.ioctl(self._fd, termios.TIOCOUTQ, _ZERO)  # SIOCOUTQ on a socket
+        pending = struct.unpack("i", queued)[0] + self._transport.get_write_buffer_size()
+        while self._ends and self._ends[0][1] <= self._written - pending:
+            self._arrived = self._ends.popleft()[0]
+        return self._arrived
+
+    @property
+    def is_blocked(self) -> bool:
+        """The peer reads more slowly than it is written to."""
+        return self._transport.get_write_buffer_size() > 0
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class SocketAcks:
+    """Acknowledges, for a reader that cannot, what its TCP has acknowledged (protocol P8).
+
+    The kernel gives no notice, so it is asked while something is on its way: soon after a
+    write, and less often while the peer takes nothing.
+    """
+
+    def __init__(self, socket: StreamSocket, ack: Callable[[int], Awaitable[None]]) -> None:
+        """``ack`` may raise StoreUnavailable; it is called again then."""
+        self._socket = socket
+        self._ack = ack
+        self._loop = asyncio.get_running_loop()
+        self._acked = 0
+        self._wanted = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._delay_s = POLL_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._call: asyncio.Task[None] | None = None
+
+    def on_written(self, seq: int) -> None:
+        self._wanted = seq
+        self._settled.clear()
+        if self._timer is None and self._call is None:
+            self._timer = self._loop.call_later(self._delay_s, self._poll)
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until all that was written is acknowledged, at most ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), timeout_s)
+
+    def close(self) -> None:
+        self._wanted = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _poll(self) -> None:
+        self._timer = None
+        seq = self._socket.arrived()
+        if seq > self._acked:
+            self._delay_s = POLL_S
+            self._call = self._loop.create_task(self._acknowledge(seq))
+        elif self._acked < self._wanted:
+            self._delay_s = min(2 * self._delay_s, MAX_POLL_S)
+            self._timer = self._loop.call_later(self._delay_s, self._poll)
+
+    async def _acknowledge(self, seq: int) -> None:
+        try:
+            await self._ack(seq)
+            self._acked = seq
+        except StoreUnavailable:
+            self._delay_s = MAX_POLL_S
+        finally:
+            self._call = None
+        if self._acked < self._wanted:
+            self._timer = self._loop.call_later(self._delay_s, self._poll)
+        else:
+            self._settled.set()

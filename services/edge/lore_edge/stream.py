@@ -1,0 +1,167 @@
+"""A stream: one reader's HTTP response, from the first event to the last.
+
+One task writes. It sleeps until there is news, a chunk has to be sent again (protocol
+P11), or it has been silent for too long. Another waits for the disconnect.
+"""
+
+import asyncio
+import random
+import time
+
+from lore.metrics import CHUNK_TRANSMISSION, CHUNKS_SENT, RETRANSMISSIONS
+from lore.protocol.sender import Action
+from lore.store.base import StoreUnavailable
+from lore_edge import sse
+from lore_edge.reader import Batch, Reader
+from lore_edge.sockets import SocketAcks, StreamSocket
+from lore_edge.waker import Waker
+from lore_edge.wire import Receive, Send
+
+MAX_JOINED_BYTES = 16_384
+LOG_RETRY_S = 0.5
+SETTLE_S = 1.0  # for the peer's TCP to acknowledge the end
+DRAIN_RETRY_MS = (100, 1000)
+
+
+class Stream:
+    def __init__(
+        self,
+        reader: Reader,
+        socket: StreamSocket,
+        waker: Waker,
+        *,
+        socket_acks: SocketAcks | None,
+        heartbeat_s: float,
+    ) -> None:
+        self.reader = reader
+        self.socket = socket
+        self._waker = waker
+        self._socket_acks = socket_acks
+        self._heartbeat_s = heartbeat_s
+        self._now = asyncio.get_running_loop().time
+        self._heartbeat_at = 0.0
+        self._log_at = 0.0  # not before this is the log read again
+        self._gone = False
+        self._leaving = False
+
+    def leave(self) -> None:
+        """Tell the reader to come back elsewhere, and end."""
+        self._leaving = True
+        self._waker.wake()
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        """Write until the answer's end, the reader's disconnect or ``leave``."""
+        watch = asyncio.create_task(self._watch(receive))
+        try:
+            await self._write(send, Batch(self.reader.open(), []))
+            while not self._gone and await self._step(send):
+                pass
+            if self._socket_acks is not None and not self._gone:
+                await self._socket_acks.settle(SETTLE_S)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            watch.cancel()
+            if self._socket_acks is not None:
+                self._socket_acks.close()
+            self._waker.close()
+
+    async def _step(self, send: Send) -> bool:
+        """Do the one thing that is due, or wait for the next; False at the end."""
+        reader = self.reader
+        if self._leaving:
+            await self._write(send, self._farewell())
+            return False
+        batch = reader.take(MAX_JOINED_BYTES)
+        if batch.data:
+            await self._write(send, batch)
+            return not reader.is_over
+        now = self._now()
+        if reader.needs_log and now >= self._log_at:
+            await self._load()
+        elif (due := self._retransmit_at()) is not None and due <= now:
+            return await self._retransmit(send)
+        elif self._heartbeat_at <= now:
+            reader.feed.look_soon()  # so long a silence may be lost news
+            await self._write(send, Batch(sse.HEARTBEAT, []))
+        else:
+            await self._waker.wait(self._next_deadline())
+        return True
+
+    def _next_deadline(self) -> float:
+        deadlines = [self._heartbeat_at]
+        if (due := self._retransmit_at()) is not None:
+            deadlines.append(due)
+        if self.reader.needs_log:
+            deadlines.append(self._log_at)
+        return min(deadlines)
+
+    async def _load(self) -> None:
+        try:
+            loaded = await self.reader.load()
+        except StoreUnavailable:
+            loaded = False
+        if not loaded:
+            self._log_at = self._now() + LOG_RETRY_S
+
+    async def _write(self, send: Send, batch: Batch) -> None:
+        await send({"type": "http.response.body", "body": batch.data, "more_body": True})
+        now = self._now()
+        self._heartbeat_at = now + self._heartbeat_s
+        pieces = batch.pieces
+        self.socket.on_written(len(batch.data), pieces[-1].seq if pieces else None)
+        if not pieces:
+            return
+        if self.reader.sender is not None:
+            for piece in pieces:
+                self.reader.sender.on_sent(piece.seq, now)
+        if self._socket_acks is not None:
+            self._socket_acks.on_written(pieces[-1].seq)
+        CHUNKS_SENT.inc(len(pieces))
+        CHUNK_TRANSMISSION.observe(max(0.0, time.time() - pieces[-1].at_ms / 1000))
+
+    # sending again
+
+    def _retransmit_at(self) -> float | None:
+        return self.reader.sender.deadline() if self.reader.sender else None
+
+    async def _retransmit(self, send: Send) -> bool:
+        """The oldest chunk is overdue: False when this reader has been told often enough."""
+        sender, feed = self.reader.sender, self.reader.feed
+        assert sender is not None
+        try:
+            await feed.look()  # news of its ack may have been lost
+            store_away = False
+        except StoreUnavailable:
+            store_away = True  # no ack can get through: nothing shows that the chunk was lost
+        if (seq := sender.oldest) is None:
+            return True
+        waiting = store_away or self.socket.arrived() < seq
+        action = sender.on_timer(self._now(), socket_pending=waiting)
+        if action is Action.RETRANSMIT:
+            await self._send_again(send, seq)
+        return action is not Action.CLOSE
+
+    async def _send_again(self, send: Send, seq: int) -> None:
+        feed = self.reader.feed
+        piece = feed.piece(seq)
+        if piece is None:
+            try:
+                piece = next(iter(await feed.page(seq - 1, 1)), None)
+            except StoreUnavailable:
+                return
+        if piece is None or self.reader.lost_history():
+            return
+        RETRANSMISSIONS.labels("timeout").inc()
+        await self._write(send, Batch(piece.data, []))
+
+    # the end
+
+    def _farewell(self) -> Batch:
+        state = self.reader.state(self.reader.feed.view.status, "drain")
+        return Batch(sse.retry(random.randint(*DRAIN_RETRY_MS)) + state, [])
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._waker.wake()

@@ -1,0 +1,142 @@
+"""Opening streams: from a GET to a running ``Stream``, and all of those that run here."""
+
+import asyncio
+import random
+
+from lore.metrics import EDGE_BUFFER_UTILIZATION, EDGE_CONNECTIONS, RESUMES
+from lore.protocol.sender import Sender, SenderConfig
+from lore.request import Ack
+from lore.store.base import Outcome, Store, StoreUnavailable
+from lore_edge.errors import ApiError, history_lost
+from lore_edge.feed import Feed
+from lore_edge.feeds import Feeds
+from lore_edge.positions import Wanted, wanted
+from lore_edge.reader import Reader
+from lore_edge.settings import EdgeSettings
+from lore_edge.sockets import SocketAcks, StreamSocket
+from lore_edge.stream import Stream
+from lore_edge.views import stream_url
+from lore_edge.waker import Waker
+from lore_edge.wire import COMMON_HEADERS, Headers, Receive, Scope, Send, answer
+
+TRANSPORT = "lore.transport"  # in the scope's extensions, put there by server.EdgeProtocol
+BLOCKED_S = 1.0  # a reader that takes no farewell in this time is cut off
+
+
+class Streams:
+    def __init__(
+        self, store: Store, feeds: Feeds, settings: EdgeSettings, sender: SenderConfig
+    ) -> None:
+        self._store = store
+        self._feeds = feeds
+        self._settings = settings
+        self._sender = sender
+        self._open: set[Stream] = set()
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        """Answer with the stream. Raises ApiError, UnknownRequest or StoreUnavailable before."""
+        self.check_open()
+        where = wanted(scope)
+        feed = await self._feeds.open(request_id)
+        waker = Waker()
+        reader = self._reader(feed, where, waker)
+        if reader.lost_history():
+            raise history_lost()
+        if where.position is not None and where.position == feed.last_seq:
+            await answer(send, 204)
+            return
+        if where.position:
+            RESUMES.labels("last_event_id" if b"last-event-id" in _names(scope) else "after").inc()
+        await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
+        await self._run(scope, receive, send, reader, waker)
+
+    def check_open(self) -> None:
+        """Raises ApiError 503 once readers are sent away."""
+        if self._draining:
+            raise ApiError(
+                503, "draining", "this edge is shutting down", headers={"Retry-After": "0"}
+            )
+
+    async def drain(self, spread_s: float) -> None:
+        """Send every reader elsewhere, one after the other, within about ``spread_s``."""
+        self._draining = True
+        loop = asyncio.get_running_loop()
+        for stream in self._open:
+            loop.call_later(random.uniform(0, spread_s), stream.leave)
+        await asyncio.sleep(spread_s + BLOCKED_S)
+        for stream in self._open:
+            stream.socket.abort()
+
+    def measure(self) -> None:
+        """Set the gauge that says how far this edge is behind its readers (call it often)."""
+        waiting = room = 0
+        for stream in self._open:
+            if not stream.socket.is_blocked:  # else it is the reader that is slow
+                waiting += stream.reader.waiting_bytes()
+                room += self._settings.ring_bytes
+        EDGE_BUFFER_UTILIZATION.set(min(1.0, waiting / room) if room else 0.0)
+
+    def _reader(self, feed: Feed, where: Wanted, waker: Waker) -> Reader:
+        position = where.position or 0
+        acks = feed.view.ack == Ack.CLIENT
+        return Reader(
+            feed,
+            position=position,
+            log_id=where.log_id,
+            edge_id=self._settings.edge_id,
+            sender=Sender(self._sender, position=position) if acks else None,
+            now=asyncio.get_running_loop().time,
+            on_news=waker.wake,
+        )
+
+    async def _run(
+        self, scope: Scope, receive: Receive, send: Send, reader: Reader, waker: Waker
+    ) -> None:
+        settings, feed = self._settings, reader.feed
+        socket = StreamSocket(
+            scope["extensions"][TRANSPORT],
+            buffer_bytes=settings.socket_buffer_bytes,
+            user_timeout_s=settings.tcp_user_timeout_s,
+        )
+
+        async def acknowledge(seq: int) -> None:
+            position = await self._store.ack(feed.request_id, seq)
+            if position.outcome is Outcome.AHEAD:  # until its generator sends it again (P3)
+                raise StoreUnavailable("the log is behind this reader")
+            feed.on_acked(position.acked_seq)
+
+        stream = Stream(
+            reader,
+            socket,
+            waker,
+            socket_acks=SocketAcks(socket, acknowledge) if feed.view.ack == Ack.SOCKET else None,
+            heartbeat_s=settings.heartbeat_s,
+        )
+        connections = EDGE_CONNECTIONS.labels(feed.view.ack)
+        self._open.add(stream)
+        self._feeds.join(feed, reader)
+        connections.inc()
+        try:
+            await stream.run(receive, send)
+        finally:
+            connections.dec()
+            self._feeds.leave(feed, reader)
+            self._open.discard(stream)
+
+
+def _headers(feed: Feed) -> Headers:
+    return [
+        *COMMON_HEADERS,
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"x-accel-buffering", b"no"),
+        (b"x-request-id", feed.request_id.encode()),
+        (b"location", stream_url(feed.view).encode()),
+    ]
+
+
+def _names(scope: Scope) -> set[bytes]:
+    return {name for name, _ in scope["headers"]}

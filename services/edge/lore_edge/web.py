@@ -1,0 +1,66 @@
+"""The page and its files."""
+
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
+
+from lore_edge.settings import EdgeSettings
+
+WEB = Path(__file__).parent / "web"
+
+
+def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
+    headers = {
+        "Content-Security-Policy": "; ".join(
+            [
+                "default-src 'none'",
+                "script-src 'self'",
+                "style-src 'self'",
+                "img-src 'self' data:",
+                "font-src 'self'",
+                " ".join(["connect-src 'self'", *settings.edges]),
+                "base-uri 'none'",
+                "form-action 'self'",
+                "frame-ancestors 'none'",
+            ]
+        ),
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
+
+    async def page(_: Request) -> Response:
+        return FileResponse(WEB / "index.html", headers=headers)
+
+    async def config(request: Request) -> Response:
+        edges = settings.edges or [str(request.base_url).rstrip("/")]
+        return JSONResponse(
+            {"edges": [*edges], "edge": settings.edge_id, "model": settings.model or None},
+            headers=headers,
+        )
+
+    return [
+        Route("/", page),
+        Route("/web/config.json", config),
+        Mount("/web", _Files(headers)),
+    ]
+
+
+class _Files:
+    """The files of the page, each with the page's headers."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self._files = StaticFiles(directory=WEB)
+        self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._headers]
+            await send(message)
+
+        await self._files(scope, receive, send_more)
