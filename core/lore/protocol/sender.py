@@ -57,22 +57,28 @@ class Sender:
             self._timer_from = now
         self._unacked.append(_Sent(seq, now))
 
-    def on_ack(self, seq: int, now: float) -> None:
-        """A cumulative ack arrived, at any edge; late and doubled ones change nothing."""
+    def on_ack(self, seq: int, now: float) -> float | None:
+        """A cumulative ack arrived, at any edge; late and doubled ones change nothing.
+
+        Returns the round trip that it measured, in seconds, if it measured one.
+        """
         if seq <= self.acked:
-            return
+            return None
         self.acked = seq
         covered: list[_Sent] = []
         while self._unacked and self._unacked[0].seq <= seq:
             covered.append(self._unacked.popleft())
         if not covered:
-            return
-        # Karn's rule. An ack that waited for a chunk sent twice tells no round trip either,
-        # also for the chunks after it that were sent once.
-        if not any(sent.again for sent in covered):
-            self.round_trip.on_sample(now - covered[-1].at)
+            return None
         self._attempts = 0
         self._timer_from = now  # RFC 6298 section 5.3
+        # Karn's rule. An ack that waited for a chunk sent twice tells no round trip either,
+        # also for the chunks after it that were sent once.
+        if any(sent.again for sent in covered):
+            return None
+        rtt_s = now - covered[-1].at
+        self.round_trip.on_sample(rtt_s)
+        return rtt_s
 
     def deadline(self) -> float | None:
         """When to call on_timer, or None while nothing waits for an ack."""

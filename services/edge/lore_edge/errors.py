@@ -75,8 +75,14 @@ def as_api_error(error: Exception) -> ApiError:
         return error
     if isinstance(error, StoreUnavailable):
         return store_unavailable()
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        headers = dict(error.headers or {})
-        message = f"only {headers.get('Allow', 'another method')} is served here"
-        return ApiError(405, "method_not_allowed", message, headers=headers)
+    if isinstance(error, HTTPException):
+        return _routing_error(error)
     return not_found()
+
+
+def _routing_error(error: HTTPException) -> ApiError:
+    if error.status_code == 405:
+        headers = {"Allow": "GET, HEAD"} | dict(error.headers or {})
+        message = f"only {headers['Allow']} can be done here"
+        return ApiError(405, "method_not_allowed", message, headers=headers)
+    return ApiError(404, "not_found", "there is nothing at this address")

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lore.metrics import SLOW_READERS
+from lore.metrics import ACK_ROUND_TRIP, SLOW_READERS
 from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Sender
@@ -80,7 +80,9 @@ class Reader:
 
     def on_acked(self, seq: int) -> None:
         if self.sender is not None:
-            self.sender.on_ack(seq, self._now())
+            rtt_s = self.sender.on_ack(seq, self._now())
+            if rtt_s is not None:
+                ACK_ROUND_TRIP.observe(rtt_s)
 
     def state(self, status: Status, reason: str) -> bytes:
         view, sender = self.feed.view, self.sender

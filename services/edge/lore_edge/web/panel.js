@@ -136,7 +136,7 @@ export class Panel {
   }
 
   #onConnection({ status }) {
-    if (status !== "open") fact("edge", "–");
+    if (status === "cut" || status === "waiting") fact("edge", "none");
     if (status === "cut") this.#log("You cut the connection");
     if (status === "waiting") this.#log("Connection lost, trying the next edge");
     this.#refresh();
