@@ -49,6 +49,7 @@ class Options:
     store_crash_rate: float = 0.0
     forget_ratio: float = 0.0  # of the store's crashes: it comes back with less than it had
     forget_s: float = 2.0  # at most so much of the past is gone
+    crash_together_ratio: float = 0.0  # a generator that crashes with the store
     down_s: float = 3.0
 
     # the readers
@@ -76,6 +77,8 @@ TROUBLES: tuple[dict[str, tuple[float, float]], ...] = (
     {"generator_drain_rate": (0.01, 0.06)},
     {"edge_crash_rate": (0.01, 0.06)},
     {"store_crash_rate": (0.02, 0.1), "forget_ratio": (0.0, 1.0), "forget_s": (0.2, 3.0)},
+    {"crash_together_ratio": (0.2, 1.0)},
+    {"down_s": (3.0, 15.0)},
     {"slow_ratio": (0.2, 1.0), "slow_spacing_s": (0.2, 2.0)},
     {"vanish_ratio": (0.2, 1.0), "return_ratio": (0.0, 1.0)},
     {"cancel_ratio": (0.1, 0.5)},
@@ -98,7 +101,8 @@ def draw(random: Random) -> Options:
         edges=random.randint(1, 3),
         requests=random.randint(1, 3),
         readers_per_request=random.choice((1, 1, 1, 2, 3)),
-        answer_tokens=random.choice((1, 10, 40, 80, 160)),
+        answer_tokens=random.choice((1, 20, 60, 100, 160)),
+        step_s=random.choice((0.1, 0.3, 0.6, 1.0)),
         tokens_per_step=random.randint(2, 8),
         window_tokens=random.choice((1, 4, 16, 32)),
         fixed_window=random.random() < 0.3,

@@ -56,9 +56,17 @@ class Feed:
             self.look()
 
     def on_reset(self) -> None:
+        if self.edge.feeds.get(self.request_id) is not self:
+            return
         self._merge.on_reset()
-        self.edge.store.follow(self.edge, self.request_id, self.edge.on_message, lambda _: None)
-        self.look()
+
+        def followed(done: bool | None) -> None:
+            if done:
+                self.look()
+            else:
+                self.edge.world.after(RETRY_S, self.edge, self.on_reset)
+
+        self.edge.store.follow(self.edge, self.request_id, self.edge.on_message, followed)
 
     def on_acked(self, seq: int) -> None:
         for connection in self.connections:

@@ -153,7 +153,7 @@ class Generator(Node):
     def _resume(self, job: Job) -> None:
         """The credit may have grown: decode, unless a step is due anyway."""
         job.largest_window = max(job.largest_window, job.producer.window.size)
-        if not job.parked or job.decoding.finish_reason is not None:
+        if job.decode.idle and (not job.parked or job.decoding.finish_reason is not None):
             job.decode.arm(self.world.now + self.world.options.step_s)
 
     # appending

@@ -16,7 +16,7 @@ from tests.sim.reader import Reader
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, Violation, World
 
-HEALED_WITHIN_S = 300.0
+HEALED_WITHIN_S = 500.0
 SWEEP_EVERY_S = 5.0
 
 
@@ -161,6 +161,9 @@ class Simulation:
             self.store.crash()
             down_s = self.world.random.uniform(0.1, self.options.down_s)
             self.world.after(down_s, self.fate, self.store.restart)
+            for generator in self.generators:
+                if self.world.random.random() < self.options.crash_together_ratio:
+                    self._restart_later(generator)
 
     def _partition(self) -> None:
         parts: list[Node] = [self.store, *self.edges, *self.generators, *self.readers]

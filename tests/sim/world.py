@@ -204,6 +204,10 @@ class Timer:
         self._wanted: float | None = None
         self._set: float | None = None
 
+    @property
+    def idle(self) -> bool:
+        return self._wanted is None
+
     def arm(self, when: float | None) -> None:
         self._wanted = when
         if when is not None and (self._set is None or when < self._set):
