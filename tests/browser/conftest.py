@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.browser.fake_edge import FakeEdges, fake_edges
+from tests.browser.stack import Stack, lore_up
 
 FLAGS = [
     "--headless",
@@ -33,7 +34,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def new_page(browser: Browser) -> Iterator[Callable[[], Page]]:
+def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Opens pages, each in a profile of its own, and fails if a script or the CSP complained."""
     complaints: list[str] = []
     contexts = []
@@ -43,8 +44,9 @@ def new_page(browser: Browser) -> Iterator[Callable[[], Page]]:
         if message.type == "error" and "Failed to load resource" not in message.text:
             complaints.append(message.text)
 
-    def open_page() -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 800})
+    def open_page(width: int = 1280, height: int = 800) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)
         page = context.new_page()
@@ -62,3 +64,9 @@ def new_page(browser: Browser) -> Iterator[Callable[[], Page]]:
 def fakes() -> Iterator[FakeEdges]:
     with fake_edges() as edges:
         yield edges
+
+
+@pytest.fixture(scope="session")
+def lore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with lore_up(tmp_path_factory.mktemp("lore")) as stack:
+        yield stack

@@ -34,7 +34,7 @@ def fact(page: Page, name: str) -> int:
 
 
 def test_lost_doubled_and_swapped_chunks_leave_the_text_whole(
-    fakes: FakeEdges, new_page: Callable[[], Page]
+    fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
     """P1, P11"""
     page = new_page()
@@ -48,7 +48,7 @@ def test_lost_doubled_and_swapped_chunks_leave_the_text_whole(
 
 
 def test_a_connection_that_breaks_is_resumed_from_the_last_event_id(
-    fakes: FakeEdges, new_page: Callable[[], Page]
+    fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
     """P12"""
     answer = ask(page := new_page(), fakes, Script(WORDS, cut_after={1, 17, 18, 42}))
@@ -57,7 +57,7 @@ def test_a_connection_that_breaks_is_resumed_from_the_last_event_id(
 
 
 def test_a_break_behind_a_gap_resumes_before_the_gap(
-    fakes: FakeEdges, new_page: Callable[[], Page]
+    fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
     """P1: the browser's Last-Event-ID would skip what the gap still misses."""
     answer = ask(page := new_page(), fakes, Script(WORDS, lose={20}, cut_after={22}))
@@ -66,7 +66,7 @@ def test_a_break_behind_a_gap_resumes_before_the_gap(
 
 
 def test_the_other_edge_goes_on_when_one_is_unreachable(
-    fakes: FakeEdges, new_page: Callable[[], Page]
+    fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
     """P12"""
     answer = ask(page := new_page(), fakes, Script(WORDS, every_s=0.03, cut_after={10}))
@@ -77,7 +77,7 @@ def test_the_other_edge_goes_on_when_one_is_unreachable(
 
 
 def test_a_lost_history_ends_the_reading_with_a_word_and_keeps_the_text(
-    fakes: FakeEdges, new_page: Callable[[], Page]
+    fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
     """P4"""
     script = Script(WORDS, cut_after={12}, lose_history_after=5)
@@ -90,7 +90,7 @@ def test_a_lost_history_ends_the_reading_with_a_word_and_keeps_the_text(
 
 
 def test_a_reaped_answer_continues_on_request(
-    fakes: FakeEdges, new_page: Callable[[], Page]
+    fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
     """P16"""
     ask(page := new_page(), fakes, Script(WORDS, reap_after=25))
@@ -98,7 +98,7 @@ def test_a_reaped_answer_continues_on_request(
     expect_finished(page)
 
 
-def test_html_in_an_answer_stays_text(fakes: FakeEdges, new_page: Callable[[], Page]) -> None:
+def test_html_in_an_answer_stays_text(fakes: FakeEdges, new_page: Callable[..., Page]) -> None:
     page = new_page()
     hostile = [
         "<script>document.title='owned'</script> ",
@@ -117,7 +117,7 @@ def test_html_in_an_answer_stays_text(fakes: FakeEdges, new_page: Callable[[], P
 
 
 def test_a_question_for_nobody_there_comes_back_to_the_form(
-    fakes: FakeEdges, new_page: Callable[[], Page]
+    fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
     page = new_page()
     page.goto(fakes.urls[0])
@@ -129,7 +129,7 @@ def test_a_question_for_nobody_there_comes_back_to_the_form(
     expect(page.get_by_label("Your question")).to_have_value("why?")
 
 
-def test_an_unknown_link_says_so(fakes: FakeEdges, new_page: Callable[[], Page]) -> None:
+def test_an_unknown_link_says_so(fakes: FakeEdges, new_page: Callable[..., Page]) -> None:
     page = new_page()
     page.goto(f"{fakes.urls[0]}/#AAAAAAAAAAAAAAAAAAAAAA")
     expect(page.locator("#answer-problem")).to_have_text("There is no such request.")
