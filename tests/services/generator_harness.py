@@ -1,11 +1,12 @@
 """A generator in this process, a line to the store that tests can cut, and a reader."""
 
 import asyncio
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from lore.protocol.lifecycle import ENDED, Status
 from lore.request import StreamRequest
@@ -19,7 +20,7 @@ from lore.store.base import (
     View,
     WakeListener,
 )
-from lore_generator.engine import Engine
+from lore_generator.engine import Engine, EngineInfo, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic import SyntheticEngine
 from lore_generator.engines.synthetic_text import synthetic_answer
@@ -60,7 +61,7 @@ class Line:
         self.deaf = False
         """Owner's news is lost."""
         self._is_cut = False
-        self._mended = asyncio.Event()
+        self._called = asyncio.Event()
         self._guards: dict[str, OwnerListener] = {}
         self._wakes: list[WakeListener] = []
 
@@ -72,11 +73,20 @@ class Line:
         for listener in self._wakes:
             listener.on_wake(None)
 
+    async def until_called(self, name: str, more: int) -> None:
+        """Wait for that many more calls."""
+        wanted = self.calls[name] + more
+        async with asyncio.timeout(WAIT_S):
+            while self.calls[name] < wanted:
+                self._called.clear()
+                await self._called.wait()
+
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         call = getattr(self.store, name)
 
         async def through(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
+            self._called.set()
             if self._is_cut:
                 raise StoreUnavailable("the line is cut")
             return await call(*args, **kwargs)
@@ -115,6 +125,36 @@ class Line:
         await self.store.on_wake(Ear())
 
 
+class CountingEngine(SyntheticEngine):
+    """Tells how many tokens it has handed over."""
+
+    def __init__(self, options: SyntheticOptions = FAST) -> None:
+        super().__init__(options)
+        self._loop = asyncio.get_running_loop()
+        self._moved = asyncio.Event()
+        self.tokens: Counter[str] = Counter()
+
+    def start(self, sink: Sink) -> EngineInfo:
+        def counted(pieces: Sequence[Piece]) -> None:
+            sink(pieces)
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._count, pieces)
+
+        return super().start(counted)
+
+    def _count(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            self.tokens[piece.request_id.partition(".")[0]] += len(piece.token_ids)
+        self._moved.set()
+
+    async def until_tokens(self, request_id: str, wanted: int) -> None:
+        """Wait until the service has been given that many tokens of a request."""
+        async with asyncio.timeout(WAIT_S):
+            while self.tokens[request_id] < wanted:
+                self._moved.clear()
+                await self._moved.wait()
+
+
 class Generator:
     """A service that runs for as long as the context does."""
 
@@ -125,13 +165,18 @@ class Generator:
         engine: Engine | SyntheticOptions = FAST,
         **settings: Any,
     ) -> None:
-        quick = {"lease_s": 5.0, "poll_s": 0.2, "coalesce_delay_s": 0.0}
+        quick: dict[str, Any] = {
+            "lease_s": 5.0,
+            "poll_s": 0.2,
+            "coalesce_delay_s": 0.0,
+            "return_grace_s": 0.05,
+        }
         self.settings = GeneratorSettings(
             generator_id=name, engine="synthetic", **(quick | settings)
         )
         self.line = Line(store)
         self.engine = SyntheticEngine(engine) if isinstance(engine, SyntheticOptions) else engine
-        self.service = Service(self.settings, self.engine, self.line)  # type: ignore[arg-type]
+        self.service = Service(self.settings, self.engine, cast("Store", self.line))
         self.stop = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 

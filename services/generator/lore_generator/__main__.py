@@ -15,7 +15,7 @@ import uvloop
 from lore.health import HealthServer
 from lore.logs import configure_logging
 from lore.settings import load
-from lore.store import create_store
+from lore.store import Store, create_store
 from lore_generator.engines import create_engine
 from lore_generator.service import CannotStart, EngineDied, Service
 from lore_generator.settings import GeneratorSettings
@@ -48,7 +48,7 @@ def main() -> NoReturn:
         engine = create_engine(settings.engine, settings.engine_options)
         service = Service(settings, engine, store)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(service))
+            runner.run(_run(service, store))
     except (CannotStart, EngineDied, ValueError) as error:
         _exit(1, str(error))
     except Exception:
@@ -58,7 +58,7 @@ def main() -> NoReturn:
     _exit(0)
 
 
-async def _run(service: Service) -> None:
+async def _run(service: Service, store: Store) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -71,6 +71,7 @@ async def _run(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     await service.run(stop)
+    await store.close()
 
 
 def _exit(status: int, reason: str = "") -> NoReturn:

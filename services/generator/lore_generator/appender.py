@@ -102,7 +102,7 @@ class Appender:
             self._wait_for_store()
             return
         owned.sending = None
-        self._on_contact()
+        self._attempts = 0
         if position.outcome in (Outcome.OK, Outcome.GAP):
             self._on_answer(owned, append, position)
             if owned.producer.ended and self._roster.holds(owned):
@@ -174,17 +174,10 @@ class Appender:
         with contextlib.suppress(StoreUnavailable):  # what is lost was lost to us as well
             await self._store.unguard(owned.request_id)
 
-    def _on_contact(self) -> None:
-        if self._attempts:
-            self._attempts = 0
-            log.info("the store is back")
-
     def _wait_for_store(self) -> None:
         if not self._trying.is_set():
             return
         self._trying.clear()
-        if self._attempts == 0:
-            log.warning("the store is away; what is generated waits for it")
         delay_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2**self._attempts)
         self._attempts += 1
         self._retry_timer = self._loop.call_later(delay_s * random.uniform(0.5, 1), self.retry)

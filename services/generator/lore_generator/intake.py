@@ -2,6 +2,10 @@
 
 A wake-up names a partition in which a request waits. Wake-ups may be lost and leases
 lapse in silence, so a slow poll asks the store what waits, oldest first.
+
+When the store was away, leases have lapsed and claims may be forgotten although their
+owners live. They report as soon as they are connected again, so nobody claims for a
+moment after that: continuing elsewhere costs a prefill, and perhaps a fork of the log.
 """
 
 import asyncio
@@ -37,19 +41,32 @@ class Intake:
         self._waiting: dict[int, None] = {}  # partitions to claim from, in order
         self._claims: set[asyncio.Task[None]] = set()
         self._poll_now = asyncio.Event()
+        self._pause: asyncio.TimerHandle | None = None
         self.closed = False
         self.store_answers = True
 
     def on_wake(self, partition: int | None) -> None:
         if partition is None:
-            self._poll_now.set()
+            self._let_owners_report()
         else:
             self._waiting[partition] = None
             self.pump()
 
+    def _let_owners_report(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        loop = asyncio.get_running_loop()
+        self._pause = loop.call_later(self._settings.return_grace_s, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._poll_now.set()
+
     def pump(self) -> None:
         """Claim while there is room and something may wait."""
-        while self._waiting and not self.closed and self._roster.room() > len(self._claims):
+        if self.closed or self._pause is not None:
+            return
+        while self._waiting and self._roster.room() > len(self._claims):
             partition = next(iter(self._waiting))
             del self._waiting[partition]
             claim = self._tasks.create_task(self._claim(partition))
@@ -76,8 +93,12 @@ class Intake:
         try:
             found = await self._store.waiting()
         except StoreUnavailable:
+            if self.store_answers:
+                log.warning("the store is away")
             self.store_answers = False
             return
+        if not self.store_answers:
+            log.info("the store is back")
         self.store_answers = True
         # The oldest first, before those whose wake-up came while the store answered.
         self._waiting = dict.fromkeys(partition for _, partition in found) | self._waiting

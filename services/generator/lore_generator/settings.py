@@ -54,6 +54,9 @@ class GeneratorSettings(CommonSettings):
     """How long the store waits for this generator before another one may take over."""
     poll_s: Positive = 1.0
     """How often the store is asked for waiting requests whose wake-up was lost."""
+    return_grace_s: Positive = 2.5
+    """How long nothing is claimed after the store was away, so that owners report first.
+    Longer than the longest pause between two attempts to connect (2 s)."""
     max_requests: Count = 4096
     """Live requests at a time, the parked ones included."""
     max_kept: Annotated[int, Field(ge=0)] = 512

@@ -1,0 +1,262 @@
+"""Generators and stores that go away: nobody's text is lost, doubled or changed."""
+
+import asyncio
+
+import pytest
+
+from lore.protocol.lifecycle import Status
+from lore.store import MemoryStore
+from lore.store.keys import partition_of
+from lore_generator.engines.options import SyntheticOptions
+from tests.services.generator_harness import (
+    CountingEngine,
+    Generator,
+    Reader,
+    ask,
+    open_request,
+    reader_of,
+    text_of,
+)
+
+STEADY = SyntheticOptions(rate_tokens_per_s=200)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ms = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+async def _whole(reader: Reader) -> None:
+    """P1: the log is the answer, exactly, in chunks without gaps."""
+    log = await reader.store.log(reader.request_id)
+    assert [chunk.seq for chunk in log] == list(range(1, len(log) + 1))
+    assert await reader.text() == text_of(ask())
+
+
+async def test_a_second_generator_continues_after_a_crash(store: MemoryStore) -> None:
+    """P15"""
+    async with Generator(store, "g1", STEADY, lease_s=0.3) as first:
+        reader = await reader_of(store, "a", ask())
+        before = await reader.until(lambda view: view.next_seq > 3)
+        await first.crash()
+        async with Generator(store, "g2", lease_s=0.3):
+            view = await reader.read_to_end()
+            assert view.status is Status.DONE
+            assert view.epoch > before.epoch
+            assert view.log_id == before.log_id
+            await _whole(reader)
+
+
+async def test_a_zombie_is_fenced_and_drops_the_request(store: MemoryStore) -> None:
+    """P2, P15"""
+    async with (
+        Generator(store, "g1", STEADY, lease_s=0.3) as zombie,
+        Generator(store, "g2", STEADY, lease_s=0.3) as heir,
+    ):
+        heir.line.cut()
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        zombie.line.cut()
+        heir.line.mend()
+        await reader.until(lambda view: view.owner == "g2")
+        zombie.line.mend()
+        view = await reader.read_to_end()
+        assert view.status is Status.DONE
+        await _whole(reader)
+        assert zombie.engine.stats().running + zombie.engine.stats().parked == 0
+
+
+async def test_a_parked_request_keeps_its_owner(store: MemoryStore) -> None:
+    """P15: the heartbeat renews what appends nothing."""
+    async with Generator(store, "g1", lease_s=0.3) as first:
+        reader = await reader_of(store, "a", ask(window=8))
+        paused = await reader.until_status(Status.PAUSED)
+        async with Generator(store, "g2", lease_s=0.3, poll_s=0.05) as second:
+            await first.line.until_called("renew", 6)  # a quarter of a lease each, or more
+            await second.line.until_called("waiting", 1)
+            assert (await reader.view()).epoch == paused.epoch
+        assert (await reader.read_to_end()).status is Status.DONE
+
+
+async def test_a_drained_generator_hands_over_without_waiting_for_a_lease(
+    store: MemoryStore,
+) -> None:
+    """P15"""
+    async with Generator(store, "g1", STEADY, lease_s=600, coalesce_delay_s=60) as first:
+        reader = await reader_of(store, "a", ask())
+        parked = await reader_of(store, "b", ask(window=1))
+        await parked.until_status(Status.PAUSED)
+        before = await reader.until(lambda view: view.next_seq > 1)
+        async with Generator(store, "g2", lease_s=600, poll_s=600) as second:
+            await second.line.until_called("waiting", 1)
+            await first.drain()
+            assert first.engine.alive() is False
+            view = await reader.read_to_end()
+            assert view.epoch > before.epoch
+            assert view.log_id == before.log_id
+            await _whole(reader)
+            assert (await parked.read_to_end()).status is Status.DONE
+            await _whole(parked)
+
+
+async def test_a_drain_appends_what_was_generated(store: MemoryStore) -> None:
+    """P15: text that coalescing held back is not generated a second time."""
+    engine = CountingEngine(SyntheticOptions(rate_tokens_per_s=200, length_tokens=10_000))
+    held_back: dict[str, float] = {"coalesce_delay_s": 600, "coalesce_chars": 99_999}
+    async with Generator(store, "g1", engine, **held_back) as first:
+        reader = await reader_of(store, "a", ask(ack="none", max_tokens=10_000))
+        await engine.until_tokens("a", 40)
+        assert (await reader.view()).next_seq == 2
+        await first.drain()
+        view = await reader.view()
+        assert view.status is Status.QUEUED
+        assert view.next_seq == 3
+        assert view.generated_tokens >= 39  # the last may be half a character
+
+
+async def test_a_store_that_is_away_for_a_while_gets_everything_later(store: MemoryStore) -> None:
+    """P3"""
+    async with Generator(store, "g1", STEADY) as generator:
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        generator.line.cut()
+        await generator.line.until_called("append", 3)  # tried in vain, again and again
+        generator.line.mend()
+        assert (await reader.read_to_end()).status is Status.DONE
+        await _whole(reader)
+
+
+async def test_while_the_store_is_away_generation_stops_at_the_window(
+    store: MemoryStore,
+) -> None:
+    """P5"""
+    engine = CountingEngine(STEADY)
+    async with Generator(store, "g1", engine) as generator:
+        reader = await reader_of(store, "a", ask(window=20))
+        await reader.until(lambda view: view.next_seq > 1)
+        generator.line.cut()
+        await engine.until_tokens("a", 20)
+        await generator.line.until_called("append", 3)
+        assert engine.tokens["a"] == 20
+        generator.line.mend()
+        assert (await reader.until_status(Status.PAUSED)).generated_tokens == 20
+        await reader.read_to_end()
+        await _whole(reader)
+
+
+async def test_a_store_that_lost_its_tail_gets_it_again(store: MemoryStore) -> None:
+    """P3"""
+    async with Generator(store, "g1", STEADY) as generator:
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        snapshot = store.state.snapshot()
+        later = await reader.until_status(Status.PAUSED)
+        generator.line.cut()
+        store.state.restore(snapshot, "run-2")
+        generator.line.mend()
+        await reader.until(lambda view: view.next_seq >= later.next_seq)
+        view = await reader.read_to_end()
+        assert view.log_id == later.log_id
+        await _whole(reader)
+
+
+async def test_a_store_that_forgot_the_claim_itself_is_told_by_the_owner(
+    store: MemoryStore,
+) -> None:
+    """P2, P3: the owner reports before anybody claims, so the log is not forked."""
+    async with Generator(store, "g1", STEADY, return_grace_s=1.0) as generator:
+        generator.line.cut()
+        reader = await reader_of(store, "a", ask())
+        snapshot = store.state.snapshot()
+        generator.line.mend()
+        later = await reader.until_status(Status.PAUSED)
+        generator.line.cut()
+        store.state.restore(snapshot, "run-2")
+        generator.line.mend()
+        view = await reader.read_to_end()
+        assert view.log_id == later.log_id
+        assert view.epoch == later.epoch
+        await _whole(reader)
+
+
+async def test_a_store_that_forgot_an_end_is_told_again(store: MemoryStore) -> None:
+    """P3"""
+    async with Generator(store, "g1", STEADY) as generator:
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        snapshot = store.state.snapshot()
+        ended = await reader.read_to_end()
+        generator.line.cut()
+        store.state.restore(snapshot, "run-2")
+        generator.line.mend()
+        again = await reader.until_status(Status.DONE)
+        assert again.epoch == ended.epoch
+        assert again.finish_reason == ended.finish_reason
+        await _whole(reader)
+
+
+async def test_kept_answers_are_bounded_and_let_go_once_they_are_acknowledged(
+    store: MemoryStore,
+) -> None:
+    """P3"""
+    async with Generator(store, max_kept=2, lease_s=0.2) as generator:
+        readers = [await reader_of(store, name, ask(ack="none")) for name in "abc"]
+        for reader in readers:
+            await reader.until_status(Status.DONE)
+        roster = generator.service._roster
+        assert len(roster.kept) == 2
+        for reader in readers:
+            await reader.ack()
+        generator.line.mend()  # the report after a reconnection tells of the acks
+        await generator.line.until_called("renew", 2)
+        assert roster.kept == {}
+
+
+async def test_a_generator_that_slept_through_its_lease_continues_exactly() -> None:
+    """P2: it claims its own request again while the engine still works on the first claim."""
+    clock = Clock()
+    store = MemoryStore(clock_ms=clock)
+    held_back: dict[str, float] = {"coalesce_delay_s": 600, "coalesce_chars": 99_999}
+    engine = CountingEngine(STEADY)
+    async with Generator(store, "g1", engine, lease_s=600, poll_s=0.05, **held_back):
+        reader = await reader_of(store, "a", ask(ack="none"))
+        before = await reader.until(lambda view: view.next_seq > 1)
+        await engine.until_tokens("a", 20)
+        clock.now_ms += 601_000
+        after = await reader.until(lambda view: view.epoch > before.epoch)
+        assert after.owner == "g1"
+        await reader.until_status(Status.DONE)
+        await _whole(reader)
+
+
+async def test_two_hundred_requests_are_exact_and_share_their_calls(store: MemoryStore) -> None:
+    """P1, P15"""
+    options = SyntheticOptions(rate_tokens_per_s=50, length_tokens=40, step_s=0.02)
+    requests = {f"r{n}": ask(f"what is {n}?", window=10) for n in range(200)}
+    readers = [await Reader(store, name).follow() for name in requests]
+    async with Generator(store, "g1", options, lease_s=2.0, coalesce_delay_s=0.05) as generator:
+        for name, request in requests.items():
+            await open_request(store, name, request)
+        for reader in readers:
+            assert (await reader.until_status(Status.PAUSED)).generated_tokens == 10
+        generator.line.calls.clear()
+        partitions = len({partition_of(name) for name in requests})
+        await generator.line.until_called("renew", partitions)
+        # A beat renews all parked requests, in one call for each partition that has some.
+        assert generator.line.calls["renew"] == partitions
+        assert generator.line.calls["append"] == 0
+        generator.line.calls.clear()
+        views = await asyncio.gather(*(reader.read_to_end() for reader in readers))
+        for reader, request in zip(readers, requests.values(), strict=True):
+            assert await reader.text() == text_of(request, options)
+        assert {view.status for view in views} == {Status.DONE}
+        # 30 tokens each, never one call a token: joined while an append is under way or waits.
+        assert generator.line.calls["append"] < 200 * 30 / 2

