@@ -70,6 +70,12 @@ async def running_edge(
         await running.stop()
 
 
+def direct_client(store: Store, **changes: Any) -> httpx.AsyncClient:
+    """Calls an edge without a socket: for everything but streams."""
+    transport = httpx.ASGITransport(cast("Any", Edge(settings(**changes), store)))
+    return httpx.AsyncClient(transport=transport, base_url="http://edge.example")
+
+
 async def until(condition: Any, timeout_s: float = WAIT_S) -> None:
     """Wait for what no event announces; a condition that stays false is a failure."""
     async with asyncio.timeout(timeout_s):
