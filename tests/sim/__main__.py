@@ -1,4 +1,4 @@
-"""``python -m tests.sim --runs N`` searches; ``python -m tests.sim --seed N`` replays with a trace."""
+"""``python -m tests.sim --runs N`` searches, ``python -m tests.sim --seed N`` replays one."""
 
 import argparse
 import multiprocessing

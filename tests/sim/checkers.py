@@ -13,7 +13,6 @@ from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
 from lore.store.base import Outcome, View
 from lore.store.memory import StoreState
 from lore.store.records import Record
-
 from tests.sim.world import Violation, World
 
 EVENTS = {
@@ -66,9 +65,7 @@ class Safety:
     ) -> None:
         old, _ = before[view.request_id]
         lapsed = old.status in OWNED and old.lease_until_ms <= self.world.now_ms
-        self.expect(
-            old.status is Status.QUEUED or lapsed, "P15", f"claimed under a lease: {old}"
-        )
+        self.expect(old.status is Status.QUEUED or lapsed, "P15", f"claimed under a lease: {old}")
         self.expect(view.epoch > old.epoch, "P15", f"epoch {view.epoch} after {old.epoch}")
         if view.log_id != old.log_id:
             self.expect(self.may_forget, "P4", f"{view.request_id} was forked without a loss")

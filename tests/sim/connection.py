@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.sender import Action, Sender, SenderConfig
 from lore.store.base import ChunkMessage
-
 from tests.sim.world import Node, Timer
 
 if TYPE_CHECKING:
@@ -65,6 +64,7 @@ class Connection:
         self.log_id = log_id
         self.sender = Sender(SenderConfig(), position=position)
         self._edge = feed.edge
+        self._acks = feed.view.ack == "client"
         self._reader_incarnation = reader.incarnation
         self._hear = hear
         self._spacing_s = spacing_s
@@ -92,7 +92,12 @@ class Connection:
                 break
             self._send_chunk(seq, text)
         self._say_state()
-        self._timer.arm(self.sender.deadline())
+        self._arm()
+
+    def _arm(self) -> None:
+        """Only a reader that acks is sent anything again (P11)."""
+        if self._acks:
+            self._timer.arm(self.sender.deadline())
 
     def _read(self) -> None:
         self._reading = True
@@ -136,7 +141,7 @@ class Connection:
             if not self._ended:
                 self._ended = True
                 self._write(EndEvent(view.next_seq - 1, view.log_id))
-            if self.sender.oldest is None:
+            if self.sender.oldest is None or not self._acks:
                 self.close()
         else:
             self._ended = False
@@ -164,7 +169,7 @@ class Connection:
             seq = self.sender.oldest
             assert seq is not None
             self._write(ChunkEvent(seq, self._texts[seq], self.log_id))
-        self._timer.arm(self.sender.deadline())
+        self._arm()
 
     def _heartbeat(self) -> None:
         if not self._closed:

@@ -1,13 +1,13 @@
 """An edge's shell: creates requests, connects readers, takes acks. It keeps nothing that
 another edge would miss."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import ENDED
 from lore.store.base import Message, NewRequest, Opened, Outcome, Position, View
-
 from tests.sim.connection import Connection, StreamEvent
 from tests.sim.feed import Feed
 from tests.sim.store import StoreNode
@@ -33,6 +33,7 @@ class Edge(Node):
         super().__init__(world, name)
         self.store = store
         self.feeds: dict[str, Feed] = {}
+        self.connecting: Counter[str] = Counter()
         store.clients.append(self)
 
     def crash(self) -> None:
@@ -45,6 +46,7 @@ class Edge(Node):
                 connection.abandon()  # its machine went with it, silently
         super().crash()
         self.feeds.clear()
+        self.connecting.clear()
 
     def start(self) -> None:
         self.up = True
@@ -111,7 +113,10 @@ class Edge(Node):
     ) -> None:
         """Subscribe, look, judge, and only then stream (P4, P12)."""
 
+        self.connecting[request_id] += 1
+
         def looked(found: tuple[View | None] | None) -> None:
+            self.connecting[request_id] -= 1
             if found is None:
                 answer(Reply(UNANSWERED))
                 return
@@ -146,6 +151,7 @@ class Edge(Node):
 
         def subscribed(done: bool | None) -> None:
             if not done:
+                self.connecting[request_id] -= 1
                 answer(Reply(UNANSWERED))
                 return
             self.store.view(self, looked, request_id)
@@ -159,6 +165,7 @@ class Edge(Node):
     def close_feed(self, feed: Feed) -> None:
         if self.feeds.get(feed.request_id) is feed:
             del self.feeds[feed.request_id]
-            self.store.unfollow(self, feed.request_id)
+            if not self.connecting[feed.request_id]:  # else another feed counts on it
+                self.store.unfollow(self, feed.request_id)
             for connection in list(feed.connections):
                 connection.close()

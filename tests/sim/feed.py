@@ -6,7 +6,6 @@ from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import ENDED
 from lore.protocol.merge import Arrival, Merge
 from lore.store.base import AckMessage, ChunkMessage, Message, Outcome, Position, View
-
 from tests.sim.world import Timer
 
 if TYPE_CHECKING:

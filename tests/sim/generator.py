@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
-from lore.protocol.lifecycle import ENDED, LIVE, Status
+from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Append, Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.store.base import Claimed, Outcome, Position, View
-
 from tests.sim.model import Decoding
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, Timer, World
@@ -177,12 +176,12 @@ class Generator(Node):
         def answer(position: Position | None) -> None:
             if not self._holds(job):
                 return
-            if position is not None and append.finish_reason is not None:
-                # Fenced may mean that our own end is in and its answer was lost: finish tells.
-                if position.outcome in (Outcome.OK, Outcome.FENCED):
-                    self._finish(job, append)
-                    return
-            self._on_answer(job, position)
+            # Fenced may mean that our own end is in and its answer was lost: finish tells.
+            told = position is not None and position.outcome in (Outcome.OK, Outcome.FENCED)
+            if told and append.finish_reason is not None:
+                self._finish(job, append)
+            else:
+                self._on_answer(job, position)
 
         self.store.call(
             self,
@@ -259,9 +258,11 @@ class Generator(Node):
             if position is None or not self._holds(job):
                 return
             if position.outcome is Outcome.OK:
-                live = position.status in LIVE
                 job.producer.on_position(
-                    position.next_seq, position.acked_tokens, self.world.now, live=live
+                    position.next_seq,
+                    position.acked_tokens,
+                    self.world.now,
+                    paused=position.status is Status.PAUSED,
                 )
                 self._resume(job)
                 self._pump(job)

@@ -6,7 +6,6 @@ from functools import partial
 from lore.protocol.lifecycle import Status
 from lore.protocol.receiver import Receiver, ReceiverConfig
 from lore.store.base import NewRequest
-
 from tests.sim.checkers import Safety
 from tests.sim.connection import (
     ChunkEvent,
@@ -37,7 +36,6 @@ class Reader(Node):
         self.lost = ""
         """Why there is nothing more to read, told explicitly (P4)."""
         self.text = ""
-        self.log_id = ""
         self.receiver = Receiver(ReceiverConfig())
         self.spacing_s = 0.0
         self._safety = safety
@@ -51,10 +49,6 @@ class Reader(Node):
         self._gap_timer = Timer(self, self._on_gap)
         self._silence = Timer(self, self._reconnect)
         self._retry = Timer(self, self._connect)
-
-    @property
-    def name_of_request(self) -> str:
-        return self._new.request_id
 
     @property
     def satisfied(self) -> bool:
@@ -74,7 +68,7 @@ class Reader(Node):
         if reply is None or reply.status != 201:
             self.world.after(RETRY_S, self, self.ask)
         else:
-            self.log_id = reply.log_id
+            self.receiver.log_id = self.receiver.log_id or reply.log_id
             self._connect()
 
     # connecting
@@ -84,7 +78,7 @@ class Reader(Node):
             return
         self._connecting = True
         edge = self._edge()
-        position, log_id = self.receiver.position, self.log_id
+        position, log_id = self.receiver.position, self.receiver.log_id
         begin = partial(
             edge.connect, self, self.request_id, position, log_id, self._hear, self.spacing_s
         )
@@ -97,11 +91,11 @@ class Reader(Node):
         elif reply.status == 200:
             self.world.say(f"{self.name} connected after {self.receiver.position}")
             self._connection = reply.connection
-            self._adopt(reply.log_id)
+            self.receiver.log_id = reply.log_id
+            self._check_whole()
             self._silence.arm(self.world.now + SILENCE_S)
         elif reply.status == 204:
-            self._adopt(reply.log_id)
-            self._finish(reply.last_seq)
+            self._finish(reply.last_seq, reply.log_id)
         elif reply.status == 404 and not self.receiver.position and not self._safety.may_forget:
             # A second reader may be there before the request is.
             self._retry.arm(self.world.now + RETRY_S)
@@ -137,13 +131,11 @@ class Reader(Node):
             case ChunkEvent():
                 self._take(event)
             case StateEvent():
-                self._adopt(event.log_id)
                 if event.status is Status.REAPED:
                     self._revive()
             case EndEvent():
-                self._adopt(event.log_id)
                 if self.receiver.position == event.last_seq:
-                    self._finish(event.last_seq)
+                    self._finish(event.last_seq, event.log_id)
                 else:
                     self._reconnect()
             case Closed():
@@ -152,26 +144,23 @@ class Reader(Node):
                 pass
 
     def _take(self, event: ChunkEvent) -> None:
-        self._adopt(event.log_id)
         start = self.receiver.position
-        text = self.receiver.on_chunk(event.seq, event.text, self.world.now)
+        text = self.receiver.on_chunk(event.seq, event.text, self.world.now, log_id=event.log_id)
         self.world.say(f"{self.name} hears {event.seq} of log {event.log_id}, had {start}")
         end = self.receiver.position
         if end > start:
             self.text += text
-            self._safety.on_text(self.name, self.request_id, self.log_id, start, end, text)
+            self._safety.on_text(self.name, self.request_id, self.receiver.log_id, start, end, text)
         self._gap_timer.arm(self.receiver.gap_deadline)
         self._arm_ack()
 
-    def _adopt(self, log_id: str) -> None:
-        """Every id names its log; an edge changes it only where both have the same text (P4)."""
-        if log_id != self.log_id:
-            self.log_id = log_id
-            self._check_whole()
-
     def _check_whole(self) -> None:
         self._safety.on_whole_text(
-            self.name, self.request_id, self.log_id, self.receiver.position, self.text
+            self.name,
+            self.request_id,
+            self.receiver.log_id,
+            self.receiver.position,
+            self.text,
         )
 
     def _on_gap(self) -> None:
@@ -181,11 +170,12 @@ class Reader(Node):
         else:
             self._gap_timer.arm(deadline)
 
-    def _finish(self, last_seq: int) -> None:
+    def _finish(self, last_seq: int, log_id: str) -> None:
+        self.receiver.log_id = log_id
         self.receiver.on_end(self.world.now)
         self._arm_ack()
         self._check_whole()
-        self._safety.on_complete(self.name, self.request_id, self.log_id, last_seq)
+        self._safety.on_complete(self.name, self.request_id, log_id, last_seq)
         self.world.say(f"{self.name} has everything, {last_seq} chunks")
         self.complete = True
         self._leave()
@@ -262,5 +252,6 @@ class Reader(Node):
         position = 0 if reload else self.receiver.position
         if reload:
             self.text = ""
-        self.receiver = Receiver(ReceiverConfig(), position=position)
+        log_id = "" if reload else self.receiver.log_id
+        self.receiver = Receiver(ReceiverConfig(), position=position, log_id=log_id)
         self.ask()

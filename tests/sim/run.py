@@ -7,7 +7,6 @@ from random import Random
 
 from lore.protocol.lifecycle import ENDED, OWNED, Status
 from lore.store.base import NewRequest, View
-
 from tests.sim.checkers import Safety
 from tests.sim.edge import Edge
 from tests.sim.faults import Options, calm, draw
@@ -171,7 +170,11 @@ class Simulation:
         self.world.injected["partition"] += 1
         self.world.cut(one, other)
         self.world.after(
-            self.world.random.uniform(0.1, self.options.partition_s), self.fate, self._mend, one, other
+            self.world.random.uniform(0.1, self.options.partition_s),
+            self.fate,
+            self._mend,
+            one,
+            other,
         )
 
     def _mend(self, one: Node, other: Node) -> None:

@@ -8,7 +8,6 @@ from lore.store.base import Message, Position, View
 from lore.store.keys import partition_of
 from lore.store.memory import StoreState
 from lore.store.records import Publication, Snapshot
-
 from tests.sim.checkers import Safety
 from tests.sim.world import Node, World
 

@@ -163,9 +163,11 @@ class World:
                 answer(result)
 
         def reply(result: Any) -> None:
-            if open_[0] and not self.is_cut(caller, server):
-                if not self.chance(self.options.answer_lost, "answer lost"):
-                    self.after(self.delay_s(), caller, settle, result)
+            lost = self.is_cut(caller, server) or self.chance(
+                self.options.answer_lost, "answer lost"
+            )
+            if open_[0] and not lost:
+                self.after(self.delay_s(), caller, settle, result)
 
         self.after(ASK_TIMEOUT_S, caller, settle, None)
         if server.up and not self.is_cut(caller, server):

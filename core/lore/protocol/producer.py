@@ -75,14 +75,17 @@ class Producer:
         """News of an ack, by whatever way; late news changes nothing."""
         self.window.on_ack(acked_tokens, self._generated, now)
 
-    def on_position(self, next_seq: int, acked_tokens: int, now: float, *, live: bool) -> None:
-        """The store said where it is, in the answer to a renewal. ``live``: not ended there.
+    def on_position(self, next_seq: int, acked_tokens: int, now: float, *, paused: bool) -> None:
+        """A renewal was answered: the request is alive in the store, and where it is there.
 
         A store that lost its tail lies behind, and an end that it lost is said again (P3).
+        A closed window that it does not know of (it forgot, or an older append overtook the
+        one that told it) is told again: only ``paused`` requests are woken by an ack.
         """
         self._stored = min(next_seq - 1, len(self._chunks))
-        if live:
-            self.ended = False
+        self.ended = False
+        if not paused:
+            self._told_reopen = 0
         self.on_acked(acked_tokens, now)
 
     def on_appended(self, next_seq: int, acked_tokens: int, now: float) -> None:

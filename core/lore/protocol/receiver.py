@@ -18,19 +18,24 @@ class ReceiverConfig:
 
 
 class Receiver:
-    def __init__(self, config: ReceiverConfig, *, position: int = 0) -> None:
-        """``position``: the last seq whose text the reader already has."""
+    def __init__(self, config: ReceiverConfig, *, position: int = 0, log_id: str = "") -> None:
+        """``position``: the last seq whose text the reader already has, ``log_id`` of which log."""
         self._config = config
         self.position = position
+        self.log_id = log_id
         self.duplicates = 0
-        self._early: dict[int, str] = {}
+        self._early: dict[int, tuple[str, str]] = {}
         self._highest = position  # seen on this connection; a gap is what lies below it
         self._gap_since: float | None = None
         self._acked = position
         self._ack_at: float | None = None
 
-    def on_chunk(self, seq: int, text: str, now: float) -> str:
-        """Take a chunk; return the text that now follows what the reader has."""
+    def on_chunk(self, seq: int, text: str, now: float, *, log_id: str = "") -> str:
+        """Take a chunk; return the text that now follows what the reader has.
+
+        ``log_id`` is the log that the chunk's id names, if any. The reader's own becomes that
+        of the last chunk it took, never that of a chunk which comes late (P4).
+        """
         if seq <= self.position or seq in self._early:
             self.duplicates += 1
             if self.position:
@@ -38,7 +43,7 @@ class Receiver:
             return ""
         if seq != self.position + 1:
             if len(self._early) < self._config.reorder_limit:
-                self._early[seq] = text
+                self._early[seq] = (text, log_id)
             self._highest = max(self._highest, seq)
             if self._gap_since is None:
                 self._gap_since = now
@@ -47,7 +52,9 @@ class Receiver:
         self.position = seq
         while (early := self._early.pop(self.position + 1, None)) is not None:
             self.position += 1
-            parts.append(early)
+            text, log_id = early
+            parts.append(text)
+        self.log_id = log_id or self.log_id
         filled = self._gap_since is not None
         if filled:
             self._gap_since = now if self._highest > self.position else None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from lore.protocol.lifecycle import ENDED
+from lore.protocol.lifecycle import ENDED, Status
 from lore.store.base import Outcome, OwnerListener, Position, Store, StoreUnavailable
 from lore_generator.appender import Appender
 from lore_generator.owned import Owned
@@ -122,7 +122,12 @@ class Leases:
         kept = self._roster.kept.get(owned.request_id) is owned
         if not kept and not self._roster.holds(owned):
             return
-        owned.producer.on_position(position.next_seq, position.acked_tokens, now, live=True)
+        owned.producer.on_position(
+            position.next_seq,
+            position.acked_tokens,
+            now,
+            paused=position.status is Status.PAUSED,
+        )
         if kept:
             # Finished here, and alive again there: the store forgot at least the end.
             log.warning("the store forgot an end", request_id=owned.request_id)
