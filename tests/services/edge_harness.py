@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -14,8 +14,10 @@ import httpx
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
 from lore.protocol.sender import SenderConfig
-from lore.store.base import Claimed, Outcome, Store, View
+from lore.store import MemoryStore, Store, StoreUnavailable
+from lore.store.base import ChunkMessage, Claimed, Message, Outcome, View
 from lore.store.keys import partition_of
+from lore.store.records import Publication, Snapshot
 from lore_edge.app import Edge
 from lore_edge.server import EdgeServer, bind
 from lore_edge.settings import EdgeSettings
@@ -83,12 +85,60 @@ async def until(condition: Any, timeout_s: float = WAIT_S) -> None:
             await asyncio.sleep(0.005)
 
 
+class FaultyStore(MemoryStore):
+    """A store that can be away, lose news, and come back with less than it had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.loses: Callable[[Message], bool] = lambda message: False
+        self.reads = 0
+        self.views = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if asyncio.iscoroutinefunction(found) and object.__getattribute__(self, "away"):
+            return _away
+        return found
+
+    def following(self, request_id: str) -> int:
+        """How many edges follow the request."""
+        return len(self._listeners.get(request_id, ()))
+
+    def forget_since(self, snapshot: Snapshot, run_id: str) -> None:
+        """Come back as another server with an older state; nobody has told the edges yet."""
+        self.state.restore(snapshot, run_id)
+
+    def reset_subscriptions(self) -> None:
+        for listeners in list(self._listeners.values()):
+            for listener in listeners:
+                listener.on_reset()
+
+    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
+        self.reads += 1
+        return await super().read(request_id, after=after, limit=limit)
+
+    async def view(self, request_id: str) -> View | None:
+        self.views += 1
+        return await super().view(request_id)
+
+    def _dispatch(self, publication: Publication) -> None:
+        message = publication.message
+        if publication.channel == "n" and self.loses(cast("Message", message)):
+            return
+        super()._dispatch(publication)
+
+
+async def _away(*_: object, **__: object) -> None:
+    raise StoreUnavailable("the store is away")
+
+
 class Writer:
     """Plays the generator of one request."""
 
     def __init__(self, store: Store, request_id: str, owner: str = "generator-1") -> None:
         self._store = store
-        self._request_id = request_id
+        self.request_id = request_id
         self._owner = owner
         self.claimed: Claimed | None = None
         self.chunks: list[Chunk] = []
@@ -103,9 +153,9 @@ class Writer:
         return "".join(chunk.text for chunk in self.chunks)
 
     async def claim(self, *, lease_ms: int = LEASE_MS) -> View:
-        partition = partition_of(self._request_id)
+        partition = partition_of(self.request_id)
         self.claimed = await self._store.claim(partition, self._owner, lease_ms=lease_ms)
-        self.chunks = await self._store.log(self._request_id)
+        self.chunks = await self._store.log(self.request_id)
         return self.view
 
     async def write(self, *texts: str, reopen_tokens: int = 0) -> None:
@@ -119,7 +169,7 @@ class Writer:
 
     async def append(self, chunks: Sequence[Chunk], *, reopen_tokens: int = 0) -> None:
         position = await self._store.append(
-            self._request_id,
+            self.request_id,
             self._owner,
             self.view.epoch,
             chunks,
@@ -129,10 +179,11 @@ class Writer:
             lease_ms=LEASE_MS,
         )
         assert position.outcome is Outcome.OK, position
+        await asyncio.sleep(0)  # the news of it goes out
 
     async def finish(self, status: Status = Status.DONE, error: str = "") -> None:
         position = await self._store.finish(
-            self._request_id,
+            self.request_id,
             self._owner,
             self.view.epoch,
             len(self.chunks) + 1,

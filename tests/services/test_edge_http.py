@@ -1,6 +1,5 @@
 """The HTTP rules of PROTOCOL.md, one by one."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -8,9 +7,10 @@ import httpx
 import pytest
 
 from lore.protocol.lifecycle import Status
-from lore.store import MemoryStore, StoreUnavailable
+from lore.store import MemoryStore
 from lore.store.keys import partition_of
 from tests.services.edge_harness import (
+    FaultyStore,
     Writer,
     acknowledge,
     ask,
@@ -413,24 +413,8 @@ async def test_a_malformed_position_is_400_naming_it(
 # the store is away
 
 
-class AwayStore(MemoryStore):
-    """Every call fails while ``away`` is set."""
-
-    away = False
-
-    def __getattribute__(self, name: str) -> Any:
-        found = super().__getattribute__(name)
-        if asyncio.iscoroutinefunction(found) and object.__getattribute__(self, "away"):
-            return _away
-        return found
-
-
-async def _away(*_: object, **__: object) -> None:
-    raise StoreUnavailable("gone fishing")
-
-
 async def test_without_its_store_an_edge_answers_503_with_retry_after():
-    store = AwayStore()
+    store = FaultyStore()
     async with running_edge(store) as edge:
         request_id = await ask(edge)
         store.away = True

@@ -1,37 +1,55 @@
-"""An edge's streams: order, events, ends, and several readers."""
+"""An edge's streams: order, events, ends, several readers, and what a stream leaves behind."""
 
 import pytest
 
 from lore.protocol.lifecycle import Status
-from lore.store import MemoryStore
-from tests.services.edge_harness import Writer, acknowledge, ask, running_edge, stream, text_of
+from tests.services.edge_harness import (
+    FaultyStore,
+    Writer,
+    acknowledge,
+    ask,
+    running_edge,
+    stream,
+    text_of,
+    until,
+)
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store() -> FaultyStore:
+    return FaultyStore()
 
 
-async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store: MemoryStore):
+async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store: FaultyStore):
     async with running_edge(store) as edge:
         request_id = await ask(edge)
         response = await stream(edge, request_id)
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["x-accel-buffering"] == "no"
         opened = await response.event()
-        assert opened is not None
-        assert (opened.name, opened.data["status"], opened.data["reason"]) == (
-            "state",
-            "queued",
-            "open",
-        )
         assert response.retry_ms == 1000
-        assert opened.data["edge"] == "edge-1"
+        assert opened is not None
+        assert opened.name == "state"
+        assert opened.data == {
+            "status": "queued",
+            "reason": "open",
+            "log_id": opened.data["log_id"],
+            "edge": "edge-1",
+            "window": 32,
+            "acked_seq": 0,
+            "generated_tokens": 0,
+            "rto_ms": 1000,
+            "retransmits": 0,
+        }
         writer = Writer(store, request_id)
         await writer.claim()
-        await writer.write("A list ", "holds\n", "“things”.")
+        await writer.write("A list ", "holds\n\rdata: \u2028", "“things”\U0001f600.")
         await writer.finish()
         events = await response.events()
         assert text_of(events) == writer.text
         assert [e.id for e in events if e.name == "message"] == ["1", "2", "3"]
+        assert [e.data["seq"] for e in events if e.name == "message"] == [1, 2, 3]
         assert [e.data["reason"] for e in events if e.name == "state"] == ["claimed"]
         assert events[-1].name == "end"
         assert events[-1].data == {
@@ -44,7 +62,7 @@ async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store
 
 
 async def test_a_reader_that_resumes_gets_what_follows_and_the_view_has_the_whole(
-    store: MemoryStore,
+    store: FaultyStore,
 ):
     """P1, P12: history and live chunks in one pass, on another edge."""
     async with running_edge(store) as one, running_edge(store, edge_id="edge-2") as two:
@@ -59,8 +77,163 @@ async def test_a_reader_that_resumes_gets_what_follows_and_the_view_has_the_whol
         assert text_of(await second.chunks(2)) == "cd"
         assert (await acknowledge(one, request_id, 4)).status_code == 204
         await writer.write("e")
-        await writer.finish(Status.DONE)
+        await writer.finish()
         assert text_of(await second.events()) == "e"
         async with two.client() as client:
             view = (await client.get(f"/v1/streams/{request_id}")).json()
         assert (view["text"], view["status"], view["acked_seq"]) == ("abcde", "done", 4)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 255, 256, 257, 999])
+async def test_a_long_history_comes_whole_from_any_position(store: FaultyStore, cut: int):
+    """P12: several pages of the log, then the live chunks."""
+    async with running_edge(store, ring_chunks=8) as edge:
+        request_id = await ask(edge)
+        writer = Writer(store, request_id)
+        await writer.claim()
+        await writer.write(*(f"{n} " for n in range(1000)))
+        response = await stream(edge, request_id, after=cut)
+        assert (await response.chunks(1))[0].data["seq"] == cut + 1
+        await writer.write("end")
+        await writer.finish()
+        events = await response.events("message")
+        assert [e.data["seq"] for e in events] == list(range(cut + 2, 1002))
+
+
+async def test_several_readers_share_one_subscription_and_all_get_the_same(store: FaultyStore):
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        writer = Writer(store, request_id)
+        await writer.claim()
+        await writer.write("a", "b")
+        readers = [await stream(edge, request_id, after=n) for n in (0, 1, 2)]
+        assert store.following(request_id) == 1
+        await writer.write("c", "d")
+        await writer.finish()
+        texts = [text_of(await reader.events()) for reader in readers]
+        assert texts == ["abcd", "bcd", "cd"]
+
+
+async def test_the_last_event_id_is_newer_than_the_url(store: FaultyStore):
+    """An EventSource reconnects with the URL that it began with."""
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        writer = Writer(store, request_id)
+        await writer.claim()
+        await writer.write("a", "b", "c")
+        response = await stream(edge, request_id, after=0, last_event_id="2")
+        assert (await response.chunks(1))[0].data["seq"] == 3
+
+
+async def test_after_the_end_a_reader_with_everything_gets_204(store: FaultyStore):
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        writer = Writer(store, request_id)
+        await writer.claim()
+        await writer.write("a", "b")
+        await writer.finish()
+        assert (await stream(edge, request_id, last_event_id="2")).status == 204
+        behind = await stream(edge, request_id, last_event_id="1")
+        assert [e.name for e in await behind.events()] == ["state", "message", "end"]
+        unsaid = await stream(edge, request_id)
+        assert text_of(await unsaid.events()) == "ab"
+
+
+async def test_a_new_reader_of_an_empty_answer_hears_how_it_ended(store: FaultyStore):
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        async with edge.client() as client:
+            await client.delete(f"/v1/streams/{request_id}")
+        events = await (await stream(edge, request_id)).events()
+        assert [(e.name, e.data["status"]) for e in events] == [
+            ("state", "cancelled"),
+            ("end", "cancelled"),
+        ]
+
+
+async def test_a_pause_and_its_end_are_told(store: FaultyStore):
+    """P13."""
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        writer = Writer(store, request_id)
+        await writer.claim()
+        response = await stream(edge, request_id)
+        await writer.write("a", "b", reopen_tokens=2)
+        assert text_of(await response.chunks(2)) == "ab"
+        paused = await response.until_event("state", reason="paused")
+        assert (paused.data["status"], paused.data["generated_tokens"]) == ("paused", 2)
+        assert (await acknowledge(edge, request_id, 2)).status_code == 204
+        resumed = await response.until_event("state", reason="resumed")
+        assert (resumed.data["status"], resumed.data["acked_seq"]) == ("generating", 2)
+
+
+async def test_a_failure_is_told_with_its_reason_after_the_text(store: FaultyStore):
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        response = await stream(edge, request_id)
+        writer = Writer(store, request_id)
+        await writer.claim()
+        await writer.write("half")
+        await writer.finish(Status.FAILED, "out of memory")
+        events = await response.events("message", "end")
+        assert text_of(events) == "half"
+        assert events[-1].data["error"] == "out of memory"
+
+
+async def test_a_silent_stream_gets_a_comment(store: FaultyStore):
+    async with running_edge(store, heartbeat_s=0.02) as edge:
+        response = await stream(edge, await ask(edge))
+        await response.next_comment()
+        await response.next_comment()
+
+
+async def test_a_stream_whose_request_is_no_longer_kept_ends_with_an_error(store: FaultyStore):
+    async with running_edge(store, heartbeat_s=0.02) as edge:
+        request_id = await ask(edge)
+        response = await stream(edge, request_id)
+        store.forget_since({}, "run-2")
+        events = await response.events()
+        assert events[-1].name == "error"
+        assert events[-1].data["error"]["code"] == "not_found"
+
+
+async def test_a_reader_that_leaves_leaves_nothing_behind(store: FaultyStore):
+    """P14: and its request goes on."""
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        response = await stream(edge, request_id)
+        await response.event()
+        assert (len(edge.edge.streams), store.following(request_id)) == (1, 1)
+        response.close()
+        await until(lambda: len(edge.edge.streams) == 0)
+        await until(lambda: store.following(request_id) == 0)
+        assert len(edge.edge.feeds) == 0
+        view = await store.view(request_id)
+        assert view is not None
+        assert view.status is Status.QUEUED
+
+
+async def test_a_refused_stream_leaves_nothing_behind(store: FaultyStore):
+    async with running_edge(store) as edge:
+        assert (await stream(edge, "A" * 22)).status == 404
+        assert len(edge.edge.feeds) == 0
+        assert store.following("A" * 22) == 0
+
+
+async def test_a_connection_may_be_used_again_after_a_stream_ended(store: FaultyStore):
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        async with edge.client() as client:
+            await client.delete(f"/v1/streams/{request_id}")
+            path, headers = f"/v1/streams/{request_id}", {"accept": "text/event-stream"}
+            first = await client.get(path, headers=headers)
+            second = await client.get(path, headers=headers)
+        assert first.text == second.text
+        assert first.text.count("event: end") == 1
+
+
+async def test_a_head_request_gets_the_head_of_the_view(store: FaultyStore):
+    async with running_edge(store) as edge, edge.client() as client:
+        answer = await client.head(f"/v1/streams/{await ask(edge)}")
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"] == "application/json"

@@ -1,0 +1,348 @@
+"""What an edge does when news is lost, connections are cut, and a store forgets."""
+
+import asyncio
+import random
+from dataclasses import replace
+
+import pytest
+
+from lore.store.base import AckMessage, ChunkMessage, StateMessage, View
+from tests.services.edge_harness import (
+    Event,
+    FaultyStore,
+    RunningEdge,
+    Writer,
+    ask,
+    running_edge,
+    stream,
+    text_of,
+    until,
+)
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore()
+
+
+async def generating(store: FaultyStore, edge: RunningEdge, *texts: str) -> Writer:
+    writer = Writer(store, await ask(edge))
+    await writer.claim()
+    await writer.write(*texts)
+    return writer
+
+
+# gaps
+
+
+async def test_a_gap_is_filled_from_the_log_before_anything_later_goes_out(store: FaultyStore):
+    """P10."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge)
+        response = await stream(edge, writer.request_id)
+        await writer.write("a")
+        assert text_of(await response.chunks(1)) == "a"
+        store.loses = lambda message: isinstance(message, ChunkMessage) and message.seq in (2, 3)
+        await writer.write("b", "c")
+        await writer.write("d")
+        assert [e.data["seq"] for e in await response.chunks(3)] == [2, 3, 4]
+
+
+async def test_every_pattern_of_lost_news_leaves_the_text_whole(store: FaultyStore):
+    """P1, P10: half of everything is lost, in many orders; the reader must see all of it."""
+    rng = random.Random(7)
+    store.loses = lambda message: rng.random() < 0.5
+    async with running_edge(store, heartbeat_s=0.05, ring_chunks=4) as edge:
+        writer = await generating(store, edge)
+        response = await stream(edge, writer.request_id)
+        reading = asyncio.create_task(response.events("message", "end"))
+        for n in range(200):
+            await writer.write(f"{n} ")
+            if rng.random() < 0.3:
+                await asyncio.sleep(0)
+        await writer.finish()
+        events = await reading
+        assert [e.data["seq"] for e in events[:-1]] == list(range(1, 201))
+        assert text_of(events) == writer.text
+
+
+async def test_a_lost_last_chunk_is_found_when_the_pause_is_told(store: FaultyStore):
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge)
+        response = await stream(edge, writer.request_id)
+        store.loses = lambda message: isinstance(message, ChunkMessage)
+        await writer.write("a", "b", reopen_tokens=2)
+        assert text_of(await response.chunks(2)) == "ab"
+
+
+async def test_when_all_news_is_lost_a_silence_makes_the_edge_look(store: FaultyStore):
+    async with running_edge(store, heartbeat_s=0.02) as edge:
+        writer = await generating(store, edge)
+        response = await stream(edge, writer.request_id)
+        await response.event()
+        store.loses = lambda message: True
+        await writer.write("a", "b", reopen_tokens=2)
+        await response.until_event("state", reason="paused")
+        assert text_of(await response.chunks(2)) == "ab"
+        await writer.finish()
+        assert (await response.event() or Event("", "", {})).name == "end"
+
+
+async def test_live_chunks_that_come_twice_or_late_go_out_once(store: FaultyStore):
+    """P10."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge)
+        response = await stream(edge, writer.request_id)
+        await writer.write("a", "b")
+        feed = edge.edge.feeds.find(writer.request_id)
+        assert feed is not None
+        for message in await store.read(writer.request_id, after=0):
+            feed.on_message(message)
+        await writer.write("c")
+        await writer.finish()
+        assert text_of(await response.events()) == "abc"
+
+
+async def test_what_was_missed_without_a_subscription_is_read_when_it_is_back(
+    store: FaultyStore,
+):
+    """P12."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a")
+        response = await stream(edge, writer.request_id)
+        await response.chunks(1)
+        store.loses = lambda message: True
+        await writer.write("b", "c")
+        store.loses = lambda message: False
+        store.reset_subscriptions()
+        assert text_of(await response.chunks(2)) == "bc"
+
+
+async def test_chunks_that_come_while_a_stream_opens_are_not_lost(store: FaultyStore):
+    """P12: between the subscription and the first look."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a")
+        look = store.view
+        raced = False
+
+        async def view_after_an_append(request_id: str):
+            nonlocal raced
+            found = await look(request_id)
+            if store.following(request_id) and not raced:
+                raced = True
+                await writer.write("b")
+                await asyncio.sleep(0)  # its message reaches the feed before the view does
+            return found
+
+        store.view = view_after_an_append
+        response = await stream(edge, writer.request_id)
+        assert text_of(await response.chunks(2)) == "ab"
+
+
+# cuts
+
+
+async def test_readers_cut_at_random_between_two_edges_get_every_text_once(store: FaultyStore):
+    """P1, P12: 10 answers, each read over 8 cuts, wherever they fall."""
+    rng = random.Random(11)
+    async with running_edge(store) as one, running_edge(store, edge_id="edge-2") as two:
+        writers = [await generating(store, one) for _ in range(10)]
+
+        async def read(writer: Writer) -> str:
+            events: list[Event] = []
+            last_id = None
+            for _ in range(8):
+                response = await stream(
+                    rng.choice([one, two]), writer.request_id, last_event_id=last_id
+                )
+                events += await response.chunks(rng.randrange(6))
+                response.close()
+                last_id = events[-1].id if events else None
+            response = await stream(two, writer.request_id, last_event_id=last_id)
+            if response.status == 200:
+                events += await response.events("message")
+            assert [e.data["seq"] for e in events] == list(range(1, len(events) + 1))
+            return text_of(events)
+
+        async def write(writer: Writer) -> None:
+            for n in range(60):
+                await writer.write(f"{n} ")
+                await asyncio.sleep(rng.random() * 0.01)
+            await writer.finish()
+
+        texts, _ = await asyncio.gather(
+            asyncio.gather(*map(read, writers)), asyncio.gather(*map(write, writers))
+        )
+        assert texts == [writer.text for writer in writers]
+
+
+# the store is away
+
+
+async def test_live_readers_outlast_an_absent_store(store: FaultyStore):
+    async with running_edge(store, heartbeat_s=0.02) as edge:
+        writer = await generating(store, edge, "a")
+        response = await stream(edge, writer.request_id)
+        assert text_of(await response.chunks(1)) == "a"
+        store.away = True
+        store.reset_subscriptions()
+        await response.next_comment()
+        store.away = False
+        await writer.write("b")
+        await writer.finish()
+        events = await response.events()
+        assert text_of(events) == "b"
+        assert events[-1].name == "end"
+
+
+async def test_a_reader_of_history_waits_for_an_absent_store(store: FaultyStore):
+    async with running_edge(store, ring_chunks=1, heartbeat_s=0.02) as edge:
+        writer = await generating(store, edge, "a", "b", "c")
+        keeper = await stream(edge, writer.request_id, after=3)  # keeps the feed
+        await keeper.event()
+        store.away = True
+        response = await stream(edge, writer.request_id)
+        await response.next_comment()
+        store.away = False
+        assert text_of(await response.chunks(3)) == "abc"
+
+
+# forks
+
+
+async def fork(store: FaultyStore, writer: Writer, keep: int, *texts: str) -> Writer:
+    """The store loses all but ``keep`` chunks of the log, and another generator goes on."""
+    lost = store.state.snapshot()
+    record = lost[writer.request_id]
+    record.log = record.log[:keep]
+    record.view = replace_position(record.view, keep)
+    store.forget_since(lost, f"run-{random.random()}")
+    other = Writer(store, writer.request_id, "generator-2")
+    await other.claim()
+    await other.write(*texts)
+    return other
+
+
+def replace_position(view: View, keep: int) -> View:
+    return replace(view, next_seq=keep + 1, generated_tokens=keep, acked_seq=0, lease_until_ms=0)
+
+
+async def test_a_reader_below_the_fork_goes_on_with_ids_that_name_the_log(store: FaultyStore):
+    """P4."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b", "c", "d")
+        old_log = writer.view.log_id
+        other = await fork(store, writer, 2, "X", "Y")
+        new_log = other.view.log_id
+        assert new_log != old_log
+        response = await stream(edge, writer.request_id, after=1, log=old_log)
+        chunks = await response.chunks(3)
+        assert text_of(chunks) == "bXY"
+        assert [e.id for e in chunks] == [f"{seq}:{new_log}" for seq in (2, 3, 4)]
+        again = await stream(edge, writer.request_id, last_event_id=chunks[1].id, log=old_log)
+        assert text_of(await again.chunks(1)) == "Y", "the id's log is newer than the URL's"
+        whole = await stream(edge, writer.request_id)
+        assert text_of(await whole.chunks(4)) == "abXY"
+
+
+@pytest.mark.parametrize("position", ["3", "4", "9"])
+async def test_a_reader_beyond_the_fork_is_told_that_its_history_is_lost(
+    store: FaultyStore, position: str
+):
+    """P4: 410 before the stream began."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b", "c", "d")
+        log_id = writer.view.log_id
+        await fork(store, writer, 2, "X", "Y")
+        refused = [
+            await stream(edge, writer.request_id, last_event_id=position, log=log_id),
+            await stream(edge, writer.request_id, after=f"{position}:{log_id}"),
+            await stream(edge, writer.request_id, after=position),
+            await stream(edge, writer.request_id, after=f"1:{'f' * 11}"),
+        ]
+        for response in refused:
+            assert response.status == 410
+            assert (await response.json())["error"]["code"] == "history_lost"
+
+
+@pytest.mark.parametrize("lost_news", ["none", "states", "chunks", "all"])
+async def test_a_fork_during_a_stream_ends_the_readers_beyond_it_and_no_others(
+    store: FaultyStore, lost_news: str
+):
+    """P1, P4: whatever of the news of it is lost."""
+    lost = {
+        "none": (),
+        "states": (StateMessage,),
+        "chunks": (ChunkMessage,),
+        "all": (ChunkMessage, StateMessage, AckMessage),
+    }[lost_news]
+    async with running_edge(store, heartbeat_s=0.05) as edge:
+        writer = await generating(store, edge, "a", "b", "c", "d")
+        beyond = await stream(edge, writer.request_id)
+        assert text_of(await beyond.chunks(4)) == "abcd"
+        store.loses = lambda message: isinstance(message, lost)
+        other = await fork(store, writer, 2, "X", "Y", "Z", "!")
+        events = await beyond.events("message", "error")
+        assert [e.name for e in events] == ["error"], "not one chunk of another log"
+        assert events[0].data["error"]["code"] == "history_lost"
+        below = await stream(edge, writer.request_id, after=2, log=writer.view.log_id)
+        assert text_of(await below.chunks(4)) == "XYZ!"
+        await other.finish()
+        assert (await below.events())[-1].name == "end"
+
+
+async def test_a_live_reader_below_the_fork_reads_on_without_noticing(store: FaultyStore):
+    """P4: its generator died, the store forgot what no reader had."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b")
+        response = await stream(edge, writer.request_id)
+        assert text_of(await response.chunks(2)) == "ab"
+        store.loses = lambda message: True
+        await writer.write("c", "d")
+        store.loses = lambda message: False
+        other = await fork(store, writer, 2, "X", "Y")
+        await other.finish()
+        events = await response.events()
+        assert text_of(events) == "XY"
+        assert [e.id for e in events if e.name == "message"] == [
+            f"3:{other.view.log_id}",
+            f"4:{other.view.log_id}",
+        ]
+
+
+async def test_a_position_ahead_of_the_same_log_waits_for_it(store: FaultyStore):
+    """P3: the store forgot a tail that its generator sends again."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b")
+        response = await stream(edge, writer.request_id, after=3, log=writer.view.log_id)
+        await writer.write("c", "d")
+        await writer.finish()
+        assert text_of(await response.events()) == "d"
+
+
+async def test_a_position_that_an_ended_log_never_reached_is_lost_history(store: FaultyStore):
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b")
+        ahead = await stream(edge, writer.request_id, after=3)
+        await ahead.event()
+        await writer.finish()
+        events = await ahead.events("error", "end")
+        assert [e.name for e in events] == ["error"]
+        assert (await stream(edge, writer.request_id, after=3)).status == 410
+
+
+async def test_a_store_that_forgot_and_is_told_again_is_no_news_to_a_reader(store: FaultyStore):
+    """P3: the same generator, the same log: nothing doubled, nothing lost."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a")
+        before = store.state.snapshot()
+        response = await stream(edge, writer.request_id)
+        await writer.write("b", "c")
+        assert text_of(await response.chunks(3)) == "abc"
+        store.forget_since(before, "run-2")
+        store.reset_subscriptions()
+        await until(lambda: store.views > 3)
+        await writer.append(writer.chunks[1:])
+        await writer.write("d")
+        await writer.finish()
+        assert text_of(await response.events()) == "d"
