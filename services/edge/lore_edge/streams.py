@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 
 from lore.metrics import EDGE_BUFFER_UTILIZATION, EDGE_CONNECTIONS, RESUMES
 from lore.protocol.sender import Sender, SenderConfig
@@ -36,6 +37,9 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._open)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         """Answer with the stream. Raises ApiError, UnknownRequest or StoreUnavailable before."""

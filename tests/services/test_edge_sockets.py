@@ -1,0 +1,149 @@
+"""Real sockets: slow readers, dead ones, and what TCP acknowledged (protocol P8)."""
+
+import asyncio
+
+import pytest
+
+from lore.protocol.rtt import RttConfig
+from lore.protocol.sender import SenderConfig
+from lore.store.base import View
+from tests.services.edge_harness import (
+    FaultyStore,
+    Response,
+    RunningEdge,
+    Writer,
+    ask,
+    running_edge,
+    stream,
+    text_of,
+    until,
+)
+
+SMALL_BUFFER = 4096
+QUICK = SenderConfig(rtt=RttConfig(initial_rto_s=0.03, min_rto_s=0.03, max_rto_s=0.1))
+TEXT = "x" * 1000
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore()
+
+
+async def view_of(store: FaultyStore, request_id: str) -> View:
+    view = await store.view(request_id)
+    assert view is not None
+    return view
+
+
+async def blocked(edge: RunningEdge) -> None:
+    """Wait until the one stream here cannot write on."""
+    (open_stream,) = edge.edge.streams
+    await until(lambda: open_stream.socket.is_blocked)
+
+
+async def test_the_edge_acknowledges_what_the_peers_tcp_has(store: FaultyStore):
+    """P8."""
+    async with running_edge(store) as edge:
+        writer = Writer(store, await ask(edge, ack="socket"))
+        await writer.claim()
+        response = await stream(edge, writer.request_id)
+        await writer.write("a", "b", "c")
+        await response.chunks(3)
+        await until(lambda: store.state.view(writer.request_id, now_ms=0).acked_seq == 3)
+        await writer.write("d")
+        await writer.finish()
+        await response.events()
+        assert (await view_of(store, writer.request_id)).acked_seq == 4, "the end is settled"
+
+
+async def test_a_socket_that_stops_reading_stops_the_acks(store: FaultyStore):
+    """P7, P8: what the kernel took for a peer that does not read is not acknowledged."""
+    async with running_edge(store) as edge:
+        writer = Writer(store, await ask(edge, ack="socket"))
+        await writer.claim()
+        response = await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        await writer.write(*[TEXT] * 400)
+        await blocked(edge)
+        (open_stream,) = edge.edge.streams
+        acked = open_stream.socket.arrived()
+        assert acked < open_stream.reader.position < 400
+        assert (await view_of(store, writer.request_id)).acked_seq <= acked
+        assert text_of(await response.chunks(400)) == TEXT * 400
+        await until(lambda: store.state.view(writer.request_id, now_ms=0).acked_seq == 400)
+
+
+async def test_a_slow_reader_costs_bounded_memory_and_loses_nothing(store: FaultyStore):
+    """A reader that stops for 2 MB of text: they wait in the log, not here."""
+    async with running_edge(store, ring_chunks=16, ring_bytes=32_768) as edge:
+        writer = Writer(store, await ask(edge, ack="none"))
+        await writer.claim()
+        response = await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        for _ in range(20):
+            await writer.write(*[TEXT] * 100)
+        await blocked(edge)
+        (open_stream,) = edge.edge.streams
+        reader = open_stream.reader
+        await until(lambda: reader.feed.head == 2000)
+        transport = open_stream.socket._transport
+        assert transport.get_write_buffer_size() < 2 * 32_768
+        assert reader.waiting_bytes() < 300 * 1100, "no more than a page"
+        assert reader.position < 1000
+        await writer.finish()
+        events = await response.events("message", "end")
+        assert [e.data["seq"] for e in events[:-1]] == list(range(1, 2001))
+
+
+async def test_a_slow_reader_holds_no_other_back(store: FaultyStore):
+    async with running_edge(store, ring_chunks=16) as edge:
+        writer = Writer(store, await ask(edge, ack="none"))
+        await writer.claim()
+        await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        quick = await stream(edge, writer.request_id)
+        await writer.write(*[TEXT] * 400)
+        assert len(await quick.chunks(400)) == 400
+        await writer.write("on")
+        assert text_of(await quick.chunks(1)) == "on"
+
+
+async def test_a_reader_that_vanishes_while_it_is_blocked_is_forgotten(store: FaultyStore):
+    async with running_edge(store) as edge:
+        writer = Writer(store, await ask(edge, ack="socket"))
+        await writer.claim()
+        response = await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        await writer.write(*[TEXT] * 400)
+        await blocked(edge)
+        response.close()
+        await until(lambda: len(edge.edge.streams) == 0)
+        await until(lambda: store.following(writer.request_id) == 0)
+        acked = (await view_of(store, writer.request_id)).acked_seq
+        assert acked < 400, "what was thrown away was not acknowledged"
+
+
+async def test_a_peer_that_takes_nothing_is_given_up(store: FaultyStore):
+    """P8: TCP_USER_TIMEOUT."""
+    async with running_edge(store, tcp_user_timeout_s=0.5) as edge:
+        writer = Writer(store, await ask(edge, ack="socket"))
+        await writer.claim()
+        response = await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        await writer.write(*[TEXT] * 400)
+        await until(lambda: len(edge.edge.streams) == 0)
+        assert isinstance(response, Response)
+
+
+async def test_bytes_that_wait_in_the_socket_are_not_sent_again(store: FaultyStore):
+    """P11."""
+    async with running_edge(store, QUICK) as edge:
+        writer = Writer(store, await ask(edge))
+        await writer.claim()
+        response = await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        await writer.write(*[TEXT] * 30)
+        (open_stream,) = edge.edge.streams
+        sender = open_stream.reader.sender
+        assert sender is not None
+        await store.ack(writer.request_id, open_stream.socket.arrived())
+        views = store.views
+        await until(lambda: store.views > views + 2)  # it looked, and found bytes on their way
+        await asyncio.sleep(0)
+        assert sender.retransmits == 0
+        assert len(edge.edge.streams) == 1
+        response.close()
