@@ -11,7 +11,7 @@ from lore_generator.engines.options import TransformersOptions
 
 
 def refusal(model: str) -> str:
-    with pytest.raises(ValueError, match="model|GGUF") as refused:
+    with pytest.raises(ValueError, match=r"model|GGUF") as refused:
         create_engine("transformers", TransformersOptions(model=model)).start(lambda _: None)
     message = str(refused.value)
     assert "\n" not in message

@@ -77,7 +77,8 @@ def load(options: TransformersOptions) -> Loaded:
             model = AutoModelForCausalLM.from_pretrained(
                 source.path, dtype=options.dtype, **where, **placement
             )
-            tokenizer = AutoTokenizer.from_pretrained(source.path, **where)
+            # Without the config it would read a GGUF file's header, seconds long, once more.
+            tokenizer = AutoTokenizer.from_pretrained(source.path, config=model.config, **where)
         # from_pretrained raises whatever the files make it stumble over.
         except Exception as error:  # noqa: BLE001
             raise ValueError(f"cannot load the model {source.name}: {_first_line(error)}") from None

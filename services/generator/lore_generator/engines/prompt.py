@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jinja2 import TemplateError
-from lore.request import Message
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
+from lore.request import Message
 from lore_generator.engine import Job
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.messages import messages_of

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from lore.request import StreamRequest
 from transformers import LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import (
     ContinuousBatchingLogitsProcessorList,
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
+
+from lore.request import StreamRequest
 
 
 @dataclass(frozen=True, slots=True)

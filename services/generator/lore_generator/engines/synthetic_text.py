@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lore.request import StreamRequest
-
 from lore_generator.engines.messages import messages_of
 from lore_generator.engines.stops import StopStrings
 

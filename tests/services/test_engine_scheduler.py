@@ -1,0 +1,70 @@
+"""Who decodes in a step: the window-aware scheduler's decisions, without a model."""
+
+import pytest
+from transformers.generation.continuous_batching.requests import RequestState
+
+from lore_generator.engines.options import TransformersOptions
+from lore_generator.engines.sampling import (
+    DECODING_KEY,
+    Decoding,
+    History,
+    Sampling,
+    decoding_of,
+    generated_tokens,
+)
+from lore_generator.engines.window_scheduler import has_credit, longest_parked, plan
+
+GREEDY = Sampling(0, 1, 0, 1, 0, 0)
+
+
+def state(key: str, limit: int | None, generated: int, log: int = 0) -> RequestState:
+    """A request with a prompt of 3 tokens, ``log`` tokens from a log and ``generated`` new ones."""
+    decoding = Decoding(3, limit, GREEDY, History(0))
+    made = RequestState(key, [1] * (3 + log), logit_processor_kwargs={DECODING_KEY: decoding})
+    made.generated_tokens = [2] * generated
+    return made
+
+
+@pytest.mark.parametrize(
+    ("limit", "generated", "log", "expected"),
+    [
+        (None, 500, 0, True),
+        (0, 0, 0, False),
+        (1, 0, 0, True),
+        (5, 4, 0, True),
+        (5, 5, 0, False),
+        (5, 1, 4, False),
+        (5, 0, 4, True),
+    ],
+)
+def test_a_request_decodes_while_its_tokens_are_below_its_limit(
+    limit: int | None, generated: int, log: int, expected: bool
+) -> None:
+    """P5: the limit counts the log's tokens too."""
+    assert has_credit(state("a", limit, generated, log)) is expected
+
+
+def test_a_request_that_lost_its_kv_keeps_its_count_and_its_limit() -> None:
+    again = state("a", 9, generated=4, log=2).create_equivalent_initial_request()
+    assert generated_tokens(again) == 6
+    assert decoding_of(again).limit == 9
+
+
+def test_a_plan_keeps_the_order_within_each_side() -> None:
+    states = [state("a", 1, 1), state("b", 9, 1), state("c", None, 1), state("d", 0, 0)]
+    planned = plan(states)
+    assert list(planned.runnable) == ["b", "c"]
+    assert list(planned.parked) == ["a", "d"]
+
+
+def test_the_longest_parked_gives_up_its_memory_first() -> None:
+    assert longest_parked(["a", "b", "c"], {"a": 7, "b": 2, "c": 4}) == "b"
+    assert longest_parked(["a", "new"], {"a": 7}) == "a"
+    assert longest_parked([], {"a": 7}) is None
+
+
+def test_options_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValueError, match="slots"):
+        TransformersOptions(slots=0)
+    with pytest.raises(ValueError, match="tp_plan and device_map"):
+        TransformersOptions(tp_plan="auto", device_map="cpu")
