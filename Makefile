@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := hypothesis import-linter playwright pre-commit "pyright[nodejs]" pytest pytest-asyncio ruff
+TOOLS := hypothesis import-linter playwright pre-commit psutil "pyright[nodejs]" pytest \
+  pytest-asyncio ruff
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=

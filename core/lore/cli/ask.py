@@ -69,8 +69,7 @@ class _Ask:
                 task.uncancel()
                 return await self._interrupted(reader, request_id)
             except Refused as error:
-                name = f"{error.field}: " if error.field else ""
-                raise Problem(f"{name}{error}") from error
+                raise Problem(str(error)) from error
             except Unavailable as error:
                 raise Problem(f"{error}; does Lore run there? (lore up)") from error
             except (Failed, Cancelled, HistoryLost) as error:

@@ -1,0 +1,257 @@
+"""``lore`` on the command line, with real processes and the synthetic engine."""
+
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lore.request import Message, StreamRequest
+from lore_edge.settings import SYSTEM_PROMPT
+from lore_generator.engines.synthetic_text import synthetic_answer
+from tests.services.command_line import LORE, Running, environment, gone_all, lore
+
+LENGTH = 200
+SETTINGS = {
+    "LORE_SYNTHETIC_RATE": "100",
+    "LORE_SYNTHETIC_LENGTH": str(LENGTH),
+    "LORE_LEASE_S": "1",
+}
+UP = ("up", "--engine", "synthetic", "--port", "0")
+
+
+def expected(question: str, seed: int) -> str:
+    """What the synthetic engine says, from its first principles."""
+    messages = [
+        Message(role="system", content=SYSTEM_PROMPT),
+        Message(role="user", content=question),
+    ]
+    return "".join(synthetic_answer(StreamRequest(messages=messages, seed=seed), LENGTH))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    data_dir = tmp_path_factory.mktemp("up")
+    with Running(*UP, data_dir=data_dir, **SETTINGS) as running:
+        running.until("Ctrl-C stops everything.")
+        yield running
+
+
+def asking(up: Running, *words: str) -> Running:
+    """An answer under way: its first text has arrived."""
+    ask = Running("ask", *words, data_dir=up.data_dir)
+    ask.until(" ")
+    return ask
+
+
+def request_id(errors: str) -> str:
+    (name,) = [line.split()[1] for line in errors.splitlines() if line.startswith("request ")]
+    return name
+
+
+def view(up: Running, name: str) -> dict[str, object]:
+    return httpx.get(f"{up.edges[0]}/v1/streams/{name}", trust_env=False).json()
+
+
+def test_ready_lore_says_where_to_look(up: Running) -> None:
+    assert len(up.edges) == 2
+    for edge in up.edges:
+        assert edge in up.seen
+    assert httpx.get(up.edges[0], trust_env=False).status_code == 200
+
+
+def test_ask_prints_the_answer_and_nothing_else(up: Running) -> None:
+    """P1"""
+    done = lore("ask", "What is a loop?", "--seed", "7", data_dir=up.data_dir)
+    assert done.returncode == 0
+    assert done.stdout == expected("What is a loop?", 7) + "\n"
+    assert view(up, request_id(done.stderr))["status"] == "done"
+
+
+def test_an_answer_survives_the_death_of_its_edge_and_the_edge_comes_back(up: Running) -> None:
+    """P12"""
+    with asking(up, "What is a set?", "--seed", "8") as ask:
+        up.child("LORE_EDGE_ID=edge-1").kill()
+        status, rest, _ = ask.finish()
+    assert status == 0
+    assert ask.seen + rest == expected("What is a set?", 8) + "\n"
+    assert "edge-1 ended" in up.until("edge-1 is back")
+
+
+def test_an_answer_survives_the_death_of_its_generator(up: Running) -> None:
+    """P15"""
+    with asking(up, "What is a map?", "--seed", "9") as ask:
+        up.child("lore_generator").kill()
+        status, rest, _ = ask.finish()
+    assert status == 0
+    assert ask.seen + rest == expected("What is a map?", 9) + "\n"
+    up.until("generator-1 is back")
+
+
+def test_ctrl_c_stops_the_answer_for_good(up: Running) -> None:
+    """P14"""
+    with asking(up, "What is a heap?") as ask:
+        ask.interrupt()
+        status, _, errors = ask.finish()
+    assert status == 130
+    assert errors.splitlines()[-1] == "stopped"
+    assert view(up, request_id(errors))["status"] == "cancelled"
+
+
+def test_an_answer_that_was_only_left_can_be_read_later(up: Running) -> None:
+    """P14, P7: the window holds it back until somebody reads again."""
+    with asking(up, "What is a tree?", "--seed", "10", "--no-stop") as ask:
+        ask.interrupt()
+        _, _, errors = ask.finish()
+    name = request_id(errors)
+    assert f"lore ask --resume {name}" in errors
+    table = lore("status", data_dir=up.data_dir).stdout
+    assert name in table
+    again = lore("ask", "--resume", name, data_dir=up.data_dir)
+    assert again.stdout == expected("What is a tree?", 10) + "\n"
+
+
+def test_a_question_can_come_from_the_input(up: Running) -> None:
+    words = [*LORE, "ask", "-", "--seed", "7", "--data-dir", str(up.data_dir)]
+    done = subprocess.run(
+        words,
+        input="What is a loop?",
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == expected("What is a loop?", 7) + "\n"
+
+
+def test_a_reader_of_our_output_that_has_enough_is_no_error(up: Running) -> None:
+    with asking(up, "What is a queue?") as ask:
+        assert ask.process.stdout is not None
+        ask.process.stdout.close()
+        assert ask.process.wait(60) == 0
+        assert ask.process.stderr is not None
+        assert b"Traceback" not in ask.process.stderr.read()
+
+
+def test_status_says_when_nothing_is_live(tmp_path: Path) -> None:
+    with Running(*UP, "--edges", "1", data_dir=tmp_path) as up:
+        up.until("Ctrl-C stops everything.")
+        assert lore("status", data_dir=tmp_path).stdout == "No request is live.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_signal_stops_everything(number: signal.Signals, tmp_path: Path) -> None:
+    with Running(*UP, data_dir=tmp_path) as up:
+        up.until("Ctrl-C stops everything.")
+        children = up.children()
+        up.process.send_signal(number)
+        status, out, errors = up.finish()
+    assert status == 0
+    assert len(children) == 4
+    assert gone_all(children)
+    assert "ended" not in out
+    assert errors == ""
+    assert not (tmp_path / "running.json").exists()
+
+
+def test_a_second_ctrl_c_waits_for_nobody(tmp_path: Path) -> None:
+    with Running(*UP, data_dir=tmp_path) as up:
+        up.until("Ctrl-C stops everything.")
+        children = up.children()
+        # A stopped process cannot end by itself.
+        up.child("LORE_EDGE_ID=edge-1").suspend()
+        up.interrupt()
+        up.until("Stopping")
+        up.interrupt()
+        assert up.finish()[0] == 0
+    assert gone_all(children)
+
+
+def test_nothing_outlives_a_lore_up_that_was_killed(tmp_path: Path) -> None:
+    with Running(*UP, data_dir=tmp_path) as up:
+        up.until("Ctrl-C stops everything.")
+        children = up.children()
+        assert len(children) == 4
+        up.process.kill()
+        assert gone_all(children)
+
+
+def test_answers_are_still_there_after_a_restart(tmp_path: Path) -> None:
+    with Running(*UP, data_dir=tmp_path, **SETTINGS) as first:
+        first.until("Ctrl-C stops everything.")
+        name = request_id(lore("ask", "Why?", "--seed", "1", data_dir=tmp_path).stderr)
+        first.interrupt()
+        first.finish()
+    with Running(*UP, data_dir=tmp_path, **SETTINGS) as second:
+        second.until("Ctrl-C stops everything.")
+        again = lore("ask", "--resume", name, data_dir=tmp_path)
+    assert again.stdout == expected("Why?", 1) + "\n"
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that failed."""
+    assert done.returncode not in (0, None)
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("request ")]
+    return line
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        done = lore("up", "--engine", "synthetic", "--port", port, data_dir=tmp_path)
+    assert f"port {port}" in one_line(done)
+    assert "--port" in one_line(done)
+
+
+def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    done = lore(*UP, "--valkey-url", f"valkey://{address}", data_dir=tmp_path)
+    assert address in one_line(done)
+
+
+def test_a_store_url_that_is_none_is_one_line(tmp_path: Path) -> None:
+    assert "valkey" in one_line(lore(*UP, "--valkey-url", "ftp://x", data_dir=tmp_path))
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    missing = str(tmp_path / "no-such-model.gguf")
+    done = lore("up", "--port", "0", "--model", missing, data_dir=tmp_path)
+    assert missing in one_line(done)
+
+
+def test_a_setting_that_a_process_refuses_is_one_line(tmp_path: Path) -> None:
+    done = lore(*UP, data_dir=tmp_path, LORE_LEASE_S="0")
+    assert "generator-1" in one_line(done)
+    assert "LORE_LEASE_S" in one_line(done)
+
+
+def test_a_second_lore_up_in_one_data_directory_is_refused(up: Running) -> None:
+    line = one_line(lore(*UP, data_dir=up.data_dir))
+    assert up.edges[0] in line
+    assert "--data-dir" in line
+
+
+def test_asking_where_nobody_answers_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        edge = f"http://127.0.0.1:{server.getsockname()[1]}"
+    line = one_line(lore("ask", "Why?", "--edge", edge, data_dir=tmp_path))
+    assert edge in line
+    assert "lore up" in line
+
+
+def test_a_bad_parameter_is_one_line_that_names_it(up: Running) -> None:
+    line = one_line(lore("ask", "Why?", "--temperature", "9", data_dir=up.data_dir))
+    assert "temperature" in line
+
+
+def test_an_unknown_request_is_one_line(up: Running) -> None:
+    one_line(lore("ask", "--resume", "nobody", data_dir=up.data_dir))
+
+
+def test_status_without_a_lore_is_one_line(tmp_path: Path) -> None:
+    assert "lore up" in one_line(lore("status", data_dir=tmp_path))
