@@ -33,7 +33,7 @@ def on_valkey(valkey_store: ValkeyStore) -> Backend:
 
 
 @pytest.fixture
-def pausing(admin: valkey.Valkey) -> Iterator[Callable[[], None]]:
+def pausing(admin: valkey.Valkey) -> Iterator[Callable[[], object]]:
     """Lets the server take calls and answer none of those that may write."""
     yield lambda: admin.client_pause(60_000, all=False)
     admin.client_unpause()
@@ -157,7 +157,7 @@ async def test_a_lost_request_does_not_block_its_queue(
 
 
 async def test_calls_in_flight_fail_with_the_connection_and_can_be_repeated(
-    on_valkey: Backend, admin: valkey.Valkey, pausing: Callable[[], None]
+    on_valkey: Backend, admin: valkey.Valkey, pausing: Callable[[], object]
 ) -> None:
     """P2: whether they happened or not."""
     store = on_valkey.store
@@ -177,7 +177,7 @@ async def test_calls_in_flight_fail_with_the_connection_and_can_be_repeated(
 
 
 async def test_a_server_that_does_not_answer_is_given_up(
-    server: ValkeyServer, admin: valkey.Valkey, pausing: Callable[[], None]
+    server: ValkeyServer, admin: valkey.Valkey, pausing: Callable[[], object]
 ) -> None:
     store = ValkeyStore(server.connection_url, timeout_s=0.2)
     await store.connect()
@@ -191,7 +191,7 @@ async def test_a_server_that_does_not_answer_is_given_up(
 
 
 async def test_calls_in_flight_are_bounded(
-    server: ValkeyServer, admin: valkey.Valkey, pausing: Callable[[], None]
+    server: ValkeyServer, admin: valkey.Valkey, pausing: Callable[[], object]
 ) -> None:
     store = ValkeyStore(server.connection_url, max_in_flight=10)
     await store.connect()
