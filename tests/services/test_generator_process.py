@@ -221,24 +221,16 @@ async def test_health_and_metrics_are_served_and_logs_hold_no_text(
         assert (await reader.text())[:20] not in log
 
 
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        ({"engine": "magic"}, "LORE_ENGINE: Input should be 'transformers' or 'synthetic'"),
-        ({"lease_s": "soon"}, "LORE_LEASE_S: Input should be a valid number"),
-        ({"synthetic_rate": 0}, "LORE_SYNTHETIC_RATE: Input should be greater than 0"),
-        ({"window_initial": 64, "window_maximum": 32}, "LORE_WINDOW_MAXIMUM: "),
-        ({"device_map": "cpu", "tp_plan": "auto"}, "LORE_TP_PLAN: "),
-        ({"valkey_url": "http://127.0.0.1"}, "LORE_VALKEY_URL: "),
-    ],
-)
-async def test_a_bad_setting_is_one_clear_line_and_status_2(
-    settings: dict[str, object], line: str
-) -> None:
-    async with GeneratorProcess("valkey://127.0.0.1:1", **settings) as generator:
+async def test_a_bad_setting_is_one_clear_line_and_status_2() -> None:
+    settings = {"valkey_url": "http://127.0.0.1", "engine": "magic"}
+    async with GeneratorProcess("", **settings) as generator:
         assert await generator.exited() == 2
-        assert len(generator.lines) == 1
-        assert line in generator.lines[0]
+        [line] = generator.lines
+        assert line == "LORE_ENGINE: Input should be 'transformers' or 'synthetic'\n"
+    async with GeneratorProcess("http://127.0.0.1") as generator:
+        assert await generator.exited() == 2
+        [line] = generator.lines
+        assert "LORE_VALKEY_URL: " in line
 
 
 async def test_a_store_that_is_not_there_is_waited_for_and_then_named() -> None:

@@ -1,6 +1,7 @@
 """The generator's service: questions in, exact answers out, window by window."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -197,8 +198,17 @@ async def test_a_store_that_stays_away_at_the_start_is_named(store: MemoryStore)
 
 
 async def test_a_stop_while_the_model_loads_ends_the_service(store: MemoryStore) -> None:
-    generator = Generator(store)
-    generator.line.cut()
-    generator.stop.set()
-    await asyncio.wait_for(generator.service.run(generator.stop), WAIT_S)
-    await asyncio.to_thread(generator.engine.stop)
+    begun, loaded = threading.Event(), threading.Event()
+
+    class Slow(SyntheticEngine):
+        def start(self, sink: Sink) -> EngineInfo:
+            begun.set()
+            loaded.wait(WAIT_S)
+            return super().start(sink)
+
+    generator = Generator(store, engine=Slow())
+    async with generator:
+        await asyncio.to_thread(begun.wait, WAIT_S)
+        assert generator.service.ready() == "loading the model"
+        await generator.drain()
+    loaded.set()

@@ -52,15 +52,18 @@ class Owned:
         """Out of credit: its batch slot is someone else's."""
         return self.producer.window.is_closed(self.producer.generated_tokens)
 
-    def on_piece(self, piece: Piece, now: float) -> None:
+    def on_piece(self, piece: Piece, now: float) -> bool:
+        """Take what a step brought. True when it was the last for now: parked, or finished."""
         if piece.text or piece.token_ids:
             self.producer.on_piece(piece.text, piece.token_ids, now)
         self.prompt_tokens = piece.prompt_tokens or self.prompt_tokens
-        self.stepped_s = None if self.parked else now
+        parked = self.parked
+        self.stepped_s = None if parked else now
         if piece.finish_reason is not None:
             self.finished = True
             self.error = piece.error or ""
             self.producer.on_finish(piece.finish_reason)
+        return parked or self.finished
 
 
 def from_claim(

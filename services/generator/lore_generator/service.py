@@ -78,8 +78,7 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 await self._serve(stop, tasks)
         finally:
-            if self._intake is not None:
-                self._intake.closed = True
+            self._let_go()
         if not self._engine.alive():
             raise EngineDied("the engine died; its requests were handed back")
         await asyncio.to_thread(self._engine.stop)
@@ -88,18 +87,24 @@ class Service:
         """Load the model and find the store, side by side. None when stopped before that."""
         self._not_ready = "loading the model"
         log.info("loading the model", engine=self._settings.engine)
-        loaded = asyncio.gather(_in_daemon_thread(self._engine.start, self._sink), self._connect())
-        stopped = asyncio.ensure_future(stop.wait())
-        await asyncio.wait([loaded, stopped], return_when=asyncio.FIRST_COMPLETED)
+        starting = asyncio.create_task(self._load_and_connect())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if not loaded.done():
-            loaded.cancel()
+        if not starting.done():
+            starting.cancel()
             return None
         try:
-            info, _ = loaded.result()
+            info = starting.result()
         except ValueError as error:
             raise CannotStart(str(error)) from error
         log.info("model loaded", model=info.model, slots=info.slots, **info.details)
+        return info
+
+    async def _load_and_connect(self) -> EngineInfo:
+        info, _ = await asyncio.gather(
+            _in_daemon_thread(self._engine.start, self._sink), self._connect()
+        )
         return info
 
     async def _serve(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
@@ -139,8 +144,7 @@ class Service:
             tokens += len(piece.token_ids)
             if owned.stepped_s is not None:
                 metrics.INTER_TOKEN.observe(now - owned.stepped_s)
-            owned.on_piece(piece, now)
-            if owned.parked or owned.finished:
+            if owned.on_piece(piece, now):
                 self._roster.refresh(owned)
             self._appender.transmit(owned, now)
         metrics.TOKENS_GENERATED.inc(tokens)
@@ -198,6 +202,13 @@ class Service:
                     await stop.wait()
                     return
         log.error("the engine has died; handing its requests to other generators")
+
+    def _let_go(self) -> None:
+        """From here on no event finds anything to do, however the service ended."""
+        if self._intake is not None:
+            self._intake.closed = True
+        for owned in list(self._roster.live.values()):
+            self._roster.drop(owned)
 
     async def _drain(self) -> None:
         """Claim nothing more, append what is ready, release every lease (P15)."""

@@ -1,0 +1,60 @@
+"""The generator's settings: one variable each, and mistakes named in one line."""
+
+import math
+
+import pytest
+
+from lore.settings import load
+from lore_generator.engines.options import SyntheticOptions, TransformersOptions
+from lore_generator.settings import GeneratorSettings
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
+    for name, value in values.items():
+        monkeypatch.setenv(f"LORE_{name.upper()}", value)
+    return load(GeneratorSettings)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"engine": "magic"}, "LORE_ENGINE: Input should be 'transformers' or 'synthetic'"),
+        ({"lease_s": "soon"}, "LORE_LEASE_S: Input should be a valid number"),
+        ({"synthetic_rate": "0"}, "LORE_SYNTHETIC_RATE: Input should be greater than 0"),
+        ({"synthetic_rate": "nan"}, "LORE_SYNTHETIC_RATE: Input should be greater than 0"),
+        ({"max_requests": "0"}, "LORE_MAX_REQUESTS: Input should be greater than or equal to 1"),
+        ({"window_maximum": "2000"}, "LORE_WINDOW_MAXIMUM: Input should be less than or equal"),
+        (
+            {"window_initial": "64", "window_maximum": "32"},
+            "LORE_WINDOW_MAXIMUM: Value error, must be at least LORE_WINDOW_INITIAL (64)",
+        ),
+        (
+            {"device_map": "cpu", "tp_plan": "auto"},
+            "LORE_TP_PLAN: Value error, excludes LORE_DEVICE_MAP",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_variable(
+    values: dict[str, str],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        read(monkeypatch, **values)
+    assert exit_.value.code == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(line)
+
+
+def test_the_settings_reach_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, engine="synthetic", synthetic_rate="inf", slots="3")
+    assert settings.engine_options == SyntheticOptions(math.inf, slots=3)
+    settings = read(monkeypatch, engine="transformers", model="/a/model", dtype="bfloat16")
+    expected = TransformersOptions(model="/a/model", dtype="bfloat16", slots=3)
+    assert settings.engine_options == expected
+
+
+def test_every_process_is_an_owner_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P2"""
+    assert read(monkeypatch).generator_id != read(monkeypatch).generator_id
