@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import httpx
 
@@ -29,6 +29,13 @@ LEASE_MS = 60_000
 def settings(**changes: Any) -> EdgeSettings:
     quick: dict[str, Any] = {"edge_id": "edge-1", "linger_s": 0.05, "drain_spread_s": 0.0}
     return EdgeSettings(**(quick | changes))
+
+
+class Serving(Protocol):
+    """An edge that can be reached, in this process or in one of its own."""
+
+    port: int
+    responses: list["Response"]
 
 
 @dataclass
@@ -303,7 +310,7 @@ class Response:
 
 
 async def request(
-    edge: RunningEdge,
+    edge: Serving,
     method: str,
     path: str,
     headers: dict[str, str] | None = None,

@@ -35,6 +35,16 @@ async def view_of(store: FaultyStore, request_id: str) -> View:
     return view
 
 
+async def acked(store: FaultyStore, request_id: str, seq: int) -> None:
+    """Wait until the store knows of an ack up to ``seq``."""
+
+    def is_acked() -> bool:
+        view = store.state.view(request_id, now_ms=0)
+        return view is not None and view.acked_seq == seq
+
+    await until(is_acked)
+
+
 async def blocked(edge: RunningEdge) -> None:
     """Wait until the one stream here cannot write on."""
     (open_stream,) = edge.edge.streams
@@ -49,7 +59,7 @@ async def test_the_edge_acknowledges_what_the_peers_tcp_has(store: FaultyStore):
         response = await stream(edge, writer.request_id)
         await writer.write("a", "b", "c")
         await response.chunks(3)
-        await until(lambda: store.state.view(writer.request_id, now_ms=0).acked_seq == 3)
+        await acked(store, writer.request_id, 3)
         await writer.write("d")
         await writer.finish()
         await response.events()
@@ -65,11 +75,11 @@ async def test_a_socket_that_stops_reading_stops_the_acks(store: FaultyStore):
         await writer.write(*[TEXT] * 400)
         await blocked(edge)
         (open_stream,) = edge.edge.streams
-        acked = open_stream.socket.arrived()
-        assert acked < open_stream.reader.position < 400
-        assert (await view_of(store, writer.request_id)).acked_seq <= acked
+        arrived = open_stream.socket.arrived()
+        assert arrived < open_stream.reader.position < 400
+        assert (await view_of(store, writer.request_id)).acked_seq <= arrived
         assert text_of(await response.chunks(400)) == TEXT * 400
-        await until(lambda: store.state.view(writer.request_id, now_ms=0).acked_seq == 400)
+        await acked(store, writer.request_id, 400)
 
 
 async def test_a_slow_reader_costs_bounded_memory_and_loses_nothing(store: FaultyStore):
@@ -115,8 +125,8 @@ async def test_a_reader_that_vanishes_while_it_is_blocked_is_forgotten(store: Fa
         response.close()
         await until(lambda: len(edge.edge.streams) == 0)
         await until(lambda: store.following(writer.request_id) == 0)
-        acked = (await view_of(store, writer.request_id)).acked_seq
-        assert acked < 400, "what was thrown away was not acknowledged"
+        view = await view_of(store, writer.request_id)
+        assert view.acked_seq < 400, "what was thrown away was not acknowledged"
 
 
 async def test_a_peer_that_takes_nothing_is_given_up(store: FaultyStore):

@@ -23,6 +23,12 @@ _log = structlog.get_logger()
 class Fatal(Exception):
     """The edge cannot start; the message says why and what to do."""
 
+    status = 1
+
+
+class BadSetting(Fatal):
+    status = 2
+
 
 def main() -> None:
     settings = load(EdgeSettings)
@@ -31,7 +37,7 @@ def main() -> None:
         uvloop.run(run(settings))
     except Fatal as error:
         print(f"lore-edge: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -45,7 +51,7 @@ async def run(settings: EdgeSettings) -> None:
     try:
         store = create_store(settings.valkey_url)
     except ValueError as error:
-        raise Fatal(f"LORE_VALKEY_URL: {error}") from None
+        raise BadSetting(f"LORE_VALKEY_URL: {error}") from None
     edge = Edge(settings, store)
     server = EdgeServer(edge, settings)
     try:
@@ -56,10 +62,9 @@ async def run(settings: EdgeSettings) -> None:
         problem = _bind_problem(settings.health_host, settings.health_port, "HEALTH_PORT", error)
         raise Fatal(problem) from None
     health.start()
+    _log.info("health", host=settings.health_host, port=health.port)
     try:
         await connect(store, settings)
-        host, port = listener.getsockname()[:2]
-        _log.info("listening", host=host, port=port, health_port=health.port)
         await server.serve(sockets=[listener])
     finally:
         await edge.close()

@@ -7,7 +7,8 @@ const byId = (id) => document.getElementById(id);
 const POLL_MS = 500;
 const MAX_LOG_ENTRIES = 60;
 const OPEN_KEY = "lore.panel";
-const NEVER_CHANGES = new Set(["done", "failed", "cancelled"]);
+/** After the end the last ack is still on its way; then nothing changes any more. */
+const POLLS_AFTER_END = 4;
 
 const REASONS = {
   claimed: "A generator took the request",
@@ -37,6 +38,7 @@ export class Panel {
   #listening = null;
   #timer = null;
   #polling = false;
+  #pollsLeft = 0;
   #startedAt = 0;
   #newest = null;
 
@@ -107,10 +109,9 @@ export class Panel {
     const stream = this.#stream;
     if (!this.#open || document.hidden || !stream?.requestId || this.#polling) return;
     this.#polling = true;
-    let status = null;
+    this.#pollsLeft = stream.ended ? this.#pollsLeft - 1 : POLLS_AFTER_END;
     try {
       const view = await stream.view();
-      status = view.status;
       if (stream === this.#stream) this.#showView(view);
     } catch {
       // No edge can be reached at the moment: the next poll asks again.
@@ -118,7 +119,7 @@ export class Panel {
       this.#polling = false;
     }
     if (stream !== this.#stream) this.poll();
-    else if (!NEVER_CHANGES.has(status)) this.#timer = setTimeout(() => this.poll(), POLL_MS);
+    else if (this.#pollsLeft > 0) this.#timer = setTimeout(() => this.poll(), POLL_MS);
   }
 
   #onState(state) {

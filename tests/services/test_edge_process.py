@@ -1,0 +1,242 @@
+"""An edge as a process: starting, being asked how it is, and stopping."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from lore_edge.__main__ import main
+from tests.services.edge_harness import (
+    WAIT_S,
+    FaultyStore,
+    Response,
+    RunningEdge,
+    ask,
+    request,
+    running_edge,
+    stream,
+)
+
+
+@dataclass
+class EdgeProcess:
+    """Stands in for a RunningEdge where only its port matters."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    health_port: int
+    responses: list[Response]
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    async def exit_status(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), WAIT_S)
+
+    async def health(self, path: str) -> tuple[int, str]:
+        return await asyncio.to_thread(_get, f"http://127.0.0.1:{self.health_port}{path}")
+
+    async def new_stream(self) -> Response:
+        headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        response = await request(self, "POST", "/v1/streams", headers, b'{"question": "a"}')
+        await response.event()
+        return response
+
+
+def _get(url: str) -> tuple[int, str]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=WAIT_S) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+async def start(**settings: Any) -> asyncio.subprocess.Process:
+    chosen = {"valkey_url": "memory://", "port": 0, "drain_spread_s": 0.1} | settings
+    environment = {f"LORE_{name.upper()}": str(value) for name, value in chosen.items()}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "lore_edge",
+        env={"PATH": os.environ["PATH"]} | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@contextlib.asynccontextmanager
+async def edge_process(**settings: Any) -> AsyncIterator[EdgeProcess]:
+    process = await start(**settings)
+    responses: list[Response] = []
+    try:
+        health_port = (await said(process, "health"))["port"]
+        port = (await said(process, "listening"))["port"]
+        yield EdgeProcess(process, port, health_port, responses)
+    finally:
+        for response in responses:
+            response.close()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def said(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
+    """The first line of the log that tells of this event."""
+    assert process.stderr is not None
+    async with asyncio.timeout(WAIT_S):
+        while line := await process.stderr.readline():
+            entry = json.loads(line)
+            if entry["event"] == event:
+                return entry
+    pytest.fail(f"the edge ended without saying {event!r}")
+
+
+async def refusal(**settings: Any) -> tuple[int, str]:
+    process = await start(**settings)
+    _, stderr = await asyncio.wait_for(process.communicate(), WAIT_S)
+    assert process.returncode is not None
+    return process.returncode, stderr.decode()
+
+
+async def test_a_drained_edge_tells_its_readers_to_come_back_elsewhere_and_exits():
+    async with edge_process() as edge:
+        readers = [await edge.new_stream() for _ in range(3)]
+        edge.signal()
+        for reader in readers:
+            (state,) = await reader.events()
+            assert (state.name, state.data["reason"]) == ("state", "drain")
+            assert reader.retry_ms is not None
+            assert 100 <= reader.retry_ms <= 1000
+        assert await edge.exit_status() == 0
+
+
+async def test_readiness_goes_before_the_readers_do():
+    async with edge_process(drain_delay_s=WAIT_S) as edge:
+        reader = await edge.new_stream()
+        assert await edge.health("/readyz") == (200, "ok\n")
+        assert await edge.health("/livez") == (200, "ok\n")
+        edge.signal()
+        await said(edge.process, "draining")
+        assert await edge.health("/readyz") == (503, "draining\n")
+        assert await edge.health("/livez") == (200, "ok\n")
+        later = await edge.new_stream()
+        assert later.status == 200, "until load balancers have seen it, it serves as before"
+        edge.signal()
+        assert await edge.exit_status() == 0, "a second signal ends the wait"
+        reader.close()
+
+
+async def test_a_second_signal_exits_although_a_reader_is_blocked():
+    async with edge_process(drain_spread_s=WAIT_S, grace_s=2 * WAIT_S) as edge:
+        await edge.new_stream()
+        edge.signal(signal.SIGINT)
+        await said(edge.process, "draining")
+        edge.signal(signal.SIGINT)
+        assert await edge.exit_status() == 0
+
+
+async def test_metrics_are_served_beside_health():
+    async with edge_process() as edge:
+        await edge.new_stream()
+        status, text = await edge.health("/metrics")
+        assert status == 200
+        assert 'lore_edge_connections{ack="client"} 1.0' in text
+        assert "lore_edge_buffer_utilization_ratio" in text
+
+
+async def test_a_port_in_use_is_one_clear_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, line = await refusal(port=port)
+        assert status == 1
+        assert line.count("\n") == 1
+        assert f"127.0.0.1:{port}" in line
+        assert "LORE_PORT" in line
+        status, line = await refusal(health_port=port)
+        assert status == 1
+        assert line.count("\n") == 1
+        assert "LORE_HEALTH_PORT" in line
+
+
+async def test_a_store_that_stays_away_is_waited_for_and_then_one_clear_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    status, output = await refusal(valkey_url=f"valkey://127.0.0.1:{port}", store_wait_s=0.3)
+    *waiting, last = output.splitlines()
+    assert status == 1
+    assert last.startswith("lore-edge: no store after 0.3 s")
+    assert "LORE_VALKEY_URL" in last
+    assert any(json.loads(line)["event"] == "waiting for the store" for line in waiting)
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("port", "http"),
+        ("heartbeat_s", "0"),
+        ("queue_limit", "none"),
+        ("edges", "example.org"),
+        ("cors_origins", "https://a.example/path"),
+        ("log_level", "loud"),
+        ("system_prompt", ""),
+    ],
+)
+def test_a_bad_setting_is_one_clear_line_and_status_2(
+    setting: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setenv(f"LORE_{setting.upper()}", value)
+    with pytest.raises(SystemExit) as exited:
+        main()
+    line = capsys.readouterr().err
+    assert exited.value.code == 2
+    assert line.startswith(f"LORE_{setting.upper()}")
+    assert line.count("\n") == 1
+
+
+async def test_a_store_url_that_is_none_is_one_clear_line_and_status_2():
+    status, line = await refusal(valkey_url="postgres://x")
+    assert status == 2
+    assert "LORE_VALKEY_URL" in line
+    assert line.count("\n") == 1
+
+
+async def test_a_new_stream_is_refused_once_readers_are_sent_away():
+    async with running_edge(FaultyStore(), drain_spread_s=0.0) as edge:
+        request_id = await ask(edge)
+        await asyncio.wait_for(_drained(edge), WAIT_S)
+        refused = await stream(edge, request_id)
+        assert refused.status == 503
+        assert (await refused.json())["error"]["code"] == "draining"
+
+
+async def _drained(edge: RunningEdge) -> None:
+    await edge.edge.streams.drain(0.0)
+
+
+async def test_readiness_follows_the_store():
+    store = FaultyStore()
+    async with running_edge(store) as edge:
+        await edge.edge.check_store()
+        assert edge.server.ready() is None
+        store.away = True
+        await edge.edge.check_store()
+        assert edge.server.ready() == "the store is away"
+        store.away = False
+        await edge.edge.check_store()
+        assert edge.server.ready() is None
