@@ -18,6 +18,7 @@ from tests.services.edge_harness import (
 QUICK = SenderConfig(
     rtt=RttConfig(initial_rto_s=0.03, min_rto_s=0.03, max_rto_s=0.1), max_retransmits=3
 )
+ENDLESS = SenderConfig(rtt=QUICK.rtt, max_retransmits=1_000_000)
 PATIENT = SenderConfig(rtt=RttConfig(initial_rto_s=60, min_rto_s=60))
 
 
@@ -45,37 +46,33 @@ async def test_the_oldest_unacknowledged_chunk_comes_again_and_after_the_cap_the
 
 async def test_a_late_ack_moves_the_retransmission_on_to_the_next_chunk(store: FaultyStore):
     """P11, P9."""
-    async with running_edge(store, QUICK) as edge:
+    async with running_edge(store, ENDLESS) as edge:
         writer = Writer(store, await ask(edge))
         await writer.claim()
         response = await stream(edge, writer.request_id)
         await writer.write("a", "b")
         assert [e.data["seq"] for e in await response.chunks(3)] == [1, 2, 1]
         assert (await acknowledge(edge, writer.request_id, 1)).status_code == 204
-        rest = await response.events("message")
-        assert rest[-1].data["seq"] == 2
-        assert [e.data["seq"] for e in rest].count(2) == QUICK.max_retransmits
+        while (await response.chunks(1))[0].data["seq"] == 1:
+            pass  # sent before the ack came
+        assert (await response.chunks(1))[0].data["seq"] == 2
 
 
 async def test_an_acknowledged_reader_is_sent_nothing_twice(store: FaultyStore):
     """P11: the ack comes at another edge than the stream."""
     async with (
-        running_edge(store, QUICK, heartbeat_s=0.2) as edge,
+        running_edge(store, ENDLESS, heartbeat_s=0.3) as edge,
         running_edge(store, edge_id="edge-2") as other,
     ):
-        writer = Writer(store, await ask(edge), "generator-1")
+        writer = Writer(store, await ask(edge))
         await writer.claim()
         response = await stream(edge, writer.request_id)
         await writer.write("a", "b")
-        first = await response.chunks(2)
+        await response.chunks(2)
         assert (await acknowledge(other, writer.request_id, 2)).status_code == 204
-        await response.next_comment()  # silence for several times the timeout
+        await response.next_comment()  # comes of a silence three times the longest timeout
         await writer.finish()
-        events = await response.events()
-        repeats = [e for e in events if e.name == "message"]
-        assert [e.data["seq"] for e in first] == [1, 2]
-        assert len(repeats) <= 1, "at most one was overdue before the ack"
-        assert events[-1].name == "end"
+        assert [e.name for e in await response.events()] == ["end"]
 
 
 async def test_an_ack_whose_news_was_lost_is_found_before_anything_is_sent_again(

@@ -1,6 +1,7 @@
 """Start an edge: ``lore-edge``, settings from the environment (``LORE_…``)."""
 
 import asyncio
+import resource
 import sys
 import time
 
@@ -32,6 +33,9 @@ class BadSetting(Fatal):
 
 def main() -> None:
     settings = load(EdgeSettings)
+    # A stream is a file descriptor; the usual soft limit of 1,024 is there for select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     configure_logging("edge", settings.log_level)
     try:
         uvloop.run(run(settings))

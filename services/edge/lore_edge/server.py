@@ -48,7 +48,7 @@ class EdgeServer(uvicorn.Server):
                 log_config=None,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+                timeout_graceful_shutdown=max(1, round(settings.grace_s - settings.drain_delay_s)),
             )
         )
         self.draining = False

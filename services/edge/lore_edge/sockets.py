@@ -1,9 +1,9 @@
 """What the peer's TCP has, and how much may wait for it (protocol P8, P11).
 
 A send that returned says only that the bytes are on this machine: the kernel takes
-megabytes for a peer that reads nothing. SIOCOUTQ tells how many bytes the peer's TCP has
-not acknowledged. Behind a proxy the peer is the proxy, and its acknowledgment is what
-counts here.
+megabytes for a peer that reads nothing. SIOCOUTQ, which is TIOCOUTQ by another name,
+tells how many bytes the peer's TCP has not acknowledged. Behind a proxy the peer is the
+proxy, and its acknowledgment is what counts here.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import socket
 import struct
+import sys
 import termios
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,8 @@ from typing import Any, cast
 
 from lore.store.base import StoreUnavailable
 
-TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # Linux; named since Python 3.12
+LINUX = sys.platform == "linux"
+TCP_NOTSENT_LOWAT = 25  # socket names it since Python 3.12
 UNSENT_BYTES = 16_384
 MAX_ENDS = 64  # more are looked through, so that those that arrived are forgotten
 POLL_S = 0.05
@@ -38,11 +40,10 @@ class StreamSocket:
         self._written = 0
         self._arrived = 0
         self._ends: deque[tuple[int, int]] = deque()  # (seq, offset behind it)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
+        if LINUX and sock.family in (socket.AF_INET, socket.AF_INET6):
             tcp = socket.IPPROTO_TCP
             sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, round(user_timeout_s * 1000))
             sock.setsockopt(tcp, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-            sock.setsockopt(tcp, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=buffer_bytes)
 
     def on_written(self, body_bytes: int, seq: int | None) -> None:
@@ -57,8 +58,7 @@ class StreamSocket:
         """The last seq whose write the peer's TCP has acknowledged whole; 0 before the first."""
         if self._transport.is_closing():
             return self._arrived  # whatever is left was thrown away
-        queued = fcntl.ioctl(self._fd, termios.TIOCOUTQ, _ZERO)  # SIOCOUTQ on a socket
-        pending = struct.unpack("i", queued)[0] + self._transport.get_write_buffer_size()
+        pending = self._transport.get_write_buffer_size() + _unacknowledged(self._fd)
         while self._ends and self._ends[0][1] <= self._written - pending:
             self._arrived = self._ends.popleft()[0]
         return self._arrived
@@ -70,6 +70,13 @@ class StreamSocket:
 
     def abort(self) -> None:
         self._transport.abort()
+
+
+def _unacknowledged(fd: int) -> int:
+    """Bytes in the kernel that the peer's TCP has not acknowledged."""
+    if not LINUX:
+        return 0  # other systems do not tell in this way; what is left is the process's own
+    return struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, _ZERO))[0]
 
 
 class SocketAcks:
