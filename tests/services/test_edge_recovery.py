@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import re
 from dataclasses import replace
 
 import pytest
 
 from lore.store.base import AckMessage, ChunkMessage, StateMessage, View
+from lore_edge.reader import Reader
 from tests.services.edge_harness import (
     Event,
     FaultyStore,
@@ -308,6 +310,34 @@ async def test_a_live_reader_below_the_fork_reads_on_without_noticing(store: Fau
             f"3:{other.view.log_id}",
             f"4:{other.view.log_id}",
         ]
+
+
+async def test_a_page_read_before_a_fork_is_not_sent_after_it(store: FaultyStore):
+    """P4: a slow reader, below the fork, with chunks in memory that the log no longer has."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b", "c", "d")
+        feed = await edge.edge.feeds.open(writer.request_id)
+        reader = Reader(
+            feed,
+            position=0,
+            log_id=writer.view.log_id,
+            edge_id="edge-1",
+            sender=None,
+            now=asyncio.get_running_loop().time,
+            on_news=lambda: None,
+        )
+        edge.edge.feeds.join(feed, reader)
+        await reader.load()
+        pieces = reader.take(1).pieces
+        await fork(store, writer, 2, "X", "Y")
+        await until(lambda: feed.log_id != writer.view.log_id and feed.head == 4)
+        while reader.position < 4:
+            pieces += reader.take(1).pieces
+            if reader.needs_log:
+                await reader.load()
+        edge.edge.feeds.leave(feed, reader)
+        sent = b"".join(piece.data for piece in pieces).decode()
+        assert re.findall('"text": "(.)"', sent) == ["a", "b", "X", "Y"]
 
 
 async def test_a_position_ahead_of_the_same_log_waits_for_it(store: FaultyStore):

@@ -26,7 +26,6 @@ def describe(view: View, text: str, edge_id: str) -> dict[str, Any]:
         "generated_tokens": view.generated_tokens,
         "acked_tokens": view.acked_tokens,
         "window": view.window,
-        "ack": view.ack,
         "prompt_tokens": view.prompt_tokens,
         "finish_reason": view.finish_reason or None,
         "error": view.error or None,
