@@ -21,6 +21,7 @@ from lore.store.keys import partition_of
 STREAMS = 64
 CHUNKS_EACH = 500
 LEASE_MS = 600_000
+BODY = '{"question": "%s"}' % (20 * "Why is that so? ")
 
 
 @dataclass
@@ -63,7 +64,7 @@ def follower(*arguments: Any) -> None:
 
 
 async def produce(store: ValkeyStore, name: str, per_append: int) -> None:
-    await store.open(NewRequest(name, "bench", "{}", "bench", "client", 32), queue_limit=STREAMS)
+    await store.open(NewRequest(name, "bench", BODY, "bench", "client", 32), queue_limit=STREAMS)
     claimed = await store.claim(partition_of(name), "bench", lease_ms=LEASE_MS)
     assert claimed is not None
     view = claimed.view

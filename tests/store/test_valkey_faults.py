@@ -321,6 +321,16 @@ async def test_a_takeover_from_a_restarted_server_forks_the_log(own_server: Valk
     await backend.store.close()
 
 
+async def test_closing_does_not_wait_for_a_server_that_is_away(own_server: ValkeyServer) -> None:
+    store = ValkeyStore(own_server.connection_url)
+    await store.connect()
+    own_server.terminate()
+    with pytest.raises(StoreUnavailable):
+        await store.ack("a", 1)
+    async with asyncio.timeout(10):
+        await store.close()
+
+
 async def test_a_store_that_is_not_there_is_named_without_its_password() -> None:
     store = ValkeyStore("valkey://someone:s3cret@127.0.0.1:1/0")
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1 cannot be reached") as caught:

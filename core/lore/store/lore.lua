@@ -33,11 +33,6 @@ only ever added at the end, and an absent one means the old behaviour.
 
 local VERSION = 1
 
-local FIELDS = {
-  'status', 'owner', 'epoch', 'log_id', 'next_seq', 'generated_tokens', 'acked_seq',
-  'acked_tokens', 'reopen_tokens', 'run_id', 'created_ms', 'started_ms', 'progress_ms',
-}
-local TEXTS = {status = true, owner = true, log_id = true, run_id = true}
 local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}
 
@@ -54,15 +49,18 @@ end
 
 -- The request as a table, with its keys and channels; nil when there is none.
 local function load(r, c, q, lease, live)
-  local values = server.call('HMGET', r, unpack(FIELDS))
-  if not values[1] then return nil end
-  local request = {r = r, c = c, q = q, lease = lease, live = live}
-  for i, field in ipairs(FIELDS) do
-    request[field] = TEXTS[field] and values[i] or tonumber(values[i])
-  end
+  local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
+    'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
+    'progress_ms')
+  if not v[1] then return nil end
   local tag, id = string.match(r, '^(.-)r:(.*)$')
-  request.tag, request.id = tag, id
-  return request
+  return {
+    r = r, c = c, q = q, lease = lease, live = live, tag = tag, id = id,
+    status = v[1], owner = v[2], epoch = tonumber(v[3]), log_id = v[4], run_id = v[5],
+    next_seq = tonumber(v[6]), generated_tokens = tonumber(v[7]), acked_seq = tonumber(v[8]),
+    acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]), created_ms = tonumber(v[11]),
+    started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
+  }
 end
 
 local function position(outcome, request)
