@@ -40,6 +40,8 @@ class Script:
     swap: set[int] = field(default_factory=set)
     """The chunk leaves after the one that follows it."""
     cut_after: set[int] = field(default_factory=set)
+    drain_after: set[int] = field(default_factory=set)
+    """The edge says that it shuts down, and ends the response."""
     lose_history_after: int | None = None
     reap_after: int | None = None
 
@@ -140,6 +142,9 @@ class Delivery:
                 if out := self.next():
                     yield out
                 if self.strikes(self.script.cut_after):
+                    return
+                if self.strikes(self.script.drain_after):
+                    yield self.state("drain")
                     return
             if answer.status != told:
                 told = answer.status

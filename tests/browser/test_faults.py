@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.fake_edge import Answer, FakeEdges, Script
 
@@ -74,6 +74,48 @@ def test_the_other_edge_goes_on_when_one_is_unreachable(
     expect_finished(page)
     assert answer.opened[-1][0] == "edge-1"
     assert answer.acked == 60
+
+
+def test_an_edge_that_shuts_down_sends_the_reader_elsewhere_at_once(
+    fakes: FakeEdges, new_page: Callable[..., Page]
+) -> None:
+    """P12"""
+    answer = ask(page := new_page(), fakes, Script(WORDS, drain_after={10, 30}))
+    expect_finished(page)
+    assert answer.opened == [("edge-0", 0), ("edge-1", 10), ("edge-0", 30)]
+
+
+def test_a_full_queue_is_asked_again_as_the_same_request(
+    fakes: FakeEdges, new_page: Callable[..., Page]
+) -> None:
+    """P17"""
+    keys: list[str] = []
+    page = new_page()
+
+    def refuse_once(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) > 1:
+            route.continue_()
+            return
+        body = '{"error": {"code": "queue_full", "message": "Later."}}'
+        headers = {"Retry-After": "1", "Access-Control-Expose-Headers": "Retry-After"}
+        route.fulfill(status=429, body=body, headers=headers)
+
+    page.route("**/v1/streams", refuse_once)
+    ask(page, fakes, Script(WORDS))
+    expect_finished(page)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_a_question_goes_to_the_other_edge_when_one_is_unreachable(
+    fakes: FakeEdges, new_page: Callable[..., Page]
+) -> None:
+    page = new_page()
+    page.route(f"{fakes.urls[0]}/v1/**", lambda route: route.abort())
+    answer = ask(page, fakes, Script(WORDS))
+    expect_finished(page)
+    assert answer.opened == [("edge-1", 0)]
 
 
 def test_a_lost_history_ends_the_reading_with_a_word_and_keeps_the_text(
