@@ -8,6 +8,7 @@ from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store.base import View
 from tests.services.edge_harness import (
+    WAIT_S,
     FaultyStore,
     Response,
     RunningEdge,
@@ -157,3 +158,16 @@ async def test_bytes_that_wait_in_the_socket_are_not_sent_again(store: FaultySto
         assert sender.retransmits == 0
         assert len(edge.edge.streams) == 1
         response.close()
+
+
+async def test_a_reader_that_takes_no_farewell_does_not_keep_the_edge_from_stopping(
+    store: FaultyStore,
+):
+    async with running_edge(store, grace_s=100 * WAIT_S) as edge:
+        writer = Writer(store, await ask(edge, ack="none"))
+        await writer.claim()
+        await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        await writer.write(*[TEXT] * 400)
+        await blocked(edge)
+        edge.server.should_exit = True
+        await asyncio.wait_for(asyncio.shield(edge.serving), WAIT_S)

@@ -79,10 +79,14 @@ class Reader:
         self.on_news()
 
     def on_acked(self, seq: int) -> None:
-        if self.sender is not None:
-            rtt_s = self.sender.on_ack(seq, self._now())
-            if rtt_s is not None:
-                ACK_ROUND_TRIP.observe(rtt_s)
+        if self.sender is None:
+            return
+        now = self._now()
+        rtt_s = self.sender.on_ack(seq, now)
+        if rtt_s is not None:
+            ACK_ROUND_TRIP.observe(rtt_s)
+        if (due := self.sender.deadline()) is not None and due <= now:
+            self.on_news()  # an ack may show what was lost, too
 
     def state(self, status: Status, reason: str) -> bytes:
         view, sender = self.feed.view, self.sender
