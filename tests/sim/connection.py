@@ -154,6 +154,7 @@ class Connection:
         for old in [old for old in self._texts if old <= seq]:
             del self._texts[old]
         self.pump()
+        self._arm()
 
     def _on_timer(self) -> None:
         if self._closed:

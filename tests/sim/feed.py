@@ -147,18 +147,15 @@ class Feed:
             self.edge.world.say(f"{self.edge.name} sees log {view.log_id} of {self.request_id}")
             self.ring.clear()
             self._merge = Merge(min(self.head, view.fork_seq - 1, view.next_seq - 1))
-            for connection in list(self.connections):
-                if self._may_continue(connection, view):
-                    connection.log_id = view.log_id
-                else:
-                    connection.close()  # it comes back with what it really has, and is judged
         elif view.next_seq - 1 < self.head:
             self._merge = Merge(view.next_seq - 1)  # the store forgot; its owner sends again
         self.view = view
-        if view.status in ENDED:
-            for connection in list(self.connections):
-                if connection.sender.position >= view.next_seq:
-                    connection.close()
+        for connection in list(self.connections):
+            past_end = view.status in ENDED and connection.sender.position >= view.next_seq
+            if past_end or not self._may_continue(connection, view):
+                connection.close()  # it comes back with what it really has, and is judged
+            else:
+                connection.log_id = view.log_id
         self.pump()
         self.say_acks_again()
 

@@ -44,6 +44,7 @@ class Reader(Node):
         self._acks = new.ack == "client"
         self._connection: Connection | None = None
         self._connecting = False
+        self._early: list[tuple[Connection, StreamEvent]] = []
         self._reviving = False
         self._ack_timer = Timer(self, self._ack)
         self._gap_timer = Timer(self, self._on_gap)
@@ -86,6 +87,7 @@ class Reader(Node):
 
     def _on_reply(self, reply: Reply | None) -> None:
         self._connecting = False
+        early, self._early = self._early, []
         if reply is None or reply.status == 503:
             self._retry.arm(self.world.now + RETRY_S)
         elif reply.status == 200:
@@ -94,6 +96,8 @@ class Reader(Node):
             self.receiver.log_id = reply.log_id
             self._check_whole()
             self._silence.arm(self.world.now + SILENCE_S)
+            for connection, event in early:
+                self._hear(connection, event)
         elif reply.status == 204:
             self._finish(reply.last_seq, reply.log_id)
         elif reply.status == 404 and not self.receiver.position and not self._safety.may_forget:
@@ -123,7 +127,9 @@ class Reader(Node):
 
     def _hear(self, connection: Connection, event: StreamEvent) -> None:
         if connection is not self._connection:
-            if not self._connecting and not isinstance(event, Closed):
+            if self._connecting:
+                self._early.append((connection, event))  # in HTTP the reply is always first
+            elif not isinstance(event, Closed):
                 self._hang_up(connection)
             return
         self._silence.arm(self.world.now + SILENCE_S)

@@ -207,13 +207,11 @@ class Simulation:
             for reader in self.readers
             if not reader.satisfied
         ]
-        present = {r.request_id for r in self.readers if r.present and not r.lost}
         for request_id in {reader.request_id for reader in self.readers}:
             view = self.store.state.view(request_id, now_ms=self.world.now_ms)
             if view is None or view.status in ENDED:
                 continue
-            idle = view.status in (Status.REAPED, Status.PAUSED)
-            if request_id in present or not idle:
+            if view.status not in (Status.REAPED, Status.PAUSED):
                 waiting.append(f"{request_id} is {view.status}")
         return waiting
 

@@ -16,6 +16,7 @@ from tests.sim.faults import Options
 
 CALL_TIMEOUT_S = 2.0
 ASK_TIMEOUT_S = 5.0
+MAX_EVENTS = 200_000
 
 
 class Violation(AssertionError):
@@ -101,6 +102,8 @@ class World:
                 heapq.heappush(heap, (node.frozen_until, order, node, incarnation, act, args))
                 continue
             self.events += 1
+            if self.events > MAX_EVENTS:
+                raise Violation("liveness: something happens again and again at one time")
             act(*args)
         return done()
 

@@ -42,6 +42,9 @@ class Sender:
         self._unacked: deque[_Sent] = deque()
         self._attempts = 0
         self._timer_from = 0.0
+        self._recover = position
+        """What was sent before the last timeout; all of it may be lost."""
+        self._resend = False
 
     @property
     def oldest(self) -> int | None:
@@ -72,6 +75,9 @@ class Sender:
             return None
         self._attempts = 0
         self._timer_from = now  # RFC 6298 section 5.3
+        # A partial ack (RFC 6582 section 3.2): what was sent with the lost chunk is most likely
+        # lost as well. One timeout for each of them, doubled each time, would take minutes.
+        self._resend = bool(self._unacked) and self._unacked[0].seq <= self._recover
         # Karn's rule. An ack that waited for a chunk sent twice tells no round trip either,
         # also for the chunks after it that were sent once.
         if any(sent.again for sent in covered):
@@ -84,7 +90,7 @@ class Sender:
         """When to call on_timer, or None while nothing waits for an ack."""
         if not self._unacked:
             return None
-        return self._timer_from + self.round_trip.rto_s
+        return self._timer_from + (0.0 if self._resend else self.round_trip.rto_s)
 
     def on_timer(self, now: float, *, socket_pending: bool = False) -> Action | None:
         """The deadline passed. ``socket_pending``: bytes still wait in the socket, so what
@@ -93,13 +99,16 @@ class Sender:
         if due is None or now < due:
             return None
         if socket_pending:
-            self._timer_from = now
+            self._timer_from, self._resend = now, False
             return None
-        if self._attempts >= self._config.max_retransmits:
-            return Action.CLOSE
-        self._attempts += 1
+        if not self._resend:
+            if self._attempts >= self._config.max_retransmits:
+                return Action.CLOSE
+            self._attempts += 1
+            self._recover = self._unacked[-1].seq
+            self.round_trip.on_timeout()
+        self._resend = False
         self.retransmits += 1
         self._unacked[0].again = True
-        self.round_trip.on_timeout()
         self._timer_from = now
         return Action.RETRANSMIT
