@@ -40,7 +40,8 @@ sim: $(VENV)/.tools  ## simulate the protocol on thousands of fresh seeds
 	@$(BIN)/python -m tests.sim $(ARGS)
 
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
-	@$(BIN)/python -m loadtest.bench $(ARGS)
+	@for bench in loadtest/bench/*.py; do \
+	   echo "== $$bench"; $(BIN)/python $$bench $(ARGS) || exit 1; done
 
 refresh-constraints: $(VENV)/.tools  ## pin in constraints.txt what .venv holds now
 	@{ echo "# What Lore is built and tested with. Made by: make refresh-constraints"; \

@@ -26,7 +26,10 @@ class Died(Exception):
 
 
 class Child:
-    """Its output goes to ``log``. It has a session of its own, so Ctrl-C reaches only us."""
+    """Its output goes to ``log``, from the first start on.
+
+    It has a session of its own, so that Ctrl-C at the terminal reaches only us.
+    """
 
     def __init__(
         self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, probe: Probe
@@ -42,7 +45,7 @@ class Child:
 
     async def start(self) -> None:
         self.doing = "starting"
-        with self.log.open("ab") as output:
+        with self.log.open("wb" if self._process is None else "ab") as output:
             self._log_start = output.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv,

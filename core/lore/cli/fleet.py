@@ -59,6 +59,7 @@ def plan(options: Options, place: Place) -> Fleet:
     free = _free_ports(options.generators + 2 * options.edges)
     ports = _edge_ports(options) or [free.pop() for _ in range(options.edges)]
     shown = _own_address() if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
+    shown = f"[{shown}]" if ":" in shown else shown
     fleet = Fleet(place, options.valkey_url or "", [f"http://{shown}:{port}" for port in ports])
     if options.valkey_url is None:
         path = place.socket()
@@ -67,7 +68,8 @@ def plan(options: Options, place: Place) -> Fleet:
     common = {"LORE_VALKEY_URL": fleet.valkey_url}
     for number in range(1, options.generators + 1):
         fleet.generators.append(_generator(number, options, place, common, free.pop()))
-    origins = [f"http://{name}:{port}" for name in (shown, "localhost") for port in ports]
+    names = {shown, "127.0.0.1", "localhost"}
+    origins = [f"http://{name}:{port}" for name in sorted(names) for port in ports]
     for number, port in enumerate(ports, 1):
         env = common | {
             "LORE_HOST": options.host,
