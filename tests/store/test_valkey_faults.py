@@ -231,15 +231,33 @@ async def test_a_full_server_refuses_what_grows_and_takes_what_ends(
 
 
 async def test_a_demoted_primary_is_left_and_tried_again(
-    on_valkey: Backend, admin: valkey.Valkey
+    on_valkey: Backend, server: ValkeyServer, admin: valkey.Valkey
 ) -> None:
     admin.execute_command("REPLICAOF", "127.0.0.1", "1")
     try:
         with pytest.raises(StoreUnavailable, match="READONLY"):
             await on_valkey.open("a")
+        with pytest.raises(StoreUnavailable, match="is a replica"):
+            await ValkeyStore(server.connection_url).connect()
     finally:
         admin.execute_command("REPLICAOF", "NO", "ONE")
     assert (await eventually(lambda: on_valkey.open("a"))).created
+
+
+async def test_a_primary_that_was_a_replica_for_a_while_is_another_one(
+    on_valkey: Backend, server: ValkeyServer, admin: valkey.Valkey
+) -> None:
+    """P4: it took over what the other primary had, so its logs' tails may be lost."""
+    first = await on_valkey.owned()
+    await on_valkey.append(first, chunk(1), lease_ms=1)
+    admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    admin.execute_command("REPLICAOF", "NO", "ONE")
+    other = ValkeyStore(server.connection_url)
+    await other.connect()
+    claim = other.claim
+    second = await eventually(lambda: claim(partition_of("a"), "g2", lease_ms=LEASE_MS))
+    assert (second.view.parent_log_id, second.view.fork_seq) == (first.view.log_id, 2)
+    await other.close()
 
 
 async def test_the_server_forgets_what_is_over_by_its_own_clock(

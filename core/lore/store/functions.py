@@ -30,7 +30,9 @@ def must_load(code: str, on_server: str) -> bool:
 
 class Functions(Link):
     run_id = ""
-    """The server's, one for each of its starts (P4)."""
+    """Names a server's life as primary (P4). It is the replication id, and not what Valkey
+    calls run id, because it changes at a promotion as well as at a start: a primary that was
+    a replica for a while has lost what the other took, without having been restarted."""
     _loading: asyncio.Task[None] | None = None
 
     async def fcall(self, name: str, keys: tuple[str, ...], *args: str | int) -> Any:
@@ -45,11 +47,11 @@ class Functions(Link):
             raise self._away(f"lost its functions again: {error}") from None
 
     async def _on_up(self) -> None:
-        info: str = await self._send("INFO", "server")
-        found = re.search(r"^run_id:(\w+)", info, re.MULTILINE)
-        if found is None:
-            raise self._away("does not say its run id")
-        self.run_id = found[1]
+        info: str = await self._send("INFO", "replication")
+        found = dict(re.findall(r"^(role|master_replid):(\w+)", info, re.MULTILINE))
+        if found.get("role") != "master":
+            raise self._away("is a replica")
+        self.run_id = found["master_replid"]
         await self._load()
 
     async def _load_once(self) -> None:
