@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from lore_generator.engine import Piece
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 class Collector:

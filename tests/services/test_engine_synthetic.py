@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from lore.request import Message, StreamRequest
 from lore_generator.engine import Job
 from lore_generator.engines import create_engine
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic import SyntheticEngine
 from lore_generator.engines.synthetic_text import VOCABULARY, answer, synthetic_answer
-
 from tests.services.engine_sink import Collector
 
 

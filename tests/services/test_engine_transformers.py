@@ -136,7 +136,6 @@ PARAMETERS = [
     {"temperature": 0.9, "seed": 1, "top_p": 1, "top_k": 0},
     {"temperature": 1.2, "seed": 2, "top_p": 0.5, "top_k": 0},
     {"temperature": 1.2, "seed": 3, "top_p": 1, "top_k": 5},
-    {"seed": 4, "temperature": 0.7, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1},
     {"seed": 5, "temperature": 0.7, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1},
 ]
 
@@ -145,10 +144,12 @@ def test_each_request_of_a_batch_is_sampled_by_its_own_parameters(
     shared: Running, loaded: Loaded
 ) -> None:
     requests = [ask(EMOJI, max_tokens=8, **parameters) for parameters in PARAMETERS]
+    # Before, not meanwhile: the model cannot run in two threads at once.
+    expected = [reference(loaded, Job("x", request)) for request in requests]
     names = [shared.submit(request) for request in requests]
-    for name, request in zip(names, requests, strict=True):
+    for name, request, tokens in zip(names, requests, expected, strict=True):
         shared.sink.until_end(name)
-        assert list(shared.sink.ids(name)) == reference(loaded, Job("x", request)), request
+        assert list(shared.sink.ids(name)) == tokens, request
     # Different parameters, different answers: else the comparison would prove little.
     assert len({shared.sink.ids(name) for name in names}) >= len(names) - 1
 
@@ -235,9 +236,13 @@ def test_a_grant_wakes_a_loop_that_sleeps(shared: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {"temperature": 0.9, "seed": 11, "repetition_penalty": 1.2}]
+    ("question", "changed"),
+    [
+        ("What is a loop?", {}),
+        (EMOJI, {"temperature": 0.9, "seed": 11, "repetition_penalty": 1.2}),
+    ],
+    ids=["greedy", "sampled"],
 )
-@pytest.mark.parametrize("question", ["What is a loop?", EMOJI])
 def test_a_continued_answer_is_the_one_it_would_have_been(
     shared: Running, question: str, changed: dict[str, object]
 ) -> None:
@@ -247,7 +252,7 @@ def test_a_continued_answer_is_the_one_it_would_have_been(
     shared.sink.until_end(first)
     pieces, ids, text = shared.sink.of(first), shared.sink.ids(first), shared.sink.text(first)
     continued = []
-    for done in (1, 2, 3, 10, len(ids) - 1):
+    for done in (1, 2, 10, len(ids) - 1):
         said = "".join(piece.text for piece in pieces[:done])
         name = shared.submit(request, generated_ids=ids[:done], generated_text=said)
         continued.append((name, done, said))
@@ -305,7 +310,7 @@ def test_text_held_for_a_stop_string_that_never_comes_is_not_lost(
 
 
 def test_the_end_of_the_answer_is_a_stop(shared: Running, loaded: Loaded) -> None:
-    request = ask("Say yes.", max_tokens=200)
+    request = ask("What is 2+2? Answer with a number.")
     name = shared.submit(request)
     assert shared.sink.until_end(name).finish_reason == "stop"
     assert shared.sink.ids(name)[-1] in loaded.eos_ids
