@@ -68,6 +68,7 @@ async def running_edge(
     chosen = settings(**changes)
     edge = Edge(chosen, store, sender)
     server = EdgeServer(edge, chosen)
+    server.capture_signals = contextlib.nullcontext  # Ctrl-C is for the test run
     listener = bind("127.0.0.1", 0)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     port = listener.getsockname()[1]
