@@ -20,7 +20,7 @@ from lore.store.base import (
     View,
     WakeListener,
 )
-from lore_generator.engine import Engine, EngineInfo, Piece, Sink
+from lore_generator.engine import Engine, EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic import SyntheticEngine
 from lore_generator.engines.synthetic_text import synthetic_answer
@@ -68,9 +68,10 @@ class Line:
     def cut(self) -> None:
         self._is_cut = True
 
-    def mend(self) -> None:
+    def mend(self, *, silently: bool = False) -> None:
+        """As a store's client does, tell that news was missed, unless ``silently``."""
         self._is_cut = False
-        for listener in self._wakes:
+        for listener in () if silently else self._wakes:
             listener.on_wake(None)
 
     async def until_called(self, name: str, more: int) -> None:
@@ -126,13 +127,18 @@ class Line:
 
 
 class CountingEngine(SyntheticEngine):
-    """Tells how many tokens it has handed over."""
+    """Tells how many tokens it has handed over, and that it was told to drop a request."""
 
     def __init__(self, options: SyntheticOptions = FAST) -> None:
         super().__init__(options)
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()
         self.tokens: Counter[str] = Counter()
+        self.cancelled = asyncio.Event()
+
+    def cancel(self, request_id: str) -> None:
+        super().cancel(request_id)
+        self.cancelled.set()
 
     def start(self, sink: Sink) -> EngineInfo:
         def counted(pieces: Sequence[Piece]) -> None:
@@ -153,6 +159,40 @@ class CountingEngine(SyntheticEngine):
             while self.tokens[request_id] < wanted:
                 self._moved.clear()
                 await self._moved.wait()
+
+
+class PuppetEngine:
+    """Says what a test tells it to, whatever it was asked."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self._submitted = asyncio.Event()
+
+    def start(self, sink: Sink) -> EngineInfo:
+        self.say = sink
+        return EngineInfo("puppet", slots=8, context_tokens=1000)
+
+    def submit(self, job: Job, limit: int | None) -> None:
+        self.jobs.append(job)
+        self._submitted.set()
+
+    async def until_jobs(self, wanted: int) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while len(self.jobs) < wanted:
+                self._submitted.clear()
+                await self._submitted.wait()
+
+    def grant(self, request_id: str, limit: int | None) -> None: ...
+
+    def cancel(self, request_id: str) -> None: ...
+
+    def stats(self) -> EngineStats:
+        return EngineStats()
+
+    def alive(self) -> bool:
+        return True
+
+    def stop(self) -> None: ...
 
 
 class Generator:

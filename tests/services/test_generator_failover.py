@@ -7,10 +7,13 @@ import pytest
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore.store.keys import partition_of
+from lore_generator.engine import Piece
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.generator_harness import (
+    WAIT_S,
     CountingEngine,
     Generator,
+    PuppetEngine,
     Reader,
     ask,
     open_request,
@@ -55,23 +58,30 @@ async def test_a_second_generator_continues_after_a_crash(store: MemoryStore) ->
             await _whole(reader)
 
 
-async def test_a_zombie_is_fenced_and_drops_the_request(store: MemoryStore) -> None:
+async def test_a_zombie_is_fenced_by_its_first_append_and_drops_the_request() -> None:
     """P2, P15"""
+    clock = Clock()
+    store = MemoryStore(clock_ms=clock)
+    long = SyntheticOptions(rate_tokens_per_s=200, length_tokens=10_000)
+    request = ask(ack="none", max_tokens=10_000)
+    engine = CountingEngine(long)
     async with (
-        Generator(store, "g1", STEADY, lease_s=0.3) as zombie,
-        Generator(store, "g2", STEADY, lease_s=0.3) as heir,
+        Generator(store, "g1", engine, lease_s=600) as zombie,
+        Generator(store, "g2", long, lease_s=600) as heir,
     ):
         heir.line.cut()
-        reader = await reader_of(store, "a", ask())
+        reader = await reader_of(store, "a", request)
         await reader.until(lambda view: view.next_seq > 3)
         zombie.line.cut()
+        clock.now_ms += 601_000
         heir.line.mend()
-        await reader.until(lambda view: view.owner == "g2")
-        zombie.line.mend()
-        view = await reader.read_to_end()
-        assert view.status is Status.DONE
-        await _whole(reader)
-        assert zombie.engine.stats().running + zombie.engine.stats().parked == 0
+        taken = await reader.until(lambda view: view.owner == "g2")
+        zombie.line.mend(silently=True)
+        await asyncio.wait_for(engine.cancelled.wait(), WAIT_S)
+        view = await reader.until(lambda view: view.next_seq > taken.next_seq)
+        assert view.owner == "g2"
+        assert text_of(request, long).startswith(await reader.text())
+        await store.cancel("a", retention_ms=1000)
 
 
 async def test_a_parked_request_keeps_its_owner(store: MemoryStore) -> None:
@@ -220,21 +230,48 @@ async def test_kept_answers_are_bounded_and_let_go_once_they_are_acknowledged(
         assert roster.kept == {}
 
 
-async def test_a_generator_that_slept_through_its_lease_continues_exactly() -> None:
-    """P2: it claims its own request again while the engine still works on the first claim."""
+async def test_nobody_claims_before_the_owners_of_a_returned_store_have_reported(
+    store: MemoryStore,
+) -> None:
+    """P3, P4: the log of a request whose claim was forgotten is not forked for nothing."""
+    async with (
+        Generator(store, "g1", STEADY) as owner,
+        Generator(store, "g2", STEADY, return_grace_s=600, poll_s=0.05) as other,
+    ):
+        await other.line.until_called("waiting", 1)
+        other.line.cut()
+        reader = await reader_of(store, "a", ask())
+        snapshot = store.state.snapshot()
+        before = await reader.until_status(Status.PAUSED)
+        owner.line.cut()
+        store.state.restore(snapshot, "run-2")
+        other.line.mend()
+        await other.line.until_called("waiting", 2)
+        assert (await reader.view()).epoch < before.epoch
+        owner.line.mend()
+        view = await reader.read_to_end()
+        assert (view.epoch, view.log_id) == (before.epoch, before.log_id)
+        await _whole(reader)
+
+
+async def test_late_pieces_of_an_earlier_claim_are_not_taken_for_the_new_ones() -> None:
+    """P2: a generator that slept through its lease claims its own request again."""
     clock = Clock()
     store = MemoryStore(clock_ms=clock)
-    held_back: dict[str, float] = {"coalesce_delay_s": 600, "coalesce_chars": 99_999}
-    engine = CountingEngine(STEADY)
-    async with Generator(store, "g1", engine, lease_s=600, poll_s=0.05, **held_back):
-        reader = await reader_of(store, "a", ask(ack="none"))
-        before = await reader.until(lambda view: view.next_seq > 1)
-        await engine.until_tokens("a", 20)
+    engine = PuppetEngine()
+    async with Generator(store, "g1", engine, lease_s=600, poll_s=0.05):
+        reader = await reader_of(store, "a", ask())
+        await engine.until_jobs(1)
+        engine.say([Piece(engine.jobs[0].request_id, (1,), "once")])
+        await reader.until(lambda view: view.next_seq == 2)
         clock.now_ms += 601_000
-        after = await reader.until(lambda view: view.epoch > before.epoch)
-        assert after.owner == "g1"
+        await engine.until_jobs(2)
+        first, second = engine.jobs
+        assert (second.generated_ids, second.generated_text) == ((1,), "once")
+        engine.say([Piece(first.request_id, (2,), " stale", "stop")])
+        engine.say([Piece(second.request_id, (3,), " upon", "stop")])
         await reader.until_status(Status.DONE)
-        await _whole(reader)
+        assert await reader.text() == "once upon"
 
 
 async def test_two_hundred_requests_are_exact_and_share_their_calls(store: MemoryStore) -> None:
