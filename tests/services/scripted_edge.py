@@ -49,8 +49,9 @@ class Connection:
     async def event(self, name: str, **data: object) -> None:
         await self.send(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
 
-    async def chunk(self, seq: int, text: str) -> None:
-        await self.send(f"id: {seq}\ndata: {json.dumps({'seq': seq, 'text': text})}\n\n".encode())
+    async def chunk(self, seq: int, text: str, suffix: str = "") -> None:
+        data = json.dumps({"seq": seq, "text": text})
+        await self.send(f"id: {seq}{suffix}\ndata: {data}\n\n".encode())
 
     async def end(self, last_seq: int, status: str = "done", error: str | None = None) -> None:
         await self.event("end", status=status, finish_reason="stop", error=error, last_seq=last_seq)

@@ -282,7 +282,8 @@ async def test_a_reader_names_the_log_that_it_has_read() -> None:
     assert [call.after for call in edge.opened] == ["0", "1:two"]
 
 
-async def test_a_chunk_of_the_older_log_never_follows_one_of_the_newer() -> None:
+@pytest.mark.parametrize("how", ["state", "id"])
+async def test_a_chunk_of_the_older_log_never_follows_one_of_the_newer(how: str) -> None:
     """P4"""
 
     async def forked(connection: Connection) -> None:
@@ -290,9 +291,10 @@ async def test_a_chunk_of_the_older_log_never_follows_one_of_the_newer() -> None
         await connection.event("state", status="generating", reason="open", log_id="one")
         await connection.chunk(1, "<1>")
         await connection.chunk(3, "<old>")
-        await connection.event("state", status="generating", reason="failed_over", log_id="two")
+        if how == "state":
+            await connection.event("state", status="generating", reason="failed_over", log_id="two")
         for seq in (2, 3):
-            await connection.chunk(seq, f"<{seq}>")
+            await connection.chunk(seq, f"<{seq}>", ":two" if how == "id" else "")
         await connection.end(3)
 
     async with reading(forked) as (_, reader):

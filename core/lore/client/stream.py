@@ -182,8 +182,9 @@ class Stream(AsyncIterator[Event]):
     async def _take(self, event: ServerEvent) -> Event | None:
         match event.event:
             case "message":
-                chunk = Text.model_validate_json(event.data)
-                text = self._on_chunk(chunk)
+                # In a forked log the id is <seq>:<log_id>.
+                self._in_log(event.last_event_id.partition(":")[2])
+                text = self._on_chunk(Text.model_validate_json(event.data))
                 if not text:
                     return None
                 self._failures = 0
@@ -207,12 +208,16 @@ class Stream(AsyncIterator[Event]):
             self._acker.changed()
         return text
 
-    async def _on_state(self, state: State) -> State:
-        if state.log_id and state.log_id != self.log_id:
+    def _in_log(self, log_id: str) -> None:
+        """What follows is of this log, if it is named."""
+        if log_id and log_id != self.log_id:
             if self.log_id:
                 # Chunks of the older log that came too early belong to no text any more (P4).
                 self._receiver.on_reconnect()
-            self.log_id = state.log_id
+            self.log_id = log_id
+
+    async def _on_state(self, state: State) -> State:
+        self._in_log(state.log_id)
         if state.reason == "drain":
             raise TryAgain("the edge is shutting down", self._retry_s)
         if state.status == "reaped" and self._revive:
