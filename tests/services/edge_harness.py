@@ -68,7 +68,8 @@ async def running_edge(
     chosen = settings(**changes)
     edge = Edge(chosen, store, sender)
     server = EdgeServer(edge, chosen)
-    server.capture_signals = contextlib.nullcontext  # Ctrl-C is for the test run
+    # Ctrl-C is for the test run.
+    server.capture_signals = contextlib.nullcontext  # pyright: ignore[reportAttributeAccessIssue]
     listener = bind("127.0.0.1", 0)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     port = listener.getsockname()[1]
@@ -195,6 +196,7 @@ class Writer:
             self._owner,
             self.view.epoch,
             len(self.chunks) + 1,
+            log_id=self.view.log_id,
             status=status,
             finish_reason="stop" if status is Status.DONE else "error",
             error=error,
@@ -243,9 +245,10 @@ class Response:
     async def events(self, *names: str) -> list[Event]:
         """All events up to the end of the response, or those of these names alone."""
         found: list[Event] = []
-        while (event := await self.event()) is not None:
-            if not names or event.name in names:
-                found.append(event)
+        async with asyncio.timeout(3 * WAIT_S):
+            while (event := await self.event()) is not None:
+                if not names or event.name in names:
+                    found.append(event)
         return found
 
     async def chunks(self, count: int) -> list[Event]:
