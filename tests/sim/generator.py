@@ -206,6 +206,7 @@ class Generator(Node):
             self.owner,
             job.view.epoch,
             append.next_seq,
+            log_id=job.view.log_id,
             status=Status.FAILED if append.finish_reason == "error" else Status.DONE,
             finish_reason=append.finish_reason,
             retention_ms=RETENTION_MS,
@@ -277,6 +278,7 @@ class Generator(Node):
             job.view.request_id,
             self.owner,
             job.view.epoch,
+            job.view.log_id,
             lease_ms=int(self.world.options.lease_s * 1000),
         )
 

@@ -49,9 +49,10 @@ class StoreNode(Node):
         now_ms = self.world.now_ms
         before = self.safety.before(self.state, request_id)
         if method == "renew":
-            owner, epoch = args
+            owner, epoch, log_id = args
+            leases = [(request_id, epoch, log_id)]
             (result,) = self.state.renew(
-                partition_of(request_id), owner, [(request_id, epoch)], now_ms=now_ms, **kwargs
+                partition_of(request_id), owner, leases, now_ms=now_ms, **kwargs
             )
         else:
             result = getattr(self.state, method)(request_id, *args, now_ms=now_ms, **kwargs)

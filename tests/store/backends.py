@@ -87,6 +87,7 @@ class Backend:
             "owner": view.owner,
             "epoch": view.epoch,
             "next_seq": next_seq,
+            "log_id": view.log_id,
             "status": Status.DONE,
             "finish_reason": "stop",
             "retention_ms": RETENTION_MS,

@@ -171,7 +171,12 @@ async def test_renewing_keeps_a_lease(backend: Backend) -> None:
     owned = [await backend.owned(request_id) for request_id in (one, two)]
     backend.pass_time(LEASE_MS - 1)
     partition = partition_of(one)
-    leases = [(one, owned[0].view.epoch), (two, owned[1].view.epoch - 1), (three, 1)]
+    first, second = (claimed.view for claimed in owned)
+    leases = [
+        (one, first.epoch, first.log_id),
+        (two, second.epoch - 1, second.log_id),
+        (three, 1, "log"),
+    ]
     outcomes = await backend.store.renew(partition, "g1", leases, lease_ms=LEASE_MS)
     assert [p.outcome for p in outcomes] == [Outcome.OK, Outcome.FENCED, Outcome.UNKNOWN]
     backend.pass_time(1)

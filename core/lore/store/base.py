@@ -269,6 +269,7 @@ class Store(Protocol):
         epoch: int,
         next_seq: int,
         *,
+        log_id: str,
         status: Status,
         finish_reason: str,
         error: str = "",
@@ -282,9 +283,9 @@ class Store(Protocol):
         ...
 
     async def renew(
-        self, partition: int, owner: str, leases: Sequence[tuple[str, int]], *, lease_ms: int
+        self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
     ) -> list[Position]:
-        """Renew many (request_id, epoch) of one partition; one Position each, in order."""
+        """Renew many (request_id, epoch, log_id) of one partition; one Position each, in order."""
         ...
 
     async def release(self, request_id: str, owner: str, epoch: int) -> Position:

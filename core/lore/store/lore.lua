@@ -51,7 +51,7 @@ end
 local function load(r, c, q, lease, live)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
-    'progress_ms')
+    'progress_ms', 'lease_until_ms')
   if not v[1] then return nil end
   local tag, id = string.match(r, '^(.-)r:(.*)$')
   return {
@@ -60,6 +60,7 @@ local function load(r, c, q, lease, live)
     next_seq = tonumber(v[6]), generated_tokens = tonumber(v[7]), acked_seq = tonumber(v[8]),
     acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]), created_ms = tonumber(v[11]),
     started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
+    lease_until_ms = tonumber(v[14]),
   }
 end
 
@@ -90,10 +91,16 @@ local function wake(request)
   server.call('PUBLISH', 'lore:wake', string.match(request.tag, '{p(%d+)}'))
 end
 
--- The lease's judgement (P2). A newer epoch is one that the store has forgotten.
-local function may_write(request, owner, epoch)
+-- The lease's judgement (P2). A newer epoch is one that the store has forgotten. What it
+-- remembers of a lease after a loss counts until that lease ends: from then on it may have
+-- forgotten that another owner followed.
+local function may_write(request, owner, epoch, log_id, run_id, now)
+  if log_id ~= request.log_id then return false end
   if epoch > request.epoch then return LIVE[request.status] end
-  return epoch == request.epoch and owner == request.owner and OWNED[request.status]
+  if epoch < request.epoch or owner ~= request.owner or not OWNED[request.status] then
+    return false
+  end
+  return request.run_id == run_id or now < request.lease_until_ms
 end
 
 -- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15).
@@ -231,14 +238,13 @@ end
 local function lore_append(keys, args)
   local request = load(unpack(keys))
   if not request then return unknown() end
-  local epoch = tonumber(args[3])
-  if not may_write(request, args[2], epoch) or args[4] ~= request.log_id then
+  local epoch, now = tonumber(args[3]), clock(args[1])
+  if not may_write(request, args[2], epoch, args[4], args[8], now) then
     return position('fenced', request)
   end
   local refusal = judge(request, args)
   if refusal then return position(refusal, request) end
 
-  local now = clock(args[1])
   local at_ms, first = int(now), request.next_seq
   if epoch > request.epoch then own(request, args[2], epoch, now) end
   for i = CHUNKS, #args, 4 do
@@ -298,17 +304,19 @@ end
 
 -- End a request as done or failed (P13).
 -- ARGV  2 owner  3 epoch  4 next_seq  5 status  6 finish_reason  7 error  8 prompt_tokens
---       9 retention_ms
+--       9 retention_ms  10 log_id  11 server run id
 local function lore_finish(keys, args)
   local request = load(unpack(keys))
   if not request then return unknown() end
   local epoch, next_seq = tonumber(args[3]), tonumber(args[4])
   if request.status == args[5] and request.epoch == epoch then return position('ok', request) end
-  if not may_write(request, args[2], epoch) then return position('fenced', request) end
+  local now = clock(args[1])
+  if not may_write(request, args[2], epoch, args[10], args[11], now) then
+    return position('fenced', request)
+  end
   if request.next_seq < next_seq then return position('gap', request) end
   if request.next_seq > next_seq then return position('conflict', request) end
 
-  local now = clock(args[1])
   if epoch > request.epoch then own(request, args[2], epoch, now) end
   disown(request, args[5])
   server.call('HSET', request.r, 'finish_reason', args[6], 'error', args[7],
@@ -381,17 +389,17 @@ end
 
 -- Renew the leases of one owner in one partition (P15).
 -- KEYS  q, lease, live, then per request r
--- ARGV  2 owner  3 lease_ms  4… per request its epoch
+-- ARGV  2 owner  3 lease_ms  4 server run id  5… per request its epoch and log_id
 -- reply a position per request, in order
 local function lore_renew(keys, args)
   local now = clock(args[1])
   local positions = {}
   for i = 4, #keys do
     local request = load(keys[i], nil, keys[1], keys[2], keys[3])
-    local epoch = tonumber(args[i])
+    local epoch, log_id = tonumber(args[2 * i - 3]), args[2 * i - 2]
     if not request then
       positions[#positions + 1] = unknown()
-    elseif not may_write(request, args[2], epoch) then
+    elseif not may_write(request, args[2], epoch, log_id, args[4], now) then
       positions[#positions + 1] = position('fenced', request)
     else
       if epoch > request.epoch then own(request, args[2], epoch, now) end

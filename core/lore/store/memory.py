@@ -127,6 +127,7 @@ class MemoryStore:
         epoch: int,
         next_seq: int,
         *,
+        log_id: str,
         status: Status,
         finish_reason: str,
         error: str = "",
@@ -139,6 +140,7 @@ class MemoryStore:
                 owner,
                 epoch,
                 next_seq,
+                log_id=log_id,
                 status=status,
                 finish_reason=finish_reason,
                 error=error,
@@ -149,7 +151,7 @@ class MemoryStore:
         )
 
     async def renew(
-        self, partition: int, owner: str, leases: Sequence[tuple[str, int]], *, lease_ms: int
+        self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
     ) -> list[Position]:
         positions = self.state.renew(
             partition, owner, leases, lease_ms=lease_ms, now_ms=self._clock_ms()

@@ -142,6 +142,23 @@ class Records:
         self._publish_state(record.view, reason)
         return position(Outcome.OK, record.view)
 
+    def _may_write(
+        self, record: Record, owner: str, epoch: int, log_id: str, *, now_ms: int
+    ) -> bool:
+        """The lease's judgement (P2). A newer epoch is one that the store has forgotten.
+
+        What the store remembers of a lease after a loss counts until that lease ends: from
+        then on it may have forgotten that another owner followed.
+        """
+        view = record.view
+        if log_id != view.log_id:
+            return False
+        if epoch > view.epoch:
+            return view.status in LIVE
+        if epoch < view.epoch or owner != view.owner or view.status not in OWNED:
+            return False
+        return record.run_id == self.run_id or now_ms < view.lease_until_ms
+
     def _publish(self, view: View, message: Message) -> None:
         self.outbox.append(Publication("n", view.request_id, message))
 
@@ -153,13 +170,6 @@ class Records:
 
     def _wake(self, view: View) -> None:
         self.outbox.append(Publication("wake", view.request_id, partition_of(view.request_id)))
-
-
-def may_write(view: View, owner: str, epoch: int) -> bool:
-    """The lease's judgement (P2). A newer epoch is one that the store has forgotten."""
-    if epoch > view.epoch:
-        return view.status in LIVE
-    return epoch == view.epoch and owner == view.owner and view.status in OWNED
 
 
 def judge(record: Record, chunks: Sequence[Chunk]) -> Outcome | None:

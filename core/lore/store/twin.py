@@ -32,7 +32,6 @@ from lore.store.records import (
     Record,
     Records,
     judge,
-    may_write,
     message_of,
     position,
 )
@@ -185,7 +184,7 @@ class StoreState(Records):
         if record is None:
             return UNKNOWN
         view = record.view
-        if not may_write(view, owner, epoch) or log_id != view.log_id:
+        if not self._may_write(record, owner, epoch, log_id, now_ms=now_ms):
             return position(Outcome.FENCED, view)
         refusal = judge(record, chunks)
         if refusal is not None:
@@ -217,6 +216,7 @@ class StoreState(Records):
         epoch: int,
         next_seq: int,
         *,
+        log_id: str,
         status: Status,
         finish_reason: str,
         error: str = "",
@@ -230,7 +230,7 @@ class StoreState(Records):
         view = record.view
         if view.status is status and view.epoch == epoch:
             return position(Outcome.OK, view)
-        if not may_write(view, owner, epoch):
+        if not self._may_write(record, owner, epoch, log_id, now_ms=now_ms):
             return position(Outcome.FENCED, view)
         if view.next_seq != next_seq:
             return position(Outcome.GAP if view.next_seq < next_seq else Outcome.CONFLICT, view)
@@ -256,23 +256,24 @@ class StoreState(Records):
         self,
         partition: int,
         owner: str,
-        leases: Sequence[tuple[str, int]],
+        leases: Sequence[tuple[str, int, str]],
         *,
         lease_ms: int,
         now_ms: int,
     ) -> list[Position]:
         del partition  # Valkey needs it to find the keys
         return [
-            self._renew(request_id, owner, epoch, lease_ms, now_ms) for request_id, epoch in leases
+            self._renew(request_id, owner, epoch, log_id, lease_ms=lease_ms, now_ms=now_ms)
+            for request_id, epoch, log_id in leases
         ]
 
     def _renew(
-        self, request_id: str, owner: str, epoch: int, lease_ms: int, now_ms: int
+        self, request_id: str, owner: str, epoch: int, log_id: str, *, lease_ms: int, now_ms: int
     ) -> Position:
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
-        if not may_write(record.view, owner, epoch):
+        if not self._may_write(record, owner, epoch, log_id, now_ms=now_ms):
             return position(Outcome.FENCED, record.view)
         if epoch > record.view.epoch:
             self._own(record, record.view, owner, epoch, now_ms=now_ms)

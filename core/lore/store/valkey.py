@@ -208,6 +208,7 @@ class ValkeyStore:
         epoch: int,
         next_seq: int,
         *,
+        log_id: str,
         status: Status,
         finish_reason: str,
         error: str = "",
@@ -225,15 +226,23 @@ class ValkeyStore:
             error,
             prompt_tokens,
             retention_ms,
+            log_id,
+            self._functions.run_id,
         )
 
     async def renew(
-        self, partition: int, owner: str, leases: Sequence[tuple[str, int]], *, lease_ms: int
+        self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
     ) -> list[Position]:
-        keys = (*partition_keys(partition), *(request_key(request_id) for request_id, _ in leases))
-        epochs = (epoch for _, epoch in leases)
+        keys = (*partition_keys(partition), *(request_key(lease[0]) for lease in leases))
+        claims = (part for _, epoch, log_id in leases for part in (epoch, log_id))
         positions = await self._functions.fcall(
-            "lore_renew", keys, self._now_ms(), owner, lease_ms, *epochs
+            "lore_renew",
+            keys,
+            self._now_ms(),
+            owner,
+            lease_ms,
+            self._functions.run_id,
+            *claims,
         )
         return [position_from(position) for position in positions]
 

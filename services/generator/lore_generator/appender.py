@@ -130,6 +130,7 @@ class Appender:
             owner,
             owned.epoch,
             append.next_seq,
+            log_id=owned.log_id,
             status=_end_status(append),
             finish_reason=append.finish_reason,
             error=owned.error,

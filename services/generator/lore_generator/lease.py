@@ -102,7 +102,7 @@ class Leases:
             positions = await self._store.renew(
                 partition,
                 self._settings.generator_id,
-                [(owned.request_id, owned.epoch) for owned in due],
+                [(owned.request_id, owned.epoch, owned.log_id) for owned in due],
                 lease_ms=self._settings.lease_ms,
             )
             for owned, position in zip(due, positions, strict=True):

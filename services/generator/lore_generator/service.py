@@ -172,6 +172,7 @@ class Service:
             self._settings.generator_id,
             view.epoch,
             view.next_seq,
+            log_id=view.log_id,
             status=Status.FAILED,
             finish_reason="error",
             error="the request was kept in a form that this version cannot read",
