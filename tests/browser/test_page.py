@@ -63,6 +63,7 @@ def test_a_cut_closes_the_window_and_the_other_edge_goes_on(lore: Stack, new_pag
     before = page.locator('[data-fact="edge"]').inner_text()
     page.get_by_role("button", name="Cut the connection").click()
     expect(page.locator("#window-closed")).to_be_visible()
+    expect(page.locator("#log li").first).to_contain_text("Window full: decoding paused")
     had = received(page)
     view = lore.view(request_id)
     assert view["status"] == "paused"

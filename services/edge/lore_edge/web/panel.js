@@ -41,12 +41,14 @@ export class Panel {
   #pollsLeft = 0;
   #startedAt = 0;
   #newest = null;
+  #status = null;
 
   attach(stream) {
     this.#stream = stream;
     this.#chart = new Chart(byId("chart"));
     this.#startedAt = performance.now();
     this.#newest = null;
+    this.#status = null;
     byId("log").replaceChildren();
     for (const fact of document.querySelectorAll("[data-fact]")) fact.textContent = "–";
     this.#showWindow(0, 0);
@@ -123,6 +125,7 @@ export class Panel {
   }
 
   #onState(state) {
+    this.#status = state.status;
     fact("edge", state.edge);
     fact("status", state.status);
     fact("rto", state.rto_ms == null ? "–" : `${Math.round(state.rto_ms)} ms`);
@@ -159,6 +162,10 @@ export class Panel {
   #showView(view) {
     const { status, generated_tokens: generated, acked_tokens: acked, window } = view;
     fact("status", status);
+    // Without a stream the view is the only one to tell.
+    const told = this.#stream.stats.connection === "open" || status === this.#status;
+    if (!told && status === "paused") this.#log(REASONS.paused);
+    this.#status = status;
     fact("generated", generated);
     fact("ackedTokens", acked);
     this.#showWindow(generated - acked, window, status === "paused");
