@@ -38,7 +38,7 @@ def scores(rows: int, seed: int = 0) -> torch.Tensor:
 
 def as_transformers(row: torch.Tensor, wanted: Sampling) -> torch.Tensor:
     """The row's probabilities by the processors of ``generate``."""
-    none = torch.zeros(1, 0, dtype=torch.long)
+    none = torch.LongTensor(1, 0)
     warped = TemperatureLogitsWarper(float(wanted.temperature))(none, row.unsqueeze(0))
     if wanted.top_k:
         warped = TopKLogitsWarper(wanted.top_k)(none, warped)
@@ -120,7 +120,7 @@ def test_penalties_are_those_of_transformers(penalty: float, ngram: int) -> None
     rows = scores(2)
     untouched = rows[0].clone()
     expected = rows[1:].clone()
-    ids = torch.tensor([tokens])
+    ids = torch.LongTensor([tokens])
     expected = RepetitionPenaltyLogitsProcessor(penalty)(ids, expected)
     if ngram:
         expected = NoRepeatNGramLogitsProcessor(ngram)(ids, expected)

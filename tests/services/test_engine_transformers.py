@@ -7,6 +7,7 @@ changes the last bits of a score; on a CPU in float32 that has not changed a cho
 import dataclasses
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -46,13 +47,13 @@ class Running:
         self.info = self.engine.start(self.sink)
         self._count = 0
 
-    def submit(self, request: StreamRequest, limit: int | None = None, **log: object) -> str:
+    def submit(self, request: StreamRequest, limit: int | None = None, **log: Any) -> str:
         self._count += 1
         name = f"r{self._count}"
-        self.engine.submit(Job(name, request, **log), limit)  # pyright: ignore[reportArgumentType]
+        self.engine.submit(Job(name, request, **log), limit)
         return name
 
-    def answer(self, request: StreamRequest, **log: object) -> Answer:
+    def answer(self, request: StreamRequest, **log: Any) -> Answer:
         name = self.submit(request, **log)
         self.sink.until_end(name)
         return self.sink.ids(name), self.sink.text(name)
@@ -115,7 +116,7 @@ def reference(loaded: Loaded, job: Job) -> list[int]:
         with torch.no_grad():
             out = loaded.model(torch.tensor([fresh]), past_key_values=cached, use_cache=True)
         cached = out.past_key_values
-        scores = processors(torch.tensor([tokens]), out.logits[:, -1].float())[0]
+        scores = processors(torch.LongTensor([tokens]), out.logits[:, -1].float())[0]
         if request.temperature:
             cumulative = scores.softmax(-1, dtype=torch.float64).cumsum(-1)
             assert request.seed is not None
@@ -272,7 +273,7 @@ def test_a_complete_log_ends_without_decoding(
     stopped = shared.submit(ask(), 0, generated_ids=(*ids[:3], eos))
     assert shared.sink.until_end(stopped).finish_reason == "stop"
     assert shared.sink.ids(stopped) == ()
-    assert shared.sink.text(stopped) == loaded.tokenizer.decode(ids[:3])
+    assert shared.sink.text(stopped) == loaded.tokenizer.decode(list(ids[:3]))
 
 
 def test_characters_are_never_split(shared: Running, loaded: Loaded, emoji: Answer) -> None:
@@ -287,7 +288,7 @@ def test_characters_are_never_split(shared: Running, loaded: Loaded, emoji: Answ
     shared.sink.until_end(name)
     assert (shared.sink.ids(name), shared.sink.text(name)) == (whole_ids, whole)
     assert "🎉" in whole
-    assert whole == loaded.tokenizer.decode(whole_ids, skip_special_tokens=True)
+    assert whole == loaded.tokenizer.decode(list(whole_ids), skip_special_tokens=True)
     assert any(not piece.text for piece in shared.sink.of(name))
 
 
@@ -319,11 +320,12 @@ def test_the_end_of_the_answer_is_a_stop(shared: Running, loaded: Loaded) -> Non
 
 def test_a_full_context_ends_an_answer_with_length(shared: Running, emoji: Answer) -> None:
     """The model would go on for ever; the context leaves it about ten tokens."""
-    log = {"generated_ids": emoji[0][:3] * 153, "generated_text": emoji[1][0] * 153}
-    name = shared.submit(ask(EMOJI, max_tokens=2000), **log)
+    ids, text = emoji[0][:3] * 153, emoji[1][0] * 153
+    request = ask(EMOJI, max_tokens=2000)
+    name = shared.submit(request, generated_ids=ids, generated_text=text)
     ended = shared.sink.until_end(name)
     assert ended.finish_reason == "length"
-    assert ended.prompt_tokens + 3 * 153 + len(shared.sink.ids(name)) == OPTIONS.context_tokens
+    assert ended.prompt_tokens + len(ids) + len(shared.sink.ids(name)) == OPTIONS.context_tokens
     beyond = shared.submit(ask("word " * 600))
     refused = shared.sink.until_end(beyond)
     assert refused.finish_reason == "error"
@@ -365,8 +367,9 @@ def test_one_failing_request_leaves_the_others_alone(shared: Running, loop: Answ
 
 
 def test_the_log_of_another_model_is_refused(shared: Running) -> None:
-    for log in ({"generated_ids": (10**6,)}, {"generated_ids": (5,), "generated_text": "no"}):
-        refused = shared.sink.until_end(shared.submit(ask(), **log))
+    for ids, text in (((10**6,), ""), ((5,), "no")):
+        name = shared.submit(ask(), generated_ids=ids, generated_text=text)
+        refused = shared.sink.until_end(name)
         assert refused.finish_reason == "error"
         assert "another model" in str(refused.error)
 

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lore_generator.engines.stops import StopStrings
 
 TEXT = st.text("ab\n", max_size=30)
