@@ -79,6 +79,13 @@ class Connection:
         self._timer = Timer(self._edge, self._on_timer)
         self._edge.world.after(HEARTBEAT_S, self._edge, self._heartbeat)
 
+    def on_next(self, before: int, message: ChunkMessage) -> None:
+        """A live chunk follows the feed's head: who had that gets it as it comes (P10)."""
+        idle = not self._closed and not self._reading and self._unread < MAX_UNREAD
+        if idle and self.sender.position == before and self.log_id == self.feed.view.log_id:
+            self._send_chunk(message.seq, message.text)
+        self.pump()
+
     def pump(self) -> None:
         """Send what follows, from the ring or the log; a full socket waits for its reader."""
         feed, view = self.feed, self.feed.view

@@ -43,10 +43,12 @@ class Feed:
             if message.log_id != self.view.log_id and message.seq >= self.view.fork_seq:
                 self.look()
                 return
+            before = self.head
             arrival = self._merge.on_live(message.seq)
             if arrival is Arrival.NEXT:
                 self._push(message)
-                self.pump()
+                for connection in list(self.connections):
+                    connection.on_next(before, message)
             elif arrival is Arrival.GAP:
                 self.look()
         elif isinstance(message, AckMessage):

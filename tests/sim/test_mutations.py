@@ -1,0 +1,222 @@
+"""A checker that cannot fail checks nothing: each of these bugs must be found (style: simulation).
+
+Every bug is put into the real code for a few hundred seeds at most; the search stops at the
+first seed that finds it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import OWNED, TRANSITIONS, Event, Status
+from lore.protocol.merge import Arrival, Merge
+from lore.protocol.producer import Append, Producer
+from lore.protocol.receiver import Receiver
+from lore.protocol.sender import Action, Sender
+from lore.protocol.window import Window
+from lore.store import twin
+from lore.store.base import Outcome
+from lore.store.records import Record, Records
+from lore.store.twin import StoreState
+from tests.sim.faults import Options
+from tests.sim.run import simulate
+
+SEEDS = 400
+
+Patch = pytest.MonkeyPatch
+
+
+def ack_off_by_one_in_the_store(patch: Patch) -> None:
+    real = StoreState.ack
+
+    def ack(self: StoreState, request_id: str, seq: int, *, now_ms: int) -> Any:
+        record = self._find(request_id, now_ms)
+        last = record.view.next_seq - 1 if record else seq
+        return real(self, request_id, min(seq + 1, last), now_ms=now_ms)
+
+    patch.setattr(StoreState, "ack", ack)
+
+
+def ack_off_by_one_in_the_reader(patch: Patch) -> None:
+    real = Receiver.take_ack
+
+    def take_ack(self: Receiver, now: float) -> int | None:
+        seq = real(self, now)
+        return None if seq is None else seq + 1
+
+    patch.setattr(Receiver, "take_ack", take_ack)
+
+
+def no_fencing(patch: Patch) -> None:
+    def may_write(self: Records, record: Record, *_: object, **__: object) -> bool:
+        return record.view.status in OWNED
+
+    patch.setattr(Records, "_may_write", may_write)
+
+
+def no_gap_check_in_the_merge(patch: Patch) -> None:
+    def on_live(self: Merge, seq: int) -> Arrival:
+        if seq <= self.head:
+            return Arrival.KNOWN
+        self.head = seq
+        return Arrival.NEXT
+
+    patch.setattr(Merge, "on_live", on_live)
+
+
+def no_gap_check_in_the_append(patch: Patch) -> None:
+    real = twin.judge
+
+    def judge(record: Record, chunks: Any) -> Outcome | None:
+        refusal = real(record, chunks)
+        return None if refusal is Outcome.GAP else refusal
+
+    patch.setattr(twin, "judge", judge)
+
+
+def no_gap_check_in_the_reader(patch: Patch) -> None:
+    real = Receiver.on_chunk
+
+    def on_chunk(self: Receiver, seq: int, *args: Any, **kwargs: Any) -> str:
+        self.position = max(self.position, seq - 1)
+        return real(self, seq, *args, **kwargs)
+
+    patch.setattr(Receiver, "on_chunk", on_chunk)
+
+
+def no_fork_after_a_loss(patch: Patch) -> None:
+    real = StoreState.claim
+
+    def claim(self: StoreState, *args: Any, **kwargs: Any) -> Any:
+        for record in self._records.values():
+            record.run_id = self.run_id
+        return real(self, *args, **kwargs)
+
+    patch.setattr(StoreState, "claim", claim)
+
+
+def what_was_forgotten_is_sent_again_in_pieces(patch: Patch) -> None:
+    real = Producer.outbox
+
+    def outbox(self: Producer, now: float) -> Append | None:
+        append = real(self, now)
+        if append is None or len(append.chunks) <= 1:
+            return append
+        first = append.chunks[:1]
+        self._in_flight = Append(first, append.window, 0, first[0].seq + 1, None)
+        return self._in_flight
+
+    patch.setattr(Producer, "outbox", outbox)
+
+
+def a_lapsed_lease_counts_after_a_loss(patch: Patch) -> None:
+    real = Records._may_write
+
+    def may_write(self: Records, record: Record, *args: Any, **kwargs: Any) -> bool:
+        record.run_id = self.run_id
+        return real(self, record, *args, **kwargs)
+
+    patch.setattr(Records, "_may_write", may_write)
+
+
+def the_owner_forgets_what_it_sent(patch: Patch) -> None:
+    real = Producer.on_position
+
+    def on_position(self: Producer, next_seq: int, *args: Any, **kwargs: Any) -> None:
+        real(self, max(next_seq, self._stored + 1), *args, **kwargs)
+        kept = self._chunks[: self._stored]
+        self._chunks[: self._stored] = [Chunk(c.seq, "", (), c.tokens) for c in kept]
+
+    patch.setattr(Producer, "on_position", on_position)
+
+
+def credit_one_too_many(patch: Patch) -> None:
+    patch.setattr(Window, "limit", property(lambda self: self._granted + 1 if self.size else None))
+
+
+def nothing_is_sent_again(patch: Patch) -> None:
+    def on_timer(self: Sender, now: float, *, socket_pending: bool = False) -> Action | None:
+        self._timer_from = now
+        return None
+
+    patch.setattr(Sender, "on_timer", on_timer)
+
+
+def a_closed_window_is_never_opened(patch: Patch) -> None:
+    patch.setattr(Window, "on_ack", lambda *_: None)
+
+
+def an_ended_request_can_be_cancelled(patch: Patch) -> None:
+    patch.setitem(TRANSITIONS, (Status.DONE, Event.CANCEL), Status.CANCELLED)
+
+
+BUGS: list[Callable[[Patch], None]] = [
+    ack_off_by_one_in_the_store,
+    ack_off_by_one_in_the_reader,
+    no_fencing,
+    no_gap_check_in_the_merge,
+    no_gap_check_in_the_append,
+    no_gap_check_in_the_reader,
+    no_fork_after_a_loss,
+    the_owner_forgets_what_it_sent,
+    credit_one_too_many,
+    nothing_is_sent_again,
+    a_closed_window_is_never_opened,
+    an_ended_request_can_be_cancelled,
+]
+
+
+RARE: list[tuple[Callable[[Patch], None], Options]] = [
+    # Owner and store crash one after the other, between two appends.
+    (
+        what_was_forgotten_is_sent_again_in_pieces,
+        Options(
+            requests=1,
+            generator_crash_rate=0.15,
+            store_crash_rate=0.15,
+            forget_ratio=1.0,
+            forget_s=3.0,
+            down_s=1.0,
+            delay_max_s=0.5,
+        ),
+    ),
+    # An owner is paused beyond its lease, and the store forgets the one that followed it.
+    (
+        a_lapsed_lease_counts_after_a_loss,
+        Options(
+            requests=1,
+            answer_tokens=150,
+            tokens_per_step=2,
+            step_s=0.2,
+            lease_s=3.0,
+            generator_freeze_rate=0.1,
+            store_crash_rate=0.12,
+            forget_ratio=1.0,
+            forget_s=4.0,
+            down_s=0.5,
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
+def test_the_simulator_finds(bug: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    bug(monkeypatch)
+    assert_found(range(SEEDS), None)
+
+
+@pytest.mark.parametrize(("bug", "options"), RARE, ids=lambda value: getattr(value, "__name__", ""))
+def test_the_simulator_finds_with_the_right_options(
+    bug: Callable[[Patch], None], options: Options, monkeypatch: Patch
+) -> None:
+    bug(monkeypatch)
+    assert_found(range(SEEDS), options)
+
+
+def assert_found(seeds: range, options: Options | None) -> None:
+    results = (simulate(seed, options) for seed in seeds)
+    found = next((result for result in results if result.violation), None)
+    assert found is not None
+    print(f"seed {found.seed}: {found.violation}")
