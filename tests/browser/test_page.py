@@ -90,6 +90,18 @@ def test_switching_edges_while_it_writes_loses_nothing(lore: Stack, new_page: Ne
     assert copied(page) == lore.view(request_id)["text"]
 
 
+def test_a_network_that_comes_back_continues_the_answer(lore: Stack, new_page: NewPage) -> None:
+    """P12"""
+    request_id = ask(page := new_page(), lore, "What is a socket?")
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Under the hood").click()
+    page.get_by_role("button", name="Switch edge").click()  # the old connection still stands
+    expect(page.locator("#status-text")).to_have_text("Connection lost, connecting again")
+    page.context.set_offline(False)
+    expect_ending(page, "done")
+    assert copied(page) == lore.view(request_id)["text"]
+
+
 def test_a_reload_continues_the_answer(lore: Stack, new_page: NewPage) -> None:
     request_id = ask(page := new_page(), lore, "What is a stack?")
     page.reload()

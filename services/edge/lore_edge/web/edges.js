@@ -64,6 +64,28 @@ export class Edges {
   }
 
   /**
+   * Why the current edge closed a stream at once, which EventSource does not tell.
+   *
+   * `view`: the answer ended and this reader has it all. `error`: it will never open.
+   * Neither: the edge cannot be reached, or not now.
+   */
+  async whyClosed(path, query) {
+    const abort = new AbortController();
+    const headers = { Accept: "text/event-stream" };
+    const init = { headers, cache: "no-store", signal: abort.signal };
+    try {
+      const response = await fetch(`${this.current}${path}${query}`, init);
+      if (response.status === 204) return { view: await this.json("GET", path) };
+      const forGood = response.status >= 400 && response.status < 500 && response.status !== 429;
+      return forGood ? { error: await failure(response) } : {};
+    } catch {
+      return {};
+    } finally {
+      abort.abort(); // Had it opened now, this is not the connection to read it on.
+    }
+  }
+
+  /**
    * Create a request, on this edge or the next that takes it. Returns the JSON view.
    *
    * Every attempt carries the same Idempotency-Key, so that a lost answer never makes two

@@ -18,6 +18,7 @@
 
 import { Receiver, backoff } from "./receiver.js";
 import { ApiError, Edges, failure } from "./edges.js";
+import { onWakeUp } from "./wakeup.js";
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Longer than the edge's heartbeat of 15 s: a connection this quiet is tried again on wake-up. */
@@ -81,7 +82,7 @@ export class LoreStream extends EventTarget {
   /** Start reading, or read on after `disconnect`. Throws ApiError if nothing was created. */
   async connect() {
     if (this.#ended || this.#wakeUps) return;
-    this.#listenForWakeUps();
+    this.#wakeUps = onWakeUp((networkChanged) => this.#wake(networkChanged));
     this.#set("connecting");
     try {
       if (!this.requestId) await (this.#creating ??= this.#create());
@@ -128,7 +129,7 @@ export class LoreStream extends EventTarget {
   #open() {
     this.#dropSource();
     this.#set("connecting");
-    const source = new EventSource(this.#position());
+    const source = new EventSource(`${this.edge}${this.#path()}${this.#query()}`);
     this.#namedLog = this.#log;
     this.#source = source;
     this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
@@ -173,24 +174,13 @@ export class LoreStream extends EventTarget {
     return !this.#receiver.gap && this.#namedLog === this.#log;
   }
 
-  /** EventSource hides why it gave up: ask again by fetch, for the status alone. */
   async #askWhy() {
     this.#set("connecting");
-    const abort = new AbortController();
-    const headers = { Accept: "text/event-stream" };
-    const init = { headers, cache: "no-store", signal: abort.signal };
-    try {
-      const response = await fetch(this.#position(), init);
-      if (!this.#wakeUps || this.#source) return;
-      if (response.status === 204) return this.#finishFrom(await this.view());
-      const isFinal = response.status >= 400 && response.status < 500 && response.status !== 429;
-      if (isFinal) return this.#fail(await failure(response));
-    } catch {
-      // Unreachable: the next edge may not be.
-    } finally {
-      abort.abort();
-    }
-    if (this.#wakeUps && !this.#source) this.#retryElsewhere();
+    const { error, view } = await this.#edges.whyClosed(this.#path(), this.#query());
+    if (!this.#wakeUps || this.#source) return;
+    if (error) this.#fail(error);
+    else if (view) this.#finishFrom(view);
+    else this.#retryElsewhere();
   }
 
   #retryElsewhere() {
@@ -212,23 +202,16 @@ export class LoreStream extends EventTarget {
   #close(status) {
     this.#dropSource();
     clearTimeout(this.#timer);
-    this.#wakeUps?.abort();
+    this.#wakeUps?.();
     this.#wakeUps = null;
     this.#set(status);
   }
 
   /** A network that came back, or a page shown again, need not wait for a timer. */
-  #listenForWakeUps() {
-    this.#wakeUps = new AbortController();
-    const { signal } = this.#wakeUps;
-    const wake = (networkChanged) => {
-      const quiet = Date.now() - this.#lastHeard > QUIET_MS;
-      const due = networkChanged || quiet || this.#connection === "waiting";
-      if (due && this.requestId) this.#open();
-    };
-    addEventListener("online", () => wake(true), { signal });
-    addEventListener("pageshow", (event) => event.persisted && wake(true), { signal });
-    document.addEventListener("visibilitychange", () => document.hidden || wake(false), { signal });
+  #wake(networkChanged) {
+    const quiet = Date.now() - this.#lastHeard > QUIET_MS;
+    const due = networkChanged || quiet || this.#connection === "waiting";
+    if (due && this.requestId) this.#open();
   }
 
   // Events of the stream
@@ -321,10 +304,10 @@ export class LoreStream extends EventTarget {
     this.#emit("created", view);
   }
 
-  /** Where the stream goes on from here, on the current edge (protocol P12). */
-  #position() {
+  /** Where the stream goes on from here (protocol P12). */
+  #query() {
     const log = this.#log ? `&log=${encodeURIComponent(this.#log)}` : "";
-    return `${this.edge}${this.#path()}?after=${this.#receiver.seq}${log}`;
+    return `?after=${this.#receiver.seq}${log}`;
   }
 
   #path() {
