@@ -84,12 +84,21 @@ class Generator(Node):
 
         def on_log(log: list[Chunk] | None) -> None:
             # A log that is shorter than the claim says was forgotten since; to go on from it
-            # would put other chunks into the same log. The lease will lapse.
-            if log is not None and len(log) == view.next_seq - 1:
+            # would put other chunks into the same log.
+            if log is not None and self._is_whole(view, log):
                 self._take(claimed, log)
+            else:
+                self._release(view)
 
         self.store.call(self, on_log, "log", view.request_id)
         self.look()
+
+    @staticmethod
+    def _is_whole(view: View, log: list[Chunk]) -> bool:
+        return len(log) == view.next_seq - 1
+
+    def _release(self, view: View) -> None:
+        self.store.call(self, lambda _: None, "release", view.request_id, self.owner, view.epoch)
 
     def _take(self, claimed: Claimed, history: list[Chunk]) -> None:
         view, options = claimed.view, self.world.options
@@ -290,7 +299,5 @@ class Generator(Node):
         self.world.say(f"{self.name} drains")
         for job in list(self.jobs.values()):
             if not job.producer.ended:
-                self.store.call(
-                    self, lambda _: None, "release", job.view.request_id, self.owner, job.view.epoch
-                )
+                self._release(job.view)
                 self._drop(job.view.request_id)

@@ -123,7 +123,9 @@ class Appender:
                 reopen_tokens=append.reopen_tokens,
                 lease_ms=self._settings.lease_ms,
             )
-            if position.outcome is not Outcome.OK or append.finish_reason is None:
+            # Fenced may mean that our own end is in and its answer was lost: finish tells.
+            told = position.outcome in (Outcome.OK, Outcome.FENCED)
+            if not told or append.finish_reason is None:
                 return position
         return await self._store.finish(
             owned.request_id,

@@ -154,6 +154,11 @@ class Service:
         view = claimed.view
         history = await self._store.log(view.request_id) if view.next_seq > 1 else []
         settings, now = self._settings, self._loop.time()
+        if len(history) != view.next_seq - 1:
+            # Forgotten since the claim: to go on from here would put other chunks into a log
+            # that readers may have more of (P4).
+            await self._store.release(view.request_id, settings.generator_id, view.epoch)
+            return
         try:
             owned = from_claim(claimed, history, settings.window, settings.coalesce, now)
         except ValueError:
