@@ -388,7 +388,7 @@ def run_machine(real: RealStore, **changes: Any) -> None:
 
     Machine.__qualname__ = "StoreMachine"
     arguments = {
-        "max_examples": 60,
+        "max_examples": 50,
         "stateful_step_count": 40,
         "deadline": None,
         "suppress_health_check": [HealthCheck.too_slow],
@@ -416,6 +416,11 @@ def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
             id="ack off by one",
         ),
         pytest.param("if request.run_id ~= args[4] then", "if false then", id="no fork"),
+        pytest.param(
+            "return request.run_id == run_id or now < request.lease_until_ms",
+            "return true",
+            id="a lease that a restart outlived",
+        ),
         pytest.param(
             "if epoch > request.epoch then own(request, args[2], epoch, now) end\n  for",
             "for",

@@ -14,7 +14,7 @@ from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome
 from lore.store.functions import CODE, must_load, version_of
-from lore.store.keys import log_key, partition_of, request_key
+from lore.store.keys import log_key, owner_channel, partition_of, request_key
 from tests.store.backends import (
     LEASE_MS,
     Backend,
@@ -88,6 +88,20 @@ async def test_following_anew_right_away_misses_nothing(on_valkey: Backend) -> N
     await on_valkey.append(claimed, chunk(1))
     assert [heard.seq for heard in await second.first(1)] == [1]
     assert first.heard == []
+
+
+async def test_a_channel_that_nobody_follows_is_given_up(
+    on_valkey: Backend, admin: valkey.Valkey
+) -> None:
+    reader = Recorder()
+    await on_valkey.store.follow("a", reader)
+    await on_valkey.store.unfollow("a", reader)
+    await on_valkey.store.guard("a", reader)
+    await on_valkey.store.guard("b", reader)
+    await on_valkey.store.unguard("a")
+    await on_valkey.store.guard("c", reader)  # confirmed after all before it
+    channels: Any = admin.execute_command("PUBSUB", "SHARDCHANNELS")
+    assert sorted(channels) == sorted([owner_channel("b"), owner_channel("c")])
 
 
 async def test_each_follower_hears_its_own_chunks_in_order(on_valkey: Backend) -> None:
@@ -167,7 +181,8 @@ async def test_calls_in_flight_fail_with_the_connection_and_can_be_repeated(
     calls = [asyncio.ensure_future(on_valkey.append(claimed, chunk(seq))) for seq in range(1, 51)]
     await store.view("a")  # a read is answered: what was sent before it is with the server
     admin.client_kill_filter(_type="normal", skipme=True)
-    failed = await asyncio.gather(*calls, return_exceptions=True)
+    async with asyncio.timeout(20):
+        failed = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(error) for error in failed} == {StoreUnavailable}
     admin.client_unpause()
 
@@ -182,8 +197,9 @@ async def test_a_server_that_does_not_answer_is_given_up(
     store = ValkeyStore(server.connection_url, timeout_s=0.2)
     await store.connect()
     pausing()
-    with pytest.raises(StoreUnavailable):
-        await store.open(new("a"), queue_limit=1)
+    async with asyncio.timeout(20):
+        with pytest.raises(StoreUnavailable):
+            await store.open(new("a"), queue_limit=1)
     admin.client_unpause()
     opened = await eventually(lambda: store.open(new("a"), queue_limit=1))
     assert opened.outcome is Outcome.OK
@@ -239,6 +255,8 @@ async def test_a_demoted_primary_is_left_and_tried_again(
             await on_valkey.open("a")
         with pytest.raises(StoreUnavailable, match="is a replica"):
             await ValkeyStore(server.connection_url).connect()
+        with pytest.raises(StoreUnavailable, match=r"was lost|is not connected"):
+            await on_valkey.open("a")  # the connection was given up: another may be the primary
     finally:
         admin.execute_command("REPLICAOF", "NO", "ONE")
     assert (await eventually(lambda: on_valkey.open("a"))).created
