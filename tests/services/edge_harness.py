@@ -13,6 +13,7 @@ import httpx
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
+from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store import MemoryStore, Store, StoreUnavailable
 from lore.store.base import ChunkMessage, Claimed, Message, Outcome, View
@@ -24,6 +25,8 @@ from lore_edge.settings import EdgeSettings
 
 WAIT_S = 10.0
 LEASE_MS = 60_000
+PATIENT = SenderConfig(rtt=RttConfig(initial_rto_s=60, min_rto_s=60))
+"""Readers here acknowledge when a test says so: without this a slow machine retransmits."""
 
 
 def settings(**changes: Any) -> EdgeSettings:
@@ -63,7 +66,7 @@ class RunningEdge:
 
 @contextlib.asynccontextmanager
 async def running_edge(
-    store: Store, sender: SenderConfig | None = None, **changes: Any
+    store: Store, sender: SenderConfig = PATIENT, **changes: Any
 ) -> AsyncIterator[RunningEdge]:
     chosen = settings(**changes)
     edge = Edge(chosen, store, sender)

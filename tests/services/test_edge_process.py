@@ -27,6 +27,8 @@ from tests.services.edge_harness import (
     stream,
 )
 
+PROCESS_S = 60.0  # a new process may be slow to start on a busy machine
+
 
 @dataclass
 class EdgeProcess:
@@ -41,7 +43,7 @@ class EdgeProcess:
         self.process.send_signal(number)
 
     async def exit_status(self) -> int:
-        return await asyncio.wait_for(self.process.wait(), WAIT_S)
+        return await asyncio.wait_for(self.process.wait(), PROCESS_S)
 
     async def health(self, path: str) -> tuple[int, str]:
         return await asyncio.to_thread(_get, f"http://127.0.0.1:{self.health_port}{path}")
@@ -95,7 +97,7 @@ async def edge_process(**settings: Any) -> AsyncIterator[EdgeProcess]:
 async def said(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
     """The first line of the log that tells of this event."""
     assert process.stderr is not None
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PROCESS_S):
         while line := await process.stderr.readline():
             entry = json.loads(line)
             if entry["event"] == event:
@@ -105,7 +107,12 @@ async def said(process: asyncio.subprocess.Process, event: str) -> dict[str, Any
 
 async def refusal(**settings: Any) -> tuple[int, str]:
     process = await start(**settings)
-    _, stderr = await asyncio.wait_for(process.communicate(), WAIT_S)
+    try:
+        _, stderr = await asyncio.wait_for(process.communicate(), PROCESS_S)
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
+        raise
     assert process.returncode is not None
     return process.returncode, stderr.decode()
 
@@ -123,7 +130,7 @@ async def test_a_drained_edge_tells_its_readers_to_come_back_elsewhere_and_exits
 
 
 async def test_readiness_goes_before_the_readers_do():
-    async with edge_process(drain_delay_s=WAIT_S) as edge:
+    async with edge_process(drain_delay_s=2 * PROCESS_S) as edge:
         reader = await edge.new_stream()
         assert await edge.health("/readyz") == (200, "ok\n")
         assert await edge.health("/livez") == (200, "ok\n")
@@ -139,7 +146,7 @@ async def test_readiness_goes_before_the_readers_do():
 
 
 async def test_a_second_signal_exits_although_a_reader_is_blocked():
-    async with edge_process(drain_spread_s=WAIT_S, grace_s=2 * WAIT_S) as edge:
+    async with edge_process(drain_spread_s=2 * PROCESS_S, grace_s=4 * PROCESS_S) as edge:
         await edge.new_stream()
         edge.signal(signal.SIGINT)
         await said(edge.process, "draining")

@@ -39,7 +39,7 @@ async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store
             "window": 32,
             "acked_seq": 0,
             "generated_tokens": 0,
-            "rto_ms": 1000,
+            "rto_ms": 60_000,
             "retransmits": 0,
         }
         writer = Writer(store, request_id)
