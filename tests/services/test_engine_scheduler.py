@@ -1,7 +1,9 @@
 """Who decodes in a step: the window-aware scheduler's decisions, without a model."""
 
+from typing import Any, cast
+
 import pytest
-from transformers.generation.continuous_batching.requests import RequestState
+from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
 from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.sampling import (
@@ -12,7 +14,13 @@ from lore_generator.engines.sampling import (
     decoding_of,
     generated_tokens,
 )
-from lore_generator.engines.window_scheduler import has_credit, longest_parked, plan
+from lore_generator.engines.window_scheduler import (
+    Batch,
+    WindowScheduler,
+    has_credit,
+    longest_parked,
+    plan,
+)
 
 GREEDY = Sampling(0, 1, 0, 1, 0, 0)
 
@@ -68,3 +76,70 @@ def test_options_that_cannot_work_are_refused() -> None:
         TransformersOptions(slots=0)
     with pytest.raises(ValueError, match="tp_plan and device_map"):
         TransformersOptions(tp_plan="auto", device_map="cpu")
+
+
+class TightCache:
+    """Says what a paged cache says of its memory: one page, in use or kept for later."""
+
+    def __init__(self, *, kept: bool) -> None:
+        self.kept = kept
+        self.holders: set[str] = set()
+        self.pool = self
+
+    def try_to_free_sectors(self) -> None: ...
+
+    def free_blocks(self, key: str, no_cache: bool = False) -> None:
+        self.holders.discard(key)
+
+    def evict_cached_blocks(self) -> bool:
+        kept, self.kept = self.kept, False
+        return kept
+
+    def compute_free_capacity(self) -> float:
+        return 0.0 if self.kept or self.holders else 1.0
+
+    def can_store_request_tokens(self, state: RequestState, length: int, dry_run: bool) -> bool:
+        return not self.kept and not self.holders
+
+
+def tight(*, kept: bool = False, parked: bool = False, starved: bool = True) -> WindowScheduler:
+    """A scheduler whose FIFO part finds nothing that fits until the one page is free."""
+    cache: Any = TightCache(kept=kept)
+    scheduler = WindowScheduler(cache, None, 4)
+    if parked:
+        scheduler.active_requests["parked"] = state("parked", 1, 1)
+        cache.holders.add("parked")
+    hungry = state("hungry", None, 1)
+
+    def fifo(token_budget: int, cache_budget: int) -> Batch:
+        fits = cache.can_store_request_tokens(hungry, 1, dry_run=True)
+        scheduler.starved_requests = [] if fits or not starved else [(hungry, 1)]
+        chosen = [FutureRequestState(hungry, True, {}, 1)]
+        return (chosen if fits else None), False, 0, 0
+
+    scheduler._schedule_runnable = fifo
+    return scheduler
+
+
+@pytest.mark.parametrize("starved", [True, False])
+def test_parked_requests_give_way_before_the_loop_is_told_that_nothing_fits(starved: bool) -> None:
+    scheduler = tight(parked=True, starved=starved)
+    assert scheduler.schedule_batch(1, 1)[0]
+    assert not scheduler.active_requests
+    assert list(scheduler.waiting_requests) == ["parked"]
+    assert scheduler.starved_requests == []
+
+
+def test_pages_kept_for_later_give_way_before_parked_requests() -> None:
+    """Once they have, the loop would find nothing more to evict, and die: so plan again."""
+    scheduler = tight(kept=True)
+    scheduler.active_requests["parked"] = state("parked", 1, 1)
+    assert scheduler.schedule_batch(1, 1)[0]
+    assert list(scheduler.active_requests) == ["parked"]
+
+
+def test_the_loop_is_told_when_nobody_is_parked() -> None:
+    scheduler = tight()
+    cast("TightCache", scheduler.cache).holders.add("somebody with credit")
+    assert scheduler.schedule_batch(1, 1)[0] is None
+    assert scheduler.starved_requests

@@ -112,9 +112,13 @@ class WindowScheduler(FIFOScheduler):
         return cancelled
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
+        """None, which the loop answers by evicting requests with credit or by dying, is said
+        only when no parked request holds KV."""
         while True:
             batch = self._schedule_runnable(token_budget, cache_budget)
             made_room = self._make_room()
+            if batch[0] is None and not made_room:
+                made_room = self._evict_longest_parked()
             if batch[0] or not made_room:
                 return batch
 
@@ -138,23 +142,18 @@ class WindowScheduler(FIFOScheduler):
             self.waiting_requests_order.extendleft(reversed(list(hidden)))
 
     def _make_room(self) -> bool:
-        """Takes KV from parked requests while requests with credit lack it.
-
-        Returns whether any was taken."""
+        """Frees memory while requests with credit lack it; returns whether any was freed."""
+        if not self._short_of_memory():
+            return False
         # Pages kept for prompts that may come again are cheaper than anyone's KV.
-        if self._short_of_memory() and self.cache.evict_cached_blocks():
-            self.cache.pool.try_to_free_sectors()
-        made_room = False
+        made_room = self.cache.evict_cached_blocks()
+        self.cache.pool.try_to_free_sectors()
         while self._short_of_memory():
-            parked = plan(self.active_requests.values()).parked
-            victim = longest_parked(parked, self._parked_since)
-            if victim is None:
+            if not self._evict_longest_parked():
                 return made_room
-            self._evict(parked[victim])
             made_room = True
-        if made_room:
-            # They fit now; left on this list, the loop would evict requests with credit.
-            self.starved_requests = []
+        # They fit now; left on this list, the loop would evict requests with credit.
+        self.starved_requests = []
         return made_room
 
     def _short_of_memory(self) -> bool:
@@ -181,12 +180,17 @@ class WindowScheduler(FIFOScheduler):
         total = self.cache.num_sectors * self.cache.bytes_per_sector
         return 1 - float(self.cache.compute_free_capacity()) - idle / total
 
-    def _evict(self, state: RequestState) -> None:
-        again = state.create_equivalent_initial_request()
-        self.cache.free_blocks(state.request_id, no_cache=True)
+    def _evict_longest_parked(self) -> bool:
+        parked = plan(self.active_requests.values()).parked
+        key = longest_parked(parked, self._parked_since)
+        if key is None:
+            return False
+        again = parked[key].create_equivalent_initial_request()
+        self.cache.free_blocks(key, no_cache=True)
         self.cache.pool.try_to_free_sectors()
-        self.finish_request(state.request_id)
+        self.finish_request(key)
         self.add_waiting_request(again)
+        return True
 
 
 SCHEDULER_MAPPING[SCHEDULER_TYPE] = WindowScheduler
