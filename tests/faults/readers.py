@@ -1,0 +1,160 @@
+"""Readers of known answers: each compares what it is given, character by character."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from lore.client import (
+    HistoryLost,
+    LoreError,
+    Reader,
+    ReaderConfig,
+    Refused,
+    Stream,
+    Text,
+    Unavailable,
+)
+from lore.request import StreamRequest
+from lore_generator.engines.synthetic_text import synthetic_answer
+
+READER = ReaderConfig(silence_s=4.0, call_timeout_s=4.0, patience_s=40.0)
+STREAM_S = 90.0
+"""Longer than any fault lasts, with all that it takes to recover from it."""
+
+
+class Outcome(StrEnum):
+    WHOLE = "whole"
+    LOST = "lost"
+    DOUBLED = "doubled"
+    REORDERED = "reordered"
+    STUCK = "stuck"
+    FAILED = "failed"
+    TOLD = "history_lost"  # the reader was told explicitly that its text cannot go on
+    REFUSED = "refused"  # never accepted
+
+
+@dataclass
+class Question:
+    """A request and the reference that its readers' text is compared with."""
+
+    messages: list[dict[str, str]]
+    parameters: dict[str, Any]
+    seed: int
+    answer: str = field(init=False)
+    request_id: str = ""
+    outcome: Outcome = Outcome.STUCK
+    note: str = ""
+    pause_s: float = 0.0
+    """The longest silence between two pieces of text."""
+
+    def __post_init__(self) -> None:
+        asked = {"messages": self.messages, "seed": self.seed} | self.parameters
+        self.answer = "".join(synthetic_answer(StreamRequest.model_validate(asked)))
+
+    @classmethod
+    def draw(cls, rng: random.Random, number: int) -> "Question":
+        ack = rng.choices(("client", "socket", "none"), (8, 1, 1))[0]
+        parameters: dict[str, Any] = {"ack": ack}
+        if ack == "client" and rng.random() < 0.2:
+            parameters["window"] = rng.choice((8, 16, 64))
+        return cls(
+            [{"role": "user", "content": f"What is the number {number}?"}],
+            parameters,
+            rng.getrandbits(32),
+        )
+
+
+class Wrong(Exception):
+    """The text differs from the reference."""
+
+    def __init__(self, outcome: Outcome, position: int) -> None:
+        super().__init__(f"differs at character {position}")
+        self.outcome = outcome
+
+
+def compare(text: str, answer: str) -> None:
+    """Raises Wrong unless ``text`` is a prefix of the answer (P1)."""
+    if answer.startswith(text):
+        return
+    at = next(i for i in range(len(text)) if not answer.startswith(text[: i + 1]))
+    raise Wrong(_kind_of(text[at:], answer, at), at)
+
+
+def _kind_of(rest: str, answer: str, at: int) -> Outcome:
+    """What went wrong, by where the text that follows is found in the answer."""
+    found = answer.find(rest[:24])
+    if found > at:
+        return Outcome.LOST
+    return Outcome.DOUBLED if 0 <= found < at else Outcome.REORDERED
+
+
+async def ask_and_read(reader: Reader, question: Question, rng: random.Random) -> None:
+    """Sets the question's ``outcome``; never raises."""
+    try:
+        asked = await reader.create(
+            messages=question.messages, seed=question.seed, **question.parameters
+        )
+    except LoreError as error:
+        question.outcome, question.note = Outcome.REFUSED, str(error)
+        return
+    question.request_id = asked.request_id
+    try:
+        async with asyncio.timeout(STREAM_S):
+            text = await _read(reader, question, rng)
+    except TimeoutError:
+        question.note = f"no end within {STREAM_S:g} s"
+    except Wrong as wrong:
+        question.outcome, question.note = wrong.outcome, str(wrong)
+    except (HistoryLost, Refused) as error:
+        question.outcome, question.note = Outcome.TOLD, str(error)
+    except Unavailable as error:
+        question.note = str(error)
+    except LoreError as error:
+        question.outcome, question.note = Outcome.FAILED, str(error)
+    else:
+        whole = text == question.answer
+        question.outcome = Outcome.WHOLE if whole else Outcome.LOST
+
+
+async def _read(reader: Reader, question: Question, rng: random.Random) -> str:
+    """To the end, perhaps leaving once on the way: to come back there, or to read it all again."""
+    leaves_at = rng.randint(1, len(question.answer)) if rng.random() < 0.4 else None
+    slow_s = 0.05 if rng.random() < 0.1 else 0.0
+    stream = _stream(reader, question)
+    text = await _take(stream, question, "", leaves_at, slow_s)
+    if leaves_at is not None and len(text) >= leaves_at:
+        position, log_id = stream.position, stream.log_id
+        await stream.aclose()
+        if rng.random() < 0.5:
+            stream, text = _stream(reader, question), ""
+        else:
+            stream = _stream(reader, question, after=position, log_id=log_id)
+        text = await _take(stream, question, text, None, slow_s)
+    return text
+
+
+def _stream(reader: Reader, question: Question, **where: Any) -> Stream:
+    acks = question.parameters["ack"] == "client"
+    return reader.stream(question.request_id, acks=acks, **where)
+
+
+async def _take(
+    stream: Stream, question: Question, text: str, stop_at: int | None, slow_s: float
+) -> str:
+    loop = asyncio.get_running_loop()
+    last = loop.time()
+    async for event in stream:
+        if not isinstance(event, Text):
+            continue
+        now = loop.time()
+        question.pause_s, last = max(question.pause_s, now - last), now
+        text += event.text
+        compare(text, question.answer)
+        if stop_at is not None and len(text) >= stop_at:
+            break
+        if slow_s:
+            await asyncio.sleep(slow_s)
+            last = loop.time()
+    return text
