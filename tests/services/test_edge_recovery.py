@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lore.store.base import AckMessage, ChunkMessage, StateMessage, View
+from lore_edge.feed import Piece
 from lore_edge.reader import Reader
 from tests.services.edge_harness import (
     Event,
@@ -323,11 +324,22 @@ async def test_a_live_reader_below_the_fork_reads_on_without_noticing(store: Fau
         ]
 
 
-async def test_a_page_read_before_a_fork_is_not_sent_after_it(store: FaultyStore):
-    """P4: a slow reader, below the fork, with chunks in memory that the log no longer has."""
+@pytest.mark.parametrize("memory", ["page", "ring"])
+async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
+    store: FaultyStore, memory: str
+):
+    """P4: a slow reader, below the fork, and chunks that the log no longer has."""
     async with running_edge(store) as edge:
-        writer = await generating(store, edge, "a", "b", "c", "d")
+        writer = await generating(store, edge)
+        texts = ("a", "b", "c", "d")
+        if memory == "page":
+            await writer.write(*texts)
         feed = await edge.edge.feeds.open(writer.request_id)
+        sent: list[Piece] = []
+
+        def take() -> None:
+            sent.extend(reader.take(1).pieces)
+
         reader = Reader(
             feed,
             position=0,
@@ -338,17 +350,21 @@ async def test_a_page_read_before_a_fork_is_not_sent_after_it(store: FaultyStore
             on_news=lambda: None,
         )
         edge.edge.feeds.join(feed, reader)
-        await reader.load()
-        pieces = reader.take(1).pieces
+        if memory == "page":
+            await reader.load()
+        else:
+            await writer.write(*texts)
+        take()
+        reader.on_news = take  # at once, whatever the feed is in the middle of
         await fork(store, writer, 2, "X", "Y")
         await until(lambda: feed.log_id != writer.view.log_id and feed.head == 4)
         while reader.position < 4:
-            pieces += reader.take(1).pieces
+            take()
             if reader.needs_log:
                 await reader.load()
         edge.edge.feeds.leave(feed, reader)
-        sent = b"".join(piece.data for piece in pieces).decode()
-        assert re.findall('"text": "(.)"', sent) == ["a", "b", "X", "Y"]
+        data = b"".join(piece.data for piece in sent).decode()
+        assert re.findall('"text": "(.)"', data) == ["a", "b", "X", "Y"]
 
 
 async def test_a_position_ahead_of_the_same_log_waits_for_it(store: FaultyStore):

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
-from lore.store.base import View
+from lore.store.base import Outcome, Position, View
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,
@@ -65,6 +66,24 @@ async def test_the_edge_acknowledges_what_the_peers_tcp_has(store: FaultyStore):
         await writer.finish()
         await response.events()
         assert (await view_of(store, writer.request_id)).acked_seq == 4, "the end is settled"
+
+
+async def test_an_ack_that_the_log_is_not_ready_for_is_repeated(store: FaultyStore):
+    """P3, P8: the store forgot the tail, and its generator has not sent it again yet."""
+    refusals = [Position(Outcome.AHEAD, Status.GENERATING, 2)] * 2
+    real_ack = store.ack
+
+    async def ack(request_id: str, seq: int) -> Position:
+        return refusals.pop() if refusals else await real_ack(request_id, seq)
+
+    store.ack = ack
+    async with running_edge(store) as edge:
+        writer = Writer(store, await ask(edge, ack="socket"))
+        await writer.claim()
+        await stream(edge, writer.request_id)
+        await writer.write("a", "b", "c")
+        await acked(store, writer.request_id, 3)
+        assert not refusals
 
 
 async def test_a_socket_that_stops_reading_stops_the_acks(store: FaultyStore):
