@@ -126,12 +126,14 @@ class Reader(Node):
     # reading
 
     def _hear(self, connection: Connection, event: StreamEvent) -> None:
-        if connection is not self._connection:
-            if self._connecting:
-                self._early.append((connection, event))  # in HTTP the reply is always first
-            elif not isinstance(event, Closed):
-                self._hang_up(connection)
-            return
+        if connection is self._connection:
+            self._take_event(event)
+        elif self._connecting:
+            self._early.append((connection, event))  # in HTTP the reply is always first
+        elif not isinstance(event, Closed):
+            self._hang_up(connection)
+
+    def _take_event(self, event: StreamEvent) -> None:
         self._silence.arm(self.world.now + SILENCE_S)
         match event:
             case ChunkEvent():

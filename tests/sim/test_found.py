@@ -1,0 +1,137 @@
+"""What the simulator found once. Each story's bug is put back and must be found again.
+
+A seed alone would say little after the next change of the simulator: another draw, another
+run. So a case is the bug, the options that let it happen, and a range of seeds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lore.protocol.producer import Append, Producer
+from lore.store import records
+from lore.store.records import Record, Records
+from tests.sim.faults import Options
+from tests.sim.feed import Feed
+from tests.sim.run import simulate
+
+Patch = pytest.MonkeyPatch
+SEEDS = 400
+
+FORGETFUL = Options(
+    requests=1,
+    store_crash_rate=0.15,
+    forget_ratio=1.0,
+    forget_s=3.0,
+    down_s=1.0,
+)
+
+
+def resent_in_pieces(patch: Patch) -> None:
+    """An owner sends again what the store forgot, 64 chunks at a time, and dies between two.
+
+    The store takes an append for the word that its log is whole, so the takeover did not fork
+    it, and readers of the chunks that were never sent again read on in another text.
+    """
+    real = Producer.outbox
+
+    def outbox(self: Producer, now: float) -> Append | None:
+        append = real(self, now)
+        if append is None or len(append.chunks) <= 1:
+            return append
+        first = append.chunks[:1]
+        self._in_flight = Append(first, append.window, 0, first[0].seq + 1, None)
+        return self._in_flight
+
+    patch.setattr(Producer, "outbox", outbox)
+
+
+def lapsed_lease_counts_after_a_loss(patch: Patch) -> None:
+    """An owner is paused beyond its lease, another follows, and the store forgets that one.
+
+    The first owner wakes up, finds its epoch current, and appends other chunks to the log.
+    """
+    real = Records._may_write
+
+    def may_write(self: Records, record: Record, *args: Any, **kwargs: Any) -> bool:
+        record.run_id = self.run_id
+        return real(self, record, *args, **kwargs)
+
+    patch.setattr(Records, "_may_write", may_write)
+
+
+def pause_is_told_once(patch: Patch) -> None:
+    """The append that told a closed window is overtaken by an older one, which opens it again.
+
+    The store then had a request as generating that waited for an ack, and woke nobody.
+    """
+    real = Producer.on_position
+
+    def on_position(self: Producer, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **(kwargs | {"paused": True}))
+
+    patch.setattr(Producer, "on_position", on_position)
+
+
+def forgotten_acks_stay_forgotten(patch: Patch) -> None:
+    """A store forgets acks. Its readers have all there is, so they have nothing to say again;
+    the next owner takes the window over closed, and it never opens."""
+    patch.setattr(Feed, "say_acks_again", lambda self: None)
+
+
+def chunks_name_no_log(patch: Patch) -> None:
+    """The word of a fork is lost, and an edge takes chunk 16 of the new log for its next one."""
+    real = records.message_of
+
+    class Everywhere(str):
+        __slots__ = ()
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __hash__ = str.__hash__
+
+    def message_of(entry: records.Entry) -> Any:
+        message = real(entry)
+        object.__setattr__(message, "log_id", Everywhere(message.log_id))
+        return message
+
+    patch.setattr("lore.store.twin.message_of", message_of)
+
+
+def with_(**changes: Any) -> Options:
+    return Options(**{**FORGETFUL.__dict__, **changes})
+
+
+FOUND: list[tuple[Callable[[Patch], None], Options]] = [
+    (resent_in_pieces, with_(generator_crash_rate=0.15, delay_max_s=0.5)),
+    (
+        lapsed_lease_counts_after_a_loss,
+        with_(answer_tokens=150, step_s=0.2, lease_s=3.0, generator_freeze_rate=0.1),
+    ),
+    (
+        pause_is_told_once,
+        Options(
+            call_late=0.1, answer_lost=0.1, vanish_ratio=1.0, return_ratio=0.0, answer_tokens=160
+        ),
+    ),
+    (forgotten_acks_stay_forgotten, with_(crash_together_ratio=1.0, window_tokens=4)),
+    (chunks_name_no_log, with_(news_loss=0.3, crash_together_ratio=1.0, answer_tokens=160)),
+]
+
+
+def name(value: object) -> str:
+    return getattr(value, "__name__", "")
+
+
+@pytest.mark.parametrize(("bug", "options"), FOUND, ids=name)
+def test_the_bug_is_found_again(
+    bug: Callable[[Patch], None], options: Options, monkeypatch: Patch
+) -> None:
+    clean = [simulate(seed, options).violation for seed in range(5)]
+    assert clean == [""] * 5
+    bug(monkeypatch)
+    found = next((r for r in (simulate(s, options) for s in range(SEEDS)) if r.violation), None)
+    assert found is not None
+    print(f"seed {found.seed}: {found.violation}")

@@ -1,0 +1,81 @@
+"""Chunk assembly: the first text at once, later ones by size or delay, nothing lost."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lore.protocol.assembly import Assembler, CoalesceConfig
+
+CONFIG = CoalesceConfig(max_delay_s=0.03, max_chars=10)
+
+
+def test_the_first_text_is_due_at_once() -> None:
+    assembler = Assembler(CONFIG)
+    assembler.add("a", (1,), now=5.0)
+    assert assembler.deadline() == 5.0
+
+
+def test_later_text_waits_for_the_delay_counted_from_its_oldest_piece() -> None:
+    assembler = Assembler(CONFIG, first_done=True)
+    assembler.add("a", (1,), now=5.0)
+    assembler.add("b", (2,), now=5.02)
+    assert assembler.deadline() == 5.03
+    assert assembler.take() == ("ab", (1, 2))
+    assert assembler.deadline() is None
+
+
+def test_later_text_is_due_at_once_when_it_is_long() -> None:
+    assembler = Assembler(CONFIG, first_done=True)
+    assembler.add("a" * 9, (1,), now=5.0)
+    assert assembler.deadline() == 5.03
+    assembler.add("b", (2,), now=5.01)
+    assert assembler.deadline() == 5.0
+
+
+def test_half_a_character_waits_for_its_other_half() -> None:
+    """Tokens that bring no whole character yet are not worth a chunk, but are kept."""
+    assembler = Assembler(CONFIG)
+    assembler.add("", (1,), now=5.0)
+    assert assembler.deadline() is None
+    assert assembler.pending
+    assembler.add("é", (2,), now=5.5)
+    assert assembler.take() == ("é", (1, 2))
+    assert not assembler.pending
+
+
+def test_a_chunk_without_text_is_not_the_first() -> None:
+    """The window closed on half a character: the first word is still due at once."""
+    assembler = Assembler(CONFIG)
+    assembler.add("", (1,), now=5.0)
+    assert assembler.take() == ("", (1,))
+    assembler.add("é", (2,), now=6.0)
+    assert assembler.deadline() == 6.0
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=6), st.integers(0, 3), st.floats(0, 0.05), st.booleans()),
+        max_size=40,
+    )
+)
+def test_nothing_is_lost_cut_or_reordered(
+    steps: list[tuple[str, int, float, bool]],
+) -> None:
+    """P1: taken at any moments, the chunks join to what came in."""
+    assembler = Assembler(CONFIG)
+    now, token = 0.0, 0
+    text, ids, out_text, out_ids = "", list[int](), "", list[int]()
+    for piece, tokens, pause_s, take in steps:
+        now += pause_s
+        new = tuple(range(token, token + tokens))
+        token += tokens
+        assembler.add(piece, new, now)
+        text += piece
+        ids += new
+        due = assembler.deadline()
+        assert due is None or due <= now + CONFIG.max_delay_s
+        if take:
+            taken, taken_ids = assembler.take()
+            out_text += taken
+            out_ids += taken_ids
+    taken, taken_ids = assembler.take()
+    assert (out_text + taken, out_ids + list(taken_ids)) == (text, ids)
