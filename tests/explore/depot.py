@@ -1,0 +1,203 @@
+"""The store: the real twin, with a book of what its logs have ever held.
+
+A depot is never changed; what happens at it gives another one. All its checks are those of
+the simulator (``tests/sim/checkers.py``), made after every call.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import OWNED, Status
+from lore.store.base import Claimed, NewRequest, StateMessage, View
+from lore.store.keys import partition_of
+from lore.store.records import Publication, Record, Snapshot
+from lore.store.twin import StoreState
+from tests.explore.forms import Move, Violation
+from tests.sim.checkers import Safety
+
+REQUEST = "request"
+PARTITION = partition_of(REQUEST)
+OWNER = "generator"
+"""Both generators have this name: only the epoch tells them apart, as it must be able to."""
+LEASE_MS = 64
+RESTART_MS = 16
+"""The store's clock stands still but for restarts and lapses, so that epochs differ."""
+RETENTION_MS = 10**9
+PLAIN = {"paused", "resumed"}
+"""Changes of state that mean nothing to an edge's shell."""
+
+
+class _Book:
+    """What ``Safety`` needs of a world."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+
+    def say(self, text: str) -> None:
+        pass
+
+
+class Depot:
+    """``news`` and ``wakes`` are what the last call published, to the edges and the owner."""
+
+    def __init__(self, window: int) -> None:
+        self.store = StoreState("run-1")
+        new = NewRequest(REQUEST, "", "", "", "client", window)
+        view = self.store.open(new, queue_limit=1, now_ms=LEASE_MS).view
+        assert view is not None
+        self.store.take_outbox()
+        self.clock = LEASE_MS
+        self.runs = 1
+        self.saved: Snapshot = self.store.snapshot()
+        self.logs: dict[str, tuple[tuple[str, int], ...]] = {view.log_id: ()}
+        self.ends: frozenset[tuple[str, int]] = frozenset()
+        self.lossy = False
+        """A restart brought back less than there was."""
+        self.news: tuple[Any, ...] = ()
+        self.wakes: tuple[Any, ...] = ()
+
+    @property
+    def record(self) -> Record:
+        return self.store._records[REQUEST]
+
+    @property
+    def view(self) -> View:
+        return self.record.view
+
+    def log(self) -> list[Chunk]:
+        return self.store.log(REQUEST, now_ms=self.clock)
+
+    def form(self) -> Any:
+        record = self.record
+        saved = self.saved[REQUEST]
+        return (
+            record_form(record),
+            max(0, record.view.lease_until_ms - self.clock),
+            record.run_id == self.store.run_id,
+            self.runs,
+            self.clock,
+            record_form(saved),
+            *(saved.run_id, max(0, saved.view.lease_until_ms - self.clock)),
+            tuple(sorted(self.logs.items())),
+            self.ends,
+            self.lossy,
+        )
+
+    def copy(self) -> "Depot":
+        new = Depot.__new__(Depot)
+        new.__dict__.update(self.__dict__)
+        new.store = StoreState(self.store.run_id)
+        new.store.restore(self.store.snapshot(), self.store.run_id)
+        new.news = new.wakes = ()
+        return new
+
+    # calls: each answers with the depot afterwards
+
+    def call(self, method: str, *args: Any, read_seq: int = 0, **kwargs: Any) -> tuple[Any, Any]:
+        """(result, depot). ``read_seq`` is what the reader that acks really has."""
+        new = self.copy()
+        safety = new._safety(read_seq)
+        before = safety.before(new.store, REQUEST)
+        if method == "renew":
+            owner, epoch, log_id = args
+            lease = (REQUEST, epoch, log_id)
+            (result,) = new.store.renew(PARTITION, owner, [lease], now_ms=self.clock, **kwargs)
+        else:
+            result = getattr(new.store, method)(REQUEST, *args, now_ms=self.clock, **kwargs)
+        safety.after(before, new.store, method, REQUEST, args, result)
+        new._take(safety)
+        return result, new
+
+    def claim(self) -> tuple[Claimed | None, "Depot"]:
+        new = self.copy()
+        safety = new._safety(0)
+        before = safety.before_claim(new.store)
+        claimed = new.store.claim(PARTITION, OWNER, lease_ms=LEASE_MS, now_ms=self.clock)
+        if claimed is not None:
+            safety.after_claim(before, new.store, claimed.view)
+        new._take(safety)
+        return claimed, new
+
+    def restart(self, *, saved: bool) -> "Depot":
+        new = self.copy()
+        new.runs += 1
+        new.clock += RESTART_MS
+        old = self.record
+        new.store.restore(self.saved if saved else self.store.snapshot(), f"run-{new.runs}")
+        back = new.record
+        new.lossy = self.lossy or len(back.log) < len(old.log) or back.view.log_id != old.view.log_id
+        return new
+
+    def lapse(self) -> "Depot":
+        new = self.copy()
+        new.clock += LEASE_MS
+        return new
+
+    def _safety(self, read_seq: int) -> Safety:
+        safety = Safety(_Book(self.clock))  # pyright: ignore[reportArgumentType]
+        safety.may_forget = self.runs > 1
+        safety.logs = defaultdict(list)
+        for log_id, held in self.logs.items():
+            safety.logs[REQUEST, log_id] = list(held)
+        safety.read_seq[REQUEST] = max(read_seq, self.view.acked_seq)
+        return safety
+
+    def _take(self, safety: Safety) -> None:
+        self.logs = {log_id: tuple(held) for (_, log_id), held in safety.logs.items()}
+        self.ends |= {(log_id, seq) for _, log_id, seq in safety.ends}
+        outbox = self.store.take_outbox()
+        self.news = tuple(p.message for p in outbox if p.channel == "n" and not _is_plain(p))
+        self.wakes = tuple(p.message for p in outbox if p.channel == "b")
+
+    # what happens to it
+
+    def moves(self) -> list[Move]:
+        moves = [
+            self._move("a reader cancels", "cancels", "cancel", retention_ms=RETENTION_MS),
+            self._move(
+                "the request is reaped", "reaps", "reap", idle_ms=0, retention_ms=RETENTION_MS
+            ),
+            Move("the store restarts", "restarts", depot=self.restart(saved=False)),
+        ]
+        if self.view.status in OWNED and not self.claimable:
+            moves.append(Move("the lease lapses", "lapses", depot=self.lapse()))
+        if self.view.status is Status.REAPED:
+            moves.append(self._move("a reader revives the request", "", "revive"))
+        if record_form(self.saved[REQUEST]) != record_form(self.record):
+            back = self.saved[REQUEST].view.next_seq - 1
+            label = f"the store comes back as it was saved, with {back} chunks"
+            moves.append(Move(label, "restarts", depot=self.restart(saved=True)))
+            saved = self.copy()
+            saved.saved = saved.store.snapshot()
+            moves.append(Move("the store is saved", "saves", depot=saved))
+        return moves
+
+    def _move(self, label: str, kind: str, method: str, **kwargs: Any) -> Move:
+        try:
+            result, depot = self.call(method, **kwargs)
+        except Violation as violation:
+            return Move(label, kind, violation=str(violation))
+        return Move(f"{label}: {result.outcome}", kind, depot=depot)
+
+    @property
+    def claimable(self) -> bool:
+        view = self.view
+        lapsed = view.status in OWNED and view.lease_until_ms <= self.clock
+        return view.status is Status.QUEUED or lapsed
+
+
+def record_form(record: Record) -> Any:
+    view = record.view
+    return (
+        *(view.status, view.epoch, view.log_id, view.parent_log_id, view.fork_seq),
+        *(view.next_seq, view.generated_tokens, view.acked_seq, view.acked_tokens),
+        *(view.owner, view.window, view.started_ms > 0, view.finish_reason),
+        record.reopen_tokens,
+        tuple((entry.chunk, entry.log_id) for entry in record.log),
+    )
+
+
+def _is_plain(publication: Publication) -> bool:
+    message = publication.message
+    return isinstance(message, StateMessage) and message.reason in PLAIN

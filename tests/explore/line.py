@@ -1,0 +1,311 @@
+"""A reader and its edge: the real ``Receiver`` at one end, an ``Edge`` at the other.
+
+Between them run news (store to edge), events (edge to reader) and acks (reader to store). A
+line is never changed; each move gives another one.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lore.protocol.lifecycle import ENDED
+from lore.protocol.receiver import Receiver, ReceiverConfig
+from lore.store.base import AckMessage, ChunkMessage, Message, Outcome
+from tests.explore.depot import Depot
+from tests.explore.edge import ChunkEvent, Closed, Edge, EndEvent, Event
+from tests.explore.forms import Move, Violation, copy_of, form_of
+
+AT_ONCE = ReceiverConfig(ack_every_chunks=1, ack_delay_s=0.0, gap_timeout_s=0.0)
+
+
+class Line:
+    def __init__(self, log_id: str, *, slow_reads: bool) -> None:
+        self.slow_reads = slow_reads
+        self.phase = "reading"
+        """reading, complete, or lost: it was told that its history is (P4)"""
+        self.receiver = Receiver(AT_ONCE, log_id=log_id)
+        self.texts: tuple[str, ...] = ()
+        self.edge: Edge | None = None
+        self.events: tuple[Event, ...] = ()
+        self.ack = 0
+        """The ack under way: a reader sends one at a time."""
+        self.late: tuple[int, ...] = ()
+        """Acks that were sent twice, or by an edge for its reader."""
+
+    def form(self) -> Any:
+        return (
+            *(self.phase, form_of(self.receiver), self.texts),
+            *(self.edge and self.edge.form(), self.events, self.ack, self.late),
+        )
+
+    def copy(self) -> "Line":
+        new = Line.__new__(Line)
+        new.__dict__.update(self.__dict__)
+        new.receiver = copy_of(self.receiver)
+        new.edge = self.edge and self.edge.copy()
+        return new
+
+    def told(self, news: tuple[Message, ...]) -> "Line":
+        """The store published something."""
+        if not news or self.edge is None or not self.edge.subscribed:
+            return self
+        new = self.copy()
+        assert new.edge is not None
+        for message in news:
+            new.edge.tell(message)
+        return new
+
+    def cut_off(self) -> "Line":
+        """The store restarted: the subscription is gone, and so is what was on its way."""
+        if self.edge is None:
+            return self
+        new = self.copy()
+        edge = new.edge
+        assert edge is not None
+        edge.subscribed, edge.news, edge.reply = False, (), None
+        if edge.reading == "log":
+            edge.merge.on_reset()
+        return new
+
+    # which of its moves may come first (see space.py)
+
+    def may_deliver_first(self, *, reorders: bool) -> bool:
+        """Its events may be taken first: nothing else that happens changes what they do."""
+        ready = self.events[: 2 if reorders else 1]
+        return len(ready) == (2 if reorders else 1) and all(
+            isinstance(event, ChunkEvent) for event in ready
+        )
+
+    def may_hear_first(self, *, reorders: bool) -> bool:
+        edge = self.edge
+        if edge is None or not edge.subscribed or len(edge.news) < (2 if reorders else 1):
+            return False
+        return not edge.reading or edge.reply is not None
+
+    # moves that the store has no part in
+
+    def _add(
+        self, moves: list[Move], label: str, kind: str, change: Callable[["Line"], None]
+    ) -> None:
+        new = self.copy()
+        try:
+            change(new)
+            new._settle()
+        except Violation as violation:
+            moves.append(Move(label, kind, violation=str(violation)))
+        else:
+            moves.append(Move(label, kind, new))
+
+    def reader_moves(self) -> list[Move]:
+        moves: list[Move] = []
+        for verb, kind, rest, event in _takes(self.events):
+            if isinstance(event, Closed) and kind:
+                continue  # TCP says this, not the stream
+            label = f"{event} {verb} for {{}}" if kind == "drops" else f"{{}} hears {event}{verb}"
+            self._add(moves, label, kind, lambda line, e=event, r=rest, k=kind: line._hear(e, r, k))
+        if self.edge is not None:
+            self._add(moves, "the connection of {} breaks", "cuts", Line._disconnect)
+        if self.receiver.gap_deadline is not None:
+            self._add(moves, "{} gives up a gap", "timers", Line._disconnect)
+        return moves
+
+    def edge_moves(self) -> list[Move]:
+        moves: list[Move] = []
+        if self.edge is None:
+            return moves
+        for verb, kind, rest, message in _takes(self.edge.news):
+            what = _words(message)
+            label = f"{what} {verb} for {{}}" if kind == "drops" else f"{{}}'s edge hears {what}{verb}"
+            self._add(moves, label, kind, lambda line, m=message, r=rest, k=kind: line._news(m, r, k))
+        if self.edge.reply is not None:
+            label = f"the {self.edge.reading} arrives at {{}}'s edge"
+            self._add(moves, label, "", Line._take_reply)
+        if self.edge.sender.oldest is not None and self.edge.subscribed:
+            label = f"{{}}'s edge sends chunk {self.edge.sender.oldest} again"
+            self._add(moves, label, "timers", lambda line: line._edge.retransmit())
+        return moves
+
+    def idle_moves(self) -> list[Move]:
+        """What an edge does after a long silence: only ever needed in the end."""
+        moves: list[Move] = []
+        if self.edge is not None and self.edge.view is not None:
+            self._add(moves, "{}'s edge looks", "timers", lambda line: line._edge.look())
+        return moves
+
+    @property
+    def _edge(self) -> Edge:
+        assert self.edge is not None
+        return self.edge
+
+    def _news(self, message: Message, rest: tuple[Message, ...], kind: str) -> None:
+        self._edge.news = rest
+        if kind != "drops":
+            self._edge.hear(message)
+
+    def _take_reply(self) -> None:
+        edge = self._edge
+        if edge.reading == "log":
+            edge.take_log()
+        elif edge.view is not None:
+            edge.take_view()
+        else:
+            self._judge()
+
+    def _judge(self) -> None:
+        """The first view on this connection: 200, 204 or 410."""
+        edge, view = self._edge, self._edge.reply
+        position = self.receiver.position
+        if edge.loses_history(view, self.receiver.log_id):
+            self.phase = "lost"
+        elif view.status in ENDED and position == view.next_seq - 1:
+            self._finish(view.log_id)
+        else:
+            self.receiver.log_id = view.log_id
+            edge.take_view()
+
+    def _settle(self) -> None:
+        """What was written and acknowledged goes on its way."""
+        edge = self.edge
+        if edge is not None:
+            self.events += tuple(edge.written)
+            self._say_late(*edge.acks)
+            edge.written, edge.acks = [], []
+            if edge.is_closed or self.phase != "reading":
+                self.edge = None
+        if self.phase != "reading":
+            self.events = ()
+        if not self.ack:
+            self.ack = self.receiver.take_ack(0.0) or 0
+
+    def _say_late(self, *seqs: int) -> None:
+        self.late = tuple(sorted({*self.late, *seqs}))
+
+    def _hear(self, event: Event, rest: tuple[Event, ...], kind: str) -> None:
+        self.events = rest
+        if kind == "drops":
+            return
+        receiver = self.receiver
+        match event:
+            case ChunkEvent():
+                text = receiver.on_chunk(event.seq, event.text, 0.0, log_id=event.log_id)
+                self.texts += tuple(word + " " for word in text.split())
+            case EndEvent():
+                if receiver.position == event.last_seq:
+                    self._finish(event.log_id)
+                else:
+                    self._disconnect()
+            case Closed():
+                self._disconnect()
+
+    def _finish(self, log_id: str) -> None:
+        self.receiver.log_id = log_id
+        self.receiver.on_end(0.0)
+        self.phase = "complete"
+
+    def _disconnect(self) -> None:
+        self.edge, self.events = None, ()
+        self.receiver.on_reconnect()
+
+    # moves at the store
+
+    def moves(self, depot: Depot) -> list[Move]:
+        moves: list[Move] = []
+        if self.ack:
+            moves.append(self._acknowledge(depot, self.ack, "", Line._answered))
+            moves.append(self._acknowledge(depot, self.ack, "doubles", Line._doubled))
+            self._add(moves, f"the ack of {self.ack} by {{}} is lost", "drops", Line._lose_ack)
+            label = f"{{}} gives the ack of {self.ack} up while it is under way"
+            self._add(moves, label, "lates", Line._give_up_ack)
+        for seq in self.late:
+            arrived = lambda line, s=seq: line._arrived_late(s)
+            moves.append(self._acknowledge(depot, seq, "", arrived))
+        edge = self.edge
+        if edge is None:
+            if self.phase == "reading" and not self.events:
+                self._add(moves, "{} connects", "", Line._connect)
+        elif not edge.subscribed:
+            self._add(moves, "{}'s edge subscribes again", "", lambda line: line._edge.resubscribe())
+        else:
+            if edge.reading and edge.reply is None and self.slow_reads:
+                label = f"{{}}'s edge reads the {edge.reading}"
+                self._add(moves, label, "", lambda line: line._edge.read(depot))
+            if edge.view is not None:
+                self._add(moves, "{}'s edge loses its subscription", "resets", Line._unsubscribe)
+        return moves
+
+    @property
+    def must_read(self) -> bool:
+        edge = self.edge
+        return edge is not None and edge.subscribed and bool(edge.reading) and not self.slow_reads
+
+    def caught_up(self, depot: Depot) -> "Line":
+        """What the edge wants to read is there at once."""
+        new = self.copy()
+        while new.edge is not None and new.edge.reading:
+            new.edge.read(depot)
+            new._take_reply()
+            new._settle()
+        return new
+
+    def _connect(self) -> None:
+        self.receiver.on_reconnect()
+        self.edge = Edge(self.receiver.position)
+
+    def _unsubscribe(self) -> None:
+        self._edge.subscribed, self._edge.news = False, ()
+
+    def _answered(self) -> None:
+        self.ack = 0
+
+    def _doubled(self) -> None:
+        self._say_late(self.ack)
+        self.ack = 0
+
+    def _lose_ack(self) -> None:
+        self.ack = 0
+        if self.phase == "reading":
+            self.receiver.on_ack_lost(0.0)
+
+    def _give_up_ack(self) -> None:
+        self._say_late(self.ack)
+        self._lose_ack()
+
+    def _arrived_late(self, seq: int) -> None:
+        self.late = tuple(other for other in self.late if other != seq)
+
+    def _acknowledge(
+        self, depot: Depot, seq: int, kind: str, change: Callable[["Line"], None]
+    ) -> Move:
+        label = f"the ack of {seq} by {{}} reaches the store{', and will again' if kind else ''}"
+        try:
+            position, after = depot.call("ack", seq, read_seq=self.receiver.position)
+            if position.outcome is Outcome.AHEAD and depot.runs == 1:
+                return Move(label, kind, violation=f"P9: an ack of {seq}, and the log ends before")
+        except Violation as violation:
+            return Move(label, kind, violation=str(violation))
+        new = self.copy()
+        change(new)
+        if position.outcome is Outcome.AHEAD and new.phase == "reading":
+            new.receiver.on_ack_lost(0.0)
+        elif new.edge is not None and new.edge.subscribed and not after.news:
+            # What an edge hears of the acks that it handles is news as well.
+            new.edge.tell(AckMessage(position.acked_seq, position.acked_tokens))
+        new._settle()
+        return Move(f"{label}: {position.outcome}", kind, new, after)
+
+
+def _takes(channel: tuple[Any, ...]) -> Iterator[tuple[str, str, tuple[Any, ...], Any]]:
+    """The ways in which something leaves a channel: (words, kind, what remains, what it was)."""
+    if channel:
+        yield "", "", channel[1:], channel[0]
+        yield "is lost", "drops", channel[1:], channel[0]
+        yield " and will again", "doubles", channel, channel[0]
+    if len(channel) > 1:
+        yield " early", "reorders", (channel[0], *channel[2:]), channel[1]
+
+
+def _words(message: Message) -> str:
+    if isinstance(message, ChunkMessage):
+        return f"chunk {message.seq}"
+    if isinstance(message, AckMessage):
+        return f"an ack of {message.acked_seq}"
+    return f"of the state {message.status}"

@@ -1,0 +1,314 @@
+"""A generator: the real ``Producer`` behind the smallest shell that can drive it.
+
+As in ``tests/sim/generator.py``, for one request. A call is first under way, then answered;
+one that is given up early stays under way (``late``) and may be done at any time after. A
+maker is never changed; each move gives another one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from lore.protocol.assembly import CoalesceConfig
+from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.producer import Producer
+from lore.protocol.window import Window, WindowConfig
+from lore.store.base import Outcome, Position, View
+from tests.explore.calls import Call, in_order, perform
+from tests.explore.depot import Depot
+from tests.explore.forms import Move, Violation, copy_of, form_of
+
+ANSWERED = (Outcome.OK, Outcome.GAP)
+
+
+class Maker:
+    def __init__(self, tokens: int, *, keeps: bool) -> None:
+        self.tokens = tokens
+        self.keeps = keeps
+        """Whether it keeps what has ended, for a store that may forget (P3)."""
+        self.view: View | None = None
+        """The claim that it works on."""
+        self.producer: Producer | None = None
+        self.finished = False
+        self.call: Call | None = None
+        self.answer: Position | None = None
+        self.renewal: Call | None = None
+        self.renewed: Position | None = None
+        self.late: tuple[Call, ...] = ()
+        self.wakes: tuple[int | None, ...] = ()
+        """Acked tokens, or None for the hint that the request was taken away."""
+
+    def form(self) -> Any:
+        claim = self.view and (self.view.epoch, self.view.log_id, self.view.next_seq)
+        return (
+            claim,
+            form_of(self.producer),
+            *(self.finished, self.call, self.answer, self.renewal, self.renewed),
+            *(self.late, self.wakes),
+        )
+
+    def copy(self) -> "Maker":
+        new = Maker.__new__(Maker)
+        new.__dict__.update(self.__dict__)
+        new.producer = copy_of(self.producer)
+        return new
+
+    @property
+    def lives(self) -> int:
+        """The epoch that it works under, or 0."""
+        return self.view.epoch if self.view is not None else 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.producer is not None and self.producer.ended
+
+    # moves that the store has no part in
+
+    def local_moves(self) -> list[Move]:
+        moves: list[Move] = []
+
+        def add(label: str, kind: str, change: Callable[[Maker], None]) -> None:
+            new = self.copy()
+            try:
+                change(new)
+            except Violation as violation:
+                moves.append(Move(label, kind, violation=str(violation)))
+            else:
+                moves.append(Move(label, kind, new))
+
+        if self.answer is not None:
+            add(f"{{}} hears that {self.call}: {self.answer.outcome}", "", Maker._hear_answer)
+            add(f"the answer to {self.call} by {{}} is lost", "drops", Maker._lose_call)
+        elif self.call is not None:
+            add(f"{self.call} by {{}} is lost", "drops", Maker._lose_call)
+            add(f"{{}} gives {self.call} up while it is under way", "lates", Maker._give_up)
+        if self.renewed is not None:
+            add(f"{{}} hears of its lease: {self.renewed.outcome}", "", Maker._hear_renewed)
+            add("the answer to the renewal by {} is lost", "drops", Maker._lose_renewal)
+        if self.wakes:
+            wake = self.wakes[0]
+            what = "that it lost the request" if wake is None else f"of {wake} acked tokens"
+            add(f"{{}} hears {what}", "", Maker._hear_wake)
+            add(f"the news {what} is lost for {{}}", "drops", Maker._lose_wake)
+        if self._may_decode:
+            add(f"{{}} generates token {self._generated + 1}", "", Maker._decode)
+        if self.producer is not None and self.renewal is None:
+            add("{} renews its lease", "timers", Maker.renew)
+        if self.view is not None:
+            add("{} crashes", "crashes", Maker._crash)
+        return moves
+
+    @property
+    def _generated(self) -> int:
+        return self.producer.generated_tokens if self.producer else 0
+
+    @property
+    def _may_decode(self) -> bool:
+        if self.producer is None or self.finished or self.producer.ended:
+            return False
+        limit = self.producer.limit
+        return self._generated < self.tokens and (limit is None or self._generated < limit)
+
+    def _decode(self) -> None:
+        assert self.producer is not None
+        assert self.view is not None
+        producer, token = self.producer, self._generated + 1
+        producer.on_piece(f"{token}@{self.view.epoch} ", (token,), 0.0)
+        window = producer.window
+        ahead = producer.generated_tokens - window.acked_tokens
+        if ahead > window.size:
+            raise Violation(f"P5: {ahead} tokens ahead of the acks, a window of {window.size}")
+        self._end_if_all()
+        self._pump()
+
+    def _end_if_all(self) -> None:
+        assert self.producer is not None
+        if self.producer.generated_tokens >= self.tokens:
+            self.finished = True
+            self.producer.on_finish("stop")
+
+    def _pump(self) -> None:
+        assert self.producer is not None
+        assert self.view is not None
+        append = self.producer.outbox(0.0) if self.call is None else None
+        if append is not None:
+            method = "append" if append.chunks or append.finish_reason is None else "finish"
+            self.call = Call(method, self.view.epoch, self.view.log_id, append)
+        elif self.producer.ended and not self.keeps:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Forget the request. Calls under way stay so, and nobody hears of their answers."""
+        pending = [self.call if self.answer is None else None]
+        pending.append(self.renewal if self.renewed is None else None)
+        self.late = in_order(*self.late, *filter(None, pending))
+        self.view = self.producer = self.call = self.answer = self.renewal = self.renewed = None
+        self.finished = False
+        self.wakes = ()
+
+    _crash = _drop
+
+    def _give_up(self) -> None:
+        assert self.call is not None
+        self.late = in_order(*self.late, self.call)
+        self._lose_call()
+
+    def _lose_call(self) -> None:
+        assert self.producer is not None
+        self.call = self.answer = None
+        self.producer.on_lost()
+        self._pump()
+
+    def _lose_renewal(self) -> None:
+        self.renewal = self.renewed = None
+
+    def _lose_wake(self) -> None:
+        self.wakes = self.wakes[1:]
+
+    def renew(self) -> None:
+        assert self.view is not None
+        self.renewal = Call("renew", self.view.epoch, self.view.log_id)
+
+    def _hear_answer(self) -> None:
+        assert self.call is not None
+        assert self.answer is not None
+        assert self.producer is not None
+        call, answer = self.call, self.answer
+        self.call = self.answer = None
+        # Fenced may mean that our own end is in and its answer was lost: finish tells.
+        told = call.method == "append" and answer.outcome in (Outcome.OK, Outcome.FENCED)
+        if told and call.append is not None and call.append.finish_reason is not None:
+            self.call = Call("finish", call.epoch, call.log_id, call.append)
+        elif answer.outcome in ANSWERED:
+            self.producer.on_appended(answer.next_seq, answer.acked_tokens, 0.0)
+            self._pump()
+        else:
+            self._drop()
+
+    def _hear_renewed(self) -> None:
+        assert self.renewed is not None
+        assert self.producer is not None
+        answer = self.renewed
+        self.renewal = self.renewed = None
+        if answer.outcome is Outcome.OK:
+            paused = answer.status is Status.PAUSED
+            self.producer.on_position(answer.next_seq, answer.acked_tokens, 0.0, paused=paused)
+            self._pump()
+        elif answer.status not in ENDED or not self.finished:
+            self._drop()
+
+    def _hear_wake(self) -> None:
+        assert self.producer is not None
+        wake, self.wakes = self.wakes[0], self.wakes[1:]
+        if wake is not None:
+            self.producer.on_acked(wake, 0.0)
+            self._pump()
+        elif self.renewal is None:
+            self.renew()
+
+    # what others do to it
+
+    def woken(self, wakes: tuple[Position, ...]) -> "Maker":
+        if self.producer is None:
+            return self
+        new = self.copy()
+        for wake in wakes:
+            new._tell(wake)
+        return new
+
+    def _tell(self, wake: Position) -> None:
+        """As with an edge's news: what says nothing new is as good as heard, and so on."""
+        assert self.producer is not None
+        if wake.outcome is Outcome.FENCED:
+            self.wakes += (None,)
+        elif wake.acked_tokens > self.producer.window.acked_tokens:
+            if self.wakes and self.wakes[-1] is not None:
+                self.wakes = self.wakes[:-1]
+            self.wakes += (wake.acked_tokens,)
+
+    def cut_off(self) -> "Maker":
+        """The store restarted: what was under way is lost, and every position is reported."""
+        new = self.copy()
+        new.late, new.wakes, new.answer, new.renewed = (), (), None, None
+        if new.producer is not None:
+            if new.call is not None:
+                new._lose_call()
+            new.renew()
+        elif new.view is not None:
+            new._drop()
+        return new
+
+    # moves at the store
+
+    def moves(self, depot: Depot) -> list[Move]:
+        moves: list[Move] = []
+
+        def add(label: str, kind: str, act: Callable[[], tuple[Maker | None, Depot]]) -> None:
+            try:
+                maker, after = act()
+            except Violation as violation:
+                moves.append(Move(label, kind, violation=str(violation)))
+            except (LookupError, ValueError, AssertionError) as error:
+                moves.append(Move(label, kind, violation=f"{type(error).__name__}: {error}"))
+            else:
+                moves.append(Move(label, kind, maker, after))
+
+        if self.call is not None and self.answer is None:
+            add(f"{self.call} by {{}} reaches the store", "", lambda: self._do_call(depot))
+        if self.renewal is not None and self.renewed is None:
+            add(f"{self.renewal} by {{}} reaches the store", "", lambda: self._do_renewal(depot))
+        for call in dict.fromkeys(self.late):
+            label = f"{call} by {{}} reaches the store late"
+            add(label, "", lambda call=call: self._do_late(depot, call))
+        if self.view is not None and self.producer is None:
+            add("{} reads the log", "", lambda: (self._take(depot), depot))
+        # One that has it does not claim it again. As both have the same name, the other's
+        # claim together with this one's crash is the same.
+        if depot.claimable and (self.view is None or self.has_ended):
+            add("{} claims the request", "", lambda: self._claim(depot))
+        return moves
+
+    def _do_call(self, depot: Depot) -> tuple["Maker", Depot]:
+        assert self.call is not None
+        new = self.copy()
+        new.answer, after = perform(self.call, depot)
+        return new, after
+
+    def _do_renewal(self, depot: Depot) -> tuple["Maker", Depot]:
+        assert self.renewal is not None
+        new = self.copy()
+        new.renewed, after = perform(self.renewal, depot)
+        return new, after
+
+    def _do_late(self, depot: Depot, call: Call) -> tuple["Maker", Depot]:
+        new = self.copy()
+        late = list(new.late)
+        late.remove(call)
+        new.late = tuple(late)
+        return new, perform(call, depot)[1]
+
+    def _claim(self, depot: Depot) -> tuple["Maker", Depot]:
+        claimed, after = depot.claim()
+        new = self.copy()
+        if claimed is not None:
+            new._drop()
+            new.view = claimed.view
+        return new, after
+
+    def _take(self, depot: Depot) -> "Maker":
+        """Take the request up where its log ends; a log that moved since the claim is another's."""
+        new = self.copy()
+        view, history = self.view, depot.log()
+        assert view is not None
+        if len(history) != view.next_seq - 1:
+            new._drop()
+            return new
+        window = Window(
+            WindowConfig.fixed(view.window),
+            size=view.window,
+            acked_tokens=view.acked_tokens,
+            generated_tokens=view.generated_tokens,
+        )
+        new.producer = Producer(history, window, CoalesceConfig(max_delay_s=0.0))
+        new._end_if_all()
+        new._pump()
+        return new

@@ -1,0 +1,181 @@
+"""Breadth first through a space, so that what is found first is found by its shortest path.
+
+From every state found, a run without further faults has to end well: whatever can happen
+happens, in a fixed order, and timers go off when nothing else can. Each such run follows
+one step at a time until it meets a state that is known to end well.
+"""
+
+import time
+from array import array
+from dataclasses import dataclass
+
+from tests.explore.bounds import Bounds
+from tests.explore.forms import Violation
+from tests.explore.space import MAKERS, Option, Space, Step, World
+
+NAMES = ("the store", "generator A", "generator B", "reader X", "reader Y")
+
+
+@dataclass(slots=True)
+class Found:
+    """What a search has seen."""
+
+    bounds: Bounds
+    states: int = 0
+    transitions: int = 0
+    depth: int = 0
+    took_s: float = 0.0
+    parts: str = ""
+    is_whole: bool = True
+    """False when the search stopped at its limit of states or at a violation."""
+    violation: str = ""
+    path: tuple[str, ...] = ()
+    ending: tuple[str, ...] = ()
+    """The run without faults that did not end well, where that is the violation."""
+
+    def report(self) -> str:
+        lines = [
+            f"{self.bounds.name}: {self.states:,} states, {self.transitions:,} transitions, "
+            f"depth {self.depth}, {self.took_s:.1f} s ({self.parts})"
+        ]
+        if self.violation:
+            lines.append(f"  VIOLATION {self.violation}")
+            lines += [f"  {n:>3}. {label}" for n, label in enumerate(self.path, 1)]
+            lines += [f"     - {label}" for label in self.ending]
+        elif not self.is_whole:
+            lines.append("  NOT ALL: stopped at the limit of states")
+        return "\n".join(lines)
+
+
+class Search:
+    def __init__(self, bounds: Bounds, *, max_states: int = 10**9, endings: bool = True) -> None:
+        self.space = Space(bounds)
+        self.found = Found(bounds)
+        self._max_states = max_states
+        self._endings = endings
+        self._worlds: list[int] = []
+        self._parents = array("q")
+        self._choices = array("h")
+        self._seen: set[int] = set()
+        self._ends_well: set[int] = set()
+
+    def run(self) -> Found:
+        began = time.monotonic()
+        found, space = self.found, self.space
+        start = space.start()
+        self._add(space.sort(start), -1, -1)
+        level_end, index = 1, 0
+        while index < len(self._worlds) and not found.violation:
+            if index == level_end:
+                level_end = len(self._worlds)
+                found.depth += 1
+            if len(self._worlds) >= self._max_states:
+                found.is_whole = False
+                break
+            self._expand(index)
+            index += 1
+        found.states = len(self._worlds)
+        found.took_s = time.monotonic() - began
+        found.parts = space.sizes()
+        return found
+
+    def _add(self, world: World, parent: int, choice: int) -> None:
+        packed = self.space.pack(world)
+        if packed not in self._seen:
+            self._seen.add(packed)
+            self._worlds.append(packed)
+            self._parents.append(parent)
+            self._choices.append(choice)
+
+    def _expand(self, index: int) -> None:
+        space = self.space
+        world = space.unpack(self._worlds[index])
+        for choice, (place, step) in enumerate(space.options(world)):
+            self.found.transitions += 1
+            try:
+                if step.violation:
+                    raise Violation(step.violation)
+                new = space.take(world, place, step)
+            except Violation as violation:
+                self._fail(str(violation), index, (place, step))
+                return
+            self._add(space.sort(new), index, choice)
+        if self._endings:
+            self._follow(index, world)
+
+    def _fail(self, violation: str, index: int, last: Option | None) -> None:
+        self.found.violation = violation
+        self.found.is_whole = False
+        self.found.path = self._path(index, last)
+
+    def _path(self, index: int, last: Option | None) -> tuple[str, ...]:
+        """The steps to a state in words. Sorting moves parts about; their names go with them."""
+        choices: list[int] = []
+        while self._parents[index] >= 0:
+            choices.append(self._choices[index])
+            index = self._parents[index]
+        space, labels = self.space, list[str]()
+        world, names = space.unpack(self._worlds[0]), list(NAMES)
+        for choice in reversed(choices):
+            place, step = space.options(world)[choice]
+            labels.append(step.label.format(names[place]))
+            world, names = _sorted_with(space.take(world, place, step), names)
+        if last is not None:
+            labels.append(last[1].label.format(names[last[0]]))
+        return tuple(labels)
+
+    # runs without faults
+
+    def _follow(self, index: int, world: World) -> None:
+        """Go on from a state until it is known to end well; it is a violation if it never does."""
+        space = self.space
+        run: dict[int, None] = {}
+        labels: list[str] = []
+        while True:
+            key = space.pack((*world[:-1], 0))
+            if key in self._ends_well or space.is_over(world):
+                self._ends_well.update(run, (key,))
+                return
+            try:
+                if key in run:
+                    raise Violation("P17: without further faults it goes round and never ends")
+                run[key] = None
+                following = self._next(world, labels)
+                if following is None:
+                    raise Violation("P17: without further faults it stands still and never ends")
+            except Violation as violation:
+                self._fail(str(violation), index, None)
+                self.found.ending = tuple(labels)
+                return
+            world = space.sort(following)
+
+    def _next(self, world: World, labels: list[str]) -> World | None:
+        """One step without a fault, or, when there is none, every timer in its turn."""
+        space = self.space
+        for place, step in space.free(world):
+            return self._take(world, place, step, labels)
+        moved = None
+        for place in (0, *MAKERS, *space.lines):
+            tried: set[str] = set()
+            while (
+                step := next((s for s in space.timers(world, place) if s.label not in tried), None)
+            ) is not None:
+                tried.add(step.label)
+                moved = world = self._take(world, place, step, labels)
+        return moved
+
+    def _take(self, world: World, place: int, step: Step, labels: list[str]) -> World:
+        labels.append(step.label.format(NAMES[place]))
+        if step.violation:
+            raise Violation(step.violation)
+        return self.space.take(world, place, step, counted=False)
+
+
+def _sorted_with(world: World, names: list[str]) -> tuple[World, list[str]]:
+    """The world with its parts in order, and their names in the same order."""
+
+    def order(places: range) -> list[int]:
+        return sorted(places, key=lambda place: world[place])
+
+    places = [0, *order(range(1, 3)), *order(range(3, len(world) - 1))]
+    return (*(world[p] for p in places), world[-1]), [names[p] for p in places]
