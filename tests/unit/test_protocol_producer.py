@@ -71,6 +71,7 @@ def test_a_takeover_continues_after_the_log() -> None:
     assert (maker.next_seq, maker.generated_tokens) == (3, 3)
     assert maker.outbox(9.0) is None, "the store has the history"
     maker.on_piece("three", (4, 5), 9.0)
+    assert maker.outbox(9.0) is None, "the reader has had its first word"
     assert sent(maker, 9.1).chunks == (Chunk(3, "three", (4, 5), 5),)
 
 
@@ -120,6 +121,13 @@ def test_an_end_goes_out_with_the_last_chunk() -> None:
     maker.on_appended(3, 2, 0.2)
     assert maker.ended
     assert maker.deadline() is None
+
+
+def test_an_answer_that_ends_with_its_credit_is_not_paused() -> None:
+    maker = producer(size=1)
+    maker.on_piece("a", (1,), 0.0)
+    maker.on_finish("length")
+    assert sent(maker).reopen_tokens == 0
 
 
 def test_tokens_without_text_are_kept_when_the_answer_ends_on_them() -> None:

@@ -97,6 +97,15 @@ def test_a_gap_that_stays_asks_for_a_new_connection() -> None:
     assert receiver.on_chunk(1, "a", 5.0) == "a", "what came early is asked for again"
 
 
+def test_a_new_connection_knows_nothing_of_the_gaps_of_the_one_before() -> None:
+    receiver = Receiver(CONFIG)
+    receiver.on_chunk(9, "i", 0.0)
+    receiver.on_reconnect()
+    receiver.on_chunk(2, "b", 1.0)
+    receiver.on_chunk(1, "a", 1.1)
+    assert receiver.gap_deadline is None
+
+
 def test_the_wait_for_a_second_gap_starts_when_the_first_is_filled() -> None:
     receiver = Receiver(CONFIG)
     receiver.on_chunk(2, "b", 0.0)

@@ -98,6 +98,13 @@ def test_a_window_of_one_token_opens_with_its_ack() -> None:
     assert window.limit == 2
 
 
+def test_a_window_of_one_token_taken_over_far_behind_asks_for_the_ack_that_opens_it() -> None:
+    window = Window(WindowConfig.fixed(1), size=1, acked_tokens=0, generated_tokens=5)
+    assert window.reopen_tokens(5) == 5
+    window.on_ack(5, 5, 0.0)
+    assert window.limit == 6
+
+
 def test_a_fixed_window_keeps_its_size() -> None:
     """P6"""
     window = closed(size=40, config=WindowConfig.fixed(40))
@@ -110,6 +117,7 @@ def test_a_fixed_window_keeps_its_size() -> None:
 def test_a_window_taken_over_closed_stays_closed_until_an_ack() -> None:
     """P5, P15: the new owner owes the reader's silence as the old one did."""
     window = Window(CONFIG, size=32, acked_tokens=10, generated_tokens=100)
+    assert window.limit == 100
     assert window.is_closed(100)
     assert window.reopen_tokens(100) == 84
     window.on_ack(84, 100, 0.0)

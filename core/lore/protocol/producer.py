@@ -57,6 +57,11 @@ class Producer:
         return self._generated
 
     @property
+    def stored(self) -> Sequence[Chunk]:
+        """The chunks that the store is known to have had, from seq 1 on."""
+        return self._chunks[: self._stored]
+
+    @property
     def next_seq(self) -> int:
         """The seq that the next new chunk will have."""
         return len(self._chunks) + 1
@@ -100,7 +105,6 @@ class Producer:
     def on_lost(self) -> None:
         """The append in flight got no answer; it may or may not have happened."""
         self._in_flight = None
-        self._told_reopen = 0
 
     def deadline(self) -> float | None:
         """When ``outbox`` will have something if nothing else happens; in the past when it has."""
