@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-DEADLINE_S = 60.0
+DEADLINE_S = 300.0
 LORE = [sys.executable, "-m", "lore.cli"]
 
 
