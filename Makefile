@@ -36,8 +36,8 @@ format: $(VENV)/.tools  ## format the code and mend what the linter can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-sim: $(VENV)/.tools  ## simulate the protocol on thousands of fresh seeds
-	@$(BIN)/python -m tests.sim $(ARGS)
+sim: $(VENV)/.tools  ## simulate the protocol on thousands of fresh seeds; SEED=N replays one
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
 	@for bench in loadtest/bench/*.py; do \

@@ -26,10 +26,11 @@ def test_nothing_is_lost_doubled_or_forgotten_whatever_fails(first: int) -> None
 
 
 def test_a_run_is_replayed_exactly_by_its_seed() -> None:
+    options = Options(event_loss=0.1, call_lost=0.1, generator_crash_rate=0.05)
     one: list[str] = []
     other: list[str] = []
-    simulate(1, trace=one.append)
-    simulate(1, trace=other.append)
+    simulate(7, options, trace=one.append)
+    simulate(7, options, trace=other.append)
     assert len(one) > 100
     assert one == other
 
