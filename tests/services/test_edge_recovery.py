@@ -1,6 +1,7 @@
 """What an edge does when news is lost, connections are cut, and a store forgets."""
 
 import asyncio
+import contextlib
 import random
 import re
 from dataclasses import replace
@@ -329,12 +330,12 @@ async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
     store: FaultyStore, memory: str
 ):
     """P4: a slow reader, below the fork, and chunks that the log no longer has."""
-    async with running_edge(store) as edge:
+    async with running_edge(store) as edge, contextlib.AsyncExitStack() as uses:
         writer = await generating(store, edge)
         texts = ("a", "b", "c", "d")
         if memory == "page":
             await writer.write(*texts)
-        feed = await edge.edge.feeds.open(writer.request_id)
+        feed = await uses.enter_async_context(edge.edge.feeds.use(writer.request_id))
         sent: list[Piece] = []
 
         def take() -> None:
@@ -349,7 +350,7 @@ async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
             now=asyncio.get_running_loop().time,
             on_news=lambda: None,
         )
-        edge.edge.feeds.join(feed, reader)
+        feed.followers.add(reader)
         if memory == "page":
             await reader.load()
         else:
@@ -362,7 +363,6 @@ async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
             take()
             if reader.needs_log:
                 await reader.load()
-        edge.edge.feeds.leave(feed, reader)
         data = b"".join(piece.data for piece in sent).decode()
         assert re.findall('"text": "(.)"', data) == ["a", "b", "X", "Y"]
 
@@ -403,3 +403,16 @@ async def test_a_store_that_forgot_and_is_told_again_is_no_news_to_a_reader(stor
         await writer.write("d")
         await writer.finish()
         assert text_of(await response.events()) == "d"
+
+
+async def test_a_request_is_followed_as_long_as_it_has_a_reader_however_late_that_begins(
+    store: FaultyStore,
+):
+    """A loop that was busy between the feed's start and its reader's once dropped the feed."""
+    async with running_edge(store, linger_s=1e-6) as edge:
+        writer = await generating(store, edge)
+        response = await stream(edge, writer.request_id)
+        await writer.write("a")
+        assert text_of(await response.chunks(1)) == "a"
+        response.close()
+        await until(lambda: store.following(writer.request_id) == 0)

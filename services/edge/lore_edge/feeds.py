@@ -1,9 +1,11 @@
 """All feeds of this edge: one per request that somebody reads here."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 from lore.store.base import Store
-from lore_edge.feed import Feed, Follower, UnknownRequest
+from lore_edge.feed import Feed, UnknownRequest
 from lore_edge.settings import EdgeSettings
 
 
@@ -13,17 +15,43 @@ class Feeds:
         self._settings = settings
         self._feeds: dict[str, Feed] = {}
         self._starts: dict[str, asyncio.Task[None]] = {}
+        self._users: dict[str, int] = {}
         self._closers: dict[str, asyncio.TimerHandle] = {}
         self._stops: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._feeds)
 
-    async def open(self, request_id: str) -> Feed:
-        """The feed of a request, followed from now on for at least a moment.
+    @contextlib.asynccontextmanager
+    async def use(self, request_id: str) -> AsyncIterator[Feed]:
+        """The feed of a request, kept at least until the end of the block.
 
         Raises UnknownRequest or StoreUnavailable.
         """
+        # Counted before the first await: a feed must not be dropped while somebody waits for it.
+        self._users[request_id] = self._users.get(request_id, 0) + 1
+        if (closer := self._closers.pop(request_id, None)) is not None:
+            closer.cancel()
+        try:
+            yield await self._open(request_id)
+        finally:
+            self._users[request_id] -= 1
+            if not self._users[request_id]:
+                del self._users[request_id]
+                self._linger(request_id)
+
+    def find(self, request_id: str) -> Feed | None:
+        """The feed of a request that is followed here already."""
+        return None if request_id in self._starts else self._feeds.get(request_id)
+
+    async def close(self) -> None:
+        for closer in self._closers.values():
+            closer.cancel()
+        feeds, self._feeds = list(self._feeds.values()), {}
+        for feed in feeds:
+            await feed.stop()
+
+    async def _open(self, request_id: str) -> Feed:
         feed = self._feeds.get(request_id)
         if feed is None:
             feed = self._feeds[request_id] = Feed(
@@ -42,53 +70,27 @@ class Feeds:
             raise UnknownRequest
         return feed
 
-    def find(self, request_id: str) -> Feed | None:
-        """The feed of a request that is followed here already."""
-        return None if request_id in self._starts else self._feeds.get(request_id)
-
-    def join(self, feed: Feed, follower: Follower) -> None:
-        """Keep the feed for as long as ``follower`` does not leave."""
-        feed.followers.add(follower)
-        if (closer := self._closers.pop(feed.request_id, None)) is not None:
-            closer.cancel()
-
-    def leave(self, feed: Feed, follower: Follower) -> None:
-        feed.followers.discard(follower)
-        if not feed.followers:
-            self._linger(feed)
-
-    async def close(self) -> None:
-        for closer in self._closers.values():
-            closer.cancel()
-        feeds, self._feeds = list(self._feeds.values()), {}
-        for feed in feeds:
-            await feed.stop()
-
     async def _start(self, feed: Feed) -> None:
         try:
             await feed.start()
         except BaseException:
             del self._feeds[feed.request_id]
             raise
-        else:
-            self._linger(feed)
         finally:
             del self._starts[feed.request_id]
 
-    def _linger(self, feed: Feed) -> None:
-        """Keep the feed for a moment: most readers that leave come back at once."""
-        loop = asyncio.get_running_loop()
-        if (closer := self._closers.pop(feed.request_id, None)) is not None:
-            closer.cancel()
-        self._closers[feed.request_id] = loop.call_later(self._settings.linger_s, self._drop, feed)
+    def _linger(self, request_id: str) -> None:
+        """Keep an unused feed for a moment: most readers that leave come back at once."""
+        if request_id in self._feeds:
+            self._closers[request_id] = asyncio.get_running_loop().call_later(
+                self._settings.linger_s, self._drop, request_id
+            )
 
-    def _drop(self, feed: Feed) -> None:
-        self._closers.pop(feed.request_id, None)
-        if self._feeds.get(feed.request_id) is feed and not feed.followers:
-            del self._feeds[feed.request_id]
-            stop = asyncio.create_task(feed.stop())
-            self._stops.add(stop)
-            stop.add_done_callback(self._stops.discard)
+    def _drop(self, request_id: str) -> None:
+        del self._closers[request_id]
+        stop = asyncio.create_task(self._feeds.pop(request_id).stop())
+        self._stops.add(stop)
+        stop.add_done_callback(self._stops.discard)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -45,7 +45,12 @@ class Streams:
         """Answer with the stream. Raises ApiError, UnknownRequest or StoreUnavailable before."""
         self.check_open()
         where = wanted(scope)
-        feed = await self._feeds.open(request_id)
+        async with self._feeds.use(request_id) as feed:
+            await self._answer(scope, receive, send, feed, where)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, feed: Feed, where: Wanted
+    ) -> None:
         waker = Waker()
         reader = self._reader(feed, where, waker)
         if reader.lost_history():
@@ -122,13 +127,13 @@ class Streams:
         )
         connections = EDGE_CONNECTIONS.labels(feed.view.ack)
         self._open.add(stream)
-        self._feeds.join(feed, reader)
+        feed.followers.add(reader)
         connections.inc()
         try:
             await stream.run(receive, send)
         finally:
             connections.dec()
-            self._feeds.leave(feed, reader)
+            feed.followers.discard(reader)
             self._open.discard(stream)
 
 
