@@ -191,9 +191,24 @@ class StoreMachine(RuleBasedStateMachine):
 
     # The rules are drawn alike, so that what should happen more often is more rules.
 
-    @rule(request_id=ids, queue_limit=st.integers(1, 3))
-    def open(self, request_id: str, queue_limit: int) -> None:
-        self.both("open", new(request_id), queue_limit=queue_limit)
+    @rule(request_id=ids, queue_limit=st.integers(1, 3), later_ms=st.sampled_from([0, 0, 30]))
+    def open(self, request_id: str, queue_limit: int, later_ms: int = 0) -> None:
+        asked = new(request_id, place_ms=later_ms and self.real.now_ms + later_ms)
+        self.both("open", asked, queue_limit=queue_limit)
+
+    @rule(
+        client=st.sampled_from(["a", "b"]),
+        request_id=ids,
+        limit=st.integers(0, 2),
+        quantum_ms=st.sampled_from([0, 30, 3_600_000]),
+        leaves=st.booleans(),
+    )
+    def admit(
+        self, client: str, request_id: str, limit: int, quantum_ms: int, leaves: bool
+    ) -> None:
+        admission = self.both("admit", client, request_id, limit=limit, quantum_ms=quantum_ms)
+        if leaves:
+            self.both("leave", client, [request_id for request_id, _ in admission.counted] or ["x"])
 
     @rule(target=leases, partition=partitions, owner=owners)
     def claim(self, partition: int, owner: str) -> Any:
@@ -357,7 +372,8 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 check_request(view, log)
                 self.check_step(view)
-        check_places([view for view, *_ in requests if view is not None], places)
+        queue = {key: record.place_ms for key, record in twin._records.items()}
+        check_places([view for view, *_ in requests if view is not None], queue, places)
 
     def check_step(self, view: View) -> None:
         """P13: the lifecycle table; P2: epochs only grow."""
@@ -370,13 +386,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.before[view.request_id] = view
 
 
-def check_places(views: list[View], places: list[list[str]]) -> None:
+def check_places(views: list[View], queue: dict[str, int], places: list[list[str]]) -> None:
     """Every request is in the queue, the leases and the index where its state says."""
     expected: list[dict[str, int]] = []
     for partition in PARTITIONS_USED:
         here = [view for view in views if partition_of(view.request_id) == partition]
         expected += [
-            {v.request_id: v.created_ms for v in here if v.status is Status.QUEUED},
+            {v.request_id: queue[v.request_id] for v in here if v.status is Status.QUEUED},
             {v.request_id: v.lease_until_ms for v in here if v.status in OWNED},
             {v.request_id: v.progress_ms for v in here if v.status in LIVE},
         ]
@@ -432,6 +448,11 @@ def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
             "return request.run_id == run_id or now < request.lease_until_ms",
             "return true",
             id="a lease that a restart outlived",
+        ),
+        pytest.param(
+            "ZADD', request.q, int(request.place_ms)",
+            "ZADD', request.q, int(request.created_ms)",
+            id="a place forgotten",
         ),
         pytest.param(
             "if epoch > request.epoch then own(request, args[2], epoch, now) end\n  for",

@@ -46,6 +46,19 @@ class NewRequest:
     ack: str
     window: int
     """The window to start with, in tokens; 0 does not bind (ack ``none``)."""
+    place_ms: int = 0
+    """Where it stands in the queue (``Admission``); 0 for now, behind all that wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a client may have one more live request (P17)."""
+
+    admitted: bool
+    place_ms: int = 0
+    """Where in the queue the request stands: now, or later for who has just asked a lot."""
+    counted: tuple[tuple[str, int], ...] = ()
+    """When refused: (request_id, ms since its admission) of those that the limit counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +195,21 @@ class Store(Protocol):
 
     # readers' side
 
+    async def admit(
+        self, client: str, request_id: str, *, limit: int, quantum_ms: int
+    ) -> Admission:
+        """Count a request that is about to be opened among the client's live ones (P17).
+
+        ``limit`` bounds them; 0 counts nothing. The end of a request is not seen here: when
+        refused, take out with ``leave`` those that have ended, and ask again. ``quantum_ms``
+        is how far apart a client's requests stand in the queue; 0 for all at their time.
+        """
+        ...
+
+    async def leave(self, client: str, request_ids: Sequence[str]) -> None:
+        """Count these no longer among the client's live requests."""
+        ...
+
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
         """Accept a request into its partition's queue, or find the one that has this id.
 
@@ -223,7 +251,7 @@ class Store(Protocol):
     # generators' side
 
     async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
-        """Take the oldest request of the partition whose lease has lapsed, or that waits.
+        """Take the first request of the partition whose lease has lapsed, or that waits.
 
         Forks the log when the store may have forgotten its tail (P4): the run id kept with
         the request is not this server's. ``next_seq`` may be 1 then, when all was forgotten.
@@ -289,12 +317,12 @@ class Store(Protocol):
         ...
 
     async def release(self, request_id: str, owner: str, epoch: int) -> Position:
-        """Hand a request back to the queue, where its age puts it in front."""
+        """Hand a request back to the queue, in the place that it had."""
         ...
 
     async def waiting(self) -> list[tuple[int, int]]:
-        """(created_ms, partition) of the oldest claimable request of each partition that has one,
-        oldest first: queued ones and lapsed leases."""
+        """(place_ms, partition) of the first claimable request of each partition that has one,
+        in the order of their places: queued ones and lapsed leases."""
         ...
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None: ...

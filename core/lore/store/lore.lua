@@ -3,7 +3,7 @@
 Lore's state changes: each one an atomic call on the keys of one partition.
 
 Theory of operation. A request is a hash (r) with its log, a stream (c) whose entry ids are
-"<seq>-0". Three sorted sets of the partition say where it is: q (waiting, by created_ms),
+"<seq>-0". Three sorted sets of the partition say where it is: q (waiting, by place_ms),
 lease (owned, by the end of the lease) and live (queued or owned, by last progress). Every
 function reads, judges, and only then writes, because functions do not roll back; what it
 publishes goes out in the same atomic step. All of them may be repeated. `twin.py` is the
@@ -31,10 +31,12 @@ side in a rolling upgrade; hence a newer VERSION must serve older callers: argum
 only ever added at the end, and an absent one means the old behaviour.
 ]]
 
-local VERSION = 1
+local VERSION = 2
 
 local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}
+local MAX_AHEAD_MS = 3600000
+local COUNTED_MS = 86400000
 
 -- Numbers go out as whole decimals: Lua would write large ones as 1.7e+12.
 local function int(number)
@@ -51,7 +53,7 @@ end
 local function load(r, c, q, lease, live)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
-    'progress_ms', 'lease_until_ms')
+    'progress_ms', 'lease_until_ms', 'place_ms')
   if not v[1] then return nil end
   local tag, id = string.match(r, '^(.-)r:(.*)$')
   return {
@@ -60,7 +62,7 @@ local function load(r, c, q, lease, live)
     next_seq = tonumber(v[6]), generated_tokens = tonumber(v[7]), acked_seq = tonumber(v[8]),
     acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]), created_ms = tonumber(v[11]),
     started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
-    lease_until_ms = tonumber(v[14]),
+    lease_until_ms = tonumber(v[14]), place_ms = tonumber(v[15] or v[11]),
   }
 end
 
@@ -145,32 +147,66 @@ local function take_away(request, status, reason, expires_ms)
   return position('ok', request)
 end
 
+-- Whether a client may have one more live request, and where in the queue it would stand (P17).
+-- A client's requests stand quantum_ms apart, so that those of others come between them; what
+-- it asked for is forgotten as that time passes, and puts it back MAX_AHEAD_MS at most.
+-- KEYS  s, t: the client's requests by the time of their admission; when its next one stands
+-- ARGV  2 request_id  3 limit, 0 for none  4 quantum_ms
+-- reply {1, place_ms}, or {0, request_id, admitted ms ago, …}: those that count
+local function lore_admit(keys, args)
+  local now, limit, quantum = clock(args[1]), tonumber(args[3]), tonumber(args[4])
+  local next_ms = tonumber(server.call('GET', keys[2]) or '0')
+  server.call('ZREMRANGEBYSCORE', keys[1], '-inf', int(now - COUNTED_MS))
+  if server.call('ZSCORE', keys[1], args[2]) then
+    return {1, math.max(now, next_ms - quantum)}
+  end
+  if limit > 0 and server.call('ZCARD', keys[1]) >= limit then
+    local reply, live = {0}, server.call('ZRANGE', keys[1], 0, -1, 'WITHSCORES')
+    for i = 1, #live, 2 do
+      reply[i + 1], reply[i + 2] = live[i], now - tonumber(live[i + 1])
+    end
+    return reply
+  end
+  local place = math.min(math.max(now, next_ms), now + MAX_AHEAD_MS)
+  if quantum > 0 then
+    server.call('SET', keys[2], int(place + quantum), 'PXAT', int(place + quantum))
+  end
+  if limit > 0 then
+    server.call('ZADD', keys[1], int(now), args[2])
+    server.call('PEXPIREAT', keys[1], int(now + COUNTED_MS))
+  end
+  return {1, place}
+end
+
 -- Accept a request, or find it.
 -- ARGV  2 queue_limit  3 server run id  4 request_id  5 subject  6 body  7 fingerprint
---       8 ack  9 window  10… the fields wanted
+--       8 ack  9 window  10… the fields wanted, and after them, if it has one: 'place', place_ms
 -- reply {outcome, created 0|1, values of the fields wanted…}; {"full", 0} creates nothing
 local function lore_open(keys, args)
   local now = clock(args[1])
-  local wanted = {unpack(args, 10)}
+  local placed = args[#args - 1] == 'place'
+  local wanted = {unpack(args, 10, placed and #args - 2 or #args)}
   local created = server.call('EXISTS', keys[1]) == 0
   if created then
     if server.call('ZCARD', keys[3]) >= tonumber(args[2]) then return {'full', 0} end
     local ms = int(now)
+    local place = placed and args[#args] or ms
     server.call('HSET', keys[1], 'status', 'queued', 'request_id', args[4], 'subject', args[5],
       'body', args[6], 'fingerprint', args[7], 'ack', args[8], 'window', args[9],
       'run_id', args[3], 'log_id', string.format('%x', now), 'parent_log_id', '',
       'fork_seq', '1', 'next_seq', '1', 'owner', '', 'epoch', '0', 'generated_tokens', '0',
       'acked_seq', '0', 'acked_tokens', '0', 'reopen_tokens', '0', 'prompt_tokens', '0',
       'finish_reason', '', 'error', '', 'created_ms', ms, 'started_ms', '0',
-      'progress_ms', ms, 'finished_ms', '0', 'lease_until_ms', '0')
-    server.call('ZADD', keys[3], ms, args[4])
+      'progress_ms', ms, 'finished_ms', '0', 'lease_until_ms', '0',
+      'place_ms', place)
+    server.call('ZADD', keys[3], place, args[4])
     server.call('ZADD', keys[5], ms, args[4])
     server.call('PUBLISH', 'lore:wake', string.match(keys[1], '{p(%d+)}'))
   end
   return {'ok', created and 1 or 0, unpack(server.call('HMGET', keys[1], unpack(wanted)))}
 end
 
--- The lease that lapsed first, else the oldest in the queue. An id whose hash is gone, or in
+-- The lease that lapsed first, else the first in the queue. An id whose hash is gone, or in
 -- another state than its place says, is dropped on the way.
 local function next_claimable(q, lease, live, now)
   local tag = string.sub(q, 1, -2)
@@ -352,10 +388,10 @@ local function lore_reap(keys, args)
   return take_away(request, 'reaped', 'reaped', now + tonumber(args[3]))
 end
 
--- Put a request into the queue, where its age decides its place.
+-- Put a request back into the queue, in the place that it had.
 local function enqueue(request, reason)
   disown(request, 'queued')
-  server.call('ZADD', request.q, int(request.created_ms), request.id)
+  server.call('ZADD', request.q, int(request.place_ms), request.id)
   publish_state(request, reason)
   wake(request)
   return position('ok', request)
@@ -410,15 +446,16 @@ local function lore_renew(keys, args)
   return positions
 end
 
--- When the request that a claim would take was created.
+-- The place in the queue of the request that a claim would take.
 -- KEYS  q, lease
--- reply created_ms, or nil when nothing can be claimed
+-- reply place_ms, or nil when nothing can be claimed
 local function lore_waiting(keys, args)
   local now = int(clock(args[1]))
   local lapsed = server.call('ZRANGEBYSCORE', keys[2], '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
   if lapsed[1] then
-    local created = server.call('HGET', string.sub(keys[1], 1, -2) .. 'r:' .. lapsed[1], 'created_ms')
-    return tonumber(created or lapsed[2])
+    local key = string.sub(keys[1], 1, -2) .. 'r:' .. lapsed[1]
+    local kept = server.call('HMGET', key, 'place_ms', 'created_ms')
+    return tonumber(kept[1] or kept[2] or lapsed[2])
   end
   local waiting = server.call('ZRANGE', keys[1], 0, 0, 'WITHSCORES')
   return waiting[2] and tonumber(waiting[2])
@@ -432,6 +469,7 @@ local function register(name, callback, flag)
   }
 end
 
+register('lore_admit', lore_admit)
 register('lore_open', lore_open)
 register('lore_claim', lore_claim)
 register('lore_append', lore_append)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
 from lore.store.base import (
+    Admission,
     ChunkMessage,
     Claimed,
     Listener,
@@ -48,6 +49,16 @@ class MemoryStore:
         self._wakes.clear()
 
     # readers' side
+
+    async def admit(
+        self, client: str, request_id: str, *, limit: int, quantum_ms: int
+    ) -> Admission:
+        return self.state.admit(
+            client, request_id, limit=limit, quantum_ms=quantum_ms, now_ms=self._clock_ms()
+        )
+
+    async def leave(self, client: str, request_ids: Sequence[str]) -> None:
+        self.state.leave(client, request_ids, now_ms=self._clock_ms())
 
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
         opened = self.state.open(new, queue_limit=queue_limit, now_ms=self._clock_ms())

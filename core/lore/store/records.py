@@ -32,13 +32,26 @@ class Record:
     body: str
     run_id: str
     """The server's run id at the last write of the log's owner (P4)."""
+    place_ms: int
+    """Where it stands in the queue."""
     reopen_tokens: int = 0
     expires_ms: int = 0
     """0 while the request does not expire."""
     log: list[Entry] = field(default_factory=list[Entry])
 
 
-Snapshot = dict[str, Record]
+@dataclass(slots=True)
+class Client:
+    """What admission knows of one (P17)."""
+
+    admitted_ms: dict[str, int] = field(default_factory=dict[str, int])
+    next_ms: int = 0
+    """Where its next request stands, if that is later than now."""
+
+
+class Snapshot(NamedTuple):
+    records: dict[str, Record]
+    clients: dict[str, Client]
 
 
 class Records:
@@ -48,15 +61,14 @@ class Records:
         self.run_id = run_id
         self.outbox: list[Publication] = []
         self._records: dict[str, Record] = {}
+        self._clients: dict[str, Client] = {}
 
     def snapshot(self) -> Snapshot:
-        return {key: replace(record, log=list(record.log)) for key, record in self._records.items()}
+        return _copy(Snapshot(self._records, self._clients))
 
     def restore(self, snapshot: Snapshot, run_id: str) -> None:
         """Come back as ``snapshot``, as a server started anew."""
-        self._records = {
-            key: replace(record, log=list(record.log)) for key, record in snapshot.items()
-        }
+        self._records, self._clients = _copy(snapshot)
         self.run_id = run_id
 
     def take_outbox(self) -> list[Publication]:
@@ -76,7 +88,7 @@ class Records:
                 yield record
 
     def _claimable(self, partition: int, now_ms: int) -> Record | None:
-        """The lease that lapsed first, else the oldest in the queue."""
+        """The lease that lapsed first, else the first in the queue."""
         lapsed = [
             record
             for key, record in self._records.items()
@@ -88,7 +100,7 @@ class Records:
             return min(lapsed, key=lambda r: (r.view.lease_until_ms, r.view.request_id))
         return min(
             self._queued(partition),
-            key=lambda r: (r.view.created_ms, r.view.request_id),
+            key=lambda r: (r.place_ms, r.view.request_id),
             default=None,
         )
 
@@ -170,6 +182,16 @@ class Records:
 
     def _wake(self, view: View) -> None:
         self.outbox.append(Publication("wake", view.request_id, partition_of(view.request_id)))
+
+
+def _copy(snapshot: Snapshot) -> Snapshot:
+    return Snapshot(
+        {key: replace(record, log=list(record.log)) for key, record in snapshot.records.items()},
+        {
+            key: replace(client, admitted_ms=dict(client.admitted_ms))
+            for key, client in snapshot.clients.items()
+        },
+    )
 
 
 def judge(record: Record, chunks: Sequence[Chunk]) -> Outcome | None:

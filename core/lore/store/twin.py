@@ -16,6 +16,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.base import (
     AckMessage,
+    Admission,
     ChunkMessage,
     Claimed,
     NewRequest,
@@ -27,6 +28,7 @@ from lore.store.base import (
 from lore.store.keys import partition_of
 from lore.store.records import (
     UNKNOWN,
+    Client,
     Entry,
     Publication,
     Record,
@@ -38,11 +40,39 @@ from lore.store.records import (
 
 __all__ = ["Publication", "StoreState"]
 
+MAX_AHEAD_MS = 3_600_000
+COUNTED_MS = 86_400_000
+
 
 class StoreState(Records):
     """All requests of one store. Methods are those of ``Store``, plus ``now_ms``."""
 
     # readers' side
+
+    def admit(
+        self, client: str, request_id: str, *, limit: int, quantum_ms: int, now_ms: int
+    ) -> Admission:
+        known = self._clients.setdefault(client, Client())
+        counted = known.admitted_ms = {
+            key: ms for key, ms in known.admitted_ms.items() if ms > now_ms - COUNTED_MS
+        }
+        if request_id in counted:
+            return Admission(True, max(now_ms, known.next_ms - quantum_ms))
+        if limit > 0 and len(counted) >= limit:
+            oldest_first = sorted(counted.items(), key=lambda item: (item[1], item[0]))
+            return Admission(False, 0, tuple((key, now_ms - ms) for key, ms in oldest_first))
+        place_ms = min(max(now_ms, known.next_ms), now_ms + MAX_AHEAD_MS)
+        if quantum_ms > 0:
+            known.next_ms = place_ms + quantum_ms
+        if limit > 0:
+            counted[request_id] = now_ms
+        return Admission(True, place_ms)
+
+    def leave(self, client: str, request_ids: Sequence[str], *, now_ms: int) -> None:
+        del now_ms
+        if known := self._clients.get(client):
+            for request_id in request_ids:
+                known.admitted_ms.pop(request_id, None)
 
     def open(self, new: NewRequest, *, queue_limit: int, now_ms: int) -> Opened:
         record = self._find(new.request_id, now_ms)
@@ -76,7 +106,7 @@ class StoreState(Records):
             finished_ms=0,
             lease_until_ms=0,
         )
-        self._records[new.request_id] = Record(view, new.body, self.run_id)
+        self._records[new.request_id] = Record(view, new.body, self.run_id, new.place_ms or now_ms)
         self._wake(view)
         return Opened(Outcome.OK, True, view)
 
@@ -300,7 +330,7 @@ class StoreState(Records):
     def waiting(self, *, now_ms: int) -> list[tuple[int, int]]:
         partitions = {partition_of(key) for key in self._records}
         found = [(self._claimable(partition, now_ms), partition) for partition in partitions]
-        return sorted((record.view.created_ms, partition) for record, partition in found if record)
+        return sorted((record.place_ms, partition) for record, partition in found if record)
 
     # the fleet's side
 

@@ -9,6 +9,7 @@ from typing import Any
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import (
+    Admission,
     ChunkMessage,
     Claimed,
     Listener,
@@ -33,6 +34,7 @@ from lore.store.functions import Functions
 from lore.store.keys import (
     PARTITIONS,
     WAKE_CHANNEL,
+    client_keys,
     log_key,
     owner_channel,
     partition_keys,
@@ -102,6 +104,19 @@ class ValkeyStore:
 
     # readers' side
 
+    async def admit(
+        self, client: str, request_id: str, *, limit: int, quantum_ms: int
+    ) -> Admission:
+        admitted, *reply = await self._functions.fcall(
+            "lore_admit", client_keys(client), self._now_ms(), request_id, limit, quantum_ms
+        )
+        if admitted:
+            return Admission(True, reply[0])
+        return Admission(False, 0, tuple(zip(reply[::2], reply[1::2], strict=True)))
+
+    async def leave(self, client: str, request_ids: Sequence[str]) -> None:
+        await self._functions.call("ZREM", client_keys(client)[0], *request_ids)
+
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
         outcome, created, *values = await self._functions.fcall(
             "lore_open",
@@ -116,6 +131,7 @@ class ValkeyStore:
             new.ack,
             new.window,
             *VIEW_FIELDS,
+            *(("place", new.place_ms) if new.place_ms else ()),
         )
         return Opened(Outcome(outcome), bool(created), view_from(values) if values else None)
 
@@ -251,13 +267,13 @@ class ValkeyStore:
 
     async def waiting(self) -> list[tuple[int, int]]:
         now_ms = self._now_ms()
-        created = await asyncio.gather(
+        places = await asyncio.gather(
             *(
                 self._functions.fcall("lore_waiting", partition_keys(partition)[:2], now_ms)
                 for partition in range(PARTITIONS)
             )
         )
-        return sorted((ms, partition) for partition, ms in enumerate(created) if ms is not None)
+        return sorted((ms, partition) for partition, ms in enumerate(places) if ms is not None)
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None:
         await self.unguard(request_id)
