@@ -183,7 +183,7 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self) -> Any:
         """Most of what matters happens to a request that someone owns."""
         for request_id in IDS[1:]:
-            self.open(request_id, queue_limit=3)
+            self.open(request_id, queue_limit=3, later_ms=30)
         owned = [self.claim(partition, "g1") for partition in PARTITIONS_USED]
         for lease in owned:
             self.append(lease, count=2)
