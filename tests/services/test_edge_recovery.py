@@ -227,11 +227,10 @@ async def test_a_reader_of_history_waits_for_an_absent_store(store: FaultyStore)
 
 async def fork(store: FaultyStore, writer: Writer, keep: int, *texts: str) -> Writer:
     """The store loses all but ``keep`` chunks of the log, and another generator goes on."""
-    lost = store.state.snapshot()
-    record = lost[writer.request_id]
+    store.forget_since(store.state.snapshot(), f"run-{random.random()}")
+    record = store.state._records[writer.request_id]
     record.log = record.log[:keep]
     record.view = replace_position(record.view, keep)
-    store.forget_since(lost, f"run-{random.random()}")
     other = Writer(store, writer.request_id, "generator-2")
     await other.claim()
     await other.write(*texts)

@@ -3,6 +3,7 @@
 import pytest
 
 from lore.protocol.lifecycle import Status
+from lore.store.twin import StoreState
 from tests.services.edge_harness import (
     FaultyStore,
     Writer,
@@ -191,7 +192,7 @@ async def test_a_stream_whose_request_is_no_longer_kept_ends_with_an_error(store
     async with running_edge(store, heartbeat_s=0.02) as edge:
         request_id = await ask(edge)
         response = await stream(edge, request_id)
-        store.forget_since({}, "run-2")
+        store.forget_since(StoreState().snapshot(), store.state.run_id)
         events = await response.events()
         assert events[-1].name == "error"
         assert events[-1].data["error"]["code"] == "not_found"
