@@ -20,7 +20,7 @@ from lore_edge.feed import UnknownRequest
 from lore_edge.feeds import Feeds
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
-from lore_edge.subject import subject_of
+from lore_edge.subject import client_of, subject_of
 from lore_edge.wire import (
     Disconnected,
     Receive,
@@ -117,7 +117,9 @@ class Edge:
         check_json(scope)
         body = await read_body(receive, self._settings.max_body_bytes)
         key = header(scope, b"idempotency-key")
-        view = await create(self._store, self._settings, subject_of(scope), body, key)
+        settings = self._settings
+        client = client_of(scope, settings)
+        view = await create(self._store, settings, subject_of(scope), client, body, key)
         if stream:
             await self.streams.serve(scope, receive, send, view.request_id)
             return

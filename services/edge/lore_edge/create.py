@@ -13,6 +13,7 @@ from lore.protocol.window import WindowConfig
 from lore.request import Ack, Message, StreamRequest
 from lore.store.base import NewRequest, Outcome, Store, View
 from lore.store.keys import PARTITIONS, partition_of
+from lore_edge.admission import admit
 from lore_edge.errors import ApiError, invalid, queue_full
 from lore_edge.settings import EdgeSettings
 
@@ -73,9 +74,16 @@ def derived_id(secret: str, subject: str, key: str) -> str:
 
 
 async def create(
-    store: Store, settings: EdgeSettings, subject: str, body: bytes, idempotency_key: str
+    store: Store,
+    settings: EdgeSettings,
+    subject: str,
+    client: str,
+    body: bytes,
+    idempotency_key: str,
 ) -> View:
     """Accept a request, or find the one that this key made before.
+
+    ``subject`` owns it; ``client`` is whose share of the queue it takes.
 
     Raises ApiError (400, 422, 429) and StoreUnavailable.
     """
@@ -96,6 +104,7 @@ async def create(
                 fingerprint=mark,
                 ack=asked.ack,
                 window=initial_window(asked),
+                place_ms=await admit(store, settings, client, request_id),
             ),
             queue_limit=limit,
         )
@@ -108,6 +117,8 @@ async def create(
                     field="Idempotency-Key",
                 )
             return opened.view
+        if settings.streams_per_client:
+            await store.leave(client, [request_id])
     REQUESTS_REFUSED.labels("queue_full").inc()
     raise queue_full()
 

@@ -8,6 +8,7 @@ from lore.store.base import StoreUnavailable
 
 STORE_RETRY_S = 1
 QUEUE_RETRY_S = 2
+CLIENT_RETRY_S = 5
 
 
 class ApiError(Exception):
@@ -66,6 +67,15 @@ def queue_full() -> ApiError:
         "queue_full",
         "too many requests are waiting; try again later",
         headers={"Retry-After": str(QUEUE_RETRY_S)},
+    )
+
+
+def too_many_streams(limit: int) -> ApiError:
+    return ApiError(
+        429,
+        "too_many_streams",
+        f"at most {limit} answers at a time; wait for one to end, or stop one",
+        headers={"Retry-After": str(CLIENT_RETRY_S)},
     )
 
 

@@ -45,6 +45,7 @@ class EdgeServer(uvicorn.Server):
                 lifespan="off",
                 interface="asgi3",
                 access_log=False,
+                proxy_headers=False,  # LORE_TRUSTED_PROXIES says whom to believe
                 log_config=None,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,

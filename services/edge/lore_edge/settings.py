@@ -1,7 +1,8 @@
 """What an edge can be told: environment variables ``LORE_<NAME>``."""
 
 import socket
-from typing import Annotated
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -16,6 +17,7 @@ SYSTEM_PROMPT = (
 
 Origins = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated ``scheme://host[:port]``."""
+Network = IPv4Network | IPv6Network
 
 
 class EdgeSettings(CommonSettings):
@@ -34,6 +36,16 @@ class EdgeSettings(CommonSettings):
 
     queue_limit: Annotated[int, Field(ge=1)] = 4096
     """Requests that may wait for a generator, over all partitions."""
+    streams_per_client: Annotated[int, Field(ge=0)] = 0
+    """Live requests of one client, over all edges; 0 for no limit."""
+    share_by: Literal["subject", "address"] = "subject"
+    """What a client is, for its share of the queue and its limit: who is logged in (nobody:
+    all are one client), or the address (IPv6: the /64) that a request comes from."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    """Comma-separated networks whose ``X-Forwarded-For`` is believed."""
+    fair_quantum_s: Annotated[float, Field(ge=0)] = 10.0
+    """A client's requests stand this far apart in the queue, and others come between them;
+    0 for first come, first served. Longer than one request keeps the fleet busy."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     idempotency_secret: SecretStr = SecretStr("lore")
     """The same on every edge; makes request ids of ``Idempotency-Key``s hard to guess."""
@@ -57,7 +69,7 @@ class EdgeSettings(CommonSettings):
     grace_s: Positive = 20.0
     """From the signal to the exit, at most."""
 
-    @field_validator("edges", "cors_origins", mode="before")
+    @field_validator("edges", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

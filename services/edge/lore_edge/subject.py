@@ -1,11 +1,45 @@
 """Who asks. Until there is authentication, everyone is the same subject."""
 
-from lore_edge.wire import Scope
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from lore_edge.settings import EdgeSettings, Network
+from lore_edge.wire import Scope, header
 
 ANONYMOUS = "anonymous"
+IPV6_PREFIX = 64  # what one network, or one home, has to itself
 
 
 def subject_of(scope: Scope) -> str:
     """The one place that says on whose behalf a call is made."""
     del scope
     return ANONYMOUS
+
+
+def client_of(scope: Scope, settings: EdgeSettings) -> str:
+    """Whose share of the queue a request takes (P17). Not who owns it: a reader that moves to
+    another network keeps its requests."""
+    if settings.share_by == "subject" or not scope.get("client"):
+        return subject_of(scope)
+    forwarded = header(scope, b"x-forwarded-for")
+    return _shared_by(_address(scope["client"][0], forwarded, settings.trusted_proxies))
+
+
+def _address(peer: str, forwarded: str, proxies: Collection[Network]) -> IPv4Address | IPv6Address:
+    """The last address that no trusted proxy has: what stands before it, anyone may write."""
+    address = ip_address(peer)
+    hops = [hop.strip() for hop in forwarded.split(",")]
+    while hops and any(address in network for network in proxies):
+        try:
+            address = ip_address(hops.pop())
+        except ValueError:
+            break
+    return address
+
+
+def _shared_by(address: IPv4Address | IPv6Address) -> str:
+    if isinstance(address, IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address.packed, IPV6_PREFIX), strict=False))

@@ -1,0 +1,157 @@
+"""Shares of the queue, and limits for each client (P17)."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from lore.protocol.lifecycle import Status
+from lore.store import MemoryStore
+from lore.store.base import NewRequest, Opened
+from lore_edge.app import Edge
+from lore_edge.subject import client_of
+from tests.services.edge_harness import Writer, direct_client, settings
+
+PROXIES = {"share_by": "address", "trusted_proxies": "10.0.0.0/8,fd00::/8"}
+
+
+class Timeless(MemoryStore):
+    """Time stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000_000
+        super().__init__(clock_ms=lambda: self.now_ms)
+
+
+@pytest.fixture
+def store() -> Timeless:
+    return Timeless()
+
+
+async def post(client: httpx.AsyncClient, **headers: str) -> httpx.Response:
+    return await client.post("/v1/streams", json={"question": "a"}, headers=headers)
+
+
+async def ids(client: httpx.AsyncClient, count: int) -> list[str]:
+    answers = [await post(client) for _ in range(count)]
+    return [answer.json()["request_id"] for answer in answers]
+
+
+def from_address(store: MemoryStore, address: str, **changes: Any) -> httpx.AsyncClient:
+    edge: Any = Edge(settings(**changes), store)
+    transport = httpx.ASGITransport(edge, client=(address, 1))
+    return httpx.AsyncClient(transport=transport, base_url="http://edge.example")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("203.0.113.7", "", "203.0.113.7"),
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "1.1.1.1, 198.51.100.1, 10.2.3.4", "198.51.100.1"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("2001:db8:1:2:3::4", "", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "", "203.0.113.7"),
+        ("fd00::1", "203.0.113.7", "203.0.113.7"),
+    ],
+)
+def test_only_trusted_proxies_say_for_whom_they_ask(peer: str, forwarded: str, client: str):
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    scope = {"client": (peer, 1), "headers": headers}
+    assert client_of(scope, settings(**PROXIES)) == client
+    assert client_of(scope, settings()) == "anonymous"
+
+
+async def test_a_flood_from_one_address_lets_another_pass(store: Timeless):
+    """P17: over all partitions, whoever asks little waits behind one request of a flood."""
+    async with (
+        from_address(store, "192.0.2.1", share_by="address") as flood,
+        from_address(store, "192.0.2.2", share_by="address") as polite,
+    ):
+        first, *_ = await ids(flood, 30)
+        store.now_ms += 1
+        (other,) = await ids(polite, 1)
+    claimed: list[str] = []
+    while waiting := await store.waiting():
+        found = await store.claim(waiting[0][1], "generator-1", lease_ms=60_000)
+        assert found is not None
+        claimed.append(found.view.request_id)
+    assert len(claimed) == 31
+    assert claimed[:2] == [first, other]
+
+
+async def test_without_shares_the_first_to_come_is_the_first_served(store: Timeless):
+    async with direct_client(store) as edge:
+        for _ in range(5):
+            store.now_ms += 1
+            await ids(edge, 1)
+    assert [ms for ms, _ in await store.waiting()] == [1_000_001 + n for n in range(5)]
+
+
+async def test_a_client_at_its_limit_is_told_so_and_may_go_on_when_an_answer_ends(
+    store: Timeless,
+):
+    """P17: the limit holds over all edges, and an ended answer no longer counts."""
+    limited = {"share_by": "address", "streams_per_client": 2}
+    async with (
+        from_address(store, "192.0.2.1", **limited) as one_edge,
+        from_address(store, "192.0.2.1", **limited) as other_edge,
+        from_address(store, "192.0.2.2", **limited) as somebody_else,
+    ):
+        first, _ = await ids(one_edge, 2)
+        refused = await post(other_edge)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "too_many_streams"
+        assert "2" in refused.json()["error"]["message"]
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await post(somebody_else)).status_code == 201
+        writer = Writer(store, first)
+        await writer.claim()
+        assert (await post(other_edge)).status_code == 429
+        await writer.finish()
+        assert (await post(other_edge)).status_code == 201
+        assert (await post(one_edge)).status_code == 429
+
+
+async def test_many_at_once_do_not_slip_through_a_limit(store: Timeless):
+    async with direct_client(store, streams_per_client=3) as edge:
+        answers = await asyncio.gather(*(post(edge) for _ in range(12)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [429] * 9
+
+
+async def test_a_retried_post_finds_its_answer_at_the_limit(store: Timeless):
+    """Also once its answer is done and no longer counts."""
+    async with direct_client(store, streams_per_client=1) as edge:
+        first = await post(edge, **{"idempotency-key": "k"})
+        writer = Writer(store, first.json()["request_id"])
+        await writer.claim()
+        await writer.finish()
+        assert (await post(edge)).status_code == 201
+        again = await post(edge, **{"idempotency-key": "k"})
+    assert again.status_code == 201
+    assert again.json()["request_id"] == first.json()["request_id"]
+    assert again.json()["status"] == Status.DONE
+
+
+async def test_an_admitted_request_on_its_way_counts_and_a_lost_one_does_not_for_long(
+    store: Timeless,
+):
+    async with direct_client(store, streams_per_client=1) as edge:
+        await store.admit("anonymous", "on its way", limit=1, quantum_ms=0)
+        assert (await post(edge)).status_code == 429
+        store.now_ms += 60_000
+        assert (await post(edge)).status_code == 201
+
+
+async def test_what_a_full_queue_refuses_does_not_count(store: Timeless):
+    class Full(Timeless):
+        async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
+            return await super().open(new, queue_limit=0)
+
+    full = Full()
+    async with direct_client(full, streams_per_client=1) as edge:
+        answers = [await post(edge) for _ in range(2)]
+    assert [answer.json()["error"]["code"] for answer in answers] == ["queue_full"] * 2
