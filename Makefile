@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
 TOOLS := hypothesis import-linter playwright pre-commit psutil "pyright[nodejs]" pytest \
-  pytest-asyncio ruff
+  pytest-asyncio ruff schemathesis
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=
