@@ -9,13 +9,16 @@ import typer
 
 from lore.cli import ask as asking
 from lore.cli import status as showing
+from lore.cli import sweep as sweeping
 from lore.cli import up as running
 from lore.cli.fleet import Options
 from lore.cli.place import Place, Problem, default_data_dir
 from lore.logs import configure_logging
+from lore.sweep import Policy
 
 DEFAULT_EDGE = "http://127.0.0.1:8080"
 DATA_DIR = default_data_dir()
+STALL_S = Policy().stall_s
 
 app = typer.Typer(
     add_completion=False,
@@ -61,10 +64,19 @@ def up(
         str | None,
         typer.Option(envvar="LORE_VALKEY_URL", help="A store of your own. [a private one]"),
     ] = None,
+    stall_s: Annotated[
+        float,
+        typer.Option(
+            envvar="LORE_STALL_S",
+            min=0,
+            help="Take an answer from its generator after this long without its reader; 0: never.",
+        ),
+    ] = STALL_S,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Run everything on this machine until Ctrl-C."""
-    running.run(Options(engine.value, model, host, port, edges, generators, valkey_url, data_dir))
+    options = Options(engine.value, model, host, port, edges, generators, valkey_url, data_dir)
+    running.run(options, stall_s=stall_s)
 
 
 @app.command()
@@ -112,11 +124,40 @@ def status(
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Show the live requests and their windows."""
+    showing.status(_store_url(valkey_url, data_dir), watch=watch)
+
+
+@app.command()
+def sweep(
+    valkey_url: Annotated[
+        str | None, typer.Option(envvar="LORE_VALKEY_URL", help="[that of the running lore up]")
+    ] = None,
+    stall_s: Annotated[
+        float,
+        typer.Option(envvar="LORE_STALL_S", min=1, help="Reap a window that stands this long."),
+    ] = STALL_S,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is found.")] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="Again and again, until Ctrl-C."),
+    ] = None,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Find requests that nobody moves on, and reap stalled windows.
+
+    Status 0: nothing is left to do; 3: something was found that needs somebody.
+    """
+    url = _store_url(valkey_url, data_dir)
+    sys.exit(sweeping.run(url, Policy(stall_s=stall_s), dry_run=dry_run, every_s=every))
+
+
+def _store_url(named: str | None, data_dir: Path) -> str:
+    """Raises Problem when there is none."""
     found = Place(data_dir).running()
-    url = valkey_url or (found.valkey_url if found else None)
+    url = named or (found.valkey_url if found else None)
     if url is None:
         raise Problem("no lore up runs here; start one, or name a store with --valkey-url")
-    showing.status(url, watch=watch)
+    return url
 
 
 def main() -> None:

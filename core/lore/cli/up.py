@@ -16,24 +16,32 @@ from lore.cli import fleet as fleets
 from lore.cli.child import Child, Died
 from lore.cli.fleet import Fleet, Options
 from lore.cli.place import Place, Problem
+from lore.settings import CommonSettings, load
+from lore.store import StoreUnavailable, create_store
+from lore.sweep import Finding, Policy, sweep
 
 STOP_GRACE_S = 25.0
 RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0
+SWEEP_MAX_S = 60.0
 STEADY_S = 60.0
 """A process that ran this long starts again with the shortest pause."""
 
 
-def run(options: Options) -> None:
-    """Returns after a stop by signal. Raises Problem when something cannot start."""
+def run(options: Options, *, stall_s: float) -> None:
+    """Returns after a stop by signal. Raises Problem when something cannot start.
+
+    ``stall_s``: reap windows that stand this long (P16); 0 for never.
+    """
     place = Place(options.data_dir)
     place.take()
-    asyncio.run(_Up(options, fleets.plan(options, place)).run())
+    asyncio.run(_Up(options, fleets.plan(options, place), stall_s).run())
 
 
 class _Up:
-    def __init__(self, options: Options, fleet: Fleet) -> None:
+    def __init__(self, options: Options, fleet: Fleet, stall_s: float) -> None:
         self._options = options
+        self._stall_s = stall_s
         self._fleet = fleet
         self._console = Console(highlight=False, soft_wrap=True)
         self._stop = asyncio.Event()
@@ -121,6 +129,8 @@ class _Up:
         async with asyncio.TaskGroup() as tasks:
             for child in self._fleet.children:
                 tasks.create_task(self._keep(child))
+            if self._stall_s:
+                tasks.create_task(self._sweep())
 
     async def _keep(self, child: Child) -> None:
         """Start it again whenever it ends, less eagerly when it ends at once."""
@@ -137,6 +147,14 @@ class _Up:
             with suppress(Died):
                 await child.until_ready()
                 self._say(f"{child.name} is back")
+
+    async def _sweep(self) -> None:
+        """Now and then; a store that is away is swept the next time."""
+        while True:
+            await asyncio.sleep(min(SWEEP_MAX_S, self._stall_s / 2))
+            with suppress(StoreUnavailable):
+                for request_id in await _reap_stalled(self._fleet.valkey_url, self._stall_s):
+                    self._say(f"reaped {request_id}: nobody reads it")
 
     def _say(self, line: str) -> None:
         self._console.print(f"{time.strftime('%H:%M:%S')} {line}", markup=False)
@@ -155,6 +173,22 @@ class _Up:
             "Ctrl-C stops everything.",
         ]
         self._console.print("\n".join(lines), markup=False)
+
+
+async def _reap_stalled(url: str, stall_s: float) -> list[str]:
+    """The ids of what was reaped. Raises StoreUnavailable."""
+    store = create_store(url)
+    await store.connect()
+    try:
+        found = await sweep(
+            store,
+            Policy(stall_s=stall_s),
+            now_ms=time.time_ns() // 1_000_000,
+            retention_ms=round(load(CommonSettings).retention_s * 1000),
+        )
+    finally:
+        await store.close()
+    return [action.view.request_id for action in found if action.finding is Finding.STALLED]
 
 
 def _own_command() -> str:

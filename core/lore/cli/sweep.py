@@ -1,0 +1,70 @@
+"""``lore sweep``: find requests that nobody moves on, and reap stalled windows."""
+
+import asyncio
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from lore.cli.place import Problem
+from lore.settings import CommonSettings, load
+from lore.store import StoreUnavailable, create_store
+from lore.sweep import Action, Finding, Policy, sweep
+
+NEEDS_SOMEBODY = 3
+
+
+def run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None) -> int:
+    """Returns the exit status: 0, or NEEDS_SOMEBODY when what was found is still so.
+
+    With ``every_s`` it goes on until Ctrl-C. Raises Problem.
+    """
+    try:
+        return asyncio.run(_run(url, policy, dry_run=dry_run, every_s=every_s))
+    except StoreUnavailable as error:
+        raise Problem(f"{error}; does Lore run there? (lore up)") from error
+    except ValueError as error:
+        raise Problem(str(error)) from error
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None) -> int:
+    retention_ms = round(load(CommonSettings).retention_s * 1000)
+    store = create_store(url)
+    await store.connect()
+    console = Console()
+    try:
+        while True:
+            now_ms = time.time_ns() // 1_000_000
+            try:
+                found = await sweep(
+                    store, policy, now_ms=now_ms, retention_ms=retention_ms, dry_run=dry_run
+                )
+            except StoreUnavailable as error:
+                if every_s is None:
+                    raise
+                console.print(f"{error}; trying again in {every_s:g} s", markup=False)
+            else:
+                console.print(_table(found, dry_run) if found else "Every live request moves on.")
+                if every_s is None:
+                    left = [a for a in found if dry_run or a.finding is not Finding.STALLED]
+                    return NEEDS_SOMEBODY if left else 0
+            await asyncio.sleep(every_s or 0)
+    finally:
+        await store.close()
+
+
+def _table(found: list[Action], dry_run: bool) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("request", no_wrap=True, min_width=len(found[0].view.request_id))
+    for name in ("state", "finding", "for", "done"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("generator", no_wrap=True)
+    for action in found:
+        view = action.view
+        done = "reaped" if action.finding is Finding.STALLED and not dry_run else "-"
+        since = f"{action.since_ms / 1000:.0f} s"
+        owner = view.owner or "-"
+        table.add_row(view.request_id, view.status, action.finding, since, done, owner)
+    return table
