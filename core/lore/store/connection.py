@@ -232,7 +232,7 @@ class Link:
 
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.is_closing():
             self._writer.write(data)
 
     def _error(self, message: str) -> Exception:
