@@ -10,6 +10,7 @@ import uvloop
 from lore.logs import configure_logging
 from tests.faults.fleet import Fleet
 from tests.faults.kinds import KINDS, Kind
+from tests.faults.readers import Outcome
 from tests.faults.report import row, table
 from tests.faults.run import Round, run_round
 
@@ -24,6 +25,9 @@ async def faults(kinds: list[Kind], streams: int, seed: int, minutes: float) -> 
             for kind in rng.sample(kinds, len(kinds)) if minutes else kinds:
                 rounds.append(await run_round(fleet, kind, streams, rng))
                 print("  ".join(row(kind.name, rounds[-1:])), flush=True)
+                for question in rounds[-1].questions:
+                    if question.outcome is not Outcome.WHOLE:
+                        print(f"  {question.request_id} {question.outcome}: {question.note}")
                 for line in rounds[-1].violations:
                     print(f"  VIOLATION {line}", flush=True)
                 if rounds[-1].violations:

@@ -37,7 +37,7 @@ class Pair:
 def reset(writer: asyncio.StreamWriter) -> None:
     """End it with a RST, as a peer that has rebooted would."""
     sock = writer.get_extra_info("socket")
-    if sock is not None:
+    if sock is not None and not writer.transport.is_closing():
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
     writer.transport.abort()
