@@ -82,6 +82,10 @@ class Line:
                 self._called.clear()
                 await self._called.wait()
 
+    @property
+    def run_id(self) -> str:
+        return self.store.run_id
+
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         call = getattr(self.store, name)
 
@@ -279,6 +283,15 @@ class Reader:
                 view = await self.view()
                 if wanted(view):
                     return view
+                await self._news.wait()
+
+    async def until_there(self) -> None:
+        """A store that forgot the request knows it again."""
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                self._news.clear()
+                if await self.store.view(self.request_id) is not None:
+                    return
                 await self._news.wait()
 
     async def until_status(self, status: Status, *, wait_s: float = WAIT_S) -> View:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lore.store.base import AckMessage, ChunkMessage, StateMessage, View
+from lore.store.twin import StoreState
 from lore_edge.feed import Piece
 from lore_edge.reader import Reader
 from tests.services.edge_harness import (
@@ -22,6 +23,8 @@ from tests.services.edge_harness import (
     text_of,
     until,
 )
+
+EMPTY = StoreState().snapshot()
 
 
 @pytest.fixture
@@ -415,3 +418,44 @@ async def test_a_request_is_followed_as_long_as_it_has_a_reader_however_late_tha
         assert text_of(await response.chunks(1)) == "a"
         response.close()
         await until(lambda: store.following(writer.request_id) == 0)
+
+
+async def test_a_store_that_comes_back_empty_is_waited_for_until_it_is_told_again(
+    store: FaultyStore,
+):
+    """P3: its readers hear nothing of it, those who connect meanwhile included."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b")
+        response = await stream(edge, writer.request_id)
+        assert text_of(await response.chunks(2)) == "ab"
+        body = await store.body(writer.request_id)
+        store.forget_since(EMPTY, "run-2")
+        store.reset_subscriptions()
+        looked = store.views
+        opening = asyncio.create_task(stream(edge, writer.request_id, after=1))
+        await until(lambda: store.views > looked + 1)
+        await store.reinstate(writer.view, body, writer.chunks, lease_ms=60_000)
+        await writer.write("c")
+        await writer.finish()
+        assert text_of(await response.events()) == "c"
+        assert text_of(await (await opening).events()) == "bc"
+
+
+async def test_what_nobody_gives_back_is_told_as_lost_history(store: FaultyStore):
+    """P4, P17: a queued request goes with an empty store, and its reader hears it."""
+    async with running_edge(store, restore_grace_s=0.2) as edge:
+        waiting = await ask(edge)
+        response = await stream(edge, waiting)
+        await response.event()
+        store.forget_since(EMPTY, "run-2")
+        store.reset_subscriptions()
+        events = await response.events("error", "end")
+        assert [e.data["error"]["code"] for e in events] == ["history_lost"]
+        assert (await stream(edge, waiting, after=3)).status == 410
+
+
+async def test_an_id_that_never_was_is_not_found_also_after_a_loss(store: FaultyStore):
+    async with running_edge(store, restore_grace_s=0.2) as edge:
+        assert (await stream(edge, "x" * 22)).status == 404
+        store.forget_since(EMPTY, "run-2")
+        assert (await stream(edge, "x" * 22)).status == 404

@@ -7,6 +7,7 @@ import pytest
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore.store.keys import partition_of
+from lore.store.twin import StoreState
 from lore_generator.engine import Piece
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.generator_harness import (
@@ -22,6 +23,7 @@ from tests.services.generator_harness import (
 )
 
 STEADY = SyntheticOptions(rate_tokens_per_s=200)
+EMPTY = StoreState().snapshot()
 
 
 class Clock:
@@ -211,6 +213,76 @@ async def test_a_store_that_forgot_an_end_is_told_again(store: MemoryStore) -> N
         assert again.epoch == ended.epoch
         assert again.finish_reason == ended.finish_reason
         await _whole(reader)
+
+
+async def test_a_store_that_comes_back_empty_gets_everything_again(store: MemoryStore) -> None:
+    """P3: live and finished requests, from what their owner keeps. An append to an unknown
+    request used to drop it, and with it an answer that its generator still had in full."""
+    async with Generator(store, "g1", STEADY, return_grace_s=1.0) as generator:
+        done = await reader_of(store, "done", ask())
+        ended = await done.until_status(Status.PAUSED)
+        ended = await done.read_to_end()
+        live = await reader_of(store, "live", ask())
+        before = await live.until_status(Status.PAUSED)
+        await live.ack()
+        before = await live.until(lambda view: view.acked_tokens > 0 and view.next_seq > 3)
+        generator.line.cut()
+        store.state.restore(EMPTY, "run-2")
+        generator.line.mend()
+        await live.until_there()
+        view = await live.read_to_end()
+        assert view.status is Status.DONE
+        assert (view.log_id, view.epoch) == (before.log_id, before.epoch)
+        assert view.created_ms == before.created_ms
+        await _whole(live)
+        await done.until_there()
+        again = await done.until_status(Status.DONE)
+        assert again.finish_reason == ended.finish_reason
+        await _whole(done)
+
+
+async def test_what_was_deleted_or_has_expired_is_not_given_back(store: MemoryStore) -> None:
+    """P3: the same server does not know it, so it was meant to go."""
+    engine = CountingEngine(SyntheticOptions(rate_tokens_per_s=20))
+    async with Generator(store, "g1", engine) as generator:
+        reader = await reader_of(store, "a", ask(ack="none"))
+        await reader.until(lambda view: view.next_seq > 2)
+        generator.line.cut()
+        store.state.restore(EMPTY, store.run_id)
+        generator.line.mend()
+        await asyncio.wait_for(engine.cancelled.wait(), WAIT_S)
+        assert await store.view("a") is None
+
+
+async def test_an_owner_whose_lease_is_over_gives_back_a_fork(store: MemoryStore) -> None:
+    """P3, P4: somebody else may have gone on meanwhile, in a log that the store forgot."""
+    async with Generator(store, "g1", STEADY, lease_s=0.2, return_grace_s=60.0) as generator:
+        reader = await reader_of(store, "a", ask())
+        before = await reader.until_status(Status.PAUSED)
+        generator.line.cut()
+        store.state.restore(EMPTY, "run-2")
+        await asyncio.sleep(0.3)  # the lease itself is what is waited for
+        generator.line.mend()
+        await reader.until_there()
+        view = await reader.read_to_end()
+        assert view.parent_log_id == before.log_id != view.log_id
+        assert view.fork_seq == before.next_seq
+        await _whole(reader)
+
+
+async def test_a_drain_gives_forgotten_requests_back_before_it_hands_them_over(
+    store: MemoryStore,
+) -> None:
+    """P3, P17: stopped while it had not yet heard that the store is another one."""
+    async with Generator(store, "g1", STEADY) as generator:
+        reader = await reader_of(store, "a", ask())
+        await reader.until_status(Status.PAUSED)
+        store.state.restore(EMPTY, "run-2")
+        await generator.drain()
+        assert (await reader.view()).status is Status.QUEUED
+        async with Generator(store, "g2", STEADY):
+            await reader.read_to_end()
+            await _whole(reader)
 
 
 async def test_kept_answers_are_bounded_and_let_go_once_they_are_acknowledged(

@@ -7,7 +7,15 @@ import pytest
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
-from lore.store.base import AckMessage, ChunkMessage, Outcome, Position, StateMessage
+from lore.store import MemoryStore
+from lore.store.base import (
+    AckMessage,
+    ChunkMessage,
+    Claimed,
+    Outcome,
+    Position,
+    StateMessage,
+)
 from lore.store.keys import partition_of
 from tests.store.backends import (
     LEASE_MS,
@@ -413,3 +421,54 @@ async def test_many_calls_at_once_all_get_their_own_answers(backend: Backend) ->
     assert [o.view.request_id for o in opened if o.view] == names
     views = await asyncio.gather(*(backend.store.view(name) for name in names))
     assert [v.request_id for v in views if v] == names
+
+
+async def test_a_forgotten_request_is_given_back_as_its_owner_knows_it(backend: Backend) -> None:
+    """P3: the hash, the log and the acks; the owner goes on under the same epoch."""
+    known = (await backend.owned("a")).view
+    other = Backend(MemoryStore(clock_ms=backend.clock), backend.clock, expire=lambda now_ms: None)
+    view = replace(known, request_id="b", acked_seq=2, acked_tokens=4, window=64, prompt_tokens=7)
+    heard = Recorder()
+    await backend.store.follow("b", heard)
+    for store in (backend.store, other.store):
+        back = await store.reinstate(view, "body", chunks(1, 3), lease_ms=LEASE_MS)
+        assert back == Position(Outcome.OK, Status.GENERATING, 4, 2, 4)
+        found = await store.view("b")
+        assert found == replace(
+            view,
+            next_seq=4,
+            generated_tokens=6,
+            progress_ms=backend.clock.now_ms,
+            lease_until_ms=backend.clock.now_ms + LEASE_MS,
+        )
+        assert await store.body("b") == "body"
+        assert await store.log("b") == chunks(1, 3)
+    assert await heard.first(1) == [StateMessage(Status.GENERATING, "failed_over")]
+    mine = Claimed(view, "body", "")
+    assert (await backend.append(mine, chunk(4))).outcome is Outcome.OK
+    assert (await backend.finish(mine, 5)).outcome is Outcome.OK
+
+
+async def test_what_the_store_has_is_not_given_back_but_judged(backend: Backend) -> None:
+    """P2, P3: repeated, it is this owner's still; taken over since, it is not."""
+    first = await backend.owned("a")
+    await backend.append(first, *chunks(1, 2))
+    again = await backend.store.reinstate(first.view, "other", chunks(1, 1), lease_ms=LEASE_MS)
+    assert again == Position(Outcome.OK, Status.GENERATING, 3, 0, 0)
+    assert await backend.store.log("a") == chunks(1, 2)
+    forked = replace(first.view, log_id="another")
+    refused = await backend.store.reinstate(forked, "other", [], lease_ms=LEASE_MS)
+    assert refused.outcome is Outcome.FENCED
+    backend.pass_time(LEASE_MS)
+    await backend.claim("a", "g2")
+    late = await backend.store.reinstate(first.view, "other", [], lease_ms=LEASE_MS)
+    assert late.outcome is Outcome.FENCED
+
+
+async def test_a_request_given_back_lapses_like_any_other(backend: Backend) -> None:
+    """P15, P17: its new owner may die as well."""
+    view = replace((await backend.owned("a")).view, request_id="b")
+    await backend.store.reinstate(view, "body", chunks(1, 3), lease_ms=LEASE_MS)
+    backend.pass_time(LEASE_MS)
+    claimed = await backend.claim("b", "g2")
+    assert (claimed.body, claimed.view.next_seq, claimed.view.owner) == ("body", 4, "g2")

@@ -324,6 +324,42 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         self.both("renew", partition, lease.owner, renewed, lease_ms=LEASE_MS)
 
+    @rule(lease=leases, count=st.integers(0, 3), acked=st.integers(0, 3), forks=st.booleans())
+    def reinstate(self, lease: Lease, count: int, acked: int, forks: bool) -> None:
+        """P3: what the store has stays; what it has not becomes the owner's as he knows it."""
+        log = [chunk(seq, f"{lease.log_id}/{seq}") for seq in range(1, count + 1)]
+        asked = new(lease.request_id)
+        view = View(
+            request_id=lease.request_id,
+            subject=asked.subject,
+            fingerprint=asked.fingerprint,
+            ack=asked.ack,
+            status=Status.GENERATING,
+            owner=lease.owner,
+            epoch=lease.epoch,
+            log_id=f"{lease.log_id}f" if forks else lease.log_id,
+            parent_log_id=lease.log_id if forks else "",
+            fork_seq=count + 1 if forks else 1,
+            next_seq=1,
+            generated_tokens=0,
+            acked_seq=min(acked, count),
+            acked_tokens=2 * min(acked, count),
+            window=8,
+            prompt_tokens=7,
+            finish_reason="",
+            error="",
+            created_ms=self.real.now_ms - 5,
+            started_ms=self.real.now_ms - 4,
+            progress_ms=0,
+            finished_ms=0,
+            lease_until_ms=0,
+        )
+        self.both("reinstate", view, asked.body, log, lease_ms=LEASE_MS)
+
+    @rule()
+    def come_back_empty(self) -> None:
+        self.come_back_as_earlier((StoreState().snapshot(), {}))
+
     @rule(lease=leases)
     def cancel(self, lease: Lease) -> None:
         self.both("cancel", lease.request_id, retention_ms=RETENTION_MS)
@@ -458,6 +494,11 @@ def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
             "if epoch > request.epoch then own(request, args[2], epoch, now) end\n  for",
             "for",
             id="a forgotten claim is not taken up",
+        ),
+        pytest.param(
+            "'fork_seq', args[6], 'next_seq', args[18]",
+            "'fork_seq', '1', 'next_seq', args[18]",
+            id="a request given back without its fork",
         ),
     ],
 )

@@ -102,6 +102,8 @@ class Claimed:
 
     view: View
     body: str
+    run_id: str
+    """The server's life in which it was claimed (``Store.run_id``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,11 @@ class Store(Protocol):
 
     ``window=0`` everywhere means that the window does not bind.
     """
+
+    @property
+    def run_id(self) -> str:
+        """Names the server's life as primary. Another than before may have forgotten anything."""
+        ...
 
     async def connect(self) -> None: ...
 
@@ -314,6 +321,18 @@ class Store(Protocol):
         self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
     ) -> list[Position]:
         """Renew many (request_id, epoch, log_id) of one partition; one Position each, in order."""
+        ...
+
+    async def reinstate(
+        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
+    ) -> Position:
+        """Give a request back to a store that has forgotten it with its data (P3).
+
+        ``view`` is what its owner knows of it and ``chunks`` its log from seq 1 on, as far as
+        the store is known to have had it. It is the owner's and generating then, under a new
+        lease. One that the store has is left as it is: OK when it is still this owner's, else
+        FENCED.
+        """
         ...
 
     async def release(self, request_id: str, owner: str, epoch: int) -> Position:

@@ -312,6 +312,40 @@ local function lore_append(keys, args)
   return position('ok', request)
 end
 
+local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
+
+-- Take a request back from its owner that this server has forgotten with its data (P3). One
+-- that is there is left as it is: the reply says whether it is still this owner's.
+-- ARGV  2 owner  3 epoch  4 log_id  5 parent_log_id  6 fork_seq  7 subject  8 body
+--       9 fingerprint  10 ack  11 window  12 acked_seq  13 acked_tokens  14 prompt_tokens
+--       15 created_ms  16 started_ms  17 generated_tokens  18 next_seq  19 lease_ms
+--       20 server run id  21… per chunk, from the first on: seq, text, token ids, tokens so far
+local function lore_reinstate(keys, args)
+  local now, request = clock(args[1]), load(unpack(keys))
+  if request then
+    local may = may_write(request, args[2], tonumber(args[3]), args[4], args[20], now)
+    return position(may and 'ok' or 'fenced', request)
+  end
+  local at_ms = int(now)
+  server.call('HSET', keys[1], 'status', 'generating', 'subject', args[7], 'body', args[8],
+    'request_id', string.match(keys[1], 'r:(.*)$'), 'fingerprint', args[9], 'ack', args[10],
+    'window', args[11], 'run_id', args[20], 'log_id', args[4], 'parent_log_id', args[5],
+    'fork_seq', args[6], 'next_seq', args[18], 'owner', args[2], 'epoch', args[3],
+    'generated_tokens', args[17], 'acked_seq', args[12], 'acked_tokens', args[13],
+    'reopen_tokens', '0', 'prompt_tokens', args[14], 'finish_reason', '', 'error', '',
+    'created_ms', args[15], 'started_ms', args[16], 'progress_ms', at_ms, 'finished_ms', '0',
+    'lease_until_ms', int(now + tonumber(args[19])))
+  for i = FIRST, #args, 4 do
+    server.call('XADD', keys[2], args[i] .. '-0',
+      't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])
+  end
+  request = load(unpack(keys))
+  server.call('ZADD', request.lease, int(request.lease_until_ms), request.id)
+  server.call('ZADD', request.live, at_ms, request.id)
+  publish_state(request, 'failed_over')
+  return position('ok', request)
+end
+
 -- The reader has everything up to a seq (P9); opens a closed window that it frees (P6).
 -- ARGV  2 seq
 local function lore_ack(keys, args)
@@ -473,6 +507,7 @@ register('lore_admit', lore_admit)
 register('lore_open', lore_open)
 register('lore_claim', lore_claim)
 register('lore_append', lore_append)
+register('lore_reinstate', lore_reinstate)
 register('lore_revive', lore_revive)
 register('lore_ack', lore_ack, 'allow-oom')
 register('lore_finish', lore_finish, 'allow-oom')

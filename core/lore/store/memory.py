@@ -40,6 +40,10 @@ class MemoryStore:
         self._owners: dict[str, OwnerListener] = {}
         self._wakes: list[WakeListener] = []
 
+    @property
+    def run_id(self) -> str:
+        return self.state.run_id
+
     async def connect(self) -> None:
         pass
 
@@ -169,6 +173,13 @@ class MemoryStore:
         )
         self._deliver()
         return positions
+
+    async def reinstate(
+        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
+    ) -> Position:
+        return self._told(
+            self.state.reinstate(view, body, chunks, lease_ms=lease_ms, now_ms=self._clock_ms())
+        )
 
     async def release(self, request_id: str, owner: str, epoch: int) -> Position:
         return self._told(self.state.release(request_id, owner, epoch, now_ms=self._clock_ms()))

@@ -191,7 +191,7 @@ class StoreState(Records):
             record.run_id = self.run_id
         self._own(record, view, owner, epoch, now_ms=now_ms)
         record.view = replace(record.view, lease_until_ms=now_ms + lease_ms, progress_ms=now_ms)
-        return Claimed(record.view, record.body)
+        return Claimed(record.view, record.body, self.run_id)
 
     def log(self, request_id: str, *, now_ms: int) -> list[Chunk]:
         record = self._find(request_id, now_ms)
@@ -309,6 +309,29 @@ class StoreState(Records):
             self._own(record, record.view, owner, epoch, now_ms=now_ms)
         record.view = replace(record.view, lease_until_ms=now_ms + lease_ms)
         return position(Outcome.OK, record.view)
+
+    def reinstate(
+        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int, now_ms: int
+    ) -> Position:
+        record = self._find(view.request_id, now_ms)
+        if record is not None:
+            may = self._may_write(record, view.owner, view.epoch, view.log_id, now_ms=now_ms)
+            return position(Outcome.OK if may else Outcome.FENCED, record.view)
+        view = replace(
+            view,
+            status=Status.GENERATING,
+            next_seq=len(chunks) + 1,
+            generated_tokens=chunks[-1].tokens if chunks else 0,
+            finish_reason="",
+            error="",
+            progress_ms=now_ms,
+            finished_ms=0,
+            lease_until_ms=now_ms + lease_ms,
+        )
+        log = [Entry(chunk, now_ms, view.log_id) for chunk in chunks]
+        self._records[view.request_id] = Record(view, body, self.run_id, view.created_ms, log=log)
+        self._publish_state(view, "failed_over")
+        return position(Outcome.OK, view)
 
     def release(self, request_id: str, owner: str, epoch: int, *, now_ms: int) -> Position:
         record = self._find(request_id, now_ms)

@@ -85,6 +85,10 @@ class ValkeyStore:
         self._now_ms = clock_ms or (lambda: 0)  # 0 lets the server look at its own
         self._guards: dict[str, OwnerHandler] = {}
 
+    @property
+    def run_id(self) -> str:
+        return self._functions.run_id
+
     async def connect(self) -> None:
         await self._functions.connect()
         try:
@@ -167,13 +171,14 @@ class ValkeyStore:
     # generators' side
 
     async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
+        run_id = self.run_id
         values = await self._functions.fcall(
             "lore_claim",
             partition_keys(partition),
             self._now_ms(),
             owner,
             lease_ms,
-            self._functions.run_id,
+            run_id,
             "body",
             *VIEW_FIELDS,
         )
@@ -182,7 +187,7 @@ class ValkeyStore:
         body, *fields = values
         view = view_from(fields)
         assert view is not None
-        return Claimed(view, body)
+        return Claimed(view, body, run_id)
 
     async def log(self, request_id: str) -> list[Chunk]:
         chunks: list[Chunk] = []
@@ -261,6 +266,34 @@ class ValkeyStore:
             *claims,
         )
         return [position_from(position) for position in positions]
+
+    async def reinstate(
+        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
+    ) -> Position:
+        return await self._change(
+            "lore_reinstate",
+            view.request_id,
+            view.owner,
+            view.epoch,
+            view.log_id,
+            view.parent_log_id,
+            view.fork_seq,
+            view.subject,
+            body,
+            view.fingerprint,
+            view.ack,
+            view.window,
+            view.acked_seq,
+            view.acked_tokens,
+            view.prompt_tokens,
+            view.created_ms,
+            view.started_ms,
+            chunks[-1].tokens if chunks else 0,
+            len(chunks) + 1,
+            lease_ms,
+            self.run_id,
+            *chunk_arguments(chunks),
+        )
 
     async def release(self, request_id: str, owner: str, epoch: int) -> Position:
         return await self._change("lore_release", request_id, owner, epoch)

@@ -34,6 +34,7 @@ from lore_edge import sse
 PAGE_CHUNKS = 256
 RETRY_S = 0.05
 MAX_RETRY_S = 1.0
+UNKNOWN_RETRY_S = 0.2
 
 _log = structlog.get_logger()
 
@@ -48,6 +49,10 @@ _REASONS = {
 
 class UnknownRequest(Exception):
     """The store does not have the request, or no longer."""
+
+
+class LostRequest(UnknownRequest):
+    """The store has forgotten it with its data, and nobody has given it back (P3)."""
 
 
 class Piece(NamedTuple):
@@ -73,12 +78,22 @@ class Feed:
 
     view: View
 
-    def __init__(self, store: Store, request_id: str, *, ring_chunks: int, ring_bytes: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        request_id: str,
+        *,
+        ring_chunks: int,
+        ring_bytes: int,
+        restore_grace_s: float,
+    ) -> None:
         self.request_id = request_id
         self.followers: set[Follower] = set()
         self.acked_seq = 0
         self.gone = False
         """The store no longer has the request."""
+        self.lost = False
+        """It went with the store's data, and not because its time was over."""
         self._store = store
         self._merge = Merge()
         self._ring: dict[int, Piece] = {}
@@ -86,22 +101,30 @@ class Feed:
         self._ring_room = ring_bytes
         self._ring_bytes = ring_bytes
         self._states: list[StateMessage] = []
+        self._restore_grace_s = restore_grace_s
+        self._run_id = ""
+        self._forgotten_s: float | None = None
         self._look = False
         self._started = False
         self._viewing = asyncio.Lock()
         self._catching_up: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Subscribe, then look. Raises UnknownRequest or StoreUnavailable; follows nothing then."""
+    async def start(self, *, wait_s: float = 0.0) -> None:
+        """Subscribe, then look, for ``wait_s`` when it is not there: its owner may be about to
+        give it back. Raises UnknownRequest or StoreUnavailable; follows nothing then."""
         await self._store.follow(self.request_id, self)
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + wait_s
         try:
-            view = await self._store.view(self.request_id)
-            if view is None:
-                raise UnknownRequest
+            while (view := await self._store.view(self.request_id)) is None:
+                if loop.time() >= give_up_s:
+                    raise LostRequest if wait_s else UnknownRequest
+                await asyncio.sleep(UNKNOWN_RETRY_S)
         except BaseException:
             await self.stop()
             raise
         self.view, self._started = view, True
+        self._run_id = self._store.run_id
         self.acked_seq = max(self.acked_seq, view.acked_seq)
         missed, self._merge = self._merge.missing, Merge(view.next_seq - 1)
         if missed:
@@ -210,7 +233,7 @@ class Feed:
                     await self._read_view()
                 if self._merge.missing:
                     await self._read_on()
-                stuck = self._merge.missing and self.head == head
+                stuck = (self._merge.missing and self.head == head) or self._look
             except StoreUnavailable:
                 self._look = stuck = True
             if stuck:
@@ -246,10 +269,22 @@ class Feed:
         async with self._viewing:  # an older view must not come after a newer one
             view = await self._store.view(self.request_id)
             if view is None:
-                self.gone = True
-                self._tell()
+                self._on_unknown()
             else:
+                self._run_id, self._forgotten_s = self._store.run_id, None
                 self._on_view(view)
+
+    def _on_unknown(self) -> None:
+        """Deleted, or forgotten with the store's data: its owner gives it back then (P3)."""
+        now = asyncio.get_running_loop().time()
+        self.lost = self._store.run_id != self._run_id
+        if self._forgotten_s is None:
+            self._forgotten_s = now
+        if self.lost and now < self._forgotten_s + self._restore_grace_s:
+            self.look_soon()
+        else:
+            self.gone = True
+            self._tell()
 
     def _on_view(self, view: View) -> None:
         before, self.view = self.view, view

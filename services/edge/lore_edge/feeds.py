@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from lore.store.base import Store
-from lore_edge.feed import Feed, UnknownRequest
+from lore_edge.feed import Feed, LostRequest, UnknownRequest
 from lore_edge.settings import EdgeSettings
 
 
@@ -18,6 +18,8 @@ class Feeds:
         self._users: dict[str, int] = {}
         self._closers: dict[str, asyncio.TimerHandle] = {}
         self._stops: set[asyncio.Task[None]] = set()
+        self._run_id = store.run_id
+        self._restored_s = 0.0
 
     def __len__(self) -> int:
         return len(self._feeds)
@@ -59,6 +61,7 @@ class Feeds:
                 request_id,
                 ring_chunks=self._settings.ring_chunks,
                 ring_bytes=self._settings.ring_bytes,
+                restore_grace_s=self._settings.restore_grace_s,
             )
             start = asyncio.create_task(self._start(feed))
             start.add_done_callback(_retrieve)
@@ -67,17 +70,26 @@ class Feeds:
         if start is not None:
             await asyncio.shield(start)
         if feed.gone:
-            raise UnknownRequest
+            raise LostRequest if feed.lost else UnknownRequest
         return feed
 
     async def _start(self, feed: Feed) -> None:
         try:
-            await feed.start()
+            await feed.start(wait_s=self._wait_s())
         except BaseException:
             del self._feeds[feed.request_id]
             raise
         finally:
             del self._starts[feed.request_id]
+
+    def _wait_s(self) -> float:
+        """How long to wait for a request that is not there: a store that has lost its data is
+        given back what its generators know (P3)."""
+        now = asyncio.get_running_loop().time()
+        if self._store.run_id != self._run_id:
+            self._run_id = self._store.run_id
+            self._restored_s = now + self._settings.restore_grace_s
+        return max(0.0, self._restored_s - now)
 
     def _linger(self, request_id: str) -> None:
         """Keep an unused feed for a moment: most readers that leave come back at once."""

@@ -60,6 +60,8 @@ class Reader:
     def lost_history(self) -> bool:
         """Whether this reader has text that the log does not have and will not have (P4)."""
         view = self.feed.view
+        if self.feed.gone and self.feed.lost:
+            return True
         if self._log_id != view.log_id:
             if not may_continue(
                 self.position,
@@ -110,10 +112,10 @@ class Reader:
 
     def take(self, max_bytes: int) -> Batch:
         """Everything that can be sent now, in order, up to about ``max_bytes``."""
-        if self.feed.gone:
-            return self._last(_error("not_found", "the request is no longer kept"))
         if self.lost_history():
             return self._last(_error("history_lost", HISTORY_LOST))
+        if self.feed.gone:
+            return self._last(_error("not_found", "the request is no longer kept"))
         parts: list[bytes] = []
         while self._states:
             parts.append(self.state(*self._states.popleft()))

@@ -55,6 +55,9 @@ class EdgeSettings(CommonSettings):
     ring_chunks: Annotated[int, Field(ge=1)] = 256
     ring_bytes: Annotated[int, Field(ge=1024)] = 65_536
     """What is kept of each followed request in memory; older chunks are read from the log."""
+    restore_grace_s: Annotated[float, Field(ge=0)] = 5.0
+    """How long a request that the store lost with its data is waited for: its generator gives it
+    back once it is connected again, which takes it up to 2 s."""
     linger_s: Positive = 2.0
     """How long a request is followed after its last reader left."""
     socket_buffer_bytes: Annotated[int, Field(ge=4096)] = 32_768

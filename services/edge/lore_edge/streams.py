@@ -9,7 +9,7 @@ from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
 from lore.store.base import Outcome, Store, StoreUnavailable
 from lore_edge.errors import ApiError, history_lost
-from lore_edge.feed import Feed
+from lore_edge.feed import Feed, LostRequest
 from lore_edge.feeds import Feeds
 from lore_edge.positions import Wanted, wanted
 from lore_edge.reader import Reader
@@ -45,8 +45,13 @@ class Streams:
         """Answer with the stream. Raises ApiError, UnknownRequest or StoreUnavailable before."""
         self.check_open()
         where = wanted(scope)
-        async with self._feeds.use(request_id) as feed:
-            await self._answer(scope, receive, send, feed, where)
+        try:
+            async with self._feeds.use(request_id) as feed:
+                await self._answer(scope, receive, send, feed, where)
+        except LostRequest:
+            if where.position:
+                raise history_lost() from None
+            raise
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, feed: Feed, where: Wanted

@@ -85,16 +85,53 @@ class Appender:
                 await self._release(owned)
 
     async def _release(self, owned: Owned) -> None:
+        owner = self._settings.generator_id
         try:
-            await self._store.release(owned.request_id, self._settings.generator_id, owned.epoch)
+            position = await self._store.release(owned.request_id, owner, owned.epoch)
+            if self.is_forgotten(owned, position):
+                await self.reinstate(owned)
+                await self._store.release(owned.request_id, owner, owned.epoch)
         except StoreUnavailable:
             self._wait_for_store()
         else:
             self._roster.drop(owned)
 
+    def go_on(self, owned: Owned, position: Position) -> None:
+        """From where the store says that the request is there."""
+        now = self._loop.time()
+        owned.renewed_s, owned.run_id = now, self._store.run_id
+        owned.producer.on_position(
+            position.next_seq,
+            position.acked_tokens,
+            now,
+            paused=position.status is Status.PAUSED,
+        )
+        if self._roster.holds(owned):
+            self._roster.refresh(owned)
+            self.transmit(owned, now)
+
+    def is_forgotten(self, owned: Owned, position: Position) -> bool:
+        """Lost with the store's data; what expired or was deleted stays unknown."""
+        return position.outcome is Outcome.UNKNOWN and self._store.run_id != owned.run_id
+
+    async def reinstate(self, owned: Owned) -> Position:
+        """Give a request back to a store that has forgotten it (P3). Raises StoreUnavailable."""
+        run_id, lapsed = self._store.run_id, self._loop.time() - owned.renewed_s
+        view = owned.known(run_id, alone=lapsed < self._settings.lease_s)
+        position = await self._store.reinstate(
+            view, owned.body, owned.producer.stored, lease_ms=self._settings.lease_ms
+        )
+        if position.outcome is Outcome.OK:
+            owned.view, owned.run_id = view, run_id
+            log.warning("the store forgot a request", request_id=owned.request_id)
+        return position
+
     async def _send(self, owned: Owned, append: Append) -> None:
         try:
             position = await self._append_and_finish(owned, append)
+            forgotten = self.is_forgotten(owned, position)
+            if forgotten:
+                position = await self.reinstate(owned)
         except StoreUnavailable:
             owned.sending = None
             owned.producer.on_lost()
@@ -103,7 +140,11 @@ class Appender:
             return
         owned.sending = None
         self._attempts = 0
-        if position.outcome in (Outcome.OK, Outcome.GAP):
+        if forgotten and position.outcome is Outcome.OK:
+            owned.producer.on_lost()
+            self.go_on(owned, position)
+        elif position.outcome in (Outcome.OK, Outcome.GAP):
+            owned.run_id = self._store.run_id
             self._on_answer(owned, append, position)
             if owned.producer.ended and self._roster.holds(owned):
                 await self._end(owned, append)

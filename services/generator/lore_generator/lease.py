@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.lifecycle import ENDED
 from lore.store.base import Outcome, OwnerListener, Position, Store, StoreUnavailable
 from lore_generator.appender import Appender
 from lore_generator.owned import Owned
@@ -105,7 +105,10 @@ class Leases:
                 [(owned.request_id, owned.epoch, owned.log_id) for owned in due],
                 lease_ms=self._settings.lease_ms,
             )
-            for owned, position in zip(due, positions, strict=True):
+            for owned, answer in zip(due, positions, strict=True):
+                position = answer
+                if owned.sending is None and self._appender.is_forgotten(owned, position):
+                    position = await self._appender.reinstate(owned)
                 if position.outcome is Outcome.OK:
                     await self._on_renewed(owned, position)
                 elif not self._roster.holds(owned):
@@ -117,26 +120,16 @@ class Leases:
         return True
 
     async def _on_renewed(self, owned: Owned, position: Position) -> None:
-        now = self._loop.time()
-        owned.renewed_s = now
-        kept = self._roster.kept.get(owned.request_id) is owned
-        if not kept and not self._roster.holds(owned):
-            return
-        owned.producer.on_position(
-            position.next_seq,
-            position.acked_tokens,
-            now,
-            paused=position.status is Status.PAUSED,
-        )
-        if kept:
+        if self._roster.kept.get(owned.request_id) is owned:
             # Finished here, and alive again there: the store forgot at least the end.
             log.warning("the store forgot an end", request_id=owned.request_id)
             self._roster.add(owned)
             await self.guard(owned)
-        self._roster.refresh(owned)
-        self._appender.transmit(owned, now)
+        if self._roster.holds(owned):
+            self._appender.go_on(owned, position)
 
     def _on_kept(self, owned: Owned, position: Position) -> None:
+        owned.run_id = self._store.run_id
         ended = position.status in ENDED
         if not ended or position.acked_seq == position.next_seq - 1:
             self._roster.forget(owned)

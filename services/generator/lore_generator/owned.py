@@ -1,15 +1,16 @@
 """One request under this generator's lease: what it is and how far it is."""
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
 from lore.protocol.producer import Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.request import Ack, StreamRequest
-from lore.store.base import Claimed
+from lore.store.base import Claimed, View
 from lore.store.keys import partition_of
 from lore_generator.engine import Job, Piece
 
@@ -18,9 +19,11 @@ from lore_generator.engine import Job, Piece
 class Owned:
     """Times are those of the event loop's clock, in seconds."""
 
-    request_id: str
-    epoch: int
-    log_id: str
+    view: View
+    """As the store had it at the claim, or as it was given back to it since."""
+    body: str
+    run_id: str
+    """The server's life in which the store last knew it (``Store.run_id``)."""
     job: Job
     producer: Producer
     claimed_s: float
@@ -28,6 +31,8 @@ class Owned:
     """When the store last renewed the lease."""
     queued_s: float | None
     """How long it had waited when it was claimed; None once its first chunk is in the log."""
+    request_id: str = field(init=False)
+    epoch: int = field(init=False)
     partition: int = field(init=False)
     submitted: bool = False
     """The engine has it. A request without credit is not worth a prefill."""
@@ -45,7 +50,40 @@ class Owned:
     prompt_tokens: int = 0
 
     def __post_init__(self) -> None:
+        self.request_id = self.view.request_id
+        self.epoch = self.view.epoch
         self.partition = partition_of(self.request_id)
+
+    @property
+    def log_id(self) -> str:
+        return self.view.log_id
+
+    def known(self, run_id: str, *, alone: bool) -> View:
+        """What this owner can tell a store, ``run_id``, that has forgotten the request (P3).
+
+        ``alone``: the lease still runs, so nobody else can have added to the log. Otherwise
+        somebody may have, and the log forks behind the chunks that are known here (P4). The
+        fork has the same name when the call has to be repeated.
+        """
+        producer, stored = self.producer, self.producer.stored
+        acked_tokens = producer.window.acked_tokens
+        acked_seq = next((c.seq for c in stored if 0 < acked_tokens == c.tokens), 0)
+        view = replace(
+            self.view,
+            window=producer.window.size,
+            acked_seq=acked_seq,
+            acked_tokens=acked_tokens if acked_seq else 0,
+            prompt_tokens=self.prompt_tokens,
+        )
+        if alone:
+            return view
+        name = f"{view.log_id} {view.epoch} {run_id}".encode()
+        return replace(
+            view,
+            log_id=hashlib.blake2b(name, digest_size=8).hexdigest(),
+            parent_log_id=view.log_id,
+            fork_seq=len(stored) + 1,
+        )
 
     @property
     def parked(self) -> bool:
@@ -88,9 +126,9 @@ def from_claim(
     )
     first_claim = view.started_ms == view.progress_ms
     return Owned(
-        request_id=view.request_id,
-        epoch=view.epoch,
-        log_id=view.log_id,
+        view=view,
+        body=claimed.body,
+        run_id=claimed.run_id,
         job=job,
         producer=Producer(history, _window(claimed, request, window), coalesce),
         claimed_s=now,
