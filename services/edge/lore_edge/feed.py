@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from lore.metrics import GAP_FILLS
-from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.lifecycle import ENDED, LIVE, Status
 from lore.protocol.merge import Arrival, Merge
 from lore.store.base import (
     AckMessage,
@@ -179,6 +179,12 @@ class Feed:
         self._look = True
         self._kick()
 
+    def on_resumed(self, seq: int) -> None:
+        """A reader that comes back after ``seq`` has everything up to it (P9)."""
+        if min(seq, self.head) > self.view.acked_seq:
+            self.on_acked(min(seq, self.head))
+            self.look_soon()
+
     def on_acked(self, seq: int) -> None:
         if seq > self.acked_seq:
             self.acked_seq = seq
@@ -273,6 +279,13 @@ class Feed:
             else:
                 self._run_id, self._forgotten_s = self._store.run_id, None
                 self._on_view(view)
+                await self._acknowledge_again(view)
+
+    async def _acknowledge_again(self, view: View) -> None:
+        """Acks that went with the store's data would leave a window closed for ever (P9)."""
+        seq = min(self.acked_seq, view.next_seq - 1)
+        if seq > view.acked_seq and view.status in LIVE:
+            await self._store.ack(self.request_id, seq)
 
     def _on_unknown(self) -> None:
         """Deleted, or forgotten with the store's data: its owner gives it back then (P3)."""
@@ -308,6 +321,7 @@ class Feed:
         self._ring.clear()
         self._ring_room = self._ring_bytes
         self._merge = Merge(min(self._merge.head, view.fork_seq - 1))
+        self.acked_seq = min(self.acked_seq, view.fork_seq - 1)
         self._tell()
 
     # the ring

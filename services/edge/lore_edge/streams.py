@@ -64,6 +64,7 @@ class Streams:
             await answer(send, 204)
             return
         if where.position:
+            feed.on_resumed(where.position)
             RESUMES.labels("last_event_id" if b"last-event-id" in _names(scope) else "after").inc()
         await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
         await self._run(scope, receive, send, reader, waker)
