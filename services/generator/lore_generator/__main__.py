@@ -1,6 +1,7 @@
 """``python -m lore_generator``: read the settings, load the engine, serve until SIGTERM.
 
-Exit status: 0 after a drain, 1 when it cannot start or its engine died, 2 for bad settings.
+Exit status: 0 after a drain, 1 when it cannot start or its engine died or hung,
+2 for bad settings.
 """
 
 import asyncio

@@ -65,6 +65,9 @@ class EngineStats:
     parked: int = 0
     waiting: int = 0
     kv_used_ratio: float = 0.0
+    steps: int = 0
+    """Grows with each decoding step, also with one that only reads prompts; whoever finds it
+    standing still while requests have credit takes the engine for hung."""
 
 
 Sink = Callable[[Sequence[Piece]], None]
@@ -111,7 +114,9 @@ class Engine(Protocol):
         """Drop the request at the next step; no further pieces come for it."""
         ...
 
-    def stats(self) -> EngineStats: ...
+    def stats(self) -> EngineStats:
+        """Returns at once, also when the decoding thread hangs."""
+        ...
 
     def alive(self) -> bool:
         """False when the decoding thread has died."""

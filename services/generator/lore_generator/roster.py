@@ -26,6 +26,11 @@ class Roster:
         """How many more requests may be claimed. A parked one takes no batch slot."""
         return min(self._slots - len(self._decoding), self._max_requests - len(self.live))
 
+    @property
+    def busy(self) -> bool:
+        """Whether the engine has something to do."""
+        return bool(self._decoding)
+
     def of_job(self, job_id: str) -> Owned | None:
         """The live request behind one of the engine's pieces."""
         return self._jobs.get(job_id)

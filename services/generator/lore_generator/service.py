@@ -23,6 +23,7 @@ from lore_generator.lease import Leases
 from lore_generator.owned import from_claim
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
+from lore_generator.watchdog import Watchdog
 
 log = structlog.get_logger()
 
@@ -37,7 +38,7 @@ class CannotStart(Exception):
 
 
 class EngineDied(Exception):
-    """The decoding thread is gone; its requests have been handed back."""
+    """The decoding thread is gone or hangs; its requests have been handed back."""
 
 
 class Service:
@@ -46,6 +47,7 @@ class Service:
         self._engine = engine
         self._store = store
         self._not_ready = "starting"
+        self._failure = ""
         self._intake: Intake | None = None
 
     def ready(self) -> str | None:
@@ -79,8 +81,8 @@ class Service:
                 await self._serve(stop, tasks)
         finally:
             self._let_go()
-        if not self._engine.alive():
-            raise EngineDied("the engine died; its requests were handed back")
+        if self._failure:
+            raise EngineDied(f"{self._failure}; its requests were handed back")
         await asyncio.to_thread(self._engine.stop)
 
     async def _start(self, stop: asyncio.Event) -> EngineInfo | None:
@@ -202,12 +204,23 @@ class Service:
             await asyncio.sleep(STORE_RETRY_S)
 
     async def _until_stopped(self, stop: asyncio.Event) -> None:
-        while self._engine.alive():
+        watchdog = Watchdog(self._settings.step_timeout_s)
+        while not (failure := self._check_engine(watchdog)):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ENGINE_CHECK_S):
                     await stop.wait()
                     return
-        log.error("the engine has died; handing its requests to other generators")
+        self._failure = self._not_ready = failure
+        log.error("handing all requests to other generators", reason=failure)
+
+    def _check_engine(self, watchdog: Watchdog) -> str:
+        """What is wrong with it, or ''."""
+        if not self._engine.alive():
+            return "the engine has died"
+        steps, now = self._engine.stats().steps, self._loop.time()
+        if watchdog.hangs(busy=self._roster.busy, steps=steps, now=now):
+            return f"a step of the engine takes longer than {self._settings.step_timeout_s:g} s"
+        return ""
 
     def _let_go(self) -> None:
         """From here on no event finds anything to do, however the service ended."""
@@ -219,7 +232,7 @@ class Service:
     async def _drain(self) -> None:
         """Claim nothing more, append what is ready, release every lease (P15)."""
         assert self._intake is not None
-        self._not_ready = "draining"
+        self._not_ready = self._failure or "draining"
         live = self._roster.live
         try:
             async with asyncio.timeout(self._settings.drain_s):

@@ -61,6 +61,9 @@ class GeneratorSettings(CommonSettings):
     """Live requests at a time, the parked ones included."""
     max_kept: Annotated[int, Field(ge=0)] = 512
     """Finished requests whose chunks are kept for a store that forgets (protocol P3)."""
+    step_timeout_s: Positive = 120.0
+    """A decoding step that takes longer hangs: the generator hands its requests back and ends.
+    Longer than the longest step, which is one that reads a prompt."""
     drain_s: Positive = 20.0
     """How long handing requests back may take on SIGTERM."""
 

@@ -59,6 +59,7 @@ class SyntheticEngine:
         self._order = itertools.count()
         self._refused: list[Piece] = []
         self._stopping = False
+        self._steps = 0
         self._thread: threading.Thread | None = None
 
     def start(self, sink: Sink) -> EngineInfo:
@@ -97,7 +98,9 @@ class SyntheticEngine:
         with self._changed:
             live = len(self._streams)
             running = sum(stream.queued for stream in self._streams.values())
-        return EngineStats(running, live - running, 0, min(1.0, live / self._options.slots))
+        return EngineStats(
+            running, live - running, 0, min(1.0, live / self._options.slots), self._steps
+        )
 
     def alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -140,6 +143,7 @@ class SyntheticEngine:
             if pieces is None:
                 return
             began_s = time.monotonic()
+            self._steps += 1
             sink(pieces)
             # The pause gathers the streams that come due meanwhile into one call.
             time.sleep(max(0.0, began_s + step_s - time.monotonic()))

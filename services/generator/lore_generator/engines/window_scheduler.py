@@ -108,6 +108,7 @@ class WindowScheduler(FIFOScheduler):
             parked=len(active.parked) + len(waiting.parked),
             waiting=len(waiting.runnable),
             kv_used_ratio=self._kv_used_ratio(),
+            steps=self._step,
         )
         return cancelled
 
