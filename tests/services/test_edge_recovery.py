@@ -282,6 +282,18 @@ async def test_a_reader_beyond_the_fork_is_told_that_its_history_is_lost(
             assert (await response.json())["error"]["code"] == "history_lost"
 
 
+async def test_a_position_that_names_no_log_is_of_the_first_one(store: FaultyStore):
+    """P4: after two forks it once counted as the parent's, and was spliced."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b", "c", "d")
+        second = await fork(store, writer, 2, "X", "Y", "Z")
+        await fork(store, second, 4, "!")
+        assert (await stream(edge, writer.request_id, after=3)).status == 410
+        of_the_parent = f"3:{second.view.log_id}"
+        response = await stream(edge, writer.request_id, after=of_the_parent)
+        assert text_of(await response.chunks(2)) == "Y!"
+
+
 @pytest.mark.parametrize("lost_news", ["none", "states", "chunks", "all"])
 async def test_a_fork_during_a_stream_ends_the_readers_beyond_it_and_no_others(
     store: FaultyStore, lost_news: str

@@ -165,7 +165,7 @@ class Feed:
     def _may_continue(connection: "Connection", view: View) -> bool:
         return may_continue(
             connection.sender.position,
-            connection.log_id,
+            connection.log_id or view.first_log_id,
             current=view.log_id,
             parent=view.parent_log_id,
             fork_seq=view.fork_seq,

@@ -6,15 +6,13 @@ older log may be in a reader's hands and in no log any more.
 
 
 def may_continue(
-    position: int, log_id: str | None, *, current: str, parent: str, fork_seq: int
+    position: int, log_id: str, *, current: str, parent: str, fork_seq: int
 ) -> bool:
     """True when the first ``position`` chunks of log ``log_id`` are those of ``current``.
 
     ``parent`` is the log that ``current`` was forked from at ``fork_seq``, or ''. A reader
-    that names no log read the one before the fork: since then every id names its log.
+    that names no log means the request's first one: in a forked log every id names it.
     """
     if position == 0 or log_id == current:
         return True
-    if log_id is None or log_id == parent:
-        return not parent or position < fork_seq
-    return False
+    return log_id == parent and position < fork_seq

@@ -95,6 +95,11 @@ class View:
     finished_ms: int
     lease_until_ms: int
 
+    @property
+    def first_log_id(self) -> str:
+        """The log that the request was accepted with (P4)."""
+        return f"{self.created_ms:x}"
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

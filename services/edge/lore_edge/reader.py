@@ -35,7 +35,7 @@ class Reader:
         feed: Feed,
         *,
         position: int,
-        log_id: str | None,
+        log_id: str,
         edge_id: str,
         sender: Sender | None,
         now: Callable[[], float],

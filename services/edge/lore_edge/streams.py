@@ -101,7 +101,7 @@ class Streams:
         return Reader(
             feed,
             position=position,
-            log_id=where.log_id,
+            log_id=where.log_id or feed.view.first_log_id,
             edge_id=self._settings.edge_id,
             sender=Sender(self._sender, position=position) if acks else None,
             now=asyncio.get_running_loop().time,
