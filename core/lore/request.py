@@ -22,6 +22,10 @@ class Ack(StrEnum):
     NONE = "none"
 
 
+Stop = Annotated[str, Field(min_length=1, max_length=64)]
+Stops = Annotated[list[Stop], Field(max_length=4)]
+
+
 class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,15 +46,13 @@ class StreamRequest(BaseModel):
     top_k: Annotated[int, Field(ge=0, le=1_000)] = 50
     repetition_penalty: Annotated[float, Field(ge=0.1, le=2)] = 1.1
     no_repeat_ngram_size: Annotated[int, Field(ge=0, le=32)] = 0
-    stop: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=4)
-    ] = []
+    stop: Stops = []
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     ack: Annotated[Ack, Field(strict=False)] = Ack.CLIENT
     window: Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)] | None = None
     """A fixed window in tokens. Unset, the window adapts (protocol P6)."""
 
-    @field_validator("stop", mode="before")
+    @field_validator("stop", mode="before", json_schema_input_type=Stop | Stops)
     @classmethod
     def _one_stop(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value

@@ -395,19 +395,33 @@ async def test_a_wrong_method_is_405_that_names_the_right_ones(
         ("after=1&log=a%20b", None, "log"),
         ("after=1", "x", "Last-Event-ID"),
         ("", "9" * 20, "Last-Event-ID"),
+        # \d of a pattern takes the digits of every script, and so did the edge: after=٣ was 3.
+        ("after=%D9%A3", None, "after"),
     ],
 )
+# The view once answered 200 where the stream at the same address answered 400.
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
 async def test_a_malformed_position_is_400_naming_it(
-    store: MemoryStore, query: str, last_event_id: str | None, field: str
+    store: MemoryStore, query: str, last_event_id: str | None, field: str, accept: str
 ):
     async with running_edge(store) as edge:
         request_id = await ask(edge)
-        headers = {"accept": "text/event-stream"}
+        headers = {"accept": accept}
         if last_event_id is not None:
             headers["last-event-id"] = last_event_id
         response = await request(edge, "GET", f"/v1/streams/{request_id}?{query}", headers)
         assert response.status == 400
         assert (await response.json())["error"]["field"] == field
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
+async def test_a_post_with_a_malformed_position_creates_nothing(store: MemoryStore, accept: str):
+    """A POST that wants the stream once answered 400 after the request was accepted, and a
+    generator went on to write an answer that nobody had the address of."""
+    async with direct_client(store) as edge:
+        answer = await post(edge, {"question": "a"}, accept=accept, **{"last-event-id": "x"})
+    assert (answer.status_code, error_of(answer)["field"]) == (400, "Last-Event-ID")
+    assert await store.queue_depth() == 0
 
 
 # the store is away

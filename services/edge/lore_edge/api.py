@@ -11,13 +11,16 @@ from starlette.routing import Route
 
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
 from lore_edge import views
+from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, as_api_error, not_found
 from lore_edge.feed import UnknownRequest
+from lore_edge.openapi import DOCUMENT
+from lore_edge.positions import wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.web import web_routes
 from lore_edge.wire import COMMON_HEADERS
 
-_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_ID = re.compile(REQUEST_ID)
 _ERRORS = (ApiError, UnknownRequest, StoreUnavailable, HTTPException)
 
 
@@ -38,6 +41,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
 
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
+            wanted(request.scope)  # the same address is refused alike, whatever is accepted
             return await view(request)
 
         async def delete(self, request: Request) -> Response:
@@ -49,6 +53,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
             Route("/v1/streams/{request_id}", Stream),
             Route("/v1/streams/{request_id}/ack", _nothing, methods=["POST"]),
             Route("/v1/streams/{request_id}/revive", revive, methods=["POST"]),
+            Route("/openapi.json", _describe),
             *web_routes(settings),
         ],
         exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
@@ -78,6 +83,10 @@ def _check(position: Position, code: str, message: str) -> None:
 async def _nothing(_: Request) -> Response:
     """Where app.py serves what is well-formed, nothing else exists."""
     raise not_found()
+
+
+async def _describe(_: Request) -> Response:
+    return Response(DOCUMENT, headers=_COMMON, media_type="application/json")
 
 
 def _json(data: object, status: int) -> Response:

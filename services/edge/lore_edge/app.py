@@ -14,10 +14,11 @@ from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable
 from lore_edge import sse, views
 from lore_edge.api import rest
-from lore_edge.create import create
+from lore_edge.create import REQUEST_ID, create
 from lore_edge.errors import ApiError, as_api_error, invalid, not_found
 from lore_edge.feed import UnknownRequest
 from lore_edge.feeds import Feeds
+from lore_edge.positions import MAX_SEQ, wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
 from lore_edge.subject import client_of, subject_of
@@ -36,9 +37,8 @@ from lore_edge.wire import (
 )
 
 MAX_ACK_BYTES = 1024
-MAX_SEQ = 2**53 - 1  # what JSON and Lua count exactly
-_STREAM = re.compile(r"/v1/streams/([A-Za-z0-9_-]{22})")
-_ACK = re.compile(r"/v1/streams/([A-Za-z0-9_-]{22})/ack")
+_STREAM = re.compile(rf"/v1/streams/({REQUEST_ID})")
+_ACK = re.compile(rf"/v1/streams/({REQUEST_ID})/ack")
 
 
 class Edge:
@@ -114,6 +114,7 @@ class Edge:
         stream = wants_stream(scope)
         if stream:
             self.streams.check_open()
+        wanted(scope)  # what is malformed creates nothing
         check_json(scope)
         body = await read_body(receive, self._settings.max_body_bytes)
         key = header(scope, b"idempotency-key")

@@ -17,6 +17,7 @@ from lore_edge.admission import admit
 from lore_edge.errors import ApiError, invalid, queue_full
 from lore_edge.settings import EdgeSettings
 
+REQUEST_ID = r"[A-Za-z0-9_-]{22}"
 MAX_KEY_CHARS = 255
 PARTITION_TRIES = 4
 _EXACTLY_ONE = "question"  # the field that a body with neither or both is told about

@@ -7,8 +7,11 @@ from urllib.parse import parse_qs
 from lore_edge.errors import invalid
 from lore_edge.wire import Scope, header
 
-_POSITION = re.compile(r"(\d{1,15})(?::([A-Za-z0-9_-]{1,64}))?")
-_LOG = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MAX_SEQ = 2**53 - 1  # what JSON and Lua count exactly
+LOG_ID = r"[A-Za-z0-9_-]{1,64}"
+POSITION = rf"([0-9]{{1,15}})(?::({LOG_ID}))?"
+_LOG = re.compile(LOG_ID)
+_POSITION = re.compile(POSITION)
 
 
 class Wanted(NamedTuple):

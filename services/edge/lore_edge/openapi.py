@@ -1,0 +1,227 @@
+"""The native API described once, in OpenAPI 3.1: what ``GET /openapi.json`` answers.
+
+Bodies come from the models that check them, positions from the patterns that read them.
+PROTOCOL.md says what the words mean.
+"""
+
+import json
+from collections import defaultdict
+from importlib.metadata import version
+from typing import Any
+
+from lore_edge.create import MAX_KEY_CHARS
+from lore_edge.positions import LOG_ID, POSITION
+from lore_edge.schemas import REQUEST_ID_TEXT, STRING, Json, integer, ref, schemas
+
+ERRORS: dict[str, tuple[int, str]] = {
+    "invalid_request": (400, "malformed or out of range; `field` names what; nothing changed"),
+    "invalid_json": (400, "the body is not valid JSON; nothing changed"),
+    "not_found": (404, "no such request, or it is no longer kept"),
+    "method_not_allowed": (405, "`Allow` names what can be done at this address"),
+    "ack_ahead_of_log": (409, "this seq is not yet in the log"),
+    "already_ended": (409, "the request ended before it could be cancelled"),
+    "not_reaped": (409, "there is nothing to revive"),
+    "history_lost": (410, "the end of the text that the reader has was lost with a store"),
+    "body_too_large": (413, "the body is longer than is taken"),
+    "not_json": (415, "the body does not say that it is JSON"),
+    "idempotency_key_reused": (422, "this key was used for another body"),
+    "queue_full": (429, "too many requests are waiting"),
+    "too_many_streams": (429, "this client has all the live requests it may have"),
+    "too_many_streams": (429, "this client has as many unfinished answers as it may have"),
+    "store_unavailable": (503, "the store cannot be reached at the moment"),
+    "draining": (503, "this edge is shutting down; another one takes the stream"),
+}
+"""Every code of an error: its status, and what it means."""
+
+_BODY_ERRORS = ("invalid_request", "invalid_json", "body_too_large", "not_json")
+_STREAM_ERRORS = ("invalid_request", "history_lost", "store_unavailable", "draining")
+
+
+def _parameter(place: str, name: str, description: str, schema: Json) -> Json:
+    return {
+        "in": place,
+        "name": name,
+        "description": description,
+        "required": place == "path",
+        "schema": schema,
+    }
+
+
+_ID = _parameter("path", "request_id", "128 random bits, URL-safe", REQUEST_ID_TEXT)
+_KEY = _parameter(
+    "header",
+    "Idempotency-Key",
+    "makes a retried POST the same request",
+    {"type": "string", "maxLength": MAX_KEY_CHARS},
+)
+_POSITIONS = [
+    _parameter(
+        "header",
+        "Last-Event-ID",
+        "the last event the reader has, `<seq>` or `<seq>:<log_id>`; it counts before `after`",
+        {"type": "string", "pattern": f"^({POSITION})?$"},
+    ),
+    _parameter(
+        "query",
+        "after",
+        "the same, in the address",
+        {"type": "string", "pattern": f"^{POSITION}$"},
+    ),
+    _parameter(
+        "query",
+        "log",
+        "the log that a plain seq counts in (P4)",
+        {"type": "string", "pattern": f"^{LOG_ID}$"},
+    ),
+]
+
+
+def _header(description: str, schema: Json) -> Json:
+    return {"description": description, "required": True, "schema": schema}
+
+
+_RETRY_AFTER = {"Retry-After": _header("seconds to wait before asking again", integer())}
+_NAMING = {
+    "Location": _header("the address of the stream, naming its log", STRING),
+    "X-Request-Id": _header("the request's id", REQUEST_ID_TEXT),
+}
+
+
+def _body(schema: str) -> Json:
+    return {"required": True, "content": {"application/json": {"schema": ref(schema)}}}
+
+
+def _view(description: str, **more: Any) -> Json:
+    content = {"application/json": {"schema": ref("View")}}
+    return {"description": description, "content": content, **more}
+
+
+def _empty(description: str) -> Json:
+    return {"description": description}
+
+
+def _refusals(*codes: str) -> Json:
+    """The responses that carry these errors, one for each status."""
+    by_status: defaultdict[int, list[str]] = defaultdict(list)
+    for code in codes:
+        by_status[ERRORS[code][0]].append(code)
+    responses: Json = {}
+    for status, found in sorted(by_status.items()):
+        code = {"properties": {"error": {"properties": {"code": {"enum": found}}}}}
+        responses[str(status)] = {
+            "description": "; ".join(f"`{code}`: {ERRORS[code][1]}" for code in found),
+            "content": {"application/json": {"schema": {"allOf": [ref("Error"), code]}}},
+            **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
+        }
+    return responses
+
+
+def _links(request_id: str) -> Json:
+    def link(call: str, **more: Any) -> Json:
+        return {"operationId": call, "parameters": {"request_id": request_id}, **more}
+
+    return {
+        "read": link("readStream"),
+        "acknowledge": link("acknowledge", requestBody={"seq": 1}),
+        "revive": link("reviveStream"),
+        "cancel": link("cancelStream"),
+    }
+
+
+def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
+    return {"operationId": name, "summary": summary, **more, "responses": responses}
+
+
+def _create() -> Json:
+    body_id, header_id = "$response.body#/request_id", "$response.header.X-Request-Id"
+    return _operation(
+        "createStream",
+        "Ask; with `Accept: text/event-stream`, the answer is the stream itself",
+        {
+            "200": {
+                "description": "the stream",
+                "headers": _NAMING,
+                "content": {"text/event-stream": {"schema": ref("Event")}},
+                "links": _links(header_id),
+            },
+            "201": _view("accepted", headers=_NAMING, links=_links(body_id)),
+            "204": _empty("a retried POST whose reader has the whole answer"),
+            **_refusals(
+                *_BODY_ERRORS,
+                *_STREAM_ERRORS,
+                "idempotency_key_reused",
+                "queue_full",
+                "too_many_streams",
+            ),
+        },
+        parameters=[_KEY, *_POSITIONS],
+        requestBody=_body("StreamRequest"),
+    )
+
+
+def _read() -> Json:
+    stream = _view("the JSON view; with `Accept: text/event-stream`, the stream")
+    stream["content"]["text/event-stream"] = {"schema": ref("Event")}
+    return _operation(
+        "readStream",
+        "Read a request and its answer so far, or follow the stream after a position",
+        {
+            "200": stream,
+            "204": _empty("the answer ended, and the reader has all of it"),
+            **_refusals("not_found", *_STREAM_ERRORS),
+        },
+        parameters=_POSITIONS,
+    )
+
+
+def _acknowledge() -> Json:
+    return _operation(
+        "acknowledge",
+        "Say up to which chunk everything has arrived",
+        {
+            "204": _empty("taken, now or before"),
+            **_refusals(*_BODY_ERRORS, "not_found", "ack_ahead_of_log", "store_unavailable"),
+        },
+        requestBody=_body("AckBody"),
+    )
+
+
+def describe() -> Json:
+    """The OpenAPI document."""
+    cancel = {
+        "204": _empty("cancelled, now or before"),
+        **_refusals("not_found", "already_ended", "store_unavailable"),
+    }
+    revive = {
+        "202": _view("queued again"),
+        **_refusals("not_found", "not_reaped", "store_unavailable"),
+    }
+    this = {"200": {"description": "this document", "content": {"application/json": {}}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Lore",
+            "version": version("lore-edge"),
+            "description": "Answers that survive lost connections, edges and generators. "
+            "Whole numbers are written without a point or an exponent. "
+            "A method that an address does not have is 405 `method_not_allowed` with `Allow`.",
+        },
+        "paths": {
+            "/v1/streams": {"post": _create()},
+            "/v1/streams/{request_id}": {
+                "parameters": [_ID],
+                "get": _read(),
+                "delete": _operation("cancelStream", "Cancel for good (P14)", cancel),
+            },
+            "/v1/streams/{request_id}/ack": {"parameters": [_ID], "post": _acknowledge()},
+            "/v1/streams/{request_id}/revive": {
+                "parameters": [_ID],
+                "post": _operation("reviveStream", "Continue a reaped request (P16)", revive),
+            },
+            "/openapi.json": {"get": _operation("describe", "This description", this)},
+        },
+        "components": {"schemas": schemas()},
+    }
+
+
+DOCUMENT = json.dumps(describe(), ensure_ascii=False).encode()

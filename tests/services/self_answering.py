@@ -1,0 +1,99 @@
+"""A store in memory that answers by itself: every request reaches some state of life at once,
+and whoever follows one that is not over sees it end."""
+
+import asyncio
+from itertools import cycle
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import ENDED, Status
+from lore.store import MemoryStore
+from lore.store.base import Claimed, Listener, NewRequest, Opened, Outcome, Position
+from lore.store.keys import partition_of
+
+OWNER = "generator-1"
+LEASE_MS = RETENTION_MS = 600_000
+FOLLOWED_S = 0.01
+
+
+class SelfAnsweringStore(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.start_fates_again()
+        self._working: dict[str, Claimed] = {}
+        self._ends: set[asyncio.Task[None]] = set()
+
+    def start_fates_again(self) -> None:
+        """From here on, requests come to the same states as at first."""
+        self._fates = cycle(["reaped", "writing", "done", "failed"])
+
+    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
+        opened = await super().open(new, queue_limit=queue_limit)
+        if opened.created:
+            await self._begin(new.request_id, next(self._fates))
+        return opened
+
+    async def revive(self, request_id: str) -> Position:
+        position = await super().revive(request_id)
+        if position.outcome is Outcome.OK:
+            await self._begin(request_id, "writing")
+        return position
+
+    async def follow(self, request_id: str, listener: Listener) -> None:
+        await super().follow(request_id, listener)
+        end = asyncio.create_task(self._end_soon(request_id))
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
+
+    async def _begin(self, request_id: str, fate: str) -> None:
+        """Nothing else waits in any queue: what is accepted is claimed before the next call."""
+        claimed = await self.claim(partition_of(request_id), OWNER, lease_ms=LEASE_MS)
+        assert claimed is not None
+        assert claimed.view.request_id == request_id
+        self._working[request_id] = claimed
+        await self._write(request_id, 'a "piece" of\n')
+        match fate:
+            case "done":
+                await self._finish(request_id, Status.DONE)
+            case "failed":
+                await self._finish(request_id, Status.FAILED, "the prompt is too long")
+            case "reaped":
+                await self.reap(request_id, idle_ms=0, retention_ms=RETENTION_MS)
+
+    async def _end_soon(self, request_id: str) -> None:
+        """Whatever was cancelled or ended meanwhile is left as it is: the store refuses more."""
+        await asyncio.sleep(FOLLOWED_S)
+        view = await self.view(request_id)
+        if view is not None and view.status is Status.REAPED:
+            await self.revive(request_id)
+        if view is not None and view.status not in ENDED:
+            await self._write(request_id, "text 🙂")
+            await self._finish(request_id, Status.DONE)
+
+    async def _write(self, request_id: str, text: str) -> None:
+        view = self._working[request_id].view
+        seq = len(await self.log(request_id)) + 1
+        await self.append(
+            request_id,
+            OWNER,
+            view.epoch,
+            [Chunk(seq, text, (seq,), seq)],
+            log_id=view.log_id,
+            window=32,
+            reopen_tokens=0,
+            lease_ms=LEASE_MS,
+        )
+
+    async def _finish(self, request_id: str, status: Status, error: str = "") -> None:
+        view = self._working[request_id].view
+        await self.finish(
+            request_id,
+            OWNER,
+            view.epoch,
+            len(await self.log(request_id)) + 1,
+            log_id=view.log_id,
+            status=status,
+            finish_reason="stop" if status is Status.DONE else "error",
+            error=error,
+            prompt_tokens=7,
+            retention_ms=RETENTION_MS,
+        )

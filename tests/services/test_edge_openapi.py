@@ -1,0 +1,216 @@
+"""The native API keeps to its description, whatever is asked of it.
+
+Requests are drawn from ``GET /openapi.json``, right ones and wrong ones. Every run draws the
+same; LORE_SEED=n draws others.
+"""
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Iterator
+from itertools import cycle
+from typing import Any, Self
+
+import jsonschema_rs
+import pytest
+import requests
+import schemathesis
+import uvloop
+from hypothesis import HealthCheck, seed, settings
+from schemathesis import Case, CheckContext, CheckFunction, HookContext, Response
+
+from lore.client.sse import SseParser
+from lore_edge.create import MAX_KEY_CHARS
+from lore_edge.openapi import describe
+from tests.services.edge_harness import running_edge
+from tests.services.self_answering import SelfAnsweringStore
+
+SEED = int(os.environ.get("LORE_SEED", "0"))
+CALL_TIMEOUT_S = 10
+JSON, STREAM = "application/json", "text/event-stream"
+
+DOCUMENT = describe()
+API = schemathesis.openapi.from_dict(
+    DOCUMENT,
+    config=schemathesis.Config.from_dict(
+        {
+            "generation": {"database": "none"},
+            "checks": {
+                "not_a_server_error": {"enabled": False},  # no_server_error says it closer
+                # A position of another log is in order, and may be refused; so may a key.
+                "positive_data_acceptance": {
+                    "expected-statuses": ["2xx", "404", "409", "410", "422", "429"]
+                },
+                "negative_data_rejection": {"expected-statuses": ["400", "404", "405", "415"]},
+                "use_after_free": {"enabled": False},  # what was cancelled is kept for a while
+            },
+        }
+    ),
+)
+SCHEMAS = DOCUMENT["components"]["schemas"]
+OUTSIDE = {"Last-Event-ID", "after", "log", "Idempotency-Key"}
+"""What can be wrong beside the body."""
+BOUNDED = settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+class ServedEdge:
+    """An edge on a thread of its own, since what calls it here waits for each answer."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))
+        self.store = SelfAnsweringStore()
+        self.session = requests.Session()
+        self.session.trust_env = False  # no proxy stands between
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with running_edge(self.store, linger_s=0.01) as edge:
+            self.url = edge.url
+            self._ready.set()
+            await self._stop.wait()
+
+    def asked_for(self, accept: str) -> dict[str, Any]:
+        """How schemathesis calls this edge."""
+        headers = {"Accept": accept}
+        return {
+            "base_url": self.url,
+            "session": self.session,
+            "headers": headers,
+            "timeout": CALL_TIMEOUT_S,
+        }
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(CALL_TIMEOUT_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def edge() -> Iterator[ServedEdge]:
+    print(f"LORE_SEED={SEED}")
+    with ServedEdge() as served:
+        yield served
+
+
+# what has to hold of every answer
+
+
+def no_server_error(_: CheckContext, response: Response, case: Case) -> None:
+    """503 with Retry-After is the one that there may be (P17)."""
+    if response.status_code >= 500:
+        assert response.status_code == 503, response.text
+        assert int(response.headers["retry-after"][0]) >= 0
+
+
+def names_the_field(_: CheckContext, response: Response, case: Case) -> None:
+    """What is refused is refused for something that is named, and that is wrong."""
+    if response.status_code != 400 or not isinstance(case.body, dict):
+        return
+    error = response.json()["error"]
+    if error["code"] == "invalid_json" or error["field"] in OUTSIDE:
+        return
+    name = error["field"].partition(".")[0]
+    assert name in wrong_fields(case.operation.path, case.body), error
+
+
+def wrong_fields(path: str, body: dict[str, Any]) -> set[str]:
+    schema = SCHEMAS["AckBody" if path.endswith("/ack") else "StreamRequest"]
+    fields = schema["properties"].keys()
+    validator = jsonschema_rs.Draft202012Validator(schema | {"components": {"schemas": SCHEMAS}})
+    paths = [error.instance_path for error in validator.iter_errors(body)]
+    missing_or_both = fields & {"seq", "question"} if [] in paths else set()
+    return {str(path[0]) for path in paths if path} | missing_or_both | (body.keys() - fields)
+
+
+def chunks_count_up_to_the_end(_: CheckContext, response: Response, case: Case) -> None:
+    """P1: a stream brings every chunk after some position and then its end, or says why not."""
+    if not response.headers.get("content-type", [""])[0].startswith(STREAM):
+        return
+    events = SseParser().feed(response.content)
+    seqs = [int(event.last_event_id) for event in events if event.event == "message"]
+    opening, ending = events[0], events[-1]
+    assert opening.event == "state"
+    if ending.event == "end":
+        last_seq = json.loads(ending.data)["last_seq"]
+        assert seqs == list(range(last_seq - len(seqs) + 1, last_seq + 1))
+    else:
+        assert json.loads(ending.data)["error"]["code"] == "history_lost"
+
+
+CHECKS: list[CheckFunction] = [no_server_error, names_the_field, chunks_count_up_to_the_end]
+
+
+@API.hook
+def map_body(_: HookContext, body: Any) -> Any:
+    """JSON schema cannot say what the description says in words: 3.0 is no whole number here."""
+    return whole(body)
+
+
+def whole(data: Any) -> Any:
+    match data:
+        case dict():
+            return {name: whole(value) for name, value in data.items()}
+        case list():
+            return [whole(value) for value in data]
+        case float() if data.is_integer():
+            return int(data)
+    return data
+
+
+@API.parametrize()
+@seed(SEED)
+@BOUNDED
+def test_every_call_is_answered_as_the_description_says(edge: ServedEdge, case: Case) -> None:
+    own(case)
+    for accept in (JSON, STREAM):
+        response = case.call(**edge.asked_for(accept))
+        case.validate_response(response, additional_checks=CHECKS)
+
+
+def own(case: Case) -> None:
+    """Tell each case's valid key from those of other cases, which had other bodies."""
+    key = case.headers.get("Idempotency-Key")
+    if isinstance(key, str) and 0 < len(key) <= MAX_KEY_CHARS:
+        mark = case.id
+        case.headers["Idempotency-Key"] = key[: MAX_KEY_CHARS - len(mark)] + mark
+
+
+def test_what_is_done_with_a_request_is_answered_as_the_description_says(
+    edge: ServedEdge,
+) -> None:
+    """Follows the links: what is read, acknowledged, revived and cancelled was created before."""
+
+    @seed(SEED)
+    class Life(API.as_state_machine()):
+        def setup(self) -> None:
+            self.accepts = cycle([JSON, STREAM, STREAM])
+            edge.store.start_fates_again()
+
+        def before_call(self, case: Case) -> None:
+            own(case)
+
+        def get_call_kwargs(self, case: Case) -> dict[str, Any]:
+            return edge.asked_for(next(self.accepts))
+
+        def validate_response(
+            self,
+            response: Response,
+            case: Case,
+            additional_checks: list[CheckFunction] | None = None,
+            **kwargs: Any,
+        ) -> None:
+            super().validate_response(response, case, CHECKS, **kwargs)
+
+    Life.run(settings=settings(BOUNDED, max_examples=30, stateful_step_count=8))
