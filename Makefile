@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := hypothesis import-linter playwright pre-commit psutil "pyright[nodejs]" pytest \
+TOOLS := httpx-sse hypothesis import-linter playwright pre-commit psutil "pyright[nodejs]" pytest \
   pytest-asyncio ruff schemathesis
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"

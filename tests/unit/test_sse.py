@@ -1,10 +1,13 @@
 """The parser of server-sent events, by the rules of the WHATWG HTML standard, section 9.2.6."""
 
+import httpx
 import pytest
-from hypothesis import given
+from httpx_sse import EventSource
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lore.client.sse import ServerEvent, SseParser
+from tests.unit.sse_bytes import ENDS, LINES, STARTS, cut_up
 
 
 def parse(*pieces: bytes) -> list[ServerEvent]:
@@ -115,3 +118,26 @@ def test_what_was_written_is_read_back(events: list[tuple[str, list[str], str]],
     assert parse(stream.encode()) == [
         ServerEvent(event, "\n".join(data), name) for event, data, name in events
     ]
+
+
+def by_httpx_sse(stream: bytes) -> list[ServerEvent]:
+    """What another library reads. It keeps the byte order mark, which the standard drops."""
+    content = stream.removeprefix("\ufeff".encode())
+    headers = {"content-type": "text/event-stream; charset=utf-8"}
+    found = EventSource(httpx.Response(200, headers=headers, content=content)).iter_sse()
+    return [ServerEvent(sse.event or "message", sse.data, sse.id) for sse in found]
+
+
+@given(
+    start=st.sampled_from(STARTS),
+    lines=st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)), max_size=40),
+    cuts=st.integers(0, 3),
+)
+@settings(max_examples=800)
+def test_any_bytes_cut_anywhere_are_read_as_another_library_reads_them(
+    start: bytes, lines: list[tuple[bytes, bytes]], cuts: int
+) -> None:
+    """Events with no text are left out: that library gives out those without data as well."""
+    stream = start + b"".join(line + end for line, end in lines)
+    ours = [event for event in parse(*cut_up(stream, cuts)) if event.data]
+    assert ours == [event for event in by_httpx_sse(stream) if event.data]
