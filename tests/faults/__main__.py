@@ -4,54 +4,78 @@ import argparse
 import random
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import uvloop
 
 from lore.logs import configure_logging
 from tests.faults.fleet import Fleet
 from tests.faults.kinds import KINDS, Kind
-from tests.faults.readers import Outcome
-from tests.faults.report import row, table
+from tests.faults.leaks import leaks
+from tests.faults.pauses import pauses
+from tests.faults.readers import Outcome, Question
+from tests.faults.report import memory_table, row, table
 from tests.faults.run import Round, run_round
 
 
-async def faults(kinds: list[Kind], streams: int, seed: int, minutes: float) -> list[Round]:
-    """Every kind once, or for so many minutes in any order."""
+def plan(
+    kinds: Sequence[Kind], streams: int, minutes: float, rng: random.Random
+) -> Iterator[tuple[Sequence[Kind], int]]:
+    """Each kind once, or for so many minutes up to three at a time."""
+    if not minutes:
+        yield from (((kind,), streams) for kind in kinds)
+        return
+    until = time.monotonic() + 60 * minutes
+    while time.monotonic() < until:
+        yield rng.sample(kinds, min(len(kinds), rng.randint(1, 3))), rng.randint(10, 40)
+
+
+async def faults(kinds: Sequence[Kind], streams: int, seed: int, minutes: float) -> bool:
+    """Print a line for each round, then the tables. False when something was violated."""
     rng = random.Random(seed)
     rounds: list[Round] = []
-    until = time.monotonic() + 60 * minutes
+    memory: defaultdict[str, list[float]] = defaultdict(list)
     async with Fleet() as fleet:
-        while True:
-            for kind in rng.sample(kinds, len(kinds)) if minutes else kinds:
-                rounds.append(await run_round(fleet, kind, streams, rng))
-                print("  ".join(row(kind.name, rounds[-1:])), flush=True)
-                for question in rounds[-1].questions:
-                    if question.outcome is not Outcome.WHOLE:
-                        print(f"  {question.request_id} {question.outcome}: {question.note}")
-                for line in rounds[-1].violations:
-                    print(f"  VIOLATION {line}", flush=True)
-                if rounds[-1].violations:
-                    print(f"  logs: {fleet.folder}", flush=True)
-            if time.monotonic() >= until:
-                return rounds
+        for chosen, count in plan(kinds, streams, minutes, rng):
+            questions = [Question.draw(rng, number) for number in range(count)]
+            this = await run_round(fleet, chosen, questions, rng)
+            rounds.append(this)
+            for part in fleet.parts:
+                memory[part.name].append(part.rss_mib())
+            print("  ".join(row(this.name, [this], this.injected.total())), flush=True)
+            for question in this.questions:
+                if question.outcome is not Outcome.WHOLE:
+                    print(f"  {question.request_id} {question.outcome}: {question.note}")
+            for line in this.violations:
+                print(f"  VIOLATION {line}\n  logs: {fleet.folder}", flush=True)
+        violations = sum(len(this.violations) for this in rounds)
+        if not violations:
+            fleet.forget_logs()
+    print(table(rounds), memory_table(memory), f"violations: {violations}", sep="\n\n")
+    return not violations
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seed", type=int, help="replay a run; without it, a new one is drawn")
     parser.add_argument("--streams", type=int, default=17, help="in each round")
     parser.add_argument("--minutes", type=float, default=0, help="0: each kind once")
     parser.add_argument("--kind", action="append", help="only these; may be given several times")
+    parser.add_argument("--pauses", action="store_true", help="measure what readers wait instead")
+    parser.add_argument("--leaks", type=int, metavar="STREAMS", help="measure memory instead")
     options = parser.parse_args()
-    seed = random.getrandbits(32) if options.seed is None else options.seed
-    kinds = [kind for kind in KINDS if not options.kind or kind.name in options.kind]
     configure_logging("faults", "error")
-    print(f"seed {seed}", flush=True)
-    rounds = uvloop.run(faults(kinds, options.streams, seed, options.minutes))
-    print(table(rounds))
-    violations = [line for one in rounds for line in one.violations]
-    print(f"violations: {len(violations)}")
-    sys.exit(bool(violations))
+    if options.pauses:
+        print(uvloop.run(pauses()))
+    elif options.leaks:
+        print(uvloop.run(leaks(options.leaks)))
+    else:
+        seed = random.getrandbits(32) if options.seed is None else options.seed
+        kinds = [kind for kind in KINDS if not options.kind or kind.name in options.kind]
+        print(f"seed {seed}", flush=True)
+        fine = uvloop.run(faults(kinds, options.streams, seed, options.minutes))
+        sys.exit(not fine)
 
 
 if __name__ == "__main__":

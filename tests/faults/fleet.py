@@ -52,6 +52,10 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+class NotReady(Exception):
+    """A part that did not come back after a fault, and what it said of itself."""
+
+
 class Part(Child):
     """A process that is stopped, killed and started again."""
 
@@ -191,6 +195,10 @@ class Fleet:
         await self._stack.aclose()
         await self.valkey.admin.aclose()
 
+    def forget_logs(self) -> None:
+        """Nobody needs them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     @property
     def parts(self) -> list[Part]:
         return [*self.edges, *self.generators, self.valkey]
@@ -201,9 +209,12 @@ class Fleet:
 
     async def settle(self) -> None:
         """Wait until every part is ready."""
-        async with asyncio.timeout(READY_S):
-            for part in self.parts:
-                await part.until_ready()
+        for part in self.parts:
+            try:
+                async with asyncio.timeout(READY_S):
+                    await part.until_ready()
+            except TimeoutError:
+                raise NotReady(f"{part.name}: {part.doing}; see {part.log}") from None
 
     async def _proxy(self, port: int) -> Proxy:
         return await self._stack.enter_async_context(Proxy(port))

@@ -6,9 +6,12 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tests.faults.fleet import Fleet, Part
 from tests.faults.proxy import Proxy
+
+NO_NEWS = f"a {'0' * 4000} {'0' * 4000}"
 
 Injection = Callable[[Fleet, random.Random], Awaitable[None]]
 
@@ -103,19 +106,23 @@ async def buffer_limit(fleet: Fleet, rng: random.Random) -> None:
     admin = fleet.valkey.admin
     await admin.config_set("client-output-buffer-limit", "pubsub 65536 0 0")
     proxy = rng.choice(fleet.links.edge)
-    hole = asyncio.create_task(proxy.black_hole(1.5, ends=False))
-    await asyncio.sleep(0)
-    # News that says nothing new (P9), of some thousand bytes, for every request that is followed.
-    payload = f"a {'0' * 4000} 0"
-    names = [name.decode() for name in await admin.execute_command("PUBSUB", "SHARDCHANNELS")]
-    for name in names:
-        if ":n:" in name:
-            pipe = admin.pipeline(transaction=False)
-            for _ in range(3000 // len(names)):
-                pipe.execute_command("SPUBLISH", name, payload)
-            await pipe.execute()
+    hole = asyncio.create_task(proxy.black_hole(2.0, ends=False))
+    cut_off = await _cut_off(fleet)
+    while not hole.done() and await _cut_off(fleet) == cut_off:
+        # News that says nothing new (P9), of some thousand bytes, for all that are followed.
+        names: Any = await admin.execute_command("PUBSUB", "SHARDCHANNELS", "*:n:*")
+        pipe = admin.pipeline(transaction=False)
+        for name in names * (500 // max(1, len(names))):
+            pipe.execute_command("SPUBLISH", name.decode(), NO_NEWS)
+        await pipe.execute()
     await hole
     await admin.config_set("client-output-buffer-limit", "pubsub 33554432 8388608 60")
+
+
+async def _cut_off(fleet: Fleet) -> int:
+    """How many clients did not take what Valkey had for them."""
+    stats = await fleet.valkey.admin.info("stats")
+    return stats["client_output_buffer_limit_disconnections"]
 
 
 def _link(fleet: Fleet, rng: random.Random) -> Proxy:

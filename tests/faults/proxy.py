@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 READ_BYTES = 65_536
+RECEIVE_BUFFER = 65_536
 TRICKLE_BYTES = 24
 TRICKLE_EVERY_S = 0.02
 _LINGER_0 = struct.pack("ii", 1, 0)
@@ -109,7 +110,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            far_reader, far_writer = await self._call()
         except OSError:
             reset(writer)
             return
@@ -132,6 +133,19 @@ class Proxy:
             for end in (writer, far_writer):
                 with contextlib.suppress(OSError, RuntimeError):
                     end.close()
+
+    async def _call(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raises OSError."""
+        sock = socket.socket()
+        # Small, so that what is not passed on is soon the sender's to keep.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.target))
+        except OSError:
+            sock.close()
+            raise
+        return await asyncio.open_connection(sock=sock)
 
     async def _pump(
         self, pair: Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

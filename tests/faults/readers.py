@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -42,28 +42,24 @@ class Question:
     messages: list[dict[str, str]]
     parameters: dict[str, Any]
     seed: int
-    answer: str = field(init=False)
+    answer: str
     request_id: str = ""
     outcome: Outcome = Outcome.STUCK
     note: str = ""
     pause_s: float = 0.0
     """The longest silence between two pieces of text."""
 
-    def __post_init__(self) -> None:
-        asked = {"messages": self.messages, "seed": self.seed} | self.parameters
-        self.answer = "".join(synthetic_answer(StreamRequest.model_validate(asked)))
-
     @classmethod
     def draw(cls, rng: random.Random, number: int) -> "Question":
+        """One that the synthetic engine answers."""
         ack = rng.choices(("client", "socket", "none"), (8, 1, 1))[0]
         parameters: dict[str, Any] = {"ack": ack}
         if ack == "client" and rng.random() < 0.2:
             parameters["window"] = rng.choice((8, 16, 64))
-        return cls(
-            [{"role": "user", "content": f"What is the number {number}?"}],
-            parameters,
-            rng.getrandbits(32),
-        )
+        messages = [{"role": "user", "content": f"What is the number {number}?"}]
+        seed = rng.getrandbits(32)
+        asked = StreamRequest.model_validate({"messages": messages, "seed": seed} | parameters)
+        return cls(messages, parameters, seed, "".join(synthetic_answer(asked)))
 
 
 class Wrong(Exception):

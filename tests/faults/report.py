@@ -1,6 +1,7 @@
-"""The table of a fault run."""
+"""The tables of a fault run."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from tests.faults.readers import Outcome
 from tests.faults.run import Round
@@ -18,14 +19,16 @@ HEAD = (
 )
 
 
-def row(name: str, rounds: Sequence[Round]) -> list[str]:
+def row(name: str, rounds: Sequence[Round], injected: int) -> list[str]:
+    found = Counter(question.outcome for one in rounds for question in one.questions)
+
     def count(*outcomes: Outcome) -> str:
-        return str(sum(one.count(*outcomes) for one in rounds))
+        return str(sum(found[outcome] for outcome in outcomes))
 
     return [
         name,
-        str(sum(one.injected for one in rounds)),
-        str(sum(len(one.questions) for one in rounds)),
+        str(injected),
+        str(found.total()),
         count(Outcome.LOST, Outcome.STUCK, Outcome.FAILED, Outcome.REFUSED),
         count(Outcome.DOUBLED),
         count(Outcome.REORDERED),
@@ -36,18 +39,31 @@ def row(name: str, rounds: Sequence[Round]) -> list[str]:
 
 
 def table(rounds: Sequence[Round]) -> str:
-    names = dict.fromkeys(one.kind.name for one in rounds)
-    rows = [row(name, [one for one in rounds if one.kind.name == name]) for name in names]
-    return markdown(HEAD, [*rows, row("all", rounds)])
+    """A row for each kind. A stream of a round with several kinds counts for each of them, and
+    once among all."""
+    injected = sum((one.injected for one in rounds), Counter[str]())
+    names = dict.fromkeys(kind.name for one in rounds for kind in one.kinds)
+    rows = [
+        row(name, [one for one in rounds if name in one.injected], injected[name]) for name in names
+    ]
+    return markdown(HEAD, [*rows, row("all", rounds, injected.total())])
+
+
+def memory_table(samples: Mapping[str, Sequence[float]]) -> str:
+    """MiB of resident memory of each part after each round; restarts start anew."""
+    rows = [
+        (name, *(f"{mib:.1f}" for mib in (found[0], min(found), max(found), found[-1])))
+        for name, found in samples.items()
+    ]
+    return markdown(("part", "first MiB", "least", "most", "last"), rows)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in (head, rule, *lines[1:])
-    )
+
+    def joined(cells: Sequence[str]) -> str:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join(map(joined, (head, ["-" * width for width in widths], *lines[1:])))

@@ -1,9 +1,9 @@
-"""Rounds of streams under faults: one kind a round, all of it drawn from a seed."""
+"""Rounds of streams under faults of one kind or of several, all of it drawn from a seed."""
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lore.client import Reader
@@ -19,14 +19,18 @@ FAULTS_WITHIN_S = 4.0
 
 @dataclass
 class Round:
-    kind: Kind
-    injected: int = 0
-    questions: list[Question] = field(default_factory=list[Question])
+    kinds: Sequence[Kind]
+    questions: list[Question]
+    injected: Counter[str] = field(default_factory=Counter[str])
     not_ended: list[str] = field(default_factory=list[str])
 
-    def count(self, *outcomes: Outcome) -> int:
-        found = Counter(question.outcome for question in self.questions)
-        return sum(found[outcome] for outcome in outcomes)
+    @property
+    def name(self) -> str:
+        return " + ".join(kind.name for kind in self.kinds)
+
+    @property
+    def may_lose(self) -> bool:
+        return any(kind.may_lose for kind in self.kinds)
 
     @property
     def pause_s(self) -> float:
@@ -34,24 +38,26 @@ class Round:
 
     @property
     def violations(self) -> list[str]:
-        allowed = {Outcome.WHOLE} | ({Outcome.TOLD} if self.kind.may_lose else set())
+        allowed = {Outcome.WHOLE} | ({Outcome.TOLD} if self.may_lose else set())
         wrong = [
             f"request {question.request_id}: {question.outcome}, {question.note}"
             for question in self.questions
             if question.outcome not in allowed
         ]
-        return [f"{self.kind.name}: {line}" for line in wrong + self.not_ended]
+        return [f"{self.name}: {line}" for line in wrong + self.not_ended]
 
 
-async def run_round(fleet: Fleet, kind: Kind, streams: int, rng: random.Random) -> Round:
-    this = Round(kind)
-    this.questions = [Question.draw(rng, number) for number in range(streams)]
+async def run_round(
+    fleet: Fleet, kinds: Sequence[Kind], questions: Sequence[Question], rng: random.Random
+) -> Round:
+    """All questions are asked and read to their end while the faults happen, one after another."""
+    this = Round(kinds, list(questions))
     async with Reader(fleet.readers, config=READER) as reader, asyncio.TaskGroup() as tasks:
         tasks.create_task(_inject(fleet, this, random.Random(rng.random())))
         for question in this.questions:
             tasks.create_task(_one(reader, question, random.Random(rng.random())))
     await fleet.settle()
-    this.not_ended = await check_ends(fleet.store, this.questions, may_lose=kind.may_lose)
+    this.not_ended = await check_ends(fleet.store, this.questions, may_lose=this.may_lose)
     return this
 
 
@@ -61,15 +67,13 @@ async def _one(reader: Reader, question: Question, rng: random.Random) -> None:
 
 
 async def _inject(fleet: Fleet, this: Round, rng: random.Random) -> None:
-    begin = asyncio.get_running_loop().time()
-    for at in sorted(rng.uniform(0.5, FAULTS_WITHIN_S) for _ in range(this.kind.times)):
-        await asyncio.sleep(begin + at - asyncio.get_running_loop().time())
-        await this.kind.inject(fleet, rng)
-        this.injected += 1
-
-
-async def run_rounds(
-    fleet: Fleet, kinds: Sequence[Kind], streams: int, rng: random.Random
-) -> AsyncIterator[Round]:
-    for kind in kinds:
-        yield await run_round(fleet, kind, streams, rng)
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    plan = [
+        (rng.uniform(0.5, FAULTS_WITHIN_S), number, kind)
+        for number, kind in enumerate(kind for kind in this.kinds for _ in range(kind.times))
+    ]
+    for at, _, kind in sorted(plan, key=lambda planned: planned[:2]):
+        await asyncio.sleep(begin + at - loop.time())
+        await kind.inject(fleet, rng)
+        this.injected[kind.name] += 1
