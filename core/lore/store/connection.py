@@ -161,7 +161,8 @@ class Link:
                 await connection.connect()
         except BaseException as error:
             await connection.disconnect(nowait=True)
-            if isinstance(error, ValkeyError | OSError | TimeoutError):
+            # RuntimeError: uvloop's word for a connection that was closed before it was written to.
+            if isinstance(error, ValkeyError | OSError | TimeoutError | RuntimeError):
                 raise self._away(f"cannot be reached: {_reason(error)}") from None
             raise
         self._connection = connection
@@ -204,6 +205,8 @@ class Link:
                 return await self._open()
             except StoreUnavailable as error:
                 log.warning("store_away", reason=str(error), retry_s=pause_s)
+            except Exception:
+                log.exception("store_reconnect_failed", retry_s=pause_s)
 
     async def _watch(self) -> None:
         """Drop a connection that answers nothing, and ask one that has long been silent."""
