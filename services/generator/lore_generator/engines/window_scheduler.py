@@ -6,14 +6,22 @@ so it costs nothing and resumes where it was. And when memory is short, parked r
 give up their KV first, the longest parked before the others: their prompt and tokens go
 back to the waiting queue, to be read again once there is credit. Without that the loop
 raises and dies when a cache full of parked requests meets a new one.
+
+A prompt is read in pieces that fit a step beside the tokens of those that decode, who come
+first. Every other step, prompts of more than one piece let the others pass, so that a short
+question does not wait until long ones have been read.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
-from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
+from transformers.generation.continuous_batching.requests import (
+    FutureRequestState,
+    RequestState,
+    RequestStatus,
+)
 from transformers.generation.continuous_batching.scheduler import (
     SCHEDULER_MAPPING,
     FIFOScheduler,
@@ -44,7 +52,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who may decode in a step, and who is parked."""
+    """Who takes part in a step, and who is parked."""
 
     runnable: dict[str, RequestState]
     parked: dict[str, RequestState]
@@ -56,13 +64,25 @@ def has_credit(state: RequestState) -> bool:
     return limit is None or generated_tokens(state) < limit
 
 
-def plan(states: Iterable[RequestState]) -> Plan:
-    """Splits requests by credit, in the order given."""
+def plan(states: Iterable[RequestState], back: Container[str] = ()) -> Plan:
+    """Splits requests by credit, in the order given; those in ``back`` count as parked."""
     runnable: dict[str, RequestState] = {}
     parked: dict[str, RequestState] = {}
     for state in states:
-        (runnable if has_credit(state) else parked)[state.request_id] = state
+        takes_part = has_credit(state) and state.request_id not in back
+        (runnable if takes_part else parked)[state.request_id] = state
     return Plan(runnable, parked)
+
+
+def standing_back(states: Iterable[RequestState], step_tokens: int) -> set[str]:
+    """Those whose prompt takes more than a step, if others have one that does not."""
+    unread = {
+        state.request_id: len(state.remaining_prefill_tokens)
+        for state in states
+        if state.status <= RequestStatus.PREFILLING
+    }
+    long = {key for key, tokens in unread.items() if tokens > step_tokens}
+    return long if len(long) < len(unread) else set()
 
 
 def longest_parked(parked: Iterable[str], parked_since: dict[str, int]) -> str | None:
@@ -126,11 +146,23 @@ class WindowScheduler(FIFOScheduler):
     def _schedule_runnable(self, token_budget: int, cache_budget: int) -> Batch:
         """The FIFO scheduler's choice, with the parked requests out of its sight."""
         active = plan(self.active_requests.values())
-        waiting = plan(self.waiting_requests.values())
         # After an eviction the FIFO scheduler admits nobody until a request ends. Parked
         # requests may not end for long, and can be evicted to make room: do not wait for them.
         if active.parked or not active.runnable:
             self.block_new_requests = False
+        if self._step % 2:
+            waiting = plan(self.waiting_requests.values())
+            back = standing_back(
+                [*active.runnable.values(), *waiting.runnable.values()], token_budget
+            )
+            batch = self._schedule_but(back, token_budget, cache_budget)
+            if batch[0] or not back:
+                return batch
+        return self._schedule_but(set(), token_budget, cache_budget)
+
+    def _schedule_but(self, back: set[str], token_budget: int, cache_budget: int) -> Batch:
+        active = plan(self.active_requests.values(), back)
+        waiting = plan(self.waiting_requests.values(), back)
         order = self.waiting_requests_order
         self.active_requests, self.waiting_requests = active.runnable, waiting.runnable
         self.waiting_requests_order = type(order)(k for k in order if k in waiting.runnable)
