@@ -95,10 +95,11 @@ end
 
 -- The lease's judgement (P2). A newer epoch is one that the store has forgotten. What it
 -- remembers of a lease after a loss counts until that lease ends: from then on it may have
--- forgotten that another owner followed.
-local function may_write(request, owner, epoch, log_id, run_id, now)
+-- forgotten that another owner followed. Of a claim that it forgot the epoch tells the time,
+-- and so when the lease that came with it ended.
+local function may_write(request, owner, epoch, log_id, run_id, now, lease_ms)
   if log_id ~= request.log_id then return false end
-  if epoch > request.epoch then return LIVE[request.status] end
+  if epoch > request.epoch then return LIVE[request.status] and now < epoch + lease_ms end
   if epoch < request.epoch or owner ~= request.owner or not OWNED[request.status] then
     return false
   end
@@ -275,7 +276,7 @@ local function lore_append(keys, args)
   local request = load(unpack(keys))
   if not request then return unknown() end
   local epoch, now = tonumber(args[3]), clock(args[1])
-  if not may_write(request, args[2], epoch, args[4], args[8], now) then
+  if not may_write(request, args[2], epoch, args[4], args[8], now, tonumber(args[7])) then
     return position('fenced', request)
   end
   local refusal = judge(request, args)
@@ -323,7 +324,8 @@ local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
 local function lore_reinstate(keys, args)
   local now, request = clock(args[1]), load(unpack(keys))
   if request then
-    local may = may_write(request, args[2], tonumber(args[3]), args[4], args[20], now)
+    local may = may_write(request, args[2], tonumber(args[3]), args[4], args[20], now,
+      tonumber(args[19]))
     return position(may and 'ok' or 'fenced', request)
   end
   local at_ms = int(now)
@@ -381,7 +383,7 @@ local function lore_finish(keys, args)
   local epoch, next_seq = tonumber(args[3]), tonumber(args[4])
   if request.status == args[5] and request.epoch == epoch then return position('ok', request) end
   local now = clock(args[1])
-  if not may_write(request, args[2], epoch, args[10], args[11], now) then
+  if not may_write(request, args[2], epoch, args[10], args[11], now, 0) then
     return position('fenced', request)
   end
   if request.next_seq < next_seq then return position('gap', request) end
@@ -469,7 +471,7 @@ local function lore_renew(keys, args)
     local epoch, log_id = tonumber(args[2 * i - 3]), args[2 * i - 2]
     if not request then
       positions[#positions + 1] = unknown()
-    elseif not may_write(request, args[2], epoch, log_id, args[4], now) then
+    elseif not may_write(request, args[2], epoch, log_id, args[4], now, tonumber(args[3])) then
       positions[#positions + 1] = position('fenced', request)
     else
       if epoch > request.epoch then own(request, args[2], epoch, now) end

@@ -155,18 +155,19 @@ class Records:
         return position(Outcome.OK, record.view)
 
     def _may_write(
-        self, record: Record, owner: str, epoch: int, log_id: str, *, now_ms: int
+        self, record: Record, owner: str, epoch: int, log_id: str, *, lease_ms: int, now_ms: int
     ) -> bool:
         """The lease's judgement (P2). A newer epoch is one that the store has forgotten.
 
         What the store remembers of a lease after a loss counts until that lease ends: from
-        then on it may have forgotten that another owner followed.
+        then on it may have forgotten that another owner followed. Of a claim that it forgot
+        the epoch tells the time, and so when the lease that came with it ended.
         """
         view = record.view
         if log_id != view.log_id:
             return False
         if epoch > view.epoch:
-            return view.status in LIVE
+            return view.status in LIVE and now_ms < epoch + lease_ms
         if epoch < view.epoch or owner != view.owner or view.status not in OWNED:
             return False
         return record.run_id == self.run_id or now_ms < view.lease_until_ms

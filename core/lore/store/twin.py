@@ -214,7 +214,7 @@ class StoreState(Records):
         if record is None:
             return UNKNOWN
         view = record.view
-        if not self._may_write(record, owner, epoch, log_id, now_ms=now_ms):
+        if not self._may_write(record, owner, epoch, log_id, lease_ms=lease_ms, now_ms=now_ms):
             return position(Outcome.FENCED, view)
         refusal = judge(record, chunks)
         if refusal is not None:
@@ -260,7 +260,7 @@ class StoreState(Records):
         view = record.view
         if view.status is status and view.epoch == epoch:
             return position(Outcome.OK, view)
-        if not self._may_write(record, owner, epoch, log_id, now_ms=now_ms):
+        if not self._may_write(record, owner, epoch, log_id, lease_ms=0, now_ms=now_ms):
             return position(Outcome.FENCED, view)
         if view.next_seq != next_seq:
             return position(Outcome.GAP if view.next_seq < next_seq else Outcome.CONFLICT, view)
@@ -303,7 +303,7 @@ class StoreState(Records):
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
-        if not self._may_write(record, owner, epoch, log_id, now_ms=now_ms):
+        if not self._may_write(record, owner, epoch, log_id, lease_ms=lease_ms, now_ms=now_ms):
             return position(Outcome.FENCED, record.view)
         if epoch > record.view.epoch:
             self._own(record, record.view, owner, epoch, now_ms=now_ms)
@@ -315,7 +315,8 @@ class StoreState(Records):
     ) -> Position:
         record = self._find(view.request_id, now_ms)
         if record is not None:
-            may = self._may_write(record, view.owner, view.epoch, view.log_id, now_ms=now_ms)
+            lease = (view.owner, view.epoch, view.log_id)
+            may = self._may_write(record, *lease, lease_ms=lease_ms, now_ms=now_ms)
             return position(Outcome.OK if may else Outcome.FENCED, record.view)
         view = replace(
             view,
