@@ -13,7 +13,7 @@ TOOLS := httpx-sse hypothesis import-linter playwright pre-commit psutil "pyrigh
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format sim bench refresh-constraints clean
+.PHONY: help setup run test check format sim faults soak pauses leaks bench refresh-constraints clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -38,6 +38,18 @@ format: $(VENV)/.tools  ## format the code and mend what the linter can
 
 sim: $(VENV)/.tools  ## simulate the protocol on thousands of fresh seeds; SEED=N replays one
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+faults: $(VENV)/.tools  ## kill, cut and fill up real processes under real readers; SEED=N replays
+	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: $(VENV)/.tools  ## the same for long, several faults at a time: make soak MINUTES=30
+	@$(BIN)/python -m tests.faults --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+pauses: $(VENV)/.tools  ## measure what a reader waits when a part dies
+	@$(BIN)/python -m tests.faults --pauses
+
+leaks: $(VENV)/.tools  ## measure the memory of an edge and a generator over 10,000 streams
+	@$(BIN)/python -m tests.faults --leaks 10000
 
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
 	@for bench in loadtest/bench/*.py; do \

@@ -5,7 +5,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.faults.fleet import Fleet, Part
@@ -24,6 +24,9 @@ class Kind:
     """How often in one round."""
     may_lose: bool = False
     """The store forgets: a reader may be told ``history_lost``."""
+
+    def once(self) -> "Kind":
+        return replace(self, times=1)
 
 
 async def _down(part: Part, number: signal.Signals, rng: random.Random) -> None:

@@ -51,6 +51,7 @@ class Proxy:
         self.target = target
         self.port = 0
         self._pairs: set[Pair] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._delay_s = 0.0
         self._trickles = False
         self._clear = asyncio.Event()
@@ -61,13 +62,14 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.reset()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     # the weather
 
@@ -108,6 +110,11 @@ class Proxy:
 
     # a connection
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             far_reader, far_writer = await self._call()
@@ -133,6 +140,7 @@ class Proxy:
             for end in (writer, far_writer):
                 with contextlib.suppress(OSError, RuntimeError):
                     end.close()
+                    await end.wait_closed()
 
     async def _call(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Raises OSError."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -20,7 +21,7 @@ from lore.request import StreamRequest
 from lore_generator.engines.synthetic_text import synthetic_answer
 
 READER = ReaderConfig(silence_s=4.0, call_timeout_s=4.0, patience_s=40.0)
-STREAM_S = 90.0
+STREAM_S = 120.0
 """Longer than any fault lasts, with all that it takes to recover from it."""
 
 
@@ -60,6 +61,18 @@ class Question:
         seed = rng.getrandbits(32)
         asked = StreamRequest.model_validate({"messages": messages, "seed": seed} | parameters)
         return cls(messages, parameters, seed, "".join(synthetic_answer(asked)))
+
+
+async def ask_alone(edges: Sequence[str], text: str, **parameters: Any) -> Question:
+    """A question whose answer is what it gets while nothing else happens. Greedily sampled,
+    it is the same at any other time."""
+    messages = [{"role": "user", "content": text}]
+    greedy: dict[str, Any] = {"ack": "client", "temperature": 0.0} | parameters
+    async with Reader(edges, config=READER) as reader:
+        asked = await reader.create(messages=messages, seed=0, **greedy)
+        stream = reader.stream(asked.request_id)
+        answer = "".join([event.text async for event in stream if isinstance(event, Text)])
+    return Question(messages, greedy, 0, answer)
 
 
 class Wrong(Exception):
