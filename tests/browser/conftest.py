@@ -1,4 +1,8 @@
-"""A real Chromium, one per run, and a fresh profile for every page."""
+"""A real Chromium, and a fresh profile for every page.
+
+Playwright's synchronous interface holds an event loop while it is open, so it is closed with its
+module: the asynchronous tests of later modules need their own.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +26,7 @@ FLAGS = [
 WAIT_MS = 20_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -66,7 +70,7 @@ def fakes() -> Iterator[FakeEdges]:
         yield edges
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with lore_up(tmp_path_factory.mktemp("lore")) as stack:
         yield stack
