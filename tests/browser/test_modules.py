@@ -9,9 +9,9 @@ import pytest
 MODULES = Path(__file__).parent / "modules"
 
 
-@pytest.mark.parametrize("name", ["receiver", "markdown"])
+@pytest.mark.parametrize("name", ["receiver", "lore", "markdown"])
 def test_the_module_behaves(name: str) -> None:
-    """P1, P9, P11 for the receiver; run one seed again with LORE_SEED=n."""
+    """P1, P9, P11 for the receiver, P1 for the stream; run one seed again with LORE_SEED=n."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed: the browser modules are not unit-tested")

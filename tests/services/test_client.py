@@ -265,6 +265,41 @@ async def test_a_lost_history_is_an_error_and_never_a_silent_skip(how: str) -> N
     assert len(edge.opened) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("message", "{"),
+        ("message", "null"),
+        ("message", '{"text": "no"}'),
+        ("message", '{"seq": "2", "text": "no"}'),
+        ("message", '{"seq": 2.5, "text": "no"}'),
+        ("message", '{"seq": 2, "text": 5}'),
+        ("message", '{"seq": 2, "text": null}'),
+        ("state", "[]"),
+        ("state", '{"reason": "open"}'),
+        # An end that did not say where once ended the answer wherever the reader was.
+        ("end", '{"status": "done"}'),
+        ("end", '{"status": "done", "last_seq": -1}'),
+        ("end", '{"status": "done", "last_seq": "1"}'),
+        ("error", "{}"),
+        ("error", '{"error": {"code": "history_lost"}}'),
+    ],
+)
+async def test_what_is_not_the_protocol_is_neither_text_nor_an_end(name: str, data: str) -> None:
+    """P1: the reader leaves and goes on elsewhere from what it has."""
+
+    async def confused(connection: Connection) -> None:
+        await connection.open()
+        await connection.chunk(1, "<1>")
+        await connection.send(f"event: {name}\ndata: {data}\n\n".encode())
+        await connection.until_the_reader_leaves()
+
+    async with reading(confused, whole) as (edge, reader):
+        text, _ = await read(reader.stream(ID))
+    assert text == "<1><2><3>"
+    assert [call.after for call in edge.opened] == ["0", "1"]
+
+
 async def test_a_reader_names_the_log_that_it_has_read() -> None:
     """P4"""
 

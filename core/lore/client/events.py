@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Wire(BaseModel):
     """As the protocol sends it. Fields that a newer edge adds are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Text(Wire):
@@ -54,7 +54,7 @@ class End(Wire):
     status: str
     finish_reason: str | None = None
     error: str | None = None
-    last_seq: int = 0
+    last_seq: Annotated[int, Field(ge=0)]
     usage: Usage = Usage()
 
 

@@ -27,7 +27,6 @@ ERRORS: dict[str, tuple[int, str]] = {
     "idempotency_key_reused": (422, "this key was used for another body"),
     "queue_full": (429, "too many requests are waiting"),
     "too_many_streams": (429, "this client has all the live requests it may have"),
-    "too_many_streams": (429, "this client has as many unfinished answers as it may have"),
     "store_unavailable": (503, "the store cannot be reached at the moment"),
     "draining": (503, "this edge is shutting down; another one takes the stream"),
 }

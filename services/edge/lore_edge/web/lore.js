@@ -18,6 +18,7 @@
 
 import { Receiver, backoff } from "./receiver.js";
 import { ApiError, Edges, failure } from "./edges.js";
+import * as read from "./events.js";
 import { onWakeUp } from "./wakeup.js";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -139,13 +140,19 @@ export class LoreStream extends EventTarget {
         this.#lastHeard = Date.now();
         handler(event);
       });
+    const onData = (check, handler) => (event) => {
+      const data = check(event.data);
+      if (data) handler(data, event);
+      else this.#retryElsewhere(); // not the protocol: this connection may say anything
+    };
+    const onServerError = onData(read.problem, (error) => this.#onServerError(error));
     on("open", () => this.#opened());
-    on("message", (event) => this.#onChunk(event));
-    on("state", (event) => this.#onState(JSON.parse(event.data)));
-    on("end", (event) => this.#onEnd(JSON.parse(event.data)));
+    on("message", onData(read.chunk, (chunk, event) => this.#onChunk(chunk, event)));
+    on("state", onData(read.state, (state) => this.#onState(state)));
+    on("end", onData(read.end, (end) => this.#onEnd(end)));
     on("error", (event) => {
       if (event.data === undefined) this.#onLost(source);
-      else this.#onServerError(JSON.parse(event.data).error);
+      else onServerError(event);
     });
   }
 
@@ -216,8 +223,7 @@ export class LoreStream extends EventTarget {
 
   // Events of the stream
 
-  #onChunk(event) {
-    const { seq, text } = JSON.parse(event.data);
+  #onChunk({ seq, text }, event) {
     const log = event.lastEventId.split(":")[1];
     if (log) this.#log = this.#namedLog = log;
     this.#attempt = 0;

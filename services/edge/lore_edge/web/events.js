@@ -1,0 +1,38 @@
+/**
+ * The data of the stream's events, checked (PROTOCOL.md, Server-sent events).
+ *
+ * Each function returns what the event says, or null when it does not say it: an edge of
+ * Lore never sends such a thing, so the connection is not to be trusted any further.
+ */
+
+const isText = (value) => typeof value === "string";
+const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
+
+function object(json) {
+  try {
+    const data = JSON.parse(json);
+    return data !== null && typeof data === "object" ? data : null;
+  } catch {
+    return null;
+  }
+}
+
+export function chunk(json) {
+  const data = object(json);
+  return data && isCount(data.seq) && isText(data.text) ? data : null;
+}
+
+export function state(json) {
+  const data = object(json);
+  return data && isText(data.status) && isText(data.reason) ? data : null;
+}
+
+export function end(json) {
+  const data = object(json);
+  return data && isText(data.status) && isCount(data.last_seq) ? data : null;
+}
+
+export function problem(json) {
+  const error = object(json)?.error;
+  return isText(error?.code) && isText(error.message) ? error : null;
+}
