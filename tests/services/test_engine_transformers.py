@@ -22,10 +22,10 @@ from transformers import (
 
 from lore.request import Message, StreamRequest
 from lore_generator.engine import Job
-from lore_generator.engines import loading
+from lore_generator.engines import loading, transformers_engine
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.options import TransformersOptions
-from lore_generator.engines.prompt import plain_prompt, prompt_tokens
+from lore_generator.engines.prompt import plain_prompt, prepare, prompt_tokens
 from lore_generator.engines.sampling import draw
 from lore_generator.engines.transformers_engine import TransformersEngine
 from tests.services.engine_sink import Collector
@@ -316,6 +316,45 @@ def test_the_end_of_the_answer_is_a_stop(shared: Running, loaded: Loaded) -> Non
     assert shared.sink.until_end(name).finish_reason == "stop"
     assert shared.sink.ids(name)[-1] in loaded.eos_ids
     assert "<|im_end|>" not in shared.sink.text(name)
+
+
+def test_a_prompt_that_takes_too_much_memory_fails_alone(
+    shared: Running, loop: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor: Any = shared.engine._manager.batch_processor
+    step = processor._generation_step
+
+    def tight(model: Any) -> None:
+        batch = processor.inputs_and_outputs.requests_in_batch
+        if any(one.query_length > 150 for one in batch):
+            raise torch.OutOfMemoryError("out of memory")
+        step(model)
+
+    monkeypatch.setattr(processor, "_generation_step", tight)
+    other = shared.submit(ask())
+    shared.sink.until_tokens(other, 2)
+    large = shared.submit(ask("word " * 200))
+    ended = shared.sink.until_end(large)
+    assert (ended.finish_reason, ended.token_ids) == ("error", ())
+    assert "memory" in (ended.error or "")
+    shared.sink.until_end(other)
+    assert (shared.sink.ids(other), shared.sink.text(other)) == loop
+    assert shared.engine.alive()
+
+
+def test_a_request_that_cannot_be_prepared_fails_alone(
+    shared: Running, loop: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(job: Job, *rest: Any) -> Any:
+        if "enormous" in str(job.request):
+            raise MemoryError
+        return prepare(job, *rest)
+
+    monkeypatch.setattr(transformers_engine, "prepare", greedy)
+    ended = shared.sink.until_end(shared.submit(ask("enormous")))
+    assert ended.finish_reason == "error"
+    assert "memory" in (ended.error or "")
+    assert shared.answer(ask()) == loop
 
 
 def test_a_full_context_ends_an_answer_with_length(shared: Running, emoji: Answer) -> None:

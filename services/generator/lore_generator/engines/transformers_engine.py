@@ -30,6 +30,7 @@ from lore_generator.engines import loading
 from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.prompt import Prepared, Refused, prepare
 from lore_generator.engines.sampling import DECODING_KEY, Decoding, History, Sampler, Sampling
+from lore_generator.engines.shortage import OUT_OF_MEMORY, survive
 from lore_generator.engines.window_scheduler import (
     SCHEDULER_TYPE,
     Admit,
@@ -39,6 +40,7 @@ from lore_generator.engines.window_scheduler import (
 
 CPU_KV_TOKENS = 16_384
 CPU_BATCH_TOKENS = 512
+NO_MEMORY = "the generator has not enough memory for this request"
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +157,9 @@ class TransformersEngine:
             manager.logit_processor = Sampler()
             manager.output_router = _Router(self)
             manager.warmup()
-        except (MemoryError, ValueError, torch.OutOfMemoryError) as error:
+            if options.tp_plan is None:  # one rank cannot leave a step that the others finish
+                survive(manager, self._on_shortage)
+        except (*OUT_OF_MEMORY, ValueError) as error:
             raise ValueError(f"cannot serve {self._loaded.name}: {error}") from None
         return manager
 
@@ -176,6 +180,9 @@ class TransformersEngine:
             prepared = prepare(job, self._loaded, self._context_tokens)
         except Refused as refused:
             self._end(run, Piece(job.request_id, finish_reason="error", error=str(refused)))
+            return
+        except OUT_OF_MEMORY:
+            self._end(run, Piece(job.request_id, finish_reason="error", error=NO_MEMORY))
             return
         except Exception:
             log.exception("cannot prepare request %s", job.request_id)
@@ -228,6 +235,11 @@ class TransformersEngine:
             self._forget(run)
         if wanted:
             self._sink([piece])
+
+    def _on_shortage(self, key: str) -> None:
+        """In the loop's thread."""
+        if run := self._by_key.get(key):
+            self._end(run, Piece(run.job.request_id, finish_reason="error", error=NO_MEMORY))
 
     def deliver(self, outputs: Sequence[GenerationOutput]) -> None:
         """In the loop's thread, once a step: what the step brought, as pieces."""

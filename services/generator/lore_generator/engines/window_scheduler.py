@@ -218,12 +218,16 @@ class WindowScheduler(FIFOScheduler):
         key = longest_parked(parked, self._parked_since)
         if key is None:
             return False
-        again = parked[key].create_equivalent_initial_request()
-        self.cache.free_blocks(key, no_cache=True)
-        self.cache.pool.try_to_free_sectors()
-        self.finish_request(key)
-        self.add_waiting_request(again)
+        self.send_back(parked[key])
         return True
+
+    def send_back(self, state: RequestState) -> None:
+        """Take its KV from a request, which is read again when its turn comes."""
+        again = state.create_equivalent_initial_request()
+        self.cache.free_blocks(state.request_id, no_cache=True)
+        self.cache.pool.try_to_free_sectors()
+        self.finish_request(state.request_id)
+        self.add_waiting_request(again)
 
 
 SCHEDULER_MAPPING[SCHEDULER_TYPE] = WindowScheduler

@@ -1,0 +1,69 @@
+"""A step that runs out of memory: the request that is to blame fails, the others go on."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers.generation.continuous_batching.continuous_api import (
+    ContinuousBatchingManager,
+    ContinuousBatchProcessor,
+)
+from transformers.generation.continuous_batching.requests import FutureRequestState
+
+from lore_generator.engines.window_scheduler import WindowScheduler
+
+OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+
+log = logging.getLogger(__name__)
+
+
+def to_blame(batch: Sequence[FutureRequestState]) -> str | None:
+    """Whose piece of a prompt was in the step, or who was alone in it; None when nobody can be
+    told from the others."""
+    suspects = [one for one in batch if one.query_length > 1] or batch
+    return suspects[0].state.request_id if len(suspects) == 1 else None
+
+
+def survive(manager: ContinuousBatchingManager, fail: Callable[[str], None]) -> None:
+    """Have the loop call ``fail`` with the key of the request that took too much, and go on.
+
+    The KV that the step was to write is in doubt, so the others are read again. When nobody
+    is to blame the loop dies as before, and other generators take over.
+    """
+    # The library has no hook around a step, so its own two methods are wrapped.
+    step, turn = manager._generation_step, manager._generation_loop_body  # noqa: SLF001
+    short = False
+
+    def guarded_step() -> None:
+        nonlocal short
+        try:
+            step()
+        except OUT_OF_MEMORY:
+            short = True
+            raise
+
+    def guarded_turn(processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
+        nonlocal short
+        try:
+            return turn(processor, bootstrapping)
+        except OUT_OF_MEMORY as error:
+            batch = list(processor.inputs_and_outputs.requests_in_batch)
+            key = to_blame(batch) if short else None
+            if key is None:
+                raise
+            log.error("out of memory in a step: %s", str(error).partition("\n")[0])
+        short = False
+        scheduler = processor.scheduler
+        assert isinstance(scheduler, WindowScheduler)
+        for one in batch:
+            if one.state.request_id == key:
+                scheduler.finish_request(key)
+            else:
+                scheduler.send_back(one.state)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        fail(key)
+        return True
+
+    manager._generation_step = guarded_step  # noqa: SLF001
+    manager._generation_loop_body = guarded_turn  # noqa: SLF001
