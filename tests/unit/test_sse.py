@@ -37,6 +37,11 @@ def test_one_byte_order_mark_is_dropped_even_when_it_comes_in_pieces() -> None:
     assert parse(*[bytes([byte]) for byte in stream]) == [ServerEvent("message", "\ufeffa", "")]
 
 
+def test_a_line_end_right_after_the_byte_order_mark_ends_a_line() -> None:
+    """Chromium, which the parser is compared with in tests/browser, takes it for text."""
+    assert parse("\ufeff\nevent: end\ndata: a\n\n".encode()) == [ServerEvent("end", "a", "")]
+
+
 def test_only_one_space_after_the_colon_is_dropped() -> None:
     assert parse(b"data:  a\n\ndata:b\n\n") == [
         ServerEvent("message", " a", ""),
