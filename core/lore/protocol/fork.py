@@ -5,9 +5,7 @@ older log may be in a reader's hands and in no log any more.
 """
 
 
-def may_continue(
-    position: int, log_id: str, *, current: str, parent: str, fork_seq: int
-) -> bool:
+def may_continue(position: int, log_id: str, *, current: str, parent: str, fork_seq: int) -> bool:
     """True when the first ``position`` chunks of log ``log_id`` are those of ``current``.
 
     ``parent`` is the log that ``current`` was forked from at ``fork_seq``, or ''. A reader
