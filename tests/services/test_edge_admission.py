@@ -7,9 +7,11 @@ import httpx
 import pytest
 
 from lore.protocol.lifecycle import Status
+from lore.settings import load
 from lore.store import MemoryStore
 from lore.store.base import NewRequest, Opened
 from lore_edge.app import Edge
+from lore_edge.settings import EdgeSettings
 from lore_edge.subject import client_of
 from tests.services.edge_harness import Writer, direct_client, settings
 
@@ -63,6 +65,17 @@ def test_only_trusted_proxies_say_for_whom_they_ask(peer: str, forwarded: str, c
     scope = {"client": (peer, 1), "headers": headers}
     assert client_of(scope, settings(**PROXIES)) == client
     assert client_of(scope, settings()) == "anonymous"
+
+
+def test_a_proxy_that_is_no_network_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("LORE_TRUSTED_PROXIES", "10.0.0.0/8,localhost")
+    with pytest.raises(SystemExit):
+        load(EdgeSettings)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "LORE_TRUSTED_PROXIES" in line
+    assert "localhost" in line
 
 
 async def test_a_flood_from_one_address_lets_another_pass(store: Timeless):

@@ -1,7 +1,7 @@
 """What an edge can be told: environment variables ``LORE_<NAME>``."""
 
 import socket
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -72,12 +72,19 @@ class EdgeSettings(CommonSettings):
     grace_s: Positive = 20.0
     """From the signal to the exit, at most."""
 
-    @field_validator("edges", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator("edges", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _are_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("edges", "cors_origins")
     @classmethod
