@@ -160,9 +160,21 @@ class Fleet:
         self._counts = (generators, edges)
         self._settings = (GENERATOR | (generator or {}), EDGE | (edge or {}))
         self._stack = AsyncExitStack()
+        self.generators: list[Part] = []
+        self.edges: list[Part] = []
+        self.store = ValkeyStore(self.valkey.url)
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def _start(self) -> None:
         await self.valkey.restart()
+        await self.store.connect()
         count, edges = self._counts
         ports = free_ports(count + 2 * edges)
         edge_ports = [ports.pop() for _ in range(edges)]
@@ -183,9 +195,6 @@ class Fleet:
         for part in [*self.generators, *self.edges]:
             await part.start()
         await self.settle()
-        self.store = ValkeyStore(self.valkey.url)
-        await self.store.connect()
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.store.close()
