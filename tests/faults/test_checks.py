@@ -1,0 +1,64 @@
+"""The fault run's own judges: each finds what it is there to find."""
+
+import pytest
+
+from lore.store import MemoryStore
+from lore.store.base import NewRequest
+from tests.faults import checker
+from tests.faults.kinds import KINDS, Kind
+from tests.faults.readers import Outcome, Question, Wrong, compare
+from tests.faults.run import Round
+
+ANSWER = "one two three four five six seven eight nine ten"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        pytest.param("one two four five six", Outcome.LOST, id="lost"),
+        pytest.param("one two two three four", Outcome.DOUBLED, id="doubled"),
+        pytest.param("one two five and other words", Outcome.REORDERED, id="not in the answer"),
+    ],
+)
+def test_text_that_is_no_prefix_of_the_answer_is_named(text: str, outcome: Outcome) -> None:
+    """P1"""
+    with pytest.raises(Wrong) as found:
+        compare(text, ANSWER)
+    assert found.value.outcome is outcome
+
+
+@pytest.mark.parametrize("text", ["", "one tw", ANSWER])
+def test_every_prefix_of_the_answer_is_right(text: str) -> None:
+    """P1"""
+    compare(text, ANSWER)
+
+
+def _question(outcome: Outcome) -> Question:
+    return Question([], {}, 0, ANSWER, request_id="a", outcome=outcome)
+
+
+def _kind(*, may_lose: bool) -> Kind:
+    return next(kind for kind in KINDS if kind.may_lose == may_lose)
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.WHOLE])
+def test_a_stream_that_is_not_whole_is_a_violation(outcome: Outcome) -> None:
+    """``history_lost`` is allowed where the store loses data, and nowhere else."""
+    for may_lose in (False, True):
+        this = Round([_kind(may_lose=may_lose)], [_question(outcome)])
+        assert bool(this.violations) != (may_lose and outcome is Outcome.TOLD)
+
+
+async def test_a_request_without_an_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P17: one that still waits, and one that is nowhere."""
+    monkeypatch.setattr(checker, "END_S", 0.2)
+    store, question = MemoryStore(), _question(Outcome.WHOLE)
+    (line,) = await checker.check_ends(store, [question], may_lose=False)
+    assert "forgotten" in line
+    assert await checker.check_ends(store, [question], may_lose=True) == []
+    await store.open(NewRequest("a", "", "{}", "", "client", 32), queue_limit=9)
+    (line,) = await checker.check_ends(store, [question], may_lose=True)
+    assert "still queued" in line
+    await store.cancel("a", retention_ms=1000)
+    (line,) = await checker.check_ends(store, [question], may_lose=True)
+    assert "cancelled" in line
