@@ -1,6 +1,7 @@
 """What may happen at most how often, and the scopes that are explored."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,45 +16,37 @@ class Bounds:
     slow_reads: bool = False
     """Whether what an edge reads of the store is under way for a while, or there at once."""
     readers: int = 2
-    faults: int = 1
-    drops: int = 1
+    faults: int = 0
+    drops: int = 0
     """Messages and calls lost: news, events, acks, calls and their answers."""
-    doubles: int = 1
+    doubles: int = 0
     """News, events and acks that arrive twice."""
-    reorders: int = 1
+    reorders: int = 0
     """News and events that overtake the one before. Acks and late calls always may."""
-    lates: int = 1
+    lates: int = 0
     """Calls given up while they are still under way, so that they may happen later."""
-    crashes: int = 1
+    crashes: int = 0
     """Generators that die. They are back at once, knowing nothing."""
-    lapses: int = 1
+    lapses: int = 0
     """Leases that lapse, whether their owner lives or not."""
-    cancels: int = 1
-    reaps: int = 1
+    cancels: int = 0
+    reaps: int = 0
     restarts: int = 0
     """Stores that come back, with another run id, as they are or as they were saved."""
     saves: int = 0
     """Times at which the store is saved; what a restart brings back is the latest."""
     resets: int = 0
     """Subscriptions lost."""
-    cuts: int = 1
+    cuts: int = 0
     """Connections between an edge and its reader that break."""
-    timers: int = 1
+    timers: int = 0
     """Timers that go off before they have to: renewals, retransmissions, reconnections."""
     reduced: bool = True
     """Leave out orders of steps that lead to the same state (see ``space.py``)."""
 
-    @staticmethod
-    def kinds() -> tuple[str, ...]:
-        """What is counted."""
-        return COUNTED
-
     def describe(self) -> str:
-        """What differs from the defaults, in words."""
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
-        default = {f.name: f.default for f in fields(self)}
-        words = ", ".join(f"{k}={v}" for k, v in chosen.items() if v != default[k])
-        return f"{self.name}: {words}"
+        return f"{self.name}: " + ", ".join(f"{k}={v}" for k, v in chosen.items() if v)
 
 
 COUNTED = (
@@ -75,8 +68,43 @@ FREE = frozenset({"saves"})
 """Counted, but no faults."""
 
 
+ONE_OF_EACH = {"drops": 1, "doubles": 1, "lates": 1, "cuts": 1, "timers": 1}
+FORGETS = {"restarts": 1, "saves": 1, "lapses": 1}
+
+
+def scope(name: str, **changes: Any) -> Bounds:
+    """A scope with only these faults. ``faults`` is their sum unless it is given."""
+    most = sum(changes.get(kind, 0) for kind in COUNTED if kind not in FREE)
+    return Bounds(name, **{"faults": most, **changes})
+
+
 SHORT = (
-    Bounds("one reader, one fault", readers=1, reorders=0, reaps=0, lapses=0),
-    Bounds("two readers, no faults", faults=0),
+    scope("2 readers, no faults"),
+    scope("2 readers, a cancel", cancels=1, tokens=2),
+    scope("1 reader, a fault on a path", **ONE_OF_EACH, reorders=1, resets=1, readers=1, faults=1),
+    scope("1 reader, a generator lost", crashes=1, lapses=1, readers=1),
+    scope("1 reader, a reaping", reaps=1, readers=1, tokens=2),
+    scope("1 reader, a store that forgets", restarts=1, saves=1, readers=1, tokens=1),
 )
-SCOPES = SHORT
+"""What ``make test`` explores, in seconds."""
+
+SCOPES = (
+    scope("2 readers, a fault on a path", **ONE_OF_EACH, faults=1),
+    scope("2 readers, a reordering", reorders=1),
+    scope("2 readers, a subscription lost", resets=1),
+    scope("2 readers, a cancel", cancels=1),
+    scope("2 readers, a generator lost", crashes=1, lapses=1),
+    scope("2 readers, a reaping", reaps=1),
+    scope(
+        "1 reader, two faults on paths", **ONE_OF_EACH, reorders=1, resets=1, readers=1, faults=2
+    ),
+    scope(
+        "1 reader, a fault on a path, slow reads",
+        **ONE_OF_EACH,
+        readers=1,
+        faults=1,
+        slow_reads=True,
+    ),
+    scope("1 reader, a store that forgets", **FORGETS, readers=1, tokens=2),
+)
+"""What ``make explore`` explores, in minutes: each one whole."""

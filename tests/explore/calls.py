@@ -1,10 +1,14 @@
-"""What a generator asks of the store."""
+"""What a generator asks of the store, and the producer that it makes of a claim."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from lore.protocol.assembly import CoalesceConfig
+from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
-from lore.protocol.producer import Append
-from lore.store.base import Position
+from lore.protocol.producer import Append, Producer
+from lore.protocol.window import Window, WindowConfig
+from lore.store.base import Position, View
 from tests.explore.depot import LEASE_MS, OWNER, RETENTION_MS, Depot
 
 
@@ -46,3 +50,13 @@ def perform(call: Call, depot: Depot) -> tuple[Position, Depot]:
         reopen_tokens=call.append.reopen_tokens,
         lease_ms=LEASE_MS,
     )
+
+
+def producer_of(view: View, history: Sequence[Chunk]) -> Producer:
+    window = Window(
+        WindowConfig.fixed(view.window),
+        size=view.window,
+        acked_tokens=view.acked_tokens,
+        generated_tokens=view.generated_tokens,
+    )
+    return Producer(history, window, CoalesceConfig(max_delay_s=0.0))

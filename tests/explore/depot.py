@@ -70,7 +70,7 @@ class Depot:
 
     def form(self) -> Any:
         record = self.record
-        saved = self.saved[REQUEST]
+        saved = self.saved.records[REQUEST]
         return (
             record_form(record),
             max(0, record.view.lease_until_ms - self.clock),
@@ -126,7 +126,9 @@ class Depot:
         old = self.record
         new.store.restore(self.saved if saved else self.store.snapshot(), f"run-{new.runs}")
         back = new.record
-        new.lossy = self.lossy or len(back.log) < len(old.log) or back.view.log_id != old.view.log_id
+        new.lossy = (
+            self.lossy or len(back.log) < len(old.log) or back.view.log_id != old.view.log_id
+        )
         return new
 
     def lapse(self) -> "Depot":
@@ -155,17 +157,18 @@ class Depot:
     def moves(self) -> list[Move]:
         moves = [
             self._move("a reader cancels", "cancels", "cancel", retention_ms=RETENTION_MS),
-            self._move(
-                "the request is reaped", "reaps", "reap", idle_ms=0, retention_ms=RETENTION_MS
-            ),
             Move("the store restarts", "restarts", depot=self.restart(saved=False)),
         ]
         if self.view.status in OWNED and not self.claimable:
             moves.append(Move("the lease lapses", "lapses", depot=self.lapse()))
+        if self.view.status in OWNED:
+            idle = {"idle_ms": LEASE_MS, "retention_ms": RETENTION_MS}
+            label = "the request stands still for long and is reaped"
+            moves.append(self.lapse()._move(label, "reaps", "reap", **idle))
         if self.view.status is Status.REAPED:
             moves.append(self._move("a reader revives the request", "", "revive"))
-        if record_form(self.saved[REQUEST]) != record_form(self.record):
-            back = self.saved[REQUEST].view.next_seq - 1
+        if record_form(self.saved.records[REQUEST]) != record_form(self.record):
+            back = self.saved.records[REQUEST].view.next_seq - 1
             label = f"the store comes back as it was saved, with {back} chunks"
             moves.append(Move(label, "restarts", depot=self.restart(saved=True)))
             saved = self.copy()

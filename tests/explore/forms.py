@@ -1,9 +1,13 @@
 """Copies and hashable forms of protocol objects, and small numbers that stand for them."""
 
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from lore.protocol.lifecycle import LifecycleError
 from tests.sim.world import Violation
+
+T = TypeVar("T")
 
 SHARED = frozenset({"_config", "config"})
 """Never changed, so copies share them and forms leave them out."""
@@ -24,7 +28,7 @@ def copy_of(value: Any) -> Any:
             return {key: copy_of(item) for key, item in value.items()}
     kind = type(value)
     if kind.__module__.startswith("lore.protocol.") and not _is_frozen(kind):
-        new = kind.__new__(kind)
+        new: Any = object.__new__(kind)
         for name in _names(value):
             item = getattr(value, name)
             setattr(new, name, item if name in SHARED else copy_of(item))
@@ -60,14 +64,14 @@ def _names(value: Any) -> Any:
     return value.__slots__ if hasattr(value, "__slots__") else value.__dict__
 
 
-class Numbers:
+class Numbers(Generic[T]):
     """Numbers for things: equal forms get the same one, and the first of them is kept."""
 
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
-        self.things: list[Any] = []
+        self.things: list[T] = []
 
-    def of(self, form: Any, thing: Any) -> int:
+    def of(self, form: Any, thing: T) -> int:
         number = self._numbers.setdefault(form, len(self.things))
         if number == len(self.things):
             self.things.append(thing)
@@ -87,4 +91,15 @@ class Move(NamedTuple):
     violation: str = ""
 
 
-__all__ = ["Move", "Numbers", "Violation", "copy_of", "form_of"]
+def attempt(label: str, act: Callable[[], tuple[Any, Any]], kind: str = "") -> Move:
+    """The move to the part and the store that ``act`` returns, or to the rule that it breaks."""
+    try:
+        part, depot = act()
+    except Violation as violation:
+        return Move(label, kind, violation=str(violation))
+    except (LookupError, ValueError, AssertionError, LifecycleError) as error:
+        return Move(label, kind, violation=f"{type(error).__name__}: {error}")
+    return Move(label, kind, part, depot)
+
+
+__all__ = ["Move", "Numbers", "Violation", "attempt", "copy_of", "form_of"]

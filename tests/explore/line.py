@@ -4,15 +4,17 @@ Between them run news (store to edge), events (edge to reader) and acks (reader 
 line is never changed; each move gives another one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lore.protocol.lifecycle import ENDED
 from lore.protocol.receiver import Receiver, ReceiverConfig
-from lore.store.base import AckMessage, ChunkMessage, Message, Outcome
+from lore.store.base import AckMessage, Message, Outcome
+from tests.explore.channel import takes, words
 from tests.explore.depot import Depot
 from tests.explore.edge import ChunkEvent, Closed, Edge, EndEvent, Event
-from tests.explore.forms import Move, Violation, copy_of, form_of
+from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
 
 AT_ONCE = ReceiverConfig(ack_every_chunks=1, ack_delay_s=0.0, gap_timeout_s=0.0)
 
@@ -86,18 +88,17 @@ class Line:
     def _add(
         self, moves: list[Move], label: str, kind: str, change: Callable[["Line"], None]
     ) -> None:
-        new = self.copy()
-        try:
+        def act() -> tuple[Line, None]:
+            new = self.copy()
             change(new)
             new._settle()
-        except Violation as violation:
-            moves.append(Move(label, kind, violation=str(violation)))
-        else:
-            moves.append(Move(label, kind, new))
+            return new, None
+
+        moves.append(attempt(label, act, kind))
 
     def reader_moves(self) -> list[Move]:
         moves: list[Move] = []
-        for verb, kind, rest, event in _takes(self.events):
+        for verb, kind, rest, event in takes(self.events):
             if isinstance(event, Closed) and kind:
                 continue  # TCP says this, not the stream
             label = f"{event} {verb} for {{}}" if kind == "drops" else f"{{}} hears {event}{verb}"
@@ -112,10 +113,14 @@ class Line:
         moves: list[Move] = []
         if self.edge is None:
             return moves
-        for verb, kind, rest, message in _takes(self.edge.news):
-            what = _words(message)
-            label = f"{what} {verb} for {{}}" if kind == "drops" else f"{{}}'s edge hears {what}{verb}"
-            self._add(moves, label, kind, lambda line, m=message, r=rest, k=kind: line._news(m, r, k))
+        for verb, kind, rest, message in takes(self.edge.news):
+            what = words(message)
+            label = (
+                f"{what} {verb} for {{}}" if kind == "drops" else f"{{}}'s edge hears {what}{verb}"
+            )
+            self._add(
+                moves, label, kind, lambda line, m=message, r=rest, k=kind: line._news(m, r, k)
+            )
         if self.edge.reply is not None:
             label = f"the {self.edge.reading} arrives at {{}}'s edge"
             self._add(moves, label, "", Line._take_reply)
@@ -216,14 +221,16 @@ class Line:
             label = f"{{}} gives the ack of {self.ack} up while it is under way"
             self._add(moves, label, "lates", Line._give_up_ack)
         for seq in self.late:
-            arrived = lambda line, s=seq: line._arrived_late(s)
+            arrived = partial(Line._arrived_late, seq=seq)
             moves.append(self._acknowledge(depot, seq, "", arrived))
         edge = self.edge
         if edge is None:
             if self.phase == "reading" and not self.events:
                 self._add(moves, "{} connects", "", Line._connect)
         elif not edge.subscribed:
-            self._add(moves, "{}'s edge subscribes again", "", lambda line: line._edge.resubscribe())
+            self._add(
+                moves, "{}'s edge subscribes again", "", lambda line: line._edge.resubscribe()
+            )
         else:
             if edge.reading and edge.reply is None and self.slow_reads:
                 label = f"{{}}'s edge reads the {edge.reading}"
@@ -291,21 +298,3 @@ class Line:
             new.edge.tell(AckMessage(position.acked_seq, position.acked_tokens))
         new._settle()
         return Move(f"{label}: {position.outcome}", kind, new, after)
-
-
-def _takes(channel: tuple[Any, ...]) -> Iterator[tuple[str, str, tuple[Any, ...], Any]]:
-    """The ways in which something leaves a channel: (words, kind, what remains, what it was)."""
-    if channel:
-        yield "", "", channel[1:], channel[0]
-        yield "is lost", "drops", channel[1:], channel[0]
-        yield " and will again", "doubles", channel, channel[0]
-    if len(channel) > 1:
-        yield " early", "reorders", (channel[0], *channel[2:]), channel[1]
-
-
-def _words(message: Message) -> str:
-    if isinstance(message, ChunkMessage):
-        return f"chunk {message.seq}"
-    if isinstance(message, AckMessage):
-        return f"an ack of {message.acked_seq}"
-    return f"of the state {message.status}"

@@ -8,14 +8,12 @@ maker is never changed; each move gives another one.
 from collections.abc import Callable
 from typing import Any
 
-from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Producer
-from lore.protocol.window import Window, WindowConfig
 from lore.store.base import Outcome, Position, View
-from tests.explore.calls import Call, in_order, perform
+from tests.explore.calls import Call, in_order, perform, producer_of
 from tests.explore.depot import Depot
-from tests.explore.forms import Move, Violation, copy_of, form_of
+from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
 
 ANSWERED = (Outcome.OK, Outcome.GAP)
 
@@ -58,6 +56,11 @@ class Maker:
         return self.view.epoch if self.view is not None else 0
 
     @property
+    def _work(self) -> Producer:
+        assert self.producer is not None
+        return self.producer
+
+    @property
     def has_ended(self) -> bool:
         return self.producer is not None and self.producer.ended
 
@@ -67,13 +70,12 @@ class Maker:
         moves: list[Move] = []
 
         def add(label: str, kind: str, change: Callable[[Maker], None]) -> None:
-            new = self.copy()
-            try:
+            def act() -> tuple[Maker, None]:
+                new = self.copy()
                 change(new)
-            except Violation as violation:
-                moves.append(Move(label, kind, violation=str(violation)))
-            else:
-                moves.append(Move(label, kind, new))
+                return new, None
+
+            moves.append(attempt(label, act, kind))
 
         if self.answer is not None:
             add(f"{{}} hears that {self.call}: {self.answer.outcome}", "", Maker._hear_answer)
@@ -109,9 +111,8 @@ class Maker:
         return self._generated < self.tokens and (limit is None or self._generated < limit)
 
     def _decode(self) -> None:
-        assert self.producer is not None
         assert self.view is not None
-        producer, token = self.producer, self._generated + 1
+        producer, token = self._work, self._generated + 1
         producer.on_piece(f"{token}@{self.view.epoch} ", (token,), 0.0)
         window = producer.window
         ahead = producer.generated_tokens - window.acked_tokens
@@ -121,19 +122,17 @@ class Maker:
         self._pump()
 
     def _end_if_all(self) -> None:
-        assert self.producer is not None
-        if self.producer.generated_tokens >= self.tokens:
+        if self._work.generated_tokens >= self.tokens:
             self.finished = True
-            self.producer.on_finish("stop")
+            self._work.on_finish("stop")
 
     def _pump(self) -> None:
-        assert self.producer is not None
         assert self.view is not None
-        append = self.producer.outbox(0.0) if self.call is None else None
+        append = self._work.outbox(0.0) if self.call is None else None
         if append is not None:
             method = "append" if append.chunks or append.finish_reason is None else "finish"
             self.call = Call(method, self.view.epoch, self.view.log_id, append)
-        elif self.producer.ended and not self.keeps:
+        elif self._work.ended and not self.keeps:
             self._drop()
 
     def _drop(self) -> None:
@@ -153,9 +152,8 @@ class Maker:
         self._lose_call()
 
     def _lose_call(self) -> None:
-        assert self.producer is not None
         self.call = self.answer = None
-        self.producer.on_lost()
+        self._work.on_lost()
         self._pump()
 
     def _lose_renewal(self) -> None:
@@ -171,7 +169,6 @@ class Maker:
     def _hear_answer(self) -> None:
         assert self.call is not None
         assert self.answer is not None
-        assert self.producer is not None
         call, answer = self.call, self.answer
         self.call = self.answer = None
         # Fenced may mean that our own end is in and its answer was lost: finish tells.
@@ -179,28 +176,26 @@ class Maker:
         if told and call.append is not None and call.append.finish_reason is not None:
             self.call = Call("finish", call.epoch, call.log_id, call.append)
         elif answer.outcome in ANSWERED:
-            self.producer.on_appended(answer.next_seq, answer.acked_tokens, 0.0)
+            self._work.on_appended(answer.next_seq, answer.acked_tokens, 0.0)
             self._pump()
         else:
             self._drop()
 
     def _hear_renewed(self) -> None:
         assert self.renewed is not None
-        assert self.producer is not None
         answer = self.renewed
         self.renewal = self.renewed = None
         if answer.outcome is Outcome.OK:
             paused = answer.status is Status.PAUSED
-            self.producer.on_position(answer.next_seq, answer.acked_tokens, 0.0, paused=paused)
+            self._work.on_position(answer.next_seq, answer.acked_tokens, 0.0, paused=paused)
             self._pump()
         elif answer.status not in ENDED or not self.finished:
             self._drop()
 
     def _hear_wake(self) -> None:
-        assert self.producer is not None
         wake, self.wakes = self.wakes[0], self.wakes[1:]
         if wake is not None:
-            self.producer.on_acked(wake, 0.0)
+            self._work.on_acked(wake, 0.0)
             self._pump()
         elif self.renewal is None:
             self.renew()
@@ -217,10 +212,9 @@ class Maker:
 
     def _tell(self, wake: Position) -> None:
         """As with an edge's news: what says nothing new is as good as heard, and so on."""
-        assert self.producer is not None
         if wake.outcome is Outcome.FENCED:
             self.wakes += (None,)
-        elif wake.acked_tokens > self.producer.window.acked_tokens:
+        elif wake.acked_tokens > self._work.window.acked_tokens:
             if self.wakes and self.wakes[-1] is not None:
                 self.wakes = self.wakes[:-1]
             self.wakes += (wake.acked_tokens,)
@@ -241,31 +235,28 @@ class Maker:
 
     def moves(self, depot: Depot) -> list[Move]:
         moves: list[Move] = []
-
-        def add(label: str, kind: str, act: Callable[[], tuple[Maker | None, Depot]]) -> None:
-            try:
-                maker, after = act()
-            except Violation as violation:
-                moves.append(Move(label, kind, violation=str(violation)))
-            except (LookupError, ValueError, AssertionError) as error:
-                moves.append(Move(label, kind, violation=f"{type(error).__name__}: {error}"))
-            else:
-                moves.append(Move(label, kind, maker, after))
-
         if self.call is not None and self.answer is None:
-            add(f"{self.call} by {{}} reaches the store", "", lambda: self._do_call(depot))
+            label = f"{self.call} by {{}} reaches the store"
+            moves.append(attempt(label, lambda: self._do_call(depot)))
         if self.renewal is not None and self.renewed is None:
-            add(f"{self.renewal} by {{}} reaches the store", "", lambda: self._do_renewal(depot))
-        for call in dict.fromkeys(self.late):
-            label = f"{call} by {{}} reaches the store late"
-            add(label, "", lambda call=call: self._do_late(depot, call))
+            label = f"{self.renewal} by {{}} reaches the store"
+            moves.append(attempt(label, lambda: self._do_renewal(depot)))
         if self.view is not None and self.producer is None:
-            add("{} reads the log", "", lambda: (self._take(depot), depot))
+            moves.append(attempt("{} reads the log", lambda: (self._take(depot), depot)))
         # One that has it does not claim it again. As both have the same name, the other's
         # claim together with this one's crash is the same.
         if depot.claimable and (self.view is None or self.has_ended):
-            add("{} claims the request", "", lambda: self._claim(depot))
+            moves.append(attempt("{} claims the request", lambda: self._claim(depot)))
         return moves
+
+    def late_moves(self, depot: Depot) -> list[Move]:
+        return [
+            attempt(
+                f"{call} by {{}} reaches the store late",
+                lambda call=call: self._do_late(depot, call),
+            )
+            for call in dict.fromkeys(self.late)
+        ]
 
     def _do_call(self, depot: Depot) -> tuple["Maker", Depot]:
         assert self.call is not None
@@ -302,13 +293,7 @@ class Maker:
         if len(history) != view.next_seq - 1:
             new._drop()
             return new
-        window = Window(
-            WindowConfig.fixed(view.window),
-            size=view.window,
-            acked_tokens=view.acked_tokens,
-            generated_tokens=view.generated_tokens,
-        )
-        new.producer = Producer(history, window, CoalesceConfig(max_delay_s=0.0))
+        new.producer = producer_of(view, history)
         new._end_if_all()
         new._pump()
         return new

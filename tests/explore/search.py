@@ -1,17 +1,18 @@
 """Breadth first through a space, so that what is found first is found by its shortest path.
 
-From every state found, a run without further faults has to end well: whatever can happen
-happens, in a fixed order, and timers go off when nothing else can. Each such run follows
-one step at a time until it meets a state that is known to end well.
+After that, from every state found a run without further faults has to end well: whatever can
+happen happens, in a fixed order, and timers go off when nothing else can. Each such run goes
+on until it meets a state that is known to end well.
 """
 
 import time
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.explore.bounds import Bounds
 from tests.explore.forms import Violation
-from tests.explore.space import MAKERS, Option, Space, Step, World
+from tests.explore.space import MAKERS, Option, Space, World
 
 NAMES = ("the store", "generator A", "generator B", "reader X", "reader Y")
 
@@ -34,10 +35,8 @@ class Found:
     """The run without faults that did not end well, where that is the violation."""
 
     def report(self) -> str:
-        lines = [
-            f"{self.bounds.name}: {self.states:,} states, {self.transitions:,} transitions, "
-            f"depth {self.depth}, {self.took_s:.1f} s ({self.parts})"
-        ]
+        counts = f"{self.states:,} states, {self.transitions:,} transitions, depth {self.depth}"
+        lines = [f"{self.bounds.name}: {counts}, {self.took_s:.1f} s ({self.parts})"]
         if self.violation:
             lines.append(f"  VIOLATION {self.violation}")
             lines += [f"  {n:>3}. {label}" for n, label in enumerate(self.path, 1)]
@@ -74,10 +73,20 @@ class Search:
                 break
             self._expand(index)
             index += 1
+        if not found.violation:
+            self._check_fences()
+        if self._endings and not found.violation:
+            any(self._follow(index) for index in range(len(self._worlds)))
         found.states = len(self._worlds)
         found.took_s = time.monotonic() - began
-        found.parts = space.sizes()
+        found.parts = space.parts.sizes()
         return found
+
+    def _check_fences(self) -> None:
+        try:
+            self.space.parts.check_fences()
+        except Violation as violation:
+            self.found.violation = f"{violation} (in a state that was not reached)"
 
     def _add(self, world: World, parent: int, choice: int) -> None:
         packed = self.space.pack(world)
@@ -100,75 +109,107 @@ class Search:
                 self._fail(str(violation), index, (place, step))
                 return
             self._add(space.sort(new), index, choice)
-        if self._endings:
-            self._follow(index, world)
 
     def _fail(self, violation: str, index: int, last: Option | None) -> None:
         self.found.violation = violation
         self.found.is_whole = False
-        self.found.path = self._path(index, last)
+        path, names = self._path(index)
+        if last is not None:
+            path = self._shorten([*path, _words(last, names)])
+        self.found.path = tuple(path)
 
-    def _path(self, index: int, last: Option | None) -> tuple[str, ...]:
-        """The steps to a state in words. Sorting moves parts about; their names go with them."""
+    def _path(self, index: int) -> tuple[list[str], list[str]]:
+        """The steps to a state in words, and the names of the parts that are then in each place.
+
+        Sorting moves parts about, and their names go with them.
+        """
         choices: list[int] = []
         while self._parents[index] >= 0:
             choices.append(self._choices[index])
             index = self._parents[index]
         space, labels = self.space, list[str]()
-        world, names = space.unpack(self._worlds[0]), list(NAMES)
+        world, names = space.unpack(self._worlds[0]), list[str](NAMES)
         for choice in reversed(choices):
-            place, step = space.options(world)[choice]
-            labels.append(step.label.format(names[place]))
-            world, names = _sorted_with(space.take(world, place, step), names)
-        if last is not None:
-            labels.append(last[1].label.format(names[last[0]]))
-        return tuple(labels)
+            option = space.options(world)[choice]
+            labels.append(_words(option, names))
+            world, names = _sorted_with(space.take(world, *option), names)
+        return labels, names
+
+    def _shorten(self, path: list[str]) -> list[str]:
+        """Without the steps that a persistent set put before their turn."""
+        for place in reversed(range(len(path) - 1)):
+            shorter = path[:place] + path[place + 1 :]
+            if self._breaks(shorter):
+                path = shorter
+        return path
+
+    def _breaks(self, path: list[str]) -> bool:
+        """Whether these steps can be taken, and the last one breaks a rule."""
+        space, world = self.space, self.space.start()
+        for label in path:
+            options = space.every(world)
+            option = next((o for o in options if _words(o, NAMES) == label), None)
+            if option is None:
+                return False
+            try:
+                if option[1].violation:
+                    return label is path[-1]
+                world = space.take(world, *option)
+            except Violation:
+                return label is path[-1]
+        return False
 
     # runs without faults
 
-    def _follow(self, index: int, world: World) -> None:
-        """Go on from a state until it is known to end well; it is a violation if it never does."""
+    def _follow(self, index: int) -> bool:
+        """Go on from a state until it is known to end well. True when it does not: a violation."""
         space = self.space
+        world = space.unpack(self._worlds[index])
         run: dict[int, None] = {}
-        labels: list[str] = []
+        taken: list[Option] = []
         while True:
-            key = space.pack((*world[:-1], 0))
+            key = space.pack(space.sort((*world[:-1], 0)))
             if key in self._ends_well or space.is_over(world):
                 self._ends_well.update(run, (key,))
-                return
+                return False
             try:
                 if key in run:
                     raise Violation("P17: without further faults it goes round and never ends")
                 run[key] = None
-                following = self._next(world, labels)
-                if following is None:
-                    raise Violation("P17: without further faults it stands still and never ends")
+                world = self._next(world, taken)
             except Violation as violation:
                 self._fail(str(violation), index, None)
-                self.found.ending = tuple(labels)
-                return
-            world = space.sort(following)
+                _, names = self._path(index)
+                self.found.ending = tuple(_words(option, names) for option in taken)
+                return True
 
-    def _next(self, world: World, labels: list[str]) -> World | None:
+    def _next(self, world: World, taken: list[Option]) -> World:
         """One step without a fault, or, when there is none, every timer in its turn."""
         space = self.space
-        for place, step in space.free(world):
-            return self._take(world, place, step, labels)
-        moved = None
+        for option in space.free(world):
+            return self._take(world, option, taken)
+        before = len(taken)
         for place in (0, *MAKERS, *space.lines):
             tried: set[str] = set()
             while (
                 step := next((s for s in space.timers(world, place) if s.label not in tried), None)
             ) is not None:
                 tried.add(step.label)
-                moved = world = self._take(world, place, step, labels)
-        return moved
+                world = self._take(world, (place, step), taken)
+        if len(taken) == before:
+            raise Violation("P17: without further faults it stands still and never ends")
+        return world
 
-    def _take(self, world: World, place: int, step: Step, labels: list[str]) -> World:
-        labels.append(step.label.format(NAMES[place]))
-        if step.violation:
-            raise Violation(step.violation)
-        return self.space.take(world, place, step, counted=False)
+    def _take(self, world: World, option: Option, taken: list[Option]) -> World:
+        taken.append(option)
+        if option[1].violation:
+            raise Violation(option[1].violation)
+        return self.space.take(world, *option, counted=False)
+
+
+def _words(option: Option, names: Sequence[str]) -> str:
+    place, step = option
+    return step.label.format(names[place])
 
 
 def _sorted_with(world: World, names: list[str]) -> tuple[World, list[str]]:

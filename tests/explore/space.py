@@ -5,41 +5,30 @@ what of the bounds is spent. Parts are numbered by their forms, so a step of one
 worked out once, however many worlds it happens in. Generators, and readers, are alike:
 their numbers are sorted, and worlds that differ in names alone are one.
 
-**Reduction.** The first message of a channel to which others only append may be taken now
+**Reduction.** What an owner does whom the store has fenced concerns nobody, so it does all of
+it at once; ``check_fences`` proves that its calls never change a thing, whatever state the
+store is in. And the first message of a channel to which others only append may be taken now
 or later: all that happens elsewhere meanwhile commutes with it. So where a line has such a
 message, the only steps explored are those of that end of the line (a persistent set): the
 orders left out lead to the same states, and break no rule that these do not. It needs
-channels that nobody else empties or overtakes, so it is off where the store restarts or a
-subscription is lost, and needs a second message where one may overtake.
+channels that nobody else empties or overtakes, so it is off while the store may restart or a
+subscription be lost, and needs a second message where one may overtake.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 from lore.protocol.lifecycle import ENDED
 from tests.explore.bounds import COUNTED, FREE, Bounds
 from tests.explore.depot import Depot
-from tests.explore.forms import Move, Numbers, Violation
+from tests.explore.forms import Numbers, Violation
 from tests.explore.line import Line
 from tests.explore.maker import Maker
+from tests.explore.parts import SAME, Parts, Step
 
 World = tuple[int, ...]
 MAKERS = (1, 2)
-SAME = -1
 KINDS = {kind: index for index, kind in enumerate(COUNTED)}
 PART_BITS = 24
-
-
-class Step(NamedTuple):
-    """A move, with numbers for the parts. ``SAME``: not changed."""
-
-    label: str
-    kind: str
-    part: int
-    depot: int
-    news: tuple[Any, ...]
-    wakes: tuple[Any, ...]
-    violation: str
 
 
 Option = tuple[int, Step]
@@ -50,14 +39,11 @@ class Space:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.lines = tuple(range(3, 3 + bounds.readers))
-        self._depots, self._makers, self._lines = Numbers(), Numbers(), Numbers()
-        self._spent = Numbers()
-        self._steps: dict[Any, tuple[Step, ...]] = {}
-        self._touched: dict[Any, int] = {}
+        self.parts = Parts(bounds)
+        self._spent = Numbers[tuple[int, ...]]()
         self._budgets: dict[tuple[int, str], int] = {}
         self._checked: set[tuple[int, int]] = set()
         self._limits = tuple(getattr(bounds, kind) for kind in COUNTED)
-        self._reduces = bounds.reduced and not bounds.restarts and not bounds.resets
 
     def start(self) -> World:
         depot = Depot(self.bounds.window)
@@ -66,67 +52,77 @@ class Space:
         if self.bounds.joined:
             line = line.moves(depot)[0].part.caught_up(depot)
         spent = self._spent.of((0,) * len(COUNTED), (0,) * len(COUNTED))
-        lines = (self._line(line),) * self.bounds.readers
-        return (self._depot(depot), *(self._maker(maker),) * 2, *lines, spent)
+        lines = (self.parts.line(line),) * self.bounds.readers
+        return (self.parts.depot(depot), *(self.parts.maker(maker),) * 2, *lines, spent)
 
     # numbers
 
     def depot(self, world: World) -> Depot:
-        return self._depots.things[world[0]]
+        return self.parts.depots.things[world[0]]
 
     def maker(self, world: World, place: int) -> Maker:
-        return self._makers.things[world[place]]
+        return self.parts.makers.things[world[place]]
 
     def line(self, world: World, place: int) -> Line:
-        return self._lines.things[world[place]]
-
-    def spent(self, world: World) -> dict[str, int]:
-        return dict(zip(COUNTED, self._spent.things[world[-1]], strict=True))
-
-    def _depot(self, depot: Depot) -> int:
-        return self._depots.of(depot.form(), depot)
-
-    def _maker(self, maker: Maker) -> int:
-        return self._makers.of(maker.form(), maker)
-
-    def _line(self, line: Line) -> int:
-        return self._lines.of(line.form(), line)
-
-    def sizes(self) -> str:
-        parts = (self._depots, self._makers, self._lines)
-        return "{} of the store, {} of a generator, {} of a reader".format(
-            *(len(numbers.things) for numbers in parts)
-        )
+        return self.parts.lines.things[world[place]]
 
     # steps
 
     def options(self, world: World) -> list[Option]:
-        """Every step that the bounds allow, or those of a persistent set."""
-        if self._reduces:
-            for place in self.lines:
-                steps = self._first(world, place)
-                if steps:
+        """The steps to explore: every one, or those of a persistent set."""
+        if self._may_reduce(world):
+            for place in MAKERS:
+                if steps := self._fenced(world, place):
                     return self._affordable(world, place, steps)
-        found = self._affordable(world, 0, self._steps_of("depot", world[0]))
+            for place in self.lines:
+                if steps := self._first(world, place):
+                    return self._affordable(world, place, steps)
+        return self.every(world)
+
+    def every(self, world: World) -> list[Option]:
+        """Every step that the bounds allow."""
+        found = self._affordable(world, 0, self.parts.steps_of("depot", world[0]))
         for place in MAKERS:
-            found += self._affordable(world, place, self._steps_of("maker", world[place]))
-            steps = self._steps_of("maker at", world[place], world[0])
-            found += self._affordable(world, place, steps)
+            found += self._affordable(world, place, self.parts.steps_of("maker", world[place]))
+            for group in ("maker at", "maker late"):
+                steps = self.parts.steps_of(group, world[place], world[0])
+                found += self._affordable(world, place, steps)
         for place in self.lines:
-            found += self._affordable(world, place, self._steps_of("reader", world[place]))
-            found += self._affordable(world, place, self._steps_of("edge", world[place]))
-            steps = self._steps_of("line at", world[place], world[0])
+            found += self._affordable(world, place, self.parts.steps_of("reader", world[place]))
+            found += self._affordable(world, place, self.parts.steps_of("edge", world[place]))
+            steps = self.parts.steps_of("line at", world[place], world[0])
             found += self._affordable(world, place, steps)
         return found
 
+    def _may_reduce(self, world: World) -> bool:
+        """Channels are emptied by nobody else, and an edge that is cut off would have said no ack
+        in its reader's place."""
+
+        def is_left(*kinds: str) -> bool:
+            return any(self._budget(world[-1], kind) != SAME for kind in kinds)
+
+        if not self.bounds.reduced or is_left("restarts", "resets"):
+            return False
+        return self.depot(world).runs == 1 or not is_left("cuts", "timers")
+
+    def _fenced(self, world: World, place: int) -> tuple[Step, ...]:
+        """All that an owner can do whom the store has fenced, or its calls that are late."""
+        maker, epoch = self.maker(world, place), self.depot(world).view.epoch
+        if any(call.epoch < epoch for call in maker.late):
+            return self.parts.steps_of("maker late", world[place], world[0])
+        if 0 < maker.lives < epoch:
+            at_store = self.parts.steps_of("maker at", world[place], world[0])
+            return self.parts.steps_of("maker", world[place]) + at_store
+        return ()
+
     def _first(self, world: World, place: int) -> tuple[Step, ...]:
-        line = self._lines.things[world[place]]
+        line = self.parts.lines.things[world[place]]
         reorders = self._budget(world[-1], "reorders") != SAME
         if line.may_deliver_first(reorders=reorders):
-            return self._steps_of("reader", world[place])
+            return self.parts.steps_of("reader", world[place])
         if line.may_hear_first(reorders=reorders):
-            steps = self._steps_of("edge", world[place])
-            if not any(s.part != SAME and self._lines.things[s.part].must_read for s in steps):
+            steps = self.parts.steps_of("edge", world[place])
+            if not any(s.part != SAME and self.parts.lines.things[s.part].must_read for s in steps):
                 return steps
         return ()
 
@@ -140,77 +136,33 @@ class Space:
 
     def free(self, world: World) -> Iterator[Option]:
         """Steps that happen by themselves."""
-        groups = [(place, ("reader", world[place])) for place in self.lines]
-        groups += [(place, ("edge", world[place])) for place in self.lines]
-        groups += [(place, ("line at", world[place], world[0])) for place in self.lines]
-        groups += [(place, ("maker", world[place])) for place in MAKERS]
-        groups += [(place, ("maker at", world[place], world[0])) for place in MAKERS]
-        for place, group in (*groups, (0, ("depot", world[0]))):
-            for step in self._steps_of(*group):
+        lines = ((group, place) for group in ("reader", "edge", "line at") for place in self.lines)
+        makers = (
+            (group, place) for group in ("maker", "maker at", "maker late") for place in MAKERS
+        )
+        for group, place in (*lines, *makers, ("depot", 0)):
+            depot = world[0] if " " in group else SAME
+            for step in self.parts.steps_of(group, world[place], depot):
                 if not step.kind:
                     yield place, step
 
     def timers(self, world: World, place: int) -> Iterator[Step]:
         """Timers of one part that go off when nothing else happens."""
         if place in MAKERS:
-            for step in self._steps_of("maker", world[place]):
+            for step in self.parts.steps_of("maker", world[place]):
                 if step.kind == "timers":
                     yield step
         elif place == 0:
             epoch = self.depot(world).view.epoch
             if not any(self.maker(world, other).lives == epoch for other in MAKERS):
-                for step in self._steps_of("depot", world[0]):
+                for step in self.parts.steps_of("depot", world[0]):
                     if step.kind == "lapses":
                         yield step
         else:
             for group in ("reader", "edge", "idle"):
-                for step in self._steps_of(group, world[place]):
+                for step in self.parts.steps_of(group, world[place]):
                     if step.kind == "timers":
                         yield step
-
-    def _steps_of(self, group: str, number: int, depot: int = SAME) -> tuple[Step, ...]:
-        key = (group, number, depot)
-        steps = self._steps.get(key)
-        if steps is None:
-            steps = self._steps[key] = tuple(self._work_out(group, number, depot))
-        return steps
-
-    def _work_out(self, group: str, number: int, depot: int) -> Iterator[Step]:
-        store: Depot | None = None if depot == SAME else self._depots.things[depot]
-        count: Callable[[Any], int] = self._maker if group.startswith("maker") else self._line
-        match group:
-            case "depot":
-                moves = self._depots.things[number].moves()
-                depot = number
-            case "maker":
-                moves = self._makers.things[number].local_moves()
-            case "maker at":
-                moves = self._makers.things[number].moves(store)
-            case "reader":
-                moves = self._lines.things[number].reader_moves()
-            case "edge":
-                moves = self._lines.things[number].edge_moves()
-            case "idle":
-                moves = self._lines.things[number].idle_moves()
-            case _:
-                moves = self._lines.things[number].moves(store)
-        move: Move
-        for move in moves:
-            part = SAME if move.part is None else count(move.part)
-            after = SAME if move.depot is None else self._depot(move.depot)
-            if move.kind not in ("", "timers", "lapses") and not getattr(self.bounds, move.kind):
-                continue  # never within the bounds
-            changed = (part not in (SAME, number), after not in (SAME, depot))
-            if any(changed) or move.violation:
-                yield Step(
-                    move.label,
-                    move.kind,
-                    part if changed[0] else SAME,
-                    after if changed[1] else SAME,
-                    move.depot.news if move.depot is not None else (),
-                    move.depot.wakes if move.depot is not None else (),
-                    move.violation,
-                )
 
     def _budget(self, spent: int, kind: str) -> int:
         """What is spent after one more of ``kind``, or SAME when that is too much."""
@@ -240,38 +192,16 @@ class Space:
             new[0] = step.depot
             restarted = step.kind == "restarts"
             for other in MAKERS:
-                new[other] = self._touch(self._makers, new[other], step.wakes, restarted)
+                new[other] = self.parts.touch(self.parts.makers, new[other], step.wakes, restarted)
             for other in self.lines:
-                new[other] = self._touch(self._lines, new[other], step.news, restarted)
-        if place in self.lines and self._lines.things[new[place]].must_read:
-            new[place] = self._catch_up(new[place], new[0])
+                new[other] = self.parts.touch(self.parts.lines, new[other], step.news, restarted)
+        if place in self.lines and self.parts.lines.things[new[place]].must_read:
+            new[place] = self.parts.catch_up(new[place], new[0])
         for other in self.lines:
             if (new[other], new[0]) not in self._checked:
-                self._check(self._lines.things[new[other]], self._depots.things[new[0]])
+                self._check(self.parts.lines.things[new[other]], self.parts.depots.things[new[0]])
                 self._checked.add((new[other], new[0]))
         return tuple(new)
-
-    def _touch(self, numbers: Numbers, number: int, news: tuple[Any, ...], restarted: bool) -> int:
-        if not news and not restarted:
-            return number
-        key = (numbers is self._makers, number, news, restarted)
-        touched = self._touched.get(key)
-        if touched is None:
-            thing = numbers.things[number]
-            if restarted:
-                new = thing.cut_off()
-            else:
-                new = thing.woken(news) if numbers is self._makers else thing.told(news)
-            touched = self._touched[key] = numbers.of(new.form(), new)
-        return touched
-
-    def _catch_up(self, number: int, depot: int) -> int:
-        key = (number, depot)
-        caught_up = self._touched.get(key)
-        if caught_up is None:
-            line = self._lines.things[number].caught_up(self._depots.things[depot])
-            caught_up = self._touched[key] = self._line(line)
-        return caught_up
 
     def _check(self, line: Line, depot: Depot) -> None:
         """P1 and P4: what a reader has is what its log has held, to the end if it was told so."""
