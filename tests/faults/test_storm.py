@@ -9,7 +9,7 @@ from tests.faults.storm import SAMPLE, Slow, Storm, slow_readers, storm
 READERS = 400
 IDLE_KIB = 64
 """Memory of an edge for an idle reader, at most. It measures about 22."""
-SLOW_READERS = 100
+SLOW_READERS, SLOW_TOKENS = 100, 10_000
 SLOW_BUFFER_BYTES = 8192
 SLOW_KIB = 200
 """Memory of an edge for a reader that does not read, with that buffer, at most. It measures about
@@ -23,7 +23,9 @@ def seen() -> Storm:
 
 @pytest.fixture(scope="module")
 def seen_slow() -> Slow:
-    return uvloop.run(slow_readers(SLOW_READERS, socket_buffer_bytes=SLOW_BUFFER_BYTES))
+    return uvloop.run(
+        slow_readers(SLOW_READERS, SLOW_TOKENS, socket_buffer_bytes=SLOW_BUFFER_BYTES)
+    )
 
 
 def test_every_reader_of_a_killed_edge_comes_back_and_loses_nothing(seen: Storm):
