@@ -13,7 +13,7 @@ TOOLS := httpx-sse hypothesis import-linter playwright pre-commit psutil "pyrigh
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format explore sim faults soak pauses leaks bench refresh-constraints clean
+.PHONY: help setup run test check format explore sim faults soak pauses leaks storm bench refresh-constraints clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ pauses: $(VENV)/.tools  ## measure what a reader waits when a part dies
 
 leaks: $(VENV)/.tools  ## measure the memory of an edge and a generator over 10,000 streams
 	@$(BIN)/python -m tests.faults --leaks 10000
+
+storm: $(VENV)/.tools  ## kill an edge under 2,000 idle readers, drain another, weigh both
+	@$(BIN)/python -m tests.faults.storm $(ARGS)
 
 explore: $(VENV)/.tools  ## try every interleaving of a small system, within stated bounds
 	@$(BIN)/python -m tests.explore $(ARGS)
