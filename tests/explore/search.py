@@ -7,7 +7,7 @@ on until it meets a state that is known to end well.
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.explore.bounds import Bounds
@@ -81,6 +81,10 @@ class Search:
         found.took_s = time.monotonic() - began
         found.parts = space.parts.sizes()
         return found
+
+    def worlds(self) -> Iterator[World]:
+        """Every state found."""
+        return map(self.space.unpack, self._worlds)
 
     def _check_fences(self) -> None:
         try:

@@ -66,6 +66,10 @@ class Space:
     def line(self, world: World, place: int) -> Line:
         return self.parts.lines.things[world[place]]
 
+    def spent(self, world: World) -> tuple[int, ...]:
+        """How often each kind of ``COUNTED`` has happened."""
+        return self._spent.things[world[-1]]
+
     # steps
 
     def options(self, world: World) -> list[Option]:

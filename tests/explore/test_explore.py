@@ -1,5 +1,7 @@
 """The bounded form of ``make explore``, and proof that it finds what it is there to find."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from lore.store.records import Records
 from lore.store.twin import StoreState
 from tests.explore.bounds import FORGETS, SHORT, Bounds, scope
 from tests.explore.search import Found, Search
+from tests.explore.space import MAKERS, World
 
 FORGETFUL = scope("forgetful", **FORGETS, readers=1)
 
@@ -33,6 +36,44 @@ def test_every_interleaving_in_bounds_keeps_the_rules_and_ends_well(bounds: Boun
     assert not found.violation, found.report()
     assert found.is_whole
     assert found.states > 100
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        scope("a reordering", reorders=1, readers=1),
+        scope("a cancel", cancels=1, readers=1, tokens=2),
+        scope("a generator lost", crashes=1, lapses=1, readers=1, tokens=1),
+    ],
+    ids=lambda bounds: bounds.name,
+)
+def test_what_the_reduction_leaves_out_leads_nowhere_else(bounds: Bounds) -> None:
+    """The same states in which nothing more can happen, and the same states of the store."""
+    few, all_ = Search(bounds), Search(replace(bounds, reduced=False))
+    assert few.run().states < all_.run().states
+    assert final_states(few) == final_states(all_)
+    assert store_states(few) == store_states(all_)
+
+
+def final_states(search: Search) -> set[Any]:
+    space = search.space
+    return {
+        (
+            *(space.depot(world).form(), space.spent(world)),
+            *_forms(space.maker, world, MAKERS),
+            *_forms(space.line, world, space.lines),
+        )
+        for world in search.worlds()
+        if not space.options(world)
+    }
+
+
+def _forms(part: Callable[[World, int], Any], world: World, places: Sequence[int]) -> list[Any]:
+    return sorted((part(world, place).form() for place in places), key=repr)
+
+
+def store_states(search: Search) -> set[Any]:
+    return {search.space.depot(world).form() for world in search.worlds()}
 
 
 def test_without_fencing_it_finds_the_shortest_double_append(
