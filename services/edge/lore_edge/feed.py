@@ -239,7 +239,8 @@ class Feed:
                     await self._read_view()
                 if self._merge.missing:
                     await self._read_on()
-                stuck = (self._merge.missing and self.head == head) or self._look
+                waits = self._forgotten_s is not None
+                stuck = waits or (self._merge.missing and self.head == head)
             except StoreUnavailable:
                 self._look = stuck = True
             if stuck:
