@@ -1,10 +1,14 @@
 """An edge's streams: order, events, ends, several readers, and what a stream leaves behind."""
 
+import asyncio
+
 import pytest
 
 from lore.protocol.lifecycle import Status
+from lore.store.base import View
 from lore.store.twin import StoreState
 from tests.services.edge_harness import (
+    WAIT_S,
     FaultyStore,
     Writer,
     acknowledge,
@@ -196,6 +200,34 @@ async def test_a_stream_whose_request_is_no_longer_kept_ends_with_an_error(store
         events = await response.events()
         assert events[-1].name == "error"
         assert events[-1].data["error"]["code"] == "not_found"
+
+
+async def test_a_reader_that_leaves_before_its_stream_begins_is_no_error(
+    store: FaultyStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """Its socket was closed while its request was looked up, and setting the socket's options
+    ended in a traceback for each such reader."""
+    view, looked, goes_on = store.view, asyncio.Event(), asyncio.Event()
+
+    async def slow_view(request_id: str) -> View | None:
+        looked.set()
+        await goes_on.wait()
+        return await view(request_id)
+
+    async with running_edge(store) as edge:
+        request_id = await ask(edge)
+        monkeypatch.setattr(store, "view", slow_view)
+        _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        path = f"/v1/streams/{request_id}"
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n".encode()
+        )
+        await asyncio.wait_for(looked.wait(), WAIT_S)
+        writer.transport.abort()
+        await until(lambda: not edge.server.server_state.connections)
+        goes_on.set()
+        await until(lambda: not edge.server.server_state.tasks)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_reader_that_leaves_leaves_nothing_behind(store: FaultyStore):

@@ -18,7 +18,7 @@ from lore_edge.sockets import SocketAcks, StreamSocket
 from lore_edge.stream import Stream
 from lore_edge.views import stream_url
 from lore_edge.waker import Waker
-from lore_edge.wire import COMMON_HEADERS, Headers, Receive, Scope, Send, answer
+from lore_edge.wire import COMMON_HEADERS, Disconnected, Headers, Receive, Scope, Send, answer
 
 TRANSPORT = "lore.transport"  # in the scope's extensions, put there by server.EdgeProtocol
 BLOCKED_S = 1.0  # a reader that takes no farewell in this time is cut off
@@ -112,8 +112,11 @@ class Streams:
         self, scope: Scope, receive: Receive, send: Send, reader: Reader, waker: Waker
     ) -> None:
         settings, feed = self._settings, reader.feed
+        transport = scope["extensions"][TRANSPORT]
+        if transport.is_closing():
+            raise Disconnected  # a closed socket has no options to set
         socket = StreamSocket(
-            scope["extensions"][TRANSPORT],
+            transport,
             buffer_bytes=settings.socket_buffer_bytes,
             user_timeout_s=settings.tcp_user_timeout_s,
         )
