@@ -3,9 +3,8 @@
 import asyncio
 import itertools
 
-from lore.client import Reader
+from lore.client import Reader, ReaderConfig
 from tests.faults.fleet import Fleet
-from tests.faults.readers import READER
 from tests.faults.report import markdown
 
 AT_ONCE = 40
@@ -22,10 +21,11 @@ async def leaks(streams: int) -> str:
 
         def sample(done: int) -> None:
             rows.append((f"{done:,}", f"{edge.rss_mib():.1f}", f"{source.rss_mib():.1f}"))
+            print(*rows[-1], sep="  ", flush=True)
 
         sample(0)
         numbers = itertools.count(1)
-        async with Reader(fleet.readers, config=READER) as reader:
+        async with Reader(fleet.readers, config=ReaderConfig(patience_s=300)) as reader:
             for part in range(1, SAMPLES + 1):
                 last = streams * part // SAMPLES
                 async with asyncio.TaskGroup() as tasks:

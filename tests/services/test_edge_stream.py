@@ -218,10 +218,8 @@ async def test_a_reader_that_leaves_before_its_stream_begins_is_no_error(
         request_id = await ask(edge)
         monkeypatch.setattr(store, "view", slow_view)
         _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-        path = f"/v1/streams/{request_id}"
-        writer.write(
-            f"GET {path} HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n".encode()
-        )
+        head = f"GET /v1/streams/{request_id} HTTP/1.1", "host: a", "accept: text/event-stream"
+        writer.write("\r\n".join([*head, "", ""]).encode())
         await asyncio.wait_for(looked.wait(), WAIT_S)
         writer.transport.abort()
         await until(lambda: not edge.server.server_state.connections)
