@@ -82,9 +82,12 @@ class Streams:
         loop = asyncio.get_running_loop()
         for stream in self._open:
             loop.call_later(random.uniform(0, spread_s), stream.leave)
-        await asyncio.sleep(spread_s + BLOCKED_S)
-        for stream in self._open:
-            stream.socket.abort()
+        await asyncio.sleep(spread_s)
+        blocked = [stream for stream in self._open if stream.socket.is_blocked]
+        await asyncio.sleep(BLOCKED_S)
+        for stream in blocked:  # the others are only late, on an edge that is short of CPU
+            if stream in self._open and stream.socket.is_blocked:
+                stream.socket.abort()
 
     def measure(self) -> None:
         """Set the gauge that says how far this edge is behind its readers (call it often)."""
