@@ -141,7 +141,7 @@ def test_the_protocol_needs_the_standard_library_alone(
 @pytest.mark.parametrize(
     ("name", "file"),
     [
-        ("lore-core", "lore/store/lore.lua"),
+        ("lore-core", "lore/store/lua/common.lua"),
         ("lore-core", "lore/py.typed"),
         ("lore-edge", "lore_edge/web/index.html"),
     ],

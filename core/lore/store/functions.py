@@ -1,6 +1,6 @@
 """The command connection, with Lore's function library on the server's side of it.
 
-``lore.lua`` says at its head when a client loads it. A server that came back empty is
+``lua/common.lua`` says at its head how the library works, and when a client loads it. A server that came back empty is
 noticed by the first call (``Function not found``): the library is loaded again and the
 call repeated once.
 """
@@ -14,7 +14,12 @@ from valkey.exceptions import ResponseError
 
 from lore.store.connection import FunctionMissing, Link
 
-CODE = Path(__file__).with_name("lore.lua").read_text(encoding="utf-8")
+_PARTS = ("common", "queue", "log", "life", "register")
+"""A Valkey library is one text; these are its chapters, each using those before it."""
+
+CODE = "\n".join(
+    (Path(__file__).parent / "lua" / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS
+)
 
 
 def version_of(code: str) -> int:

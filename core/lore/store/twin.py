@@ -1,4 +1,4 @@
-"""The store's behaviour as a synchronous state machine: the twin of ``lore.lua``.
+"""The store's behaviour as a synchronous state machine: the twin of the library in ``lua``.
 
 No asyncio, no clock, no randomness: every call takes ``now_ms`` and answers at once, and
 what Valkey would publish lies in ``outbox`` afterwards. The simulator drives it as it is,

@@ -1,4 +1,4 @@
-"""The store in Valkey: every change is one call of a function in ``lore.lua``."""
+"""The store in Valkey: every change is one call of a function of the library in ``lua``."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,0 +1,149 @@
+#!lua name=lore
+--[[
+Lore's state changes: each one an atomic call on the keys of one partition.
+
+Theory of operation. A request is a hash (r) with its log, a stream (c) whose entry ids are
+"<seq>-0". Three sorted sets of the partition say where it is: q (waiting, by place_ms),
+lease (owned, by the end of the lease) and live (queued or owned, by last progress). Every
+function reads, judges, and only then writes, because functions do not roll back; what it
+publishes goes out in the same atomic step. All of them may be repeated. `twin.py` is the
+same in Python, and tests/store holds the two together; protocol rules (P…) are explained
+in PROTOCOL.md, and the lifecycle table (P13) is in protocol/lifecycle.py.
+
+Common to all functions:
+  KEYS     names in one slot. The functions on one request take the five keys
+           r, c, q, lease, live; the claimed or waiting request's own keys cannot be known
+           before and are built from the partition's prefix, in the same slot.
+  ARGV[1]  now in ms; 0 means the server's clock (tests hand the clock in).
+  reply    a position: {outcome, status, next_seq, acked_seq, acked_tokens}, status "" when
+           the request is unknown. open, claim, renew and waiting say their own.
+
+Published (payloads are split at blanks, without a parser):
+  n channel   c <seq> <tokens> <at_ms> <log_id>\n<text>  |  a <acked_seq> <acked_tokens>  |
+              s <status> <reason>
+  b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens>
+  lore:wake   the partition's number, two digits
+
+Versions. A client loads this file when the server has no library "lore", an older VERSION,
+or another text with the same VERSION (which only a developer sees: VERSION is raised with
+every released change). It never replaces a newer one, so that two releases can run side by
+side in a rolling upgrade; hence a newer VERSION must serve older callers: arguments are
+only ever added at the end, and an absent one means the old behaviour.
+]]
+
+local VERSION = 2
+
+local OWNED = {generating = true, paused = true}
+local LIVE = {queued = true, generating = true, paused = true}
+local MAX_AHEAD_MS = 3600000
+local COUNTED_MS = 86400000
+
+-- Numbers go out as whole decimals: Lua would write large ones as 1.7e+12.
+local function int(number)
+  return string.format('%d', number)
+end
+
+local function clock(given)
+  if given ~= '0' then return tonumber(given) end
+  local time = server.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- The request as a table, with its keys and channels; nil when there is none.
+local function load(r, c, q, lease, live)
+  local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
+    'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
+    'progress_ms', 'lease_until_ms', 'place_ms')
+  if not v[1] then return nil end
+  local tag, id = string.match(r, '^(.-)r:(.*)$')
+  return {
+    r = r, c = c, q = q, lease = lease, live = live, tag = tag, id = id,
+    status = v[1], owner = v[2], epoch = tonumber(v[3]), log_id = v[4], run_id = v[5],
+    next_seq = tonumber(v[6]), generated_tokens = tonumber(v[7]), acked_seq = tonumber(v[8]),
+    acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]), created_ms = tonumber(v[11]),
+    started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
+    lease_until_ms = tonumber(v[14]), place_ms = tonumber(v[15] or v[11]),
+  }
+end
+
+local function position(outcome, request)
+  return {
+    outcome, request.status, request.next_seq, request.acked_seq, request.acked_tokens,
+  }
+end
+
+local function unknown()
+  return {'unknown', '', 0, 0, 0}
+end
+
+local function publish(request, payload)
+  server.call('SPUBLISH', request.tag .. 'n:' .. request.id, payload)
+end
+
+local function publish_state(request, reason)
+  publish(request, 's ' .. request.status .. ' ' .. reason)
+end
+
+local function publish_position(outcome, request)
+  server.call('SPUBLISH', request.tag .. 'b:' .. request.id,
+    string.format('%s %s %d %d %d', unpack(position(outcome, request))))
+end
+
+local function wake(request)
+  server.call('PUBLISH', 'lore:wake', string.match(request.tag, '{p(%d+)}'))
+end
+
+-- The lease's judgement (P2). A newer epoch is one that the store has forgotten. What it
+-- remembers of a lease after a loss counts until that lease ends: from then on it may have
+-- forgotten that another owner followed. Of a claim that it forgot the epoch tells the time,
+-- and so when the lease that came with it ended.
+local function may_write(request, owner, epoch, log_id, run_id, now, lease_ms)
+  if log_id ~= request.log_id then return false end
+  if epoch > request.epoch then return LIVE[request.status] and now < epoch + lease_ms end
+  if epoch < request.epoch or owner ~= request.owner or not OWNED[request.status] then
+    return false
+  end
+  return request.run_id == run_id or now < request.lease_until_ms
+end
+
+-- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15).
+local function own(request, owner, epoch, now)
+  local started = request.started_ms > 0
+  request.status, request.owner, request.epoch = 'generating', owner, epoch
+  request.reopen_tokens = 0
+  server.call('HSET', request.r, 'status', 'generating', 'owner', owner, 'epoch', int(epoch),
+    'reopen_tokens', '0', 'started_ms', int(started and request.started_ms or now))
+  server.call('ZREM', request.q, request.id)
+  publish_state(request, started and 'failed_over' or 'claimed')
+end
+
+local function set_lease(request, until_ms)
+  server.call('HSET', request.r, 'lease_until_ms', int(until_ms))
+  server.call('ZADD', request.lease, int(until_ms), request.id)
+end
+
+-- Takes the request out of an owner's hands, into `status`.
+local function disown(request, status)
+  request.status = status
+  server.call('HSET', request.r, 'status', status, 'owner', '', 'lease_until_ms', '0',
+    'reopen_tokens', '0')
+  server.call('ZREM', request.lease, request.id)
+  server.call('ZREM', request.q, request.id)
+  if not LIVE[status] then server.call('ZREM', request.live, request.id) end
+end
+
+local function expire(request, at_ms)
+  server.call('PEXPIREAT', request.r, int(at_ms))
+  server.call('PEXPIREAT', request.c, int(at_ms))
+end
+
+-- Cancel or reap: the epoch grows, so that whoever owned the request is fenced.
+local function take_away(request, status, reason, expires_ms)
+  local owned = OWNED[request.status]
+  disown(request, status)
+  server.call('HINCRBY', request.r, 'epoch', 1)
+  expire(request, expires_ms)
+  if owned then publish_position('fenced', request) end
+  publish_state(request, reason)
+  return position('ok', request)
+end

@@ -1,0 +1,148 @@
+-- The reader has everything up to a seq (P9); opens a closed window that it frees (P6).
+-- ARGV  2 seq
+local function lore_ack(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  local seq = tonumber(args[2])
+  if seq >= request.next_seq then return position('ahead', request) end
+  if seq <= request.acked_seq then return position('ok', request) end
+  local entry = server.call('XRANGE', request.c, args[2] .. '-0', args[2] .. '-0')[1]
+  if not entry then return position('ahead', request) end
+
+  local now = clock(args[1])
+  request.acked_seq, request.acked_tokens = seq, tonumber(entry[2][6])
+  server.call('HSET', request.r, 'acked_seq', args[2], 'acked_tokens', entry[2][6],
+    'progress_ms', int(now))
+  if LIVE[request.status] then server.call('ZADD', request.live, int(now), request.id) end
+  publish(request, 'a ' .. args[2] .. ' ' .. entry[2][6])
+  if request.status == 'paused' and request.acked_tokens >= request.reopen_tokens then
+    request.status = 'generating'
+    server.call('HSET', request.r, 'status', 'generating', 'reopen_tokens', '0')
+    publish_position('ok', request)
+    publish_state(request, 'resumed')
+  end
+  return position('ok', request)
+end
+
+-- End a request as done or failed (P13).
+-- ARGV  2 owner  3 epoch  4 next_seq  5 status  6 finish_reason  7 error  8 prompt_tokens
+--       9 retention_ms  10 log_id  11 server run id
+local function lore_finish(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  local epoch, next_seq = tonumber(args[3]), tonumber(args[4])
+  if request.status == args[5] and request.epoch == epoch then return position('ok', request) end
+  local now = clock(args[1])
+  if not may_write(request, args[2], epoch, args[10], args[11], now, 0) then
+    return position('fenced', request)
+  end
+  if request.next_seq < next_seq then return position('gap', request) end
+  if request.next_seq > next_seq then return position('conflict', request) end
+
+  if epoch > request.epoch then own(request, args[2], epoch, now) end
+  disown(request, args[5])
+  server.call('HSET', request.r, 'finish_reason', args[6], 'error', args[7],
+    'prompt_tokens', args[8], 'finished_ms', int(now))
+  expire(request, now + tonumber(args[9]))
+  publish_state(request, 'ended')
+  return position('ok', request)
+end
+
+-- Stop a request for good (P14).
+-- ARGV  2 retention_ms
+local function lore_cancel(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  if request.status == 'cancelled' then return position('ok', request) end
+  if not LIVE[request.status] and request.status ~= 'reaped' then
+    return position('refused', request)
+  end
+  local now = clock(args[1])
+  server.call('HSET', request.r, 'finish_reason', 'cancelled', 'finished_ms', int(now))
+  return take_away(request, 'cancelled', 'ended', now + tonumber(args[2]))
+end
+
+-- Take a request that made no progress from its owner (P16).
+-- ARGV  2 idle_ms  3 retention_ms
+local function lore_reap(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  local now = clock(args[1])
+  if not OWNED[request.status] or now - request.progress_ms < tonumber(args[2]) then
+    return position('refused', request)
+  end
+  return take_away(request, 'reaped', 'reaped', now + tonumber(args[3]))
+end
+
+-- Put a request back into the queue, in the place that it had.
+local function enqueue(request, reason)
+  disown(request, 'queued')
+  server.call('ZADD', request.q, int(request.place_ms), request.id)
+  publish_state(request, reason)
+  wake(request)
+  return position('ok', request)
+end
+
+-- Queue a reaped request again (P16).
+local function lore_revive(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  if request.status ~= 'reaped' then return position('refused', request) end
+  local now = int(clock(args[1]))
+  server.call('PERSIST', request.r)
+  server.call('PERSIST', request.c)
+  server.call('HSET', request.r, 'progress_ms', now)
+  server.call('ZADD', request.live, now, request.id)
+  return enqueue(request, 'revived')
+end
+
+-- Hand a request back to the queue.
+-- ARGV  2 owner  3 epoch
+local function lore_release(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  local same = request.epoch == tonumber(args[3])
+  if same and request.status == 'queued' then return position('ok', request) end
+  if not same or request.owner ~= args[2] or not OWNED[request.status] then
+    return position('fenced', request)
+  end
+  return enqueue(request, 'released')
+end
+
+-- Renew the leases of one owner in one partition (P15).
+-- KEYS  q, lease, live, then per request r
+-- ARGV  2 owner  3 lease_ms  4 server run id  5… per request its epoch and log_id
+-- reply a position per request, in order
+local function lore_renew(keys, args)
+  local now = clock(args[1])
+  local positions = {}
+  for i = 4, #keys do
+    local request = load(keys[i], nil, keys[1], keys[2], keys[3])
+    local epoch, log_id = tonumber(args[2 * i - 3]), args[2 * i - 2]
+    if not request then
+      positions[#positions + 1] = unknown()
+    elseif not may_write(request, args[2], epoch, log_id, args[4], now, tonumber(args[3])) then
+      positions[#positions + 1] = position('fenced', request)
+    else
+      if epoch > request.epoch then own(request, args[2], epoch, now) end
+      set_lease(request, now + tonumber(args[3]))
+      positions[#positions + 1] = position('ok', request)
+    end
+  end
+  return positions
+end
+
+-- The place in the queue of the request that a claim would take.
+-- KEYS  q, lease
+-- reply place_ms, or nil when nothing can be claimed
+local function lore_waiting(keys, args)
+  local now = int(clock(args[1]))
+  local lapsed = server.call('ZRANGEBYSCORE', keys[2], '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
+  if lapsed[1] then
+    local key = string.sub(keys[1], 1, -2) .. 'r:' .. lapsed[1]
+    local kept = server.call('HMGET', key, 'place_ms', 'created_ms')
+    return tonumber(kept[1] or kept[2] or lapsed[2])
+  end
+  local waiting = server.call('ZRANGE', keys[1], 0, 0, 'WITHSCORES')
+  return waiting[2] and tonumber(waiting[2])
+end

@@ -1,0 +1,103 @@
+local CHUNKS = 9 -- where the chunks begin in lore_append's ARGV
+
+-- Why these chunks cannot be appended, or nil (P2).
+local function judge(request, args)
+  local tokens, expected = request.generated_tokens, nil
+  for i = CHUNKS, #args, 4 do
+    local seq = tonumber(args[i])
+    expected = expected or math.min(seq, request.next_seq)
+    if seq > expected then return 'gap' end
+    if seq < expected or seq < 1 then return 'conflict' end
+    if seq < request.next_seq then
+      local entry = server.call('XRANGE', request.c, args[i] .. '-0', args[i] .. '-0')[1]
+      local have = entry and entry[2]
+      if not have or have[2] ~= args[i + 1] or have[4] ~= args[i + 2] or have[6] ~= args[i + 3]
+      then
+        return 'conflict'
+      end
+    else
+      if tonumber(args[i + 3]) < tokens then return 'conflict' end
+      tokens = tonumber(args[i + 3])
+    end
+    expected = expected + 1
+  end
+end
+
+-- Append chunks and renew the lease (P2, P5, P15).
+-- ARGV  2 owner  3 epoch  4 log_id  5 window  6 reopen_tokens  7 lease_ms  8 server run id
+--       9… per chunk: seq, text, token ids, tokens so far
+local function lore_append(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  local epoch, now = tonumber(args[3]), clock(args[1])
+  if not may_write(request, args[2], epoch, args[4], args[8], now, tonumber(args[7])) then
+    return position('fenced', request)
+  end
+  local refusal = judge(request, args)
+  if refusal then return position(refusal, request) end
+
+  local at_ms, first = int(now), request.next_seq
+  if epoch > request.epoch then own(request, args[2], epoch, now) end
+  for i = CHUNKS, #args, 4 do
+    if tonumber(args[i]) >= first then
+      server.call('XADD', request.c, args[i] .. '-0',
+        't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])
+      publish(request, 'c ' .. args[i] .. ' ' .. args[i + 3] .. ' ' .. at_ms .. ' ' .. args[4]
+        .. '\n' .. args[i + 1])
+      request.next_seq = request.next_seq + 1
+      request.generated_tokens = tonumber(args[i + 3])
+    end
+  end
+  if request.next_seq > first then
+    request.progress_ms = now
+    server.call('ZADD', request.live, at_ms, request.id)
+  end
+  if #args >= CHUNKS then request.run_id = args[8] end
+  local was = request.status
+  local reopen_tokens = tonumber(args[6])
+  local closed = reopen_tokens > request.acked_tokens
+  request.status = closed and 'paused' or 'generating'
+  local lease_until = int(now + tonumber(args[7]))
+  server.call('HSET', request.r, 'status', request.status, 'next_seq', int(request.next_seq),
+    'generated_tokens', int(request.generated_tokens), 'window', args[5],
+    'reopen_tokens', closed and args[6] or '0', 'run_id', request.run_id,
+    'progress_ms', int(request.progress_ms), 'lease_until_ms', lease_until)
+  server.call('ZADD', request.lease, lease_until, request.id)
+  if request.status ~= was then publish_state(request, closed and 'paused' or 'resumed') end
+  return position('ok', request)
+end
+
+local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
+
+-- Take a request back from its owner that this server has forgotten with its data (P3). One
+-- that is there is left as it is: the reply says whether it is still this owner's.
+-- ARGV  2 owner  3 epoch  4 log_id  5 parent_log_id  6 fork_seq  7 subject  8 body
+--       9 fingerprint  10 ack  11 window  12 acked_seq  13 acked_tokens  14 prompt_tokens
+--       15 created_ms  16 started_ms  17 generated_tokens  18 next_seq  19 lease_ms
+--       20 server run id  21… per chunk, from the first on: seq, text, token ids, tokens so far
+local function lore_reinstate(keys, args)
+  local now, request = clock(args[1]), load(unpack(keys))
+  if request then
+    local may = may_write(request, args[2], tonumber(args[3]), args[4], args[20], now,
+      tonumber(args[19]))
+    return position(may and 'ok' or 'fenced', request)
+  end
+  local at_ms = int(now)
+  server.call('HSET', keys[1], 'status', 'generating', 'subject', args[7], 'body', args[8],
+    'request_id', string.match(keys[1], 'r:(.*)$'), 'fingerprint', args[9], 'ack', args[10],
+    'window', args[11], 'run_id', args[20], 'log_id', args[4], 'parent_log_id', args[5],
+    'fork_seq', args[6], 'next_seq', args[18], 'owner', args[2], 'epoch', args[3],
+    'generated_tokens', args[17], 'acked_seq', args[12], 'acked_tokens', args[13],
+    'reopen_tokens', '0', 'prompt_tokens', args[14], 'finish_reason', '', 'error', '',
+    'created_ms', args[15], 'started_ms', args[16], 'progress_ms', at_ms, 'finished_ms', '0',
+    'lease_until_ms', int(now + tonumber(args[19])))
+  for i = FIRST, #args, 4 do
+    server.call('XADD', keys[2], args[i] .. '-0',
+      't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])
+  end
+  request = load(unpack(keys))
+  server.call('ZADD', request.lease, int(request.lease_until_ms), request.id)
+  server.call('ZADD', request.live, at_ms, request.id)
+  publish_state(request, 'failed_over')
+  return position('ok', request)
+end

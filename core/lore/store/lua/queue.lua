@@ -1,0 +1,95 @@
+-- Whether a client may have one more live request, and where in the queue it would stand (P17).
+-- A client's requests stand quantum_ms apart, so that those of others come between them; what
+-- it asked for is forgotten as that time passes, and puts it back MAX_AHEAD_MS at most.
+-- KEYS  s, t: the client's requests by the time of their admission; when its next one stands
+-- ARGV  2 request_id  3 limit, 0 for none  4 quantum_ms
+-- reply {1, place_ms}, or {0, request_id, admitted ms ago, …}: those that count
+local function lore_admit(keys, args)
+  local now, limit, quantum = clock(args[1]), tonumber(args[3]), tonumber(args[4])
+  local next_ms = tonumber(server.call('GET', keys[2]) or '0')
+  server.call('ZREMRANGEBYSCORE', keys[1], '-inf', int(now - COUNTED_MS))
+  if server.call('ZSCORE', keys[1], args[2]) then
+    return {1, math.max(now, next_ms - quantum)}
+  end
+  if limit > 0 and server.call('ZCARD', keys[1]) >= limit then
+    local reply, live = {0}, server.call('ZRANGE', keys[1], 0, -1, 'WITHSCORES')
+    for i = 1, #live, 2 do
+      reply[i + 1], reply[i + 2] = live[i], now - tonumber(live[i + 1])
+    end
+    return reply
+  end
+  local place = math.min(math.max(now, next_ms), now + MAX_AHEAD_MS)
+  if quantum > 0 then
+    server.call('SET', keys[2], int(place + quantum), 'PXAT', int(place + quantum))
+  end
+  if limit > 0 then
+    server.call('ZADD', keys[1], int(now), args[2])
+    server.call('PEXPIREAT', keys[1], int(now + COUNTED_MS))
+  end
+  return {1, place}
+end
+
+-- Accept a request, or find it.
+-- ARGV  2 queue_limit  3 server run id  4 request_id  5 subject  6 body  7 fingerprint
+--       8 ack  9 window  10… the fields wanted, and after them, if it has one: 'place', place_ms
+-- reply {outcome, created 0|1, values of the fields wanted…}; {"full", 0} creates nothing
+local function lore_open(keys, args)
+  local now = clock(args[1])
+  local placed = args[#args - 1] == 'place'
+  local wanted = {unpack(args, 10, placed and #args - 2 or #args)}
+  local created = server.call('EXISTS', keys[1]) == 0
+  if created then
+    if server.call('ZCARD', keys[3]) >= tonumber(args[2]) then return {'full', 0} end
+    local ms = int(now)
+    local place = placed and args[#args] or ms
+    server.call('HSET', keys[1], 'status', 'queued', 'request_id', args[4], 'subject', args[5],
+      'body', args[6], 'fingerprint', args[7], 'ack', args[8], 'window', args[9],
+      'run_id', args[3], 'log_id', string.format('%x', now), 'parent_log_id', '',
+      'fork_seq', '1', 'next_seq', '1', 'owner', '', 'epoch', '0', 'generated_tokens', '0',
+      'acked_seq', '0', 'acked_tokens', '0', 'reopen_tokens', '0', 'prompt_tokens', '0',
+      'finish_reason', '', 'error', '', 'created_ms', ms, 'started_ms', '0',
+      'progress_ms', ms, 'finished_ms', '0', 'lease_until_ms', '0',
+      'place_ms', place)
+    server.call('ZADD', keys[3], place, args[4])
+    server.call('ZADD', keys[5], ms, args[4])
+    server.call('PUBLISH', 'lore:wake', string.match(keys[1], '{p(%d+)}'))
+  end
+  return {'ok', created and 1 or 0, unpack(server.call('HMGET', keys[1], unpack(wanted)))}
+end
+
+-- The lease that lapsed first, else the first in the queue. An id whose hash is gone, or in
+-- another state than its place says, is dropped on the way.
+local function next_claimable(q, lease, live, now)
+  local tag = string.sub(q, 1, -2)
+  for _ = 1, 100 do
+    local lapsed = server.call('ZRANGEBYSCORE', lease, '-inf', int(now), 'LIMIT', 0, 1)[1]
+    local id = lapsed or server.call('ZRANGE', q, 0, 0)[1]
+    if not id then return nil end
+    local request = load(tag .. 'r:' .. id, tag .. 'c:' .. id, q, lease, live)
+    if request and (lapsed and OWNED[request.status] or request.status == 'queued') then
+      return request
+    end
+    server.call('ZREM', lapsed and lease or q, id)
+    if not request then server.call('ZREM', live, id) end
+  end
+end
+
+-- Take the partition's next request (P15), forking its log when its tail may be lost (P4).
+-- KEYS  q, lease, live
+-- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted
+-- reply the values of the fields wanted, or nil when nothing can be claimed
+local function lore_claim(keys, args)
+  local now = clock(args[1])
+  local request = next_claimable(keys[1], keys[2], keys[3], now)
+  if not request then return nil end
+  local epoch = math.max(request.epoch + 1, now)
+  if request.run_id ~= args[4] then
+    server.call('HSET', request.r, 'log_id', string.format('%x', epoch),
+      'parent_log_id', request.log_id, 'fork_seq', int(request.next_seq), 'run_id', args[4])
+  end
+  own(request, args[2], epoch, now)
+  set_lease(request, now + tonumber(args[3]))
+  server.call('HSET', request.r, 'progress_ms', int(now))
+  server.call('ZADD', request.live, int(now), request.id)
+  return server.call('HMGET', request.r, unpack(args, 5))
+end

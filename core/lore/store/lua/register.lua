@@ -1,0 +1,21 @@
+-- What grows the data set is refused when the server's memory is full; what shrinks it or
+-- lets it expire is not.
+local function register(name, callback, flag)
+  server.register_function{
+    function_name = name, callback = callback, flags = flag and {flag} or {},
+  }
+end
+
+register('lore_admit', lore_admit)
+register('lore_open', lore_open)
+register('lore_claim', lore_claim)
+register('lore_append', lore_append)
+register('lore_reinstate', lore_reinstate)
+register('lore_revive', lore_revive)
+register('lore_ack', lore_ack, 'allow-oom')
+register('lore_finish', lore_finish, 'allow-oom')
+register('lore_cancel', lore_cancel, 'allow-oom')
+register('lore_reap', lore_reap, 'allow-oom')
+register('lore_release', lore_release, 'allow-oom')
+register('lore_renew', lore_renew, 'allow-oom')
+register('lore_waiting', lore_waiting, 'no-writes')
