@@ -9,7 +9,7 @@ explorer chooses when it goes off. The store's clock stands still until a lease 
 
 * ``bounds.py``: what may go wrong, how often, and the scopes that are explored
 * ``depot.py``: the store, with what its log has ever held
-* ``maker.py``: a generator and its calls
-* ``line.py``, ``edge.py``: a reader and the edge it reads from
-* ``space.py``: the states and the steps between them; ``search.py``: the search
+* ``maker.py``, ``calls.py``: a generator and its calls
+* ``line.py``, ``edge.py``, ``channel.py``: a reader, the edge it reads from, and what is between
+* ``parts.py``, ``space.py``: the states and the steps between them; ``search.py``: the search
 """
