@@ -1,8 +1,8 @@
 """The command connection, with Lore's function library on the server's side of it.
 
-``lua/common.lua`` says at its head how the library works, and when a client loads it. A server that came back empty is
-noticed by the first call (``Function not found``): the library is loaded again and the
-call repeated once.
+``lua/common.lua`` says at its head how the library works, and when a client loads it. A
+server that came back empty is noticed by the first call (``Function not found``): the
+library is loaded again and the call repeated once.
 """
 
 import asyncio
