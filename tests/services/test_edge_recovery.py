@@ -441,6 +441,7 @@ async def test_a_store_that_comes_back_empty_is_waited_for_until_it_is_told_agai
         response = await stream(edge, writer.request_id)
         assert text_of(await response.chunks(2)) == "ab"
         body = await store.body(writer.request_id)
+        assert body is not None
         store.forget_since(EMPTY, "run-2")
         store.reset_subscriptions()
         looked = store.views

@@ -8,6 +8,7 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     ContinuousBatchProcessor,
 )
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 from transformers.generation.continuous_batching.requests import FutureRequestState
 
 from lore_generator.engines.window_scheduler import WindowScheduler
@@ -42,18 +43,20 @@ def survive(manager: ContinuousBatchingManager, fail: Callable[[str], None]) -> 
             short = True
             raise
 
-    def guarded_turn(processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
+    def guarded_turn(batch_processor: ContinuousBatchProcessor, bootstrapping: bool) -> bool:
         nonlocal short
         try:
-            return turn(processor, bootstrapping)
+            return turn(batch_processor, bootstrapping)
         except OUT_OF_MEMORY as error:
-            batch = list(processor.inputs_and_outputs.requests_in_batch)
+            step = batch_processor.inputs_and_outputs
+            assert not isinstance(step, ContinuousBatchingAsyncIOs)  # steps do not overlap
+            batch = list(step.requests_in_batch)
             key = to_blame(batch) if short else None
             if key is None:
                 raise
             log.error("out of memory in a step: %s", str(error).partition("\n")[0])
         short = False
-        scheduler = processor.scheduler
+        scheduler = batch_processor.scheduler
         assert isinstance(scheduler, WindowScheduler)
         for one in batch:
             if one.state.request_id == key:
