@@ -19,6 +19,7 @@ queue, leases and index lie beside it and move in the same atomic call.
 """
 
 import hashlib
+from functools import cache
 
 PARTITIONS = 64
 WAKE_CHANNEL = "lore:wake"
@@ -55,6 +56,7 @@ def client_keys(client: str) -> tuple[str, str]:
     return f"{tag}s:{client}", f"{tag}t:{client}"
 
 
+@cache
 def partition_keys(partition: int) -> tuple[str, str, str]:
     """(queue, lease, live) of a partition."""
     tag = prefix(partition)

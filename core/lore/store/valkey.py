@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from heapq import nsmallest
 from typing import Any
 
@@ -52,7 +51,6 @@ from lore.store.subscriptions import (
 LOG_PAGE = 1000
 
 
-@lru_cache(maxsize=1 << 14)
 def _keys(request_id: str) -> tuple[str, ...]:
     """The keys that a function on one request takes: r, c, q, lease, live."""
     return (
