@@ -156,11 +156,16 @@ def test_a_page_left_behind_generates_at_most_a_window(lore: Stack, new_page: Ne
     page.goto("about:blank")
     watcher = new_page()
     watcher.goto(lore.urls[1])
+    # wait_for_function takes the promise of a null for an answer, so the page polls by itself.
     poll = f"""async () => {{
-      const view = await (await fetch("/v1/streams/{request_id}")).json();
-      return view.status === "paused" ? view : null;
+      for (let tries = 0; tries < 200; tries++) {{
+        const view = await (await fetch("/v1/streams/{request_id}")).json();
+        if (view.status === "paused") return view;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }}
+      throw new Error("the window did not close");
     }}"""
-    view = watcher.wait_for_function(poll, polling=100).json_value()
+    view = watcher.evaluate(poll)
     assert view["generated_tokens"] - view["acked_tokens"] <= view["window"]
     assert view["generated_tokens"] < LENGTH_TOKENS
 
