@@ -24,7 +24,7 @@ Published (payloads are split at blanks, without a parser):
   b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens>
   lore:wake   the partition's number, two digits
 
-Versions. A client loads this file when the server has no library "lore", an older VERSION,
+Versions. A client loads this library when the server has no library "lore", an older VERSION,
 or another text with the same VERSION (which only a developer sees: VERSION is raised with
 every released change). It never replaces a newer one, so that two releases can run side by
 side in a rolling upgrade; hence a newer VERSION must serve older callers: arguments are
