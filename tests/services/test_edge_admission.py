@@ -40,6 +40,20 @@ async def ids(client: httpx.AsyncClient, count: int) -> list[str]:
     return [answer.json()["request_id"] for answer in answers]
 
 
+async def claim_all(store: MemoryStore) -> list[tuple[int, str]]:
+    """(place_ms, request_id) of all that wait, in the order in which a generator takes them.
+
+    Requests of one partition stand behind each other, and ids fall into partitions by chance.
+    """
+    claimed: list[tuple[int, str]] = []
+    while waiting := await store.waiting():
+        place_ms, partition = waiting[0]
+        found = await store.claim(partition, "generator-1", lease_ms=60_000)
+        assert found is not None
+        claimed.append((place_ms, found.view.request_id))
+    return claimed
+
+
 def from_address(store: MemoryStore, address: str, **changes: Any) -> httpx.AsyncClient:
     edge: Any = Edge(settings(**changes), store)
     transport = httpx.ASGITransport(edge, client=(address, 1))
@@ -87,21 +101,18 @@ async def test_a_flood_from_one_address_lets_another_pass(store: Timeless):
         first, *_ = await ids(flood, 30)
         store.now_ms += 1
         (other,) = await ids(polite, 1)
-    claimed: list[str] = []
-    while waiting := await store.waiting():
-        found = await store.claim(waiting[0][1], "generator-1", lease_ms=60_000)
-        assert found is not None
-        claimed.append(found.view.request_id)
+    claimed = [request_id for _, request_id in await claim_all(store)]
     assert len(claimed) == 31
     assert claimed[:2] == [first, other]
 
 
 async def test_without_shares_the_first_to_come_is_the_first_served(store: Timeless):
+    asked: list[tuple[int, str]] = []
     async with direct_client(store) as edge:
         for _ in range(5):
             store.now_ms += 1
-            await ids(edge, 1)
-    assert [ms for ms, _ in await store.waiting()] == [1_000_001 + n for n in range(5)]
+            asked += [(store.now_ms, request_id) for request_id in await ids(edge, 1)]
+    assert await claim_all(store) == asked
 
 
 async def test_a_client_at_its_limit_is_told_so_and_may_go_on_when_an_answer_ends(

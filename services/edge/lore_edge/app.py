@@ -14,7 +14,7 @@ from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable
 from lore_edge import sse, views
 from lore_edge.api import rest
-from lore_edge.create import REQUEST_ID, create
+from lore_edge.create import REQUEST_ID, create, parse
 from lore_edge.errors import ApiError, as_api_error, invalid, not_found
 from lore_edge.feed import UnknownRequest
 from lore_edge.feeds import Feeds
@@ -116,11 +116,11 @@ class Edge:
             self.streams.check_open()
         wanted(scope)  # what is malformed creates nothing
         check_json(scope)
-        body = await read_body(receive, self._settings.max_body_bytes)
+        asked = parse(await read_body(receive, self._settings.max_body_bytes))
         key = header(scope, b"idempotency-key")
         settings = self._settings
         client = client_of(scope, settings)
-        view = await create(self._store, settings, subject_of(scope), client, body, key)
+        view = await create(self._store, settings, subject_of(scope), client, asked, key)
         if stream:
             await self.streams.serve(scope, receive, send, view.request_id)
             return

@@ -79,20 +79,19 @@ async def create(
     settings: EdgeSettings,
     subject: str,
     client: str,
-    body: bytes,
+    asked: StreamRequest,
     idempotency_key: str,
 ) -> View:
     """Accept a request, or find the one that this key made before.
 
     ``subject`` owns it; ``client`` is whose share of the queue it takes.
 
-    Raises ApiError (400, 422, 429) and StoreUnavailable.
+    Raises ApiError (400 for the key, 422, 429) and StoreUnavailable.
     """
     if len(idempotency_key) > MAX_KEY_CHARS:
         raise invalid(
             f"Idempotency-Key: at most {MAX_KEY_CHARS} characters", field="Idempotency-Key"
         )
-    asked = parse(body)
     mark = fingerprint(asked)
     limit = math.ceil(settings.queue_limit / PARTITIONS)
     text = complete(asked, settings.system_prompt).model_dump_json(exclude_none=True)
