@@ -3,6 +3,7 @@ and whoever follows one that is not over sees it end."""
 
 import asyncio
 from itertools import cycle
+from typing import Any
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import ENDED, Status
@@ -32,8 +33,8 @@ class SelfAnsweringStore(MemoryStore):
             await self._begin(new.request_id, next(self._fates))
         return opened
 
-    async def revive(self, request_id: str) -> Position:
-        position = await super().revive(request_id)
+    async def revive(self, request_id: str, **whose: Any) -> Position:
+        position = await super().revive(request_id, **whose)
         if position.outcome is Outcome.OK:
             await self._begin(request_id, "writing")
         return position

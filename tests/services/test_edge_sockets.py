@@ -1,6 +1,7 @@
 """Real sockets: slow readers, dead ones, and what TCP acknowledged (protocol P8)."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -73,8 +74,8 @@ async def test_an_ack_that_the_log_is_not_ready_for_is_repeated(store: FaultySto
     refusals = [Position(Outcome.AHEAD, Status.GENERATING, 2)] * 2
     real_ack = store.ack
 
-    async def ack(request_id: str, seq: int) -> Position:
-        return refusals.pop() if refusals else await real_ack(request_id, seq)
+    async def ack(request_id: str, seq: int, **whose: Any) -> Position:
+        return refusals.pop() if refusals else await real_ack(request_id, seq, **whose)
 
     store.ack = ack
     async with running_edge(store) as edge:

@@ -152,6 +152,7 @@ def lease_of(view: View) -> Lease:
 
 
 ids = st.sampled_from(IDS)
+subjects = st.sampled_from([None, None, "subject", "somebody else"])
 partitions = st.sampled_from(PARTITIONS_USED)
 owners = st.sampled_from(["g1", "g2"])
 
@@ -226,10 +227,21 @@ class StoreMachine(RuleBasedStateMachine):
         self.append(lease_of(claimed.view), count)
         return lease_of(claimed.view)
 
-    @rule(lease=leases, back=st.integers(-1, 3))
-    def ack(self, lease: Lease, back: int) -> None:
+    @rule(lease=leases, back=st.integers(-1, 3), subject=subjects)
+    def ack(self, lease: Lease, back: int, subject: str | None) -> None:
         view = self.twin.view(lease.request_id, now_ms=self.real.now_ms)
-        self.both("ack", lease.request_id, (view.next_seq if view else 1) - 1 - back)
+        seq = (view.next_seq if view else 1) - 1 - back
+        self.of_a_subject("ack", lease.request_id, seq, subject=subject)
+
+    def of_a_subject(
+        self, name: str, request_id: str, *args: int, subject: str | None, **kwargs: int
+    ) -> None:
+        """Nobody's call changes a request of somebody else."""
+        before = self.kept
+        position = self.both(name, request_id, *args, subject=subject, **kwargs)
+        if subject == "somebody else":
+            assert position == Position(Outcome.UNKNOWN, None)
+            assert self.real.kept() == before
 
     @rule(lease=leases, count=st.integers(0, 3))
     def append(self, lease: Lease, count: int) -> None:
@@ -360,15 +372,20 @@ class StoreMachine(RuleBasedStateMachine):
     def come_back_empty(self) -> None:
         self.come_back_as_earlier((StoreState().snapshot(), {}))
 
-    @rule(lease=leases)
-    def cancel(self, lease: Lease) -> None:
-        self.both("cancel", lease.request_id, retention_ms=RETENTION_MS)
+    @rule(lease=leases, subject=subjects)
+    def cancel(self, lease: Lease, subject: str | None) -> None:
+        self.of_a_subject("cancel", lease.request_id, subject=subject, retention_ms=RETENTION_MS)
 
-    @rule(lease=leases, idle_ms=st.sampled_from([0, 0, 2]), revives=st.booleans())
-    def reap(self, lease: Lease, idle_ms: int, revives: bool) -> None:
+    @rule(request_id=ids, subject=subjects)
+    def forget(self, request_id: str, subject: str | None) -> None:
+        self.of_a_subject("forget", request_id, subject=subject)
+
+    @rule(lease=leases, idle_ms=st.sampled_from([0, 0, 2]), revives=st.booleans(), subject=subjects)
+    def reap(self, lease: Lease, idle_ms: int, revives: bool, subject: str | None) -> None:
         self.both("reap", lease.request_id, idle_ms=idle_ms, retention_ms=RETENTION_MS)
         if revives:
-            self.both("revive", lease.request_id)
+            self.kept = self.real.kept()
+            self.of_a_subject("revive", lease.request_id, subject=subject)
 
     @rule(ms=st.sampled_from([1, 20, LEASE_MS, RETENTION_MS]))
     def pass_time(self, ms: int) -> None:
@@ -494,6 +511,10 @@ def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
             "if epoch > request.epoch then own(request, args[2], epoch, now) end\n  for",
             "for",
             id="a forgotten claim is not taken up",
+        ),
+        pytest.param("~= subject then return nil", "== '' then return nil", id="anyone's request"),
+        pytest.param(
+            "tonumber(args[15]) <= tonumber(deleted_ms)", "false", id="a deleted request given back"
         ),
         pytest.param(
             "'fork_seq', args[6], 'next_seq', args[18]",

@@ -205,7 +205,7 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
 
-    # readers' side
+    # readers' side; ``subject`` says on whose behalf: somebody else's request is UNKNOWN to it
 
     async def admit(
         self, client: str, request_id: str, *, limit: int, quantum_ms: int
@@ -238,20 +238,30 @@ class Store(Protocol):
         """Chunks with seq > ``after``, in order, at most ``limit``."""
         ...
 
-    async def ack(self, request_id: str, seq: int) -> Position:
+    async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
         """OK, AHEAD or UNKNOWN (P9). Takes a paused request out of its pause once the acked
         tokens reach its ``reopen_tokens`` (P6), and tells its owner."""
         ...
 
-    async def cancel(self, request_id: str, *, retention_ms: int) -> Position:
+    async def cancel(
+        self, request_id: str, *, retention_ms: int, subject: str | None = None
+    ) -> Position:
         """OK (also when cancelled before), REFUSED when it ended otherwise, UNKNOWN.
 
         Raises the epoch, so that its owner is fenced. Expires ``retention_ms`` later.
         """
         ...
 
-    async def revive(self, request_id: str) -> Position:
+    async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
         """Queue a reaped request again, continuing after its log. REFUSED when not reaped."""
+        ...
+
+    async def forget(self, request_id: str, *, subject: str | None = None) -> Position:
+        """Delete a request and its log at once, after a cancel when it was live. OK or UNKNOWN.
+
+        Its followers hear that it ended, and find nothing when they look. Nobody gives it back
+        to a store that has lost data since (P3).
+        """
         ...
 
     async def follow(self, request_id: str, listener: Listener) -> None:

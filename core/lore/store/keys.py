@@ -8,6 +8,7 @@ queue, leases and index lie beside it and move in the same atomic call.
 |---|---|---|
 | ``lore:{pNN}:r:<id>`` | hash | the request |
 | ``lore:{pNN}:c:<id>`` | stream | its log, entry id ``<seq>-0`` |
+| ``lore:{pNN}:x:<id>`` | string | when the request was deleted |
 | ``lore:{pNN}:q`` | sorted set | waiting requests by their place, which they keep |
 | ``lore:{pNN}:lease`` | sorted set | owned requests by the end of their lease |
 | ``lore:{pNN}:live`` | sorted set | live requests by their last progress |

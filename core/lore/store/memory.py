@@ -78,16 +78,23 @@ class MemoryStore:
     async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
         return self.state.read(request_id, after=after, limit=limit, now_ms=self._clock_ms())
 
-    async def ack(self, request_id: str, seq: int) -> Position:
-        return self._told(self.state.ack(request_id, seq, now_ms=self._clock_ms()))
+    async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
+        return self._told(self.state.ack(request_id, seq, subject=subject, now_ms=self._clock_ms()))
 
-    async def cancel(self, request_id: str, *, retention_ms: int) -> Position:
+    async def cancel(
+        self, request_id: str, *, retention_ms: int, subject: str | None = None
+    ) -> Position:
         return self._told(
-            self.state.cancel(request_id, retention_ms=retention_ms, now_ms=self._clock_ms())
+            self.state.cancel(
+                request_id, retention_ms=retention_ms, subject=subject, now_ms=self._clock_ms()
+            )
         )
 
-    async def revive(self, request_id: str) -> Position:
-        return self._told(self.state.revive(request_id, now_ms=self._clock_ms()))
+    async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
+        return self._told(self.state.revive(request_id, subject=subject, now_ms=self._clock_ms()))
+
+    async def forget(self, request_id: str, *, subject: str | None = None) -> Position:
+        return self._told(self.state.forget(request_id, subject=subject, now_ms=self._clock_ms()))
 
     async def follow(self, request_id: str, listener: Listener) -> None:
         self._listeners[request_id].append(listener)

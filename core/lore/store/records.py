@@ -52,6 +52,7 @@ class Client:
 class Snapshot(NamedTuple):
     records: dict[str, Record]
     clients: dict[str, Client]
+    deleted_ms: dict[str, int]
 
 
 class Records:
@@ -62,13 +63,14 @@ class Records:
         self.outbox: list[Publication] = []
         self._records: dict[str, Record] = {}
         self._clients: dict[str, Client] = {}
+        self._deleted_ms: dict[str, int] = {}
 
     def snapshot(self) -> Snapshot:
-        return _copy(Snapshot(self._records, self._clients))
+        return _copy(Snapshot(self._records, self._clients, self._deleted_ms))
 
     def restore(self, snapshot: Snapshot, run_id: str) -> None:
         """Come back as ``snapshot``, as a server started anew."""
-        self._records, self._clients = _copy(snapshot)
+        self._records, self._clients, self._deleted_ms = _copy(snapshot)
         self.run_id = run_id
 
     def take_outbox(self) -> list[Publication]:
@@ -79,6 +81,13 @@ class Records:
         record = self._records.get(request_id)
         if record is not None and 0 < record.expires_ms <= now_ms:
             del self._records[request_id]
+            return None
+        return record
+
+    def _find_of(self, request_id: str, subject: str | None, now_ms: int) -> Record | None:
+        """The request, if it is this subject's; None stands for any."""
+        record = self._find(request_id, now_ms)
+        if record is not None and subject not in (None, record.view.subject):
             return None
         return record
 
@@ -192,6 +201,7 @@ def _copy(snapshot: Snapshot) -> Snapshot:
             key: replace(client, admitted_ms=dict(client.admitted_ms))
             for key, client in snapshot.clients.items()
         },
+        dict(snapshot.deleted_ms),
     )
 
 

@@ -42,6 +42,7 @@ __all__ = ["Publication", "StoreState"]
 
 MAX_AHEAD_MS = 3_600_000
 COUNTED_MS = 86_400_000
+DELETED_MS = 3_600_000
 
 
 class StoreState(Records):
@@ -127,8 +128,10 @@ class StoreState(Records):
         first = max(0, after)
         return [message_of(entry) for entry in record.log[first : first + limit]]
 
-    def ack(self, request_id: str, seq: int, *, now_ms: int) -> Position:
-        record = self._find(request_id, now_ms)
+    def ack(
+        self, request_id: str, seq: int, *, subject: str | None = None, now_ms: int
+    ) -> Position:
+        record = self._find_of(request_id, subject, now_ms)
         if record is None:
             return UNKNOWN
         view = record.view
@@ -152,8 +155,10 @@ class StoreState(Records):
             self._publish_state(view, "resumed")
         return position(Outcome.OK, view)
 
-    def cancel(self, request_id: str, *, retention_ms: int, now_ms: int) -> Position:
-        record = self._find(request_id, now_ms)
+    def cancel(
+        self, request_id: str, *, retention_ms: int, subject: str | None = None, now_ms: int
+    ) -> Position:
+        record = self._find_of(request_id, subject, now_ms)
         if record is None:
             return UNKNOWN
         if record.view.status is Status.CANCELLED:
@@ -162,8 +167,8 @@ class StoreState(Records):
             record, Event.CANCEL, "ended", retention_ms=retention_ms, now_ms=now_ms
         )
 
-    def revive(self, request_id: str, *, now_ms: int) -> Position:
-        record = self._find(request_id, now_ms)
+    def revive(self, request_id: str, *, subject: str | None = None, now_ms: int) -> Position:
+        record = self._find_of(request_id, subject, now_ms)
         if record is None:
             return UNKNOWN
         try:
@@ -174,6 +179,17 @@ class StoreState(Records):
         record.expires_ms = 0
         self._publish_state(record.view, "revived")
         self._wake(record.view)
+        return position(Outcome.OK, record.view)
+
+    def forget(self, request_id: str, *, subject: str | None = None, now_ms: int) -> Position:
+        record = self._find_of(request_id, subject, now_ms)
+        if record is None:
+            return UNKNOWN
+        taken = self._take_away(record, Event.CANCEL, "ended", retention_ms=0, now_ms=now_ms)
+        if taken.outcome is Outcome.REFUSED:
+            self._publish_state(record.view, "ended")
+        del self._records[request_id]
+        self._deleted_ms[request_id] = now_ms
         return position(Outcome.OK, record.view)
 
     # generators' side
@@ -318,6 +334,9 @@ class StoreState(Records):
             lease = (view.owner, view.epoch, view.log_id)
             may = self._may_write(record, *lease, lease_ms=lease_ms, now_ms=now_ms)
             return position(Outcome.OK if may else Outcome.FENCED, record.view)
+        deleted_ms = self._deleted_ms.get(view.request_id, -DELETED_MS)
+        if view.created_ms <= deleted_ms and now_ms < deleted_ms + DELETED_MS:
+            return UNKNOWN
         view = replace(
             view,
             status=Status.GENERATING,

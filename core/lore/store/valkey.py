@@ -60,6 +60,10 @@ def _keys(request_id: str) -> tuple[str, ...]:
     )
 
 
+def _given(subject: str | None) -> tuple[str, ...]:
+    return () if subject is None else (subject,)
+
+
 class ValkeyStore:
     """A ``Store`` on two connections: one for calls, one for subscriptions."""
 
@@ -151,14 +155,19 @@ class ValkeyStore:
         first = f"{max(0, after) + 1}-0"
         return await self._functions.call("XRANGE", log_key(request_id), first, "+", "COUNT", limit)
 
-    async def ack(self, request_id: str, seq: int) -> Position:
-        return await self._change("lore_ack", request_id, seq)
+    async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
+        return await self._change("lore_ack", request_id, seq, *_given(subject))
 
-    async def cancel(self, request_id: str, *, retention_ms: int) -> Position:
-        return await self._change("lore_cancel", request_id, retention_ms)
+    async def cancel(
+        self, request_id: str, *, retention_ms: int, subject: str | None = None
+    ) -> Position:
+        return await self._change("lore_cancel", request_id, retention_ms, *_given(subject))
 
-    async def revive(self, request_id: str) -> Position:
-        return await self._change("lore_revive", request_id)
+    async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
+        return await self._change("lore_revive", request_id, *_given(subject))
+
+    async def forget(self, request_id: str, *, subject: str | None = None) -> Position:
+        return await self._change("lore_forget", request_id, *_given(subject))
 
     async def follow(self, request_id: str, listener: Listener) -> None:
         await self._subscriptions.subscribe(reader_channel(request_id), ReaderHandler(listener))

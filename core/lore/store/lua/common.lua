@@ -31,12 +31,13 @@ side in a rolling upgrade; hence a newer VERSION must serve older callers: argum
 only ever added at the end, and an absent one means the old behaviour.
 ]]
 
-local VERSION = 2
+local VERSION = 3
 
 local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}
 local MAX_AHEAD_MS = 3600000
 local COUNTED_MS = 86400000
+local DELETED_MS = 3600000
 
 -- Numbers go out as whole decimals: Lua would write large ones as 1.7e+12.
 local function int(number)
@@ -104,6 +105,11 @@ local function may_write(request, owner, epoch, log_id, run_id, now, lease_ms)
     return false
   end
   return request.run_id == run_id or now < request.lease_until_ms
+end
+
+-- Where it is written when a request was deleted.
+local function deleted_key(r)
+  return (string.gsub(r, 'r:', 'x:', 1))
 end
 
 -- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15).

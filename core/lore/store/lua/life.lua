@@ -1,7 +1,13 @@
+-- The request, if it is this subject's. Without a subject, anyone's.
+local function load_of(keys, subject)
+  if subject and server.call('HGET', keys[1], 'subject') ~= subject then return nil end
+  return load(unpack(keys))
+end
+
 -- The reader has everything up to a seq (P9); opens a closed window that it frees (P6).
--- ARGV  2 seq
+-- ARGV  2 seq  3 subject, or absent
 local function lore_ack(keys, args)
-  local request = load(unpack(keys))
+  local request = load_of(keys, args[3])
   if not request then return unknown() end
   local seq = tonumber(args[2])
   if seq >= request.next_seq then return position('ahead', request) end
@@ -49,9 +55,9 @@ local function lore_finish(keys, args)
 end
 
 -- Stop a request for good (P14).
--- ARGV  2 retention_ms
+-- ARGV  2 retention_ms  3 subject, or absent
 local function lore_cancel(keys, args)
-  local request = load(unpack(keys))
+  local request = load_of(keys, args[3])
   if not request then return unknown() end
   if request.status == 'cancelled' then return position('ok', request) end
   if not LIVE[request.status] and request.status ~= 'reaped' then
@@ -60,6 +66,23 @@ local function lore_cancel(keys, args)
   local now = clock(args[1])
   server.call('HSET', request.r, 'finish_reason', 'cancelled', 'finished_ms', int(now))
   return take_away(request, 'cancelled', 'ended', now + tonumber(args[2]))
+end
+
+-- Delete a request, stopping it first when it was live. What says for DELETED_MS that it was
+-- deleted keeps its owner from giving it back to a store that has lost other data (P3).
+-- ARGV  2 subject, or absent
+local function lore_forget(keys, args)
+  local request = load_of(keys, args[2])
+  if not request then return unknown() end
+  local now = clock(args[1])
+  if LIVE[request.status] or request.status == 'reaped' then
+    take_away(request, 'cancelled', 'ended', now)
+  else
+    publish_state(request, 'ended')
+  end
+  server.call('DEL', request.r, request.c)
+  server.call('SET', deleted_key(request.r), int(now), 'PXAT', int(now + DELETED_MS))
+  return position('ok', request)
 end
 
 -- Take a request that made no progress from its owner (P16).
@@ -84,8 +107,9 @@ local function enqueue(request, reason)
 end
 
 -- Queue a reaped request again (P16).
+-- ARGV  2 subject, or absent
 local function lore_revive(keys, args)
-  local request = load(unpack(keys))
+  local request = load_of(keys, args[2])
   if not request then return unknown() end
   if request.status ~= 'reaped' then return position('refused', request) end
   local now = int(clock(args[1]))
