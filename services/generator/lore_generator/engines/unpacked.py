@@ -62,7 +62,7 @@ def _unpack(file: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, config=model.config, **where)
         # It is the file's quantisation that is over, and with it the promise not to save.
         del model.hf_quantizer
-        del model.config.quantization_config
+        vars(model.config).pop("quantization_config")
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
         draft.rename(folder)
