@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore.store.keys import partition_of
@@ -324,6 +325,37 @@ async def test_nobody_claims_before_the_owners_of_a_returned_store_have_reported
         view = await reader.read_to_end()
         assert (view.epoch, view.log_id) == (before.epoch, before.log_id)
         await _whole(reader)
+
+
+async def test_a_log_that_is_shorter_than_the_claim_said_is_not_continued(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4, P15: the store came back with less between the claim and the reading of its log. The
+    claim was newer than what the store knew, so it was taken up, and other chunks came into the
+    log that readers had more of. It has to be claimed anew, which forks the log."""
+    async with Generator(store, "g1", STEADY, lease_s=0.3) as first:
+        reader = await reader_of(store, "a", ask())
+        early = await reader.until(lambda view: view.next_seq > 3)
+        snapshot = store.state.snapshot()
+        before = await reader.until(lambda view: view.next_seq > early.next_seq + 2)
+        await first.crash()
+    read_log = store.log
+    claims: list[int] = []
+
+    async def forgetful_log(request_id: str) -> list[Chunk]:
+        if not claims:
+            store.state.restore(snapshot, "run-2")
+        claims.append((await reader.view()).epoch)
+        return await read_log(request_id)
+
+    monkeypatch.setattr(store, "log", forgetful_log)
+    async with Generator(store, "g2", lease_s=0.3, max_requests=1):
+        view = await reader.read_to_end()
+    monkeypatch.undo()
+    assert len(claims) > 1
+    assert (view.parent_log_id, view.fork_seq) == (before.log_id, early.next_seq)
+    assert view.log_id != before.log_id
+    await _whole(reader)
 
 
 async def test_late_pieces_of_an_earlier_claim_are_not_taken_for_the_new_ones() -> None:

@@ -14,6 +14,7 @@ from lore.store import records
 from lore.store.records import Record, Records
 from tests.sim.faults import Options
 from tests.sim.feed import Feed
+from tests.sim.generator import Generator
 from tests.sim.run import simulate
 
 Patch = pytest.MonkeyPatch
@@ -100,6 +101,15 @@ def chunks_name_no_log(patch: Patch) -> None:
     patch.setattr("lore.store.twin.message_of", message_of)
 
 
+def a_shorter_log_is_gone_on_from(patch: Patch) -> None:
+    """The store comes back with less between a claim and the reading of the log.
+
+    The claim is newer than what the store knows, so it takes the owner's word for it, and the
+    owner puts other chunks into the same log from where it now ends.
+    """
+    patch.setattr(Generator, "_is_whole", lambda self, view, log: True)
+
+
 def with_(**changes: Any) -> Options:
     return Options(**{**FORGETFUL.__dict__, **changes})
 
@@ -117,6 +127,19 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
         ),
     ),
     (forgotten_acks_stay_forgotten, with_(crash_together_ratio=1.0, window_tokens=4)),
+    (
+        a_shorter_log_is_gone_on_from,
+        with_(
+            generators=3,
+            generator_drain_rate=0.1,
+            answer_tokens=160,
+            window_tokens=64,
+            forget_s=4.0,
+            delay_min_s=0.05,
+            delay_max_s=0.5,
+            down_s=0.15,
+        ),
+    ),
     (chunks_name_no_log, with_(news_loss=0.3, crash_together_ratio=1.0, answer_tokens=160)),
 ]
 

