@@ -1,22 +1,25 @@
 """What ``lore up`` starts: the store, the generators and the edges, in this order."""
 
 import asyncio
+import itertools
 import os
+import random
 import socket
 import ssl
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from lore.cli import entry
 from lore.cli.child import Child, Probe
 from lore.cli.place import Place, Problem, Running
 from lore.store import StoreUnavailable, create_store
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 LAST_PORT = 65_535
+FREE_PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Options:
     generators: int
     valkey_url: str | None
     data_dir: Path
+    api_keys: Path | None = None
+    no_auth: bool = False
 
     @property
     def model_name(self) -> str:
@@ -69,6 +74,7 @@ def plan(options: Options, place: Place) -> Fleet:
     common = {"LORE_VALKEY_URL": fleet.valkey_url}
     for number in range(1, options.generators + 1):
         fleet.generators.append(_generator(number, options, place, common, free.pop()))
+    auth = entry.settings(options.host, options.api_keys, no_auth=options.no_auth, place=place)
     names = {shown, "127.0.0.1", "localhost"}
     origins = [f"http://{name}:{port}" for name in sorted(names) for port in ports]
     for number, port in enumerate(ports, 1):
@@ -79,6 +85,7 @@ def plan(options: Options, place: Place) -> Fleet:
             "LORE_EDGES": ",".join(fleet.urls),
             "LORE_CORS_ORIGINS": ",".join(origins),
             "LORE_MODEL": options.model_name,
+            **auth,
         }
         fleet.edges.append(_service("lore_edge", f"edge-{number}", env, place, free.pop()))
     return fleet
@@ -175,11 +182,20 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Not from where systems take the ports of outgoing connections (32,768 and up): one of
+    those may be taken again before the process that it is for has started."""
+    candidates = random.sample(FREE_PORTS, len(FREE_PORTS))
+    found = (port for port in candidates if _is_free(port))
+    return list(itertools.islice(found, count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _own_address() -> str:
