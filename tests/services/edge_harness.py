@@ -30,7 +30,12 @@ PATIENT = SenderConfig(rtt=RttConfig(initial_rto_s=60, min_rto_s=60))
 
 
 def settings(**changes: Any) -> EdgeSettings:
-    quick: dict[str, Any] = {"edge_id": "edge-1", "linger_s": 0.05, "drain_spread_s": 0.0}
+    quick: dict[str, Any] = {
+        "auth": "off",
+        "edge_id": "edge-1",
+        "linger_s": 0.05,
+        "drain_spread_s": 0.0,
+    }
     return EdgeSettings(**(quick | changes))
 
 

@@ -12,7 +12,7 @@ from lore.store import MemoryStore
 from lore.store.base import NewRequest, Opened
 from lore_edge.app import Edge
 from lore_edge.settings import EdgeSettings
-from lore_edge.subject import client_of
+from lore_edge.subject import client_of, identify
 from tests.services.edge_harness import Writer, direct_client, settings
 
 PROXIES = {"share_by": "address", "trusted_proxies": "10.0.0.0/8,fd00::/8"}
@@ -77,6 +77,7 @@ def from_address(store: MemoryStore, address: str, **changes: Any) -> httpx.Asyn
 def test_only_trusted_proxies_say_for_whom_they_ask(peer: str, forwarded: str, client: str):
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
     scope = {"client": (peer, 1), "headers": headers}
+    identify(scope, "anonymous")
     assert client_of(scope, settings(**PROXIES)) == client
     assert client_of(scope, settings()) == "anonymous"
 

@@ -17,13 +17,12 @@ from lore_edge.api import rest
 from lore_edge.app import Edge
 from lore_edge.openapi import ERRORS, describe
 from lore_edge.web import web_routes
+from tests.services.auth_harness import Issuer, bearer
 from tests.services.edge_harness import FaultyStore, Writer, settings
 
 DOCUMENT = describe()
 NOBODY = "A" * 22
 PROTOCOL = Path(__file__).parents[2] / "PROTOCOL.md"
-NOT_YET = {401: "nobody has to say who they are", 403: "everyone may do everything"}
-"""Statuses that PROTOCOL.md keeps for later, and why no call ends with them today."""
 
 
 def described() -> set[tuple[str, str]]:
@@ -87,7 +86,7 @@ def test_the_protocol_page_and_the_description_name_the_same_errors() -> None:
     codes = {code for code in re.findall(r"`([a-z_]+)`", errors) if "_" in code}
     statuses = {int(status) for status in re.findall(r"\b[45]\d\d\b", errors)}
     assert codes <= ERRORS.keys()
-    assert statuses == {status for status, _ in ERRORS.values()} | NOT_YET.keys()
+    assert statuses == {status for status, _ in ERRORS.values()}
 
 
 # each error, made to happen
@@ -146,6 +145,10 @@ async def _key_again(scene: Scene) -> httpx.Response:
     return await scene.create({"question": "b"}, **{"idempotency-key": "k"})
 
 
+async def _unknown_key(scene: Scene) -> httpx.Response:
+    return await scene.create(**bearer(Issuer().token()))
+
+
 async def _one_too_many(scene: Scene) -> httpx.Response:
     for _ in range(1000):
         if (answer := await scene.create()).status_code != 201:
@@ -169,6 +172,8 @@ async def _leaving(scene: Scene) -> httpx.Response:
 MAKING: dict[str, tuple[str, str, Made]] = {
     "invalid_request": ("post", "", lambda scene: scene.create({"question": 5})),
     "invalid_json": ("post", "", lambda scene: scene.create(b"{")),
+    "unauthorized": ("get", "/{request_id}", lambda scene: scene.read(NOBODY)),
+    "auth_unavailable": ("post", "", _unknown_key),
     "not_found": ("get", "/{request_id}", lambda scene: scene.read(NOBODY)),
     "ack_ahead_of_log": ("post", "/{request_id}/ack", _ack_ahead),
     "already_ended": ("delete", "/{request_id}", _cancel_too_late),
@@ -182,7 +187,10 @@ MAKING: dict[str, tuple[str, str, Made]] = {
     "store_unavailable": ("post", "", _store_away),
     "draining": ("get", "/{request_id}", _leaving),
 }
+NO_KEYS = Issuer().settings | {"jwt_jwks": "http://keys.invalid/"}
 SETTINGS: dict[str, dict[str, Any]] = {
+    "unauthorized": NO_KEYS,
+    "auth_unavailable": NO_KEYS,
     "queue_full": {"queue_limit": 1},
     "too_many_streams": {"streams_per_client": 2},
 }
@@ -203,7 +211,7 @@ async def test_an_error_comes_where_and_as_it_is_described(code: str) -> None:
     ]
     schema = response["content"]["application/json"]["schema"]
     jsonschema_rs.validate(schema | {"components": DOCUMENT["components"]}, answer.json())
-    assert response.get("headers", {}).keys() <= {name.title() for name in answer.headers}
+    assert {name.lower() for name in response.get("headers", {})} <= answer.headers.keys()
 
 
 async def test_a_method_that_an_address_does_not_have_is_405_with_those_that_it_has() -> None:

@@ -23,6 +23,7 @@ from schemathesis import Case, CheckContext, CheckFunction, HookContext, Respons
 from lore.client.sse import SseParser
 from lore_edge.create import MAX_KEY_CHARS
 from lore_edge.openapi import describe
+from tests.services.auth_harness import KeyRing, bearer
 from tests.services.edge_harness import running_edge
 from tests.services.self_answering import SelfAnsweringStore
 
@@ -42,7 +43,9 @@ API = schemathesis.openapi.from_dict(
                 "positive_data_acceptance": {
                     "expected-statuses": ["2xx", "404", "409", "410", "422", "429"]
                 },
-                "negative_data_rejection": {"expected-statuses": ["400", "404", "405", "415"]},
+                "negative_data_rejection": {
+                    "expected-statuses": ["400", "401", "404", "405", "415"]
+                },
                 "use_after_free": {"enabled": False},  # what was cancelled is kept for a while
             },
         }
@@ -62,23 +65,25 @@ BOUNDED = settings(
 class ServedEdge:
     """An edge on a thread of its own, since what calls it here waits for each answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
         self._ready = threading.Event()
         self._thread = threading.Thread(target=uvloop.run, args=(self._serve(),))
         self.store = SelfAnsweringStore()
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy stands between
+        self._credentials = bearer(keys.new("alice"))
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with running_edge(self.store, linger_s=0.01) as edge:
+        async with running_edge(self.store, linger_s=0.01, **self._keys.settings) as edge:
             self.url = edge.url
             self._ready.set()
             await self._stop.wait()
 
     def asked_for(self, accept: str) -> dict[str, Any]:
         """How schemathesis calls this edge."""
-        headers = {"Accept": accept}
+        headers = {"Accept": accept} | self._credentials
         return {
             "base_url": self.url,
             "session": self.session,
@@ -98,9 +103,9 @@ class ServedEdge:
 
 
 @pytest.fixture(scope="module")
-def edge() -> Iterator[ServedEdge]:
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedEdge]:
     print(f"LORE_SEED={SEED}")
-    with ServedEdge() as served:
+    with ServedEdge(KeyRing(tmp_path_factory.mktemp("keys") / "keys")) as served:
         yield served
 
 

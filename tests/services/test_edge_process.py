@@ -66,7 +66,8 @@ def _get(url: str) -> tuple[int, str]:
 
 
 async def start(**settings: Any) -> asyncio.subprocess.Process:
-    chosen = {"valkey_url": "memory://", "port": 0, "drain_spread_s": 0.1} | settings
+    quick = {"auth": "off", "valkey_url": "memory://", "port": 0, "drain_spread_s": 0.1}
+    chosen = quick | settings
     environment = {f"LORE_{name.upper()}": str(value) for name, value in chosen.items()}
     return await asyncio.create_subprocess_exec(
         sys.executable,

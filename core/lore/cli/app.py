@@ -72,10 +72,21 @@ def up(
             help="Take an answer from its generator after this long without its reader; 0: never.",
         ),
     ] = STALL_S,
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(envvar="LORE_API_KEYS_FILE", help="Let in who has a key of this file."),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Let everyone in who can reach --host.")
+    ] = False,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
     """Run everything on this machine until Ctrl-C."""
-    options = Options(engine.value, model, host, port, edges, generators, valkey_url, data_dir)
+    options = Options(
+        *(engine.value, model, host, port, edges, generators, valkey_url, data_dir),
+        api_keys=api_keys,
+        no_auth=no_auth,
+    )
     running.run(options, stall_s=stall_s)
 
 

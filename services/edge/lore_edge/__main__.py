@@ -13,6 +13,7 @@ from lore.logs import configure_logging
 from lore.settings import load
 from lore.store import Store, StoreUnavailable, create_store
 from lore_edge.app import Edge
+from lore_edge.auth.authenticator import BadAuth
 from lore_edge.server import EdgeServer, bind
 from lore_edge.settings import EdgeSettings
 
@@ -56,7 +57,10 @@ async def run(settings: EdgeSettings) -> None:
         store = create_store(settings.valkey_url)
     except ValueError as error:
         raise BadSetting(f"LORE_VALKEY_URL: {error}") from None
-    edge = Edge(settings, store)
+    try:
+        edge = Edge(settings, store)
+    except BadAuth as error:
+        raise BadSetting(str(error)) from None
     server = EdgeServer(edge, settings)
     try:
         health = HealthServer(

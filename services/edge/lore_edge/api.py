@@ -1,6 +1,9 @@
 """The calls that are not hot: the JSON view, revive, cancel, the page, and what does not exist."""
 
+import math
 import re
+import time
+from datetime import UTC, datetime
 
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
@@ -11,12 +14,14 @@ from starlette.routing import Route
 
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
 from lore_edge import views
+from lore_edge.auth import stream_tokens
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, as_api_error, not_found
 from lore_edge.feed import UnknownRequest
 from lore_edge.openapi import DOCUMENT
 from lore_edge.positions import wanted
 from lore_edge.settings import EdgeSettings
+from lore_edge.subject import owner_of
 from lore_edge.web import web_routes
 from lore_edge.wire import COMMON_HEADERS
 
@@ -26,18 +31,30 @@ _ERRORS = (ApiError, UnknownRequest, StoreUnavailable, HTTPException)
 
 def rest(store: Store, settings: EdgeSettings) -> Starlette:
     async def view(request: Request, status: int = 200) -> Response:
-        found, text = await views.read(store, _request_id(request))
+        request_id, owner = _whose(request)
+        found, text = await views.read(store, request_id, owner)
         return _json(views.describe(found, text, settings.edge_id), status)
 
     async def cancel(request: Request) -> Response:
         retention_ms = round(settings.retention_s * 1000)
-        position = await store.cancel(_request_id(request), retention_ms=retention_ms)
+        request_id, owner = _whose(request)
+        position = await store.cancel(request_id, retention_ms=retention_ms, subject=owner)
         _check(position, "already_ended", "the request ended before")
         return Response(status_code=204, headers=_COMMON)
 
     async def revive(request: Request) -> Response:
-        _check(await store.revive(_request_id(request)), "not_reaped", "nothing is to be revived")
+        request_id, owner = _whose(request)
+        position = await store.revive(request_id, subject=owner)
+        _check(position, "not_reaped", "nothing is to be revived")
         return await view(request, 202)
+
+    async def token(request: Request) -> Response:
+        request_id, owner = _whose(request)
+        await views.owned(store, request_id, owner)
+        expires_s = math.ceil(time.time()) + settings.stream_token_s
+        expires_at = datetime.fromtimestamp(expires_s, UTC).isoformat().replace("+00:00", "Z")
+        token = stream_tokens.issue(settings.secret, request_id, expires_s=expires_s)
+        return _json({"token": token, "expires_at": expires_at}, 201)
 
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
@@ -53,6 +70,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
             Route("/v1/streams/{request_id}", Stream),
             Route("/v1/streams/{request_id}/ack", _nothing, methods=["POST"]),
             Route("/v1/streams/{request_id}/revive", revive, methods=["POST"]),
+            Route("/v1/streams/{request_id}/token", token, methods=["POST"]),
             Route("/openapi.json", _describe),
             *web_routes(settings),
         ],
@@ -65,12 +83,15 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
 _COMMON = {name.decode(): value.decode() for name, value in COMMON_HEADERS}
 
 
-def _request_id(request: Request) -> str:
-    """Raises ApiError 404 for what cannot be an id."""
+def _whose(request: Request) -> tuple[str, str | None]:
+    """The request that is asked for, and whose it must be.
+
+    Raises ApiError 404 for what cannot be an id.
+    """
     request_id: str = request.path_params["request_id"]
     if not _ID.fullmatch(request_id):
         raise not_found()
-    return request_id
+    return request_id, owner_of(request.scope, request_id)
 
 
 def _check(position: Position, code: str, message: str) -> None:

@@ -14,6 +14,7 @@ from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable
 from lore_edge import sse, views
 from lore_edge.api import rest
+from lore_edge.auth.authenticator import Authenticator
 from lore_edge.create import REQUEST_ID, create, parse
 from lore_edge.errors import ApiError, as_api_error, invalid, not_found
 from lore_edge.feed import UnknownRequest
@@ -21,7 +22,7 @@ from lore_edge.feeds import Feeds
 from lore_edge.positions import MAX_SEQ, wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
-from lore_edge.subject import client_of, subject_of
+from lore_edge.subject import client_of, owner_of, subject_of
 from lore_edge.wire import (
     Disconnected,
     Receive,
@@ -47,6 +48,8 @@ class Edge:
     def __init__(
         self, settings: EdgeSettings, store: Store, sender: SenderConfig | None = None
     ) -> None:
+        """Raises BadAuth when the settings do not say who may come in."""
+        self.auth = Authenticator(settings)
         self.feeds = Feeds(store, settings)
         self.store_up = True
         """Whether the store answered when it was last asked."""
@@ -60,7 +63,7 @@ class Edge:
                 self._serve,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "DELETE"),
-                allow_headers=("Content-Type", "Idempotency-Key", "Last-Event-ID"),
+                allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
                 expose_headers=("Location", "Retry-After", "X-Request-Id"),
             )
 
@@ -72,6 +75,7 @@ class Edge:
             self.store_up = False
 
     async def close(self) -> None:
+        self.auth.close()
         await self.feeds.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,11 +90,13 @@ class Edge:
             pass
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.auth.admit(scope)
         method, path = scope["method"], scope["path"]
         if method == "POST" and (match := _ACK.fullmatch(path)):
             await self._ack(scope, receive, send, match[1])
         elif method == "GET" and (match := _STREAM.fullmatch(path)) and wants_stream(scope):
-            await self.streams.serve(scope, receive, send, match[1])
+            owner = owner_of(scope, match[1])
+            await self.streams.serve(scope, receive, send, match[1], owner)
         elif method == "POST" and path == "/v1/streams":
             await self._create(scope, receive, send)
         else:
@@ -100,7 +106,7 @@ class Edge:
         began = time.perf_counter()
         check_json(scope)
         seq = _seq(parse_object(await read_body(receive, MAX_ACK_BYTES)))
-        position = await self._store.ack(request_id, seq)
+        position = await self._store.ack(request_id, seq, subject=owner_of(scope, request_id))
         if position.outcome is Outcome.UNKNOWN:
             raise not_found()
         if position.outcome is Outcome.AHEAD:
@@ -118,15 +124,15 @@ class Edge:
         check_json(scope)
         asked = parse(await read_body(receive, self._settings.max_body_bytes))
         key = header(scope, b"idempotency-key")
-        settings = self._settings
+        settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
-        view = await create(self._store, settings, subject_of(scope), client, asked, key)
+        view = await create(self._store, settings, subject, client, asked, key)
         if stream:
-            await self.streams.serve(scope, receive, send, view.request_id)
+            await self.streams.serve(scope, receive, send, view.request_id, None)
             return
         text = ""
         if view.next_seq > 1:  # a retried POST, whose answer has begun
-            view, text = await views.read(self._store, view.request_id)
+            view, text = await views.read(self._store, view.request_id, subject)
         described = views.describe(view, text, self._settings.edge_id)
         await answer(
             send,

@@ -2,11 +2,10 @@
 
 import base64
 import hashlib
-import hmac
 import math
 import secrets
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from lore.metrics import REQUESTS_REFUSED
 from lore.protocol.window import WindowConfig
@@ -14,6 +13,7 @@ from lore.request import Ack, Message, StreamRequest
 from lore.store.base import NewRequest, Outcome, Store, View
 from lore.store.keys import PARTITIONS, partition_of
 from lore_edge.admission import admit
+from lore_edge.auth.secret import sign
 from lore_edge.errors import ApiError, invalid, queue_full
 from lore_edge.settings import EdgeSettings
 
@@ -68,9 +68,9 @@ def initial_window(asked: StreamRequest) -> int:
     return asked.window or WindowConfig().initial_tokens
 
 
-def derived_id(secret: str, subject: str, key: str) -> str:
+def derived_id(secret: SecretStr, subject: str, key: str) -> str:
     """The request id that this subject's key stands for, on every edge with this secret."""
-    digest = hmac.digest(secret.encode(), f"{subject}\0{key}".encode(), hashlib.sha256)
+    digest = sign(secret, "idempotency key", subject, key)
     return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
 
 
@@ -126,7 +126,7 @@ async def create(
 def _ids(settings: EdgeSettings, subject: str, key: str) -> list[str]:
     """The ids to try in turn, each of another partition: one queue may be full by chance."""
     if key:
-        return [derived_id(settings.idempotency_secret.get_secret_value(), subject, key)]
+        return [derived_id(settings.secret, subject, key)]
     ids: dict[int, str] = {}
     while len(ids) < PARTITION_TRIES:
         request_id = secrets.token_urlsafe(16)

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from lore.store.base import StoreUnavailable
 
 STORE_RETRY_S = 1
+AUTH_RETRY_S = 5
 QUEUE_RETRY_S = 2
 CLIENT_RETRY_S = 5
 
@@ -39,6 +40,26 @@ class ApiError(Exception):
 
 def invalid(message: str, *, field: str | None = None, code: str = "invalid_request") -> ApiError:
     return ApiError(400, code, message, field=field)
+
+
+def unauthorized(*, invalid: bool = False) -> ApiError:
+    """``invalid``: there were credentials; what is wrong with them, nobody is told (RFC 6750)."""
+    challenge = 'Bearer realm="lore"'
+    if invalid:
+        challenge += ', error="invalid_token"'
+        message = "this key or token is not valid here, or no longer"
+    else:
+        message = "send an API key or a token as Authorization: Bearer …"
+    return ApiError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
+
+
+def auth_unavailable() -> ApiError:
+    return ApiError(
+        503,
+        "auth_unavailable",
+        "this token cannot be checked at the moment; try again",
+        headers={"Retry-After": str(AUTH_RETRY_S)},
+    )
 
 
 def not_found() -> ApiError:

@@ -16,7 +16,8 @@ from lore_edge.schemas import REQUEST_ID_TEXT, STRING, Json, integer, ref, schem
 ERRORS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "malformed or out of range; `field` names what; nothing changed"),
     "invalid_json": (400, "the body is not valid JSON; nothing changed"),
-    "not_found": (404, "no such request, or it is no longer kept"),
+    "unauthorized": (401, "no key or token, or none that is good here"),
+    "not_found": (404, "no such request, or it is no longer kept, or it is somebody else's"),
     "method_not_allowed": (405, "`Allow` names what can be done at this address"),
     "ack_ahead_of_log": (409, "this seq is not yet in the log"),
     "already_ended": (409, "the request ended before it could be cancelled"),
@@ -27,6 +28,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "idempotency_key_reused": (422, "this key was used for another body"),
     "queue_full": (429, "too many requests are waiting"),
     "too_many_streams": (429, "this client has all the live requests it may have"),
+    "auth_unavailable": (503, "this token cannot be checked at the moment"),
     "store_unavailable": (503, "the store cannot be reached at the moment"),
     "draining": (503, "this edge is shutting down; another one takes the stream"),
 }
@@ -79,7 +81,9 @@ def _header(description: str, schema: Json) -> Json:
     return {"description": description, "required": True, "schema": schema}
 
 
+_CHALLENGE = {"WWW-Authenticate": _header("`Bearer`, as RFC 6750 says", STRING)}
 _RETRY_AFTER = {"Retry-After": _header("seconds to wait before asking again", integer())}
+_HEADERS = {401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
 _NAMING = {
     "Location": _header("the address of the stream, naming its log", STRING),
     "X-Request-Id": _header("the request's id", REQUEST_ID_TEXT),
@@ -91,8 +95,11 @@ def _body(schema: str) -> Json:
 
 
 def _view(description: str, **more: Any) -> Json:
-    content = {"application/json": {"schema": ref("View")}}
-    return {"description": description, "content": content, **more}
+    return {**_json("View", description), **more}
+
+
+def _json(schema: str, description: str) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": ref(schema)}}}
 
 
 def _empty(description: str) -> Json:
@@ -110,7 +117,7 @@ def _refusals(*codes: str) -> Json:
         responses[str(status)] = {
             "description": "; ".join(f"`{code}`: {ERRORS[code][1]}" for code in found),
             "content": {"application/json": {"schema": {"allOf": [ref("Error"), code]}}},
-            **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
         }
     return responses
 
@@ -124,11 +131,28 @@ def _links(request_id: str) -> Json:
         "acknowledge": link("acknowledge", requestBody={"seq": 1}),
         "revive": link("reviveStream"),
         "cancel": link("cancelStream"),
+        "token": link("createStreamToken"),
     }
 
 
 def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
     return {"operationId": name, "summary": summary, **more, "responses": responses}
+
+
+AUTH_ERRORS = ("unauthorized", "auth_unavailable")
+"""Any call may end with these, unless it is open to everybody."""
+PUBLIC: Json = {"security": []}
+_BY_STREAM_TOKEN: Json = {"security": [{"bearer": []}, {"streamToken": []}]}
+_SECURITY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, or a JWT"},
+    "streamToken": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "for EventSource, which sends no header: opens the one request that it "
+        "was made for, to read its stream and to acknowledge",
+    },
+}
 
 
 def _create() -> Json:
@@ -146,6 +170,7 @@ def _create() -> Json:
             "201": _view("accepted", headers=_NAMING, links=_links(body_id)),
             "204": _empty("a retried POST whose reader has the whole answer"),
             **_refusals(
+                *AUTH_ERRORS,
                 *_BODY_ERRORS,
                 *_STREAM_ERRORS,
                 "idempotency_key_reused",
@@ -167,9 +192,10 @@ def _read() -> Json:
         {
             "200": stream,
             "204": _empty("the answer ended, and the reader has all of it"),
-            **_refusals("not_found", *_STREAM_ERRORS),
+            **_refusals(*AUTH_ERRORS, "not_found", *_STREAM_ERRORS),
         },
         parameters=_POSITIONS,
+        **_BY_STREAM_TOKEN,
     )
 
 
@@ -179,9 +205,12 @@ def _acknowledge() -> Json:
         "Say up to which chunk everything has arrived",
         {
             "204": _empty("taken, now or before"),
-            **_refusals(*_BODY_ERRORS, "not_found", "ack_ahead_of_log", "store_unavailable"),
+            **_refusals(
+                *AUTH_ERRORS, *_BODY_ERRORS, "not_found", "ack_ahead_of_log", "store_unavailable"
+            ),
         },
         requestBody=_body("AckBody"),
+        **_BY_STREAM_TOKEN,
     )
 
 
@@ -189,11 +218,15 @@ def describe() -> Json:
     """The OpenAPI document."""
     cancel = {
         "204": _empty("cancelled, now or before"),
-        **_refusals("not_found", "already_ended", "store_unavailable"),
+        **_refusals(*AUTH_ERRORS, "not_found", "already_ended", "store_unavailable"),
     }
     revive = {
         "202": _view("queued again"),
-        **_refusals("not_found", "not_reaped", "store_unavailable"),
+        **_refusals(*AUTH_ERRORS, "not_found", "not_reaped", "store_unavailable"),
+    }
+    token = {
+        "201": _json("StreamToken", "made"),
+        **_refusals(*AUTH_ERRORS, "not_found", "store_unavailable"),
     }
     this = {"200": {"description": "this document", "content": {"application/json": {}}}}
     return {
@@ -217,9 +250,16 @@ def describe() -> Json:
                 "parameters": [_ID],
                 "post": _operation("reviveStream", "Continue a reaped request (P16)", revive),
             },
-            "/openapi.json": {"get": _operation("describe", "This description", this)},
+            "/v1/streams/{request_id}/token": {
+                "parameters": [_ID],
+                "post": _operation(
+                    "createStreamToken", "A short-lived token for the stream's address", token
+                ),
+            },
+            "/openapi.json": {"get": _operation("describe", "This description", this, **PUBLIC)},
         },
-        "components": {"schemas": schemas()},
+        "security": [{"bearer": []}],
+        "components": {"schemas": schemas(), "securitySchemes": _SECURITY_SCHEMES},
     }
 
 

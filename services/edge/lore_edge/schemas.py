@@ -96,6 +96,9 @@ def schemas() -> Json:
                 "edge": STRING,
             }
         ),
+        "StreamToken": _object(
+            {"token": STRING, "expires_at": {"type": "string", "format": "date-time"}}
+        ),
         "Error": _object({"error": error}),
         "Event": _any_event(),
         "ChunkEvent": _object({"seq": _SEQ, "text": STRING}),

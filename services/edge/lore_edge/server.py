@@ -107,6 +107,7 @@ class EdgeServer(uvicorn.Server):
         while True:
             self._beat = time.monotonic()
             self._edge.streams.measure()
+            self._edge.auth.poll()
             await self._edge.check_store()
             await asyncio.sleep(WATCH_S)
 

@@ -2,10 +2,10 @@
 
 import socket
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from lore.settings import CommonSettings, Port, Positive
@@ -29,6 +29,19 @@ class EdgeSettings(CommonSettings):
     """The public URLs of all edges, for the page; empty means the one it was loaded from."""
     cors_origins: Origins = ()
     """Origins whose pages may call this edge; ``*`` for all, empty for none but its own."""
+    auth: Literal["required", "off"] = "required"
+    """``off`` lets everyone in, as one and the same subject."""
+    api_keys_file: str = ""
+    """A file of API keys (lore.apikeys), read again whenever it changes."""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_jwks: str = ""
+    """Where the issuer's keys are: an https:// or http:// URL, or a file."""
+    secret: SecretStr = SecretStr("lore")
+    """The same on every edge. Signs stream tokens, and makes request ids of ``Idempotency-Key``s
+    hard to guess; what it is without being set serves only where everyone is let in."""
+    stream_token_s: Annotated[int, Field(ge=1, le=86_400)] = 600
+    """How long a stream token opens its request."""
     model: str = ""
     """The model's name, as the page shows it."""
     system_prompt: Annotated[str, Field(min_length=1)] = SYSTEM_PROMPT
@@ -47,8 +60,6 @@ class EdgeSettings(CommonSettings):
     """A client's requests stand this far apart in the queue, and others come between them;
     0 for first come, first served. Longer than one request keeps the fleet busy."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
-    idempotency_secret: SecretStr = SecretStr("lore")
-    """The same on every edge; makes request ids of ``Idempotency-Key``s hard to guess."""
 
     heartbeat_s: Positive = 15.0
     """A comment goes out after this long without an event."""
@@ -96,3 +107,9 @@ class EdgeSettings(CommonSettings):
             ):
                 raise ValueError(f"'{origin}' is not an origin such as https://example.org")
         return value
+
+    @model_validator(mode="after")
+    def _say_all_of_jwt(self) -> Self:
+        if len({bool(self.jwt_issuer), bool(self.jwt_audience), bool(self.jwt_jwks)}) > 1:
+            raise ValueError("set all of JWT_ISSUER, JWT_AUDIENCE and JWT_JWKS, or none")
+        return self

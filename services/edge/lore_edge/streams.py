@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 from collections.abc import Iterator
 
 from lore.metrics import EDGE_BUFFER_UTILIZATION, EDGE_CONNECTIONS, RESUMES
@@ -9,7 +10,7 @@ from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
 from lore.store.base import Outcome, Store, StoreUnavailable
 from lore_edge.errors import ApiError, history_lost
-from lore_edge.feed import Feed, LostRequest
+from lore_edge.feed import Feed, LostRequest, UnknownRequest
 from lore_edge.feeds import Feeds
 from lore_edge.positions import Wanted, wanted
 from lore_edge.reader import Reader
@@ -41,17 +42,36 @@ class Streams:
     def __iter__(self) -> Iterator[Stream]:
         return iter(self._open)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        """Answer with the stream. Raises ApiError, UnknownRequest or StoreUnavailable before."""
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, owner: str | None
+    ) -> None:
+        """Answer with the stream, if it is this subject's (``owner_of``).
+
+        Raises ApiError, UnknownRequest or StoreUnavailable before.
+        """
         self.check_open()
         where = wanted(scope)
+        request_id = await self._owned(request_id, owner)
         try:
             async with self._feeds.use(request_id) as feed:
+                if owner not in (None, feed.view.subject):  # given back meanwhile (P3)
+                    raise UnknownRequest
                 await self._answer(scope, receive, send, feed, where)
         except LostRequest:
             if where.position:
                 raise history_lost() from None
             raise
+
+    async def _owned(self, request_id: str, owner: str | None) -> str:
+        """Instead of somebody else's request one that never was: what follows tells nobody the
+        difference, in words or in time."""
+        feed = self._feeds.find(request_id)
+        if owner is None or (feed is not None and feed.view.subject == owner):
+            return request_id
+        view = await self._store.view(request_id)
+        if view is not None and view.subject != owner:
+            return secrets.token_urlsafe(16)
+        return request_id
 
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, feed: Feed, where: Wanted

@@ -1,4 +1,4 @@
-"""Who asks. Until there is authentication, everyone is the same subject."""
+"""Who asks, as the authenticator wrote it into the call's scope."""
 
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -9,11 +9,35 @@ from lore_edge.wire import Scope, header
 ANONYMOUS = "anonymous"
 IPV6_PREFIX = 64  # what one network, or one home, has to itself
 
+_SUBJECT = "lore.subject"
+_GRANT = "lore.grant"
+
+
+def identify(scope: Scope, subject: str) -> None:
+    """For the authenticator alone: this call is made on behalf of ``subject``."""
+    scope[_SUBJECT] = subject
+
+
+def grant(scope: Scope, request_id: str) -> None:
+    """For the authenticator alone: this call may touch this request, whoever makes it."""
+    scope[_GRANT] = request_id
+
 
 def subject_of(scope: Scope) -> str:
-    """The one place that says on whose behalf a call is made."""
-    del scope
-    return ANONYMOUS
+    """The one place that says on whose behalf a call is made.
+
+    Raises KeyError where nobody was let in, and for a call with a stream token, which opens
+    one request and makes nobody its owner.
+    """
+    return scope[_SUBJECT]
+
+
+def owner_of(scope: Scope, request_id: str) -> str | None:
+    """Whose this request must be for the call to see it; None when a stream token opens it.
+
+    Raises KeyError where nobody was let in.
+    """
+    return None if scope.get(_GRANT) == request_id else scope[_SUBJECT]
 
 
 def client_of(scope: Scope, settings: EdgeSettings) -> str:

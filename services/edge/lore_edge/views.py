@@ -37,15 +37,24 @@ def describe(view: View, text: str, edge_id: str) -> dict[str, Any]:
     }
 
 
-async def read(store: Store, request_id: str) -> tuple[View, str]:
+async def owned(store: Store, request_id: str, owner: str | None) -> View:
+    """The request, if it is this subject's (``owner_of``); None stands for any.
+
+    Raises UnknownRequest, the same for somebody else's as for one that never was.
+    """
+    view = await store.view(request_id)
+    if view is None or owner not in (None, view.subject):
+        raise UnknownRequest
+    return view
+
+
+async def read(store: Store, request_id: str, owner: str | None) -> tuple[View, str]:
     """The view and the whole text of the same moment.
 
     Raises UnknownRequest, and StoreUnavailable also when the log does not hold still.
     """
     for _ in range(MAX_TRIES):
-        view = await store.view(request_id)
-        if view is None:
-            raise UnknownRequest
+        view = await owned(store, request_id, owner)
         text = await _text(store, view)
         if text is not None:
             return view, text

@@ -1,0 +1,48 @@
+"""Who may come in to a ``lore up``: what its edges are told of keys and of their secret."""
+
+import os
+import secrets
+from ipaddress import ip_address
+from pathlib import Path
+
+from lore.cli.place import Place, Problem
+
+
+def settings(host: str, api_keys: Path | None, *, no_auth: bool, place: Place) -> dict[str, str]:
+    """The edges' settings. Everyone is let in where only this machine gets there, and
+    elsewhere when somebody says so.
+
+    Raises Problem when nobody has said who may come in.
+    """
+    if no_auth or os.environ.get("LORE_AUTH") == "off":
+        return {"LORE_AUTH": "off"}
+    if api_keys is None and "LORE_JWT_ISSUER" not in os.environ:
+        if _is_loopback(host) and "LORE_AUTH" not in os.environ:
+            return {"LORE_AUTH": "off"}
+        raise Problem(
+            f"others can reach {host}: say who may come in with --api-keys FILE (lore keys new "
+            "NAME makes a key), or let everyone in with --no-auth"
+        )
+    chosen = {"LORE_AUTH": "required"}
+    if api_keys is not None:
+        chosen["LORE_API_KEYS_FILE"] = str(api_keys.expanduser().absolute())
+    if "LORE_SECRET" not in os.environ:
+        chosen["LORE_SECRET"] = _own_secret(place.path / "secret")
+    return chosen
+
+
+def _own_secret(path: Path) -> str:
+    """Kept, so that a request that is asked for again after a restart is the same one."""
+    if path.exists():
+        return path.read_text()
+    secret = secrets.token_hex(32)
+    with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(secret)
+    return secret
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Who asks: API keys, JWTs, and stream tokens for what cannot send a header."""

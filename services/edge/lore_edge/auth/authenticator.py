@@ -1,0 +1,117 @@
+"""The one place where a call is let in: afterwards its scope says who asks."""
+
+import re
+import time
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from lore_edge.auth import stream_tokens
+from lore_edge.auth.jwks import BadJwks, Jwks
+from lore_edge.auth.jwts import Jwts
+from lore_edge.auth.keys import BadKeys, KeyFile
+from lore_edge.auth.secret import MIN_CHARS
+from lore_edge.create import REQUEST_ID
+from lore_edge.errors import unauthorized
+from lore_edge.settings import EdgeSettings
+from lore_edge.subject import ANONYMOUS, grant, identify
+from lore_edge.wire import Scope, header, wants_stream
+
+_PUBLIC = frozenset({"/", "/docs", "/openapi.json"})
+_WEB = "/web/"
+_GRANTED = re.compile(rf"/v1/streams/({REQUEST_ID})(/ack)?")
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)")  # RFC 6750 section 2.1
+
+
+class BadAuth(Exception):
+    """The settings let nobody in, or anybody; the message says what to do."""
+
+
+class Authenticator:
+    def __init__(self, settings: EdgeSettings) -> None:
+        """Raises BadAuth."""
+        self._secret = settings.secret
+        self._off = settings.auth == "off"
+        self._keys: KeyFile | None = None
+        self._jwts: Jwts | None = None
+        if not self._off:
+            self._require(settings)
+
+    def _require(self, settings: EdgeSettings) -> None:
+        if not settings.api_keys_file and not settings.jwt_issuer:
+            raise BadAuth(
+                "nobody could be let in: name LORE_API_KEYS_FILE (lore keys new NAME makes a key), "
+                "or LORE_JWT_ISSUER, LORE_JWT_AUDIENCE and LORE_JWT_JWKS, or let everyone in with "
+                "LORE_AUTH=off"
+            )
+        if len(settings.secret.get_secret_value()) < MIN_CHARS:
+            raise BadAuth(
+                f"LORE_SECRET: at least {MIN_CHARS} characters, the same on every edge; "
+                "make one with: openssl rand -hex 32"
+            )
+        try:
+            if settings.api_keys_file:
+                self._keys = KeyFile(Path(settings.api_keys_file))
+            if settings.jwt_issuer:
+                jwks = Jwks(settings.jwt_jwks)
+                self._jwts = Jwts(settings.jwt_issuer, settings.jwt_audience, jwks)
+        except BadKeys as error:
+            raise BadAuth(f"LORE_API_KEYS_FILE: {error}") from None
+        except BadJwks as error:
+            raise BadAuth(str(error)) from None
+
+    async def admit(self, scope: Scope) -> None:
+        """Write into the scope who asks. Raises ApiError 401 or 503.
+
+        What is served to everybody needs nothing, and has no subject.
+        """
+        if self._off:
+            identify(scope, ANONYMOUS)
+        elif scope["path"] in _PUBLIC or scope["path"].startswith(_WEB):
+            return
+        elif credentials := header(scope, b"authorization"):
+            identify(scope, await self._subject(credentials))
+        elif (request_id := self._granted(scope)) is not None:
+            grant(scope, request_id)
+        else:
+            raise unauthorized()
+
+    def poll(self) -> None:
+        """Look whether keys have changed; call this often, on the event loop."""
+        if self._keys is not None:
+            self._keys.poll()
+        if self._jwts is not None:
+            self._jwts.jwks.poll()
+
+    def close(self) -> None:
+        if self._jwts is not None:
+            self._jwts.jwks.close()
+
+    async def _subject(self, credentials: str) -> str:
+        """Keys and JWTs have subjects of their own: nobody becomes another by being named so."""
+        match = _BEARER.fullmatch(credentials)
+        if match is None:
+            raise unauthorized()
+        if self._keys is not None and (subject := self._keys.subject(match[1])) is not None:
+            return f"key:{subject}"
+        if self._jwts is not None and (subject := await self._jwts.subject(match[1])) is not None:
+            return f"jwt:{subject}"
+        raise unauthorized(invalid=True)
+
+    def _granted(self, scope: Scope) -> str | None:
+        """The request that a stream token in the address opens for this call, if it does.
+
+        Reading and acknowledging is all that a page needs to whom somebody gave an address.
+        """
+        method, match = scope["method"], _GRANTED.fullmatch(scope["path"])
+        if match is None:
+            return None
+        reads = method == "GET" and not match[2] and wants_stream(scope)
+        if not reads and not (method == "POST" and match[2]):
+            return None
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        token = query.get("token", [""])[-1]
+        if not token:
+            return None
+        if not stream_tokens.is_good(self._secret, match[1], token, now_s=time.time()):
+            raise unauthorized(invalid=True)
+        return match[1]

@@ -1,0 +1,144 @@
+"""The keys that an issuer signs with (JWKS, RFC 7517), read again when they change."""
+
+import asyncio
+import json
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jwt
+import structlog
+
+from lore_edge.errors import auth_unavailable
+
+RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+ALGORITHMS = frozenset((*RSA, "ES256", "ES384", "EdDSA"))
+"""Asymmetric ones alone: nobody may sign with what is published."""
+TIMEOUT_S = 5.0
+PAUSE_S = 10.0
+"""Between two attempts, however many unknown keys are named."""
+MAX_AGE_S = 300.0
+"""Then a key that the issuer has withdrawn is no longer taken."""
+MAX_BYTES = 1_048_576
+
+_log = structlog.get_logger()
+
+
+class BadJwks(Exception):
+    """What was read is no set of keys, or could not be read; says so in a few words."""
+
+
+class SigningKey(NamedTuple):
+    key: Any
+    algorithms: tuple[str, ...]
+
+
+class Jwks:
+    """A failed read changes nothing: what is known stays known."""
+
+    def __init__(self, where: str) -> None:
+        """``where``: a URL, first read when it is needed, or a file. Raises BadJwks for a file."""
+        self._where = where
+        self._keys: dict[str | None, SigningKey] = {}
+        self._failed = True
+        self._tried_s = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+        if not is_url(where):
+            self._keys = _load(where)
+            self._failed = False
+
+    async def find(self, kid: str | None) -> SigningKey | None:
+        """The key of this id; without one, the only key.
+
+        Raises ApiError 503 when it is not known and the keys cannot be read.
+        """
+        found = self._known(kid)
+        if found is None:
+            await self._refresh()
+            found = self._known(kid)
+        if found is None and self._failed:
+            raise auth_unavailable()
+        return found
+
+    def poll(self) -> None:
+        """Read again what is old; call this often."""
+        if asyncio.get_running_loop().time() - self._tried_s > MAX_AGE_S:
+            self._start()
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _known(self, kid: str | None) -> SigningKey | None:
+        if kid is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(kid)
+
+    async def _refresh(self) -> None:
+        """All who come meanwhile wait for the same read."""
+        if self._reading is None:
+            if asyncio.get_running_loop().time() - self._tried_s < PAUSE_S:
+                return
+            self._start()
+        assert self._reading is not None
+        await asyncio.shield(self._reading)
+
+    def _start(self) -> None:
+        if self._reading is None:
+            self._tried_s = asyncio.get_running_loop().time()
+            self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        try:
+            self._keys = await asyncio.to_thread(_load, self._where)
+            self._failed = False
+        except BadJwks as error:
+            self._failed = True
+            _log.error("JWKS not read, the old keys stay", reason=str(error))
+        finally:
+            self._reading = None
+
+
+def is_url(where: str) -> bool:
+    return where.startswith(("https://", "http://"))
+
+
+def _load(where: str) -> dict[str | None, SigningKey]:
+    """Raises BadJwks."""
+    try:
+        if is_url(where):
+            with urllib.request.urlopen(where, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                data = json.loads(answer.read(MAX_BYTES))
+        else:
+            data = json.loads(Path(where).read_bytes())
+    except (OSError, HTTPException) as error:
+        raise BadJwks(f"LORE_JWT_JWKS cannot be read ({_words(error)})") from None
+    except (ValueError, RecursionError):
+        raise BadJwks("LORE_JWT_JWKS: what is there is not JSON") from None
+    keys = _keys(data)
+    if not keys:
+        raise BadJwks("LORE_JWT_JWKS: no key there can verify a signature")
+    return keys
+
+
+def _keys(data: Any) -> dict[str | None, SigningKey]:
+    listed = data.get("keys") if isinstance(data, dict) else None
+    found: dict[str | None, SigningKey] = {}
+    for item in listed if isinstance(listed, list) else []:
+        if not isinstance(item, dict) or item.get("use", "sig") != "sig":
+            continue
+        try:
+            key = jwt.PyJWK(item)
+        except jwt.PyJWTError:
+            continue  # of a kind that nobody here knows
+        any_of_rsa = key.key_type == "RSA" and "alg" not in item
+        algorithms = RSA if any_of_rsa else (key.algorithm_name,)
+        if ALGORITHMS.issuperset(algorithms):
+            kid = item.get("kid")
+            found[kid if isinstance(kid, str) else None] = SigningKey(key.key, algorithms)
+    return found
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or getattr(error, "reason", None) or error)

@@ -1,0 +1,68 @@
+"""API keys from a file that may change while the edge runs."""
+
+import os
+from pathlib import Path
+
+import structlog
+
+from lore import apikeys
+
+_log = structlog.get_logger()
+
+
+class BadKeys(Exception):
+    """The file cannot be used; the message names it and the line, never what is in it."""
+
+
+class KeyFile:
+    """Whose key is it? The file is looked at again whenever ``poll`` is called.
+
+    What is removed from it opens nothing from then on; a stream that is open goes on until
+    its reader connects again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises BadKeys."""
+        self._path = path
+        self._version = _version(path)
+        self._subjects = _load(path)
+
+    def subject(self, key: str) -> str | None:
+        if not apikeys.KEY.fullmatch(key):
+            return None
+        return self._subjects.get(apikeys.digest(key))
+
+    def poll(self) -> None:
+        """Read the file if it is another one than before; a bad one changes nothing."""
+        version = _version(self._path)  # before the text, so that no later change is missed
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            self._subjects = _load(self._path)
+        except BadKeys as error:
+            _log.error("API keys not reloaded, the old ones stay", reason=str(error))
+        else:
+            _log.info("API keys reloaded", keys=len(self._subjects))
+
+
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Another one after each change, also when a link on the way leads elsewhere, which is how
+    Kubernetes changes a mounted Secret."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _load(path: Path) -> dict[str, str]:
+    """Raises BadKeys."""
+    try:
+        return apikeys.parse(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadKeys(f"cannot read {path} ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise BadKeys(f"{path} is not text") from None
+    except ValueError as error:
+        raise BadKeys(f"{path}, {error}") from None

@@ -1,0 +1,85 @@
+"""Those who hand out credentials: a file of API keys, and an issuer of JWTs."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from lore import apikeys
+
+SECRET = "tell nobody but the other edges of it"
+ISSUER, AUDIENCE = "https://issuer.example", "lore"
+
+
+class KeyRing:
+    """API keys, and the file that edges know them by."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: list[str] = []
+        self._write()
+
+    def new(self, subject: str) -> str:
+        key = apikeys.new_key()
+        self._lines.append(f"{apikeys.digest(key)} {subject}\n")
+        self._write()
+        return key
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"auth": "required", "secret": SECRET, "api_keys_file": str(self.path)}
+
+    def _write(self) -> None:
+        self.path.write_text("# who may come in\n" + "".join(self._lines))
+
+
+class Issuer:
+    """Signs with one key of its set, by default the first."""
+
+    def __init__(self, *algorithms: str) -> None:
+        self.algorithms = algorithms or ("ES256",)
+        self.private = [_MAKING[name[:2]]() for name in self.algorithms]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For an edge; LORE_JWT_JWKS goes with them."""
+        said = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE}
+        return {"auth": "required", "secret": SECRET} | said
+
+    def jwks(self) -> str:
+        keys = [
+            jwt.get_algorithm_by_name(name).to_jwk(key.public_key(), as_dict=True)
+            | {"kid": f"key-{number}", "use": "sig", "alg": name}
+            for number, (name, key) in enumerate(zip(self.algorithms, self.private, strict=True))
+        ]
+        return json.dumps({"keys": keys})
+
+    def token(self, subject: Any = "alice", *, number: int = 0, **claims: Any) -> str:
+        """A claim that is None is left out."""
+        chosen = {
+            "sub": subject,
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "exp": int(time.time()) + 60,
+        } | claims
+        return jwt.encode(
+            {name: value for name, value in chosen.items() if value is not None},
+            self.private[number],
+            algorithm=self.algorithms[number],
+            headers={"kid": f"key-{number}"},
+        )
+
+
+_MAKING: dict[str, Callable[[], Any]] = {
+    "RS": lambda: rsa.generate_private_key(65537, 2048),
+    "PS": lambda: rsa.generate_private_key(65537, 2048),
+    "ES": lambda: ec.generate_private_key(ec.SECP256R1()),
+}
+
+
+def bearer(credentials: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {credentials}"}
