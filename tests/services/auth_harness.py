@@ -1,5 +1,7 @@
 """Those who hand out credentials: a file of API keys, and an issuer of JWTs."""
 
+import base64
+import hmac
 import json
 import time
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lore import apikeys
 
@@ -58,6 +61,13 @@ class Issuer:
         ]
         return json.dumps({"keys": keys})
 
+    def public_pem(self, number: int = 0) -> bytes:
+        return (
+            self.private[number]
+            .public_key()
+            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+
     def token(self, subject: Any = "alice", *, number: int = 0, **claims: Any) -> str:
         """A claim that is None is left out."""
         chosen = {
@@ -79,6 +89,23 @@ _MAKING: dict[str, Callable[[], Any]] = {
     "PS": lambda: rsa.generate_private_key(65537, 2048),
     "ES": lambda: ec.generate_private_key(ec.SECP256R1()),
 }
+
+
+def forged(algorithm: str, secret: bytes = b"", **claims: Any) -> str:
+    """A token that its bearer made: unsigned, or with a secret that anyone can read."""
+    claims = {"sub": "alice", "iss": ISSUER, "aud": AUDIENCE, "exp": int(time.time()) + 60} | claims
+    parts = [_part({"alg": algorithm, "typ": "JWT", "kid": "key-0"}), _part(claims)]
+    signed = ".".join(parts).encode()
+    signature = hmac.digest(secret, signed, "sha256") if secret else b""
+    return ".".join([*parts, _base64(signature)])
+
+
+def _part(data: dict[str, Any]) -> str:
+    return _base64(json.dumps(data).encode())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def bearer(credentials: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lore.cli import ask as asking
+from lore.cli import keys as key_making
 from lore.cli import status as showing
 from lore.cli import sweep as sweeping
 from lore.cli import up as running
@@ -26,6 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="AI answers as token streams that survive.",
 )
+
+
+keys = typer.Typer(no_args_is_help=True, help="API keys, for edges that ask for them.")
+app.add_typer(keys, name="keys")
 
 
 class EngineName(StrEnum):
@@ -108,7 +113,10 @@ def ask(
     ] = True,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Ask, and read the answer as it comes. Ctrl-C stops it for good."""
+    """Ask, and read the answer as it comes. Ctrl-C stops it for good.
+
+    Edges that want an API key get that of LORE_API_KEY.
+    """
     if (question is None) == (resume is None):
         raise Problem("give a question, or --resume with a request's id")
     if question == "-":
@@ -160,6 +168,17 @@ def sweep(
     """
     url = _store_url(valkey_url, data_dir)
     sys.exit(sweeping.run(url, Policy(stall_s=stall_s), dry_run=dry_run, every_s=every))
+
+
+@keys.command("new")
+def new_key(
+    subject: Annotated[str, typer.Argument(help="Whose it is: answers belong to this name.")],
+    file: Annotated[
+        Path | None, typer.Option(envvar="LORE_API_KEYS_FILE", help="Add its line to this file.")
+    ] = None,
+) -> None:
+    """Make a key. It is shown once; what is kept of it is its hash."""
+    key_making.new(subject, file)
 
 
 def _store_url(named: str | None, data_dir: Path) -> str:

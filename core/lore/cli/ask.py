@@ -1,6 +1,7 @@
 """``lore ask``: one question, its answer on the terminal, whatever happens in between."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from lore.client import (
     Unavailable,
 )
 
+KEY = "LORE_API_KEY"  # never an argument, which everyone on the machine can see
 INTERRUPTED = 130
 PATIENCE_S = 5.0
 """A person notices sooner than a program that nobody answers."""
@@ -55,7 +57,8 @@ class _Ask:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
-        async with Reader(self._edges, config=ReaderConfig(patience_s=PATIENCE_S)) as reader:
+        config, api_key = ReaderConfig(patience_s=PATIENCE_S), os.environ.get(KEY)
+        async with Reader(self._edges, config=config, api_key=api_key) as reader:
             request_id = resume
             try:
                 if request_id is None:
@@ -69,7 +72,8 @@ class _Ask:
                 task.uncancel()
                 return await self._interrupted(reader, request_id)
             except Refused as error:
-                raise Problem(str(error)) from error
+                hint = f" ({KEY} holds it)" if error.code == "unauthorized" else ""
+                raise Problem(f"{error}{hint}") from error
             except Unavailable as error:
                 raise Problem(f"{error}; does Lore run there? (lore up)") from error
             except (Failed, Cancelled, HistoryLost) as error:

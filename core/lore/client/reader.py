@@ -30,14 +30,16 @@ class Reader:
         *,
         config: ReaderConfig | None = None,
         headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
     ) -> None:
+        """``api_key``: an API key or a JWT, for edges that ask who is there."""
         self._urls = list(edges)
         self._config = config or ReaderConfig()
         self._edges = Edges(edges)
         self._starts = itertools.count()
         self._streams: WeakSet[Stream] = WeakSet()
         self._http = httpx.AsyncClient(
-            headers=headers,
+            headers={**(headers or {}), **_credentials(api_key)},
             timeout=self._config.call_timeout_s,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             mounts=_NO_PROXY,
@@ -150,3 +152,7 @@ class Reader:
             failures += 1
             await asyncio.sleep(delay_s)
             self._edges.advance()
+
+
+def _credentials(api_key: str | None) -> dict[str, str]:
+    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from lore_edge.auth.secret import sign
 
-_TOKEN = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{43})")
+_TOKEN = re.compile(r"([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{43})")
 
 
 def issue(secret: SecretStr, request_id: str, *, expires_s: int) -> str:
