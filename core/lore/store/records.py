@@ -96,7 +96,7 @@ class Records:
             if record.view.status is Status.QUEUED and partition_of(key) == partition:
                 yield record
 
-    def _claimable(self, partition: int, now_ms: int) -> Record | None:
+    def _claimable(self, partition: int, now_ms: int, *, untried: bool = False) -> Record | None:
         """The lease that lapsed first, else the first in the queue."""
         lapsed = [
             record
@@ -104,11 +104,12 @@ class Records:
             if record.view.status in OWNED
             and record.view.lease_until_ms <= now_ms
             and partition_of(key) == partition
+            and not (untried and record.view.tries)
         ]
         if lapsed:
             return min(lapsed, key=lambda r: (r.view.lease_until_ms, r.view.request_id))
         return min(
-            self._queued(partition),
+            (r for r in self._queued(partition) if not (untried and r.view.tries)),
             key=lambda r: (r.place_ms, r.view.request_id),
             default=None,
         )

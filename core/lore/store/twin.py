@@ -194,19 +194,30 @@ class StoreState(Records):
 
     # generators' side
 
-    def claim(self, partition: int, owner: str, *, lease_ms: int, now_ms: int) -> Claimed | None:
-        record = self._claimable(partition, now_ms)
+    def claim(
+        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False, now_ms: int
+    ) -> Claimed | None:
+        record = self._claimable(partition, now_ms, untried=untried)
         if record is None:
             return None
         view = record.view
         epoch = max(view.epoch + 1, now_ms)
         if record.run_id != self.run_id:
             view = replace(
-                view, log_id=f"{epoch:x}", parent_log_id=view.log_id, fork_seq=view.next_seq
+                view,
+                log_id=f"{epoch:x}",
+                parent_log_id=view.log_id,
+                fork_seq=view.next_seq,
+                tries=0,
             )
             record.run_id = self.run_id
         self._own(record, view, owner, epoch, now_ms=now_ms)
-        record.view = replace(record.view, lease_until_ms=now_ms + lease_ms, progress_ms=now_ms)
+        record.view = replace(
+            record.view,
+            lease_until_ms=now_ms + lease_ms,
+            progress_ms=now_ms,
+            tries=view.tries + 1,
+        )
         return Claimed(record.view, record.body, self.run_id)
 
     def log(self, request_id: str, *, now_ms: int) -> list[Chunk]:
@@ -253,6 +264,8 @@ class StoreState(Records):
         for entry in record.log[len(record.log) - len(new) :]:
             self._publish(record.view, message_of(entry))
         self._pause_or_resume(record, reopen_tokens)
+        if new or record.view.status is Status.PAUSED:
+            record.view = replace(record.view, tries=0)
         return position(Outcome.OK, record.view)
 
     def finish(
@@ -347,13 +360,16 @@ class StoreState(Records):
             progress_ms=now_ms,
             finished_ms=0,
             lease_until_ms=now_ms + lease_ms,
+            tries=0,
         )
         log = [Entry(chunk, now_ms, view.log_id) for chunk in chunks]
         self._records[view.request_id] = Record(view, body, self.run_id, view.created_ms, log=log)
         self._publish_state(view, "failed_over")
         return position(Outcome.OK, view)
 
-    def release(self, request_id: str, owner: str, epoch: int, *, now_ms: int) -> Position:
+    def release(
+        self, request_id: str, owner: str, epoch: int, *, failed: bool = False, now_ms: int
+    ) -> Position:
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
@@ -363,7 +379,11 @@ class StoreState(Records):
         if view.status not in OWNED or view.epoch != epoch or view.owner != owner:
             return position(Outcome.FENCED, view)
         record.view = replace(
-            view, status=transition(view.status, Event.RELEASE), owner="", lease_until_ms=0
+            view,
+            status=transition(view.status, Event.RELEASE),
+            owner="",
+            lease_until_ms=0,
+            tries=view.tries if failed else max(0, view.tries - 1),
         )
         record.reopen_tokens = 0
         self._publish_state(record.view, "released")

@@ -177,7 +177,9 @@ class ValkeyStore:
 
     # generators' side
 
-    async def claim(self, partition: int, owner: str, *, lease_ms: int) -> Claimed | None:
+    async def claim(
+        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
+    ) -> Claimed | None:
         run_id = self.run_id
         values = await self._functions.fcall(
             "lore_claim",
@@ -188,6 +190,7 @@ class ValkeyStore:
             run_id,
             "body",
             *VIEW_FIELDS,
+            *(("untried",) if untried else ()),
         )
         if values is None:
             return None
@@ -302,8 +305,11 @@ class ValkeyStore:
             *chunk_arguments(chunks),
         )
 
-    async def release(self, request_id: str, owner: str, epoch: int) -> Position:
-        return await self._change("lore_release", request_id, owner, epoch)
+    async def release(
+        self, request_id: str, owner: str, epoch: int, *, failed: bool = False
+    ) -> Position:
+        why = ("failed",) if failed else ()
+        return await self._change("lore_release", request_id, owner, epoch, *why)
 
     async def waiting(self) -> list[tuple[int, int]]:
         now_ms = self._now_ms()

@@ -72,8 +72,11 @@ class Appender:
         for owned in stuck:
             self.transmit(owned, now)
 
-    async def hand_back(self, owned: Owned) -> None:
-        """Append what there is of a request, then release it to whoever has room (P15)."""
+    async def hand_back(self, owned: Owned, *, failed: bool) -> None:
+        """Append what there is of a request, then release it to whoever has room (P15).
+
+        ``failed``: the engine did, and what it was working on may be why.
+        """
         while self._roster.holds(owned):
             if owned.sending is not None:
                 await asyncio.wait([owned.sending])
@@ -82,19 +85,23 @@ class Appender:
             elif (append := owned.producer.outbox(math.inf)) is not None:
                 owned.sending = self._tasks.create_task(self._send(owned, append))
             else:
-                await self._release(owned)
+                # Nothing more is appended: once a release is under way, somebody else may go on.
+                self._roster.drop(owned)
+                while not await self._released(owned, failed=failed):
+                    await self._trying.wait()
 
-    async def _release(self, owned: Owned) -> None:
-        owner = self._settings.generator_id
+    async def _released(self, owned: Owned, *, failed: bool) -> bool:
+        request_id, owner, epoch = owned.request_id, self._settings.generator_id, owned.epoch
         try:
-            position = await self._store.release(owned.request_id, owner, owned.epoch)
+            position = await self._store.release(request_id, owner, epoch, failed=failed)
             if self.is_forgotten(owned, position):
                 await self.reinstate(owned)
-                await self._store.release(owned.request_id, owner, owned.epoch)
+                await self._store.release(request_id, owner, epoch, failed=failed)
         except StoreUnavailable:
+            owned.renewed_s = -math.inf  # it may have happened
             self._wait_for_store()
-        else:
-            self._roster.drop(owned)
+            return False
+        return True
 
     def go_on(self, owned: Owned, position: Position) -> None:
         """From where the store says that the request is there."""
@@ -187,6 +194,8 @@ class Appender:
         if position.outcome is Outcome.OK:
             owned.renewed_s = now
             metrics.CHUNKS_APPENDED.inc(len(append.chunks))
+            if append.chunks or append.reopen_tokens:
+                self._roster.clear(owned)
             if append.chunks and owned.queued_s is not None:
                 metrics.TIME_TO_FIRST_TOKEN.observe(owned.queued_s + now - owned.claimed_s)
                 owned.queued_s = None

@@ -6,6 +6,9 @@ lapse in silence, so a slow poll asks the store what waits, oldest first.
 When the store was away, leases have lapsed and claims may be forgotten although their
 owners live. They report as soon as they are connected again, so nobody claims for a
 moment after that: continuing elsewhere costs a prefill, and perhaps a fork of the log.
+
+A request that was claimed before and nothing came of it may be what ended its generator.
+One such is worked on at a time, so that no other is suspected along with it for long.
 """
 
 import asyncio
@@ -42,6 +45,8 @@ class Intake:
         self._claims: set[asyncio.Task[None]] = set()
         self._poll_now = asyncio.Event()
         self._pause: asyncio.TimerHandle | None = None
+        self._takes_any = False
+        """A claim is under way that may bring a request on trial."""
         self.closed = False
         self.store_answers = True
 
@@ -105,9 +110,14 @@ class Intake:
         self.pump()
 
     async def _claim(self, partition: int) -> None:
+        takes_any = not self._takes_any and self._roster.on_trial is None
+        self._takes_any |= takes_any
         try:
             claimed = await self._store.claim(
-                partition, self._settings.generator_id, lease_ms=self._settings.lease_ms
+                partition,
+                self._settings.generator_id,
+                lease_ms=self._settings.lease_ms,
+                untried=not takes_any,
             )
             if claimed is None:
                 return
@@ -115,6 +125,8 @@ class Intake:
             await self._adopt(claimed)
         except StoreUnavailable:
             return  # a claim that happened all the same lapses, and the poll finds it
+        finally:
+            self._takes_any &= not takes_any
         # There may be more where this one was. Last in line, so that no partition starves.
         self._waiting[partition] = None
         asyncio.get_running_loop().call_soon(self.pump)

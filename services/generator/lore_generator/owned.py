@@ -48,6 +48,8 @@ class Owned:
     """The engine has said its last piece."""
     error: str = ""
     prompt_tokens: int = 0
+    doubtful: bool = False
+    """It was claimed before and nothing came of it, and nothing has yet (P15)."""
 
     def __post_init__(self) -> None:
         self.request_id = self.view.request_id
@@ -135,6 +137,7 @@ def from_claim(
         renewed_s=now,
         queued_s=(view.started_ms - view.created_ms) / 1000 if first_claim else None,
         prompt_tokens=view.prompt_tokens,
+        doubtful=view.tries > 1,
     )
 
 

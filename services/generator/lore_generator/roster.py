@@ -19,6 +19,9 @@ class Roster:
         self._slots = slots
         self._max_requests = max_requests
         self._max_kept = max_kept
+        self.on_trial: Owned | None = None
+        """The doubtful request here: one at a time, so that it takes no other along when it
+        ends the process (P15)."""
         self._jobs: dict[str, Owned] = {}
         self._decoding: set[Owned] = set()
 
@@ -46,6 +49,8 @@ class Roster:
         self.kept.pop(owned.request_id, None)
         self.live[owned.request_id] = owned
         self._jobs[owned.job.request_id] = owned
+        if owned.doubtful:
+            self.on_trial = owned
         self.refresh(owned)
 
     def refresh(self, owned: Owned) -> None:
@@ -65,9 +70,16 @@ class Roster:
             self._engine.grant(owned.job.request_id, limit)
         owned.granted = limit
 
+    def clear(self, owned: Owned) -> None:
+        """Something came of the request: it is not in doubt, or is another one's."""
+        owned.doubtful = False
+        if self.on_trial is owned:
+            self.on_trial = None
+
     def drop(self, owned: Owned) -> None:
         """The request is no longer ours; the engine leaves it at its next step (P14)."""
         if self.holds(owned):
+            self.clear(owned)
             del self.live[owned.request_id]
             del self._jobs[owned.job.request_id]
             self._decoding.discard(owned)

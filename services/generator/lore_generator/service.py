@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+MAX_TRIES = 3
+"""So many generators may come to nothing over a request before it fails (P15)."""
 STORE_RETRY_S = 0.5
 ENGINE_CHECK_S = 0.5
 
@@ -154,6 +156,9 @@ class Service:
     async def _adopt(self, claimed: Claimed) -> None:
         """Work on a claimed request, from its log on. Raises StoreUnavailable."""
         view = claimed.view
+        if view.tries > MAX_TRIES:
+            await self._refuse(claimed, f"the model failed on this request {MAX_TRIES} times")
+            return
         history = await self._store.log(view.request_id) if view.next_seq > 1 else []
         settings, now = self._settings, self._loop.time()
         if len(history) != view.next_seq - 1:
@@ -164,15 +169,16 @@ class Service:
         try:
             owned = from_claim(claimed, history, settings.window, settings.coalesce, now)
         except ValueError:
-            await self._refuse(claimed)
+            unreadable = "the request was kept in a form that this version cannot read"
+            await self._refuse(claimed, unreadable)
             return
         await self._leases.guard(owned)
         self._roster.add(owned)
         self._appender.transmit(owned, now)
 
-    async def _refuse(self, claimed: Claimed) -> None:
+    async def _refuse(self, claimed: Claimed, error: str) -> None:
         view = claimed.view
-        log.error("unreadable request", request_id=view.request_id)
+        log.error("request refused", request_id=view.request_id, error=error)
         metrics.REQUESTS_ENDED.labels(Status.FAILED.value).inc()
         await self._store.finish(
             view.request_id,
@@ -182,7 +188,7 @@ class Service:
             log_id=view.log_id,
             status=Status.FAILED,
             finish_reason="error",
-            error="the request was kept in a form that this version cannot read",
+            error=error,
             retention_ms=self._settings.retention_ms,
         )
 
@@ -241,9 +247,11 @@ class Service:
                 handed = list(live.values())
                 for owned in handed:
                     self._engine.cancel(owned.job.request_id)
-                await asyncio.gather(*map(self._appender.hand_back, handed))
+                failed = bool(self._failure)
+                back = [self._appender.hand_back(owned, failed=failed) for owned in handed]
+                await asyncio.gather(*back)
         except TimeoutError:
-            log.warning("not everything was handed back; its leases will lapse", requests=len(live))
+            log.warning("not everything was handed back; its leases will lapse")
 
 
 def _in_daemon_thread(call: Callable[..., T], *args: Any) -> asyncio.Future[T]:

@@ -54,7 +54,7 @@ end
 local function load(r, c, q, lease, live)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
-    'progress_ms', 'lease_until_ms', 'place_ms')
+    'progress_ms', 'lease_until_ms', 'place_ms', 'tries')
   if not v[1] then return nil end
   local tag, id = string.match(r, '^(.-)r:(.*)$')
   return {
@@ -64,6 +64,7 @@ local function load(r, c, q, lease, live)
     acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]), created_ms = tonumber(v[11]),
     started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
     lease_until_ms = tonumber(v[14]), place_ms = tonumber(v[15] or v[11]),
+    tries = tonumber(v[16] or '0'),
   }
 end
 

@@ -120,8 +120,8 @@ local function lore_revive(keys, args)
   return enqueue(request, 'revived')
 end
 
--- Hand a request back to the queue.
--- ARGV  2 owner  3 epoch
+-- Hand a request back to the queue. Its claim counts as a try only when the engine has failed.
+-- ARGV  2 owner  3 epoch  4 'failed', or absent
 local function lore_release(keys, args)
   local request = load(unpack(keys))
   if not request then return unknown() end
@@ -129,6 +129,9 @@ local function lore_release(keys, args)
   if same and request.status == 'queued' then return position('ok', request) end
   if not same or request.owner ~= args[2] or not OWNED[request.status] then
     return position('fenced', request)
+  end
+  if args[4] ~= 'failed' and request.tries > 0 then
+    server.call('HSET', request.r, 'tries', int(request.tries - 1))
   end
   return enqueue(request, 'released')
 end

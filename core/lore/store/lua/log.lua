@@ -56,12 +56,14 @@ local function lore_append(keys, args)
   local was = request.status
   local reopen_tokens = tonumber(args[6])
   local closed = reopen_tokens > request.acked_tokens
+  if closed or request.next_seq > first then request.tries = 0 end
   request.status = closed and 'paused' or 'generating'
   local lease_until = int(now + tonumber(args[7]))
   server.call('HSET', request.r, 'status', request.status, 'next_seq', int(request.next_seq),
     'generated_tokens', int(request.generated_tokens), 'window', args[5],
     'reopen_tokens', closed and args[6] or '0', 'run_id', request.run_id,
-    'progress_ms', int(request.progress_ms), 'lease_until_ms', lease_until)
+    'progress_ms', int(request.progress_ms), 'lease_until_ms', lease_until,
+    'tries', int(request.tries))
   server.call('ZADD', request.lease, lease_until, request.id)
   if request.status ~= was then publish_state(request, closed and 'paused' or 'resumed') end
   return position('ok', request)

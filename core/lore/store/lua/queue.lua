@@ -58,38 +58,46 @@ local function lore_open(keys, args)
 end
 
 -- The lease that lapsed first, else the first in the queue. An id whose hash is gone, or in
--- another state than its place says, is dropped on the way.
-local function next_claimable(q, lease, live, now)
-  local tag = string.sub(q, 1, -2)
+-- another state than its place says, is dropped on the way. With `untried`, what was claimed
+-- before and came to nothing is passed over.
+local function next_claimable(q, lease, live, now, untried)
+  local tag, lapsed_passed, queued_passed = string.sub(q, 1, -2), 0, 0
   for _ = 1, 100 do
-    local lapsed = server.call('ZRANGEBYSCORE', lease, '-inf', int(now), 'LIMIT', 0, 1)[1]
-    local id = lapsed or server.call('ZRANGE', q, 0, 0)[1]
+    local lapsed = server.call('ZRANGEBYSCORE', lease, '-inf', int(now),
+      'LIMIT', lapsed_passed, 1)[1]
+    local id = lapsed or server.call('ZRANGE', q, queued_passed, queued_passed)[1]
     if not id then return nil end
     local request = load(tag .. 'r:' .. id, tag .. 'c:' .. id, q, lease, live)
     if request and (lapsed and OWNED[request.status] or request.status == 'queued') then
-      return request
+      if not untried or request.tries == 0 then return request end
+      if lapsed then lapsed_passed = lapsed_passed + 1 else queued_passed = queued_passed + 1 end
+    else
+      server.call('ZREM', lapsed and lease or q, id)
+      if not request then server.call('ZREM', live, id) end
     end
-    server.call('ZREM', lapsed and lease or q, id)
-    if not request then server.call('ZREM', live, id) end
   end
 end
 
--- Take the partition's next request (P15), forking its log when its tail may be lost (P4).
+-- Take the partition's next request (P15), forking its log when its tail may be lost (P4), and
+-- count it as one more try. A server that was away may be why the last owner is gone, so the
+-- count begins anew after it.
 -- KEYS  q, lease, live
--- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted
+-- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted, and after them, to leave
+--       out what was tried before: 'untried'
 -- reply the values of the fields wanted, or nil when nothing can be claimed
 local function lore_claim(keys, args)
-  local now = clock(args[1])
-  local request = next_claimable(keys[1], keys[2], keys[3], now)
+  local now, untried = clock(args[1]), args[#args] == 'untried'
+  local request = next_claimable(keys[1], keys[2], keys[3], now, untried)
   if not request then return nil end
   local epoch = math.max(request.epoch + 1, now)
   if request.run_id ~= args[4] then
+    request.tries = 0
     server.call('HSET', request.r, 'log_id', string.format('%x', epoch),
       'parent_log_id', request.log_id, 'fork_seq', int(request.next_seq), 'run_id', args[4])
   end
   own(request, args[2], epoch, now)
   set_lease(request, now + tonumber(args[3]))
-  server.call('HSET', request.r, 'progress_ms', int(now))
+  server.call('HSET', request.r, 'progress_ms', int(now), 'tries', int(request.tries + 1))
   server.call('ZADD', request.live, int(now), request.id)
-  return server.call('HMGET', request.r, unpack(args, 5))
+  return server.call('HMGET', request.r, unpack(args, 5, untried and #args - 1 or #args))
 end
