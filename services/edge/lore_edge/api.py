@@ -21,7 +21,7 @@ from lore_edge.feed import UnknownRequest
 from lore_edge.openapi import DOCUMENT
 from lore_edge.positions import wanted
 from lore_edge.settings import EdgeSettings
-from lore_edge.subject import owner_of
+from lore_edge.subject import subject_of
 from lore_edge.web import web_routes
 from lore_edge.wire import COMMON_HEADERS
 
@@ -49,11 +49,10 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         return await view(request, 202)
 
     async def token(request: Request) -> Response:
-        request_id, owner = _whose(request)
-        await views.owned(store, request_id, owner)
+        request_id, subject = _whose(request)  # whose it is shows when the token is used
         expires_s = math.ceil(time.time()) + settings.stream_token_s
         expires_at = datetime.fromtimestamp(expires_s, UTC).isoformat().replace("+00:00", "Z")
-        token = stream_tokens.issue(settings.secret, request_id, expires_s=expires_s)
+        token = stream_tokens.issue(settings.secret, subject, request_id, expires_s=expires_s)
         return _json({"token": token, "expires_at": expires_at}, 201)
 
     class Stream(HTTPEndpoint):
@@ -83,15 +82,15 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
 _COMMON = {name.decode(): value.decode() for name, value in COMMON_HEADERS}
 
 
-def _whose(request: Request) -> tuple[str, str | None]:
-    """The request that is asked for, and whose it must be.
+def _whose(request: Request) -> tuple[str, str]:
+    """The request that is asked for, and on whose behalf.
 
     Raises ApiError 404 for what cannot be an id.
     """
     request_id: str = request.path_params["request_id"]
     if not _ID.fullmatch(request_id):
         raise not_found()
-    return request_id, owner_of(request.scope, request_id)
+    return request_id, subject_of(request.scope)
 
 
 def _check(position: Position, code: str, message: str) -> None:

@@ -22,7 +22,7 @@ from lore_edge.feeds import Feeds
 from lore_edge.positions import MAX_SEQ, wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
-from lore_edge.subject import client_of, owner_of, subject_of
+from lore_edge.subject import client_of, subject_of
 from lore_edge.wire import (
     Disconnected,
     Receive,
@@ -95,8 +95,7 @@ class Edge:
         if method == "POST" and (match := _ACK.fullmatch(path)):
             await self._ack(scope, receive, send, match[1])
         elif method == "GET" and (match := _STREAM.fullmatch(path)) and wants_stream(scope):
-            owner = owner_of(scope, match[1])
-            await self.streams.serve(scope, receive, send, match[1], owner)
+            await self.streams.serve(scope, receive, send, match[1], subject_of(scope))
         elif method == "POST" and path == "/v1/streams":
             await self._create(scope, receive, send)
         else:
@@ -106,7 +105,7 @@ class Edge:
         began = time.perf_counter()
         check_json(scope)
         seq = _seq(parse_object(await read_body(receive, MAX_ACK_BYTES)))
-        position = await self._store.ack(request_id, seq, subject=owner_of(scope, request_id))
+        position = await self._store.ack(request_id, seq, subject=subject_of(scope))
         if position.outcome is Outcome.UNKNOWN:
             raise not_found()
         if position.outcome is Outcome.AHEAD:
@@ -128,7 +127,7 @@ class Edge:
         client = client_of(scope, settings)
         view = await create(self._store, settings, subject, client, asked, key)
         if stream:
-            await self.streams.serve(scope, receive, send, view.request_id, None)
+            await self.streams.serve(scope, receive, send, view.request_id, subject)
             return
         text = ""
         if view.next_seq > 1:  # a retried POST, whose answer has begun

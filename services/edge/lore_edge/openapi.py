@@ -225,8 +225,8 @@ def describe() -> Json:
         **_refusals(*AUTH_ERRORS, "not_found", "not_reaped", "store_unavailable"),
     }
     token = {
-        "201": _json("StreamToken", "made"),
-        **_refusals(*AUTH_ERRORS, "not_found", "store_unavailable"),
+        "201": _json("StreamToken", "made; whether there is such a request, its use shows"),
+        **_refusals(*AUTH_ERRORS, "not_found"),
     }
     this = {"200": {"description": "this document", "content": {"application/json": {}}}}
     return {

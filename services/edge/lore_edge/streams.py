@@ -43,9 +43,9 @@ class Streams:
         return iter(self._open)
 
     async def serve(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str, owner: str | None
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, owner: str
     ) -> None:
-        """Answer with the stream, if it is this subject's (``owner_of``).
+        """Answer with the stream, if it is this subject's.
 
         Raises ApiError, UnknownRequest or StoreUnavailable before.
         """
@@ -54,7 +54,7 @@ class Streams:
         request_id = await self._owned(request_id, owner)
         try:
             async with self._feeds.use(request_id) as feed:
-                if owner not in (None, feed.view.subject):  # given back meanwhile (P3)
+                if feed.view.subject != owner:  # given back meanwhile (P3)
                     raise UnknownRequest
                 await self._answer(scope, receive, send, feed, where)
         except LostRequest:
@@ -62,11 +62,11 @@ class Streams:
                 raise history_lost() from None
             raise
 
-    async def _owned(self, request_id: str, owner: str | None) -> str:
+    async def _owned(self, request_id: str, owner: str) -> str:
         """Instead of somebody else's request one that never was: what follows tells nobody the
         difference, in words or in time."""
         feed = self._feeds.find(request_id)
-        if owner is None or (feed is not None and feed.view.subject == owner):
+        if feed is not None and feed.view.subject == owner:
             return request_id
         view = await self._store.view(request_id)
         if view is not None and view.subject != owner:

@@ -10,7 +10,6 @@ ANONYMOUS = "anonymous"
 IPV6_PREFIX = 64  # what one network, or one home, has to itself
 
 _SUBJECT = "lore.subject"
-_GRANT = "lore.grant"
 
 
 def identify(scope: Scope, subject: str) -> None:
@@ -18,26 +17,12 @@ def identify(scope: Scope, subject: str) -> None:
     scope[_SUBJECT] = subject
 
 
-def grant(scope: Scope, request_id: str) -> None:
-    """For the authenticator alone: this call may touch this request, whoever makes it."""
-    scope[_GRANT] = request_id
-
-
 def subject_of(scope: Scope) -> str:
     """The one place that says on whose behalf a call is made.
 
-    Raises KeyError where nobody was let in, and for a call with a stream token, which opens
-    one request and makes nobody its owner.
+    Raises KeyError where nobody had to say who they are.
     """
     return scope[_SUBJECT]
-
-
-def owner_of(scope: Scope, request_id: str) -> str | None:
-    """Whose this request must be for the call to see it; None when a stream token opens it.
-
-    Raises KeyError where nobody was let in.
-    """
-    return None if scope.get(_GRANT) == request_id else scope[_SUBJECT]
 
 
 def client_of(scope: Scope, settings: EdgeSettings) -> str:

@@ -37,18 +37,18 @@ def describe(view: View, text: str, edge_id: str) -> dict[str, Any]:
     }
 
 
-async def owned(store: Store, request_id: str, owner: str | None) -> View:
-    """The request, if it is this subject's (``owner_of``); None stands for any.
+async def owned(store: Store, request_id: str, owner: str) -> View:
+    """The request, if it is this subject's.
 
     Raises UnknownRequest, the same for somebody else's as for one that never was.
     """
     view = await store.view(request_id)
-    if view is None or owner not in (None, view.subject):
+    if view is None or view.subject != owner:
         raise UnknownRequest
     return view
 
 
-async def read(store: Store, request_id: str, owner: str | None) -> tuple[View, str]:
+async def read(store: Store, request_id: str, owner: str) -> tuple[View, str]:
     """The view and the whole text of the same moment.
 
     Raises UnknownRequest, and StoreUnavailable also when the log does not hold still.

@@ -13,12 +13,12 @@ from lore_edge.auth.secret import MIN_CHARS
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import unauthorized
 from lore_edge.settings import EdgeSettings
-from lore_edge.subject import ANONYMOUS, grant, identify
+from lore_edge.subject import ANONYMOUS, identify
 from lore_edge.wire import Scope, header, wants_stream
 
 _PUBLIC = frozenset({"/", "/docs", "/openapi.json"})
 _WEB = "/web/"
-_GRANTED = re.compile(rf"/v1/streams/({REQUEST_ID})(/ack)?")
+_READ_OR_ACKNOWLEDGED = re.compile(rf"/v1/streams/({REQUEST_ID})(/ack)?")
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)")  # RFC 6750 section 2.1
 
 
@@ -70,8 +70,8 @@ class Authenticator:
             return
         elif credentials := header(scope, b"authorization"):
             identify(scope, await self._subject(credentials))
-        elif (request_id := self._granted(scope)) is not None:
-            grant(scope, request_id)
+        elif token := _stream_token(scope):
+            identify(scope, self._bearer_of(*token))
         else:
             raise unauthorized()
 
@@ -97,21 +97,24 @@ class Authenticator:
             return f"jwt:{subject}"
         raise unauthorized(invalid=True)
 
-    def _granted(self, scope: Scope) -> str | None:
-        """The request that a stream token in the address opens for this call, if it does.
-
-        Reading and acknowledging is all that a page needs to whom somebody gave an address.
-        """
-        method, match = scope["method"], _GRANTED.fullmatch(scope["path"])
-        if match is None:
-            return None
-        reads = method == "GET" and not match[2] and wants_stream(scope)
-        if not reads and not (method == "POST" and match[2]):
-            return None
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        token = query.get("token", [""])[-1]
-        if not token:
-            return None
-        if not stream_tokens.is_good(self._secret, match[1], token, now_s=time.time()):
+    def _bearer_of(self, request_id: str, token: str) -> str:
+        subject = stream_tokens.subject_of(self._secret, request_id, token, now_s=time.time())
+        if subject is None:
             raise unauthorized(invalid=True)
-        return match[1]
+        return subject
+
+
+def _stream_token(scope: Scope) -> tuple[str, str] | None:
+    """The request that is read or acknowledged, and the token in the address.
+
+    A page to which its own server gave such an address needs no more than these two calls.
+    """
+    method, match = scope["method"], _READ_OR_ACKNOWLEDGED.fullmatch(scope["path"])
+    if match is None:
+        return None
+    reads = method == "GET" and not match[2] and wants_stream(scope)
+    if not reads and not (method == "POST" and match[2]):
+        return None
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    token = query.get("token", [""])[-1]
+    return (match[1], token) if token else None
