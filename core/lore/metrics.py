@@ -51,3 +51,18 @@ TIME_TO_FIRST_TOKEN = Histogram(
 INTER_TOKEN = Histogram(
     "lore_inter_token_seconds", "Between a request's decoding steps", buckets=_LATENCY_S
 )
+
+# Operator
+
+SWEEPS = Counter("lore_sweeps_total", "Looks at all live requests", ["outcome"])
+SWEEP_DURATION = Histogram("lore_sweep_seconds", "How long a sweep takes", buckets=_LATENCY_S)
+LIVE_REQUESTS = Gauge("lore_live_requests", "Live requests in the last sweep", ["status"])
+QUEUE_OLDEST = Gauge("lore_queue_oldest_seconds", "How long the oldest waiting request has waited")
+FINDINGS = Gauge("lore_findings", "Requests that nobody moves on", ["finding"])
+REQUESTS_REAPED = Counter("lore_requests_reaped_total", "Stalled requests taken from generators")
+LEASES_RELEASED = Counter(
+    "lore_leases_released_total", "Requests taken from generators that were lost", ["loss"]
+)
+OPERATOR_DENIED = Gauge(
+    "lore_operator_denied", "1 where RBAC denies what the operator needs", ["verb", "resource"]
+)

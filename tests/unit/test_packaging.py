@@ -23,6 +23,7 @@ OURS = {
     "lore-core": ROOT / "core",
     "lore-edge": ROOT / "services/edge",
     "lore-generator": ROOT / "services/generator",
+    "lore-operator": ROOT / "services/operator",
 }
 
 IMPORT_ALL = """
@@ -116,6 +117,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("lore-core", {"cli"}, []),
         ("lore-edge", set[str](), ["lore.cli", "lore.client"]),
         ("lore-generator", set[str](), ["lore_generator.engines."]),
+        ("lore-operator", set[str](), ["lore.cli", "lore.client"]),
         pytest.param("lore-generator", {"transformers"}, [], marks=pytest.mark.model),
     ],
 )

@@ -1,0 +1,114 @@
+"""What one look at requests and pods cannot tell, because it takes two.
+
+An owner is a process. When it is first seen it is bound to the container that its pod runs
+at that moment; once that container is not there any more, the process is dead, whatever
+runs under the pod's name by then. An owner that was not bound in time, but is called after
+a pod that was there and is gone, is dead as well. Of all others nothing is known: somebody
+may run a generator outside the cluster, or the policy may select other pods than it should,
+and then their leases alone decide.
+
+A pod that is not ready may be one that only waits for the store. So it counts as lost when
+its owner has also let its leases stand still, which a living one moves four times in each.
+No two machines' clocks are compared.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from lore.store.base import View
+from lore_operator.pods import Pod, hostname_of
+
+REMEMBER_MS = 15 * 60_000
+"""How long a pod that is gone is known by its name."""
+PEAK_MS = 60_000
+"""A pod counts as busy as it was in the last minute, so that its cost is rarely written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What is known of the process behind a name in leases."""
+
+    there: bool
+    ready: bool
+    silent_ms: int
+    """How long none of its leases has moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    views: Collection[View]
+    pods: Collection[Pod] = ()
+    owners: dict[str, Owner] = field(default_factory=dict[str, Owner])
+    """Those of which something is known."""
+    busy: dict[str, int] = field(default_factory=dict[str, int])
+    """Live requests by pod uid, at the most in the last minute."""
+
+
+class Fleet:
+    def __init__(self) -> None:
+        self._bound: dict[str, str] = {}  # owner -> container
+        self._known: dict[str, int] = {}  # hostname -> when it was last seen
+        self._leases: dict[str, tuple[int, int]] = {}  # owner -> (newest lease, since when)
+        self._peaks: dict[str, tuple[int, int]] = {}  # pod uid -> (requests, when)
+
+    def look(self, views: Collection[View], pods: Collection[Pod], now_ms: int) -> Observed:
+        """``pods`` must have been listed after ``views`` were read: who owned a request then
+        and is not in the list is gone, and not merely new."""
+        owners = {view.owner for view in views} - {""}
+        self._remember(owners, views, pods, now_ms)
+        return Observed(
+            views, pods, self._judge(owners, pods, now_ms), self._busy(views, pods, now_ms)
+        )
+
+    def blink(self) -> None:
+        """The store or the pods could not be seen, so nobody has been silent until now."""
+        self._leases.clear()
+
+    def _remember(
+        self, owners: set[str], views: Iterable[View], pods: Iterable[Pod], now_ms: int
+    ) -> None:
+        self._known |= {pod.hostname: now_ms for pod in pods}
+        self._known = {k: ms for k, ms in self._known.items() if now_ms - ms < REMEMBER_MS}
+        running = {pod.hostname: pod.instance for pod in pods if pod.instance}
+        for owner in owners - self._bound.keys():
+            if (hostname := hostname_of(owner, running)) is not None:
+                self._bound[owner] = running[hostname]
+        self._bound = {owner: self._bound[owner] for owner in owners & self._bound.keys()}
+        newest = dict.fromkeys(owners, 0)
+        for view in views:
+            if view.owner:
+                newest[view.owner] = max(newest[view.owner], view.lease_until_ms)
+        self._leases = {
+            owner: before
+            if (before := self._leases.get(owner)) and before[0] == until_ms
+            else (until_ms, now_ms)
+            for owner, until_ms in newest.items()
+        }
+
+    def _judge(self, owners: set[str], pods: Iterable[Pod], now_ms: int) -> dict[str, Owner]:
+        by_instance = {pod.instance: pod for pod in pods if pod.instance}
+        hostnames = {pod.hostname for pod in pods}
+        judged: dict[str, Owner] = {}
+        for owner in owners:
+            silent_ms = now_ms - self._leases[owner][1]
+            if owner in self._bound:
+                pod = by_instance.get(self._bound[owner])
+                judged[owner] = Owner(pod is not None, pod is not None and pod.ready, silent_ms)
+            elif hostname_of(owner, self._known.keys() - hostnames):
+                judged[owner] = Owner(there=False, ready=False, silent_ms=silent_ms)
+        return judged
+
+    def _busy(self, views: Iterable[View], pods: Iterable[Pod], now_ms: int) -> dict[str, int]:
+        uids = {pod.hostname: pod.uid for pod in pods}
+        live = dict.fromkeys(uids.values(), 0)
+        for view in views:
+            hostname = hostname_of(view.owner, uids)
+            if hostname is not None:
+                live[uids[hostname]] += 1
+        peaks = self._peaks
+        self._peaks = {}
+        for uid, requests in live.items():
+            peak, since_ms = peaks.get(uid, (0, 0))
+            keep = requests < peak and now_ms - since_ms < PEAK_MS
+            self._peaks[uid] = (peak, since_ms) if keep else (requests, now_ms)
+        return {uid: peak for uid, (peak, _) in self._peaks.items()}

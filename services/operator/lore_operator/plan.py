@@ -1,0 +1,107 @@
+"""What is to be done: a pure function of what was observed, the policy and the time.
+
+Every action may be repeated, and may come too late: the store judges each reap and each
+release again, and the API server refuses to patch a pod that is another one by now.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lore import sweep
+from lore.protocol.lifecycle import OWNED
+from lore.store.base import View
+from lore.sweep import Finding
+from lore_operator.fleet import Observed, Owner
+from lore_operator.pods import Pod
+from lore_operator.policy import StreamPolicy
+
+
+class Loss(StrEnum):
+    GONE = "gone"  # its pod, or the container in it, is not there any more
+    SILENT = "silent"  # its pod is not ready, and its leases stand still
+
+
+@dataclass(frozen=True, slots=True)
+class Reap:
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Take the request from an owner that is lost, back into the queue."""
+
+    view: View
+    loss: Loss
+
+
+@dataclass(frozen=True, slots=True)
+class SetCost:
+    pod: Pod
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Requests that nobody moves on, and that no action of ours would help."""
+
+    finding: Finding
+    requests: int
+    longest_ms: int
+
+
+Action = Reap | Release | SetCost | Tell
+
+
+def plan(observed: Observed, policy: StreamPolicy, now_ms: int) -> list[Action]:
+    reaps, found = _find(observed, policy, now_ms)
+    reaped = {reap.view.request_id for reap in reaps}
+    releases = [
+        Release(view, loss)
+        for view in observed.views
+        if view.status in OWNED and view.request_id not in reaped
+        if (loss := _loss(observed.owners.get(view.owner), policy)) is not None
+    ]
+    return [*releases, *reaps, *_costs(observed), *_tell(found, releases)]
+
+
+def _find(
+    observed: Observed, policy: StreamPolicy, now_ms: int
+) -> tuple[list[Reap], list[sweep.Action]]:
+    """(what to reap, what else stands still)"""
+    found = sweep.plan(observed.views, policy.findings, now_ms)
+    if policy.stall.action == "Park":
+        return [], found
+    stalled = [one for one in found if one.finding is Finding.STALLED]
+    return [Reap(one.view) for one in stalled], [one for one in found if one not in stalled]
+
+
+def _loss(owner: Owner | None, policy: StreamPolicy) -> Loss | None:
+    if owner is None or policy.lease.on_loss == "Wait":
+        return None
+    if not owner.there:
+        return Loss.GONE
+    if not owner.ready and owner.silent_ms >= policy.lease.seconds * 1000 / 2:
+        return Loss.SILENT
+    return None
+
+
+def deletion_cost(requests: int) -> int:
+    """Grows with each doubling, so that it is written for changes that matter."""
+    return 10 * requests.bit_length()
+
+
+def _costs(observed: Observed) -> list[SetCost]:
+    costs = ((pod, deletion_cost(observed.busy.get(pod.uid, 0))) for pod in observed.pods)
+    return [
+        SetCost(pod, cost) for pod, cost in costs if cost != (pod.cost or 0) and not pod.leaving
+    ]
+
+
+def _tell(found: list[sweep.Action], releases: list[Release]) -> list[Tell]:
+    helped = {release.view.request_id for release in releases}
+    longest: defaultdict[Finding, list[int]] = defaultdict(list)
+    for one in found:
+        if one.view.request_id not in helped:
+            longest[one.finding].append(one.since_ms)
+    return [Tell(finding, len(since), max(since)) for finding, since in longest.items()]

@@ -1,0 +1,69 @@
+"""Generator pods as the API server shows them, and which of them an owner's name means."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CONTAINER = "generator"
+COST = "controller.kubernetes.io/pod-deletion-cost"
+HOSTNAME_CHARS = 63
+
+# An owner is called after its host, with a part of its own for each process; see
+# ``generator_id`` of the generator's settings.
+_OWNER = re.compile(r"(?P<hostname>.+)-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    name: str
+    uid: str
+    hostname: str
+    instance: str
+    """The generator's container as it runs now; another one after a restart, '' for none."""
+    ready: bool
+    leaving: bool
+    """It was asked to end, and hands its requests back by itself."""
+    cost: int | None
+    """What it would cost to delete it, as written on it."""
+
+
+def pod_from(body: Mapping[str, Any]) -> Pod:
+    meta, status = body["metadata"], body.get("status", {})
+    conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
+    return Pod(
+        name=meta["name"],
+        uid=meta["uid"],
+        hostname=(body.get("spec", {}).get("hostname") or meta["name"])[:HOSTNAME_CHARS].rstrip(
+            "-."
+        ),
+        instance=_instance(meta["uid"], status),
+        ready=conditions.get("Ready") == "True",
+        leaving="deletionTimestamp" in meta,
+        cost=_cost(meta.get("annotations", {}).get(COST)),
+    )
+
+
+def _instance(uid: str, status: Mapping[str, Any]) -> str:
+    containers = status.get("containerStatuses", ())
+    if status.get("phase") in ("Succeeded", "Failed") or not containers:
+        return ""
+    container = next((one for one in containers if one["name"] == CONTAINER), containers[0])
+    if "running" not in container.get("state", {}):
+        return ""
+    return f"{uid}/{container.get('containerID') or container.get('restartCount', 0)}"
+
+
+def _cost(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
+
+
+def hostname_of(owner: str, hostnames: Iterable[str]) -> str | None:
+    """Which of these hosts the owner is called after; None when it is none of them."""
+    if owner in hostnames:
+        return owner
+    called = _OWNER.fullmatch(owner)
+    return called["hostname"] if called and called["hostname"] in hostnames else None

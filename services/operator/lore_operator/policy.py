@@ -1,0 +1,67 @@
+"""A StreamPolicy's spec. Bounds and defaults are in charts/lore/files/streampolicy-crd.yaml."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from lore import sweep
+
+Seconds = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+
+class Generators(_Part):
+    match_labels: Annotated[dict[str, str], Field(min_length=1)]
+
+
+class Stall(_Part):
+    after_seconds: Seconds
+    action: Literal["Reap", "Park"]
+
+
+class Lease(_Part):
+    seconds: Seconds
+    on_loss: Literal["Release", "Wait"]
+
+
+class Report(_Part):
+    orphaned_after_seconds: Seconds
+    stuck_after_seconds: Seconds
+    waiting_after_seconds: Seconds
+
+
+class StreamPolicy(_Part):
+    generators: Generators
+    stall: Stall
+    retention_seconds: Seconds
+    lease: Lease
+    report: Report
+
+    @property
+    def findings(self) -> sweep.Policy:
+        return sweep.Policy(
+            stall_s=self.stall.after_seconds,
+            orphan_s=self.report.orphaned_after_seconds,
+            stuck_s=self.report.stuck_after_seconds,
+            wait_s=self.report.waiting_after_seconds,
+        )
+
+
+def read_policy(spec: dict[str, Any]) -> StreamPolicy:
+    """Raises ValueError with a sentence for each mistake.
+
+    The API server has filled in the defaults and refused what is out of bounds; what is
+    wrong all the same was let through by an older or a changed definition of the kind.
+    """
+    try:
+        return StreamPolicy.model_validate(spec)
+    except ValidationError as error:
+        mistakes = (
+            f"spec.{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
+            for mistake in error.errors()
+        )
+        raise ValueError("; ".join(mistakes)) from None

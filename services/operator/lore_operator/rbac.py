@@ -1,0 +1,32 @@
+"""What the operator asks of the API server. The chart's Role grants this and nothing else."""
+
+from dataclasses import dataclass
+
+GROUP = "lore.dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    verb: str
+    group: str
+    resource: str
+    """With its subresource: ``streampolicies/status``."""
+    named: bool = False
+    """It is asked for the one policy alone, so the Role may name it (``resourceNames``)."""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
+
+NEEDS = (
+    Need("get", GROUP, "streampolicies", named=True),
+    Need("list", GROUP, "streampolicies", named=True),
+    Need("watch", GROUP, "streampolicies", named=True),
+    Need("patch", GROUP, "streampolicies/status", named=True),
+    Need("list", "", "pods"),
+    Need("watch", "", "pods"),
+    Need("patch", "", "pods"),
+    Need("create", "", "events"),
+)
+"""All within one namespace. That anybody may ask what they may do themselves
+(selfsubjectaccessreviews) comes with Kubernetes (``system:basic-user``)."""

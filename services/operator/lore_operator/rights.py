@@ -1,0 +1,47 @@
+"""Which of the things that the operator needs RBAC denies, so that it can be told by name."""
+
+import structlog
+
+from lore import metrics
+from lore_operator.cluster import ApiFailed, Cluster
+from lore_operator.rbac import NEEDS, Need
+
+log = structlog.get_logger()
+
+
+class Rights:
+    def __init__(self, cluster: Cluster, policy: str) -> None:
+        self.denied: tuple[Need, ...] = ()
+        self._cluster = cluster
+        self._policy = policy
+        self._doubtful = True
+
+    def doubt(self) -> None:
+        """Something was refused: ask at the next review."""
+        self._doubtful = True
+
+    async def review(self) -> None:
+        """Ask the API server, until it denies nothing. A Role may be mended meanwhile."""
+        if not self._doubtful:
+            return
+        try:
+            denied = [need for need in NEEDS if not await self._cluster.may(need, self._policy)]
+        except ApiFailed:
+            return  # what a sweep asks next fails as well, and tells
+        self._doubtful = bool(denied)
+        for need in NEEDS:
+            metrics.OPERATOR_DENIED.labels(need.verb, need.resource).set(need in denied)
+        if self.denied != (before := tuple(denied)):
+            for need in denied:
+                log.error(
+                    "RBAC denies the operator a verb: add it to its Role",
+                    verb=need.verb,
+                    resource=need.resource,
+                    group=need.group,
+                    namespace=self._cluster.namespace,
+                )
+        self.denied = before
+
+    def __str__(self) -> str:
+        verbs = ", ".join(str(need) for need in self.denied)
+        return f"RBAC denies the operator: {verbs}" if verbs else ""

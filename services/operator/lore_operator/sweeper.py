@@ -1,0 +1,277 @@
+"""The sweep: look, ask ``plan``, act, tell.
+
+Whatever can be away is away at some time. A sweep does what it can without it, and the next
+one is made as ever.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from lore import metrics
+from lore.protocol.lifecycle import LIVE, Status
+from lore.store.base import Outcome, Store, StoreUnavailable, View
+from lore.sweep import Finding
+from lore_operator.cluster import ApiFailed, Cluster, Conflict, Forbidden, Missing
+from lore_operator.fleet import Fleet, Observed
+from lore_operator.news import News
+from lore_operator.plan import Action, Reap, Release, SetCost, Tell, plan
+from lore_operator.pods import Pod
+from lore_operator.policy import StreamPolicy, read_policy
+from lore_operator.rights import Rights
+from lore_operator.settings import OperatorSettings
+from lore_operator.status import Facts, new_status
+
+log = structlog.get_logger()
+
+MOST = 100_000
+"""Requests that one sweep looks at; more than a fleet should ever have."""
+AT_ONCE = 500
+"""Calls to the store at a time."""
+GAP_S = 0.2
+"""Between sweeps that were asked for: a rollout changes many pods at once."""
+HUNG_S = 120.0
+"""Longer than a sweep in which every call times out."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Sweeper:
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        cluster: Cluster,
+        store: Store,
+        clock_ms: Callable[[], int] = _now_ms,
+    ) -> None:
+        """``store`` is not connected yet: it may be away for now."""
+        self._settings = settings
+        self._cluster = cluster
+        self._store = store
+        self._clock_ms = clock_ms
+        self._connected = False
+        self._fleet, self._news = Fleet(), News()
+        self._rights = Rights(cluster, settings.policy)
+        self._policy: StreamPolicy | None = None
+        self._wake = asyncio.Event()
+        self._sweeping: asyncio.Task[None] | None = None
+        self._asked = False
+        self._complaint = ""
+        self._beat = time.monotonic()
+
+    # for the health server's thread
+
+    def live(self) -> str | None:
+        silent_s = time.monotonic() - self._beat
+        hung = silent_s > HUNG_S + self._settings.sweep_s
+        return f"no sweep for {silent_s:.0f} s" if hung else None
+
+    def ready(self) -> str | None:
+        """A store that is away does not make it unready: that is the store's own alarm."""
+        return str(self._rights) or (None if self._asked else "starting")
+
+    # its life
+
+    async def start(self) -> None:
+        self._sweeping = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
+        await self._store.close()
+        await self._cluster.close()
+
+    def wake(self) -> None:
+        """Something changed: look now."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.sweep()
+            except Exception:
+                log.exception("the sweep failed")
+                metrics.SWEEPS.labels("failed").inc()
+            self._beat = time.monotonic()
+            await asyncio.sleep(min(GAP_S, self._settings.sweep_s))
+            try:
+                async with asyncio.timeout(self._settings.sweep_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def sweep(self) -> None:
+        """Once. A store or an API server that is away does not raise."""
+        with metrics.SWEEP_DURATION.time():
+            await self._rights.review()
+            body = await self._read_policy()
+            invalid = self._follow(body)
+            views, store_away = await self._live()
+            pods = await self._pods()
+            actions: list[Action] = []
+            if self._policy is not None:
+                observed = self._look(views, pods)
+                actions = plan(observed, self._policy, self._clock_ms())
+                store_away = await self._change_requests(actions, self._policy) or store_away
+                await self._set_costs([one for one in actions if isinstance(one, SetCost)])
+            found = [one for one in actions if isinstance(one, Tell)]
+            if views is not None:
+                self._measure(views, found)
+            if body is not None:
+                facts = Facts(invalid, store_away, str(self._rights), pods)
+                await self._report(body, facts, found)
+        metrics.SWEEPS.labels("store_away" if store_away else "ok").inc()
+
+    # what is so
+
+    async def _read_policy(self) -> dict[str, Any] | None:
+        name = self._settings.policy
+        try:
+            body = await self._cluster.policy(name)
+        except Missing:
+            self._policy, self._asked = None, True
+            self._complain(
+                f"there is no StreamPolicy {name} in the namespace {self._cluster.namespace}, "
+                "so nothing is swept"
+            )
+            return None
+        except ApiFailed as error:
+            self._on_failure(error)
+            return None
+        self._asked = True
+        return body
+
+    def _follow(self, body: dict[str, Any] | None) -> str:
+        """Returns what is wrong with this policy. The last one that was right counts when it
+        cannot be read or understood."""
+        try:
+            if body is not None:
+                self._policy = read_policy(body["spec"])
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    async def _live(self) -> tuple[list[View] | None, str]:
+        """The live requests, or None and why they cannot be seen."""
+        try:
+            if not self._connected:
+                await self._store.connect()
+                self._connected = True
+            return await self._store.live(limit=MOST), ""
+        except StoreUnavailable as error:
+            return None, str(error)
+
+    async def _pods(self) -> list[Pod] | None:
+        """After the requests, for ``Fleet.look``."""
+        if self._policy is None:
+            return None
+        try:
+            return await self._cluster.pods(self._policy.generators.match_labels)
+        except ApiFailed as error:
+            self._on_failure(error)
+            return None
+
+    def _look(self, views: list[View] | None, pods: list[Pod] | None) -> Observed:
+        if views is None or pods is None:
+            self._fleet.blink()
+            return Observed(views or ())
+        return self._fleet.look(views, pods, self._clock_ms())
+
+    # what is done
+
+    async def _change_requests(self, actions: Sequence[Action], policy: StreamPolicy) -> str:
+        """Returns why it could not be done, or ''."""
+        changes = [one for one in actions if isinstance(one, Release | Reap)]
+        for first in range(0, len(changes), AT_ONCE):
+            some = changes[first : first + AT_ONCE]
+            calls = (self._change(one, policy) for one in some)
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            for error in done:
+                if isinstance(error, StoreUnavailable):
+                    return str(error)
+                if error is not None:
+                    raise error
+        return ""
+
+    async def _change(self, action: Release | Reap, policy: StreamPolicy) -> None:
+        view = action.view
+        if isinstance(action, Reap):
+            position = await self._store.reap(
+                view.request_id,
+                idle_ms=policy.stall.after_seconds * 1000,
+                retention_ms=policy.retention_seconds * 1000,
+            )
+            if position.outcome is Outcome.OK:
+                self._news.reaped()
+                metrics.REQUESTS_REAPED.inc()
+                log.info("reaped", request_id=view.request_id, owner=view.owner)
+        else:
+            position = await self._store.release(view.request_id, view.owner, view.epoch)
+            if position.outcome is Outcome.OK:
+                self._news.released(view.owner, action.loss)
+                metrics.LEASES_RELEASED.labels(action.loss.value).inc()
+                log.info(
+                    "released", request_id=view.request_id, owner=view.owner, loss=action.loss.value
+                )
+
+    async def _set_costs(self, changes: Sequence[SetCost]) -> None:
+        for change in changes:
+            try:
+                await self._cluster.set_cost(change.pod, change.cost)
+            except (Missing, Conflict):
+                continue  # it is gone, or another has its name
+            except ApiFailed as error:
+                self._on_failure(error)
+                return
+
+    # what is told
+
+    def _measure(self, views: list[View], found: Sequence[Tell]) -> None:
+        now_ms, oldest_ms = self._clock_ms(), 0
+        count = dict.fromkeys(sorted(LIVE), 0)
+        for view in views:
+            count[view.status] += 1
+            if view.status is Status.QUEUED:
+                oldest_ms = max(oldest_ms, now_ms - view.progress_ms)
+        for status, requests in count.items():
+            metrics.LIVE_REQUESTS.labels(status.value).set(requests)
+        metrics.QUEUE_OLDEST.set(oldest_ms / 1000)
+        told = {tell.finding: tell.requests for tell in found}
+        for finding in Finding:
+            metrics.FINDINGS.labels(finding.value).set(told.get(finding, 0))
+
+    async def _report(self, body: dict[str, Any], facts: Facts, found: Sequence[Tell]) -> None:
+        now_ms = self._clock_ms()
+        now = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        try:
+            status = new_status(body, facts, now)
+            if status is not None:
+                await self._cluster.set_status(body, status)
+        except (Conflict, Missing):
+            pass  # the next sweep reads it as it is by then
+        except ApiFailed as error:
+            self._on_failure(error)
+        try:
+            for event in self._news.take(found, facts.store_away, facts.denied, now_ms):
+                await self._cluster.post_event(body, event.kind, event.reason, event.message, now)
+        except ApiFailed as error:
+            self._on_failure(error)
+
+    def _on_failure(self, error: ApiFailed) -> None:
+        if isinstance(error, Forbidden):
+            self._rights.doubt()
+        self._complain(str(error))
+
+    def _complain(self, what: str) -> None:
+        """Once, until there is something else to complain of."""
+        if what != self._complaint:
+            log.warning(what)
+        self._complaint = what
