@@ -8,10 +8,12 @@ none is dropped in silence.
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 MAX_WINDOW_TOKENS = 1024
 MAX_PROMPT_CHARS = 100_000
+MAX_TOKENS = 32_768
+MAX_MESSAGES = 256
 
 
 class Ack(StrEnum):
@@ -39,8 +41,8 @@ class StreamRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     question: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)] | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=256)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 512
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 512
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     top_k: Annotated[int, Field(ge=0, le=1_000)] = 50
@@ -62,3 +64,11 @@ class StreamRequest(BaseModel):
         if (self.question is None) == (self.messages is None):
             raise ValueError("give exactly one of 'question' and 'messages'")
         return self
+
+
+class KeptRequest(StreamRequest):
+    """A request as the store keeps it, and the generator reads it."""
+
+    note: dict[str, JsonValue] | None = None
+    """What the edge wants to find with the answer again. Nobody else looks inside, and no
+    reader of the native API can set it."""

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Self
 from urllib.parse import urlsplit
 
-_STREAM = re.compile(rb"^GET /v1/streams/([\w-]+)\?", re.MULTILINE)
+_STREAM = re.compile(rb"^GET /v1/(?:streams|responses)/([\w-]+)\?", re.MULTILINE)
 
 MOST_BYTES = 650
 """The head of a response and the first events; so a cut stream moves on by little."""
@@ -19,12 +19,21 @@ class CuttingProxy:
     Proxies that share ``cuts`` count together.
     """
 
-    def __init__(self, edge: str, cuts: Counter[str], *, times: int, rng: random.Random) -> None:
+    def __init__(
+        self,
+        edge: str,
+        cuts: Counter[str],
+        *,
+        times: int,
+        rng: random.Random,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         parts = urlsplit(edge)
         self._edge = (parts.hostname, parts.port)
         self._cuts = cuts
         self._times = times
         self._rng = rng
+        self._most_bytes = most_bytes
         self._serving: set[asyncio.Task[None]] = set()
         self.url = ""
 
@@ -67,7 +76,7 @@ class CuttingProxy:
     async def _down(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: list[str]
     ) -> None:
-        left = self._rng.randint(0, MOST_BYTES)
+        left = self._rng.randint(0, self._most_bytes)
         while data := await reader.read(65_536):
             if stream and self._cuts[stream[0]] < self._times:
                 data = data[:left]

@@ -15,6 +15,7 @@ class Late:
 
     is_blocked: bool
     aborted: bool = False
+    returns: bool = True
 
     @property
     def socket(self) -> "Late":

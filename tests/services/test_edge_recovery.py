@@ -10,6 +10,7 @@ import pytest
 
 from lore.store.base import AckMessage, ChunkMessage, StateMessage, View
 from lore.store.twin import StoreState
+from lore_edge.dialect import Native
 from lore_edge.feed import Piece
 from lore_edge.reader import Reader
 from tests.services.edge_harness import (
@@ -357,9 +358,9 @@ async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
 
         reader = Reader(
             feed,
+            Native("edge-1"),
             position=0,
             log_id=writer.view.log_id,
-            edge_id="edge-1",
             sender=None,
             now=asyncio.get_running_loop().time,
             on_news=lambda: None,
@@ -375,7 +376,7 @@ async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
         await until(lambda: feed.log_id != writer.view.log_id and feed.head == 4)
         while reader.position < 4:
             take()
-            if reader.needs_log:
+            if reader.needs_store:
                 await reader.load()
         data = b"".join(piece.data for piece in sent).decode()
         assert re.findall('"text": "(.)"', data) == ["a", "b", "X", "Y"]

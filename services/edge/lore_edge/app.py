@@ -19,6 +19,8 @@ from lore_edge.create import REQUEST_ID, create, parse
 from lore_edge.errors import ApiError, as_api_error, invalid, not_found
 from lore_edge.feed import UnknownRequest
 from lore_edge.feeds import Feeds
+from lore_edge.openai.errors import in_openai
+from lore_edge.openai.handlers import OpenAI, is_openai
 from lore_edge.positions import MAX_SEQ, wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
@@ -57,6 +59,7 @@ class Edge:
         self._store = store
         self._settings = settings
         self._rest = rest(store, settings)
+        self._openai = OpenAI(store, settings, self.streams)
         self._app = self._serve
         if settings.cors_origins:
             self._app = CORSMiddleware(
@@ -85,7 +88,8 @@ class Edge:
         try:
             await self._dispatch(scope, receive, send)
         except (ApiError, UnknownRequest, StoreUnavailable) as error:
-            await answer_error(send, as_api_error(error))
+            told = as_api_error(error)
+            await answer_error(send, in_openai(told) if is_openai(scope["path"]) else told)
         except Disconnected:
             pass
 
@@ -98,6 +102,8 @@ class Edge:
             await self.streams.serve(scope, receive, send, match[1], subject_of(scope))
         elif method == "POST" and path == "/v1/streams":
             await self._create(scope, receive, send)
+        elif is_openai(path):
+            await self._openai.serve(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 

@@ -61,6 +61,9 @@ class Piece(NamedTuple):
     """The chunk as a server-sent event."""
     at_ms: int
     """When it was appended, by the store's clock."""
+    text: str
+    event_id: str
+    """What a reader names to come back after it: the seq, and the log once it was forked."""
 
 
 class Follower(Protocol):
@@ -167,6 +170,25 @@ class Feed:
             await self.look()
             return []
         return [self._encode(chunk) for chunk in chunks]
+
+    async def text(self) -> str | None:
+        """The whole answer so far; None when the log did not hold still.
+
+        Raises StoreUnavailable.
+        """
+        parts: list[str] = []
+        log_id, last_seq = self.log_id, self.view.next_seq - 1
+        while len(parts) < last_seq:
+            page = await self.page(len(parts), min(PAGE_CHUNKS, last_seq - len(parts)))
+            if not page:
+                return None
+            parts += [piece.text for piece in page]
+        return "".join(parts) if self.log_id == log_id else None
+
+    async def revive(self) -> None:
+        """Raises StoreUnavailable. Somebody else may have done it before."""
+        await self._store.revive(self.request_id)
+        await self.look()
 
     async def look(self) -> None:
         """Read the view now: what it says reaches the followers before this returns."""
@@ -328,8 +350,9 @@ class Feed:
     # the ring
 
     def _encode(self, chunk: ChunkMessage) -> Piece:
-        suffix = f":{self.log_id}" if self.view.parent_log_id else ""
-        return Piece(chunk.seq, sse.chunk(chunk.seq, chunk.text, suffix), chunk.at_ms)
+        event_id = f"{chunk.seq}:{self.log_id}" if self.view.parent_log_id else str(chunk.seq)
+        data = sse.chunk(chunk.seq, chunk.text, event_id)
+        return Piece(chunk.seq, data, chunk.at_ms, chunk.text, event_id)
 
     def _push(self, chunk: ChunkMessage) -> None:
         piece = self._ring[chunk.seq] = self._encode(chunk)

@@ -7,13 +7,13 @@ before: it costs the memory of a page, however far behind it is.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lore.metrics import ACK_ROUND_TRIP, SLOW_READERS
 from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Sender
-from lore_edge import sse
+from lore_edge.dialect import Dialect
 from lore_edge.errors import HISTORY_LOST
 from lore_edge.feed import Feed, Piece
 
@@ -33,15 +33,16 @@ class Reader:
     def __init__(
         self,
         feed: Feed,
+        dialect: Dialect,
         *,
         position: int,
         log_id: str,
-        edge_id: str,
         sender: Sender | None,
         now: Callable[[], float],
         on_news: Callable[[], None],
     ) -> None:
         self.feed = feed
+        self.dialect = dialect
         self.position = position
         """The last seq written on this connection, or had before it."""
         self.sender = sender
@@ -49,7 +50,7 @@ class Reader:
         self.is_over = False
         """The last event has been taken."""
         self._log_id = log_id
-        self._edge_id = edge_id
+        self._text = None if dialect.repeats_text else ""
         self._now = now
         self._states: deque[tuple[Status, str]] = deque(maxlen=MAX_STATES)
         self._loaded: deque[Piece] = deque()
@@ -90,60 +91,68 @@ class Reader:
         if (due := self.sender.deadline()) is not None and due <= now:
             self.on_news()  # an ack may show what was lost, too
 
-    def state(self, status: Status, reason: str) -> bytes:
-        view, sender = self.feed.view, self.sender
-        return sse.event(
-            "state",
-            {
-                "status": status,
-                "reason": reason,
-                "log_id": view.log_id,
-                "edge": self._edge_id,
-                "window": view.window,
-                "acked_seq": self.feed.acked_seq,
-                "generated_tokens": view.generated_tokens,
-                "rto_ms": round(sender.round_trip.rto_s * 1000) if sender else None,
-                "retransmits": sender.retransmits if sender else 0,
-            },
-        )
-
     def open(self) -> bytes:
-        return sse.retry(sse.RETRY_MS) + self.state(self.feed.view.status, "open")
+        return self.dialect.open(self.feed, self.sender)
+
+    def state(self, status: Status, reason: str) -> bytes:
+        return self.dialect.state(self.feed, self.sender, status, reason)
 
     def take(self, max_bytes: int) -> Batch:
         """Everything that can be sent now, in order, up to about ``max_bytes``."""
         if self.lost_history():
-            return self._last(_error("history_lost", HISTORY_LOST))
+            return self._last(self._error("history_lost", HISTORY_LOST))
         if self.feed.gone:
-            return self._last(_error("not_found", "the request is no longer kept"))
+            return self._last(self._error("not_found", "the request is no longer kept"))
         parts: list[bytes] = []
         while self._states:
             parts.append(self.state(*self._states.popleft()))
         pieces = self._take_pieces(max_bytes)
-        parts += [piece.data for piece in pieces]
-        if self.position == self.feed.last_seq:
-            return self._last(b"".join(parts) + self._end(), pieces)
+        parts += map(self.dialect.chunk, pieces)
+        if self._text is not None and self.position == self.feed.last_seq:
+            parts.append(self.dialect.end(self.feed.view, self._text))
+            self.is_over = True
         return Batch(b"".join(parts), pieces)
 
     @property
-    def needs_log(self) -> bool:
-        """There are later chunks than its own, and the next one is not in the ring."""
+    def needs_store(self) -> bool:
+        """Nothing more can be sent before ``load``."""
         feed = self.feed
+        if self.position == feed.last_seq:
+            return self._text is None
+        if self._is_to_revive():
+            return True
         last_seq = max(feed.head, feed.last_seq or 0)
         return (
             self.position < last_seq and not self._loaded and feed.piece(self.position + 1) is None
         )
 
     async def load(self) -> bool:
-        """Read the next page of the log; False when the log had nothing (yet) to give.
+        """Read the next page of the log, or what the end repeats of it, or revive the request;
+        False when the store had nothing (yet) to give.
 
         Raises StoreUnavailable.
         """
+        if self.position == self.feed.last_seq:
+            self._text = await self.feed.text()
+            return self._text is not None
+        if self._is_to_revive():
+            await self.feed.revive()
+            return not self._is_to_revive()
         if self._was_in_ring:
             self._was_in_ring = False
             SLOW_READERS.inc()
         self._loaded.extend(await self.feed.page(self.position))
         return bool(self._loaded)
+
+    def _is_to_revive(self) -> bool:
+        """Its generator was taken from it, and this reader, who cannot ask for it back, has all
+        there is (P16)."""
+        view = self.feed.view
+        return (
+            view.status is Status.REAPED
+            and not self.dialect.returns
+            and self.position == view.next_seq - 1
+        )
 
     def waiting_bytes(self) -> int:
         """What could be written now, as far as it is in memory."""
@@ -168,32 +177,9 @@ class Reader:
             self.position = pieces[-1].seq
         return pieces
 
-    def _last(self, data: bytes, pieces: list[Piece] | None = None) -> Batch:
+    def _last(self, data: bytes) -> Batch:
         self.is_over = True
-        return Batch(data, pieces or [])
+        return Batch(data, [])
 
-    def _end(self) -> bytes:
-        view = self.feed.view
-        return sse.event(
-            "end",
-            {
-                "status": view.status,
-                "finish_reason": view.finish_reason or None,
-                "error": view.error or None,
-                "last_seq": view.next_seq - 1,
-                "usage": usage(view.prompt_tokens, view.generated_tokens),
-            },
-        )
-
-
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }
-
-
-def _error(code: str, message: str) -> bytes:
-    error: dict[str, Any] = {"error": {"code": code, "message": message}}
-    return sse.event("error", error)
+    def _error(self, code: str, message: str) -> bytes:
+        return self.dialect.error(code, message, self.position)

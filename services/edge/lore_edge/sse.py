@@ -7,15 +7,23 @@ encode_json = json.JSONEncoder(ensure_ascii=False).encode  # escapes every line 
 
 RETRY_MS = 1000
 HEARTBEAT = b":\n\n"
+BARE_HEARTBEAT = b":\n"
+"""Without the empty line: the OpenAI SDK for Python makes an event of it once it has seen an id."""
 
 
-def chunk(seq: int, text: str, id_suffix: str) -> bytes:
-    """``id_suffix`` is ``:<log_id>`` in a forked log, else ''."""
-    return f'id: {seq}{id_suffix}\ndata: {{"seq": {seq}, "text": {encode_json(text)}}}\n\n'.encode()
+def chunk(seq: int, text: str, event_id: str) -> bytes:
+    """``event_id`` is ``<seq>:<log_id>`` in a forked log, else the seq."""
+    return f'id: {event_id}\ndata: {{"seq": {seq}, "text": {encode_json(text)}}}\n\n'.encode()
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {encode_json(data)}\n\n".encode()
+
+
+def data(value: dict[str, Any], event_id: str = "") -> bytes:
+    """An event without a name."""
+    identified = f"id: {event_id}\n" if event_id else ""
+    return f"{identified}data: {encode_json(value)}\n\n".encode()
 
 
 def retry(milliseconds: int) -> bytes:

@@ -44,6 +44,11 @@ class Stream:
         self._gone = False
         self._leaving = False
 
+    @property
+    def returns(self) -> bool:
+        """Whether its reader can be told to come back."""
+        return self.reader.dialect.returns
+
     def leave(self) -> None:
         """Tell the reader to come back elsewhere, and end."""
         self._leaving = True
@@ -76,13 +81,13 @@ class Stream:
             await self._write(send, batch)
             return not reader.is_over
         now = self._now()
-        if reader.needs_log and now >= self._log_at:
+        if reader.needs_store and now >= self._log_at:
             await self._load()
         elif (due := self._retransmit_at()) is not None and due <= now:
             return await self._retransmit(send)
         elif self._heartbeat_at <= now:
             reader.feed.look_soon()  # so long a silence may be lost news
-            await self._write(send, Batch(sse.HEARTBEAT, []))
+            await self._write(send, Batch(reader.dialect.heartbeat, []))
         else:
             await self._waker.wait(self._next_deadline())
         return True
@@ -91,7 +96,7 @@ class Stream:
         deadlines = [self._heartbeat_at]
         if (due := self._retransmit_at()) is not None:
             deadlines.append(due)
-        if self.reader.needs_log:
+        if self.reader.needs_store:
             deadlines.append(self._log_at)
         return min(deadlines)
 

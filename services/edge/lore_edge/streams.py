@@ -1,6 +1,8 @@
 """Opening streams: from a GET to a running ``Stream``, and all of those that run here."""
 
 import asyncio
+import contextlib
+import functools
 import random
 import secrets
 from collections.abc import Iterator
@@ -8,7 +10,9 @@ from collections.abc import Iterator
 from lore.metrics import EDGE_BUFFER_UTILIZATION, EDGE_CONNECTIONS, RESUMES
 from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
-from lore.store.base import Outcome, Store, StoreUnavailable
+from lore.store.base import Outcome, Store, StoreUnavailable, View
+from lore_edge.collecting import collect
+from lore_edge.dialect import Dialect, Native
 from lore_edge.errors import ApiError, history_lost
 from lore_edge.feed import Feed, LostRequest, UnknownRequest
 from lore_edge.feeds import Feeds
@@ -23,6 +27,7 @@ from lore_edge.wire import COMMON_HEADERS, Disconnected, Headers, Receive, Scope
 
 TRANSPORT = "lore.transport"  # in the scope's extensions, put there by server.EdgeProtocol
 BLOCKED_S = 1.0  # a reader that takes no farewell in this time is cut off
+CUT_EARLY_S = 1.0  # before the server would end what is left in its own way
 
 
 class Streams:
@@ -34,6 +39,7 @@ class Streams:
         self._settings = settings
         self._sender = sender
         self._open: set[Stream] = set()
+        self._staying: set[asyncio.Transport] = set()
         self._draining = False
 
     def __len__(self) -> int:
@@ -43,20 +49,29 @@ class Streams:
         return iter(self._open)
 
     async def serve(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str, owner: str
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        owner: str,
+        dialect: Dialect | None = None,
+        where: Wanted | None = None,
     ) -> None:
-        """Answer with the stream, if it is this subject's.
+        """Answer with the stream, if it is this subject's. It begins where the
+        call says, or at ``where``.
 
         Raises ApiError, UnknownRequest or StoreUnavailable before.
         """
         self.check_open()
-        where = wanted(scope)
+        dialect = dialect or Native(self._settings.edge_id)
+        where = where or wanted(scope)
         request_id = await self._owned(request_id, owner)
         try:
             async with self._feeds.use(request_id) as feed:
                 if feed.view.subject != owner:  # given back meanwhile (P3)
                     raise UnknownRequest
-                await self._answer(scope, receive, send, feed, where)
+                await self._answer(scope, receive, send, feed, dialect, where)
         except LostRequest:
             if where.position:
                 raise history_lost() from None
@@ -73,14 +88,31 @@ class Streams:
             return secrets.token_urlsafe(16)
         return request_id
 
+    async def collect(self, scope: Scope, receive: Receive, request_id: str) -> tuple[View, str]:
+        """The caller's own answer once it has ended, for who wants it whole.
+
+        Raises ApiError, UnknownRequest, StoreUnavailable, and Disconnected when the caller left.
+        """
+        self.check_open()
+        async with self._feeds.use(request_id) as feed:
+            acknowledge = functools.partial(self._acknowledge, feed)
+            with self._staying_until_cut(scope):
+                return await collect(feed, receive, acknowledge, self._settings.heartbeat_s)
+
     async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, feed: Feed, where: Wanted
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        feed: Feed,
+        dialect: Dialect,
+        where: Wanted,
     ) -> None:
         waker = Waker()
-        reader = self._reader(feed, where, waker)
+        reader = self._reader(feed, dialect, where, waker)
         if reader.lost_history():
             raise history_lost()
-        if where.position is not None and where.position == feed.last_seq:
+        if dialect.returns and where.position is not None and where.position == feed.last_seq:
             await answer(send, 204)
             return
         if where.position:
@@ -97,17 +129,28 @@ class Streams:
             )
 
     async def drain(self, spread_s: float) -> None:
-        """Send every reader elsewhere, one after the other, within about ``spread_s``."""
+        """Send every reader elsewhere, one after the other, within about ``spread_s``.
+
+        Those who would take that for the end of the answer are left alone until the edge has
+        to go, and are cut then: an aborted connection is an error to any client.
+        """
         self._draining = True
         loop = asyncio.get_running_loop()
-        for stream in self._open:
+        returning = [stream for stream in self._open if stream.returns]
+        for stream in returning:
             loop.call_later(random.uniform(0, spread_s), stream.leave)
         await asyncio.sleep(spread_s)
-        blocked = [stream for stream in self._open if stream.socket.is_blocked]
+        blocked = [stream for stream in returning if stream.socket.is_blocked]
         await asyncio.sleep(BLOCKED_S)
         for stream in blocked:  # the others are only late, on an edge that is short of CPU
             if stream in self._open and stream.socket.is_blocked:
                 stream.socket.abort()
+        if self._staying:
+            settings = self._settings
+            rest_s = settings.grace_s - settings.drain_delay_s - spread_s - BLOCKED_S - CUT_EARLY_S
+            await asyncio.sleep(max(0.0, rest_s))
+            for transport in self._staying:
+                transport.abort()
 
     def measure(self) -> None:
         """Set the gauge that says how far this edge is behind its readers (call it often)."""
@@ -118,14 +161,29 @@ class Streams:
                 room += self._settings.ring_bytes
         EDGE_BUFFER_UTILIZATION.set(min(1.0, waiting / room) if room else 0.0)
 
-    def _reader(self, feed: Feed, where: Wanted, waker: Waker) -> Reader:
+    @contextlib.contextmanager
+    def _staying_until_cut(self, scope: Scope) -> Iterator[None]:
+        transport = scope["extensions"][TRANSPORT]
+        self._staying.add(transport)
+        try:
+            yield
+        finally:
+            self._staying.discard(transport)
+
+    async def _acknowledge(self, feed: Feed, seq: int) -> None:
+        position = await self._store.ack(feed.request_id, seq)
+        if position.outcome is Outcome.AHEAD:  # until its generator sends it again (P3)
+            raise StoreUnavailable("the log is behind this reader")
+        feed.on_acked(position.acked_seq)
+
+    def _reader(self, feed: Feed, dialect: Dialect, where: Wanted, waker: Waker) -> Reader:
         position = where.position or 0
         acks = feed.view.ack == Ack.CLIENT
         return Reader(
             feed,
+            dialect,
             position=position,
             log_id=where.log_id or feed.view.first_log_id,
-            edge_id=self._settings.edge_id,
             sender=Sender(self._sender, position=position) if acks else None,
             now=asyncio.get_running_loop().time,
             on_news=waker.wake,
@@ -144,12 +202,7 @@ class Streams:
             user_timeout_s=settings.tcp_user_timeout_s,
         )
 
-        async def acknowledge(seq: int) -> None:
-            position = await self._store.ack(feed.request_id, seq)
-            if position.outcome is Outcome.AHEAD:  # until its generator sends it again (P3)
-                raise StoreUnavailable("the log is behind this reader")
-            feed.on_acked(position.acked_seq)
-
+        acknowledge = functools.partial(self._acknowledge, feed)
         stream = Stream(
             reader,
             socket,
@@ -162,7 +215,8 @@ class Streams:
         feed.followers.add(reader)
         connections.inc()
         try:
-            await stream.run(receive, send)
+            with contextlib.nullcontext() if stream.returns else self._staying_until_cut(scope):
+                await stream.run(receive, send)
         finally:
             connections.dec()
             feed.followers.discard(reader)

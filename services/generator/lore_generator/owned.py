@@ -9,7 +9,7 @@ from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
 from lore.protocol.producer import Producer
 from lore.protocol.window import Window, WindowConfig
-from lore.request import Ack, StreamRequest
+from lore.request import Ack, KeptRequest, StreamRequest
 from lore.store.base import Claimed, View
 from lore.store.keys import partition_of
 from lore_generator.engine import Job, Piece
@@ -118,7 +118,7 @@ def from_claim(
     Raises ValueError when the request cannot be read: it was kept by another version.
     """
     view = claimed.view
-    request = StreamRequest.model_validate_json(claimed.body)
+    request = KeptRequest.model_validate_json(claimed.body)
     job = Job(
         # Unique for each claim: a late piece of an earlier one cannot be taken for this one's.
         f"{view.request_id}.{view.epoch:x}",

@@ -1,0 +1,100 @@
+"""Reading an answer for a caller who wants it whole: the edge itself is the reader then.
+
+It acknowledges what it has while the caller's connection is up, so that a caller who left
+pauses the answer after one window, as any reader does (protocol P7, P14).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from lore.protocol.lifecycle import Status
+from lore.request import Ack
+from lore.store.base import StoreUnavailable, View
+from lore_edge.errors import history_lost
+from lore_edge.feed import Feed, UnknownRequest
+from lore_edge.waker import Waker
+from lore_edge.wire import Disconnected, Receive
+
+ACK_INTERVAL_S = 0.05
+STORE_RETRY_S = 0.5
+
+
+class _Collector:
+    """A ``Follower``."""
+
+    def __init__(self) -> None:
+        self.waker = Waker()
+
+    def on_news(self) -> None:
+        self.waker.wake()
+
+    def on_state(self, status: Status, reason: str) -> None:
+        del status, reason
+        self.waker.wake()
+
+    def on_acked(self, seq: int) -> None:
+        pass
+
+
+async def collect(
+    feed: Feed,
+    receive: Receive,
+    acknowledge: Callable[[int], Awaitable[None]],
+    patience_s: float,
+) -> tuple[View, str]:
+    """The view and the text of the ended answer. ``acknowledge`` may raise StoreUnavailable;
+    after ``patience_s`` without news the request is looked at, in case they were lost.
+
+    Raises Disconnected, UnknownRequest and ApiError 410 ``history_lost``.
+    """
+    collector = _Collector()
+    feed.followers.add(collector)
+    watch = asyncio.create_task(_until_disconnect(receive))
+    watch.add_done_callback(lambda _: collector.on_news())
+    try:
+        while not watch.done():
+            if feed.gone:
+                raise history_lost() if feed.lost else UnknownRequest
+            try:
+                text = await feed.text() if feed.last_seq is not None else None
+                if text is not None:
+                    return feed.view, text
+                pause_s = await _go_on(feed, acknowledge)
+            except StoreUnavailable:
+                pause_s = STORE_RETRY_S
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            else:
+                await _news(feed, collector.waker, patience_s)
+        raise Disconnected
+    finally:
+        watch.cancel()
+        feed.followers.discard(collector)
+        collector.waker.close()
+
+
+async def _go_on(feed: Feed, acknowledge: Callable[[int], Awaitable[None]]) -> float:
+    """Do what keeps the answer coming. Returns the seconds to the next time, 0 to wait for news."""
+    view = feed.view
+    if feed.last_seq is not None:
+        return STORE_RETRY_S  # its text was not to be had
+    if view.status is Status.REAPED and feed.head == view.next_seq - 1:
+        await feed.revive()
+        return ACK_INTERVAL_S
+    if view.ack != Ack.NONE and feed.head > feed.acked_seq:
+        await acknowledge(feed.head)
+        return ACK_INTERVAL_S
+    return 0.0
+
+
+async def _news(feed: Feed, waker: Waker, patience_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    look_at_s = loop.time() + patience_s
+    await waker.wait(look_at_s)
+    if loop.time() >= look_at_s:
+        feed.look_soon()
+
+
+async def _until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,91 @@
+"""How a stream looks as bytes: Lore's own way, and what another one has to say instead."""
+
+from operator import attrgetter
+from typing import Any, Protocol
+
+from lore.protocol.lifecycle import Status
+from lore.protocol.sender import Sender
+from lore.store.base import View
+from lore_edge import sse
+from lore_edge.feed import Feed, Piece
+
+
+class Dialect(Protocol):
+    """Belongs to one reader. What it has nothing to say to is ``b""``."""
+
+    heartbeat: bytes
+    repeats_text: bool
+    """``end`` needs the whole text, which is read from the log then."""
+    returns: bool
+    """Its readers come back by themselves after a word to do so, and revive on demand. A
+    reader of another kind takes a response that ends for an answer that has ended."""
+
+    def open(self, feed: Feed, sender: Sender | None, /) -> bytes: ...
+
+    def chunk(self, piece: Piece, /) -> bytes: ...
+
+    def state(self, feed: Feed, sender: Sender | None, status: Status, reason: str, /) -> bytes: ...
+
+    def end(self, view: View, text: str, /) -> bytes: ...
+
+    def error(self, code: str, message: str, position: int, /) -> bytes:
+        """The last word to a reader that has ``position`` chunks."""
+        ...
+
+
+class Native:
+    """PROTOCOL.md, Server-sent events. A chunk is encoded once for all of its readers."""
+
+    heartbeat = sse.HEARTBEAT
+    repeats_text = False
+    returns = True
+    chunk = staticmethod(attrgetter("data"))
+
+    def __init__(self, edge_id: str) -> None:
+        self._edge_id = edge_id
+
+    def open(self, feed: Feed, sender: Sender | None) -> bytes:
+        return sse.retry(sse.RETRY_MS) + self.state(feed, sender, feed.view.status, "open")
+
+    def state(self, feed: Feed, sender: Sender | None, status: Status, reason: str) -> bytes:
+        view = feed.view
+        return sse.event(
+            "state",
+            {
+                "status": status,
+                "reason": reason,
+                "log_id": view.log_id,
+                "edge": self._edge_id,
+                "window": view.window,
+                "acked_seq": feed.acked_seq,
+                "generated_tokens": view.generated_tokens,
+                "rto_ms": round(sender.round_trip.rto_s * 1000) if sender else None,
+                "retransmits": sender.retransmits if sender else 0,
+            },
+        )
+
+    def end(self, view: View, text: str) -> bytes:
+        del text
+        return sse.event(
+            "end",
+            {
+                "status": view.status,
+                "finish_reason": view.finish_reason or None,
+                "error": view.error or None,
+                "last_seq": view.next_seq - 1,
+                "usage": usage(view),
+            },
+        )
+
+    def error(self, code: str, message: str, position: int) -> bytes:
+        del position
+        error: dict[str, Any] = {"error": {"code": code, "message": message}}
+        return sse.event("error", error)
+
+
+def usage(view: View) -> dict[str, int]:
+    return {
+        "prompt_tokens": view.prompt_tokens,
+        "completion_tokens": view.generated_tokens,
+        "total_tokens": view.prompt_tokens + view.generated_tokens,
+    }

@@ -1,0 +1,67 @@
+"""Errors as OpenAI's clients know them: ``{"error": {"message", "type", "param", "code"}}``."""
+
+import json
+from typing import Any
+
+from lore.protocol.lifecycle import Status
+from lore.store.base import View
+from lore_edge.errors import ApiError
+
+_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+"""Where OpenAI has one word for what we have several."""
+
+
+class OpenAIError(ApiError):
+    """``field`` is what OpenAI calls ``param``."""
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "message": self.message,
+            "type": _type(self.status, self.code),
+            "param": self.field,
+            "code": _CODES.get(self.status, self.code),
+        }
+
+    def body(self) -> bytes:
+        return json.dumps({"error": self.content()}, ensure_ascii=False).encode(errors="replace")
+
+
+def refused(code: str, message: str, param: str | None = None) -> OpenAIError:
+    return OpenAIError(400, code, message, field=param)
+
+
+def in_openai(error: ApiError) -> OpenAIError:
+    if isinstance(error, OpenAIError):
+        return error
+    return OpenAIError(
+        error.status, error.code, error.message, field=error.field, headers=error.headers
+    )
+
+
+def unknown_model(model: str) -> OpenAIError:
+    message = f"The model `{model}` does not exist or you do not have access to it."
+    return OpenAIError(404, "model_not_found", message, field="model")
+
+
+def unknown_object(kind: str, object_id: str) -> OpenAIError:
+    return OpenAIError(404, "not_found", f"{kind} with id '{object_id}' not found.")
+
+
+def not_answered(view: View) -> OpenAIError | None:
+    """Why there is no whole answer to give, if there is none. Asking again by itself would not
+    help, and a client that retries is told so."""
+    headers = {"X-Should-Retry": "false"}
+    if view.status is Status.CANCELLED:
+        return OpenAIError(409, "cancelled", "the answer was cancelled", headers=headers)
+    if view.status is Status.FAILED:
+        message = view.error or "the answer failed"
+        return OpenAIError(500, "server_error", message, headers=headers)
+    return None
+
+
+def _type(status: int, code: str) -> str:
+    if status == 429:
+        return "tokens" if "token" in code else "requests"
+    if status >= 500:
+        return "server_error"
+    return "invalid_request_error"

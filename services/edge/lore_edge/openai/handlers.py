@@ -1,0 +1,291 @@
+"""What is answered under OpenAI's addresses."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from lore.request import KeptRequest
+from lore.store.base import Outcome, Store, View
+from lore_edge import sse, views
+from lore_edge.create import REQUEST_ID, create
+from lore_edge.errors import ApiError
+from lore_edge.openai import chat_events, chat_request, response_events, responses_request
+from lore_edge.openai.chat_events import ChatStream, completion
+from lore_edge.openai.errors import not_answered, refused, unknown_model, unknown_object
+from lore_edge.openai.input_items import input_items
+from lore_edge.openai.notes import ChatNote, ResponseNote, note_of
+from lore_edge.openai.response_events import ResponseStream, chunks_had, response
+from lore_edge.positions import MAX_SEQ, Wanted, wanted
+from lore_edge.settings import EdgeSettings
+from lore_edge.streams import Streams
+from lore_edge.subject import client_of, subject_of
+from lore_edge.wire import (
+    Receive,
+    Scope,
+    Send,
+    answer,
+    check_json,
+    header,
+    parse_object,
+    read_body,
+)
+
+NAMELESS = "default"
+"""The model's id where nobody has named it."""
+
+_COMPLETION = rf"{chat_events.PREFIX}({REQUEST_ID})"
+_RESPONSE = rf"{response_events.PREFIX}({REQUEST_ID})"
+_PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?")
+_NUMBER = re.compile(r"[0-9]{1,15}")
+
+
+class Call(NamedTuple):
+    scope: Scope
+    receive: Receive
+    send: Send
+    name: str
+    """What the address names, or ''."""
+
+
+Handler = Callable[[Call], Awaitable[None]]
+
+
+def is_openai(path: str) -> bool:
+    """Whether errors here are told as OpenAI tells them, whoever finds them."""
+    return _PATHS.fullmatch(path) is not None
+
+
+class OpenAI:
+    def __init__(self, store: Store, settings: EdgeSettings, streams: Streams) -> None:
+        self._store = store
+        self._settings = settings
+        self._streams = streams
+        self._model = settings.model or NAMELESS
+        self.routes: dict[str, dict[str, Handler]] = {
+            "/v1/chat/completions": {"POST": self._ask_chat},
+            "/v1/chat/completions/{completion_id}": {"GET": self._read_chat},
+            "/v1/responses": {"POST": self._ask_response},
+            "/v1/responses/{response_id}": {
+                "GET": self._read_response,
+                "DELETE": self._delete_response,
+            },
+            "/v1/responses/{response_id}/cancel": {"POST": self._cancel_response},
+            "/v1/responses/{response_id}/input_items": {"GET": self._list_input},
+            "/v1/models": {"GET": self._list_models},
+            "/v1/models/{model}": {"GET": self._read_model},
+        }
+        self._patterns = {_pattern(path): handlers for path, handlers in self.routes.items()}
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ApiError, UnknownRequest, StoreUnavailable and Disconnected."""
+        for pattern, handlers in self._patterns.items():
+            if (match := pattern.fullmatch(scope["path"])) is None:
+                continue
+            handler = handlers.get(scope["method"])
+            if handler is None:
+                allowed = ", ".join(handlers)
+                raise ApiError(
+                    405,
+                    "method_not_allowed",
+                    f"only {allowed} can be done here",
+                    headers={"Allow": allowed},
+                )
+            await handler(Call(scope, receive, send, match[1] if match.lastindex else ""))
+            return
+        raise ApiError(404, "unknown_url", f"Unknown request URL: {scope['path']}.")
+
+    # chat completions
+
+    async def _ask_chat(self, call: Call) -> None:
+        where = wanted(call.scope)
+        asked = chat_request.parse(await self._body(call))
+        self._check_model(asked.model)
+        view = await self._create(call, asked.kept())
+        if asked.stream:
+            await self._stream_chat(call, view, asked.note, where)
+        else:
+            await self._answer_chat(call, view, asked.note)
+
+    async def _read_chat(self, call: Call) -> None:
+        view, kept = await self._find(call, _COMPLETION, "Chat completion")
+        if (note := note_of(kept, ChatNote)) is None:
+            raise unknown_object("Chat completion", call.name)
+        query = _query(call, {"stream", "after", "log"})
+        if _flag(query, "stream"):
+            await self._stream_chat(call, view, note, wanted(call.scope))
+        else:
+            await self._answer_chat(call, view, note)
+
+    async def _stream_chat(self, call: Call, view: View, note: ChatNote, where: Wanted) -> None:
+        dialect = ChatStream(view, note, resumed=where.position is not None)
+        await self._streams.serve(
+            call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
+        )
+
+    async def _answer_chat(self, call: Call, view: View, note: ChatNote) -> None:
+        ended, text = await self._streams.collect(call.scope, call.receive, view.request_id)
+        if (error := not_answered(ended)) is not None:
+            raise error
+        await _answer(call, completion(ended, note, text), view.request_id)
+
+    # responses
+
+    async def _ask_response(self, call: Call) -> None:
+        asked = responses_request.parse(await self._body(call))
+        self._check_model(asked.model)
+        view = await self._create(call, asked.kept())
+        if asked.stream:
+            await self._stream_response(call, view, asked.note, None)
+        elif asked.background:
+            await self._answer_response(call, view, asked.note)
+        else:
+            ended, text = await self._streams.collect(call.scope, call.receive, view.request_id)
+            await _answer(call, response(ended, asked.note, text), view.request_id)
+
+    async def _read_response(self, call: Call) -> None:
+        view, note, _ = await self._stored(call)
+        query = _query(call, {"stream", "starting_after", "include_obfuscation"})
+        if _flag(query, "include_obfuscation"):
+            raise refused(
+                "unsupported_value",
+                "Unsupported value: 'include_obfuscation' supports only false.",
+                "include_obfuscation",
+            )
+        starting_after = _starting_after(query)
+        if _flag(query, "stream"):
+            await self._stream_response(call, view, note, starting_after)
+        elif starting_after is not None:
+            raise refused(
+                "invalid_value", "'starting_after' needs 'stream' to be true.", "starting_after"
+            )
+        else:
+            await self._answer_response(call, view, note)
+
+    async def _stream_response(
+        self, call: Call, view: View, note: ResponseNote, starting_after: int | None
+    ) -> None:
+        dialect = ResponseStream(view, note, starting_after)
+        where = Wanted(chunks_had(starting_after, view), None)
+        await self._streams.serve(
+            call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
+        )
+
+    async def _cancel_response(self, call: Call) -> None:
+        """Whether or not it is a background response: hanging up cancels nothing (P14)."""
+        view, kept = await self._find(call, _RESPONSE, "Response")
+        if (note := note_of(kept, ResponseNote)) is None:
+            raise unknown_object("Response", call.name)
+        retention_ms = round(self._settings.retention_s * 1000)
+        position = await self._store.cancel(
+            view.request_id, retention_ms=retention_ms, subject=view.subject
+        )
+        if position.outcome is Outcome.UNKNOWN:
+            raise unknown_object("Response", call.name)
+        if position.outcome is not Outcome.OK:
+            status = response(view, note)["status"]
+            raise refused("not_cancellable", f"Cannot cancel a {status} response.")
+        await self._answer_response(call, view, note)
+
+    async def _delete_response(self, call: Call) -> None:
+        view, kept = await self._find(call, _RESPONSE, "Response")
+        if note_of(kept, ResponseNote) is None:
+            raise unknown_object("Response", call.name)
+        await self._store.forget(view.request_id, subject=view.subject)
+        await _answer(call, {"id": call.name, "object": "response", "deleted": True})
+
+    async def _list_input(self, call: Call) -> None:
+        view, note, kept = await self._stored(call)
+        await _answer(
+            call, input_items(view, note, kept, _query(call, {"after", "limit", "order"}))
+        )
+
+    async def _answer_response(self, call: Call, view: View, note: ResponseNote) -> None:
+        """The response as it is now, which may be a little later than ``view``."""
+        now, text = await views.read(self._store, view.request_id, view.subject)
+        await _answer(call, response(now, note, text), view.request_id)
+
+    # models
+
+    async def _list_models(self, call: Call) -> None:
+        await _answer(call, {"object": "list", "data": [self._described()]})
+
+    async def _read_model(self, call: Call) -> None:
+        self._check_model(call.name)
+        await _answer(call, self._described())
+
+    def _described(self) -> dict[str, Any]:
+        return {"id": self._model, "object": "model", "created": 0, "owned_by": "lore"}
+
+    def _check_model(self, model: str) -> None:
+        if model != self._model:
+            raise unknown_model(model[:256])
+
+    # what all of them need
+
+    async def _body(self, call: Call) -> dict[str, Any]:
+        self._streams.check_open()
+        check_json(call.scope)
+        return parse_object(await read_body(call.receive, self._settings.max_body_bytes))
+
+    async def _create(self, call: Call, kept: KeptRequest) -> View:
+        scope, settings = call.scope, self._settings
+        client = client_of(scope, settings)
+        key = header(scope, b"idempotency-key")
+        return await create(self._store, settings, subject_of(scope), client, kept, key)
+
+    async def _find(self, call: Call, pattern: str, kind: str) -> tuple[View, KeptRequest]:
+        """What an id names, if it is this subject's: somebody else's is as good as none."""
+        match = re.fullmatch(pattern, call.name)
+        view = await self._store.view(match[1]) if match else None
+        if view is None or view.subject != subject_of(call.scope):
+            raise unknown_object(kind, call.name[:64])
+        body = await self._store.body(view.request_id)
+        if body is None:
+            raise unknown_object(kind, call.name[:64])
+        return view, KeptRequest.model_validate_json(body)
+
+    async def _stored(self, call: Call) -> tuple[View, ResponseNote, KeptRequest]:
+        view, kept = await self._find(call, _RESPONSE, "Response")
+        note = note_of(kept, ResponseNote)
+        if note is None or not note.store:
+            raise unknown_object("Response", call.name)
+        return view, note, kept
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """The name of a model may have slashes in it."""
+    return re.compile(re.sub(r"{\w+}", "(.+)" if "{model}" in path else "([^/]+)", path))
+
+
+async def _answer(call: Call, data: dict[str, Any], request_id: str = "") -> None:
+    headers = [(b"x-request-id", request_id.encode())] if request_id else []
+    await answer(call.send, 200, sse.encode_json(data).encode(errors="replace"), headers)
+
+
+def _query(call: Call, known: set[str]) -> dict[str, str]:
+    text = call.scope["query_string"].decode("latin-1")
+    query = dict(parse_qsl(text, keep_blank_values=True))
+    for name in query.keys() - known:
+        raise refused("unknown_parameter", f"Unknown parameter: '{name[:64]}'.", name[:64])
+    return query
+
+
+def _flag(query: dict[str, str], name: str) -> bool:
+    value = query.get(name, "false")
+    if value not in ("true", "false"):
+        raise refused("invalid_type", f"Invalid type for '{name}': expected a boolean.", name)
+    return value == "true"
+
+
+def _starting_after(query: dict[str, str]) -> int | None:
+    value = query.get("starting_after")
+    if value is None:
+        return None
+    if not _NUMBER.fullmatch(value) or int(value) > MAX_SEQ:
+        raise refused(
+            "invalid_type",
+            "Invalid type for 'starting_after': expected an event's sequence number.",
+            "starting_after",
+        )
+    return int(value)

@@ -1,0 +1,194 @@
+"""A response, as an object and as a stream of events.
+
+Every event's number follows from the log alone, so that any edge counts alike: 0 to 3 open
+the response, chunk ``seq`` is ``seq + 3``, and four events end it.
+"""
+
+from typing import Any
+
+from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.sender import Sender
+from lore.store.base import View
+from lore_edge import sse
+from lore_edge.feed import Feed, Piece
+from lore_edge.openai.notes import ResponseNote
+
+PREFIX = "resp_"
+OPENING = 4  # events before the first chunk
+ENDING = 4  # events after the last
+_BEFORE_CHUNKS = OPENING - 1
+
+Event = tuple[str, dict[str, Any]]
+
+
+def chunks_had(starting_after: int | None, view: View) -> int:
+    """How many chunks a reader has whose last event is this number. It may have some of the
+    ending; a number beyond that is none of this log."""
+    had = 0 if starting_after is None else max(0, starting_after - _BEFORE_CHUNKS)
+    last_seq = view.next_seq - 1
+    if view.status in ENDED and last_seq < had <= last_seq + ENDING:
+        return last_seq
+    return had
+
+
+def response(view: View, note: ResponseNote, text: str = "") -> dict[str, Any]:
+    """``text`` is the whole answer, of one that ended."""
+    ended = view.status in ENDED
+    status = _status(view, note)
+    output = [_message(view, "completed" if status == "completed" else "incomplete", text)]
+    return _common(view, note) | {
+        "status": status,
+        "completed_at": view.finished_ms // 1000 if status == "completed" else None,
+        "error": _error(view),
+        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+        "output": output if ended and (text or status == "completed") else [],
+        "usage": _usage(view) if ended else None,
+    }
+
+
+class ResponseStream:
+    """A ``Dialect``."""
+
+    heartbeat = sse.BARE_HEARTBEAT
+    repeats_text = True
+    returns = False
+
+    def __init__(self, view: View, note: ResponseNote, starting_after: int | None) -> None:
+        self._note = note
+        self._after = -1 if starting_after is None else starting_after
+        self._item_id = _item_id(view)
+        self._place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
+        fixed = sse.encode_json(self._place | {"logprobs": []})
+        kind = "response.output_text.delta"
+        self._chunk_head = f'event: {kind}\ndata: {{"type": "{kind}", {fixed[1:-1]}, '
+
+    def open(self, feed: Feed, sender: Sender | None) -> bytes:
+        del sender
+        view = feed.view
+        new = _common(view, self._note) | {
+            "status": "queued" if self._note.background else "in_progress",
+            "completed_at": None,
+            "error": None,
+            "incomplete_details": None,
+            "output": [],
+            "usage": None,
+        }
+        item = _message(view, "in_progress", None)
+        return self._events(
+            0,
+            ("response.created", {"response": new}),
+            ("response.in_progress", {"response": new | {"status": "in_progress"}}),
+            ("response.output_item.added", {"output_index": 0, "item": item}),
+            ("response.content_part.added", self._place | {"part": _part("")}),
+        )
+
+    def chunk(self, piece: Piece) -> bytes:
+        number, text = piece.seq + _BEFORE_CHUNKS, sse.encode_json(piece.text)
+        return f'{self._chunk_head}"sequence_number": {number}, "delta": {text}}}\n\n'.encode()
+
+    def state(self, *_: object) -> bytes:
+        return b""
+
+    def end(self, view: View, text: str) -> bytes:
+        whole = response(view, self._note, text)
+        completed = whole["status"] == "completed"
+        item = _message(view, "completed" if completed else "incomplete", text)
+        # A cancelled response has no event of its own: it is incomplete, and its status says why.
+        last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
+        return self._events(
+            view.next_seq + _BEFORE_CHUNKS,
+            ("response.output_text.done", self._place | {"text": text, "logprobs": []}),
+            ("response.content_part.done", self._place | {"part": _part(text)}),
+            ("response.output_item.done", {"output_index": 0, "item": item}),
+            (f"response.{last}", {"response": whole}),
+        )
+
+    def error(self, code: str, message: str, position: int) -> bytes:
+        number = max(self._after + 1, position + OPENING)
+        what = {"code": code, "message": message, "param": None, "sequence_number": number}
+        return sse.event("error", {"type": "error"} | what)
+
+    def _events(self, first: int, *events: Event) -> bytes:
+        """Those that the reader does not have yet."""
+        return b"".join(
+            sse.event(kind, {"type": kind} | data | {"sequence_number": number})
+            for number, (kind, data) in enumerate(events, first)
+            if number > self._after
+        )
+
+
+def _common(view: View, note: ResponseNote) -> dict[str, Any]:
+    """What stays as it is from the first event to the last."""
+    return {
+        "id": PREFIX + view.request_id,
+        "object": "response",
+        "created_at": view.created_ms // 1000,
+        "model": note.model,
+        "instructions": note.instructions,
+        "background": note.background,
+        "store": note.store,
+        "max_output_tokens": note.max_output_tokens,
+        "temperature": note.temperature,
+        "top_p": note.top_p,
+        "metadata": note.metadata,
+        "user": note.user,
+        "safety_identifier": note.safety_identifier,
+        "prompt_cache_key": note.prompt_cache_key,
+        "max_tool_calls": None,
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_logprobs": 0,
+        "truncation": "disabled",
+    }
+
+
+def _status(view: View, note: ResponseNote) -> str:
+    match view.status:
+        case Status.DONE:
+            return "incomplete" if view.finish_reason == "length" else "completed"
+        case Status.FAILED | Status.CANCELLED:
+            return str(view.status)
+        case Status.QUEUED if note.background:
+            return "queued"
+        case _:
+            return "in_progress"
+
+
+def _error(view: View) -> dict[str, str] | None:
+    if view.status is not Status.FAILED:
+        return None
+    return {"code": "server_error", "message": view.error or "the answer failed"}
+
+
+def _item_id(view: View) -> str:
+    return f"msg_{view.request_id}"
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _message(view: View, status: str, text: str | None) -> dict[str, Any]:
+    return {
+        "id": _item_id(view),
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": [] if text is None else [_part(text)],
+    }
+
+
+def _usage(view: View) -> dict[str, Any]:
+    spent = view.prompt_tokens + view.generated_tokens
+    return {
+        "input_tokens": view.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": view.generated_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": spent,
+    }
