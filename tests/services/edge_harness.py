@@ -4,9 +4,10 @@ that writes what the test says, and readers that read what they are told to."""
 import asyncio
 import contextlib
 import json
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import httpx
@@ -212,6 +213,22 @@ class Writer:
             retention_ms=60_000,
         )
         assert position.outcome is Outcome.OK, position
+
+
+async def fork(store: FaultyStore, writer: Writer, keep: int, *texts: str) -> Writer:
+    """The store loses all but ``keep`` chunks of the log, and another generator goes on."""
+    store.forget_since(store.state.snapshot(), f"run-{random.random()}")
+    record = store.state._records[writer.request_id]
+    record.log = record.log[:keep]
+    record.view = _replace_position(record.view, keep)
+    other = Writer(store, writer.request_id, "generator-2")
+    await other.claim()
+    await other.write(*texts)
+    return other
+
+
+def _replace_position(view: View, keep: int) -> View:
+    return replace(view, next_seq=keep + 1, generated_tokens=keep, acked_seq=0, lease_until_ms=0)
 
 
 @dataclass

@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import random
 import re
-from dataclasses import replace
 
 import pytest
 
-from lore.store.base import AckMessage, ChunkMessage, StateMessage, View
+from lore.store.base import AckMessage, ChunkMessage, StateMessage
 from lore.store.twin import StoreState
 from lore_edge.dialect import Native
 from lore_edge.feed import Piece
@@ -19,6 +18,7 @@ from tests.services.edge_harness import (
     RunningEdge,
     Writer,
     ask,
+    fork,
     running_edge,
     stream,
     text_of,
@@ -227,22 +227,6 @@ async def test_a_reader_of_history_waits_for_an_absent_store(store: FaultyStore)
 
 
 # forks
-
-
-async def fork(store: FaultyStore, writer: Writer, keep: int, *texts: str) -> Writer:
-    """The store loses all but ``keep`` chunks of the log, and another generator goes on."""
-    store.forget_since(store.state.snapshot(), f"run-{random.random()}")
-    record = store.state._records[writer.request_id]
-    record.log = record.log[:keep]
-    record.view = replace_position(record.view, keep)
-    other = Writer(store, writer.request_id, "generator-2")
-    await other.claim()
-    await other.write(*texts)
-    return other
-
-
-def replace_position(view: View, keep: int) -> View:
-    return replace(view, next_seq=keep + 1, generated_tokens=keep, acked_seq=0, lease_until_ms=0)
 
 
 async def test_a_reader_below_the_fork_goes_on_with_ids_that_name_the_log(store: FaultyStore):

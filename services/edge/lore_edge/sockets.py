@@ -23,6 +23,7 @@ LINUX = sys.platform == "linux"
 TCP_NOTSENT_LOWAT = 25  # socket names it since Python 3.12
 UNSENT_BYTES = 16_384
 MAX_ENDS = 64  # more are looked through, so that those that arrived are forgotten
+PROBES = 3  # without an answer, and a silent peer is gone
 POLL_S = 0.05
 MAX_POLL_S = 0.5
 _ZERO = struct.pack("i", 0)
@@ -70,6 +71,19 @@ class StreamSocket:
 
     def abort(self) -> None:
         self._transport.abort()
+
+
+def notice_death(transport: asyncio.Transport, after_s: float) -> None:
+    """A peer that is written nothing is asked whether it is there: one that is gone without a
+    word is noticed after about ``after_s``."""
+    sock = cast("Any", transport.get_extra_info("socket"))
+    if not LINUX or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    interval_s = max(1, round(after_s / (1 + PROBES)))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
 
 def _unacknowledged(fd: int) -> int:

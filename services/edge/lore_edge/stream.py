@@ -79,6 +79,7 @@ class Stream:
         batch = reader.take(MAX_JOINED_BYTES)
         if batch.data:
             await self._write(send, batch)
+        if batch.data or reader.is_over:
             return not reader.is_over
         now = self._now()
         if reader.needs_store and now >= self._log_at:

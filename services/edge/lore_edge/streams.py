@@ -19,7 +19,7 @@ from lore_edge.feeds import Feeds
 from lore_edge.positions import Wanted, wanted
 from lore_edge.reader import Reader
 from lore_edge.settings import EdgeSettings
-from lore_edge.sockets import SocketAcks, StreamSocket
+from lore_edge.sockets import SocketAcks, StreamSocket, notice_death
 from lore_edge.stream import Stream
 from lore_edge.views import stream_url
 from lore_edge.waker import Waker
@@ -58,8 +58,7 @@ class Streams:
         dialect: Dialect | None = None,
         where: Wanted | None = None,
     ) -> None:
-        """Answer with the stream, if it is this subject's. It begins where the
-        call says, or at ``where``.
+        """Answer with the stream, if it is this subject's, from where the call says or ``where``.
 
         Raises ApiError, UnknownRequest or StoreUnavailable before.
         """
@@ -94,9 +93,13 @@ class Streams:
         Raises ApiError, UnknownRequest, StoreUnavailable, and Disconnected when the caller left.
         """
         self.check_open()
+        transport = scope["extensions"][TRANSPORT]
+        if transport.is_closing():
+            raise Disconnected
+        notice_death(transport, self._settings.tcp_user_timeout_s)
         async with self._feeds.use(request_id) as feed:
             acknowledge = functools.partial(self._acknowledge, feed)
-            with self._staying_until_cut(scope):
+            with self._staying_until_cut(transport):
                 return await collect(feed, receive, acknowledge, self._settings.heartbeat_s)
 
     async def _answer(
@@ -162,8 +165,7 @@ class Streams:
         EDGE_BUFFER_UTILIZATION.set(min(1.0, waiting / room) if room else 0.0)
 
     @contextlib.contextmanager
-    def _staying_until_cut(self, scope: Scope) -> Iterator[None]:
-        transport = scope["extensions"][TRANSPORT]
+    def _staying_until_cut(self, transport: asyncio.Transport) -> Iterator[None]:
         self._staying.add(transport)
         try:
             yield
@@ -215,7 +217,7 @@ class Streams:
         feed.followers.add(reader)
         connections.inc()
         try:
-            with contextlib.nullcontext() if stream.returns else self._staying_until_cut(scope):
+            with contextlib.nullcontext() if stream.returns else self._staying_until_cut(transport):
                 await stream.run(receive, send)
         finally:
             connections.dec()

@@ -15,6 +15,7 @@ from lore_edge.openai.chat_events import ChatStream, completion
 from lore_edge.openai.errors import not_answered, refused, unknown_model, unknown_object
 from lore_edge.openai.input_items import input_items
 from lore_edge.openai.notes import ChatNote, ResponseNote, note_of
+from lore_edge.openai.parameters import MAX_SHOWN, unknown
 from lore_edge.openai.response_events import ResponseStream, chunks_had, response
 from lore_edge.positions import MAX_SEQ, Wanted, wanted
 from lore_edge.settings import EdgeSettings
@@ -219,7 +220,7 @@ class OpenAI:
 
     def _check_model(self, model: str) -> None:
         if model != self._model:
-            raise unknown_model(model[:256])
+            raise unknown_model(model[:MAX_SHOWN])
 
     # what all of them need
 
@@ -239,10 +240,10 @@ class OpenAI:
         match = re.fullmatch(pattern, call.name)
         view = await self._store.view(match[1]) if match else None
         if view is None or view.subject != subject_of(call.scope):
-            raise unknown_object(kind, call.name[:64])
+            raise unknown_object(kind, call.name[:MAX_SHOWN])
         body = await self._store.body(view.request_id)
         if body is None:
-            raise unknown_object(kind, call.name[:64])
+            raise unknown_object(kind, call.name[:MAX_SHOWN])
         return view, KeptRequest.model_validate_json(body)
 
     async def _stored(self, call: Call) -> tuple[View, ResponseNote, KeptRequest]:
@@ -267,7 +268,7 @@ def _query(call: Call, known: set[str]) -> dict[str, str]:
     text = call.scope["query_string"].decode("latin-1")
     query = dict(parse_qsl(text, keep_blank_values=True))
     for name in query.keys() - known:
-        raise refused("unknown_parameter", f"Unknown parameter: '{name[:64]}'.", name[:64])
+        raise unknown(name)
     return query
 
 

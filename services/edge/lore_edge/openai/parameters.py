@@ -22,6 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Neutral = Mapping[str, tuple[Any, ...]]
 """Parameters that are known and not honoured: the values that change nothing, beside null."""
 
+MAX_SHOWN = 64  # of what a caller made up
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _NOT_IN_MESSAGES = frozenset(
     ("name", "refusal", "annotations", "audio", "function_call", "tool_calls", "phase")
@@ -61,7 +62,9 @@ def _text(content: Any) -> Any:
         kind, text = part["type"], part.get("text")
         if kind not in _TEXT_PARTS:
             raise PydanticCustomError(
-                "unsupported_value", "only text is supported, and not '{kind}'", {"kind": kind[:64]}
+                "unsupported_value",
+                "only text is supported, and not '{kind}'",
+                {"kind": kind[:MAX_SHOWN]},
             )
         if not isinstance(text, str):
             raise PydanticCustomError("invalid_type", "a part of text needs its text, a string")
@@ -70,7 +73,7 @@ def _text(content: Any) -> Any:
                 raise PydanticCustomError(
                     "unsupported_parameter",
                     "a part of text has nothing but its text, and no {name}",
-                    {"name": name[:64]},
+                    {"name": name[:MAX_SHOWN]},
                 )
         texts.append(text)
     return "".join(texts)
@@ -127,7 +130,7 @@ def check(model: type[Model], body: Mapping[str, Any], neutral: Neutral) -> Mode
             if value is not None:
                 given[name] = value
         elif name not in neutral:
-            raise refused("unknown_parameter", f"Unknown parameter: '{name}'.", name)
+            raise unknown(name)
         elif value is not None and not any(_same(value, harmless) for harmless in neutral[name]):
             raise _not_neutral(name, neutral[name])
     try:
@@ -136,7 +139,15 @@ def check(model: type[Model], body: Mapping[str, Any], neutral: Neutral) -> Mode
         raise _refusal(error.errors(include_url=False, include_input=False)[0]) from None
 
 
+def unknown(name: str) -> OpenAIError:
+    shown = name[:MAX_SHOWN]
+    return refused("unknown_parameter", f"Unknown parameter: '{shown}'.", shown)
+
+
 def _same(one: Any, other: Any) -> bool:
+    """Null inside is the same as nothing, and true is not 1."""
+    if isinstance(one, dict):
+        one = {name: value for name, value in one.items() if value is not None}
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -157,7 +168,7 @@ def _refusal(details: ErrorDetails) -> OpenAIError:
             "missing_required_parameter", f"Missing required parameter: '{param}'.", param
         )
     if kind == "extra_forbidden":
-        return refused("unknown_parameter", f"Unknown parameter: '{param}'.", param)
+        return unknown(param)
     if kind in ("unsupported_value", "unsupported_parameter", "invalid_type"):
         return refused(kind, f"Invalid value for '{param}': {message}.", param)
     if kind == "literal_error":

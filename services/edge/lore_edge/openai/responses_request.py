@@ -35,7 +35,12 @@ NEUTRAL: Neutral = {
     "prompt_cache_retention": (),
     "reasoning": ({}, {"effort": "none"}),
     "service_tier": ("auto", "default"),
-    "text": ({}, {"format": {"type": "text"}}, {"verbosity": "medium"}),
+    "text": (
+        {},
+        {"format": {"type": "text"}},
+        {"verbosity": "medium"},
+        {"format": {"type": "text"}, "verbosity": "medium"},
+    ),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
     "top_logprobs": (0,),
