@@ -26,9 +26,9 @@ class Stack:
 
 
 @contextmanager
-def lore_up(data_dir: Path) -> Iterator[Stack]:
+def lore_up(data_dir: Path, *more: str) -> Iterator[Stack]:
     command = [str(Path(sys.executable).with_name("lore")), "up", "--engine", "synthetic"]
-    options = ["--port", "0", "--data-dir", str(data_dir)]
+    options = ["--port", "0", "--data-dir", str(data_dir), *more]
     rate = {"LORE_SYNTHETIC_RATE": str(RATE_TOKENS_PER_S)}
     length = {"LORE_SYNTHETIC_LENGTH": str(LENGTH_TOKENS)}
     process = subprocess.Popen(

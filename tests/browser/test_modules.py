@@ -9,7 +9,7 @@ import pytest
 MODULES = Path(__file__).parent / "modules"
 
 
-@pytest.mark.parametrize("name", ["receiver", "lore", "markdown"])
+@pytest.mark.parametrize("name", ["receiver", "lore", "markdown", "credentials"])
 def test_the_module_behaves(name: str) -> None:
     """P1, P9, P11 for the receiver, P1 for the stream; run one seed again with LORE_SEED=n."""
     node = shutil.which("node")

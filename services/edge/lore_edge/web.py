@@ -39,7 +39,12 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
     async def config(request: Request) -> Response:
         edges = settings.edges or [str(request.base_url).rstrip("/")]
         return JSONResponse(
-            {"edges": [*edges], "edge": settings.edge_id, "model": settings.model or None},
+            {
+                "edges": [*edges],
+                "edge": settings.edge_id,
+                "model": settings.model or None,
+                "auth": settings.auth == "required",
+            },
             headers=headers,
         )
 

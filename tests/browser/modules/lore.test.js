@@ -174,3 +174,57 @@ test("whatever else an edge says, the text is a prefix, and the end comes with a
     });
   }
 });
+
+test("a stream whose token has ended is opened again with another one", async () => {
+  const calls = [];
+  const before = globalThis.fetch;
+  globalThis.fetch = async (url, { method, headers }) => {
+    calls.push(`${method} ${new URL(url).pathname.split("/").at(-1)} ${headers.Authorization}`);
+    if (method === "POST") return Response.json({ token: `token-${calls.length}` }, { status: 201 });
+    return new Response("", { headers: { "Content-Type": "text/event-stream" } });
+  };
+  const credentials = { headers: async () => ({ Authorization: "Bearer key" }) };
+  const settled = async () => {
+    for (let i = 0; i < 20; i += 1) await null;
+  };
+  sources.length = 0;
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  const stream = new LoreStream({ urls: ["http://a.example"], requestId: REQUEST, credentials });
+  try {
+    await stream.connect();
+    await settled();
+    const first = sources.at(-1);
+    assert.equal(new URL(first.url).searchParams.get("token"), "token-1");
+    open(first);
+    first.close(); // as after a 401 to the browser's own reconnect
+    first.dispatchEvent(new Event("error"));
+    await settled();
+    mock.timers.tick(1000);
+    await settled();
+    assert.equal(new URL(sources.at(-1).url).searchParams.get("token"), "token-3");
+    assert.deepEqual(calls, [
+      "POST token Bearer key",
+      `GET ${REQUEST} Bearer key`,
+      "POST token Bearer key",
+    ]);
+  } finally {
+    stream.disconnect();
+    mock.timers.reset();
+    globalThis.fetch = before;
+  }
+});
+
+test("a stream that was left while it waited for its token is not opened", async () => {
+  let give;
+  const before = globalThis.fetch;
+  globalThis.fetch = () => new Promise((done) => (give = done));
+  const credentials = { headers: async () => ({ Authorization: "Bearer key" }) };
+  sources.length = 0;
+  const stream = new LoreStream({ urls: ["http://a.example"], requestId: REQUEST, credentials });
+  await stream.connect();
+  stream.disconnect();
+  give(Response.json({ token: "late" }, { status: 201 }));
+  await new Promise((done) => setImmediate(done));
+  globalThis.fetch = before;
+  assert.equal(sources.length, 0);
+});

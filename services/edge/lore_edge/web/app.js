@@ -1,7 +1,9 @@
 /** The page: asking, opening an answer by its link, and this browser's earlier questions. */
 
 import { AnswerView } from "./answer.js";
+import { Credentials } from "./credentials.js";
 import * as history from "./history.js";
+import { askForKey } from "./keydialog.js";
 import { LoreStream } from "./lore.js";
 import { Panel } from "./panel.js";
 
@@ -11,18 +13,21 @@ const byId = (id) => document.getElementById(id);
 const panel = new Panel();
 const answer = new AnswerView({ onNew: () => navigate("/"), onRevived: () => panel.poll() });
 let edges = [location.origin];
+/** Null where nobody is asked who they are. */
+let credentials = null;
 let shown = null;
 /** The request that the address names; null for the form, undefined before the first look. */
 let place;
 
-async function start() {
+const configured = configure();
+
+async function configure() {
   const config = await loadConfig();
   edges = edgesFrom(config.edges ?? []);
+  if (config.auth) credentials = new Credentials(askForKey);
   byId("model").textContent = config.model ?? "";
   byId("model").title = config.model ? "The model that answers" : "";
   panel.canSwitch = edges.length > 1;
-  listen();
-  route();
 }
 
 async function loadConfig() {
@@ -78,18 +83,21 @@ function navigate(url) {
 }
 
 /** Show what the address names: a request, or the question form. */
-function route() {
+async function route() {
+  await configured;
   const named = location.hash.slice(1);
   const id = REQUEST_ID.test(named) ? named : null;
   if (id === place) return;
+  if (place !== undefined) byId("question").value = ""; // what was typed before the first look stays
   place = id;
   if (id === null) showAsk();
-  else show(new LoreStream({ urls: edges, requestId: id }), history.titleOf(id));
+  else show(new LoreStream({ urls: edges, requestId: id, credentials }), history.titleOf(id));
 }
 
-function ask(question) {
+async function ask(question) {
   if (!question) return;
-  const stream = new LoreStream({ urls: edges, create: { question } });
+  await configured;
+  const stream = new LoreStream({ urls: edges, create: { question }, credentials });
   stream.addEventListener("created", ({ detail }) => {
     history.remember(detail.request_id, question);
     if (shown !== stream) return;
@@ -101,6 +109,7 @@ function ask(question) {
 
 async function show(stream, title) {
   leave();
+  credentials?.reconsider();
   shown = stream;
   byId("ask").hidden = true;
   answer.show(stream, title);
@@ -134,7 +143,6 @@ function showAsk() {
   leave();
   document.title = "Lore";
   byId("ask").hidden = false;
-  byId("question").value = "";
   // On a phone the focus would open the keyboard over the page.
   if (matchMedia("(pointer: fine)").matches) byId("question").focus();
   showHistory();
@@ -155,4 +163,5 @@ function showHistory() {
   );
 }
 
-start();
+listen();
+route();

@@ -14,13 +14,18 @@ export class ApiError extends Error {
 }
 
 export class Edges {
-  /** @param {string[]} urls base URLs, the preferred edge first */
-  constructor(urls) {
+  /**
+   * @param {string[]} urls base URLs, the preferred edge first
+   * @param {import("./credentials.js").Credentials} [credentials] for edges that ask who calls
+   */
+  constructor(urls, credentials = null) {
     if (!urls?.length) throw new TypeError("give the URL of at least one edge");
     this.#urls = urls.map((url) => url.replace(/\/+$/, ""));
+    this.#credentials = credentials;
   }
 
   #urls;
+  #credentials;
   #at = 0;
 
   get count() {
@@ -46,7 +51,7 @@ export class Edges {
     for (let i = 0; i < this.#urls.length; i += 1) {
       try {
         const edge = this.#urls[(this.#at + i) % this.#urls.length];
-        const response = await send(edge, method, path, options);
+        const response = await this.#send(edge, method, path, options);
         if (response.status !== 503) return response;
         problem = await failure(response);
       } catch {
@@ -63,6 +68,15 @@ export class Edges {
     return response.json();
   }
 
+  get asksWhoCalls() {
+    return this.#credentials !== null;
+  }
+
+  /** What stands in a stream's address instead of a header. Throws ApiError. */
+  async streamToken(path) {
+    return (await this.json("POST", `${path}/token`)).token;
+  }
+
   /**
    * Why the current edge closed a stream at once, which EventSource does not tell.
    *
@@ -71,10 +85,9 @@ export class Edges {
    */
   async whyClosed(path, query) {
     const abort = new AbortController();
-    const headers = { Accept: "text/event-stream" };
-    const init = { headers, cache: "no-store", signal: abort.signal };
+    const options = { headers: { Accept: "text/event-stream" }, signal: abort.signal };
     try {
-      const response = await fetch(`${this.current}${path}${query}`, init);
+      const response = await this.#send(this.current, "GET", `${path}${query}`, options);
       if (response.status === 204) return { view: await this.json("GET", path) };
       const forGood = response.status >= 400 && response.status < 500 && response.status !== 429;
       return forGood ? { error: await failure(response) } : {};
@@ -105,7 +118,7 @@ export class Edges {
   async #tryToCreate(options) {
     let response;
     try {
-      response = await send(this.current, "POST", "/v1/streams", options);
+      response = await this.#send(this.current, "POST", "/v1/streams", options);
     } catch {
       const waitS = this.#at === this.#urls.length - 1 ? 1 : 0;
       return { problem: new ApiError("unreachable", "No edge can be reached."), waitS };
@@ -115,9 +128,22 @@ export class Edges {
     const waitS = later ? Number(response.headers.get("Retry-After")) || 1 : null;
     return { problem: await failure(response), waitS };
   }
+
+  /** With the caller's credentials, and again with others while these are refused. */
+  async #send(edge, method, path, options) {
+    if (!this.#credentials) return send(edge, method, path, options);
+    for (;;) {
+      const credentials = await this.#credentials.headers();
+      const headers = { ...options?.headers, ...credentials };
+      const response = await send(edge, method, path, { ...options, headers });
+      if (response.status !== 401 || !(await this.#credentials.refused(credentials))) {
+        return response;
+      }
+    }
+  }
 }
 
-function send(edge, method, path, { body, headers, keepalive = false } = {}) {
+function send(edge, method, path, { body, headers, signal, keepalive = false } = {}) {
   const type = body === undefined ? {} : { "Content-Type": "application/json" };
   return fetch(`${edge}${path}`, {
     method,
@@ -125,7 +151,7 @@ function send(edge, method, path, { body, headers, keepalive = false } = {}) {
     body: JSON.stringify(body),
     cache: "no-store",
     keepalive,
-    signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+    signal: signal ?? AbortSignal.timeout(CALL_TIMEOUT_MS),
   });
 }
 

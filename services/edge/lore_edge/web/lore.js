@@ -26,7 +26,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const QUIET_MS = 20_000;
 /** A connection that lasted this long, or brought a chunk, ends the backing off. */
 const STEADY_MS = 5000;
-const FINAL_CODES = new Set(["history_lost", "not_found"]);
+const FINAL_CODES = new Set(["history_lost", "not_found", "unauthorized"]);
 
 export class LoreStream extends EventTarget {
   /**
@@ -36,12 +36,14 @@ export class LoreStream extends EventTarget {
    * @param {object} [options.create] the body of POST /v1/streams for a new one
    * @param {number} [options.after] the seq up to which the text is already here
    * @param {string} [options.log] the log that `after` counts in
+   * @param {import("./credentials.js").Credentials} [options.credentials] for edges that ask
+   *   who calls
    */
-  constructor({ urls, requestId = null, create = null, after = 0, log = null }) {
+  constructor({ urls, requestId = null, create = null, after = 0, log = null, credentials }) {
     super();
     if (!requestId === !create) throw new TypeError("give either requestId or create");
     this.requestId = requestId;
-    this.#edges = new Edges(urls);
+    this.#edges = new Edges(urls, credentials);
     this.#body = create;
     this.#receiver = new Receiver(after);
     this.#log = log;
@@ -55,6 +57,8 @@ export class LoreStream extends EventTarget {
   /** The log that the browser's own position names, by the URL or by the last event's id. */
   #namedLog = null;
   #source = null;
+  /** The attempt to open a stream that waits for its token. */
+  #opening = null;
   #connection = "closed";
   #attempt = 0;
   #reconnects = -1;
@@ -130,7 +134,23 @@ export class LoreStream extends EventTarget {
   #open() {
     this.#dropSource();
     this.#set("connecting");
-    const source = new EventSource(`${this.edge}${this.#path()}${this.#query()}`);
+    if (this.#edges.asksWhoCalls) this.#openWithToken();
+    else this.#listen("");
+  }
+
+  /** Each attempt has a token of its own; one that ended while the browser was away is a 401. */
+  async #openWithToken() {
+    const opening = (this.#opening = {});
+    try {
+      const token = await this.#edges.streamToken(this.#path());
+      if (this.#opening === opening) this.#listen(`&token=${encodeURIComponent(token)}`);
+    } catch (error) {
+      if (this.#opening === opening) this.#onServerError(error);
+    }
+  }
+
+  #listen(token) {
+    const source = new EventSource(`${this.edge}${this.#path()}${this.#query()}${token}`);
     this.#namedLog = this.#log;
     this.#source = source;
     this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
@@ -203,6 +223,7 @@ export class LoreStream extends EventTarget {
     clearTimeout(this.#connectTimer);
     this.#source?.close();
     this.#source = null;
+    this.#opening = null;
     this.#receiver.restarted();
   }
 
