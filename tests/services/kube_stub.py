@@ -97,6 +97,7 @@ class KubeStub:
         self.events: list[dict[str, Any]] = []
         self.calls: list[tuple[str, str]] = []
         """(verb, resource) of everything that was asked, denied or not."""
+        self.tokens: list[str] = []
         self.denied: set[tuple[str, str]] = set()
         self.away = False
         self.silent_watches = False
@@ -192,6 +193,7 @@ class KubeStub:
             return _failure(404, f"unknown path {request.path}")
         verb = _verb(request, name)
         full = f"{resource}/{subresource}" if subresource else resource
+        self.tokens.append(request.headers.get("Authorization", ""))
         async with self._changed:
             self.calls.append((verb, full))
             self._changed.notify_all()

@@ -214,38 +214,52 @@ def test_an_owner_that_was_never_seen_as_a_pod_is_left_to_its_lease() -> None:
 def test_a_pod_that_is_not_ready_and_whose_leases_move_keeps_its_requests() -> None:
     """It may only have lost the store for a moment."""
     fleet = Fleet()
-    unready = [pod(ready=False)]
+    unready = [pod(ready=False), pod("gen-2")]
     for at_ms in range(0, 60_000, 2_500):
         moving = request(lease_until_ms=NOW_MS + at_ms + 10_000)
-        assert losses(look(fleet, [moving], unready, at_ms)) == []
+        assert losses(look(fleet, [moving, alive(at_ms)], unready, at_ms)) == []
+
+
+def alive(at_ms: int) -> View:
+    """A request of another generator, which renews its lease as it should."""
+    return request("gen-2-00000002", request_id="b", lease_until_ms=NOW_MS + at_ms + 10_000)
 
 
 def test_a_pod_that_is_not_ready_and_silent_loses_its_requests_before_the_lease_does() -> None:
     """P15"""
     fleet = Fleet()
-    unready = [pod(ready=False)]
-    assert losses(look(fleet, [request()], unready)) == []
-    assert losses(look(fleet, [request()], unready, 4_999)) == []
-    assert losses(look(fleet, [request()], unready, 5_000)) == [Loss.SILENT]
-    assert losses(look(fleet, [request()], [pod()], 6_000)) == []
+    unready = [pod(ready=False), pod("gen-2")]
+    assert losses(look(fleet, [request(), alive(0)], unready)) == []
+    assert losses(look(fleet, [request(), alive(4_999)], unready, 4_999)) == []
+    assert losses(look(fleet, [request(), alive(5_000)], unready, 5_000)) == [Loss.SILENT]
+    ready = [pod(), pod("gen-2")]
+    assert losses(look(fleet, [request(), alive(6_000)], ready, 6_000)) == []
+
+
+def test_when_nobody_moves_it_is_rather_the_store_that_stood_still() -> None:
+    fleet = Fleet()
+    unready = [pod(ready=False), pod("gen-2", ready=False)]
+    for at_ms in range(0, 60_000, 5_000):
+        assert losses(look(fleet, [request(), alive(0)], unready, at_ms)) == []
 
 
 def test_after_a_blink_silence_is_counted_anew() -> None:
     """A store that was away has made everybody silent, and every pod unready."""
     fleet = Fleet()
-    unready = [pod(ready=False)]
-    look(fleet, [request()], unready)
+    unready = [pod(ready=False), pod("gen-2")]
+    look(fleet, [request(), alive(0)], unready)
     fleet.blink()
-    assert losses(look(fleet, [request()], unready, 30_000)) == []
+    assert losses(look(fleet, [request(), alive(30_000)], unready, 30_000)) == []
+    assert losses(look(fleet, [request(), alive(35_000)], unready, 35_000)) == [Loss.SILENT]
 
 
 def test_one_moving_lease_speaks_for_all_of_its_owner() -> None:
     fleet = Fleet()
-    unready = [pod(ready=False)]
+    unready = [pod(ready=False), pod("gen-2")]
     still = request(request_id="still")
     for at_ms in (0, 6_000, 12_000):
         moving = request(request_id="moving", lease_until_ms=NOW_MS + at_ms + 10_000)
-        assert losses(look(fleet, [still, moving], unready, at_ms)) == []
+        assert losses(look(fleet, [still, moving, alive(at_ms)], unready, at_ms)) == []
 
 
 def test_a_pod_stays_as_expensive_as_it_was_in_the_last_minute() -> None:

@@ -226,7 +226,9 @@ async def test_generators_that_turned_unready_with_the_store_keep_their_requests
     clock = Clock()
     store = Lost(clock_ms=clock)
     operator = Stand(kube, store, clock)
-    claimed = await operator.backend.owned("a", OWNER)
+    late = await operator.backend.owned("late", OWNER)
+    soon = await operator.backend.owned("soon", "gen-2-0000000b")
+    await kube.put("pods", pod("gen-2"))
     await operator.sweep()
     await kube.put("pods", pod(ready=False))
     store.away = True
@@ -234,13 +236,13 @@ async def test_generators_that_turned_unready_with_the_store_keep_their_requests
         clock.now_ms += 3_000
         await operator.sweep()
     store.away = False
-    await operator.sweep()
-    clock.now_ms += 2_000
-    await store.renew(0, OWNER, [("a", claimed.view.epoch, claimed.view.log_id)], lease_ms=LEASE_MS)
-    await operator.sweep()
-    clock.now_ms += 4_000
-    await operator.sweep()
-    assert await operator.status() is Status.GENERATING
+    for claimed in (soon, late):
+        view = claimed.view
+        lease = (view.request_id, view.epoch, view.log_id)
+        await store.renew(0, view.owner, [lease], lease_ms=LEASE_MS)
+        await operator.sweep()
+        clock.now_ms += 2_000
+    assert await operator.status("late") is Status.GENERATING
     await operator.sweeper.stop()
 
 
@@ -350,6 +352,33 @@ async def test_a_verb_that_rbac_denies_is_named(
     assert operator.sweeper.ready() is None
     assert kube.condition("Permitted")["status"] == "True"
     assert metric("lore_operator_denied", verb=need.verb, resource=need.resource) == 0
+
+
+@pytest.mark.parametrize(
+    ("need", "after_ms"), [(("patch", "pods"), 0), (("watch", "pods"), 10 * 60_000)]
+)
+async def test_a_verb_that_is_denied_later_is_named_once_it_is_missed(
+    need: tuple[str, str], after_ms: int, operator: Stand
+) -> None:
+    """At once where the sweep needs it, else within ten minutes."""
+    await operator.sweep()
+    operator.kube.denied = {need}
+    await operator.parked()
+    operator.backend.pass_time(after_ms)
+    for _ in range(2):
+        await operator.sweep()
+    assert operator.sweeper.ready() == f"RBAC denies the operator: {' '.join(need)}"
+
+
+async def test_what_it_complains_of_is_logged_once(
+    operator: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator.kube.denied = {("patch", "streampolicies/status"), ("create", "events")}
+    for _ in range(3):
+        await operator.sweep()
+    said = capsys.readouterr().out
+    assert said.count("cannot patch resource") == 1
+    assert said.count("cannot create resource") == 1
 
 
 async def test_it_asks_for_nothing_but_what_it_lists(operator: Stand) -> None:

@@ -38,14 +38,13 @@ class Conflict(ApiFailed):
 
 
 _REFUSALS = {403: Forbidden, 404: Missing, 409: Conflict}
+_SETTINGS = kopf.OperatorSettings()
 
 
 def log_in() -> kopf.ConnectionInfo:
     """As a pod, or as $KUBECONFIG or ~/.kube/config say. Raises kopf.LoginError."""
-    settings = kopf.OperatorSettings()
-    found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(
-        settings=settings
-    )
+    found = kopf.login_with_service_account(settings=_SETTINGS)
+    found = found or kopf.login_with_kubeconfig(settings=_SETTINGS)
     if found is None:
         raise kopf.LoginError("no cluster: not in a pod, and neither KUBECONFIG nor ~/.kube/config")
     return found
@@ -62,7 +61,7 @@ class Cluster:
         secure = info.server.startswith("https:")
         self._session = aiohttp.ClientSession(
             info.server.rstrip("/"),
-            connector=aiohttp.TCPConnector(ssl=info.as_ssl_context() if secure else False),
+            connector=aiohttp.TCPConnector(ssl=info.as_ssl_context() if secure else True),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
         )
         self._core = f"/api/v1/namespaces/{namespace}"
@@ -145,19 +144,20 @@ class Cluster:
     async def _call(
         self, method: str, path: str, body: object = None, **params: str
     ) -> dict[str, Any]:
-        headers = self._login().as_http_headers()
-        if body is not None:
-            kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-            headers["Content-Type"] = kind
         data = None if body is None else json.dumps(body)
+        patches = method == "PATCH"
+        kind = {"Content-Type": f"application/{'merge-patch+' if patches else ''}json"}
         try:
+            headers = self._login().as_http_headers() | kind
             async with self._session.request(
                 method, path, params=params, headers=headers, data=data
             ) as reply:
-                answer = await reply.json(content_type=None)
+                answer = json.loads(await reply.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise ApiFailed(f"the API server does not answer {method} {path}: {reason}") from None
+        except (kopf.LoginError, OSError) as error:
+            raise ApiFailed(f"cannot log in to the cluster: {error}") from None
         if reply.status >= 400:
             refusal = _REFUSALS.get(reply.status, ApiFailed)
             raise refusal(f"{method} {path}: {reply.status} {answer.get('message', '')}")

@@ -8,8 +8,8 @@ may run a generator outside the cluster, or the policy may select other pods tha
 and then their leases alone decide.
 
 A pod that is not ready may be one that only waits for the store. So it counts as lost when
-its owner has also let its leases stand still, which a living one moves four times in each.
-No two machines' clocks are compared.
+its owner has also let its leases stand still while others moved theirs, which a living one
+does four times in each. No two machines' clocks are compared.
 """
 
 from collections.abc import Collection, Iterable
@@ -31,7 +31,7 @@ class Owner:
     there: bool
     ready: bool
     silent_ms: int
-    """How long none of its leases has moved."""
+    """How long none of its leases has moved, up to the last time that anybody's did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,7 @@ class Fleet:
         and is not in the list is gone, and not merely new."""
         owners = {view.owner for view in views} - {""}
         self._remember(owners, views, pods, now_ms)
-        return Observed(
-            views, pods, self._judge(owners, pods, now_ms), self._busy(views, pods, now_ms)
-        )
+        return Observed(views, pods, self._judge(owners, pods), self._busy(views, pods, now_ms))
 
     def blink(self) -> None:
         """The store or the pods could not be seen, so nobody has been silent until now."""
@@ -85,12 +83,13 @@ class Fleet:
             for owner, until_ms in newest.items()
         }
 
-    def _judge(self, owners: set[str], pods: Iterable[Pod], now_ms: int) -> dict[str, Owner]:
+    def _judge(self, owners: set[str], pods: Iterable[Pod]) -> dict[str, Owner]:
         by_instance = {pod.instance: pod for pod in pods if pod.instance}
         hostnames = {pod.hostname for pod in pods}
+        moved_ms = max((since_ms for _, since_ms in self._leases.values()), default=0)
         judged: dict[str, Owner] = {}
         for owner in owners:
-            silent_ms = now_ms - self._leases[owner][1]
+            silent_ms = moved_ms - self._leases[owner][1]
             if owner in self._bound:
                 pod = by_instance.get(self._bound[owner])
                 judged[owner] = Owner(pod is not None, pod is not None and pod.ready, silent_ms)

@@ -8,6 +8,9 @@ from lore_operator.rbac import NEEDS, Need
 
 log = structlog.get_logger()
 
+AGAIN_MS = 10 * 60_000
+"""A watch that is denied later is kopf's to try again, and is noticed here."""
+
 
 class Rights:
     def __init__(self, cluster: Cluster, policy: str) -> None:
@@ -15,24 +18,26 @@ class Rights:
         self._cluster = cluster
         self._policy = policy
         self._doubtful = True
+        self._reviewed_ms = 0
 
     def doubt(self) -> None:
         """Something was refused: ask at the next review."""
         self._doubtful = True
 
-    async def review(self) -> None:
-        """Ask the API server, until it denies nothing. A Role may be mended meanwhile."""
-        if not self._doubtful:
+    async def review(self, now_ms: int) -> None:
+        """Ask the API server: at once while it denies something, as a Role may be mended
+        meanwhile, else now and then."""
+        if not self._doubtful and now_ms - self._reviewed_ms < AGAIN_MS:
             return
         try:
             denied = [need for need in NEEDS if not await self._cluster.may(need, self._policy)]
         except ApiFailed:
             return  # what a sweep asks next fails as well, and tells
-        self._doubtful = bool(denied)
+        self._doubtful, self._reviewed_ms = bool(denied), now_ms
         for need in NEEDS:
             metrics.OPERATOR_DENIED.labels(need.verb, need.resource).set(need in denied)
-        if self.denied != (before := tuple(denied)):
-            for need in denied:
+        for need in denied:
+            if need not in self.denied:
                 log.error(
                     "RBAC denies the operator a verb: add it to its Role",
                     verb=need.verb,
@@ -40,7 +45,7 @@ class Rights:
                     group=need.group,
                     namespace=self._cluster.namespace,
                 )
-        self.denied = before
+        self.denied = tuple(denied)
 
     def __str__(self) -> str:
         verbs = ", ".join(str(need) for need in self.denied)

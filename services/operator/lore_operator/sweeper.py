@@ -62,7 +62,8 @@ class Sweeper:
         self._wake = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
         self._asked = False
-        self._complaint = ""
+        self._complaints: set[str] = set()  # of this sweep
+        self._complained: set[str] = set()  # of the one before
         self._beat = time.monotonic()
 
     # for the health server's thread
@@ -110,8 +111,9 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Once. A store or an API server that is away does not raise."""
+        self._complained, self._complaints = self._complaints, set()
         with metrics.SWEEP_DURATION.time():
-            await self._rights.review()
+            await self._rights.review(self._clock_ms())
             body = await self._read_policy()
             invalid = self._follow(body)
             views, store_away = await self._live()
@@ -154,7 +156,7 @@ class Sweeper:
         cannot be read or understood."""
         try:
             if body is not None:
-                self._policy = read_policy(body["spec"])
+                self._policy = read_policy(body.get("spec", {}))
         except ValueError as error:
             return str(error)
         return ""
@@ -271,7 +273,7 @@ class Sweeper:
         self._complain(str(error))
 
     def _complain(self, what: str) -> None:
-        """Once, until there is something else to complain of."""
-        if what != self._complaint:
+        """Once, until a sweep had nothing to say about it."""
+        if what not in self._complained | self._complaints:
             log.warning(what)
-        self._complaint = what
+        self._complaints.add(what)
