@@ -69,7 +69,8 @@ class EdgeServer(uvicorn.Server):
         self.draining = True
         _log.info("draining", streams=len(self._edge.streams))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), self._settings.drain_delay_s)
+            async with asyncio.timeout(self._settings.drain_delay_s):
+                await self._hurry.wait()
         drain = asyncio.create_task(self._edge.streams.drain(self._settings.drain_spread_s))
         await super().shutdown(sockets)
         drain.cancel()

@@ -122,7 +122,8 @@ class SocketAcks:
     async def settle(self, timeout_s: float) -> None:
         """Wait until all that was written is acknowledged, at most ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._settled.wait()
 
     def close(self) -> None:
         self._wanted = 0
