@@ -79,7 +79,7 @@ def _text(content: Any) -> Any:
     return "".join(texts)
 
 
-Content = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
+Content = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), BeforeValidator(_text)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),
@@ -126,6 +126,9 @@ def check(model: type[Model], body: Mapping[str, Any], neutral: Neutral) -> Mode
     """Raises OpenAIError 400 that names the first parameter that is wrong."""
     given: dict[str, Any] = {}
     for name, value in body.items():
+        if not _is_unicode(name) or not _is_unicode(value):
+            shown = name.encode(errors="replace").decode()[:MAX_SHOWN]
+            raise refused("invalid_value", f"Invalid '{shown}': not valid Unicode.", shown)
         if name in model.model_fields:
             if value is not None:
                 given[name] = value
@@ -142,6 +145,15 @@ def check(model: type[Model], body: Mapping[str, Any], neutral: Neutral) -> Mode
 def unknown(name: str) -> OpenAIError:
     shown = name[:MAX_SHOWN]
     return refused("unknown_parameter", f"Unknown parameter: '{shown}'.", shown)
+
+
+def _is_unicode(value: Any) -> bool:
+    """JSON can say halves of characters, which nothing can be kept or answered with."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -60,7 +60,7 @@ class ResponseRequest(Parameters):
     """What is sampled by is OpenAI's default where nothing is said, and not Lore's."""
 
     input: Annotated[
-        list[Turn], BeforeValidator(_turns), Field(min_length=1, max_length=MAX_MESSAGES - 1)
+        list[Turn], Field(min_length=1, max_length=MAX_MESSAGES - 1), BeforeValidator(_turns)
     ]
     model: str
     instructions: Content | None = None

@@ -1,0 +1,368 @@
+"""What OpenAI's addresses take, and what they refuse and how."""
+
+import asyncio
+import functools
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from lore.request import MAX_TOKENS, Ack, KeptRequest, Message, StreamRequest
+from lore_edge.openai import chat_request, responses_request
+from lore_edge.openai.errors import OpenAIError
+from tests.services.auth_harness import KeyRing
+from tests.services.edge_harness import FaultyStore, RunningEdge, running_edge
+from tests.services.openai_harness import MODEL, sdk
+
+CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+NOBODY = "resp_" + "A" * 22
+MESSAGES: list[Any] = [{"role": "user", "content": "a"}]
+
+
+def chat(**more: Any) -> KeptRequest:
+    return chat_request.parse({"model": MODEL, "messages": MESSAGES} | more).kept()
+
+
+def response(**more: Any) -> KeptRequest:
+    return responses_request.parse({"model": MODEL, "input": "a"} | more).kept()
+
+
+# what is taken
+
+
+def test_what_is_not_said_is_openais_default_and_not_lores() -> None:
+    native = StreamRequest(question="a")
+    for asked in (chat(), response()):
+        assert (asked.temperature, asked.top_p, asked.top_k) == (1.0, 1.0, 0)
+        assert (asked.repetition_penalty, asked.no_repeat_ngram_size) == (1.0, 0)
+        assert (asked.max_tokens, asked.ack) == (MAX_TOKENS, Ack.SOCKET)
+        assert asked.temperature != native.temperature
+    assert response(background=True).ack is Ack.NONE
+
+
+def test_what_is_honoured_reaches_the_generator() -> None:
+    asked = chat(
+        messages=[
+            {"role": "developer", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+            },
+            {"role": "assistant", "content": "c"},
+        ],
+        stop="end",
+        seed=-1,
+        max_completion_tokens=5,
+        temperature=0,
+        top_p=0.5,
+    )
+    assert asked.messages == [
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="ab"),
+        Message(role="assistant", content="c"),
+    ]
+    assert (asked.stop, asked.seed, asked.max_tokens) == (["end"], 2**63 - 1, 5)
+    assert (asked.temperature, asked.top_p) == (0, 0.5)
+    assert response(instructions="Be brief.").messages == [
+        Message(role="system", content="Be brief."),
+        Message(role="user", content="a"),
+    ]
+
+
+def test_the_generator_reads_what_is_kept() -> None:
+    kept = response(metadata={"a": "b"})
+    assert KeptRequest.model_validate_json(kept.model_dump_json(exclude_none=True)) == kept
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"n": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "logprobs": False},
+        {"user": "u", "metadata": {"a": "b"}, "store": True, "safety_identifier": "s"},
+        {"tools": [], "tool_choice": "none", "parallel_tool_calls": True, "logit_bias": {}},
+        {"response_format": {"type": "text"}, "modalities": ["text"], "service_tier": "auto"},
+        {"stop": None, "temperature": None, "tools": None, "seed": None, "stream": None},
+        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
+    ],
+)
+def test_what_changes_nothing_is_taken(harmless: dict[str, Any]) -> None:
+    assert chat(**harmless).model_dump(exclude={"note"}) == chat().model_dump(exclude={"note"})
+
+
+def test_an_answers_message_may_be_sent_back_as_it_is() -> None:
+    answer = {
+        "role": "assistant",
+        "content": "b",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "tool_calls": None,
+    }
+    assert chat(messages=[*MESSAGES, answer]).messages == [
+        Message(role="user", content="a"),
+        Message(role="assistant", content="b"),
+    ]
+    item = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "b", "annotations": [], "logprobs": []}],
+    }
+    asked = response(input=[{"role": "user", "content": "a"}, item])
+    assert asked.messages == chat(messages=[*MESSAGES, answer]).messages
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"truncation": "disabled", "text": {"format": {"type": "text"}}, "include": []},
+        {"reasoning": {"effort": None, "summary": None}, "previous_response_id": None},
+        {"store": True, "stream": True, "stream_options": {"include_obfuscation": False}},
+    ],
+)
+def test_what_changes_nothing_is_taken_in_a_response(harmless: dict[str, Any]) -> None:
+    assert response(**harmless) == response()
+
+
+# what is refused
+
+BOTH = [
+    ({"colour": "blue"}, "colour", "unknown_parameter"),
+    ({"temperature": 2.1}, "temperature", "decimal_above_max_value"),
+    ({"temperature": -0.1}, "temperature", "decimal_below_min_value"),
+    ({"temperature": "hot"}, "temperature", "invalid_type"),
+    ({"temperature": True}, "temperature", "invalid_type"),
+    ({"top_p": 1.5}, "top_p", "decimal_above_max_value"),
+    ({"model": 3}, "model", "invalid_type"),
+    ({"stream": 1}, "stream", "invalid_type"),
+    ({"stream_options": {}}, "stream_options", "invalid_value"),
+    ({"stream": True, "stream_options": {"a": 1}}, "stream_options.a", "unknown_parameter"),
+    ({"metadata": {"a": 1}}, "metadata.a", "invalid_type"),
+    ({"tools": [{"type": "function"}]}, "tools", "unsupported_parameter"),
+    ({"tool_choice": "required"}, "tool_choice", "unsupported_value"),
+    ({"top_logprobs": True}, "top_logprobs", "unsupported_value"),
+    ({"service_tier": "flex"}, "service_tier", "unsupported_value"),
+    ({"moderation": {"model": "a"}}, "moderation", "unsupported_parameter"),
+    ({"user": "\ud800"}, "user", "invalid_value"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param", "code"),
+    [
+        *BOTH,
+        ({"messages": None}, "messages", "missing_required_parameter"),
+        ({"messages": []}, "messages", "empty_array"),
+        ({"messages": "a"}, "messages", "invalid_type"),
+        ({"messages": ["a"]}, "messages[0]", "invalid_type"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content", "empty_string"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content",
+            "unsupported_value",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]},
+            "messages[0]",
+            "unsupported_parameter",
+        ),
+        ({"n": 2}, "n", "unsupported_value"),
+        ({"presence_penalty": 0.5}, "presence_penalty", "unsupported_value"),
+        ({"frequency_penalty": -1}, "frequency_penalty", "unsupported_value"),
+        ({"logprobs": True}, "logprobs", "unsupported_value"),
+        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_value"),
+        ({"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
+        ({"max_tokens": MAX_TOKENS + 1}, "max_tokens", "integer_above_max_value"),
+        ({"max_tokens": 1.5}, "max_tokens", "invalid_type"),
+        (
+            {"max_tokens": 1, "max_completion_tokens": 1},
+            "max_tokens",
+            "invalid_parameter_combination",
+        ),
+        ({"stop": ["a"] * 5}, "stop", "array_above_max_length"),
+        ({"stop": ""}, "stop[0]", "empty_string"),
+        ({"seed": 2**63}, "seed", "integer_above_max_value"),
+    ],
+)
+def test_a_wrong_chat_is_refused_by_name(wrong: dict[str, Any], param: str, code: str) -> None:
+    with pytest.raises(OpenAIError) as refused:
+        chat(**wrong)
+    assert (refused.value.status, refused.value.field, refused.value.code) == (400, param, code)
+    assert param in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param", "code"),
+    [
+        *BOTH,
+        ({"input": None}, "input", "missing_required_parameter"),
+        ({"input": ""}, "input[0].content", "empty_string"),
+        ({"input": [{"type": "item_reference", "id": "a"}]}, "input[0].type", "invalid_value"),
+        ({"previous_response_id": NOBODY}, "previous_response_id", "unsupported_parameter"),
+        ({"truncation": "auto"}, "truncation", "unsupported_value"),
+        ({"text": {"format": {"type": "json_object"}}}, "text", "unsupported_value"),
+        ({"reasoning": {"effort": "high"}}, "reasoning", "unsupported_value"),
+        ({"background": True, "store": False}, "store", "invalid_value"),
+        ({"seed": 7}, "seed", "unknown_parameter"),
+        ({"max_output_tokens": 0}, "max_output_tokens", "integer_below_min_value"),
+    ],
+)
+def test_a_wrong_response_is_refused_by_name(wrong: dict[str, Any], param: str, code: str) -> None:
+    with pytest.raises(OpenAIError) as refused:
+        response(**wrong)
+    assert (refused.value.status, refused.value.field, refused.value.code) == (400, param, code)
+
+
+def test_every_parameter_that_the_sdk_knows_is_known_here() -> None:
+    """So that what is new there is refused as unsupported, and not as unknown."""
+    from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+    from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
+
+    for module, model, known in (
+        (chat_request, chat_request.ChatRequest, CompletionCreateParamsStreaming),
+        (responses_request, responses_request.ResponseRequest, ResponseCreateParamsStreaming),
+    ):
+        names = {name for base in (known, *known.__orig_bases__) for name in base.__annotations__}
+        assert names == model.model_fields.keys() | module.NEUTRAL.keys()
+        assert not model.model_fields.keys() & module.NEUTRAL.keys()
+
+
+# errors that nobody's handler made
+
+
+@pytest.fixture
+async def edge() -> AsyncIterator[RunningEdge]:
+    async with running_edge(FaultyStore(), model=MODEL, max_body_bytes=1024) as edge:
+        yield edge
+
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "code"),
+    [
+        (("GET", "/v1/models/gpt-4"), 404, "model_not_found"),
+        (("GET", "/v1/responses/resp_short"), 404, "not_found"),
+        (("GET", f"/v1/responses/{NOBODY}/more"), 404, "unknown_url"),
+        (("GET", "/v1/chat"), 404, "unknown_url"),
+        (("GET", CHAT), 405, "method_not_allowed"),
+        (("PUT", f"/v1/responses/{NOBODY}"), 405, "method_not_allowed"),
+        (("POST", CHAT, {}, "{}"), 415, "not_json"),
+        (("POST", CHAT, JSON, "{"), 400, "invalid_json"),
+        (("POST", CHAT, JSON, "[]"), 400, "invalid_request"),
+        (("POST", RESPONSES, JSON, "{}"), 400, "missing_required_parameter"),
+        (("POST", RESPONSES, JSON, json.dumps({"a": "b" * 2000})), 413, "body_too_large"),
+    ],
+)
+async def test_every_error_here_has_openais_form(
+    edge: RunningEdge, call: tuple[Any, ...], status: int, code: str
+) -> None:
+    method, path, *sent = call
+    headers, content = sent or ({}, "")
+    async with edge.client() as client:
+        answer = await client.request(method, path, headers=headers, content=content)
+    assert answer.status_code == status
+    assert_openais(answer, code, "invalid_request_error")
+    if status == 405:
+        assert answer.headers["allow"]
+
+
+def assert_openais(answer: httpx.Response, code: str, kind: str) -> None:
+    error = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert (error["code"], error["type"]) == (code, kind)
+    assert error["message"]
+
+
+async def test_other_addresses_keep_lores_form(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        for path in ("/v1/streams/x", "/v1/modelsx", "/v1/responsesx/a"):
+            error = (await client.get(path)).json()["error"]
+            assert error.keys() == {"code", "message"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "stream=maybe",
+        "starting_after=-1&stream=true",
+        "starting_after=1",
+        "stream=true&include_obfuscation=true",
+        "colour=blue",
+    ],
+)
+async def test_a_wrong_query_is_refused_by_name(query: str) -> None:
+    async with running_edge(FaultyStore(), model=MODEL) as edge, sdk(edge.url) as client:
+        asked = await client.responses.create(model=MODEL, input="a", background=True)
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.get(f"/responses/{asked.id}?{query}", cast_to=object)
+        assert refused.value.param
+        assert refused.value.param in query
+
+
+async def test_a_store_that_is_away_is_a_server_error_to_come_back_from() -> None:
+    store = FaultyStore()
+    async with running_edge(store, model=MODEL) as edge, edge.client() as client:
+        store.away = True
+        for answer in (
+            await client.get(f"/v1/responses/{NOBODY}"),
+            await client.post(CHAT, json={"model": MODEL, "messages": MESSAGES}),
+        ):
+            assert answer.status_code == 503
+            assert_openais(answer, "store_unavailable", "server_error")
+            assert int(answer.headers["retry-after"]) > 0
+        store.away = False
+
+
+async def test_a_full_queue_is_the_sdks_rate_limit_error() -> None:
+    """P17"""
+    async with (
+        running_edge(FaultyStore(), model=MODEL, queue_limit=1) as edge,
+        sdk(edge.url, max_retries=0) as client,
+    ):
+        ask = functools.partial(client.responses.create, model=MODEL, input="a", background=True)
+        with pytest.raises(openai.RateLimitError) as full:
+            await asyncio.gather(*(ask() for _ in range(200)))
+        assert (full.value.code, full.value.type) == ("rate_limit_exceeded", "requests")
+        assert int(full.value.response.headers["retry-after"]) > 0
+
+
+async def test_only_whose_it_is_gets_it(tmp_path: Path) -> None:
+    """Somebody else's response is as good as none, and nobody gets in without a key."""
+    ring = KeyRing(tmp_path / "keys")
+    mine, theirs = ring.new("me"), ring.new("them")
+    async with (
+        running_edge(FaultyStore(), model=MODEL, **ring.settings) as edge,
+        sdk(edge.url, api_key=mine) as me,
+        sdk(edge.url, api_key=theirs) as them,
+        sdk(edge.url, api_key="wrong") as stranger,
+    ):
+        asked = await me.responses.create(model=MODEL, input="a", background=True)
+        assert await me.responses.retrieve(asked.id) == asked
+        calls = [
+            lambda client: client.responses.retrieve(asked.id),
+            lambda client: client.responses.retrieve(asked.id, stream=True),
+            lambda client: client.responses.input_items.list(asked.id),
+            lambda client: client.responses.cancel(asked.id),
+            lambda client: client.responses.delete(asked.id),
+        ]
+        for call in calls:
+            with pytest.raises(openai.NotFoundError) as unknown:
+                await call(them)
+            assert asked.id in unknown.value.message
+            with pytest.raises(openai.AuthenticationError) as refused:
+                await call(stranger)
+            assert refused.value.code == "invalid_api_key"
+        assert (await me.responses.retrieve(asked.id)).status == "queued"
+        with pytest.raises(openai.AuthenticationError):
+            await stranger.models.list()
