@@ -3,14 +3,21 @@
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
+from lore_edge.docs import render
+from lore_edge.openapi import describe
 from lore_edge.settings import EdgeSettings
 
 WEB = Path(__file__).parent / "web"
+UNUSED = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
+"""Features of a browser that the page has no use for, whoever got a script into it.
+
+What is missing here on purpose: Strict-Transport-Security is said by what ends the TLS in front.
+"""
 
 
 def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
@@ -28,6 +35,9 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
                 "frame-ancestors 'none'",
             ]
         ),
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": ", ".join(f"{feature}=()" for feature in UNUSED),
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-cache",
@@ -35,6 +45,11 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
 
     async def page(_: Request) -> Response:
         return FileResponse(WEB / "index.html", headers=headers)
+
+    docs = render(describe())
+
+    async def description(_: Request) -> Response:
+        return HTMLResponse(docs, headers=headers)
 
     async def config(request: Request) -> Response:
         edges = settings.edges or [str(request.base_url).rstrip("/")]
@@ -50,6 +65,7 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
 
     return [
         Route("/", page),
+        Route("/docs", description),
         Route("/web/config.json", config),
         Mount("/web", _Files(headers)),
     ]

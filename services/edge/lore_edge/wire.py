@@ -13,6 +13,8 @@ Headers = list[tuple[bytes, bytes]]
 
 COMMON_HEADERS: Headers = [
     (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
 ]
 
