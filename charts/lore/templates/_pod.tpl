@@ -1,0 +1,144 @@
+{{/* What the pods have in common. */}}
+
+{{- define "lore.podSecurity" -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{- define "lore.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end }}
+
+{{/* Scheduling, from a tier's values. */}}
+{{- define "lore.scheduling" -}}
+{{- $tier := index . 2 -}}
+{{- with $tier.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $tier.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $tier.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $tier.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $tier.topologySpread }}
+topologySpreadConstraints:
+  {{- range . }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "lore.selector" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Settings in camelCase as environment variables: queueLimit: 8 is LORE_QUEUE_LIMIT=8. */}}
+{{- define "lore.settings" -}}
+{{- $ := index . 0 -}}
+{{- $settings := mergeOverwrite (deepCopy $.Values.settings) (deepCopy (index $.Values (index . 1)).settings) -}}
+{{- range $name, $value := $settings }}
+- name: LORE_{{ $name | snakecase | upper }}
+  value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Where the store is. The password stands before the URL that names it. */}}
+{{- define "lore.valkey" -}}
+{{- $ := index . 0 -}}
+{{- $external := $.Values.valkey.external -}}
+{{- if $.Values.valkey.bundled.enabled -}}
+- name: VALKEY_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "lore.secretName" $ }}
+      key: valkey-password
+- name: LORE_VALKEY_URL
+  value: valkey://:$(VALKEY_PASSWORD)@{{ include "lore.component" (list $ "valkey") }}:6379
+{{- else if $external.existingSecret -}}
+- name: LORE_VALKEY_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $external.existingSecret }}
+      key: {{ index $external.keys (index . 1) }}
+{{- else -}}
+{{- $ca := ternary "ssl_ca_certs=/etc/lore/valkey-ca/ca.crt" "" (ne $external.caSecret "") -}}
+- name: LORE_VALKEY_URL
+  value: {{ list $external.url $ca | compact | join (ternary "&" "?" (contains "?" $external.url)) | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "lore.valkeyCaMount" -}}
+{{- if and (not .Values.valkey.bundled.enabled) .Values.valkey.external.caSecret }}
+- name: valkey-ca
+  mountPath: /etc/lore/valkey-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "lore.valkeyCaVolume" -}}
+{{- if and (not .Values.valkey.bundled.enabled) .Values.valkey.external.caSecret }}
+- name: valkey-ca
+  secret:
+    secretName: {{ .Values.valkey.external.caSecret }}
+    items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+{{- end }}
+
+{{/* The health port answers from a thread of its own, so a busy pod passes; the long timeouts are
+for nodes that are short of CPU. */}}
+{{- define "lore.probes" -}}
+livenessProbe:
+  httpGet: {path: /livez, port: health}
+  periodSeconds: 10
+  timeoutSeconds: 10
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 2
+{{- end }}
+
+{{- define "lore.preStop" -}}
+{{- if . }}
+lifecycle:
+  preStop:
+    sleep:
+      seconds: {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "lore.health" -}}
+- name: LORE_HEALTH_HOST
+  value: 0.0.0.0
+- name: LORE_HEALTH_PORT
+  value: "9090"
+{{- end }}
+
+{{- define "lore.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,149 @@
+"""Values that the chart is rendered with: what people set, and every feature on and off."""
+
+from typing import Any
+
+GATEWAY = {"name": "public", "namespace": "gateways", "sectionName": "https"}
+
+MATRIX: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "everything off": {
+        "edge": {
+            "replicas": 1,
+            "podDisruptionBudget": {"enabled": False},
+            "settings": {"auth": "off"},
+            "topologySpread": [],
+        },
+        "generator": {"podDisruptionBudget": {"enabled": False}, "topologySpread": []},
+        "operator": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+        "valkey": {"bundled": {"persistence": {"enabled": False}}},
+    },
+    "everything on": {
+        "nameOverride": "streams",
+        "labels": {"team": "reading"},
+        "image": {"registry": "registry.example.org/lore/", "pullSecrets": ["pull"]},
+        "settings": {"logLevel": "debug", "retentionS": 7200},
+        "edge": {
+            "image": {"tag": "sha256:" + "a" * 64},
+            "settings": {
+                "queueLimit": 1_048_576,
+                "jwtIssuer": "https://id.example.org",
+                "jwtAudience": "lore",
+                "jwtJwks": "https://id.example.org/keys",
+            },
+            "env": [{"name": "TZ", "value": "UTC"}],
+            "preStopSleepSeconds": 5,
+            "podAnnotations": {"example.org/note": "1"},
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "high",
+        },
+        "generator": {
+            "modelCache": {"enabled": True, "storageClass": "fast", "accessMode": "ReadWriteMany"},
+            "shmSize": "1Gi",
+            "preStopSleepSeconds": 2,
+            "podAnnotations": {"example.org/note": "1"},
+            "priorityClassName": "high",
+            "command": ["lore-generator"],
+        },
+        "operator": {
+            "policy": {"report": {"waitingAfterSeconds": 30}},
+            "priorityClassName": "high",
+        },
+        "crds": {"keep": False},
+        "exposure": {
+            "type": "ingress",
+            "hosts": ["a.example.org", "b.example.org"],
+            "annotations": {"example.org/issuer": "ours"},
+            "ingress": {
+                "className": "nginx",
+                "tls": [{"hosts": ["a.example.org"], "secretName": "tls"}],
+            },
+        },
+        "valkey": {
+            "bundled": {"config": "io-threads 2\nhz 20", "persistence": {"storageClass": "fast"}}
+        },
+        "networkPolicy": {
+            "edgeFrom": [{"namespaceSelector": {"matchLabels": {"gateway": "yes"}}}],
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"monitoring": "yes"}}}],
+            "dnsTo": [{"namespaceSelector": {}}],
+            "edgeEgress": [{"ports": [{"port": 4317}]}],
+            "generatorEgress": [{"ports": [{"port": 4317}]}],
+        },
+        "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    },
+    "Gateway API": {
+        "exposure": {
+            "type": "httproute",
+            "hosts": ["lore.example.org"],
+            "httpRoute": {"parentRefs": [GATEWAY]},
+        }
+    },
+    "external Valkey": {
+        "valkey": {
+            "bundled": {"enabled": False},
+            "external": {
+                "url": "valkeys://valkey.example.org:6380/1",
+                "port": 6380,
+                "caSecret": "ca",
+            },
+        },
+        "networkPolicy": {"valkeyTo": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+    },
+    "external Valkey, a user for each component": {
+        "valkey": {
+            "bundled": {"enabled": False},
+            "external": {
+                "existingSecret": "urls",
+                "keys": {
+                    "edge": "edge-url",
+                    "generator": "generator-url",
+                    "operator": "operator-url",
+                },
+            },
+        }
+    },
+    "KEDA": {"scaling": {"type": "keda"}, "metrics": {"podMonitor": {"enabled": True}}},
+    "KEDA to zero, with a Prometheus that wants a token": {
+        "scaling": {
+            "type": "keda",
+            "edge": {"enabled": False},
+            "generator": {"minReplicas": 0},
+            "keda": {"triggerAuthentication": "prometheus", "authModes": "bearer"},
+        }
+    },
+    "HPA": {"scaling": {"type": "hpa", "edge": {"cpuUtilization": 0}}},
+    "GPU": {
+        "generator": {
+            "image": {"tag": "0.1.0-cuda"},
+            "replicas": 2,
+            "settings": {
+                "model": "Qwen/Qwen3-8B",
+                "deviceMap": "auto",
+                "slots": 64,
+                "dtype": "bfloat16",
+            },
+            "resources": {
+                "requests": {"cpu": 4},
+                "limits": {"nvidia.com/gpu": 2, "memory": "64Gi"},
+            },
+            "runtimeClassName": "nvidia",
+            "shmSize": "8Gi",
+            "nodeSelector": {"nvidia.com/gpu.present": "true"},
+            "tolerations": [
+                {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+            ],
+            "modelCache": {"enabled": True, "existingClaim": "models"},
+            "env": [
+                {
+                    "name": "HF_TOKEN",
+                    "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}},
+                }
+            ],
+            "startupSeconds": 1800,
+        }
+    },
+    "a Secret of one's own": {"secrets": {"existing": "mine"}},
+    "a definition that is there": {"crds": {"install": False}},
+}

@@ -1,0 +1,209 @@
+"""values.yaml, its schema, the README and the checks say the same, and mistakes are named."""
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from helm_python.chart import lint
+from helm_python.errors import HelmError
+
+from tests.chart.matrix import MATRIX
+from tests.chart.rendering import CHART, chart, texts
+
+Schema = dict[str, Any]
+
+
+def schema() -> Schema:
+    found = chart().schema
+    assert found
+    return found
+
+
+def resolved(part: Schema) -> Schema:
+    if "$ref" in part:
+        return schema()["definitions"][part["$ref"].rpartition("/")[2]]
+    if "allOf" in part:
+        return resolved(part["allOf"][0])
+    return part
+
+
+def values_paths(values: Any, path: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{path}{name}"
+        if isinstance(value, dict):
+            yield from values_paths(value, f"{path}{name}.")
+
+
+def schema_paths(part: Schema, path: str = "") -> Iterator[str]:
+    for name, inner in part.get("properties", {}).items():
+        yield f"{path}{name}"
+        yield from schema_paths(resolved(inner), f"{path}{name}.")
+
+
+FREE = re.compile(
+    r"(.+\.settings\..+|settings\..+|.+\.resources(\..+)?|.+\.report\..+|.+\[\].*|global)"
+)
+"""Known to the schema, and without a default in values.yaml."""
+
+
+def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
+    known, given = set(schema_paths(schema())), set(values_paths(chart().values))
+    assert {path for path in given - known if ".resources." not in path} == set()
+    assert {path for path in known - given if not FREE.fullmatch(path)} == set()
+
+
+def test_every_object_of_the_schema_is_closed() -> None:
+    """A misspelt value must not be ignored."""
+    open_on_purpose = {"affinity", "global"}
+    for path, part in objects_of(schema(), ""):
+        if path.rpartition(".")[2] not in open_on_purpose:
+            assert "additionalProperties" in part, path
+
+
+def objects_of(part: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    if part.get("type") == "object":
+        yield path, part
+    for name, inner in part.get("properties", {}).items():
+        yield from objects_of(inner, f"{path}.{name}")
+    for name, inner in part.get("definitions", {}).items():
+        yield from objects_of(inner, f"definitions.{name}")
+
+
+def test_every_value_has_a_comment() -> None:
+    """Or each of its parts has."""
+    commented = {key for key, _ in generate().described((CHART / "values.yaml").read_text())}
+    for path in values_paths(chart().values):
+        parts = {key for key in commented if key.startswith(f"{path}.")}
+        wholes = {key for key in commented if path.startswith(f"{key}.")}
+        assert path in commented or parts or wholes, path
+
+
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", CHART / "generate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["README.md", "values.schema.json"])
+def test_what_is_derived_is_current(name: str) -> None:
+    text = (CHART / name).read_text()
+    assert generate().FILES[name](text) == text, "run: make chart"
+
+
+def test_helm_s_linter_finds_nothing() -> None:
+    for values in MATRIX.values():
+        report = lint(CHART, values, strict=True)
+        said = [one["error"] for one in report["messages"] if one["error"] != "icon is recommended"]
+        assert (said, report["errors"]) == ([], [])
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a misspelt value": ({"egde": {}}, "egde"),
+    "a misspelt setting": ({"edge": {"settings": {"queueLimt": 1}}}, "queueLimt"),
+    "a setting of another service": ({"edge": {"settings": {"slots": 1}}}, "slots"),
+    "a number in words": ({"edge": {"replicas": "two"}}, "replicas"),
+    "an unknown level": ({"settings": {"logLevel": "loud"}}, "logLevel"),
+    "an unknown scaler": ({"scaling": {"type": "vpa"}}, "/scaling/type"),
+    "a share above all": ({"scaling": {"generator": {"slotsInUse": 1.5}}}, "slotsInUse"),
+    "a store of another kind": (
+        {"valkey": {"bundled": {"enabled": False}, "external": {"url": "http://x"}}},
+        "/valkey/external/url",
+    ),
+    "no store": ({"valkey": {"bundled": {"enabled": False}}}, "valkey.external.url"),
+    "two stores": ({"valkey": {"external": {"url": "valkey://x"}}}, "valkey.bundled.enabled"),
+    "two places of one store": (
+        {
+            "valkey": {
+                "bundled": {"enabled": False},
+                "external": {"url": "valkey://x", "existingSecret": "y"},
+            }
+        },
+        "exclude each other",
+    ),
+    "a drain longer than the grace": (
+        {"edge": {"settings": {"drainDelayS": 29}}},
+        "must be less than edge.settings.graceS (30)",
+    ),
+    "an edge that is killed while it drains": (
+        {"edge": {"settings": {"graceS": 60}}},
+        "edge.terminationGracePeriodSeconds (45) must be at least",
+    ),
+    "a sleep that eats the grace": (
+        {"edge": {"preStopSleepSeconds": 15}},
+        "edge.terminationGracePeriodSeconds (45) must be at least",
+    ),
+    "a generator that is killed while it hands back": (
+        {"generator": {"settings": {"drainS": 56}}},
+        "generator.terminationGracePeriodSeconds (60) must be at least",
+    ),
+    "a rollout that cannot begin": (
+        {"generator": {"maxUnavailable": 0}},
+        "generator.maxSurge and generator.maxUnavailable are both 0",
+    ),
+    "fewer than none": (
+        {"scaling": {"type": "hpa", "generator": {"minReplicas": 0}}},
+        "scaling.generator.minReplicas is 0",
+    ),
+    "more than the most": (
+        {"scaling": {"edge": {"minReplicas": 11}}},
+        "scaling.edge.minReplicas (11) is above",
+    ),
+    "a scaler without its signal": (
+        {"scaling": {"type": "keda"}, "operator": {"enabled": False}},
+        "operator.enabled is false",
+    ),
+    "a last generator that is called back": (
+        {
+            "scaling": {
+                "type": "keda",
+                "generator": {"minReplicas": 0},
+                "keda": {"cooldownPeriod": 60},
+            }
+        },
+        "scaling.keda.cooldownPeriod (60)",
+    ),
+    "a route to nowhere": ({"exposure": {"type": "httproute"}}, "exposure.httpRoute.parentRefs"),
+}
+
+
+@pytest.mark.parametrize(("values", "named"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_value_is_refused_by_a_message_that_names_it(
+    values: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(HelmError, match=re.escape(named)):
+        texts(values)
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "expected"),
+    [
+        ("lore", {}, "lore-edge"),
+        ("tea", {}, "tea-lore-edge"),
+        ("tea", {"fullnameOverride": "x"}, "x-edge"),
+        ("a" * 53, {}, "a" * 40 + "-edge"),
+    ],
+)
+def test_names_are_short_enough_for_what_kubernetes_puts_behind_them(
+    release: str, values: dict[str, Any], expected: str
+) -> None:
+    objects = texts(values, release)["lore/templates/edge/service.yaml"]
+    assert f"name: {expected}\n" in objects
+
+
+def test_the_notes_name_the_way_to_the_first_answer() -> None:
+    notes = texts()["lore/templates/NOTES.txt"]
+    for words in (
+        "port-forward service/lore-edge",
+        "get secret lore ",
+        "Bearer $KEY",
+        "helm test lore",
+    ):
+        assert words in notes
+    open_to_all = texts({"edge": {"settings": {"auth": "off"}}})["lore/templates/NOTES.txt"]
+    assert "KEY" not in open_to_all
