@@ -6,14 +6,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := httpx-sse hypothesis import-linter openai playwright pre-commit psutil "pyright[nodejs]" pytest \
+TOOLS := helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate openai playwright pre-commit psutil "pyright[nodejs]" pytest \
   pytest-asyncio ruff schemathesis
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format explore sim faults soak pauses leaks storm bench refresh-constraints clean
+.PHONY: help setup run test check format explore sim faults soak pauses leaks storm bench refresh-constraints clean \
+  chart images kind-up
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -65,6 +66,15 @@ refresh-constraints: $(VENV)/.tools  ## pin in constraints.txt what .venv holds 
 	@{ echo "# What Lore is built and tested with. Made by: make refresh-constraints"; \
 	   $(BIN)/python -m pip freeze --all --exclude-editable \
 	   | grep -v '^pip==' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > constraints.txt
+
+chart: $(VENV)/.tools  ## write the chart's README tables and schema from its values and the settings
+	@$(BIN)/python charts/lore/generate.py
+
+images:  ## build the three images with docker or buildah; REGISTRY=, TAG=, BASE=, DEVICE=cuda
+	@k8s/images.sh
+
+kind-up:  ## start a kind cluster called lore and load the images into it
+	@k8s/kind-up.sh
 
 clean:  ## remove .venv and everything else that was made here
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
