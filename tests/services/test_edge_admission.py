@@ -9,7 +9,8 @@ import pytest
 from lore.protocol.lifecycle import Status
 from lore.settings import load
 from lore.store import MemoryStore
-from lore.store.base import NewRequest, Opened
+from lore.store.base import Limits, NewRequest, Opened
+from lore.store.keys import PARTITIONS
 from lore_edge.app import Edge
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import client_of, identify
@@ -107,6 +108,21 @@ async def test_a_flood_from_one_address_lets_another_pass(store: Timeless):
     assert claimed[:2] == [first, other]
 
 
+async def test_a_flood_does_not_take_the_last_places_of_the_queue(store: Timeless):
+    """P17: half of them at least are for those who have fewer of their own ahead."""
+    places = {"queue_limit": 8 * PARTITIONS, "share_by": "address"}
+    async with (
+        from_address(store, "192.0.2.1", **places) as flood,
+        from_address(store, "192.0.2.2", **places) as polite,
+    ):
+        answers = [await post(flood) for _ in range(8 * PARTITIONS)]
+        refused = [answer for answer in answers if answer.status_code != 201]
+        assert 4 * PARTITIONS <= len(answers) - len(refused) < 6 * PARTITIONS
+        assert {answer.json()["error"]["code"] for answer in refused} == {"queue_full"}
+        others = [await post(polite) for _ in range(30)]
+        assert {answer.status_code for answer in others} == {201}
+
+
 async def test_without_shares_the_first_to_come_is_the_first_served(store: Timeless):
     asked: list[tuple[int, str]] = []
     async with direct_client(store) as edge:
@@ -165,7 +181,7 @@ async def test_an_admitted_request_on_its_way_counts_and_a_lost_one_does_not_for
     store: Timeless,
 ):
     async with direct_client(store, streams_per_client=1) as edge:
-        await store.admit("anonymous", "on its way", limit=1, quantum_ms=0)
+        await store.admit("anonymous", "on its way", Limits(streams=1))
         assert (await post(edge)).status_code == 429
         store.now_ms += 60_000
         assert (await post(edge)).status_code == 201

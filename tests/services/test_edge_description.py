@@ -1,4 +1,4 @@
-"""``GET /openapi.json`` describes all of the native API, and nothing that is not there."""
+"""``GET /openapi.json`` describes all of the API, and nothing that is not there."""
 
 import asyncio
 import json
@@ -22,6 +22,12 @@ from tests.services.edge_harness import FaultyStore, Writer, settings
 
 DOCUMENT = describe()
 NOBODY = "A" * 22
+NAMES = {
+    "request_id": NOBODY,
+    "completion_id": f"chatcmpl-{NOBODY}",
+    "response_id": f"resp_{NOBODY}",
+    "model": "default",
+}
 PROTOCOL = Path(__file__).parents[2] / "PROTOCOL.md"
 
 
@@ -37,7 +43,8 @@ def described() -> set[tuple[str, str]]:
 def routed() -> set[tuple[str, str]]:
     """What the edge's router knows. HEAD comes with every GET; the page's files are no API."""
     page = {getattr(route, "path", None) for route in web_routes(settings())}
-    found: set[tuple[str, str]] = set()
+    edge = Edge(settings(), MemoryStore())
+    found = {(name, path) for path, names in edge.openai.routes.items() for name in names}
     for route in rest(MemoryStore(), settings()).routes:
         if getattr(route, "path", None) in page:
             continue
@@ -60,7 +67,7 @@ async def test_every_described_call_has_somebody_who_answers_it() -> None:
             for accept in ("application/json", "text/event-stream"):
                 answer = await client.request(
                     method,
-                    path.format(request_id=NOBODY),
+                    path.format_map(NAMES),
                     headers={"accept": accept, "content-type": "application/json"},
                     content=b'{"seq": 1}' if method == "POST" else None,
                 )
@@ -184,6 +191,10 @@ MAKING: dict[str, tuple[str, str, Made]] = {
     "idempotency_key_reused": ("post", "", _key_again),
     "queue_full": ("post", "", _one_too_many),
     "too_many_streams": ("post", "", _one_too_many),
+    "too_many_requests": ("post", "", _one_too_many),
+    "too_many_tokens": ("post", "", _one_too_many),
+    "prompt_too_long": ("post", "", lambda scene: scene.create({"question": "abcdef"})),
+    "answer_too_long": ("post", "", lambda scene: scene.create({"question": "a"})),
     "store_unavailable": ("post", "", _store_away),
     "draining": ("get", "/{request_id}", _leaving),
 }
@@ -193,6 +204,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "auth_unavailable": NO_KEYS,
     "queue_full": {"queue_limit": 1},
     "too_many_streams": {"streams_per_client": 2},
+    "too_many_requests": {"requests_per_minute": 2},
+    "too_many_tokens": {"tokens_per_minute": 2000},
+    "prompt_too_long": {"max_prompt_chars": 5},
+    "answer_too_long": {"tokens_per_minute": 512},
 }
 EVERYWHERE = "method_not_allowed"
 
@@ -217,7 +232,7 @@ async def test_an_error_comes_where_and_as_it_is_described(code: str) -> None:
 async def test_a_method_that_an_address_does_not_have_is_405_with_those_that_it_has() -> None:
     for path, item in DOCUMENT["paths"].items():
         async with client_of(Edge(settings(), MemoryStore())) as client:
-            answer = await client.put(path.format(request_id=NOBODY))
+            answer = await client.put(path.format_map(NAMES))
         assert (answer.status_code, answer.json()["error"]["code"]) == (405, EVERYWHERE)
         allowed = {name.strip() for name in answer.headers["allow"].split(",")} - {"HEAD"}
         assert allowed == {name.upper() for name in item if name != "parameters"}

@@ -47,9 +47,15 @@ class Backend:
     # The usual steps, with the arguments that most tests do not care about.
 
     async def open(
-        self, request_id: str = "a", *, queue_limit: int = 100, window: int = 32, place_ms: int = 0
+        self,
+        request_id: str = "a",
+        *,
+        queue_limit: int = 100,
+        window: int = 32,
+        place_ms: int = 0,
+        ahead: int = 0,
     ) -> Any:
-        asked = new(request_id, window=window, place_ms=place_ms)
+        asked = new(request_id, window=window, place_ms=place_ms, ahead=ahead)
         return await self.store.open(asked, queue_limit=queue_limit)
 
     async def claim(self, request_id: str = "a", owner: str = "g1") -> Claimed:
@@ -98,9 +104,16 @@ class Backend:
         return await self.store.finish(**(arguments | changes))
 
 
-def new(request_id: str, *, window: int = 32, place_ms: int = 0) -> NewRequest:
+def new(request_id: str, *, window: int = 32, place_ms: int = 0, ahead: int = 0) -> NewRequest:
     return NewRequest(
-        request_id, "subject", '{"question": "why?"}', "fingerprint", "client", window, place_ms
+        request_id,
+        "subject",
+        '{"question": "why?"}',
+        "fingerprint",
+        "client",
+        window,
+        place_ms,
+        ahead,
     )
 
 

@@ -1,15 +1,14 @@
 """Whose a request is, and how its owner has it deleted: the same in the twin and in Valkey."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
-from lore.store.base import Claimed, Outcome, Position, StateMessage
+from lore.store.base import Outcome, Position, StateMessage
 from lore.store.keys import partition_of
-from lore.store.twin import DELETED_MS
+from lore.store.records import DELETED_MS
 from tests.store.backends import LEASE_MS, RETENTION_MS, Backend, Recorder, chunk, chunks
 
 UNKNOWN = Position(Outcome.UNKNOWN, None)
@@ -126,17 +125,13 @@ async def test_nobody_gives_a_deleted_request_back(backend: Backend, state: str)
     assert (await give_back()).outcome is Outcome.OK
 
 
-async def test_an_id_that_was_deleted_may_be_used_again(backend: Backend) -> None:
-    """A POST under the same key makes a new request, which its owner may give back (P3)."""
+async def test_a_post_that_was_long_on_its_way_brings_nothing_back(backend: Backend) -> None:
     await brought_to(backend, "done")
     await backend.store.forget("a")
+    refused = await backend.open("a")
+    assert (refused.outcome, refused.created, refused.view) == (Outcome.UNKNOWN, False, None)
+    backend.pass_time(DELETED_MS - 1)
+    assert (await backend.open("a")).outcome is Outcome.UNKNOWN
     backend.pass_time(1)
     assert (await backend.open("a")).created
-    second = await backend.claim("a")
     assert await backend.store.log("a") == []
-    await backend.store.forget("a")
-    later = replace(second.view, created_ms=backend.clock.now_ms + 1)
-    back = await backend.store.reinstate(later, second.body, chunks(1, 2), lease_ms=LEASE_MS)
-    assert back.outcome is Outcome.OK
-    mine = Claimed(later, second.body, "")
-    assert (await backend.append(mine, chunk(3))).outcome is Outcome.OK

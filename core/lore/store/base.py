@@ -6,10 +6,10 @@ store's own clock in milliseconds, so that no decision compares two machines' cl
 Publications are hints and may be lost; the log is the truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
@@ -48,17 +48,37 @@ class NewRequest:
     """The window to start with, in tokens; 0 does not bind (ack ``none``)."""
     place_ms: int = 0
     """Where it stands in the queue (``Admission``); 0 for now, behind all that wait."""
+    ahead: int = 0
+    """How many of its client's requests stand ahead of it (``Admission``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may have (P17); 0 is no limit."""
+
+    streams: int = 0
+    """Live requests."""
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    """Of prompts and answers, by the minute in which their request is admitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a client may have one more live request (P17)."""
+    """Whether a client may have one more request (P17)."""
 
     admitted: bool
     place_ms: int = 0
     """Where in the queue the request stands: now, or later for who has just asked a lot."""
+    ahead: int = 0
+    """How many places for the client's own requests lie between now and there."""
+    limit: Literal["", "streams", "requests", "tokens"] = ""
+    """When refused: the limit that would let it in last."""
+    wait_ms: int = 0
+    """When refused: how long until there is room without any request's end; 0 when unknown."""
     counted: tuple[tuple[str, int], ...] = ()
-    """When refused: (request_id, ms since its admission) of those that the limit counts."""
+    """When refused: (request_id, ms since its admission) of some that are not known to have
+    ended. If one has, ``settle`` it and ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +146,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    outcome: Outcome  # OK or FULL
+    outcome: Outcome  # OK, FULL or UNKNOWN
     created: bool
     view: View | None
 
@@ -210,25 +230,32 @@ class Store(Protocol):
     # readers' side; ``subject`` says on whose behalf: somebody else's request is UNKNOWN to it
 
     async def admit(
-        self, client: str, request_id: str, *, limit: int, quantum_ms: int
+        self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
     ) -> Admission:
-        """Count a request that is about to be opened among the client's live ones (P17).
+        """Count a request that is about to be opened, if it is within all limits (P17).
 
-        ``limit`` bounds them; 0 counts nothing. The end of a request is not seen here: when
-        refused, take out with ``leave`` those that have ended, and ask again. ``quantum_ms``
-        is how far apart a client's requests stand in the queue; 0 for all at their time.
+        Refused, nothing counts; counted already, it does not count again. ``tokens`` is what it
+        may use: prompt and answer. ``quantum_ms`` is how far apart a client's requests stand in
+        the queue; 0 for all at their time.
         """
         ...
 
-    async def leave(self, client: str, request_ids: Sequence[str]) -> None:
-        """Count these no longer among the client's live requests."""
+    async def settle(self, client: str, used_tokens: Mapping[str, int | None]) -> None:
+        """These requests of the client have ended: they are no streams any more, and count for
+        the tokens that they used, for what they might have used when that is None."""
+        ...
+
+    async def leave(self, client: str, request_id: str) -> None:
+        """This request was admitted and has not come to be: it counts for nothing."""
         ...
 
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
         """Accept a request into its partition's queue, or find the one that has this id.
 
-        ``queue_limit`` bounds how many may wait in the partition; FULL creates nothing.
-        A request that is there already is returned with ``created=False``.
+        ``queue_limit`` bounds how many may wait in the partition; FULL creates nothing. From
+        half of that on, FULL is said to those whose own requests ahead, over all partitions,
+        are as many as the free places. A request that is there already is returned with
+        ``created=False``; one that was deleted within the hour is UNKNOWN.
         """
         ...
 
@@ -261,8 +288,8 @@ class Store(Protocol):
     async def forget(self, request_id: str, *, subject: str | None = None) -> Position:
         """Delete a request and its log at once, after a cancel when it was live. OK or UNKNOWN.
 
-        Its followers hear that it ended, and find nothing when they look. Nobody gives it back
-        to a store that has lost data since (P3).
+        Its followers hear that it ended, and find nothing when they look. For an hour nobody
+        opens it again, nor gives it back to a store that has lost data since (P3).
         """
         ...
 

@@ -8,6 +8,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
 from lore.store.base import (
     AckMessage,
+    Admission,
     ChunkMessage,
     Message,
     Outcome,
@@ -31,6 +32,16 @@ def view_from(values: Sequence[str | None]) -> View | None:
             for convert, value in zip(_CONVERTERS, values, strict=True)
         )
     )
+
+
+def admission_from(reply: Sequence[Any]) -> Admission:
+    admitted, *rest = reply
+    if admitted:
+        place_ms, ahead = rest
+        return Admission(True, place_ms, ahead)
+    limit, wait_ms, *counted = rest
+    ages = tuple(zip(counted[::2], counted[1::2], strict=True))
+    return Admission(False, limit=limit, wait_ms=wait_ms, counted=ages)
 
 
 def position_from(reply: Sequence[str | int]) -> Position:

@@ -14,7 +14,7 @@ from valkey.exceptions import ResponseError
 
 from lore.store.connection import FunctionMissing, Link
 
-_PARTS = ("common", "queue", "log", "life", "register")
+_PARTS = ("common", "admission", "queue", "log", "life", "register")
 """A Valkey library is one text; these are its chapters, each using those before it."""
 
 CODE = "\n".join(

@@ -8,12 +8,14 @@ queue, leases and index lie beside it and move in the same atomic call.
 |---|---|---|
 | ``lore:{pNN}:r:<id>`` | hash | the request |
 | ``lore:{pNN}:c:<id>`` | stream | its log, entry id ``<seq>-0`` |
-| ``lore:{pNN}:x:<id>`` | string | when the request was deleted |
+| ``lore:{pNN}:x:<id>`` | string | there for an hour after the request was deleted |
 | ``lore:{pNN}:q`` | sorted set | waiting requests by their place, which they keep |
 | ``lore:{pNN}:lease`` | sorted set | owned requests by the end of their lease |
 | ``lore:{pNN}:live`` | sorted set | live requests by their last progress |
 | ``lore:{pNN}:s:<client>`` | sorted set | the client's live requests, and some that ended |
 | ``lore:{pNN}:t:<client>`` | string | where in the queues the client's next request stands |
+| ``lore:{pNN}:m:<client>`` | sorted set | the client's requests of the last minute |
+| ``lore:{pNN}:k:<client>`` | hash | the tokens that each of those counts for, and their sum |
 | ``lore:{pNN}:n:<id>`` | sharded channel | to the edges |
 | ``lore:{pNN}:b:<id>`` | sharded channel | back to the owner |
 | ``lore:wake`` | channel | a request waits in the partition named |
@@ -51,10 +53,10 @@ def owner_channel(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}b:{request_id}"
 
 
-def client_keys(client: str) -> tuple[str, str]:
-    """(requests, turn) of a client, in a partition of its own."""
+def client_keys(client: str) -> tuple[str, str, str, str]:
+    """(open requests, turn, last minute, tokens) of a client, in a partition of its own."""
     tag = prefix(partition_of(client))
-    return f"{tag}s:{client}", f"{tag}t:{client}"
+    return f"{tag}s:{client}", f"{tag}t:{client}", f"{tag}m:{client}", f"{tag}k:{client}"
 
 
 @cache

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
@@ -11,6 +11,7 @@ from lore.store.base import (
     Admission,
     ChunkMessage,
     Claimed,
+    Limits,
     Listener,
     NewRequest,
     Opened,
@@ -55,14 +56,22 @@ class MemoryStore:
     # readers' side
 
     async def admit(
-        self, client: str, request_id: str, *, limit: int, quantum_ms: int
+        self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
     ) -> Admission:
         return self.state.admit(
-            client, request_id, limit=limit, quantum_ms=quantum_ms, now_ms=self._clock_ms()
+            client,
+            request_id,
+            limits,
+            tokens=tokens,
+            quantum_ms=quantum_ms,
+            now_ms=self._clock_ms(),
         )
 
-    async def leave(self, client: str, request_ids: Sequence[str]) -> None:
-        self.state.leave(client, request_ids, now_ms=self._clock_ms())
+    async def settle(self, client: str, used_tokens: Mapping[str, int | None]) -> None:
+        self.state.settle(client, used_tokens, now_ms=self._clock_ms())
+
+    async def leave(self, client: str, request_id: str) -> None:
+        self.state.leave(client, request_id, now_ms=self._clock_ms())
 
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
         opened = self.state.open(new, queue_limit=queue_limit, now_ms=self._clock_ms())

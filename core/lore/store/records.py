@@ -6,8 +6,12 @@ from typing import Literal, NamedTuple
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
+from lore.store.account import Account
 from lore.store.base import ChunkMessage, Message, Outcome, Position, StateMessage, View
 from lore.store.keys import partition_of
+
+DELETED_MS = 3_600_000
+"""An id that was deleted cannot be used for this long."""
 
 
 class Publication(NamedTuple):
@@ -40,18 +44,9 @@ class Record:
     log: list[Entry] = field(default_factory=list[Entry])
 
 
-@dataclass(slots=True)
-class Client:
-    """What admission knows of one (P17)."""
-
-    admitted_ms: dict[str, int] = field(default_factory=dict[str, int])
-    next_ms: int = 0
-    """Where its next request stands, if that is later than now."""
-
-
 class Snapshot(NamedTuple):
     records: dict[str, Record]
-    clients: dict[str, Client]
+    accounts: dict[str, Account]
     deleted_ms: dict[str, int]
 
 
@@ -62,15 +57,15 @@ class Records:
         self.run_id = run_id
         self.outbox: list[Publication] = []
         self._records: dict[str, Record] = {}
-        self._clients: dict[str, Client] = {}
+        self._accounts: dict[str, Account] = {}
         self._deleted_ms: dict[str, int] = {}
 
     def snapshot(self) -> Snapshot:
-        return _copy(Snapshot(self._records, self._clients, self._deleted_ms))
+        return _copy(Snapshot(self._records, self._accounts, self._deleted_ms))
 
     def restore(self, snapshot: Snapshot, run_id: str) -> None:
         """Come back as ``snapshot``, as a server started anew."""
-        self._records, self._clients, self._deleted_ms = _copy(snapshot)
+        self._records, self._accounts, self._deleted_ms = _copy(snapshot)
         self.run_id = run_id
 
     def take_outbox(self) -> list[Publication]:
@@ -83,6 +78,10 @@ class Records:
             del self._records[request_id]
             return None
         return record
+
+    def _was_deleted(self, request_id: str, now_ms: int) -> bool:
+        deleted_ms = self._deleted_ms.get(request_id)
+        return deleted_ms is not None and now_ms < deleted_ms + DELETED_MS
 
     def _find_of(self, request_id: str, subject: str | None, now_ms: int) -> Record | None:
         """The request, if it is this subject's; None stands for any."""
@@ -198,10 +197,7 @@ class Records:
 def _copy(snapshot: Snapshot) -> Snapshot:
     return Snapshot(
         {key: replace(record, log=list(record.log)) for key, record in snapshot.records.items()},
-        {
-            key: replace(client, admitted_ms=dict(client.admitted_ms))
-            for key, client in snapshot.clients.items()
-        },
+        {client: account.copy() for client, account in snapshot.accounts.items()},
         dict(snapshot.deleted_ms),
     )
 

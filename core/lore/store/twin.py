@@ -9,26 +9,27 @@ Lua library to the same answers.
 another ``run_id``, as Valkey has one for each start, so that P4 can be decided.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
+from lore.store.account import Account
 from lore.store.base import (
     AckMessage,
     Admission,
     ChunkMessage,
     Claimed,
+    Limits,
     NewRequest,
     Opened,
     Outcome,
     Position,
     View,
 )
-from lore.store.keys import partition_of
+from lore.store.keys import PARTITIONS, partition_of
 from lore.store.records import (
     UNKNOWN,
-    Client,
     Entry,
     Publication,
     Record,
@@ -40,10 +41,6 @@ from lore.store.records import (
 
 __all__ = ["Publication", "StoreState"]
 
-MAX_AHEAD_MS = 3_600_000
-COUNTED_MS = 86_400_000
-DELETED_MS = 3_600_000
-
 
 class StoreState(Records):
     """All requests of one store. Methods are those of ``Store``, plus ``now_ms``."""
@@ -51,36 +48,38 @@ class StoreState(Records):
     # readers' side
 
     def admit(
-        self, client: str, request_id: str, *, limit: int, quantum_ms: int, now_ms: int
+        self,
+        client: str,
+        request_id: str,
+        limits: Limits,
+        *,
+        tokens: int = 0,
+        quantum_ms: int = 0,
+        now_ms: int,
     ) -> Admission:
-        known = self._clients.setdefault(client, Client())
-        counted = known.admitted_ms = {
-            key: ms for key, ms in known.admitted_ms.items() if ms > now_ms - COUNTED_MS
-        }
-        if request_id in counted:
-            return Admission(True, max(now_ms, known.next_ms - quantum_ms))
-        if limit > 0 and len(counted) >= limit:
-            oldest_first = sorted(counted.items(), key=lambda item: (item[1], item[0]))
-            return Admission(False, 0, tuple((key, now_ms - ms) for key, ms in oldest_first))
-        place_ms = min(max(now_ms, known.next_ms), now_ms + MAX_AHEAD_MS)
-        if quantum_ms > 0:
-            known.next_ms = place_ms + quantum_ms
-        if limit > 0:
-            counted[request_id] = now_ms
-        return Admission(True, place_ms)
+        account = self._accounts.setdefault(client, Account())
+        return account.admit(
+            request_id, limits, tokens=tokens, quantum_ms=quantum_ms, now_ms=now_ms
+        )
 
-    def leave(self, client: str, request_ids: Sequence[str], *, now_ms: int) -> None:
+    def settle(self, client: str, used_tokens: Mapping[str, int | None], *, now_ms: int) -> None:
         del now_ms
-        if known := self._clients.get(client):
-            for request_id in request_ids:
-                known.admitted_ms.pop(request_id, None)
+        for request_id, used in used_tokens.items():
+            self._accounts.setdefault(client, Account()).settle(request_id, used)
+
+    def leave(self, client: str, request_id: str, *, now_ms: int) -> None:
+        del now_ms
+        self._accounts.setdefault(client, Account()).leave(request_id)
 
     def open(self, new: NewRequest, *, queue_limit: int, now_ms: int) -> Opened:
         record = self._find(new.request_id, now_ms)
         if record is not None:
             return Opened(Outcome.OK, False, record.view)
-        partition = partition_of(new.request_id)
-        if sum(1 for _ in self._queued(partition)) >= queue_limit:
+        if self._was_deleted(new.request_id, now_ms):
+            return Opened(Outcome.UNKNOWN, False, None)
+        waiting = sum(1 for _ in self._queued(partition_of(new.request_id)))
+        free = queue_limit - waiting
+        if free <= 0 or (2 * waiting >= queue_limit and new.ahead >= PARTITIONS * free):
             return Opened(Outcome.FULL, False, None)
         view = View(
             request_id=new.request_id,
@@ -347,8 +346,7 @@ class StoreState(Records):
             lease = (view.owner, view.epoch, view.log_id)
             may = self._may_write(record, *lease, lease_ms=lease_ms, now_ms=now_ms)
             return position(Outcome.OK if may else Outcome.FENCED, record.view)
-        deleted_ms = self._deleted_ms.get(view.request_id, -DELETED_MS)
-        if view.created_ms <= deleted_ms and now_ms < deleted_ms + DELETED_MS:
+        if self._was_deleted(view.request_id, now_ms):
             return UNKNOWN
         view = replace(
             view,

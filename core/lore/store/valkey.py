@@ -1,7 +1,7 @@
 """The store in Valkey: every change is one call of a function of the library in ``lua``."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import nsmallest
 from typing import Any
 
@@ -11,6 +11,7 @@ from lore.store.base import (
     Admission,
     ChunkMessage,
     Claimed,
+    Limits,
     Listener,
     NewRequest,
     Opened,
@@ -22,6 +23,7 @@ from lore.store.base import (
 )
 from lore.store.codec import (
     VIEW_FIELDS,
+    admission_from,
     chunk_arguments,
     chunk_from,
     chunk_message_from,
@@ -111,17 +113,31 @@ class ValkeyStore:
     # readers' side
 
     async def admit(
-        self, client: str, request_id: str, *, limit: int, quantum_ms: int
+        self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
     ) -> Admission:
-        admitted, *reply = await self._functions.fcall(
-            "lore_admit", client_keys(client), self._now_ms(), request_id, limit, quantum_ms
+        reply = await self._functions.fcall(
+            "lore_admit",
+            client_keys(client),
+            self._now_ms(),
+            request_id,
+            limits.streams,
+            quantum_ms,
+            limits.requests_per_minute,
+            limits.tokens_per_minute,
+            tokens,
         )
-        if admitted:
-            return Admission(True, reply[0])
-        return Admission(False, 0, tuple(zip(reply[::2], reply[1::2], strict=True)))
+        return admission_from(reply)
 
-    async def leave(self, client: str, request_ids: Sequence[str]) -> None:
-        await self._functions.call("ZREM", client_keys(client)[0], *request_ids)
+    async def settle(self, client: str, used_tokens: Mapping[str, int | None]) -> None:
+        ended = (
+            part
+            for request_id, used in used_tokens.items()
+            for part in (request_id, "" if used is None else used)
+        )
+        await self._functions.fcall("lore_settle", client_keys(client), self._now_ms(), *ended)
+
+    async def leave(self, client: str, request_id: str) -> None:
+        await self._functions.fcall("lore_leave", client_keys(client), self._now_ms(), request_id)
 
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
         outcome, created, *values = await self._functions.fcall(
@@ -138,6 +154,7 @@ class ValkeyStore:
             new.window,
             *VIEW_FIELDS,
             *(("place", new.place_ms) if new.place_ms else ()),
+            *(("ahead", new.ahead) if new.ahead else ()),
         )
         return Opened(Outcome(outcome), bool(created), view_from(values) if values else None)
 

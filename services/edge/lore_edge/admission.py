@@ -1,42 +1,112 @@
-"""How much one client may ask for, and when its turn is (protocol P17)."""
+"""How much one client may ask for, and when its turn is (protocol P17).
+
+The store counts, in one call for all limits. It cannot see a request end, so who is refused
+has its requests looked at here: those that have ended are settled, and it is asked again.
+"""
 
 import asyncio
+import json
+import math
+from collections.abc import Iterable
 
 from lore.metrics import REQUESTS_REFUSED
 from lore.protocol.lifecycle import LIVE
-from lore.store.base import Admission, Store
-from lore_edge.errors import too_many_streams
+from lore.request import StreamRequest
+from lore.store.base import Admission, Limits, Store, View
+from lore_edge.errors import (
+    ApiError,
+    answer_too_long,
+    prompt_too_long,
+    too_many_requests,
+    too_many_streams,
+    too_many_tokens,
+)
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import ANONYMOUS
 
 SETTLE_MS = 10_000
 """An admitted request that the store does not know is this long taken for one on its way."""
+BYTES_PER_TOKEN = 4
+"""Of text, by and large; an edge has no tokenizer."""
 
 
-async def admit(store: Store, settings: EdgeSettings, client: str, request_id: str) -> int:
-    """Where the request stands in the queue, 0 for at its end (``NewRequest.place_ms``).
+def prompt_tokens(texts: Iterable[str]) -> int:
+    """About how many tokens these texts have together."""
+    return math.ceil(sum(len(text.encode()) for text in texts) / BYTES_PER_TOKEN)
 
-    Raises ApiError 429 when the client has all the live requests it may have.
+
+def _texts(asked: StreamRequest) -> list[str]:
+    if asked.question is not None:
+        return [asked.question]
+    return [message.content for message in asked.messages or ()]
+
+
+def check_size(settings: EdgeSettings, asked: StreamRequest) -> None:
+    """Raises ApiError 400 when a prompt is longer than anybody's may be."""
+    field = "messages" if asked.question is None else "question"
+    if 0 < settings.max_prompt_chars < sum(map(len, _texts(asked))):
+        raise _refused(prompt_too_long(settings.max_prompt_chars, field))
+
+
+async def admit(
+    store: Store, settings: EdgeSettings, client: str, request_id: str, asked: StreamRequest
+) -> Admission:
+    """Count a request, and say where in the queue it stands.
+
+    ``asked`` is as the generator gets it (``complete``).
+
+    Raises ApiError: 429 when the client is at a limit, 400 when the request alone is over one.
     """
-    limit = settings.streams_per_client
+    limits = Limits(
+        settings.streams_per_client, settings.requests_per_minute, settings.tokens_per_minute
+    )
     quantum_ms = 0 if client == ANONYMOUS else round(settings.fair_quantum_s * 1000)
-    if not limit and not quantum_ms:
-        return 0
-    admission = await store.admit(client, request_id, limit=limit, quantum_ms=quantum_ms)
-    if not admission.admitted and (over := await _over(store, admission)):
-        await store.leave(client, over)
-        admission = await store.admit(client, request_id, limit=limit, quantum_ms=quantum_ms)
-    if not admission.admitted and await store.view(request_id) is None:
-        REQUESTS_REFUSED.labels("too_many_streams").inc()
-        raise too_many_streams(limit)
-    return admission.place_ms
+    if limits == Limits() and not quantum_ms:
+        return Admission(True)
+    prompt = prompt_tokens(_texts(asked))
+    tokens = prompt + asked.max_tokens
+    if 0 < limits.tokens_per_minute < tokens:
+        raise _refused(answer_too_long(limits.tokens_per_minute, prompt))
+
+    async def ask() -> Admission:
+        return await store.admit(client, request_id, limits, tokens=tokens, quantum_ms=quantum_ms)
+
+    admission = await ask()
+    if admission.counted and (over := await _over(store, admission)):
+        await store.settle(client, over)
+        admission = await ask()
+    if not admission.admitted:
+        raise _refused(_too_many(limits, admission))
+    return admission
 
 
-async def _over(store: Store, admission: Admission) -> list[str]:
-    """Those that count although they are no longer live."""
+def _refused(error: ApiError) -> ApiError:
+    REQUESTS_REFUSED.labels(error.code).inc()
+    return error
+
+
+def _too_many(limits: Limits, admission: Admission) -> ApiError:
+    if admission.limit == "streams":
+        return too_many_streams(limits.streams)
+    if admission.limit == "requests":
+        return too_many_requests(limits.requests_per_minute, admission.wait_ms)
+    return too_many_tokens(limits.tokens_per_minute, admission.wait_ms)
+
+
+async def _over(store: Store, admission: Admission) -> dict[str, int | None]:
+    """Those that are no longer live, with the tokens they used; None where nobody knows."""
     views = await asyncio.gather(*(store.view(request_id) for request_id, _ in admission.counted))
-    return [
-        request_id
+    return {
+        request_id: await _used_tokens(store, view) if view else None
         for (request_id, age_ms), view in zip(admission.counted, views, strict=True)
         if (view.status not in LIVE if view else age_ms >= SETTLE_MS)
-    ]
+    }
+
+
+async def _used_tokens(store: Store, view: View) -> int:
+    """A request that was stopped may have ended before anybody counted its prompt."""
+    if view.prompt_tokens:
+        return view.prompt_tokens + view.generated_tokens
+    body = await store.body(view.request_id)
+    messages = json.loads(body)["messages"] if body else []
+    return prompt_tokens(message["content"] for message in messages) + view.generated_tokens

@@ -10,11 +10,11 @@ from pydantic import SecretStr, ValidationError
 from lore.metrics import REQUESTS_REFUSED
 from lore.protocol.window import WindowConfig
 from lore.request import Ack, Message, StreamRequest
-from lore.store.base import NewRequest, Outcome, Store, View
+from lore.store.base import Admission, NewRequest, Outcome, Store, View
 from lore.store.keys import PARTITIONS, partition_of
-from lore_edge.admission import admit
+from lore_edge.admission import admit, check_size
 from lore_edge.auth.secret import sign
-from lore_edge.errors import ApiError, invalid, queue_full
+from lore_edge.errors import idempotency_key_reused, invalid, queue_full
 from lore_edge.settings import EdgeSettings
 
 REQUEST_ID = r"[A-Za-z0-9_-]{22}"
@@ -86,16 +86,22 @@ async def create(
 
     ``subject`` owns it; ``client`` is whose share of the queue it takes.
 
-    Raises ApiError (400 for the key, 422, 429) and StoreUnavailable.
+    Raises ApiError (400 for the key or a size, 422, 429) and StoreUnavailable.
     """
     if len(idempotency_key) > MAX_KEY_CHARS:
         raise invalid(
             f"Idempotency-Key: at most {MAX_KEY_CHARS} characters", field="Idempotency-Key"
         )
+    check_size(settings, asked)
     mark = fingerprint(asked)
     limit = math.ceil(settings.queue_limit / PARTITIONS)
-    text = complete(asked, settings.system_prompt).model_dump_json(exclude_none=True)
+    whole = complete(asked, settings.system_prompt)
+    text = whole.model_dump_json(exclude_none=True)
     for request_id in _ids(settings, subject, idempotency_key):
+        if idempotency_key and await store.view(request_id) is not None:
+            admission = Admission(True)  # it is there, and counted then
+        else:
+            admission = await admit(store, settings, client, request_id, whole)
         opened = await store.open(
             NewRequest(
                 request_id=request_id,
@@ -104,21 +110,18 @@ async def create(
                 fingerprint=mark,
                 ack=asked.ack,
                 window=initial_window(asked),
-                place_ms=await admit(store, settings, client, request_id),
+                place_ms=admission.place_ms,
+                ahead=admission.ahead,
             ),
             queue_limit=limit,
         )
         if opened.outcome is Outcome.OK and opened.view is not None:
             if opened.view.fingerprint != mark:
-                raise ApiError(
-                    422,
-                    "idempotency_key_reused",
-                    "this Idempotency-Key was used for another body",
-                    field="Idempotency-Key",
-                )
+                raise idempotency_key_reused("this Idempotency-Key was used for another body")
             return opened.view
-        if settings.streams_per_client:
-            await store.leave(client, [request_id])
+        await store.leave(client, request_id)
+        if opened.outcome is Outcome.UNKNOWN:
+            raise idempotency_key_reused("the request of this Idempotency-Key was deleted")
     REQUESTS_REFUSED.labels("queue_full").inc()
     raise queue_full()
 

@@ -1,6 +1,7 @@
 """Errors as readers see them: ``{"error": {"code", "message", "field"?}}``."""
 
 import json
+import math
 
 from starlette.exceptions import HTTPException
 
@@ -82,6 +83,10 @@ def store_unavailable() -> ApiError:
     )
 
 
+def idempotency_key_reused(message: str) -> ApiError:
+    return ApiError(422, "idempotency_key_reused", message, field="Idempotency-Key")
+
+
 def queue_full() -> ApiError:
     return ApiError(
         429,
@@ -89,6 +94,43 @@ def queue_full() -> ApiError:
         "too many requests are waiting; try again later",
         headers={"Retry-After": str(QUEUE_RETRY_S)},
     )
+
+
+def prompt_too_long(limit: int, field: str) -> ApiError:
+    message = f"{field}: at most {limit} characters in all"
+    return invalid(message, field=field, code="prompt_too_long")
+
+
+def answer_too_long(limit: int, prompt_tokens: int) -> ApiError:
+    """It could not be admitted at any time."""
+    message = (
+        f"max_tokens: with about {prompt_tokens} tokens of prompt this is more than the "
+        f"{limit} that you may use in a minute; ask for fewer"
+    )
+    return invalid(message, field="max_tokens", code="answer_too_long")
+
+
+def too_many_requests(limit: int, wait_ms: int) -> ApiError:
+    return ApiError(
+        429,
+        "too_many_requests",
+        f"at most {limit} requests a minute; try again later",
+        headers=_retry_after_ms(wait_ms),
+    )
+
+
+def too_many_tokens(limit: int, wait_ms: int) -> ApiError:
+    return ApiError(
+        429,
+        "too_many_tokens",
+        f"at most {limit} tokens a minute, prompts and max_tokens together; try again later, "
+        "or ask for fewer",
+        headers=_retry_after_ms(wait_ms),
+    )
+
+
+def _retry_after_ms(wait_ms: int) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(wait_ms / 1000)))}
 
 
 def too_many_streams(limit: int) -> ApiError:

@@ -1,4 +1,4 @@
-"""The native API described once, in OpenAPI 3.1: what ``GET /openapi.json`` answers.
+"""The API described once, in OpenAPI 3.1: what ``GET /openapi.json`` answers.
 
 Bodies come from the models that check them, positions from the patterns that read them.
 PROTOCOL.md says what the words mean.
@@ -10,12 +10,15 @@ from importlib.metadata import version
 from typing import Any
 
 from lore_edge.create import MAX_KEY_CHARS
+from lore_edge.openai import description as openai
 from lore_edge.positions import LOG_ID, POSITION
 from lore_edge.schemas import REQUEST_ID_TEXT, STRING, Json, integer, ref, schemas
 
 ERRORS: dict[str, tuple[int, str]] = {
     "invalid_request": (400, "malformed or out of range; `field` names what; nothing changed"),
     "invalid_json": (400, "the body is not valid JSON; nothing changed"),
+    "prompt_too_long": (400, "more characters than a prompt may have; nothing changed"),
+    "answer_too_long": (400, "with `max_tokens`, more tokens than a minute may have; see P17"),
     "unauthorized": (401, "no key or token, or none that is good here"),
     "not_found": (404, "no such request, or it is no longer kept, or it is somebody else's"),
     "method_not_allowed": (405, "`Allow` names what can be done at this address"),
@@ -25,9 +28,11 @@ ERRORS: dict[str, tuple[int, str]] = {
     "history_lost": (410, "the end of the text that the reader has was lost with a store"),
     "body_too_large": (413, "the body is longer than is taken"),
     "not_json": (415, "the body does not say that it is JSON"),
-    "idempotency_key_reused": (422, "this key was used for another body"),
+    "idempotency_key_reused": (422, "this key was used for another body, or a deleted request"),
     "queue_full": (429, "too many requests are waiting"),
     "too_many_streams": (429, "this client has all the live requests it may have"),
+    "too_many_requests": (429, "this client asked all that it may ask in a minute"),
+    "too_many_tokens": (429, "this client uses all the tokens that it may use in a minute"),
     "auth_unavailable": (503, "this token cannot be checked at the moment"),
     "store_unavailable": (503, "the store cannot be reached at the moment"),
     "draining": (503, "this edge is shutting down; another one takes the stream"),
@@ -174,8 +179,12 @@ def _create() -> Json:
                 *_BODY_ERRORS,
                 *_STREAM_ERRORS,
                 "idempotency_key_reused",
+                "prompt_too_long",
+                "answer_too_long",
                 "queue_full",
                 "too_many_streams",
+                "too_many_requests",
+                "too_many_tokens",
             ),
         },
         parameters=[_KEY, *_POSITIONS],
@@ -257,9 +266,13 @@ def describe() -> Json:
                 ),
             },
             "/openapi.json": {"get": _operation("describe", "This description", this, **PUBLIC)},
+            **openai.paths(),
         },
         "security": [{"bearer": []}],
-        "components": {"schemas": schemas(), "securitySchemes": _SECURITY_SCHEMES},
+        "components": {
+            "schemas": schemas() | openai.schemas(),
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
     }
 
 

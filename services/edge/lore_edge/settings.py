@@ -51,8 +51,15 @@ class EdgeSettings(CommonSettings):
     """Requests that may wait for a generator, over all partitions."""
     streams_per_client: Annotated[int, Field(ge=0)] = 0
     """Live requests of one client, over all edges; 0 for no limit."""
+    requests_per_minute: Annotated[int, Field(ge=0)] = 0
+    tokens_per_minute: Annotated[int, Field(ge=0)] = 0
+    """What one client may ask for in any 60 s, over all edges; 0 for no limit. A request counts
+    when it is admitted, with its prompt (a token for 4 bytes) and max_tokens, and for what it
+    really used once it has ended."""
+    max_prompt_chars: Annotated[int, Field(ge=0)] = 0
+    """Characters of a question, or of all messages together; 0 for no limit."""
     share_by: Literal["subject", "address"] = "subject"
-    """What a client is, for its share of the queue and its limit: who is logged in (nobody:
+    """What a client is, for its share of the queue and its limits: who is logged in (nobody:
     all are one client), or the address (IPv6: the /64) that a request comes from."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     """Comma-separated networks whose ``X-Forwarded-For`` is believed."""

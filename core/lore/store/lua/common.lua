@@ -37,6 +37,10 @@ local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}
 local MAX_AHEAD_MS = 3600000
 local COUNTED_MS = 86400000
+local MINUTE_MS = 60000
+local LISTED = 64
+local LOOKED_AT = 1000
+local PARTITIONS = 64
 local DELETED_MS = 3600000
 
 -- Numbers go out as whole decimals: Lua would write large ones as 1.7e+12.
@@ -108,7 +112,7 @@ local function may_write(request, owner, epoch, log_id, run_id, now, lease_ms)
   return request.run_id == run_id or now < request.lease_until_ms
 end
 
--- Where it is written when a request was deleted.
+-- What says that a request was deleted.
 local function deleted_key(r)
   return (string.gsub(r, 'r:', 'x:', 1))
 end

@@ -68,8 +68,8 @@ local function lore_cancel(keys, args)
   return take_away(request, 'cancelled', 'ended', now + tonumber(args[2]))
 end
 
--- Delete a request, stopping it first when it was live. What says for DELETED_MS that it was
--- deleted keeps its owner from giving it back to a store that has lost other data (P3).
+-- Delete a request, stopping it first when it was live. For DELETED_MS nobody opens it again,
+-- with a POST that was long on its way, and no owner gives it back after a loss of data (P3).
 -- ARGV  2 subject, or absent
 local function lore_forget(keys, args)
   local request = load_of(keys, args[2])
@@ -81,7 +81,7 @@ local function lore_forget(keys, args)
     publish_state(request, 'ended')
   end
   server.call('DEL', request.r, request.c)
-  server.call('SET', deleted_key(request.r), int(now), 'PXAT', int(now + DELETED_MS))
+  server.call('SET', deleted_key(request.r), '', 'PXAT', int(now + DELETED_MS))
   return position('ok', request)
 end
 

@@ -84,8 +84,7 @@ local function lore_reinstate(keys, args)
       tonumber(args[19]))
     return position(may and 'ok' or 'fenced', request)
   end
-  local deleted_ms = server.call('GET', deleted_key(keys[1]))
-  if deleted_ms and tonumber(args[15]) <= tonumber(deleted_ms) then return unknown() end
+  if server.call('EXISTS', deleted_key(keys[1])) == 1 then return unknown() end
   local at_ms = int(now)
   server.call('HSET', keys[1], 'status', 'generating', 'subject', args[7], 'body', args[8],
     'request_id', string.match(keys[1], 'r:(.*)$'), 'fingerprint', args[9], 'ack', args[10],

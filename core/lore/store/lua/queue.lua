@@ -1,47 +1,25 @@
--- Whether a client may have one more live request, and where in the queue it would stand (P17).
--- A client's requests stand quantum_ms apart, so that those of others come between them; what
--- it asked for is forgotten as that time passes, and puts it back MAX_AHEAD_MS at most.
--- KEYS  s, t: the client's requests by the time of their admission; when its next one stands
--- ARGV  2 request_id  3 limit, 0 for none  4 quantum_ms
--- reply {1, place_ms}, or {0, request_id, admitted ms ago, …}: those that count
-local function lore_admit(keys, args)
-  local now, limit, quantum = clock(args[1]), tonumber(args[3]), tonumber(args[4])
-  local next_ms = tonumber(server.call('GET', keys[2]) or '0')
-  server.call('ZREMRANGEBYSCORE', keys[1], '-inf', int(now - COUNTED_MS))
-  if server.call('ZSCORE', keys[1], args[2]) then
-    return {1, math.max(now, next_ms - quantum)}
-  end
-  if limit > 0 and server.call('ZCARD', keys[1]) >= limit then
-    local reply, live = {0}, server.call('ZRANGE', keys[1], 0, -1, 'WITHSCORES')
-    for i = 1, #live, 2 do
-      reply[i + 1], reply[i + 2] = live[i], now - tonumber(live[i + 1])
-    end
-    return reply
-  end
-  local place = math.min(math.max(now, next_ms), now + MAX_AHEAD_MS)
-  if quantum > 0 then
-    server.call('SET', keys[2], int(place + quantum), 'PXAT', int(place + quantum))
-  end
-  if limit > 0 then
-    server.call('ZADD', keys[1], int(now), args[2])
-    server.call('PEXPIREAT', keys[1], int(now + COUNTED_MS))
-  end
-  return {1, place}
-end
-
 -- Accept a request, or find it.
 -- ARGV  2 queue_limit  3 server run id  4 request_id  5 subject  6 body  7 fingerprint
---       8 ack  9 window  10… the fields wanted, and after them, if it has one: 'place', place_ms
--- reply {outcome, created 0|1, values of the fields wanted…}; {"full", 0} creates nothing
+--       8 ack  9 window  10… the fields wanted, and after them, if it has them: 'place',
+--       place_ms, 'ahead', how many of its client's requests stand ahead of it
+-- reply {outcome, created 0|1, values of the fields wanted…}; {"full", 0} creates nothing, nor
+--       does {"unknown", 0}: one that was deleted stays so for DELETED_MS
 local function lore_open(keys, args)
-  local now = clock(args[1])
-  local placed = args[#args - 1] == 'place'
-  local wanted = {unpack(args, 10, placed and #args - 2 or #args)}
+  local now, given, last = clock(args[1]), {}, #args
+  while args[last - 1] == 'place' or args[last - 1] == 'ahead' do
+    given[args[last - 1]], last = args[last], last - 2
+  end
+  local wanted = {unpack(args, 10, last)}
   local created = server.call('EXISTS', keys[1]) == 0
   if created then
-    if server.call('ZCARD', keys[3]) >= tonumber(args[2]) then return {'full', 0} end
+    if server.call('EXISTS', deleted_key(keys[1])) == 1 then return {'unknown', 0} end
+    local waiting, limit = server.call('ZCARD', keys[3]), tonumber(args[2])
+    local free, ahead = limit - waiting, tonumber(given.ahead or '0')
+    if free <= 0 or (2 * waiting >= limit and ahead >= PARTITIONS * free) then
+      return {'full', 0}
+    end
     local ms = int(now)
-    local place = placed and args[#args] or ms
+    local place = given.place or ms
     server.call('HSET', keys[1], 'status', 'queued', 'request_id', args[4], 'subject', args[5],
       'body', args[6], 'fingerprint', args[7], 'ack', args[8], 'window', args[9],
       'run_id', args[3], 'log_id', string.format('%x', now), 'parent_log_id', '',

@@ -7,6 +7,8 @@ local function register(name, callback, flag)
 end
 
 register('lore_admit', lore_admit)
+register('lore_settle', lore_settle, 'allow-oom')
+register('lore_leave', lore_leave, 'allow-oom')
 register('lore_open', lore_open)
 register('lore_claim', lore_claim)
 register('lore_append', lore_append)
