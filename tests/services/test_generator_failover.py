@@ -1,12 +1,15 @@
 """Generators and stores that go away: nobody's text is lost, doubled or changed."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
-from lore.store import MemoryStore
+from lore.store import MemoryStore, StoreUnavailable
+from lore.store.base import View
 from lore.store.keys import partition_of
 from lore.store.twin import StoreState
 from lore_generator.engine import Piece
@@ -269,6 +272,95 @@ async def test_an_owner_whose_lease_is_over_gives_back_a_fork(store: MemoryStore
         assert view.parent_log_id == before.log_id != view.log_id
         assert view.fork_seq == before.next_seq
         await _whole(reader)
+
+
+async def test_all_that_was_ever_sent_is_given_back(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: also the chunk whose answer was lost with the store. It stayed behind, and when its
+    owner died before the next append, another chunk was put in its place in the same log."""
+    append, reinstate = store.append, store.reinstate
+    had: list[Chunk] = []
+    given: list[Sequence[Chunk]] = []
+
+    async def append_and_break(request_id: str, *args: Any, **kwargs: Any) -> Any:
+        position = await append(request_id, *args, **kwargs)
+        if not had and position.next_seq > 5:
+            had.extend(await store.log(request_id))
+            store.state.restore(EMPTY, "run-2")
+            raise StoreUnavailable("the answer was lost")
+        return position
+
+    async def watched(view: View, body: str, chunks: Sequence[Chunk], **kwargs: Any) -> Any:
+        given.append(chunks)
+        return await reinstate(view, body, chunks, **kwargs)
+
+    monkeypatch.setattr(store, "append", append_and_break)
+    monkeypatch.setattr(store, "reinstate", watched)
+    async with Generator(store, "g1", STEADY) as generator:
+        reader = await reader_of(store, "a", ask(ack="none"))
+        log_id = (await reader.view()).log_id
+        await generator.line.until_called("reinstate", 1)
+        await reader.until_there()
+        assert list(given[0][: len(had)]) == had
+        assert (await reader.read_to_end()).log_id == log_id
+        await _whole(reader)
+
+
+async def test_a_lease_counts_from_when_it_was_asked_for(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3, P4: its answer came when it was over, and its owner took itself to be alone."""
+    append = store.append
+    late = asyncio.Event()
+
+    async def append_and_answer_late(*args: Any, **kwargs: Any) -> Any:
+        if late.is_set() and store.run_id != "run-2":
+            store.state.restore(EMPTY, "run-2")
+        position = await append(*args, **kwargs)
+        if position.next_seq > 5 and not late.is_set():
+            await asyncio.sleep(0.4)  # the lease itself is what is waited for
+            late.set()
+        return position
+
+    monkeypatch.setattr(store, "append", append_and_answer_late)
+    async with Generator(store, "g1", STEADY, lease_s=0.3, poll_s=60):
+        reader = await reader_of(store, "a", ask(ack="none"))
+        before = await reader.view()
+        await late.wait()
+        await reader.until_there()
+        view = await reader.read_to_end()
+        assert (view.status, view.parent_log_id) == (Status.DONE, before.log_id)
+
+
+async def test_nothing_is_appended_once_a_release_may_have_happened(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P2, P15: its answer is lost, and a piece comes late. Whoever claimed the request may have
+    gone on in the log by then, and a store that forgot that would take the chunk."""
+    release, engine = store.release, PuppetEngine()
+    released = asyncio.Event()
+
+    async def release_and_lose_the_answer(*args: Any, **kwargs: Any) -> Any:
+        position = await release(*args, **kwargs)
+        if not released.is_set():
+            engine.say([Piece(engine.jobs[0].request_id, (2,), " late")])
+            released.set()
+            raise StoreUnavailable("the answer was lost")
+        return position
+
+    monkeypatch.setattr(store, "release", release_and_lose_the_answer)
+    async with Generator(store, "g1", engine) as generator:
+        reader = await reader_of(store, "a", ask())
+        await engine.until_jobs(1)
+        engine.say([Piece(engine.jobs[0].request_id, (1,), "once")])
+        await reader.until(lambda view: view.next_seq == 2)
+        appends = generator.line.calls["append"]
+        await generator.drain()
+        assert released.is_set()
+        assert generator.line.calls["release"] == 2
+        assert generator.line.calls["append"] == appends
+        assert await reader.text() == "once"
 
 
 async def test_a_drain_gives_forgotten_requests_back_before_it_hands_them_over(

@@ -4,7 +4,7 @@ import asyncio
 import math
 
 from lore.store import MemoryStore
-from lore.store.base import Claimed, NewRequest
+from lore.store.base import Claimed, Limits, NewRequest
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.generator_harness import WAIT_S, Generator, ask
 
@@ -32,7 +32,7 @@ class Watched(MemoryStore):
 
 
 async def open_for(store: MemoryStore, client: str, request_id: str) -> None:
-    admission = await store.admit(client, request_id, limit=0, quantum_ms=10_000)
+    admission = await store.admit(client, request_id, Limits(), quantum_ms=10_000)
     body = ask(ack="none", max_tokens=5).model_dump_json()
     new = NewRequest(request_id, "", body, "", "none", 0, admission.place_ms)
     await store.open(new, queue_limit=100)

@@ -5,7 +5,7 @@ had, and how much was ever acknowledged. They look at every change of the store,
 decoded token, every event an edge sends and every text a reader takes.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
 from lore.store.base import Outcome, View
 from lore.store.memory import StoreState
 from lore.store.records import Record
+from lore_generator.service import MAX_TRIES
 from tests.sim.world import Violation, World
 
 EVENTS = {
@@ -26,6 +27,7 @@ EVENTS = {
     "renew": {Event.CLAIM},
     "release": {Event.RELEASE},
     "reap": {Event.REAP},
+    "reinstate": set[Event](),
 }
 FENCED_CALLS = {"append", "finish", "renew", "release"}
 
@@ -42,6 +44,7 @@ class Safety:
         """The most that any reader has ever had."""
         self.acked_tokens: defaultdict[str, int] = defaultdict(int)
         self._sent: dict[object, int] = {}
+        self.killed: Counter[tuple[str, int]] = Counter()
 
     def fail(self, rule: str, text: str) -> None:
         self.world.say(f"VIOLATION {rule}: {text}")
@@ -83,6 +86,8 @@ class Safety:
         result: Any,
     ) -> None:
         record = _record(state, request_id)
+        if record is not None and before is None and method == "reinstate":
+            self._on_given_back(record)
         if record is None or before is None:
             return
         old, old_length = before
@@ -113,6 +118,18 @@ class Safety:
         self._check_acks(record, old)
         if view.status in ENDED:
             self.ends.add((request_id, view.log_id, view.next_seq - 1))
+
+    def _on_given_back(self, record: Record) -> None:
+        """P3: a log that there was, or a fork of one, with nothing in it that it never had."""
+        view = record.view
+        self.expect(self.may_forget, "P3", f"{view.request_id} was given back without a loss")
+        if (view.request_id, view.log_id) not in self.logs:
+            parent = self.logs.get((view.request_id, view.parent_log_id))
+            self.expect(parent is not None, "P3", f"{view} is a fork of no log")
+            inherited = (parent or [])[: view.fork_seq - 1]
+            self.logs[view.request_id, view.log_id] = inherited
+        self._check_log(record, 0)
+        self._check_acks(record, replace(view, acked_seq=0))
 
     def _check_log(self, record: Record, old_length: int) -> None:
         view, log = record.view, record.log
@@ -170,6 +187,21 @@ class Safety:
             generated - acked <= size,
             "P5",
             f"{request_id}: {generated} generated, {acked} acked, a window of {size}",
+        )
+
+    def on_poisoned(self, request_id: str, state: StoreState) -> None:
+        """P15: a request kills so many at most before it fails, or its log is longer.
+
+        One more than may try in vain, as who appended the last chunk did not; twice, as the
+        count begins anew when the window closes.
+        """
+        record = _record(state, request_id)
+        key = (request_id, record.view.next_seq if record else 0)
+        self.killed[key] += 1
+        self.expect(
+            self.may_forget or self.killed[key] <= 2 * (MAX_TRIES + 1),
+            "P15",
+            f"{request_id} has killed {self.killed[key]} generators at seq {key[1]}",
         )
 
     # the edges and the readers

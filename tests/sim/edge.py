@@ -9,7 +9,7 @@ from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import ENDED
 from lore.store.base import Message, NewRequest, Opened, Outcome, Position, View
 from tests.sim.connection import Connection, StreamEvent
-from tests.sim.feed import Feed
+from tests.sim.feed import RESTORE_GRACE_S, RETRY_S, Feed
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, World
 
@@ -114,8 +114,15 @@ class Edge(Node):
         """Subscribe, look, judge, and only then stream (P4, P12)."""
 
         self.connecting[request_id] += 1
+        give_up = self.world.now + RESTORE_GRACE_S * self.store.safety.may_forget
+
+        def look() -> None:
+            self.store.view(self, looked, request_id)
 
         def looked(found: tuple[View | None] | None) -> None:
+            if found == (None,) and self.world.now < give_up:
+                self.world.after(RETRY_S, self, look)
+                return
             self.connecting[request_id] -= 1
             if found is None:
                 answer(Reply(UNANSWERED))
@@ -154,7 +161,7 @@ class Edge(Node):
                 self.connecting[request_id] -= 1
                 answer(Reply(UNANSWERED))
                 return
-            self.store.view(self, looked, request_id)
+            look()
 
         self.store.follow(self, request_id, self.on_message, subscribed)
 

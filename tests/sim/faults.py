@@ -21,6 +21,7 @@ class Options:
     fixed_window: bool = False
     unbound_ratio: float = 0.0  # requests with ack "none"
     failing_ratio: float = 0.0  # answers that end in an engine's error
+    poisonous_ratio: float = 0.0  # requests that kill their generator at their middle
     lease_s: float = 6.0
     reap_idle_s: float = 0.0  # 0: nothing is reaped
     arrive_within_s: float = 5.0
@@ -49,6 +50,7 @@ class Options:
     store_crash_rate: float = 0.0
     forget_ratio: float = 0.0  # of the store's crashes: it comes back with less than it had
     forget_s: float = 2.0  # at most so much of the past is gone
+    wipe_ratio: float = 0.0  # of the store's crashes: it comes back empty
     crash_together_ratio: float = 0.0  # a generator that crashes with the store
     down_s: float = 3.0
 
@@ -77,6 +79,7 @@ TROUBLES: tuple[dict[str, tuple[float, float]], ...] = (
     {"generator_drain_rate": (0.01, 0.06)},
     {"edge_crash_rate": (0.01, 0.06)},
     {"store_crash_rate": (0.02, 0.1), "forget_ratio": (0.0, 1.0), "forget_s": (0.2, 3.0)},
+    {"store_crash_rate": (0.02, 0.1), "wipe_ratio": (0.2, 1.0)},
     {"crash_together_ratio": (0.2, 1.0)},
     {"down_s": (3.0, 15.0)},
     {"slow_ratio": (0.2, 1.0), "slow_spacing_s": (0.2, 2.0)},
@@ -85,6 +88,7 @@ TROUBLES: tuple[dict[str, tuple[float, float]], ...] = (
     {"reap_idle_s": (5.0, 20.0)},
     {"unbound_ratio": (0.2, 0.8)},
     {"failing_ratio": (0.2, 0.8)},
+    {"poisonous_ratio": (0.2, 0.8)},
     {"delay_max_s": (0.1, 2.0)},
 )
 

@@ -16,6 +16,7 @@ RING_CHUNKS = 16
 PAGE_CHUNKS = 64
 LOOK_EVERY_S = 5.0
 RETRY_S = 0.5
+RESTORE_GRACE_S = 4.0
 
 
 class Feed:
@@ -29,6 +30,7 @@ class Feed:
         self._looking = False
         self._look_again = False
         self._reacking = False
+        self._unknown_since: float | None = None
         self._timer = Timer(edge, self.look)
         self._timer.arm(edge.world.now + LOOK_EVERY_S)
 
@@ -102,13 +104,25 @@ class Feed:
             return
         view = found[0]
         if view is None:
-            self.edge.close_feed(self)  # a reader that connects anew is told why
+            self._on_unknown()
             return
+        self._unknown_since = None
         self._reconcile(view)
         if view.next_seq - 1 > self.head:
             self._read()
         else:
             self._looked()
+
+    def _on_unknown(self) -> None:
+        """Its owner may be about to give it back (P3)."""
+        self._looking = False
+        now = self.edge.world.now
+        if self._unknown_since is None:
+            self._unknown_since = now
+        if now < self._unknown_since + RESTORE_GRACE_S:
+            self._timer.arm(now + RETRY_S)
+        else:
+            self.edge.close_feed(self)  # a reader that connects anew is told why
 
     def _read(self) -> None:
         after = self._merge.start_read()

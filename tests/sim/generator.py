@@ -1,6 +1,8 @@
 """A generator's shell: claims, decodes within the credit, appends, renews, hands back."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
@@ -8,6 +10,7 @@ from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Append, Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.store.base import Claimed, Outcome, Position, View
+from lore_generator.service import MAX_TRIES
 from tests.sim.model import Decoding
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, Timer, World
@@ -28,7 +31,14 @@ class Job:
     send: Timer
     decode: Timer
     largest_window: int
+    body: str
+    renewed_s: float
+    run_id: str
     retry_at: float = 0.0
+    giving_back: bool = False
+    doubtful: bool = False
+    dies_at: int | None = None
+    """The tokens at which it kills its generator."""
 
     @property
     def parked(self) -> bool:
@@ -42,6 +52,7 @@ class Generator(Node):
         self.owner = name
         self.jobs: dict[str, Job] = {}
         self.draining = False
+        self.die: Callable[[], None] = self.crash
         store.clients.append(self)
         store.on_wake(self, self.look)
         self.start()
@@ -73,20 +84,36 @@ class Generator(Node):
     def _on_waiting(self, waiting: list[tuple[int, int]] | None) -> None:
         if waiting and not self.draining:
             _, partition = waiting[0]
-            lease_ms = int(self.world.options.lease_s * 1000)
-            self.store.claim(self, self._on_claimed, partition, self.owner, lease_ms)
+            asked_s = self.world.now
+            # One that was claimed in vain before is worked on at a time.
+            untried = any(job.doubtful for job in self.jobs.values())
+            self.store.claim(
+                self,
+                lambda claimed: self._on_claimed(claimed, asked_s),
+                partition,
+                self.owner,
+                lease_ms=self._lease_ms,
+                untried=untried,
+            )
 
-    def _on_claimed(self, claimed: Claimed | None) -> None:
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.world.options.lease_s * 1000)
+
+    def _on_claimed(self, claimed: Claimed | None, asked_s: float) -> None:
         if claimed is None or self.draining:
             return
         view = claimed.view
+        if view.tries > MAX_TRIES:
+            self._refuse(view)
+            return
         self.store.guard(self, view.request_id, self._on_position_news)
 
         def on_log(log: list[Chunk] | None) -> None:
             # A log that is shorter than the claim says was forgotten since; to go on from it
             # would put other chunks into the same log.
             if log is not None and self._is_whole(view, log):
-                self._take(claimed, log)
+                self._take(claimed, log, asked_s)
             else:
                 self._release(view)
 
@@ -100,7 +127,23 @@ class Generator(Node):
     def _release(self, view: View) -> None:
         self.store.call(self, lambda _: None, "release", view.request_id, self.owner, view.epoch)
 
-    def _take(self, claimed: Claimed, history: list[Chunk]) -> None:
+    def _refuse(self, view: View) -> None:
+        self.world.injected["poisonous (seen)"] += 1
+        self.store.call(
+            self,
+            lambda _: None,
+            "finish",
+            view.request_id,
+            self.owner,
+            view.epoch,
+            view.next_seq,
+            log_id=view.log_id,
+            status=Status.FAILED,
+            finish_reason="error",
+            retention_ms=RETENTION_MS,
+        )
+
+    def _take(self, claimed: Claimed, history: list[Chunk], asked_s: float) -> None:
         view, options = claimed.view, self.world.options
         request_id = view.request_id
         self._drop(request_id)
@@ -124,6 +167,11 @@ class Generator(Node):
             send=Timer(self, lambda: self._pump(job)),
             decode=Timer(self, lambda: self._decode(job)),
             largest_window=max(view.window, 1),
+            body=claimed.body,
+            renewed_s=asked_s,
+            run_id=claimed.run_id,
+            doubtful=view.tries > 1,
+            dies_at=options.answer_tokens // 2 if claimed.body == "poison" else None,
         )
         self.jobs[request_id] = job
         self._pump(job)
@@ -144,6 +192,10 @@ class Generator(Node):
         if not self._holds(job) or self.draining or job.producer.ended:
             return
         producer, decoding = job.producer, job.decoding
+        if job.dies_at is not None and decoding.generated >= job.dies_at:
+            self.store.safety.on_poisoned(job.view.request_id, self.store.state)
+            self.die()
+            return
         if decoding.finish_reason is not None:
             producer.on_finish(decoding.finish_reason)
             self._pump(job)
@@ -170,6 +222,8 @@ class Generator(Node):
         if not self._holds(job):
             return
         now = self.world.now
+        if job.giving_back:
+            return
         if now < job.retry_at:
             job.send.arm(job.retry_at)
             return
@@ -182,6 +236,8 @@ class Generator(Node):
             self._finish(job, append)
 
     def _append(self, job: Job, append: Append) -> None:
+        asked_s = self.world.now
+
         def answer(position: Position | None) -> None:
             if not self._holds(job):
                 return
@@ -190,7 +246,7 @@ class Generator(Node):
             if told and append.finish_reason is not None:
                 self._finish(job, append)
             else:
-                self._on_answer(job, position)
+                self._on_answer(job, position, asked_s)
 
         self.store.call(
             self,
@@ -203,13 +259,13 @@ class Generator(Node):
             log_id=job.view.log_id,
             window=append.window,
             reopen_tokens=append.reopen_tokens,
-            lease_ms=int(self.world.options.lease_s * 1000),
+            lease_ms=self._lease_ms,
         )
 
     def _finish(self, job: Job, append: Append) -> None:
         self.store.call(
             self,
-            lambda position: self._on_answer(job, position),
+            lambda position: self._on_answer(job, position, job.renewed_s),
             "finish",
             job.view.request_id,
             self.owner,
@@ -221,21 +277,87 @@ class Generator(Node):
             retention_ms=RETENTION_MS,
         )
 
-    def _on_answer(self, job: Job, position: Position | None) -> None:
+    def _on_answer(self, job: Job, position: Position | None, asked_s: float) -> None:
         if not self._holds(job):
             return
-        if position is None:
+        if self._is_forgotten(job, position):
+            job.producer.on_lost()
+            self._give_back(job)
+        elif position is None:
             job.producer.on_lost()
             job.retry_at = self.world.now + RETRY_S
             self._pump(job)
         elif position.outcome in (Outcome.OK, Outcome.GAP):
             job.producer.on_appended(position.next_seq, position.acked_tokens, self.world.now)
+            if position.outcome is Outcome.OK:
+                self._renewed(job, asked_s)
+                job.doubtful = False
             self._resume(job)
             self._pump(job)
         else:
             if position.outcome is Outcome.CONFLICT:
                 self.world.injected["conflict (seen)"] += 1
             self._drop(job.view.request_id)
+
+    # what the store has forgotten (P3)
+
+    def _is_forgotten(self, job: Job, position: Position | None) -> bool:
+        unknown = position is not None and position.outcome is Outcome.UNKNOWN
+        return unknown and self.store.state.run_id != job.run_id
+
+    def _give_back(self, job: Job) -> None:
+        if job.giving_back:
+            return
+        asked_s, run_id = self.world.now, self.store.state.run_id
+        view, chunks = self._known(job, run_id)
+
+        def answer(position: Position | None) -> None:
+            job.giving_back = False
+            if not self._holds(job):
+                return
+            if position is None:
+                job.retry_at = self.world.now + RETRY_S
+                self._pump(job)
+            elif position.outcome is Outcome.OK:
+                job.view, job.run_id = view, run_id
+                self._go_on(job, position, asked_s)
+            else:
+                self._drop(job.view.request_id)
+
+        job.giving_back = True
+        args = (view, job.body, chunks)
+        lease_ms = self._lease_ms
+        self.store.call(self, answer, "reinstate", view.request_id, *args, lease_ms=lease_ms)
+
+    def _known(self, job: Job, run_id: str) -> tuple[View, Sequence[Chunk]]:
+        """As ``Owned.known``."""
+        alone = self._is_alone(job)
+        chunks = job.producer.made if alone else job.producer.stored
+        acked_tokens = job.producer.window.acked_tokens
+        acked_seq = next((c.seq for c in chunks if 0 < acked_tokens == c.tokens), 0)
+        view = replace(
+            job.view,
+            window=job.producer.window.size,
+            acked_seq=acked_seq,
+            acked_tokens=acked_tokens if acked_seq else 0,
+        )
+        if alone:
+            return view, chunks
+        name = f"{view.log_id} {view.epoch} {run_id}".encode()
+        fork = replace(
+            view,
+            log_id=hashlib.blake2b(name, digest_size=8).hexdigest(),
+            parent_log_id=view.log_id,
+            fork_seq=len(chunks) + 1,
+        )
+        return fork, chunks
+
+    def _renewed(self, job: Job, asked_s: float) -> None:
+        job.renewed_s, job.run_id = asked_s, self.store.state.run_id
+
+    def _is_alone(self, job: Job) -> bool:
+        """Whether the lease still runs, so that nobody else can have added to the log."""
+        return self.world.now < job.renewed_s + self.world.options.lease_s
 
     # the lease, and what the store tells between appends
 
@@ -264,18 +386,16 @@ class Generator(Node):
             self._pump(job)
 
     def _renew(self, job: Job) -> None:
+        asked_s = self.world.now
+
         def answer(position: Position | None) -> None:
             if position is None or not self._holds(job):
                 return
-            if position.outcome is Outcome.OK:
-                job.producer.on_position(
-                    position.next_seq,
-                    position.acked_tokens,
-                    self.world.now,
-                    paused=position.status is Status.PAUSED,
-                )
-                self._resume(job)
-                self._pump(job)
+            if self._is_forgotten(job, position):
+                if not job.producer.is_sending:  # else the append's own answer tells
+                    self._give_back(job)
+            elif position.outcome is Outcome.OK:
+                self._go_on(job, position, asked_s)
             elif position.status not in ENDED or job.decoding.finish_reason is None:
                 # Of what ended, our own end may be in and its answer lost; finish tells.
                 self._drop(job.view.request_id)
@@ -288,8 +408,16 @@ class Generator(Node):
             self.owner,
             job.view.epoch,
             job.view.log_id,
-            lease_ms=int(self.world.options.lease_s * 1000),
+            lease_ms=self._lease_ms,
         )
+
+    def _go_on(self, job: Job, position: Position, asked_s: float) -> None:
+        self._renewed(job, asked_s)
+        paused = position.status is Status.PAUSED
+        acked_tokens = position.acked_tokens
+        job.producer.on_position(position.next_seq, acked_tokens, self.world.now, paused=paused)
+        self._resume(job)
+        self._pump(job)
 
     # going away
 

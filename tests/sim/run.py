@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from lore.protocol.lifecycle import ENDED, OWNED, Status
@@ -80,7 +81,7 @@ class Simulation:
         new = NewRequest(
             request_id=f"r{i}",
             subject="",
-            body="fails" if random.random() < options.failing_ratio else "",
+            body=self._body(),
             fingerprint="",
             ack="none" if unbound else "client",
             window=0 if unbound else options.window_tokens,
@@ -91,6 +92,11 @@ class Simulation:
             self.readers.append(reader)
             self.world.at(start + j * random.uniform(0.0, 5.0), reader, reader.ask)
             self._plan_reader(reader)
+
+    def _body(self) -> str:
+        if self.world.random.random() < self.options.failing_ratio:
+            return "fails"
+        return "poison" if self.world.random.random() < self.options.poisonous_ratio else ""
 
     def _plan_reader(self, reader: Reader) -> None:
         random, options, fate = self.world.random, self.options, self.fate
@@ -113,6 +119,7 @@ class Simulation:
     def _plan_faults(self) -> None:
         options = self.options
         for generator in self.generators:
+            generator.die = partial(self._restart_later, generator)
             self._plan(options.generator_crash_rate, self._restart_later, generator)
             self._plan(options.generator_freeze_rate, self._freeze, generator)
             self._plan(options.generator_drain_rate, self._drain, generator)

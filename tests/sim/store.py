@@ -54,6 +54,8 @@ class StoreNode(Node):
             (result,) = self.state.renew(
                 partition_of(request_id), owner, leases, now_ms=now_ms, **kwargs
             )
+        elif method == "reinstate":
+            result = self.state.reinstate(*args, now_ms=now_ms, **kwargs)
         else:
             result = getattr(self.state, method)(request_id, *args, now_ms=now_ms, **kwargs)
         self.safety.after(before, self.state, method, request_id, args, result)
@@ -80,11 +82,16 @@ class StoreNode(Node):
         self.do(caller, answer, lambda now_ms: (self.state.view(request_id, now_ms=now_ms),))
 
     def claim(
-        self, caller: Node, answer: Callable[[Any], None], partition: int, owner: str, lease_ms: int
+        self,
+        caller: Node,
+        answer: Callable[[Any], None],
+        partition: int,
+        owner: str,
+        **kwargs: Any,
     ) -> None:
         def act(now_ms: int) -> Any:
             before = self.safety.before_claim(self.state)
-            claimed = self.state.claim(partition, owner, lease_ms=lease_ms, now_ms=now_ms)
+            claimed = self.state.claim(partition, owner, now_ms=now_ms, **kwargs)
             if claimed is not None:
                 view = claimed.view
                 self.safety.after_claim(before, self.state, view)
@@ -181,6 +188,9 @@ class StoreNode(Node):
             while len(self._snapshots) > 1 and self._snapshots[-1][0] > since:
                 self._snapshots.pop()
             snapshot = self._snapshots[-1][1]
+        if world.chance(world.options.wipe_ratio, "store wiped"):
+            self._snapshots.clear()
+            snapshot = StoreState().snapshot()
         self.state.restore(snapshot, f"run-{self._runs}")
         self.state.take_outbox()
         self.safety.on_restore()

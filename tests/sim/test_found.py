@@ -5,6 +5,7 @@ run. So a case is the bug, the options that let it happen, and a range of seeds.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from lore.store import records
 from lore.store.records import Record, Records
 from tests.sim.faults import Options
 from tests.sim.feed import Feed
-from tests.sim.generator import Generator
+from tests.sim.generator import Generator, Job
 from tests.sim.run import simulate
 
 Patch = pytest.MonkeyPatch
@@ -110,8 +111,38 @@ def a_shorter_log_is_gone_on_from(patch: Patch) -> None:
     patch.setattr(Generator, "_is_whole", lambda self, view, log: True)
 
 
+def only_what_is_known_is_given_back(patch: Patch) -> None:
+    """An append's answer is lost, and all of the store. Its owner, alone, gives back the chunks
+    that it knows to have been in the log, and dies before it appends the one that was too.
+
+    The log had the same name and nobody's fork, so whoever came next wrote another chunk there.
+    """
+    patch.setattr(Producer, "made", Producer.stored)
+
+
+def a_lease_counts_from_its_answer(patch: Patch) -> None:
+    """An owner hears late, or wakes up late, that its lease was renewed, and takes it for new.
+
+    It lapsed in the store long before, another went on in the log, and all was lost. The first
+    one believed itself alone, and gave the log back under its old name.
+    """
+
+    def renewed(self: Generator, job: Job, asked_s: float) -> None:
+        job.renewed_s, job.run_id = self.world.now, self.store.state.run_id
+
+    patch.setattr(Generator, "_renewed", renewed)
+
+
+def a_zombie_gives_the_log_back_as_its_own(patch: Patch) -> None:
+    """It cannot know what its successor wrote, and so must fork the log behind what it knows."""
+    patch.setattr(Generator, "_is_alone", lambda self, job: True)
+
+
 def with_(**changes: Any) -> Options:
     return Options(**{**FORGETFUL.__dict__, **changes})
+
+
+WIPED = with_(forget_ratio=0.0, wipe_ratio=1.0, answer_tokens=160)
 
 
 FOUND: list[tuple[Callable[[Patch], None], Options]] = [
@@ -139,6 +170,18 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
             delay_max_s=0.5,
             down_s=0.15,
         ),
+    ),
+    (
+        only_what_is_known_is_given_back,
+        replace(WIPED, generator_crash_rate=0.15, delay_max_s=0.5),
+    ),
+    (
+        a_lease_counts_from_its_answer,
+        replace(WIPED, generators=3, generator_freeze_rate=0.15, lease_s=3.0, delay_max_s=1.5),
+    ),
+    (
+        a_zombie_gives_the_log_back_as_its_own,
+        replace(WIPED, generator_freeze_rate=0.1, lease_s=3.0),
     ),
     (chunks_name_no_log, with_(news_loss=0.3, crash_together_ratio=1.0, answer_tokens=160)),
 ]

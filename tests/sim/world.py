@@ -158,10 +158,10 @@ class World:
         answer: Callable[[Any], None],
     ) -> None:
         """As ``call``, of a server that works on it and replies later through a function."""
-        open_ = [True]
+        open_, incarnation = [True], caller.incarnation
 
         def settle(result: Any) -> None:
-            if open_[0]:
+            if open_[0] and caller.incarnation == incarnation:
                 open_[0] = False
                 answer(result)
 

@@ -62,6 +62,15 @@ class Producer:
         return self._chunks[: self._stored]
 
     @property
+    def made(self) -> Sequence[Chunk]:
+        """All chunks, also those that the store may never have had."""
+        return tuple(self._chunks)
+
+    @property
+    def is_sending(self) -> bool:
+        return self._in_flight is not None
+
+    @property
     def next_seq(self) -> int:
         """The seq that the next new chunk will have."""
         return len(self._chunks) + 1

@@ -50,7 +50,7 @@ class Appender:
 
     def transmit(self, owned: Owned, now: float) -> None:
         """Send what is due of a request, or set the alarm for it."""
-        if not self._roster.holds(owned):
+        if not self._roster.holds(owned) or owned.sending is not None:
             return
         if not self._trying.is_set():
             self._stuck.add(owned)
@@ -103,10 +103,10 @@ class Appender:
             return False
         return True
 
-    def go_on(self, owned: Owned, position: Position) -> None:
-        """From where the store says that the request is there."""
+    def go_on(self, owned: Owned, position: Position, asked_s: float) -> None:
+        """From where the store says that the request is there, asked at ``asked_s``."""
         now = self._loop.time()
-        owned.renewed_s, owned.run_id = now, self._store.run_id
+        owned.renewed_s, owned.run_id = asked_s, self._store.run_id
         owned.producer.on_position(
             position.next_seq,
             position.acked_tokens,
@@ -124,9 +124,9 @@ class Appender:
     async def reinstate(self, owned: Owned) -> Position:
         """Give a request back to a store that has forgotten it (P3). Raises StoreUnavailable."""
         run_id, lapsed = self._store.run_id, self._loop.time() - owned.renewed_s
-        view = owned.known(run_id, alone=lapsed < self._settings.lease_s)
+        view, chunks = owned.known(run_id, alone=lapsed < self._settings.lease_s)
         position = await self._store.reinstate(
-            view, owned.body, owned.producer.stored, lease_ms=self._settings.lease_ms
+            view, owned.body, chunks, lease_ms=self._settings.lease_ms
         )
         if position.outcome is Outcome.OK:
             owned.view, owned.run_id = view, run_id
@@ -134,6 +134,7 @@ class Appender:
         return position
 
     async def _send(self, owned: Owned, append: Append) -> None:
+        asked_s = self._loop.time()
         try:
             position = await self._append_and_finish(owned, append)
             forgotten = self.is_forgotten(owned, position)
@@ -149,10 +150,10 @@ class Appender:
         self._attempts = 0
         if forgotten and position.outcome is Outcome.OK:
             owned.producer.on_lost()
-            self.go_on(owned, position)
+            self.go_on(owned, position, asked_s)
         elif position.outcome in (Outcome.OK, Outcome.GAP):
             owned.run_id = self._store.run_id
-            self._on_answer(owned, append, position)
+            self._on_answer(owned, append, position, asked_s)
             if owned.producer.ended and self._roster.holds(owned):
                 await self._end(owned, append)
         else:
@@ -188,11 +189,11 @@ class Appender:
             retention_ms=self._settings.retention_ms,
         )
 
-    def _on_answer(self, owned: Owned, append: Append, position: Position) -> None:
+    def _on_answer(self, owned: Owned, append: Append, position: Position, asked_s: float) -> None:
         now = self._loop.time()
         owned.producer.on_appended(position.next_seq, position.acked_tokens, now)
         if position.outcome is Outcome.OK:
-            owned.renewed_s = now
+            owned.renewed_s = asked_s
             metrics.CHUNKS_APPENDED.inc(len(append.chunks))
             if append.chunks or append.reopen_tokens:
                 self._roster.clear(owned)

@@ -24,7 +24,8 @@ from lore_generator.settings import GeneratorSettings
 
 log = structlog.get_logger()
 
-Adopt = Callable[[Claimed], Awaitable[None]]
+Adopt = Callable[[Claimed, float], Awaitable[None]]
+"""The float is when the claim was made, in the event loop's seconds."""
 
 
 class Intake:
@@ -112,6 +113,7 @@ class Intake:
     async def _claim(self, partition: int) -> None:
         takes_any = not self._takes_any and self._roster.on_trial is None
         self._takes_any |= takes_any
+        asked_s = asyncio.get_running_loop().time()
         try:
             claimed = await self._store.claim(
                 partition,
@@ -122,7 +124,7 @@ class Intake:
             if claimed is None:
                 return
             self._measure(claimed)
-            await self._adopt(claimed)
+            await self._adopt(claimed, asked_s)
         except StoreUnavailable:
             return  # a claim that happened all the same lapses, and the poll finds it
         finally:

@@ -98,6 +98,7 @@ class Leases:
         return all(await asyncio.gather(*calls))
 
     async def _renew_partition(self, partition: int, due: list[Owned]) -> bool:
+        asked_s = self._loop.time()
         try:
             positions = await self._store.renew(
                 partition,
@@ -108,9 +109,9 @@ class Leases:
             for owned, answer in zip(due, positions, strict=True):
                 position = answer
                 if owned.sending is None and self._appender.is_forgotten(owned, position):
-                    position = await self._appender.reinstate(owned)
+                    position = await self._give_back(owned)
                 if position.outcome is Outcome.OK:
-                    await self._on_renewed(owned, position)
+                    await self._on_renewed(owned, position, asked_s)
                 elif not self._roster.holds(owned):
                     self._on_kept(owned, position)
                 elif owned.sending is None:  # else the append's own answer tells
@@ -119,14 +120,22 @@ class Leases:
             return False
         return True
 
-    async def _on_renewed(self, owned: Owned, position: Position) -> None:
+    async def _give_back(self, owned: Owned) -> Position:
+        """Nothing is sent meanwhile: it would be of the log that this may fork."""
+        owned.sending = asyncio.current_task()
+        try:
+            return await self._appender.reinstate(owned)
+        finally:
+            owned.sending = None
+
+    async def _on_renewed(self, owned: Owned, position: Position, asked_s: float) -> None:
         if self._roster.kept.get(owned.request_id) is owned:
             # Finished here, and alive again there: the store forgot at least the end.
             log.warning("the store forgot an end", request_id=owned.request_id)
             self._roster.add(owned)
             await self.guard(owned)
         if self._roster.holds(owned):
-            self._appender.go_on(owned, position)
+            self._appender.go_on(owned, position, asked_s)
 
     def _on_kept(self, owned: Owned, position: Position) -> None:
         owned.run_id = self._store.run_id

@@ -28,7 +28,8 @@ class Owned:
     producer: Producer
     claimed_s: float
     renewed_s: float
-    """When the store last renewed the lease."""
+    """When it was asked for the lease that it last gave: that one ends no sooner than it does
+    here."""
     queued_s: float | None
     """How long it had waited when it was claimed; None once its first chunk is in the log."""
     request_id: str = field(init=False)
@@ -60,16 +61,18 @@ class Owned:
     def log_id(self) -> str:
         return self.view.log_id
 
-    def known(self, run_id: str, *, alone: bool) -> View:
+    def known(self, run_id: str, *, alone: bool) -> tuple[View, Sequence[Chunk]]:
         """What this owner can tell a store, ``run_id``, that has forgotten the request (P3).
 
-        ``alone``: the lease still runs, so nobody else can have added to the log. Otherwise
-        somebody may have, and the log forks behind the chunks that are known here (P4). The
-        fork has the same name when the call has to be repeated.
+        ``alone``: the lease still runs, so nobody else can have added to the log, and all that
+        was ever sent may be in it. Otherwise somebody may have gone on in it behind what the
+        store is known to have had, and the log forks there (P4). The fork has the same name
+        when the call has to be repeated.
         """
-        producer, stored = self.producer, self.producer.stored
+        producer = self.producer
+        log = producer.made if alone else producer.stored
         acked_tokens = producer.window.acked_tokens
-        acked_seq = next((c.seq for c in stored if 0 < acked_tokens == c.tokens), 0)
+        acked_seq = next((c.seq for c in log if 0 < acked_tokens == c.tokens), 0)
         view = replace(
             self.view,
             window=producer.window.size,
@@ -78,14 +81,15 @@ class Owned:
             prompt_tokens=self.prompt_tokens,
         )
         if alone:
-            return view
+            return view, log
         name = f"{view.log_id} {view.epoch} {run_id}".encode()
-        return replace(
+        fork = replace(
             view,
             log_id=hashlib.blake2b(name, digest_size=8).hexdigest(),
             parent_log_id=view.log_id,
-            fork_seq=len(stored) + 1,
+            fork_seq=len(log) + 1,
         )
+        return fork, log
 
     @property
     def parked(self) -> bool:

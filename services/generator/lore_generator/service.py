@@ -153,28 +153,28 @@ class Service:
             self._appender.transmit(owned, now)
         metrics.TOKENS_GENERATED.inc(tokens)
 
-    async def _adopt(self, claimed: Claimed) -> None:
+    async def _adopt(self, claimed: Claimed, asked_s: float) -> None:
         """Work on a claimed request, from its log on. Raises StoreUnavailable."""
         view = claimed.view
         if view.tries > MAX_TRIES:
             await self._refuse(claimed, f"the model failed on this request {MAX_TRIES} times")
             return
         history = await self._store.log(view.request_id) if view.next_seq > 1 else []
-        settings, now = self._settings, self._loop.time()
+        settings = self._settings
         if len(history) != view.next_seq - 1:
             # Forgotten since the claim: to go on from here would put other chunks into a log
             # that readers may have more of (P4).
             await self._store.release(view.request_id, settings.generator_id, view.epoch)
             return
         try:
-            owned = from_claim(claimed, history, settings.window, settings.coalesce, now)
+            owned = from_claim(claimed, history, settings.window, settings.coalesce, asked_s)
         except ValueError:
             unreadable = "the request was kept in a form that this version cannot read"
             await self._refuse(claimed, unreadable)
             return
         await self._leases.guard(owned)
         self._roster.add(owned)
-        self._appender.transmit(owned, now)
+        self._appender.transmit(owned, self._loop.time())
 
     async def _refuse(self, claimed: Claimed, error: str) -> None:
         view = claimed.view
