@@ -231,7 +231,7 @@ def test_every_parameter_that_the_sdk_knows_is_known_here() -> None:
         (chat_request, chat_request.ChatRequest, CompletionCreateParamsStreaming),
         (responses_request, responses_request.ResponseRequest, ResponseCreateParamsStreaming),
     ):
-        names = {name for base in (known, *known.__orig_bases__) for name in base.__annotations__}
+        names = {name for base in (known, *get_original_bases(known)) for name in base.__annotations__}
         assert names == model.model_fields.keys() | module.NEUTRAL.keys()
         assert not model.model_fields.keys() & module.NEUTRAL.keys()
 

@@ -59,7 +59,7 @@ class Edge:
         self._store = store
         self._settings = settings
         self._rest = rest(store, settings)
-        self._openai = OpenAI(store, settings, self.streams)
+        self.openai = OpenAI(store, settings, self.streams)
         self._app = self._serve
         if settings.cors_origins:
             self._app = CORSMiddleware(
@@ -103,7 +103,7 @@ class Edge:
         elif method == "POST" and path == "/v1/streams":
             await self._create(scope, receive, send)
         elif is_openai(path):
-            await self._openai.serve(scope, receive, send)
+            await self.openai.serve(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 

@@ -45,7 +45,7 @@ NEUTRAL: Neutral = {
 }
 
 
-class StreamOptions(Parameters):
+class ChatStreamOptions(Parameters):
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
 
@@ -56,7 +56,7 @@ class ChatRequest(Parameters):
     messages: Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES)]
     model: str
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: ChatStreamOptions | None = None
     stop: StopSequences = Field(default=[])
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None

@@ -37,7 +37,7 @@ NAMELESS = "default"
 
 _COMPLETION = rf"{chat_events.PREFIX}({REQUEST_ID})"
 _RESPONSE = rf"{response_events.PREFIX}({REQUEST_ID})"
-_PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?")
+_PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
@@ -256,7 +256,8 @@ class OpenAI:
 
 def _pattern(path: str) -> re.Pattern[str]:
     """The name of a model may have slashes in it."""
-    return re.compile(re.sub(r"{\w+}", "(.+)" if "{model}" in path else "([^/]+)", path))
+    name = "(.+)" if "{model}" in path else "([^/]+)"
+    return re.compile(re.sub(r"{\w+}", name, path), re.DOTALL)
 
 
 async def _answer(call: Call, data: dict[str, Any], request_id: str = "") -> None:

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from lore.request import MAX_PROMPT_CHARS, MAX_TOKENS, Message, Stops
+from lore.request import MAX_PROMPT_CHARS, MAX_TOKENS, Message, Stop, Stops
 from lore_edge.openai.errors import OpenAIError, refused
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -79,7 +79,23 @@ def _text(content: Any) -> Any:
     return "".join(texts)
 
 
-Content = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS), BeforeValidator(_text)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
+
+
+class TextPart(BaseModel):
+    """For the description alone: ``_text`` checks parts."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: Text
+
+
+Content = Annotated[
+    Text,
+    BeforeValidator(
+        _text,
+        json_schema_input_type=Text | Annotated[list[TextPart], Field(min_length=1)],
+    ),
+]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),
@@ -87,7 +103,11 @@ Metadata = Annotated[
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 StopSequences = Annotated[
-    Stops, BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+    Stops,
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value,
+        json_schema_input_type=Stop | Stops,
+    ),
 ]
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 

@@ -14,6 +14,7 @@ from lore_edge.openai.parameters import (
     Neutral,
     Parameters,
     Temperature,
+    Text,
     TopP,
     Turn,
     check,
@@ -48,11 +49,15 @@ NEUTRAL: Neutral = {
 }
 
 
+Turns = Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES - 1)]
+"""With the instructions, no more than a request may have."""
+
+
 def _turns(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
-class StreamOptions(Parameters):
+class ResponseStreamOptions(Parameters):
     include_obfuscation: Literal[False] = False
 
 
@@ -60,12 +65,13 @@ class ResponseRequest(Parameters):
     """What is sampled by is OpenAI's default where nothing is said, and not Lore's."""
 
     input: Annotated[
-        list[Turn], Field(min_length=1, max_length=MAX_MESSAGES - 1), BeforeValidator(_turns)
+        Turns,
+        BeforeValidator(_turns, json_schema_input_type=Text | Turns),
     ]
     model: str
     instructions: Content | None = None
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     background: bool = False
     store: bool = True
     max_output_tokens: MaxTokens | None = None
