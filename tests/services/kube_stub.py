@@ -100,7 +100,7 @@ class KubeStub:
         self.tokens: list[str] = []
         self.denied: set[tuple[str, str]] = set()
         self.away = False
-        self.silent_watches = False
+        self.silent_watches = self.broken_watches = False
         self._versions = itertools.count(1)
         self._history: list[tuple[int, str, dict[str, Any]]] = []
         self._watches: set[tuple[str, asyncio.Queue[Any]]] = set()
@@ -204,6 +204,10 @@ class KubeStub:
             async with self._changed:
                 self._changed.notify_all()
             return web.json_response({})
+        if not request.query.get("timeoutSeconds", "0").isdigit():
+            return _failure(400, "timeoutSeconds is not a whole number")
+        if verb == "watch" and self.broken_watches:
+            return _failure(400, "a request that no server would take")
         if verb == "watch":
             return await self._watch(request, resource)
         if verb == "list":

@@ -213,6 +213,16 @@ async def test_a_watch_that_is_denied_does_not_end_it_and_no_log_line_is_plain_t
     assert {(line["verb"], line["resource"]) for line in denied} == kube.denied
 
 
+async def test_a_watch_that_fails_for_good_ends_it_so_that_it_is_started_again(
+    kube: KubeStub, tmp_path: Path
+) -> None:
+    kube.broken_watches = True
+    async with OperatorProcess(kube, tmp_path, valkey_url="memory://") as operator:
+        assert await operator.exited() == 1
+    assert "a request that no server would take" in operator.log
+    assert "lore-operator: a watch failed for good" in operator.log
+
+
 async def test_without_a_cluster_it_says_so_in_a_line(kube: KubeStub, tmp_path: Path) -> None:
     operator = OperatorProcess(kube, tmp_path, valkey_url="memory://")
     operator._env |= {"KUBECONFIG": "", "HOME": str(tmp_path)}

@@ -16,7 +16,7 @@ from lore.store import create_store
 from lore_operator.cluster import Cluster, log_in
 from lore_operator.settings import OperatorSettings
 from lore_operator.sweeper import Sweeper
-from lore_operator.watch import watch
+from lore_operator.watch import WatchFailed, watch
 
 log = structlog.get_logger()
 
@@ -75,6 +75,8 @@ async def run(settings: OperatorSettings) -> None:
             on_change=sweeper.wake,
             stop=sweeper.stop,
         )
+    except WatchFailed:
+        raise Fatal("a watch failed for good; its log line says why") from None
     finally:
         health.stop()
 

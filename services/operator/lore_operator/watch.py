@@ -17,7 +17,12 @@ from lore_operator.rbac import GROUP
 COMPONENT_LABEL = "app.kubernetes.io/component"
 # The server ends a watch after five minutes, the client gives one up that the server forgot
 # to end, and one in which not even a bookmark (once a minute) arrives counts as dead.
-SERVER_S, CLIENT_S, SILENT_S, CONNECT_S = 300.0, 330.0, 75.0, 10.0
+SERVER_S, CLIENT_S, SILENT_S, CONNECT_S = 300, 330, 75, 10
+END_S = 10.0
+
+
+class WatchFailed(Exception):
+    """kopf gave up; what it met is in its own log lines."""
 
 
 class _Backoffs:
@@ -35,13 +40,13 @@ async def watch(
     start: Callable[[], Awaitable[None]],
     on_change: Callable[[], None],
     stop: Callable[[], Awaitable[None]],
-    stopped: asyncio.Event | None = None,
 ) -> None:
-    """Run kopf until SIGTERM, or until ``stopped`` is set.
+    """Run kopf until SIGTERM. Raises WatchFailed.
 
     ``start`` and ``stop`` frame it: all tasks of ours must live between them, because kopf
     waits for those that it finds when it ends.
     """
+    ended = asyncio.Event()
     registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
     settings.scanning.disabled = True  # it would watch kinds and namespaces, cluster-wide
     settings.posting.enabled = False
@@ -61,6 +66,7 @@ async def watch(
     @kopf.on.cleanup(registry=registry)
     async def on_cleanup(**_: Any) -> None:
         await stop()
+        ended.set()
 
     @kopf.on.login(registry=registry)
     def on_login(**_: Any) -> kopf.ConnectionInfo:
@@ -71,10 +77,13 @@ async def watch(
     async def on_event(**_: Any) -> None:
         on_change()
 
-    await kopf.operator(
-        registry=registry,
-        settings=settings,
-        namespaces=[namespace],
-        standalone=True,
-        stop_flag=stopped,
+    watching = asyncio.create_task(
+        kopf.operator(registry=registry, settings=settings, namespaces=[namespace], standalone=True)
     )
+    ending = asyncio.create_task(ended.wait())
+    await asyncio.wait([watching, ending], return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    # Where one watch has failed while another waited to be tried again, kopf never ends.
+    await asyncio.wait([watching], timeout=END_S)
+    if not watching.done() or watching.exception() is not None:
+        raise WatchFailed
