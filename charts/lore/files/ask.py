@@ -59,9 +59,8 @@ def compare(who: str, text: str, truth: str) -> None:
 
 
 async def main() -> None:
-    key = os.environ.get("API_KEY", "")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with Reader([os.environ["EDGE_URL"]], config=CONFIG, headers=headers) as reader:
+    edges, key = [os.environ["EDGE_URL"]], os.environ.get("API_KEY")
+    async with Reader(edges, config=CONFIG, api_key=key) as reader:
         asked = await reader.create(QUESTION, max_tokens=TOKENS)
         async with asyncio.TaskGroup() as tasks:
             cut = tasks.create_task(cut_and_resumed(reader, asked.request_id))
