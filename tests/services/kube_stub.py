@@ -204,10 +204,6 @@ class KubeStub:
             async with self._changed:
                 self._changed.notify_all()
             return web.json_response({})
-        if not request.query.get("timeoutSeconds", "0").isdigit():
-            return _failure(400, "timeoutSeconds is not a whole number")
-        if verb == "watch" and self.broken_watches:
-            return _failure(400, "a request that no server would take")
         if verb == "watch":
             return await self._watch(request, resource)
         if verb == "list":
@@ -243,6 +239,8 @@ class KubeStub:
         return web.json_response(after)
 
     async def _watch(self, request: web.Request, resource: str) -> web.StreamResponse:
+        if self.broken_watches or not request.query["timeoutSeconds"].isdigit():
+            return _failure(400, "a request that no server would take")
         response = web.StreamResponse()
         await response.prepare(request)
         watch = (resource, asyncio.Queue[Any]())

@@ -29,7 +29,7 @@ class _Backoffs:
     """Seconds between attempts, for ever: a verb that is denied may be granted later."""
 
     def __iter__(self) -> Iterator[float]:
-        return itertools.chain((1, 2, 4, 8, 15), itertools.repeat(30))
+        return itertools.chain((1, 2, 4, 8), itertools.repeat(15))
 
 
 async def watch(
