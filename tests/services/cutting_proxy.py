@@ -1,9 +1,11 @@
 """A TCP proxy in front of an edge that cuts streams in the middle of a byte sequence."""
 
 import asyncio
+import itertools
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -16,20 +18,22 @@ MOST_BYTES = 650
 class CuttingProxy:
     """Each stream is cut after a random number of bytes, until ``cuts[request_id]`` is ``times``.
 
-    Proxies that share ``cuts`` count together.
+    Proxies that share ``cuts`` count together. One in front of several edges goes to another of
+    them with each connection.
     """
 
     def __init__(
         self,
-        edge: str,
+        edge: str | Sequence[str],
         cuts: Counter[str],
         *,
         times: int,
         rng: random.Random,
         most_bytes: int = MOST_BYTES,
     ) -> None:
-        parts = urlsplit(edge)
-        self._edge = (parts.hostname, parts.port)
+        edges = [edge] if isinstance(edge, str) else edge
+        parts = [urlsplit(url) for url in edges]
+        self._edges = itertools.cycle([(part.hostname, part.port) for part in parts])
         self._cuts = cuts
         self._times = times
         self._rng = rng
@@ -52,7 +56,7 @@ class CuttingProxy:
         assert task is not None
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        edge_reader, edge_writer = await asyncio.open_connection(*self._edge)
+        edge_reader, edge_writer = await asyncio.open_connection(*next(self._edges))
         stream: list[str] = []
         try:
             async with asyncio.TaskGroup() as both:

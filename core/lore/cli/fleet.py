@@ -77,6 +77,7 @@ def plan(options: Options, place: Place) -> Fleet:
     auth = entry.settings(options.host, options.api_keys, no_auth=options.no_auth, place=place)
     names = {shown, "127.0.0.1", "localhost"}
     origins = [f"http://{name}:{port}" for name in sorted(names) for port in ports]
+    origins += filter(None, [os.environ.get("LORE_CORS_ORIGINS")])  # of somebody's own pages
     for number, port in enumerate(ports, 1):
         env = common | {
             "LORE_HOST": options.host,

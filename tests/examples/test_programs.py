@@ -1,0 +1,47 @@
+"""The examples that are programs, each as its head says to run it."""
+
+import sys
+from collections import Counter
+
+import pytest
+
+from lore.client.sse import SseParser
+from tests.examples.stack import NODE, Stack, run
+
+LANGUAGES = pytest.mark.parametrize(
+    ("program", "suffix"), [(sys.executable, "py"), (NODE, "mjs")], ids=["python", "node"]
+)
+CUTS = 3
+
+
+@LANGUAGES
+async def test_a_chat_says_the_answer(stack: Stack, program: str, suffix: str) -> None:
+    out, err = await run(program, f"openai_chat.{suffix}", env=stack.environment(stack.edges[0]))
+    assert out == await stack.text(err.strip()) + "\n" != "\n"
+
+
+@LANGUAGES
+async def test_a_background_response_is_read_on_after_each_cut(
+    stack: Stack, program: str, suffix: str
+) -> None:
+    """P1, P12"""
+    cuts: Counter[str] = Counter()
+    async with stack.balancer(cuts, CUTS) as balancer:
+        env = stack.environment(balancer.url)
+        out, err = await run(program, f"openai_background.{suffix}", env=env)
+        name = err.strip()
+        again, _ = await run(program, f"openai_background.{suffix}", name, env=env)
+    assert cuts == {name: CUTS}
+    assert out == again == await stack.text(name) + "\n" != "\n"
+
+
+async def test_curl_goes_on_at_the_other_edge(stack: Stack) -> None:
+    """P12; P8, as curl acknowledges nothing itself."""
+    env = stack.environment(stack.edges[0]) | {"CUT_AFTER_S": "0.7"}
+    out, err = await run("./curl.sh", env=env)
+    assert "cut off after chunk" in err
+    assert "cut off after chunk 0;" not in err
+    assert "the same text as the edge has" in err
+    events = list(SseParser().feed(out.encode()))
+    assert [event.event for event in events].count("state") >= 2, "one connection is none cut"
+    assert events[-1].event == "end"
