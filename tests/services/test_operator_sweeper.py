@@ -252,8 +252,10 @@ async def test_an_api_server_that_is_away_stops_no_reaping(operator: Stand) -> N
     await operator.sweep()
     operator.kube.away = True
     operator.backend.pass_time(20_000)
+    before = metric("lore_sweeps_total", outcome="incomplete")
     await operator.sweep()
     assert await operator.status() is Status.REAPED
+    assert metric("lore_sweeps_total", outcome="incomplete") == before + 1
 
 
 async def test_without_the_pods_nobody_counts_as_lost(operator: Stand) -> None:

@@ -130,7 +130,8 @@ class Sweeper:
             if body is not None:
                 facts = Facts(invalid, store_away, str(self._rights), pods)
                 await self._report(body, facts, found)
-        metrics.SWEEPS.labels("store_away" if store_away else "ok").inc()
+        incomplete = "incomplete" if self._complaints else "ok"
+        metrics.SWEEPS.labels("store_away" if store_away else incomplete).inc()
 
     # what is so
 
