@@ -3,10 +3,11 @@
 import asyncio
 import importlib.util
 import os
+import re
 import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +20,21 @@ from valkey.exceptions import AuthenticationError, ValkeyError
 from lore.cli.child import Child
 from lore.cli.fleet import free_ports, readiness
 from lore.client import View
-from tests.chart.rendering import CHART, Object, containers, of_kind, one_of, render
+from tests.chart.rendering import CHART, ROOT, Object, containers, of_kind, one_of, render
 from tests.faults.fleet import READY_S, SERVER
 
 VALUES: dict[str, Any] = {
     "generator": {"settings": {"engine": "synthetic", "syntheticRate": 200, "leaseS": 2}}
+}
+USERS = ROOT / "k8s/samples/valkey-users.acl"
+OWN_VALKEY: dict[str, Any] = {
+    "valkey": {
+        "bundled": {"enabled": False},
+        "external": {
+            "existingSecret": "urls",
+            "keys": {"edge": "edge", "generator": "generator", "operator": "operator"},
+        },
+    }
 }
 
 
@@ -35,6 +46,12 @@ class Release:
     folder: Path
     ports: Mapping[str, int]
 
+    def read(self, secret: str, key: str) -> str:
+        if secret == "urls":
+            password = f"{key.upper()}-PASSWORD"
+            return f"valkey://{key}:{password}@lore-valkey:6379"
+        return self.secret[key]
+
     @property
     def secret(self) -> dict[str, str]:
         (secret,) = of_kind(self.objects, "Secret")
@@ -45,7 +62,7 @@ class Release:
         env: dict[str, str] = {}
         for variable in container["env"]:
             source = variable.get("valueFrom", {}).get("secretKeyRef")
-            value = self.secret[source["key"]] if source else variable["value"]
+            value = self.read(source["name"], source["key"]) if source else variable["value"]
             env[variable["name"]] = self.here(self.expanded(value, env))
         return env
 
@@ -86,11 +103,19 @@ class Release:
         argv += ["--bind", "127.0.0.1"]
         return Child("valkey", argv, {}, self.folder / "valkey.log", self._pinged)
 
+    def own_valkey(self) -> Child:
+        """A user's, with a user for each component."""
+        argv = [str(SERVER), "--port", str(self.ports["valkey"]), "--bind", "127.0.0.1"]
+        argv += ["--dir", str(self.folder), "--save", "", "--aclfile", str(USERS)]
+        return Child("valkey", argv, {}, self.folder / "valkey.log", self._pinged)
+
     async def _pinged(self) -> str | None:
         password = self.secret["valkey-password"]
         async with valkey.asyncio.Valkey(port=self.ports["valkey"], password=password) as client:
             try:
                 await client.ping()
+            except AuthenticationError:
+                return None  # it has users of its own, and is there
             except (OSError, ValkeyError) as error:
                 return str(error)
         return None
@@ -114,19 +139,26 @@ async def run_test_pod(release: Release, **changed: str) -> tuple[int, str, str]
     return process.returncode, out.decode(), err.decode()
 
 
-@pytest.fixture
-async def release(tmp_path: Path) -> AsyncIterator[Release]:
+@asynccontextmanager
+async def running(folder: Path, values: dict[str, Any]) -> AsyncIterator[Release]:
     names = ["valkey", "edge", "edge health", "generator health"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    release = Release(render(VALUES), tmp_path, ports)
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys/api-keys").write_text(release.secret["api-keys"])
+    release = Release(render(VALUES | values), folder, ports)
+    (folder / "keys").mkdir()
+    (folder / "keys/api-keys").write_text(release.secret["api-keys"])
+    store = release.own_valkey() if values else release.valkey()
     async with AsyncExitStack() as stack:
-        for child in (release.valkey(), release.service("generator"), release.service("edge")):
+        for child in (store, release.service("generator"), release.service("edge")):
             await child.start()
             stack.push_async_callback(child.stop, grace_s=0.1)
             async with asyncio.timeout(READY_S):
                 await child.until_ready()
+        yield release
+
+
+@pytest.fixture
+async def release(tmp_path: Path) -> AsyncIterator[Release]:
+    async with running(tmp_path, {}) as release:
         yield release
 
 
@@ -183,3 +215,26 @@ async def test_the_test_pod_fails_when_the_log_has_another_text(
     monkeypatch.setenv("API_KEY", release.secret["api-key"])
     with pytest.raises(module.Different, match="the reader that was cut off"):
         await module.main()
+
+
+async def test_each_component_can_be_a_user_of_its_own_with_few_rights(tmp_path: Path) -> None:
+    async with running(tmp_path, OWN_VALKEY) as release:
+        status, out, err = await run_test_pod(release)
+        assert (status, err) == (0, "")
+        assert "all three readers agree" in out
+
+
+def test_the_users_may_do_what_the_functions_do_and_all_the_same() -> None:
+    """A function runs with the rights of who calls it."""
+    default, *users = USERS.read_text().splitlines()
+    assert default == "user default off"
+    rights = {line.split(" ", 4)[4] for line in users}
+    assert len(rights) == 1
+    allowed = set(re.findall(r"\+(\S+)", rights.pop()))
+    called = {
+        command.lower()
+        for file in (ROOT / "core/lore/store/lua").glob("*.lua")
+        for command in re.findall(r"server\.call\('(\w+)'", file.read_text())
+    }
+    assert len(called) > 10
+    assert called <= allowed
