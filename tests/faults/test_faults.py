@@ -13,7 +13,7 @@ from tests.faults.run import run_round
 
 SEED = 1
 AT_ONCE = 4
-STREAMS = 12
+STREAMS = 64  # more than 300 in all
 
 
 def groups() -> list[Sequence[Kind]]:
