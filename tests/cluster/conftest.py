@@ -26,7 +26,8 @@ def nodes() -> list[Object]:
         nodes = Namespace("default").get("nodes")["items"]
     except Failed as error:
         pytest.skip(f"the cluster does not answer: {error}")
-    there = [name for node in nodes for one in node["status"]["images"] for name in one["names"]]
+    images = [one for node in nodes for one in node["status"]["images"]]
+    there = [name for one in images for name in one["names"] or ()]
     wanted = {one["image"] for _, pod in pods(render(VALUES)) for one in containers(pod)}
     missing = [name for name in wanted if not any(f"/{one}".endswith(f"/{name}") for one in there)]
     if missing:

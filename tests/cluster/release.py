@@ -8,6 +8,7 @@ from typing import Any
 
 from helm_python.config import Config
 
+from lore_operator.pods import COST
 from tests.chart.rendering import CHART
 from tests.cluster.kube import Namespace, Object, kubectl
 
@@ -87,6 +88,12 @@ class Release:
         mine = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
         return self.namespace.listed("pods", mine)
 
+    def busiest(self) -> Object | None:
+        """The generator pod that it would cost most to delete, as the operator sees it."""
+        costs = {pod["metadata"]["name"]: _cost(pod) for pod in self.pods("generator")}
+        name = max(costs, key=lambda name: costs[name])
+        return self.namespace.get("pod", name) if costs[name] else None
+
     def ready(self, component: str) -> list[Object]:
         return [
             pod
@@ -131,3 +138,7 @@ class Release:
         plain = [kind for kind in kinds if not re.match(r"events|.*\.metrics\.k8s\.io", kind)]
         selector = f"app.kubernetes.io/instance={self.name}"
         return self.namespace.listed(",".join(plain), selector)
+
+
+def _cost(pod: Object) -> int:
+    return int(pod["metadata"].get("annotations", {}).get(COST, 0))
