@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from typing_extensions import get_original_bases
 
 from lore.request import MAX_TOKENS, Ack, KeptRequest, Message, StreamRequest
 from lore_edge.openai import chat_request, responses_request
@@ -231,7 +232,9 @@ def test_every_parameter_that_the_sdk_knows_is_known_here() -> None:
         (chat_request, chat_request.ChatRequest, CompletionCreateParamsStreaming),
         (responses_request, responses_request.ResponseRequest, ResponseCreateParamsStreaming),
     ):
-        names = {name for base in (known, *get_original_bases(known)) for name in base.__annotations__}
+        names = {
+            name for base in (known, *get_original_bases(known)) for name in base.__annotations__
+        }
         assert names == model.model_fields.keys() | module.NEUTRAL.keys()
         assert not model.model_fields.keys() & module.NEUTRAL.keys()
 
@@ -335,6 +338,22 @@ async def test_a_full_queue_is_the_sdks_rate_limit_error() -> None:
             await asyncio.gather(*(ask() for _ in range(200)))
         assert (full.value.code, full.value.type) == ("rate_limit_exceeded", "requests")
         assert int(full.value.response.headers["retry-after"]) > 0
+
+
+async def test_an_answer_without_a_limit_counts_little_until_it_has_ended() -> None:
+    """P17: else a limit on tokens would refuse every client that leaves the length open."""
+    async with (
+        running_edge(FaultyStore(), model=MODEL, tokens_per_minute=1000) as edge,
+        sdk(edge.url, max_retries=0) as client,
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.responses.create(model=MODEL, input="a", max_output_tokens=2000)
+        assert refused.value.param == "max_output_tokens"
+        assert refused.value.message.count("max_output_tokens") == 1
+        await client.responses.create(model=MODEL, input="a", background=True)
+        with pytest.raises(openai.RateLimitError) as limited:
+            await client.responses.create(model=MODEL, input="a", background=True)
+        assert (limited.value.code, limited.value.type) == ("rate_limit_exceeded", "tokens")
 
 
 async def test_only_whose_it_is_gets_it(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ async def admit(
     if limits == Limits() and not quantum_ms:
         return Admission(True)
     prompt = prompt_tokens(_texts(asked))
-    tokens = prompt + asked.max_tokens
+    tokens = prompt + asked.expected_tokens
     if 0 < limits.tokens_per_minute < tokens:
         raise _refused(answer_too_long(limits.tokens_per_minute, prompt))
 

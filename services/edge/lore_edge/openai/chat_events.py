@@ -29,7 +29,6 @@ def completion(view: View, note: ChatNote, text: str) -> dict[str, Any]:
 class ChatStream:
     """A ``Dialect``. Its event ids are the native stream's, so that a client may come back."""
 
-    heartbeat = sse.BARE_HEARTBEAT
     repeats_text = False
     returns = False
 

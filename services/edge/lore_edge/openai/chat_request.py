@@ -75,9 +75,11 @@ class ChatRequest(Parameters):
         return ChatNote(model=self.model, include_usage=bool(options and options.include_usage))
 
     def kept(self) -> KeptRequest:
+        limit = self.max_completion_tokens or self.max_tokens
         return KeptRequest(
             messages=[turn.message() for turn in self.messages],
-            max_tokens=self.max_completion_tokens or self.max_tokens or MAX_TOKENS,
+            max_tokens=limit or MAX_TOKENS,
+            open_ended=limit is None,
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=0,

@@ -48,7 +48,7 @@ def paths() -> Json:
             "post": _operation(
                 "createChatCompletion",
                 "Ask in a chat; with `stream`, the answer as it is written",
-                _answers("ChatCompletion", "ChatCompletionChunk", 409, 500, *_ASKING),
+                _answers("ChatCompletion", "ChatEvent", 409, 500, *_ASKING),
                 parameters=[_KEY],
                 requestBody=_body("ChatRequest"),
             )
@@ -58,7 +58,7 @@ def paths() -> Json:
             "get": _operation(
                 "readChatCompletion",
                 "The answer once it has ended; with `stream`, what follows `Last-Event-ID`",
-                _answers("ChatCompletion", "ChatCompletionChunk", 409, 410, 500, *_READING),
+                _answers("ChatCompletion", "ChatEvent", 409, 410, 500, *_READING),
                 parameters=[stream, _LAST_EVENT_ID],
             ),
         },
@@ -166,7 +166,16 @@ def schemas() -> Json:
             metadata={"type": "object", "additionalProperties": STRING},
             usage={"type": ["object", "null"]},
         ),
-        "ResponseEvent": _object(type=STRING, sequence_number=integer()),
+        "ChatEvent": _object(data=STRING)
+        | {"description": "`data` is a `ChatCompletionChunk`, an `OpenAIError`, or `[DONE]`"},
+        "ResponseEvent": _object(
+            event=STRING,
+            data={
+                **STRING,
+                "contentMediaType": "application/json",
+                "contentSchema": _object(type=STRING, sequence_number=integer()),
+            },
+        ),
         "DeletedResponse": _object(id=STRING, object=_const("response"), deleted=_const(True)),
         "InputItems": _object(
             object=_const("list"),

@@ -1,6 +1,7 @@
 """Errors as OpenAI's clients know them: ``{"error": {"message", "type", "param", "code"}}``."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from lore.protocol.lifecycle import Status
@@ -30,12 +31,14 @@ def refused(code: str, message: str, param: str | None = None) -> OpenAIError:
     return OpenAIError(400, code, message, field=param)
 
 
-def in_openai(error: ApiError) -> OpenAIError:
+def in_openai(error: ApiError, names: Mapping[str, str] | None = None) -> OpenAIError:
+    """``names``: what a field of ours is called there."""
     if isinstance(error, OpenAIError):
         return error
-    return OpenAIError(
-        error.status, error.code, error.message, field=error.field, headers=error.headers
-    )
+    field, message = error.field, error.message
+    if field and (param := (names or {}).get(field)):
+        field, message = param, message.replace(field, param, 1)
+    return OpenAIError(error.status, error.code, message, field=field, headers=error.headers)
 
 
 def unknown_model(model: str) -> OpenAIError:

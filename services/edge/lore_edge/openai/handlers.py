@@ -12,7 +12,7 @@ from lore_edge.create import REQUEST_ID, create
 from lore_edge.errors import ApiError
 from lore_edge.openai import chat_events, chat_request, response_events, responses_request
 from lore_edge.openai.chat_events import ChatStream, completion
-from lore_edge.openai.errors import not_answered, refused, unknown_model, unknown_object
+from lore_edge.openai.errors import in_openai, not_answered, refused, unknown_model, unknown_object
 from lore_edge.openai.input_items import input_items
 from lore_edge.openai.notes import ChatNote, ResponseNote, note_of
 from lore_edge.openai.parameters import MAX_SHOWN, unknown
@@ -135,7 +135,10 @@ class OpenAI:
     async def _ask_response(self, call: Call) -> None:
         asked = responses_request.parse(await self._body(call))
         self._check_model(asked.model)
-        view = await self._create(call, asked.kept())
+        try:
+            view = await self._create(call, asked.kept())
+        except ApiError as error:
+            raise in_openai(error, responses_request.NAMES) from None
         if asked.stream:
             await self._stream_response(call, view, asked.note, None)
         elif asked.background:

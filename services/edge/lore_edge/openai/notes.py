@@ -10,7 +10,7 @@ Note = TypeVar("Note", "ChatNote", "ResponseNote")
 
 
 class ChatNote(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     api: Literal["chat"] = "chat"
     model: str
@@ -18,7 +18,7 @@ class ChatNote(BaseModel):
 
 
 class ResponseNote(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     api: Literal["responses"] = "responses"
     model: str

@@ -49,7 +49,6 @@ def response(view: View, note: ResponseNote, text: str = "") -> dict[str, Any]:
 class ResponseStream:
     """A ``Dialect``."""
 
-    heartbeat = sse.BARE_HEARTBEAT
     repeats_text = True
     returns = False
 

@@ -20,6 +20,9 @@ from lore_edge.openai.parameters import (
     check,
 )
 
+NAMES = {"messages": "input", "max_tokens": "max_output_tokens"}
+"""What a response calls the parameters of a ``KeptRequest``."""
+
 NEUTRAL: Neutral = {
     "access_programs": (),
     "background_options": (),
@@ -93,6 +96,7 @@ class ResponseRequest(Parameters):
         return KeptRequest(
             messages=[*system, *(turn.message() for turn in self.input)],
             max_tokens=self.max_output_tokens or MAX_TOKENS,
+            open_ended=self.max_output_tokens is None,
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=0,
