@@ -33,12 +33,16 @@ class Bounds:
     reaps: int = 0
     restarts: int = 0
     """Stores that come back, with another run id, as they are or as they were saved."""
+    wipes: int = 0
+    """Stores that come back with nothing: owners give back what they know (P3)."""
     saves: int = 0
     """Times at which the store is saved; what a restart brings back is the latest."""
     resets: int = 0
     """Subscriptions lost."""
     cuts: int = 0
     """Connections between an edge and its reader that break."""
+    surrenders: int = 0
+    """Edges that tell their reader that nobody gave the request back in time."""
     timers: int = 0
     """Timers that go off before they have to: renewals, retransmissions, reconnections."""
     reduced: bool = True
@@ -59,16 +63,19 @@ COUNTED = (
     "cancels",
     "reaps",
     "restarts",
+    "wipes",
     "saves",
     "resets",
     "cuts",
+    "surrenders",
     "timers",
 )
-FREE = frozenset({"saves"})
+FREE = frozenset({"saves", "surrenders"})
 """Counted, but no faults."""
 
 
 ONE_OF_EACH = {"drops": 1, "doubles": 1, "lates": 1, "cuts": 1, "timers": 1}
+LOSES_ALL = {"wipes": 1, "surrenders": 1}
 FORGETS = {"restarts": 1, "saves": 1, "lapses": 1}
 TWICE = ("drops", "doubles", "reorders", "lates", "cuts", "timers", "lapses")
 ONCE = {"crashes": 1, "cancels": 1, "reaps": 1}
@@ -88,6 +95,7 @@ SHORT = (
     scope("1 reader, a generator lost", crashes=1, lapses=1, readers=1),
     scope("1 reader, a reaping", reaps=1, readers=1, tokens=2),
     scope("1 reader, a store that forgets", restarts=1, saves=1, readers=1, tokens=1),
+    scope("1 reader, a store that loses all", **LOSES_ALL, readers=1, tokens=1),
 )
 """What ``make test`` explores, in seconds."""
 
@@ -110,6 +118,8 @@ SCOPES = (
         slow_reads=True,
     ),
     scope("1 reader, a store that forgets", **FORGETS, readers=1, tokens=2),
+    scope("1 reader, a store that loses all", **LOSES_ALL, **SMALL),
+    scope("1 reader, a store that loses all, a lapse", **LOSES_ALL, lapses=1, readers=1, tokens=1),
     scope(
         "1 reader, any two faults but a loss", **dict.fromkeys(TWICE, 2), **ONCE, **SMALL, faults=2
     ),

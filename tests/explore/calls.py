@@ -1,6 +1,7 @@
 """What a generator asks of the store, and the producer that it makes of a claim."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from lore.protocol.assembly import CoalesceConfig
@@ -50,6 +51,25 @@ def perform(call: Call, depot: Depot) -> tuple[Position, Depot]:
         reopen_tokens=call.append.reopen_tokens,
         lease_ms=LEASE_MS,
     )
+
+
+def give_back(
+    view: View, producer: Producer, depot: Depot, *, alone: bool
+) -> tuple[Position, View, Depot]:
+    """What its owner knows of a request, to a store that does not, as ``Owned.known``."""
+    chunks = producer.made if alone else producer.stored
+    acked_tokens = producer.window.acked_tokens
+    acked_seq = next((c.seq for c in chunks if 0 < acked_tokens == c.tokens), 0)
+    view = replace(view, acked_seq=acked_seq, acked_tokens=acked_tokens if acked_seq else 0)
+    if not alone:
+        view = replace(
+            view,
+            log_id=f"{view.log_id}/{view.epoch}/{depot.runs}",
+            parent_log_id=view.log_id,
+            fork_seq=len(chunks) + 1,
+        )
+    position, after = depot.call("reinstate", view, "", chunks, lease_ms=LEASE_MS)
+    return position, view, after
 
 
 def producer_of(view: View, history: Sequence[Chunk]) -> Producer:

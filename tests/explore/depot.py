@@ -54,8 +54,15 @@ class Depot:
         self.ends: frozenset[tuple[str, int]] = frozenset()
         self.lossy = False
         """A restart brought back less than there was."""
+        self.lost_acked = 0
+        """What was acknowledged when all was lost."""
         self.news: tuple[Any, ...] = ()
         self.wakes: tuple[Any, ...] = ()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the store knows the request: it may have lost everything."""
+        return REQUEST in self.store._records
 
     @property
     def record(self) -> Record:
@@ -69,6 +76,9 @@ class Depot:
         return self.store.log(REQUEST, now_ms=self.clock)
 
     def form(self) -> Any:
+        if not self.is_there:
+            logs = tuple(sorted(self.logs.items()))
+            return (None, self.runs, self.clock, logs, self.ends, self.lost_acked)
         record = self.record
         saved = self.saved.records[REQUEST]
         return (
@@ -82,6 +92,7 @@ class Depot:
             tuple(sorted(self.logs.items())),
             self.ends,
             self.lossy,
+            self.lost_acked,
         )
 
     def copy(self) -> "Depot":
@@ -103,6 +114,8 @@ class Depot:
             owner, epoch, log_id = args
             lease = (REQUEST, epoch, log_id)
             (result,) = new.store.renew(PARTITION, owner, [lease], now_ms=self.clock, **kwargs)
+        elif method == "reinstate":
+            result = new.store.reinstate(*args, now_ms=self.clock, **kwargs)
         else:
             result = getattr(new.store, method)(REQUEST, *args, now_ms=self.clock, **kwargs)
         safety.after(before, new.store, method, REQUEST, args, result)
@@ -131,6 +144,15 @@ class Depot:
         )
         return new
 
+    def wipe(self) -> "Depot":
+        new = self.copy()
+        new.runs += 1
+        new.clock += RESTART_MS
+        new.lost_acked = self.view.acked_seq
+        new.lossy = True
+        new.store = StoreState(f"run-{new.runs}")
+        return new
+
     def lapse(self) -> "Depot":
         new = self.copy()
         new.clock += LEASE_MS
@@ -142,7 +164,8 @@ class Depot:
         safety.logs = defaultdict(list)
         for log_id, held in self.logs.items():
             safety.logs[REQUEST, log_id] = list(held)
-        safety.read_seq[REQUEST] = max(read_seq, self.view.acked_seq)
+        acked_seq = self.view.acked_seq if self.is_there else 0
+        safety.read_seq[REQUEST] = max(read_seq, acked_seq, self.lost_acked)
         return safety
 
     def _take(self, safety: Safety) -> None:
@@ -155,9 +178,12 @@ class Depot:
     # what happens to it
 
     def moves(self) -> list[Move]:
+        if not self.is_there:
+            return [Move("time passes", "lapses", depot=self.lapse())]
         moves = [
             self._move("a reader cancels", "cancels", "cancel", retention_ms=RETENTION_MS),
             Move("the store restarts", "restarts", depot=self.restart(saved=False)),
+            Move("the store comes back with nothing", "wipes", depot=self.wipe()),
         ]
         if self.view.status in OWNED and not self.claimable:
             moves.append(Move("the lease lapses", "lapses", depot=self.lapse()))
@@ -185,6 +211,8 @@ class Depot:
 
     @property
     def claimable(self) -> bool:
+        if not self.is_there:
+            return False
         view = self.view
         lapsed = view.status in OWNED and view.lease_until_ms <= self.clock
         return view.status is Status.QUEUED or lapsed

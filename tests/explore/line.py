@@ -214,13 +214,18 @@ class Line:
 
     def moves(self, depot: Depot) -> list[Move]:
         moves: list[Move] = []
-        if self.ack:
+        if not depot.is_there:
+            edge = self.edge
+            if edge is not None and edge.subscribed and edge.reading == "view":
+                label = "{}'s edge gives the request up"
+                self._add(moves, label, "surrenders", Line._surrender)
+        elif self.ack:
             moves.append(self._acknowledge(depot, self.ack, "", Line._answered))
             moves.append(self._acknowledge(depot, self.ack, "doubles", Line._doubled))
             self._add(moves, f"the ack of {self.ack} by {{}} is lost", "drops", Line._lose_ack)
             label = f"{{}} gives the ack of {self.ack} up while it is under way"
             self._add(moves, label, "lates", Line._give_up_ack)
-        for seq in self.late:
+        for seq in self.late if depot.is_there else ():
             arrived = partial(Line._arrived_late, seq=seq)
             moves.append(self._acknowledge(depot, seq, "", arrived))
         edge = self.edge
@@ -232,7 +237,7 @@ class Line:
                 moves, "{}'s edge subscribes again", "", lambda line: line._edge.resubscribe()
             )
         else:
-            if edge.reading and edge.reply is None and self.slow_reads:
+            if edge.reading and edge.reply is None and self.slow_reads and depot.is_there:
                 label = f"{{}}'s edge reads the {edge.reading}"
                 self._add(moves, label, "", lambda line: line._edge.read(depot))
             if edge.view is not None:
@@ -247,11 +252,14 @@ class Line:
     def caught_up(self, depot: Depot) -> "Line":
         """What the edge wants to read is there at once."""
         new = self.copy()
-        while new.edge is not None and new.edge.reading:
+        while new.edge is not None and new.edge.reading and depot.is_there:
             new.edge.read(depot)
             new._take_reply()
             new._settle()
         return new
+
+    def _surrender(self) -> None:
+        self.phase = "lost"
 
     def _connect(self) -> None:
         self.receiver.on_reconnect()

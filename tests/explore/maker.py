@@ -11,16 +11,18 @@ from typing import Any
 from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Producer
 from lore.store.base import Outcome, Position, View
-from tests.explore.calls import Call, in_order, perform, producer_of
-from tests.explore.depot import Depot
+from tests.explore.calls import Call, give_back, in_order, perform, producer_of
+from tests.explore.depot import LEASE_MS, Depot
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
 
 ANSWERED = (Outcome.OK, Outcome.GAP)
 
 
 class Maker:
-    def __init__(self, tokens: int, *, keeps: bool) -> None:
+    def __init__(self, tokens: int, *, keeps: bool, gives_back: bool) -> None:
         self.tokens = tokens
+        self.gives_back = gives_back
+        """Whether the store may lose everything, so that it matters how long a lease runs."""
         self.keeps = keeps
         """Whether it keeps what has ended, for a store that may forget (P3)."""
         self.view: View | None = None
@@ -31,6 +33,10 @@ class Maker:
         self.answer: Position | None = None
         self.renewal: Call | None = None
         self.renewed: Position | None = None
+        self.forgotten = False
+        """The store does not know the request, and is to be given it back (P3)."""
+        self.lease_until = 0
+        """By the store's clock, which is this one's as well."""
         self.late: tuple[Call, ...] = ()
         self.wakes: tuple[int | None, ...] = ()
         """Acked tokens, or None for the hint that the request was taken away."""
@@ -41,7 +47,8 @@ class Maker:
             claim,
             form_of(self.producer),
             *(self.finished, self.call, self.answer, self.renewal, self.renewed),
-            *(self.late, self.wakes),
+            *(self.late, self.wakes, self.forgotten),
+            self.gives_back and self.lease_until,
         )
 
     def copy(self) -> "Maker":
@@ -128,7 +135,8 @@ class Maker:
 
     def _pump(self) -> None:
         assert self.view is not None
-        append = self._work.outbox(0.0) if self.call is None else None
+        idle = self.call is None and not self.forgotten
+        append = self._work.outbox(0.0) if idle else None
         if append is not None:
             method = "append" if append.chunks or append.finish_reason is None else "finish"
             self.call = Call(method, self.view.epoch, self.view.log_id, append)
@@ -141,7 +149,8 @@ class Maker:
         pending.append(self.renewal if self.renewed is None else None)
         self.late = in_order(*self.late, *filter(None, pending))
         self.view = self.producer = self.call = self.answer = self.renewal = self.renewed = None
-        self.finished = False
+        self.finished = self.forgotten = False
+        self.lease_until = 0
         self.wakes = ()
 
     _crash = _drop
@@ -172,6 +181,10 @@ class Maker:
         call, answer = self.call, self.answer
         self.call = self.answer = None
         # Fenced may mean that our own end is in and its answer was lost: finish tells.
+        if answer.outcome is Outcome.UNKNOWN:
+            self._work.on_lost()
+            self.forgotten = True
+            return
         told = call.method == "append" and answer.outcome in (Outcome.OK, Outcome.FENCED)
         if told and call.append is not None and call.append.finish_reason is not None:
             self.call = Call("finish", call.epoch, call.log_id, call.append)
@@ -186,11 +199,16 @@ class Maker:
         answer = self.renewed
         self.renewal = self.renewed = None
         if answer.outcome is Outcome.OK:
-            paused = answer.status is Status.PAUSED
-            self._work.on_position(answer.next_seq, answer.acked_tokens, 0.0, paused=paused)
-            self._pump()
+            self._go_on(answer)
+        elif answer.outcome is Outcome.UNKNOWN:
+            self.forgotten = self.call is None  # else the append's own answer tells
         elif answer.status not in ENDED or not self.finished:
             self._drop()
+
+    def _go_on(self, answer: Position) -> None:
+        paused = answer.status is Status.PAUSED
+        self._work.on_position(answer.next_seq, answer.acked_tokens, 0.0, paused=paused)
+        self._pump()
 
     def _hear_wake(self) -> None:
         wake, self.wakes = self.wakes[0], self.wakes[1:]
@@ -241,6 +259,11 @@ class Maker:
         if self.renewal is not None and self.renewed is None:
             label = f"{self.renewal} by {{}} reaches the store"
             moves.append(attempt(label, lambda: self._do_renewal(depot)))
+        if self.forgotten:
+            label = "{} gives the request back"
+            moves.append(attempt(label, lambda: self._give_back(depot)))
+            label += ", and the answer is lost"
+            moves.append(attempt(label, lambda: (self, self._give_back(depot)[1]), "drops"))
         if self.view is not None and self.producer is None:
             moves.append(attempt("{} reads the log", lambda: (self._take(depot), depot)))
         # One that has it does not claim it again. As both have the same name, the other's
@@ -262,12 +285,31 @@ class Maker:
         assert self.call is not None
         new = self.copy()
         new.answer, after = perform(self.call, depot)
+        new._leased(new.answer, depot)
         return new, after
 
     def _do_renewal(self, depot: Depot) -> tuple["Maker", Depot]:
         assert self.renewal is not None
         new = self.copy()
         new.renewed, after = perform(self.renewal, depot)
+        new._leased(new.renewed, depot)
+        return new, after
+
+    def _leased(self, position: Position, depot: Depot) -> None:
+        if position.outcome is Outcome.OK:
+            self.lease_until = depot.clock + LEASE_MS
+
+    def _give_back(self, depot: Depot) -> tuple["Maker", Depot]:
+        assert self.view is not None
+        new = self.copy()
+        alone = depot.clock < self.lease_until
+        position, view, after = give_back(self.view, self._work, depot, alone=alone)
+        if position.outcome is Outcome.OK:
+            new.view, new.forgotten = view, False
+            new._leased(position, depot)
+            new._go_on(position)
+        else:
+            new._drop()
         return new, after
 
     def _do_late(self, depot: Depot, call: Call) -> tuple["Maker", Depot]:
@@ -283,6 +325,7 @@ class Maker:
         if claimed is not None:
             new._drop()
             new.view = claimed.view
+            new.lease_until = depot.clock + LEASE_MS
         return new, after
 
     def _take(self, depot: Depot) -> "Maker":

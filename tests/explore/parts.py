@@ -11,6 +11,8 @@ from tests.explore.line import Line
 from tests.explore.maker import Maker
 
 SAME = -1
+IN_THE_END = frozenset({"", "timers", "lapses", "surrenders"})
+"""Kinds that a run without further faults may need (see ``search.py``)."""
 
 
 class Step(NamedTuple):
@@ -82,7 +84,9 @@ class Parts:
         for move in moves:
             part = SAME if move.part is None else count(move.part)
             after = SAME if move.depot is None else self.depot(move.depot)
-            if move.kind not in ("", "timers", "lapses") and not getattr(self._bounds, move.kind):
+            if move.kind not in ("", "timers", "lapses", "surrenders") and not getattr(
+                self._bounds, move.kind
+            ):
                 continue  # never within the bounds
             changed = (part not in (SAME, number), after not in (SAME, depot))
             if any(changed) or move.violation:
@@ -126,7 +130,8 @@ class Parts:
             for call in (maker.call, maker.renewal, *maker.late)
             if call is not None
         }
-        records = {record_form(depot.record): depot for depot in self.depots.things}
+        there = [depot for depot in self.depots.things if depot.is_there]
+        records = {record_form(depot.record): depot for depot in there}
         for depot in records.values():
             for call in calls:
                 if call.epoch < depot.view.epoch:

@@ -47,7 +47,9 @@ class Space:
 
     def start(self) -> World:
         depot = Depot(self.bounds.window)
-        maker = Maker(self.bounds.tokens, keeps=self.bounds.restarts > 0)
+        bounds = self.bounds
+        keeps = bounds.restarts > 0 or bounds.wipes > 0
+        maker = Maker(bounds.tokens, keeps=keeps, gives_back=bounds.wipes > 0)
         line = Line(depot.view.log_id, slow_reads=self.bounds.slow_reads)
         if self.bounds.joined:
             line = line.moves(depot)[0].part.caught_up(depot)
@@ -105,7 +107,9 @@ class Space:
         def is_left(*kinds: str) -> bool:
             return any(self._budget(world[-1], kind) != SAME for kind in kinds)
 
-        if not self.bounds.reduced or is_left("restarts", "resets"):
+        if not self.bounds.reduced or is_left("restarts", "wipes", "resets"):
+            return False
+        if not self.depot(world).is_there:
             return False
         return self.depot(world).runs == 1 or not is_left("cuts", "timers")
 
@@ -157,15 +161,17 @@ class Space:
                 if step.kind == "timers":
                     yield step
         elif place == 0:
-            epoch = self.depot(world).view.epoch
+            store = self.depot(world)
+            epoch = store.view.epoch if store.is_there else 0
             if not any(self.maker(world, other).lives == epoch for other in MAKERS):
                 for step in self.parts.steps_of("depot", world[0]):
                     if step.kind == "lapses":
                         yield step
         else:
-            for group in ("reader", "edge", "idle"):
-                for step in self.parts.steps_of(group, world[place]):
-                    if step.kind == "timers":
+            groups = (("reader", SAME), ("edge", SAME), ("idle", SAME), ("line at", world[0]))
+            for group, depot in groups:
+                for step in self.parts.steps_of(group, world[place], depot):
+                    if step.kind in ("timers", "surrenders"):
                         yield step
 
     def _budget(self, spent: int, kind: str) -> int:
@@ -194,7 +200,7 @@ class Space:
             new[place] = step.part
         if step.depot != SAME:
             new[0] = step.depot
-            restarted = step.kind == "restarts"
+            restarted = step.kind in ("restarts", "wipes")
             for other in MAKERS:
                 new[other] = self.parts.touch(self.parts.makers, new[other], step.wakes, restarted)
             for other in self.lines:
@@ -246,4 +252,4 @@ class Space:
         """
         depot = self.depot(world)
         phases = {self.line(world, place).phase for place in self.lines}
-        return "reading" not in phases and (depot.view.status in ENDED or depot.runs > 1)
+        return "reading" not in phases and (depot.runs > 1 or depot.view.status in ENDED)

@@ -14,7 +14,8 @@ from lore.protocol.window import Window
 from lore.store import twin
 from lore.store.records import Records
 from lore.store.twin import StoreState
-from tests.explore.bounds import FORGETS, SHORT, Bounds, scope
+from tests.explore import maker
+from tests.explore.bounds import FORGETS, LOSES_ALL, SHORT, Bounds, scope
 from tests.explore.search import Found, Search
 from tests.explore.space import MAKERS, World
 
@@ -87,6 +88,17 @@ def test_without_fencing_it_finds_the_shortest_double_append(
     assert "P2: append" in found.violation
     assert len(found.path) == 6, "claim, lapse, claim, read, generate, append"
     assert "the lease lapses" in found.path
+
+
+def test_a_log_that_is_given_back_as_nobody_elses_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P3, P4: an owner whose lease is over gives back the log in which its successor went on."""
+    honest = maker.give_back
+    monkeypatch.setattr(maker, "give_back", lambda *args, alone: honest(*args, alone=True))
+    found = first_violation(scope("no fork", **LOSES_ALL, lapses=1, readers=1, tokens=1))
+    assert "P4" in found.violation
+    assert "the store comes back with nothing" in found.path
 
 
 def test_without_the_gap_check_it_finds_a_hole_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
