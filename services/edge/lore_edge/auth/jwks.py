@@ -6,6 +6,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import jwt
 import structlog
@@ -38,13 +39,16 @@ class Jwks:
     """A failed read changes nothing: what is known stays known."""
 
     def __init__(self, where: str) -> None:
-        """``where``: a URL, first read when it is needed, or a file. Raises BadJwks for a file."""
+        """``where``: a URL, first read when it is needed, or a file. Raises BadJwks."""
         self._where = where
         self._keys: dict[str | None, SigningKey] = {}
         self._failed = True
         self._tried_s = float("-inf")
         self._reading: asyncio.Task[None] | None = None
-        if not is_url(where):
+        if is_url(where):
+            if "@" in urlsplit(where).netloc:
+                raise BadJwks("LORE_JWT_JWKS: an address without a user and a password")
+        else:
             self._keys = _load(where)
             self._failed = False
 
@@ -141,4 +145,6 @@ def _keys(data: Any) -> dict[str | None, SigningKey]:
 
 
 def _words(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or getattr(error, "reason", None) or error)
+    """What is wrong, and nothing of where: an address may hold a secret."""
+    reason = getattr(error, "strerror", None) or getattr(error, "reason", None)
+    return str(reason or type(error).__name__)
