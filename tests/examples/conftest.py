@@ -7,6 +7,7 @@ from tests.services.auth_harness import KeyRing
 from tests.services.command_line import Running
 
 SETTINGS = {
+    "LORE_HEARTBEAT_S": "0.02",  # between any two events, which no reader may mistake for one
     "LORE_SYNTHETIC_RATE": "150",
     "LORE_SYNTHETIC_LENGTH": "300",
     "LORE_CORS_ORIGINS": "*",

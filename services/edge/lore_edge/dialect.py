@@ -13,7 +13,6 @@ from lore_edge.feed import Feed, Piece
 class Dialect(Protocol):
     """Belongs to one reader. What it has nothing to say to is ``b""``."""
 
-    heartbeat: bytes
     repeats_text: bool
     """``end`` needs the whole text, which is read from the log then."""
     returns: bool
@@ -36,7 +35,6 @@ class Dialect(Protocol):
 class Native:
     """PROTOCOL.md, Server-sent events. A chunk is encoded once for all of its readers."""
 
-    heartbeat = sse.HEARTBEAT
     repeats_text = False
     returns = True
     chunk = staticmethod(attrgetter("data"))

@@ -6,9 +6,9 @@ from typing import Any
 encode_json = json.JSONEncoder(ensure_ascii=False).encode  # escapes every line end
 
 RETRY_MS = 1000
-HEARTBEAT = b":\n\n"
-BARE_HEARTBEAT = b":\n"
-"""Without the empty line: the OpenAI SDK for Python makes an event of it once it has seen an id."""
+HEARTBEAT = b":\n"
+"""A comment without an empty line after it: httpx-sse and the OpenAI SDK for Python make an event
+of that one, once they have seen an id."""
 
 
 def chunk(seq: int, text: str, event_id: str) -> bytes:
@@ -27,4 +27,5 @@ def data(value: dict[str, Any], event_id: str = "") -> bytes:
 
 
 def retry(milliseconds: int) -> bytes:
-    return f"retry: {milliseconds}\n\n".encode()
+    """Begins an event: alone it is one to httpx-sse."""
+    return f"retry: {milliseconds}\n".encode()

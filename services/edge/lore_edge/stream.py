@@ -88,7 +88,7 @@ class Stream:
             return await self._retransmit(send)
         elif self._heartbeat_at <= now:
             reader.feed.look_soon()  # so long a silence may be lost news
-            await self._write(send, Batch(reader.dialect.heartbeat, []))
+            await self._write(send, Batch(sse.HEARTBEAT, []))
         else:
             await self._waker.wait(self._next_deadline())
         return True
