@@ -141,7 +141,7 @@ class KubeStub:
 
     async def until(self, is_so: Any) -> None:
         """Wait for something that a call or a change brings about."""
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(is_so)
 
     # its life

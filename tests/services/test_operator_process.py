@@ -51,7 +51,7 @@ class OperatorProcess:
         self.log = (await self.process.stderr.read()).decode()
 
     async def exited(self) -> int:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self._reading
             return await self.process.wait()
 

@@ -126,6 +126,21 @@ async def test_the_requests_of_a_pod_that_is_gone_go_back_to_their_place_at_once
     assert again.view.next_seq == 2
 
 
+async def test_a_request_that_ends_its_generators_is_not_handed_on_for_ever(
+    operator: Stand,
+) -> None:
+    """P15: each of them counts as a try, as if its lease had expired."""
+    await operator.backend.open("a")
+    for tries in (1, 2, 3):
+        claimed = await operator.backend.claim("a", OWNER)
+        assert claimed.view.tries == tries
+        await operator.kube.put("pods", pod(container=f"c{tries}"))
+        await operator.sweep()
+        await operator.kube.put("pods", pod(container=f"c{tries + 1}"))
+        await operator.sweep()
+        assert await operator.status() is Status.QUEUED
+
+
 async def test_a_busy_pod_is_marked_once_and_unmarked_when_it_has_been_idle(
     operator: Stand,
 ) -> None:

@@ -217,7 +217,10 @@ class Sweeper:
                 metrics.REQUESTS_REAPED.inc()
                 log.info("reaped", request_id=view.request_id, owner=view.owner)
         else:
-            position = await self._store.release(view.request_id, view.owner, view.epoch)
+            # It counts as a try, as when its lease had expired: the request may be what ended it.
+            position = await self._store.release(
+                view.request_id, view.owner, view.epoch, failed=True
+            )
             if position.outcome is Outcome.OK:
                 self._news.released(view.owner, action.loss)
                 metrics.LEASES_RELEASED.labels(action.loss.value).inc()
