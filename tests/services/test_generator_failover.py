@@ -1,6 +1,7 @@
 """Generators and stores that go away: nobody's text is lost, doubled or changed."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -272,6 +273,49 @@ async def test_an_owner_whose_lease_is_over_gives_back_a_fork(store: MemoryStore
         assert view.parent_log_id == before.log_id != view.log_id
         assert view.fork_seq == before.next_seq
         await _whole(reader)
+
+
+async def test_nothing_is_sent_while_a_fork_is_given_back(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: an append of the old log arrived after the fork, was fenced, and its owner dropped what
+    it had just given back: readers waited until that lease was over, and then for a takeover."""
+    reinstate = store.reinstate
+    engine = CountingEngine(STEADY)
+
+    async def slow_reinstate(view: View, *args: Any, **kwargs: Any) -> Any:
+        position = await reinstate(view, *args, **kwargs)
+        await engine.until_tokens("a", engine.tokens["a"] + 5)
+        return position
+
+    monkeypatch.setattr(store, "reinstate", slow_reinstate)
+    async with Generator(store, "g1", engine, lease_s=0.4, return_grace_s=60) as generator:
+        reader = await reader_of(store, "a", ask(ack="none"))
+        before = await reader.until(lambda view: view.next_seq > 3)
+        # What the report finds, when nothing of the request is on its way.
+        owned = generator.service._roster.live["a"]
+        owned.renewed_s = -math.inf
+        store.state.restore(EMPTY, "run-2")
+        generator.line.mend()
+        await reader.until_there()
+        view = await reader.read_to_end()
+        assert (view.status, view.parent_log_id) == (Status.DONE, before.log_id)
+        assert view.epoch == before.epoch
+
+
+async def test_an_ack_that_was_missed_with_the_subscription_is_learnt_when_it_is_back(
+    store: MemoryStore,
+) -> None:
+    """P6: and not at the next renewal, which is minutes away here."""
+    async with Generator(store, "g1", lease_s=600) as generator:
+        reader = await reader_of(store, "a", ask(window=8))
+        await reader.until_status(Status.PAUSED)
+        generator.line.deaf = True
+        await reader.ack()
+        await asyncio.sleep(0)  # the news goes out, and nobody hears it
+        generator.line.deaf = False
+        generator.line.mend()
+        await reader.until(lambda view: view.generated_tokens == 16)
 
 
 async def test_all_that_was_ever_sent_is_given_back(
