@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from lore import apikeys
+from lore.store import MemoryStore
 from lore_edge.auth import jwks as jwks_module
 from lore_edge.auth import stream_tokens
 from lore_edge.auth.authenticator import Authenticator, BadAuth
@@ -34,7 +35,7 @@ from tests.services.auth_harness import (
     bearer,
     forged,
 )
-from tests.services.edge_harness import settings
+from tests.services.edge_harness import WAIT_S, running_edge, settings
 
 ID = "A" * 22
 NOW_S = 1_800_000_000
@@ -68,6 +69,7 @@ async def refused(auth: Authenticator, call: dict[str, Any]) -> ApiError:
         ({"api_keys_file": "/nowhere/keys", "secret": "short"}, ["LORE_SECRET", "32"]),
         ({"api_keys_file": "/nowhere/keys", "secret": SECRET}, ["LORE_API_KEYS_FILE", "/nowhere"]),
         (Issuer().settings | {"jwt_jwks": "/nowhere/jwks"}, ["LORE_JWT_JWKS"]),
+        (Issuer().settings, ["LORE_JWT_ISSUER", "LORE_JWT_AUDIENCE", "LORE_JWT_JWKS"]),
     ],
 )
 def test_an_edge_that_would_let_in_nobody_or_anybody_says_what_to_set(
@@ -125,6 +127,17 @@ def test_a_secret_that_kubernetes_swaps_is_noticed(tmp_path: Path):
     (tmp_path / "next").rename(tmp_path / "..data")
     keys.poll()
     assert (keys.subject(old), keys.subject(new)) == (None, "alice")
+
+
+async def test_a_running_edge_takes_a_new_key_without_a_restart(ring: KeyRing):
+    async with running_edge(MemoryStore(), **ring.settings) as edge, edge.client() as client:
+        headers = bearer(ring.new("alice"))
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                answer = await client.post("/v1/streams", json={"question": "a"}, headers=headers)
+                if answer.status_code == 201:
+                    break
+                await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("broken", [None, b"\xff\xfe", b"secret words here\n", b"{twice}"])

@@ -224,6 +224,14 @@ async def test_a_store_url_that_is_none_is_one_clear_line_and_status_2():
     assert line.count("\n") == 1
 
 
+async def test_an_edge_that_nobody_may_enter_is_one_clear_line_and_status_2():
+    status, line = await refusal(auth="required")
+    assert status == 2
+    assert line.count("\n") == 1
+    assert "LORE_API_KEYS_FILE" in line
+    assert "LORE_AUTH=off" in line
+
+
 async def test_a_new_stream_is_refused_once_readers_are_sent_away():
     async with running_edge(FaultyStore(), drain_spread_s=0.0) as edge:
         request_id = await ask(edge)

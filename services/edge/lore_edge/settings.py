@@ -2,10 +2,10 @@
 
 import socket
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from lore.settings import CommonSettings, Port, Positive
@@ -114,9 +114,3 @@ class EdgeSettings(CommonSettings):
             ):
                 raise ValueError(f"'{origin}' is not an origin such as https://example.org")
         return value
-
-    @model_validator(mode="after")
-    def _say_all_of_jwt(self) -> Self:
-        if len({bool(self.jwt_issuer), bool(self.jwt_audience), bool(self.jwt_jwks)}) > 1:
-            raise ValueError("set all of JWT_ISSUER, JWT_AUDIENCE and JWT_JWKS, or none")
-        return self

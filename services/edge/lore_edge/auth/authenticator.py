@@ -37,7 +37,10 @@ class Authenticator:
             self._require(settings)
 
     def _require(self, settings: EdgeSettings) -> None:
-        if not settings.api_keys_file and not settings.jwt_issuer:
+        jwt = (settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks)
+        if any(jwt) and not all(jwt):
+            raise BadAuth("LORE_JWT_ISSUER, LORE_JWT_AUDIENCE and LORE_JWT_JWKS go together")
+        if not settings.api_keys_file and not any(jwt):
             raise BadAuth(
                 "nobody could be let in: name LORE_API_KEYS_FILE (lore keys new NAME makes a key), "
                 "or LORE_JWT_ISSUER, LORE_JWT_AUDIENCE and LORE_JWT_JWKS, or let everyone in with "
@@ -51,7 +54,7 @@ class Authenticator:
         try:
             if settings.api_keys_file:
                 self._keys = KeyFile(Path(settings.api_keys_file))
-            if settings.jwt_issuer:
+            if all(jwt):
                 jwks = Jwks(settings.jwt_jwks)
                 self._jwts = Jwts(settings.jwt_issuer, settings.jwt_audience, jwks)
         except BadKeys as error:
