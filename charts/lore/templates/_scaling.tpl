@@ -56,3 +56,18 @@ authenticationRef:
   name: {{ . }}
 {{- end }}
 {{- end }}
+
+{{/* A tier's number of pods, unless a scaler sets it. A release that is handed to one keeps what
+runs: a field that Helm lets go of falls back to 1 before the scaler has looked. */}}
+{{- define "lore.replicas" -}}
+{{- $ := index . 0 -}}
+{{- if eq (include "lore.scaler" .) "none" -}}
+replicas: {{ (index $.Values (index . 1)).replicas }}
+{{- else -}}
+{{- $live := lookup "apps/v1" "Deployment" $.Release.Namespace (include "lore.component" .) -}}
+{{- $scaled := dig "metadata" "managedFields" list $live | toJson | contains "\"subresource\":\"scale\"" -}}
+{{- if and $live (not $scaled) -}}
+replicas: {{ $live.spec.replicas }}
+{{- end -}}
+{{- end -}}
+{{- end }}
