@@ -11,9 +11,9 @@ from lore.protocol.lifecycle import LIVE
 from lore.protocol.merge import Arrival, Merge
 from lore.protocol.receiver import Receiver
 from lore.protocol.window import Window
-from lore.store import twin
 from lore.store.records import Records
 from lore.store.twin import StoreState
+from lore.store.twin import log as twin_log
 from tests.explore import maker
 from tests.explore.bounds import FORGETS, LOSES_ALL, SHORT, Bounds, scope
 from tests.explore.search import Found, Search
@@ -103,7 +103,7 @@ def test_a_log_that_is_given_back_as_nobody_elses_is_found(
 
 def test_without_the_gap_check_it_finds_a_hole_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """P2, P3"""
-    monkeypatch.setattr(twin, "judge", lambda record, chunks: None)
+    monkeypatch.setattr(twin_log, "judge", lambda record, chunks: None)
     found = first_violation(FORGETFUL)
     assert "P2" in found.violation
 

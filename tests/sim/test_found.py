@@ -99,7 +99,7 @@ def chunks_name_no_log(patch: Patch) -> None:
         object.__setattr__(message, "log_id", Everywhere(message.log_id))
         return message
 
-    patch.setattr("lore.store.twin.message_of", message_of)
+    patch.setattr("lore.store.twin.log.message_of", message_of)
 
 
 def a_shorter_log_is_gone_on_from(patch: Patch) -> None:

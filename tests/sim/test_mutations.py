@@ -16,10 +16,10 @@ from lore.protocol.producer import Producer
 from lore.protocol.receiver import Receiver
 from lore.protocol.sender import Action, Sender
 from lore.protocol.window import Window
-from lore.store import twin
 from lore.store.base import Outcome
 from lore.store.records import Record, Records
 from lore.store.twin import StoreState
+from lore.store.twin import log as twin_log
 from tests.sim.run import simulate
 
 SEEDS = 400
@@ -66,13 +66,13 @@ def no_gap_check_in_the_merge(patch: Patch) -> None:
 
 
 def no_gap_check_in_the_append(patch: Patch) -> None:
-    real = twin.judge
+    real = twin_log.judge
 
     def judge(record: Record, chunks: Any) -> Outcome | None:
         refusal = real(record, chunks)
         return None if refusal is Outcome.GAP else refusal
 
-    patch.setattr(twin, "judge", judge)
+    patch.setattr(twin_log, "judge", judge)
 
 
 def no_gap_check_in_the_reader(patch: Patch) -> None:

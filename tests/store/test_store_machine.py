@@ -220,6 +220,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.append(lease_of(claimed.view), count)
         return lease_of(claimed.view)
 
+    @rule(target=leases, partition=partitions, owner=owners)
+    def fail_and_take_no_risk(self, partition: int, owner: str) -> Any:
+        """P15: what was tried in vain is passed over."""
+        lease = self.claim(partition, owner)
+        if isinstance(lease, Lease):
+            self.both("release", lease.request_id, lease.owner, lease.epoch, failed=True)
+        return self.claim(partition, owner, untried=True)
+
     @rule(lease=leases, back=st.integers(-1, 3), subject=subjects)
     def ack(self, lease: Lease, back: int, subject: str | None) -> None:
         view = self.twin.view(lease.request_id, now_ms=self.real.now_ms)
@@ -369,10 +377,6 @@ class StoreMachine(RuleBasedStateMachine):
     def cancel(self, lease: Lease, subject: str | None) -> None:
         self.of_a_subject("cancel", lease.request_id, subject=subject, retention_ms=RETENTION_MS)
 
-    @rule(request_id=ids, subject=subjects)
-    def forget(self, request_id: str, subject: str | None) -> None:
-        self.of_a_subject("forget", request_id, subject=subject)
-
     @rule(lease=leases, idle_ms=st.sampled_from([0, 0, 2]), revives=st.booleans(), subject=subjects)
     def reap(self, lease: Lease, idle_ms: int, revives: bool, subject: str | None) -> None:
         self.both("reap", lease.request_id, idle_ms=idle_ms, retention_ms=RETENTION_MS)
@@ -432,6 +436,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.before[view.request_id] = view
 
 
+class ForgettingMachine(StoreMachine):
+    """Beside the other, because an id that was deleted is out of the game."""
+
+    @rule(
+        lease=StoreMachine.leases, subject=subjects, late=st.sampled_from(["", "open", "reinstate"])
+    )
+    def forget(self, lease: Lease, subject: str | None, late: str) -> None:
+        self.of_a_subject("forget", lease.request_id, subject=subject)
+        if late == "open":
+            self.open(lease.request_id, queue_limit=3)
+        elif late:
+            self.reinstate(lease, count=1, acked=0, forks=False)
+
+
 def check_places(views: list[View], queue: dict[str, int], places: list[list[str]]) -> None:
     """Every request is in the queue, the leases and the index where its state says."""
     expected: list[dict[str, int]] = []
@@ -455,12 +473,12 @@ def check_request(view: View, log: list[Chunk]) -> None:
     assert bool(view.owner) == (view.status in OWNED) == bool(view.lease_until_ms)  # P15
 
 
-def run_machine(real: RealStore, **changes: Any) -> None:
-    class Machine(StoreMachine):
+def run_machine(real: RealStore, kind: type[StoreMachine] = StoreMachine, **changes: Any) -> None:
+    class Machine(kind):
         def __init__(self) -> None:
             super().__init__(real)
 
-    Machine.__qualname__ = "StoreMachine"
+    Machine.__qualname__ = kind.__qualname__
     arguments = {
         "max_examples": 50,
         "stateful_step_count": 40,
@@ -473,6 +491,11 @@ def run_machine(real: RealStore, **changes: Any) -> None:
 def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
     """P2, P4, P9, P13, P15, P16"""
     run_machine(real)
+
+
+def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
+    """P3"""
+    run_machine(real, ForgettingMachine, max_examples=25)
 
 
 @pytest.mark.parametrize(
@@ -506,11 +529,6 @@ def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
             id="a forgotten claim is not taken up",
         ),
         pytest.param("~= subject then return nil", "== '' then return nil", id="anyone's request"),
-        pytest.param(
-            "if server.call('EXISTS', deleted_key(keys[1])) == 1 then return unknown() end",
-            "",
-            id="a deleted request given back",
-        ),
         pytest.param("if not untried or", "if", id="nothing is tried again"),
         pytest.param("then request.tries = 0 end", "then end", id="a chunk is nothing"),
         pytest.param("args[4] ~= 'failed' and", "", id="no failure counts"),
@@ -523,12 +541,42 @@ def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
 )
 def test_the_machine_catches_a_broken_library(real: RealStore, right: str, wrong: str) -> None:
     """A check that cannot fail checks nothing."""
+    break_and_catch(real, StoreMachine, right, wrong)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        pytest.param(
+            "if server.call('EXISTS', deleted_key(keys[1])) == 1 then return unknown() end",
+            "",
+            id="a deleted request given back",
+        ),
+        pytest.param(
+            "if server.call('EXISTS', deleted_key(keys[1])) == 1 then return {'unknown', 0} end",
+            "",
+            id="a deleted request opened again",
+        ),
+    ],
+)
+def test_the_machine_catches_a_library_that_forgets_to_forget(
+    real: RealStore, right: str, wrong: str
+) -> None:
+    break_and_catch(real, ForgettingMachine, right, wrong)
+
+
+def break_and_catch(real: RealStore, kind: type[StoreMachine], right: str, wrong: str) -> None:
     assert right in CODE
     real.admin.function_load(CODE.replace(right, wrong), replace=True)
     try:
         with pytest.raises(AssertionError):
             run_machine(
-                real, max_examples=300, phases=[Phase.generate], database=None, derandomize=True
+                real,
+                kind,
+                max_examples=300,
+                phases=[Phase.generate],
+                database=None,
+                derandomize=True,
             )
     finally:
         real.admin.function_load(CODE, replace=True)

@@ -1,0 +1,95 @@
+"""What is appended and read: the twin of ``lua/log.lua``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import Status
+from lore.store.base import ChunkMessage, Outcome, Position, View
+from lore.store.records import UNKNOWN, Entry, Record, Records, judge, message_of, position
+
+
+class Log(Records):
+    def read(
+        self, request_id: str, *, after: int, limit: int = 1000, now_ms: int
+    ) -> list[ChunkMessage]:
+        record = self._find(request_id, now_ms)
+        if record is None:
+            return []
+        first = max(0, after)
+        return [message_of(entry) for entry in record.log[first : first + limit]]
+
+    def log(self, request_id: str, *, now_ms: int) -> list[Chunk]:
+        record = self._find(request_id, now_ms)
+        return [entry.chunk for entry in record.log] if record else []
+
+    def append(
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        chunks: Sequence[Chunk],
+        *,
+        log_id: str,
+        window: int,
+        reopen_tokens: int,
+        lease_ms: int,
+        now_ms: int,
+    ) -> Position:
+        record = self._find(request_id, now_ms)
+        if record is None:
+            return UNKNOWN
+        view = record.view
+        if not self._may_write(record, owner, epoch, log_id, lease_ms=lease_ms, now_ms=now_ms):
+            return position(Outcome.FENCED, view)
+        refusal = judge(record, chunks)
+        if refusal is not None:
+            return position(refusal, view)
+        new = [chunk for chunk in chunks if chunk.seq >= view.next_seq]
+        if epoch > view.epoch:
+            self._own(record, view, owner, epoch, now_ms=now_ms)
+        record.log += [Entry(chunk, now_ms, log_id) for chunk in new]
+        if chunks:
+            record.run_id = self.run_id
+        view = record.view
+        record.view = replace(
+            view,
+            next_seq=view.next_seq + len(new),
+            generated_tokens=new[-1].tokens if new else view.generated_tokens,
+            window=window,
+            lease_until_ms=now_ms + lease_ms,
+            progress_ms=now_ms if new else view.progress_ms,
+        )
+        for entry in record.log[len(record.log) - len(new) :]:
+            self._publish(record.view, message_of(entry))
+        self._pause_or_resume(record, reopen_tokens)
+        if new or record.view.status is Status.PAUSED:
+            record.view = replace(record.view, tries=0)
+        return position(Outcome.OK, record.view)
+
+    def reinstate(
+        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int, now_ms: int
+    ) -> Position:
+        record = self._find(view.request_id, now_ms)
+        if record is not None:
+            lease = (view.owner, view.epoch, view.log_id)
+            may = self._may_write(record, *lease, lease_ms=lease_ms, now_ms=now_ms)
+            return position(Outcome.OK if may else Outcome.FENCED, record.view)
+        if self._was_deleted(view.request_id, now_ms):
+            return UNKNOWN
+        view = replace(
+            view,
+            status=Status.GENERATING,
+            next_seq=len(chunks) + 1,
+            generated_tokens=chunks[-1].tokens if chunks else 0,
+            finish_reason="",
+            error="",
+            progress_ms=now_ms,
+            finished_ms=0,
+            lease_until_ms=now_ms + lease_ms,
+            tries=0,
+        )
+        log = [Entry(chunk, now_ms, view.log_id) for chunk in chunks]
+        self._records[view.request_id] = Record(view, body, self.run_id, view.created_ms, log=log)
+        self._publish_state(view, "failed_over")
+        return position(Outcome.OK, view)

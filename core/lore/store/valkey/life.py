@@ -1,0 +1,109 @@
+"""How a request goes on and ends: the calls of ``lua/life.lua``."""
+
+import asyncio
+from collections.abc import Sequence
+from heapq import nsmallest
+
+from lore.protocol.lifecycle import LIVE, Status
+from lore.store.base import Position, View
+from lore.store.codec import VIEW_FIELDS, position_from, view_from
+from lore.store.keys import PARTITIONS, partition_keys, request_key
+from lore.store.valkey.calls import Calls
+
+
+class Life(Calls):
+    async def view(self, request_id: str) -> View | None:
+        return view_from(await self._functions.call("HMGET", request_key(request_id), *VIEW_FIELDS))
+
+    async def body(self, request_id: str) -> str | None:
+        return await self._functions.call("HGET", request_key(request_id), "body")
+
+    async def live(self, *, limit: int = 1000) -> list[View]:
+        pages = await asyncio.gather(
+            *(
+                self._functions.call(
+                    "ZRANGE", partition_keys(partition)[2], 0, limit - 1, "WITHSCORES"
+                )
+                for partition in range(PARTITIONS)
+            )
+        )
+        scored = ((int(page[i + 1]), page[i]) for page in pages for i in range(0, len(page), 2))
+        hashes = await asyncio.gather(
+            *(
+                self._functions.call("HMGET", request_key(request_id), *VIEW_FIELDS)
+                for _, request_id in nsmallest(limit, scored)
+            )
+        )
+        return [view for view in map(view_from, hashes) if view and view.status in LIVE]
+
+    async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
+        return await self._change("lore_ack", request_id, seq, *_given(subject))
+
+    async def cancel(
+        self, request_id: str, *, retention_ms: int, subject: str | None = None
+    ) -> Position:
+        return await self._change("lore_cancel", request_id, retention_ms, *_given(subject))
+
+    async def forget(self, request_id: str, *, subject: str | None = None) -> Position:
+        return await self._change("lore_forget", request_id, *_given(subject))
+
+    async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
+        return await self._change("lore_revive", request_id, *_given(subject))
+
+    async def finish(
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        next_seq: int,
+        *,
+        log_id: str,
+        status: Status,
+        finish_reason: str,
+        error: str = "",
+        prompt_tokens: int = 0,
+        retention_ms: int,
+    ) -> Position:
+        return await self._change(
+            "lore_finish",
+            request_id,
+            owner,
+            epoch,
+            next_seq,
+            status,
+            finish_reason,
+            error,
+            prompt_tokens,
+            retention_ms,
+            log_id,
+            self._functions.run_id,
+        )
+
+    async def renew(
+        self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
+    ) -> list[Position]:
+        keys = (*partition_keys(partition), *(request_key(lease[0]) for lease in leases))
+        claims = (part for _, epoch, log_id in leases for part in (epoch, log_id))
+        positions = await self._functions.fcall(
+            "lore_renew",
+            keys,
+            self._now_ms(),
+            owner,
+            lease_ms,
+            self._functions.run_id,
+            *claims,
+        )
+        return [position_from(position) for position in positions]
+
+    async def release(
+        self, request_id: str, owner: str, epoch: int, *, failed: bool = False
+    ) -> Position:
+        why = ("failed",) if failed else ()
+        return await self._change("lore_release", request_id, owner, epoch, *why)
+
+    async def reap(self, request_id: str, *, idle_ms: int, retention_ms: int) -> Position:
+        return await self._change("lore_reap", request_id, idle_ms, retention_ms)
+
+
+def _given(subject: str | None) -> tuple[str, ...]:
+    return () if subject is None else (subject,)

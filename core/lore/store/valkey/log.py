@@ -1,0 +1,83 @@
+"""What is appended and read: the calls of ``lua/log.lua``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lore.protocol.chunk import Chunk
+from lore.store.base import ChunkMessage, Position, View
+from lore.store.codec import chunk_arguments, chunk_from, chunk_message_from
+from lore.store.keys import log_key
+from lore.store.valkey.calls import Calls
+
+LOG_PAGE = 1000
+
+
+class Log(Calls):
+    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
+        entries = await self._entries(request_id, after, limit)
+        return [chunk_message_from(entry) for entry in entries]
+
+    async def log(self, request_id: str) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        while True:
+            page = await self._entries(request_id, len(chunks), LOG_PAGE)
+            chunks += map(chunk_from, page)
+            if len(page) < LOG_PAGE:
+                return chunks
+
+    async def _entries(self, request_id: str, after: int, limit: int) -> list[Any]:
+        first = f"{max(0, after) + 1}-0"
+        return await self._functions.call("XRANGE", log_key(request_id), first, "+", "COUNT", limit)
+
+    async def append(
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        chunks: Sequence[Chunk],
+        *,
+        log_id: str,
+        window: int,
+        reopen_tokens: int,
+        lease_ms: int,
+    ) -> Position:
+        return await self._change(
+            "lore_append",
+            request_id,
+            owner,
+            epoch,
+            log_id,
+            window,
+            reopen_tokens,
+            lease_ms,
+            self._functions.run_id,
+            *chunk_arguments(chunks),
+        )
+
+    async def reinstate(
+        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
+    ) -> Position:
+        return await self._change(
+            "lore_reinstate",
+            view.request_id,
+            view.owner,
+            view.epoch,
+            view.log_id,
+            view.parent_log_id,
+            view.fork_seq,
+            view.subject,
+            body,
+            view.fingerprint,
+            view.ack,
+            view.window,
+            view.acked_seq,
+            view.acked_tokens,
+            view.prompt_tokens,
+            view.created_ms,
+            view.started_ms,
+            chunks[-1].tokens if chunks else 0,
+            len(chunks) + 1,
+            lease_ms,
+            self.run_id,
+            *chunk_arguments(chunks),
+        )

@@ -1,0 +1,98 @@
+"""Who may ask, and who is next: the calls of ``lua/admission.lua`` and ``lua/queue.lua``."""
+
+import asyncio
+from collections.abc import Mapping
+
+from lore.store.base import Admission, Claimed, Limits, NewRequest, Opened, Outcome
+from lore.store.codec import VIEW_FIELDS, admission_from, view_from
+from lore.store.keys import PARTITIONS, client_keys, partition_keys
+from lore.store.valkey.calls import Calls, keys_of
+
+
+class Queue(Calls):
+    async def admit(
+        self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
+    ) -> Admission:
+        reply = await self._functions.fcall(
+            "lore_admit",
+            client_keys(client),
+            self._now_ms(),
+            request_id,
+            limits.streams,
+            quantum_ms,
+            limits.requests_per_minute,
+            limits.tokens_per_minute,
+            tokens,
+        )
+        return admission_from(reply)
+
+    async def settle(self, client: str, used_tokens: Mapping[str, int | None]) -> None:
+        ended = (
+            part
+            for request_id, used in used_tokens.items()
+            for part in (request_id, "" if used is None else used)
+        )
+        await self._functions.fcall("lore_settle", client_keys(client), self._now_ms(), *ended)
+
+    async def leave(self, client: str, request_id: str) -> None:
+        await self._functions.fcall("lore_leave", client_keys(client), self._now_ms(), request_id)
+
+    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
+        outcome, created, *values = await self._functions.fcall(
+            "lore_open",
+            keys_of(new.request_id),
+            self._now_ms(),
+            queue_limit,
+            self._functions.run_id,
+            new.request_id,
+            new.subject,
+            new.body,
+            new.fingerprint,
+            new.ack,
+            new.window,
+            *VIEW_FIELDS,
+            *(("place", new.place_ms) if new.place_ms else ()),
+            *(("ahead", new.ahead) if new.ahead else ()),
+        )
+        return Opened(Outcome(outcome), bool(created), view_from(values) if values else None)
+
+    async def claim(
+        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
+    ) -> Claimed | None:
+        run_id = self.run_id
+        values = await self._functions.fcall(
+            "lore_claim",
+            partition_keys(partition),
+            self._now_ms(),
+            owner,
+            lease_ms,
+            run_id,
+            "body",
+            *VIEW_FIELDS,
+            *(("untried",) if untried else ()),
+        )
+        if values is None:
+            return None
+        body, *fields = values
+        view = view_from(fields)
+        assert view is not None
+        return Claimed(view, body, run_id)
+
+    async def waiting(self) -> list[tuple[int, int]]:
+        now_ms = self._now_ms()
+        places = await asyncio.gather(
+            *(
+                self._functions.fcall("lore_waiting", partition_keys(partition)[:2], now_ms)
+                for partition in range(PARTITIONS)
+            )
+        )
+        return sorted((ms, partition) for partition, ms in enumerate(places) if ms is not None)
+
+    async def queue_depth(self) -> int:
+        counts = await asyncio.gather(
+            *(
+                self._functions.call("ZCARD", partition_keys(partition)[0])
+                for partition in range(PARTITIONS)
+            )
+        )
+        return sum(counts)
