@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
@@ -18,10 +19,11 @@ from structlog.testing import capture_logs
 from lore import apikeys
 from lore.store import MemoryStore
 from lore_edge.auth import jwks as jwks_module
+from lore_edge.auth import jwts as jwts_module
 from lore_edge.auth import stream_tokens
 from lore_edge.auth.authenticator import Authenticator, BadAuth
 from lore_edge.auth.jwks import ALGORITHMS, Jwks
-from lore_edge.auth.jwts import LEEWAY_S, Jwts
+from lore_edge.auth.jwts import KNOWN_S, LEEWAY_S, Jwts
 from lore_edge.auth.keys import BadKeys, KeyFile
 from lore_edge.auth.secret import sign
 from lore_edge.errors import ApiError
@@ -274,6 +276,29 @@ async def test_a_key_for_encryption_or_a_shared_one_verifies_nothing(tmp_path: P
     (tmp_path / "jwks").write_text(json.dumps(data))
     with pytest.raises(jwks_module.BadJwks):
         Jwks(str(tmp_path / "jwks"))
+
+
+@pytest.mark.parametrize(("lasts_s", "known_s"), [(600, KNOWN_S), (20, 20)])
+async def test_a_good_token_is_looked_at_again_after_a_while_and_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasts_s: int, known_s: float
+):
+    issuer = Issuer()
+    checking, decode = jwts(tmp_path, issuer), jwt.decode
+    clock_s = [time.time()]
+    looked_s: list[float] = []
+
+    def look(*args: Any, **more: Any) -> Any:
+        looked_s.append(clock_s[-1])
+        return decode(*args, **more)
+
+    monkeypatch.setattr(jwt, "decode", look)
+    monkeypatch.setattr(jwts_module.time, "time", lambda: clock_s[-1])
+    token = issuer.token(exp=clock_s[0] + lasts_s)
+    for past_s in (0.0, known_s - 1, known_s):
+        clock_s.append(clock_s[0] + past_s)
+        assert await checking.subject(token) == "alice"
+    assert looked_s == [clock_s[1], clock_s[3]]
+    assert await checking.subject(token[:-1]) is None
 
 
 class Keys(http.server.BaseHTTPRequestHandler):
