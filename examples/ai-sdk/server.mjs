@@ -21,8 +21,8 @@ const { data: [model] } = await lore.models.list(); // an edge serves one
 const chats = new Map(); // { messages, responseId } by the chat's id: yours are in a database
 
 const here = (name) => new URL(name, import.meta.url).pathname;
-const bundle = { entryPoints: [here("app.jsx")], bundle: true, write: false, jsx: "automatic" };
-const script = buildSync(bundle).outputFiles[0].contents;
+const bundle = { bundle: true, minify: true, format: "esm", jsx: "automatic", write: false };
+const script = buildSync({ entryPoints: [here("app.jsx")], ...bundle }).outputFiles[0].contents;
 
 const textOf = ({ parts }) => parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 
@@ -74,7 +74,7 @@ async function serve(request, response) {
   } else if (chats.has(id)) {
     tell(response, chats.get(id).responseId);
   } else {
-    answer(response, 204); // nothing was asked yet
+    response.writeHead(204).end(); // nothing was asked yet
   }
 }
 
