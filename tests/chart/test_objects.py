@@ -64,6 +64,12 @@ def test_every_object_is_named_once_labelled_and_in_the_release_s_namespace(
             assert one["metadata"]["namespace"] == NAMESPACE, one["metadata"]["name"]
 
 
+def test_a_new_version_of_the_chart_restarts_no_pod_by_itself(objects: list[Object]) -> None:
+    for one in of_kind(objects, "Deployment", "StatefulSet"):
+        labels = one["spec"]["template"]["metadata"]["labels"]
+        assert not {"app.kubernetes.io/version", "helm.sh/chart"} & set(labels)
+
+
 def test_pods_keep_to_the_restricted_profile(objects: list[Object]) -> None:
     """Pod Security Standards, *restricted*, and a root file system that cannot be written."""
     for name, pod in pods(objects):

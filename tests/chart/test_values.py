@@ -103,6 +103,14 @@ def test_helm_s_linter_finds_nothing() -> None:
         assert (said, report["errors"]) == ([], [])
 
 
+@pytest.mark.parametrize("values", MATRIX.values(), ids=list(MATRIX))
+def test_what_is_rendered_reads_well(values: dict[str, Any]) -> None:
+    for path, text in texts(values).items():
+        if path.endswith(".yaml"):
+            untidy = [line for line in text.splitlines() if line != line.rstrip() and line.strip()]
+            assert untidy == [], path
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt value": ({"egde": {}}, "egde"),
     "a misspelt setting": ({"edge": {"settings": {"queueLimt": 1}}}, "queueLimt"),

@@ -27,6 +27,15 @@ app.kubernetes.io/instance: {{ $.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
+{{/* Without versions: a new chart restarts only the pods that it changes. */}}
+{{- define "lore.podLabels" -}}
+{{ include "lore.selector" . }}
+app.kubernetes.io/part-of: lore
+{{- with (index . 0).Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "lore.labels" -}}
 {{- $ := index . 0 -}}
 {{ include "lore.selector" . }}
