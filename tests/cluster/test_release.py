@@ -13,7 +13,7 @@ import pytest
 from lore.client import Reader, Text
 from tests.cluster import metrics_stub
 from tests.cluster.killer import kill
-from tests.cluster.kube import Object, until
+from tests.cluster.kube import Object, names, until
 from tests.cluster.load import Load
 from tests.cluster.release import Release
 from tests.faults.readers import Question
@@ -117,19 +117,23 @@ async def test_generators_follow_an_external_metric(release: Release) -> None:
         pytest.skip("another adapter serves external.metrics.k8s.io")
     edge = {"enabled": False}
     scaling = {"type": "hpa", "edge": edge, "generator": {"minReplicas": 2, "maxReplicas": 4}}
+    await asyncio.to_thread(release.upgrade)
+    before = uids(release, "generator")
     with metrics_stub.serving(release, {QUEUE_METRIC: 0}) as stub:
         await asyncio.to_thread(release.upgrade, scaling=scaling)
+        assert uids(release, "generator") == before, "handing over ended pods"
         async with Load(release) as load:
             stub.set({QUEUE_METRIC: 60})
             await until(lambda: len(release.ready("generator")) == 4, "4 generators")
         load.report("generators scaled to 4 by a HorizontalPodAutoscaler")
         assert load.violations == []
-        await asyncio.to_thread(release.upgrade)
 
 
-async def test_uninstalling_leaves_nothing(release: Release) -> None:
+async def test_uninstalling_leaves_nothing_but_the_policy(release: Release) -> None:
+    """It lasts as long as its definition, which other releases may use (``crds.keep``)."""
     await asyncio.to_thread(release.uninstall)
-    await until(lambda: not release.left(), "the end of every object")
+    policy = [f"StreamPolicy/{release.name}"]
+    await until(lambda: names(release.left()) == policy, "the end of every other object")
 
 
 async def text_of(stream: Any) -> str:
