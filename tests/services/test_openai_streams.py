@@ -59,7 +59,8 @@ async def answered(store: FaultyStore, client: openai.AsyncOpenAI, **options: An
 
 
 async def events_of(stream: Any) -> list[Any]:
-    return [event async for event in stream]
+    async with asyncio.timeout(WAIT_S):
+        return [event async for event in stream]
 
 
 # where a reader goes on
@@ -403,6 +404,7 @@ async def test_an_edge_that_has_to_go_cuts_what_has_not_ended(
 
 
 async def _read_chat(client: openai.AsyncOpenAI, whole: bool) -> str:
+    client = client.with_options(timeout=WAIT_S)
     if whole:
         answer = await client.chat.completions.create(model=MODEL, messages=QUESTION)
         return answer.choices[0].message.content or ""
@@ -462,7 +464,7 @@ async def test_what_was_asked_comes_back_with_the_answer(store: FaultyStore) -> 
         )
         kept = await client.responses.retrieve(asked.id)
         assert strict(asked) == strict(kept)
-        assert kept.instructions == "Be brief."
+        assert (kept.instructions, kept.background) == ("Be brief.", True)
         assert kept.metadata == {"of": "a test"}
         assert (kept.temperature, kept.top_p, kept.max_output_tokens) == (0.5, 0.25, 99)
         listed = await client.responses.input_items.list(asked.id, order="asc", limit=3)
