@@ -38,9 +38,9 @@ def nodes() -> list[Object]:
 @pytest.fixture(scope="session")
 def release(nodes: list[Object]) -> Iterator[Release]:
     """Installed as the tests need it. The first of them sees what that comes to."""
-    release = Release("lore", f"lore-test-{secrets.token_hex(3)}")
-    classes = Namespace("default").get("storageclasses")["items"]
     had_kind = CRD in kubectl("get", "crds", "-o", "name")
+    release = Release("lore", f"lore-test-{secrets.token_hex(3)}", brings_kind=not had_kind)
+    classes = Namespace("default").get("storageclasses")["items"]
     with volume(release.namespace.name, classes, nodes):
         try:
             release.install()

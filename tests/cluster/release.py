@@ -50,8 +50,10 @@ def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 class Release:
     """The calls block."""
 
-    def __init__(self, name: str, namespace: str) -> None:
+    def __init__(self, name: str, namespace: str, *, brings_kind: bool = True) -> None:
+        """Without ``brings_kind`` the StreamPolicy's definition is there and stays another's."""
         self.name = name
+        self._values = merged(VALUES, {"crds": {"install": brings_kind}})
         self.namespace = Namespace(namespace)
         self._helm = Config(namespace=namespace)
 
@@ -60,7 +62,7 @@ class Release:
         self._helm.install(
             str(CHART),
             self.name,
-            merged(VALUES, more),
+            merged(self._values, more),
             create_namespace=True,
             wait="watcher",
             timeout=TIMEOUT_S,
@@ -68,7 +70,7 @@ class Release:
 
     def upgrade(self, **more: Any) -> None:
         """To the values of the tests and these. Returns when every pod is new and ready."""
-        values = merged(VALUES, more)
+        values = merged(self._values, more)
         self._helm.upgrade(str(CHART), self.name, values, wait="watcher", timeout=TIMEOUT_S)
 
     def test(self) -> str:

@@ -1,5 +1,5 @@
 """The chart on a real cluster, in the order in which it is used: installed, asked, upgraded and
-killed under readers who compare every character, scaled, and uninstalled.
+killed under readers who compare every character, and scaled.
 
 ``make test-cluster`` with KUBECONFIG set. Each test leaves a release that is complete.
 """
@@ -13,7 +13,7 @@ import pytest
 from lore.client import Reader, Text
 from tests.cluster import metrics_stub
 from tests.cluster.killer import kill
-from tests.cluster.kube import Object, names, until
+from tests.cluster.kube import Object, until
 from tests.cluster.load import Load
 from tests.cluster.release import Release
 from tests.faults.readers import Question
@@ -127,13 +127,6 @@ async def test_generators_follow_an_external_metric(release: Release) -> None:
             await until(lambda: len(release.ready("generator")) == 4, "4 generators")
         load.report("generators scaled to 4 by a HorizontalPodAutoscaler")
         assert load.violations == []
-
-
-async def test_uninstalling_leaves_nothing_but_the_policy(release: Release) -> None:
-    """It lasts as long as its definition, which other releases may use (``crds.keep``)."""
-    await asyncio.to_thread(release.uninstall)
-    policy = [f"StreamPolicy/{release.name}"]
-    await until(lambda: names(release.left()) == policy, "the end of every other object")
 
 
 async def text_of(stream: Any) -> str:
