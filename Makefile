@@ -6,16 +6,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate launchdarkly-eventsource openai playwright pre-commit psutil \
-  "pyright[nodejs]" pytest pytest-asyncio pytest-timeout \
-  pytest-xdist ruff schemathesis
+TOOLS := helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate \
+  launchdarkly-eventsource openai playwright pre-commit psutil "pyright[nodejs]" \
+  pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cluster check format explore sim faults soak pauses leaks storm bench refresh-constraints clean \
-  chart images kind-up
+.PHONY: help setup run test test-cluster check format explore sim faults soak pauses leaks storm \
+  bench chart images kind-up refresh-constraints clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
