@@ -18,7 +18,7 @@ from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome
 from lore.store.connection import Endpoint, Link
 from lore.store.functions import CODE, must_load, version_of
-from lore.store.keys import log_key, owner_channel, partition_of, request_key
+from lore.store.keys import client_keys, log_key, owner_channel, partition_of, request_key
 from tests.store.backends import (
     LEASE_MS,
     Backend,
@@ -492,3 +492,17 @@ async def test_a_newer_library_is_left_alone(
     assert code == (CODE if loads else on_server)
     admin.function_load(CODE, replace=True)
     await store.close()
+
+
+async def test_an_edge_of_the_release_before_is_served(valkey_store: ValkeyStore) -> None:
+    """VERSION 2 gives two keys and four arguments, and knows one limit."""
+
+    async def admit(request_id: str, limit: int) -> list[Any]:
+        keys = client_keys("client")[:2]
+        return await valkey_store._functions.fcall("lore_admit", keys, 0, request_id, limit, 0)
+
+    assert (await admit("a", 1))[0] == 1
+    admitted, request_id, age_ms = await admit("b", 1)
+    assert (admitted, request_id) == (0, "a")
+    assert 0 <= age_ms < 60_000
+    assert (await admit("b", 0))[0] == 1

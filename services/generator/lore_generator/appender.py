@@ -220,6 +220,8 @@ class Appender:
         if outcome is Outcome.FENCED:
             metrics.FENCED.inc()
             log.info("lease lost", request_id=owned.request_id, epoch=owned.epoch)
+        elif outcome is Outcome.UNKNOWN:
+            log.info("request deleted", request_id=owned.request_id)
         else:
             log.error("request dropped", request_id=owned.request_id, outcome=outcome.value)
         await self.unguard(owned)
