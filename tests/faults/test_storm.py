@@ -13,7 +13,7 @@ SLOW_READERS, SLOW_TOKENS = 100, 10_000
 SLOW_BUFFER_BYTES = 8192
 SLOW_KIB = 300
 """Memory of an edge for a reader that does not read, with that buffer, at most. It measures about
-110, and 960 with a buffer that is never full."""
+200, and 960 with a buffer that is never full."""
 
 
 @pytest.fixture(scope="module")
