@@ -485,7 +485,8 @@ async def test_the_page_comes_with_a_policy_that_names_the_edges(store: MemorySt
     policy = page.headers["content-security-policy"]
     assert "connect-src 'self' https://a.example https://b.example;" in policy
     assert "'unsafe" not in policy
-    assert config.json() == {"edges": edges, "edge": "edge-1", "model": "tiny"}
+    told = {"edges": edges, "edge": "edge-1", "model": "tiny", "auth": False}
+    assert config.json() == told
     assert script.headers["content-type"].startswith("text/javascript")
     assert script.headers["x-content-type-options"] == "nosniff"
 
