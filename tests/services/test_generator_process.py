@@ -158,7 +158,7 @@ async def test_sigterm_hands_over_at_once_and_exits_0(
     server: ValkeyServer, store: ValkeyStore
 ) -> None:
     """P15: with a lease that nobody would wait for."""
-    settings = {"lease_s": 600, "poll_s": 600}
+    settings: dict[str, Any] = {"lease_s": 600, "poll_s": 600}
     async with (
         GeneratorProcess(server.connection_url, **settings) as first,
         GeneratorProcess(server.connection_url, **settings) as second,
