@@ -16,6 +16,7 @@ from tests.faults.proxy import Pair, Proxy
 pytestmark = pytest.mark.browser
 
 CUTS = 3
+RESPONSE_BYTES = 6_500  # a response begins with more than an answer of our own does
 WAIT_MS = 30_000
 expect.set_options(timeout=WAIT_MS)
 
@@ -80,7 +81,7 @@ async def test_the_ai_sdk_goes_on_after_cuts_and_reloads(stack: Stack, page: Pag
     """P1, P12: cuts behind its server and in front of it, and a reload, each in mid-answer."""
     cuts: Counter[str] = Counter()
     async with (
-        stack.balancer(cuts, CUTS) as balancer,
+        stack.balancer(cuts, CUTS, RESPONSE_BYTES) as balancer,
         serving(NODE, "ai-sdk/server.mjs", env=stack.environment(balancer.url)) as url,
         Gate(urlsplit(url).port or 0) as gate,
     ):
@@ -113,8 +114,8 @@ async def ask(page: Page, gate: Gate, question: str) -> None:
 async def said(page: Page, stack: Stack, count: int) -> str:
     """The id of the last answer, which the page has as Lore has it."""
     answers = page.locator("article.assistant")
+    await expect(answers).to_have_count(count)  # before that a page is ready as well
     await expect(page.locator("#status")).to_have_text("ready")
-    await expect(answers).to_have_count(count)
     name = await answers.last.get_attribute("id") or ""
     assert await answers.last.text_content() == await stack.text(name) != ""
     return name

@@ -12,6 +12,8 @@ LANGUAGES = pytest.mark.parametrize(
     ("program", "suffix"), [(sys.executable, "py"), (NODE, "mjs")], ids=["python", "node"]
 )
 CUTS = 3
+MOST_BYTES = 6_500
+"""Beyond what opens a response, so that its text is cut; as often as that, far from its end."""
 
 
 @LANGUAGES
@@ -26,7 +28,7 @@ async def test_a_background_response_is_read_on_after_each_cut(
 ) -> None:
     """P1, P12"""
     cuts: Counter[str] = Counter()
-    async with stack.balancer(cuts, CUTS) as balancer:
+    async with stack.balancer(cuts, CUTS, MOST_BYTES) as balancer:
         env = stack.environment(balancer.url)
         out, err = await run(program, f"openai_background.{suffix}", env=env)
         name = err.strip()
