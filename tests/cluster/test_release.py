@@ -6,6 +6,7 @@ killed under readers who compare every character, and scaled.
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +19,7 @@ from tests.cluster.load import Load
 from tests.cluster.release import Release
 from tests.faults.readers import Question
 
-KINDS = ("edge", "generator", "valkey", "operator")
-ANNOTATED = {"podAnnotations": {"example.org/note": "another"}}
+KINDS = ("edge", "generator", "operator", "valkey")
 STALL_S = 11
 QUEUE_METRIC = "lore_queue_oldest_seconds"
 
@@ -37,15 +37,21 @@ async def test_a_question_is_answered_through_the_service(release: Release) -> N
         assert await text_of(reader.stream(asked.request_id)) == question.answer
 
 
-async def test_an_upgrade_under_readers_costs_none_a_character(release: Release) -> None:
-    """P1, P2. Every pod is another one afterwards."""
-    before = {kind: uids(release, kind) for kind in KINDS}
-    values: dict[str, Any] = dict.fromkeys(("edge", "generator", "operator"), ANNOTATED)
+@pytest.mark.parametrize("kinds", [KINDS[:3], KINDS], ids=["services", "Valkey too"])
+async def test_an_upgrade_under_readers_costs_none_a_character(
+    release: Release, kinds: Sequence[str]
+) -> None:
+    """P1, P2. Every pod of these kinds is another one afterwards."""
+    before = {kind: uids(release, kind) for kind in kinds}
+    another = {"podAnnotations": {"example.org/note": f"{len(kinds)} kinds"}}
+    values: dict[str, Any] = dict.fromkeys(kinds, another)
+    if "valkey" in values:
+        values["valkey"] = {"bundled": another}
     async with Load(release) as load:
-        await asyncio.to_thread(release.upgrade, valkey={"bundled": ANNOTATED}, **values)
-    load.report("upgrade")
+        await asyncio.to_thread(release.upgrade, **values)
+    load.report(f"upgrade of {', '.join(kinds)}")
     assert load.violations == []
-    assert all(before[kind].isdisjoint(uids(release, kind)) for kind in KINDS)
+    assert all(before[kind].isdisjoint(uids(release, kind)) for kind in kinds)
 
 
 @pytest.mark.parametrize("kind", KINDS)
