@@ -13,7 +13,7 @@ from ld_eventsource.config import ConnectStrategy, ErrorStrategy, RetryDelayStra
 
 from tests.examples.stack import LIMIT_S, Stack, tell
 
-CUTS = 5
+CUTS = 4
 MOST_BYTES = 1_500
 
 
