@@ -1,10 +1,11 @@
 """The page's modules that need no browser, tested by node's own test runner."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.examples.stack import NODE
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -12,9 +13,6 @@ MODULES = Path(__file__).parent / "modules"
 @pytest.mark.parametrize("name", ["receiver", "lore", "markdown", "credentials"])
 def test_the_module_behaves(name: str) -> None:
     """P1, P9, P11 for the receiver, P1 for the stream; run one seed again with LORE_SEED=n."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed: the browser modules are not unit-tested")
-    command = [node, "--test", str(MODULES / f"{name}.test.js")]
+    command = [NODE, "--test", str(MODULES / f"{name}.test.js")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

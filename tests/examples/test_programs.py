@@ -1,5 +1,6 @@
 """The examples that are programs, each as its head says to run it."""
 
+import shutil
 import sys
 from collections import Counter
 
@@ -37,6 +38,7 @@ async def test_a_background_response_is_read_on_after_each_cut(
     assert out == again == await stack.text(name) + "\n" != "\n"
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_curl_goes_on_at_the_other_edge(stack: Stack) -> None:
     """P12; P8, as curl acknowledges nothing itself."""
     env = stack.environment(stack.edges[0]) | {"CUT_AFTER_S": "0.7"}

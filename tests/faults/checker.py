@@ -1,10 +1,11 @@
 """After the faults: every accepted request has reached an end state (protocol P17)."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from lore.protocol.lifecycle import ENDED, Status
-from lore.store import Store
+from lore.store import Store, StoreUnavailable
 from lore.store.base import View
 from tests.faults.readers import Outcome, Question
 
@@ -43,9 +44,10 @@ async def _check(store: Store, question: Question, *, may_lose: bool) -> str:
 async def _end(store: Store, request_id: str) -> View | None:
     """The view once the request has ended, or after ``END_S`` in any case."""
     for _ in range(round(END_S / LOOK_EVERY_S)):
-        view = await store.view(request_id)
-        if view is None or view.status in ENDED:
-            return view
+        with contextlib.suppress(StoreUnavailable):  # it may be on its way back
+            view = await store.view(request_id)
+            if view is None or view.status in ENDED:
+                return view
         await asyncio.sleep(LOOK_EVERY_S)
     # Nobody reads it any more, and an answer whose end the store forgot was begun again: it
     # stops at its window (P7), and whoever watches over the fleet reaps it (P16).

@@ -69,9 +69,19 @@ async def test_the_edge_acknowledges_what_the_peers_tcp_has(store: FaultyStore):
         assert (await view_of(store, writer.request_id)).acked_seq == 4, "the end is settled"
 
 
-async def test_an_ack_that_the_log_is_not_ready_for_is_repeated(store: FaultyStore):
-    """P3, P8: the store forgot the tail, and its generator has not sent it again yet."""
-    refusals = [Position(Outcome.AHEAD, Status.GENERATING, 2)] * 2
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(Position(Outcome.AHEAD, Status.GENERATING, 2), id="the tail forgotten"),
+        pytest.param(Position(Outcome.UNKNOWN, None), id="all forgotten"),
+    ],
+)
+async def test_an_ack_that_the_log_is_not_ready_for_is_repeated(
+    store: FaultyStore, refusal: Position
+):
+    """P3, P8: the store forgot, and its generator has not sent or given it back yet. An ack that
+    found no request once counted as taken: the window stayed closed for a reader who had all."""
+    refusals = [refusal] * 2
     real_ack = store.ack
 
     async def ack(request_id: str, seq: int, **whose: Any) -> Position:

@@ -174,8 +174,8 @@ class Streams:
 
     async def _acknowledge(self, feed: Feed, seq: int) -> None:
         position = await self._store.ack(feed.request_id, seq)
-        if position.outcome is Outcome.AHEAD:  # until its generator sends it again (P3)
-            raise StoreUnavailable("the log is behind this reader")
+        if position.outcome is not Outcome.OK:  # until its generator gives it back (P3)
+            raise StoreUnavailable("the log is behind this reader, or forgotten")
         feed.on_acked(position.acked_seq)
 
     def _reader(self, feed: Feed, dialect: Dialect, where: Wanted, waker: Waker) -> Reader:
