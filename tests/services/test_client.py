@@ -225,6 +225,23 @@ async def test_an_ack_that_did_not_arrive_is_said_again() -> None:
     assert (stream.counters.acks, stream.counters.lost_acks) == (1, 2)
 
 
+async def test_an_ack_is_said_again_soon_however_often_it_was_lost() -> None:
+    """P6: a window may be closed until it arrives, although text has long come again."""
+    refusals = 12
+
+    async def refuse(connection: Connection) -> None:
+        await connection.answer(503)
+
+    async def accept(connection: Connection) -> None:
+        await connection.answer(204)
+
+    config = ReaderConfig(retry_s=0.01, backoff_max_s=1e6, ack_backoff_max_s=0.02, last_ack_s=5.0)
+    answers: list[Script] = [*[refuse] * refusals, accept]
+    async with reading(whole, config=config, POST_ack=answers) as (edge, reader):
+        await read(reader.stream(ID))
+    assert edge.acks == [3] * (refusals + 1)
+
+
 async def test_a_reader_that_does_not_acknowledge_posts_nothing() -> None:
     """P8"""
     async with reading(whole) as (edge, reader):

@@ -77,6 +77,7 @@ class Acker:
             self._counters.acks += 1
             return
         self._counters.lost_acks += 1
-        wait_s = self._config.backoff_s(self._failures, self._config.retry_s)
+        config = self._config
+        wait_s = config.backoff_s(self._failures, config.retry_s, config.ack_backoff_max_s)
         self._failures += 1
         self._receiver.on_ack_lost(asyncio.get_running_loop().time() + wait_s)

@@ -36,16 +36,18 @@ class ReaderConfig:
     retry_s: float = 1.0
     """The base of the backoff until an edge has named another with ``retry:``."""
     backoff_max_s: float = 10.0
+    ack_backoff_max_s: float = 2.0
+    """The same for an ack, which a closed window may wait for (protocol P6)."""
     last_ack_s: float = 2.0
     """How long to try to deliver the last ack when the answer is complete."""
 
-    def backoff_s(self, failures: int, retry_s: float) -> float:
+    def backoff_s(self, failures: int, retry_s: float, max_s: float | None = None) -> float:
         """Full jitter, so that many readers of a lost edge do not come back as one.
 
         The first attempt comes soon, for a quarter of ``retry_s`` is little to a reader.
         """
         ceiling_s = retry_s / 4 if failures == 0 else retry_s * 2 ** (min(failures, 16) - 1)
-        return random.uniform(0, min(ceiling_s, self.backoff_max_s))
+        return random.uniform(0, min(ceiling_s, max_s or self.backoff_max_s))
 
 
 class Edges:
