@@ -1,12 +1,21 @@
 """Whom a draining edge cuts off."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
 
 from lore_edge import streams
-from tests.services.edge_harness import FaultyStore, running_edge
+from tests.services.edge_harness import (
+    WAIT_S,
+    FaultyStore,
+    Writer,
+    ask,
+    running_edge,
+    stream,
+    text_of,
+)
 
 
 @dataclass(eq=False)
@@ -39,3 +48,21 @@ async def test_a_drain_cuts_off_the_blocked_and_not_the_late(monkeypatch: pytest
         await edge.edge.streams.drain(0.0)
         assert (late.aborted, blocked.aborted) == (False, True)
         opened.clear()
+
+
+async def test_an_old_stream_is_sent_to_come_back_on_another_connection():
+    """So that an edge that is new gets readers; P12 for what they miss."""
+    store = FaultyStore()
+    async with running_edge(store, max_connection_age_s=0.05) as edge, running_edge(store) as new:
+        writer = Writer(store, await ask(edge))
+        await writer.claim()
+        await writer.write("a")
+        response = await stream(edge, writer.request_id)
+        *_, farewell = await response.events()
+        assert farewell.data["reason"] == "drain"
+        async with asyncio.timeout(WAIT_S):
+            assert await response.reader.read() == b"", "closed, although it might be kept alive"
+        await writer.write("b")
+        await writer.finish()
+        again = await stream(new, writer.request_id, after=1)
+        assert text_of(await again.events()) == "b"

@@ -83,6 +83,9 @@ class EdgeSettings(CommonSettings):
     tcp_user_timeout_s: Positive = 30.0
     """A peer that acknowledges nothing for this long is gone."""
 
+    max_connection_age_s: Annotated[float, Field(ge=0)] = 0.0
+    """A stream that has been open about this long is sent to come back, so that new edges get
+    readers; 0 for never. Those who cannot be told stay."""
     drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
     """Between turning unready and sending readers elsewhere: time for load balancers to see it."""
     drain_spread_s: Annotated[float, Field(ge=0)] = 1.0

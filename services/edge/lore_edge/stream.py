@@ -49,6 +49,10 @@ class Stream:
         """Whether its reader can be told to come back."""
         return self.reader.dialect.returns
 
+    @property
+    def is_leaving(self) -> bool:
+        return self._leaving
+
     def leave(self) -> None:
         """Tell the reader to come back elsewhere, and end."""
         self._leaving = True

@@ -26,6 +26,7 @@ from lore_edge.waker import Waker
 from lore_edge.wire import COMMON_HEADERS, Disconnected, Headers, Receive, Scope, Send, answer
 
 TRANSPORT = "lore.transport"  # in the scope's extensions, put there by server.EdgeProtocol
+AGE_SPREAD = (0.8, 1.2)
 BLOCKED_S = 1.0  # a reader that takes no farewell in this time is cut off
 CUT_EARLY_S = 1.0  # before the server would end what is left in its own way
 
@@ -216,13 +217,26 @@ class Streams:
         self._open.add(stream)
         feed.followers.add(reader)
         connections.inc()
+        ageing = self._age(stream)
         try:
             with contextlib.nullcontext() if stream.returns else self._staying_until_cut(transport):
                 await stream.run(receive, send)
+            if stream.is_leaving:
+                transport.close()  # else the reader comes back on this connection, and so to here
         finally:
+            if ageing is not None:
+                ageing.cancel()
             connections.dec()
             feed.followers.discard(reader)
             self._open.discard(stream)
+
+    def _age(self, stream: Stream) -> asyncio.TimerHandle | None:
+        """Spread, so that readers who came as one do not leave as one."""
+        age_s = self._settings.max_connection_age_s
+        if not age_s or not stream.returns:
+            return None
+        loop = asyncio.get_running_loop()
+        return loop.call_later(age_s * random.uniform(*AGE_SPREAD), stream.leave)
 
 
 def _headers(feed: Feed) -> Headers:
