@@ -10,8 +10,8 @@ import pytest
 from lore.store.base import AckMessage, ChunkMessage, StateMessage
 from lore.store.twin import StoreState
 from lore_edge.dialect import Native
-from lore_edge.feed import Piece
 from lore_edge.reader import Reader
+from lore_edge.ring import Piece
 from tests.services.edge_harness import (
     Event,
     FaultyStore,

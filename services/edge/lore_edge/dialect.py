@@ -7,7 +7,8 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Sender
 from lore.store.base import View
 from lore_edge import sse
-from lore_edge.feed import Feed, Piece
+from lore_edge.feed import Feed
+from lore_edge.ring import Piece
 
 
 class Dialect(Protocol):

@@ -13,7 +13,7 @@ does not know makes it read the view before anything later goes out (P4).
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -30,6 +30,7 @@ from lore.store.base import (
     View,
 )
 from lore_edge import sse
+from lore_edge.ring import Piece, Ring
 
 PAGE_CHUNKS = 256
 RETRY_S = 0.05
@@ -53,17 +54,6 @@ class UnknownRequest(Exception):
 
 class LostRequest(UnknownRequest):
     """The store has forgotten it with its data, and nobody has given it back (P3)."""
-
-
-class Piece(NamedTuple):
-    seq: int
-    data: bytes
-    """The chunk as a server-sent event."""
-    at_ms: int
-    """When it was appended, by the store's clock."""
-    text: str
-    event_id: str
-    """What a reader names to come back after it: the seq, and the log once it was forked."""
 
 
 class Follower(Protocol):
@@ -99,10 +89,7 @@ class Feed:
         """It went with the store's data, and not because its time was over."""
         self._store = store
         self._merge = Merge()
-        self._ring: dict[int, Piece] = {}
-        self._ring_chunks = ring_chunks
-        self._ring_room = ring_bytes
-        self._ring_bytes = ring_bytes
+        self._ring = Ring(chunks=ring_chunks, size_bytes=ring_bytes)
         self._states: list[StateMessage] = []
         self._restore_grace_s = restore_grace_s
         self._run_id = ""
@@ -160,8 +147,7 @@ class Feed:
         return self._ring.get(seq)
 
     def pieces_after(self, seq: int) -> Iterator[Piece]:
-        while (piece := self._ring.get(seq := seq + 1)) is not None:
-            yield piece
+        return self._ring.after(seq)
 
     async def page(self, after: int, limit: int = PAGE_CHUNKS) -> list[Piece]:
         """Chunks after ``after`` from the log: none when there are none, or it is another log."""
@@ -342,7 +328,6 @@ class Feed:
     def _fork(self, view: View) -> None:
         """The chunks from ``fork_seq`` on are others now, and each id names its log (P4)."""
         self._ring.clear()
-        self._ring_room = self._ring_bytes
         self._merge = Merge(min(self._merge.head, view.fork_seq - 1))
         self.acked_seq = min(self.acked_seq, view.fork_seq - 1)
         self._tell()
@@ -355,11 +340,7 @@ class Feed:
         return Piece(chunk.seq, data, chunk.at_ms, chunk.text, event_id)
 
     def _push(self, chunk: ChunkMessage) -> None:
-        piece = self._ring[chunk.seq] = self._encode(chunk)
-        self._ring_room -= len(piece.data)
-        while self._ring_room < 0 or len(self._ring) > self._ring_chunks:
-            oldest = self._ring.pop(next(iter(self._ring)))
-            self._ring_room += len(oldest.data)
+        self._ring.push(self._encode(chunk))
 
     def _tell(self) -> None:
         for follower in self.followers:

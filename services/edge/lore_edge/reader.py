@@ -15,7 +15,8 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Sender
 from lore_edge.dialect import Dialect
 from lore_edge.errors import HISTORY_LOST
-from lore_edge.feed import Feed, Piece
+from lore_edge.feed import Feed
+from lore_edge.ring import Piece
 
 MAX_STATES = 16  # a reader slower than the request's changes of state hears of the latest
 

@@ -6,9 +6,10 @@ from lore.protocol.sender import Sender
 from lore.store.base import View
 from lore_edge import sse
 from lore_edge.dialect import usage
-from lore_edge.feed import Feed, Piece
+from lore_edge.feed import Feed
 from lore_edge.openai.errors import OpenAIError, not_answered
 from lore_edge.openai.notes import ChatNote
+from lore_edge.ring import Piece
 
 PREFIX = "chatcmpl-"
 _HERE = "\0"  # where a chunk's text goes; no JSON holds it as it is

@@ -10,8 +10,9 @@ from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.sender import Sender
 from lore.store.base import View
 from lore_edge import sse
-from lore_edge.feed import Feed, Piece
+from lore_edge.feed import Feed
 from lore_edge.openai.notes import ResponseNote
+from lore_edge.ring import Piece
 
 PREFIX = "resp_"
 OPENING = 4  # events before the first chunk

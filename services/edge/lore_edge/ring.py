@@ -1,0 +1,43 @@
+"""The latest chunks of a followed request, bounded, and encoded once for all its native readers."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Piece(NamedTuple):
+    seq: int
+    data: bytes
+    """The chunk as a server-sent event."""
+    at_ms: int
+    """When it was appended, by the store's clock."""
+    text: str
+    event_id: str
+    """What a reader names to come back after it: the seq, and the log once it was forked."""
+
+
+class Ring:
+    def __init__(self, *, chunks: int, size_bytes: int) -> None:
+        self._pieces: dict[int, Piece] = {}
+        self._chunks = chunks
+        self._size_bytes = size_bytes
+        self._room_bytes = size_bytes
+
+    def get(self, seq: int) -> Piece | None:
+        return self._pieces.get(seq)
+
+    def after(self, seq: int) -> Iterator[Piece]:
+        """What follows ``seq`` without a gap."""
+        while (piece := self._pieces.get(seq := seq + 1)) is not None:
+            yield piece
+
+    def push(self, piece: Piece) -> None:
+        """Drops the oldest where there is no more room."""
+        self._pieces[piece.seq] = piece
+        self._room_bytes -= len(piece.data)
+        while self._room_bytes < 0 or len(self._pieces) > self._chunks:
+            oldest = self._pieces.pop(next(iter(self._pieces)))
+            self._room_bytes += len(oldest.data)
+
+    def clear(self) -> None:
+        self._pieces.clear()
+        self._room_bytes = self._size_bytes
