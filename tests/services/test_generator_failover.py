@@ -494,6 +494,26 @@ async def test_a_log_that_is_shorter_than_the_claim_said_is_not_continued(
     await _whole(reader)
 
 
+async def test_a_log_that_was_broken_before_its_claim_is_failed_and_not_handed_round(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P17: a store's append-only file had come out of a full disk damaged, and its count and its
+    log disagreed. Two generators handed the request to each other 600 times a second."""
+    async with Generator(store, "g1", STEADY, lease_s=0.3) as first:
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        await first.crash()
+    read_log = store.log
+
+    async def broken_log(request_id: str) -> list[Chunk]:
+        return (await read_log(request_id))[:-1]
+
+    monkeypatch.setattr(store, "log", broken_log)
+    async with Generator(store, "g2", lease_s=0.3):
+        view = await reader.until_status(Status.FAILED)
+    assert "lost with a store" in view.error
+
+
 async def test_late_pieces_of_an_earlier_claim_are_not_taken_for_the_new_ones() -> None:
     """P2: a generator that slept through its lease claims its own request again."""
     clock = Clock()

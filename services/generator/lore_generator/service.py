@@ -162,9 +162,7 @@ class Service:
         history = await self._store.log(view.request_id) if view.next_seq > 1 else []
         settings = self._settings
         if len(history) != view.next_seq - 1:
-            # Forgotten since the claim: to go on from here would put other chunks into a log
-            # that readers may have more of (P4).
-            await self._store.release(view.request_id, settings.generator_id, view.epoch)
+            await self._leave_broken(claimed)
             return
         try:
             owned = from_claim(claimed, history, settings.window, settings.coalesce, asked_s)
@@ -175,6 +173,17 @@ class Service:
         await self._leases.guard(owned)
         self._roster.add(owned)
         self._appender.transmit(owned, self._loop.time())
+
+    async def _leave_broken(self, claimed: Claimed) -> None:
+        """The log is not as long as the claim said."""
+        if self._store.run_id != claimed.run_id:
+            # Forgotten since the claim: to go on from here would put other chunks into a log
+            # that readers may have more of (P4). Who claims it anew forks it.
+            view = claimed.view
+            await self._store.release(view.request_id, self._settings.generator_id, view.epoch)
+        else:
+            # Whoever claimed it would find the same, and hand it back as well.
+            await self._refuse(claimed, "a part of the answer was lost with a store's data")
 
     async def _refuse(self, claimed: Claimed, error: str) -> None:
         view = claimed.view
