@@ -497,8 +497,9 @@ async def test_a_log_that_is_shorter_than_the_claim_said_is_not_continued(
 async def test_a_log_that_was_broken_before_its_claim_is_failed_and_not_handed_round(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P17: a store's append-only file had come out of a full disk damaged, and its count and its
-    log disagreed. Two generators handed the request to each other 600 times a second."""
+    """P17: a store had started twice from an append-only file that was cut within a transaction,
+    and its count and its log disagreed. Two generators handed the request to each other 600
+    times a second."""
     async with Generator(store, "g1", STEADY, lease_s=0.3) as first:
         reader = await reader_of(store, "a", ask())
         await reader.until(lambda view: view.next_seq > 3)
