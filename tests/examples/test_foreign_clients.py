@@ -30,7 +30,8 @@ async def read_with_httpx_sse(stack: Stack, urls: list[str]) -> list[Any]:
                 httpx_sse.aconnect_sse(http, "GET", urls[0]) as source,
             ):
                 async for event in source.aiter_sse():
-                    last, ended = event.id, event.event == "end"
+                    # A connection may be cut after its first event, which has no id.
+                    last, ended = event.id or last, event.event == "end"
                     if event.event == "message":
                         chunks.append(event.json())
         except httpx.TransportError:
