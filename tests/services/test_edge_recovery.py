@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from lore.protocol.lifecycle import Status
 from lore.store.base import AckMessage, ChunkMessage, StateMessage
 from lore.store.twin import StoreState
 from lore_edge.dialect import Native
@@ -24,8 +25,10 @@ from tests.services.edge_harness import (
     text_of,
     until,
 )
+from tests.services.openai_harness import MODEL
 
 EMPTY = StoreState().snapshot()
+HELLO = {"role": "user", "content": "Hello"}
 
 
 @pytest.fixture
@@ -457,3 +460,61 @@ async def test_an_id_that_never_was_is_not_found_also_after_a_loss(store: Faulty
         assert (await stream(edge, "x" * 22)).status == 404
         store.forget_since(EMPTY, "run-2")
         assert (await stream(edge, "x" * 22)).status == 404
+
+
+# holes
+
+
+async def test_a_reader_who_needs_what_an_ended_log_lost_is_told(store: FaultyStore):
+    """P4. A broken append-only file once left such readers waiting for ever."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b", "c", "d")
+        store.holes = {3}
+        await writer.finish(Status.FAILED, "the log is broken")
+        events = await (await stream(edge, writer.request_id)).events("message", "error", "end")
+        assert [e.name for e in events] == ["message", "message", "error"]
+        assert text_of(events[:2]) == "ab"
+        assert events[2].data["error"]["code"] == "history_lost"
+        behind = await (await stream(edge, writer.request_id, after=3)).events("message", "end")
+        assert [e.name for e in behind] == ["message", "end"]
+
+
+async def test_one_who_waits_at_the_hole_when_the_answer_ends_is_told(store: FaultyStore):
+    """P4, P10: nothing behind a hole goes out, neither before nor after the end."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a")
+        response = await stream(edge, writer.request_id)
+        await response.chunks(1)
+        store.loses = lambda message: isinstance(message, ChunkMessage) and message.seq == 2
+        await writer.write("b", "c")
+        store.holes = {2}
+        await writer.finish()
+        events = await response.events("message", "error", "end")
+        assert [(e.name, e.data["error"]["code"]) for e in events] == [("error", "history_lost")]
+
+
+async def test_a_whole_text_with_a_hole_is_refused_as_lost(store: FaultyStore):
+    """P4: and not as a store that is away, which would be asked again for ever."""
+    async with running_edge(store) as edge, edge.client() as client:
+        writer = await generating(store, edge, "a", "b")
+        store.holes = {1}
+        assert (await client.get(f"/v1/streams/{writer.request_id}")).status_code == 503
+        await writer.finish()
+        refused = await client.get(f"/v1/streams/{writer.request_id}")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (410, "history_lost")
+
+
+async def test_a_caller_who_waits_for_the_whole_is_told_of_the_hole(store: FaultyStore):
+    """P4."""
+    async with running_edge(store, model=MODEL) as edge, edge.client() as client:
+        asking = asyncio.create_task(
+            client.post("/v1/chat/completions", json={"model": MODEL, "messages": [HELLO]})
+        )
+        await until(lambda: store.state._records)
+        writer = Writer(store, next(iter(store.state._records)))
+        await writer.claim()
+        await writer.write("a", "b")
+        store.holes = {2}
+        await writer.finish()
+        refused = await asking
+        assert (refused.status_code, refused.json()["error"]["code"]) == (410, "history_lost")

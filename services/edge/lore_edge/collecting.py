@@ -59,6 +59,8 @@ async def collect(
                 text = await feed.text() if feed.last_seq is not None else None
                 if text is not None:
                     return feed.view, text
+                if feed.holes:
+                    raise history_lost()
                 pause_s = await _go_on(feed, acknowledge)
             except StoreUnavailable:
                 pause_s = STORE_RETRY_S

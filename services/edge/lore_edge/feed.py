@@ -30,6 +30,7 @@ from lore.store.base import (
     View,
 )
 from lore_edge import sse
+from lore_edge.history import in_sequence, is_broken, is_foreign
 from lore_edge.ring import Piece, Ring
 
 PAGE_CHUNKS = 256
@@ -87,6 +88,8 @@ class Feed:
         """The store no longer has the request."""
         self.lost = False
         """It went with the store's data, and not because its time was over."""
+        self.holes: set[int] = set()
+        """Chunks of the ended answer that its log lacks for good."""
         self._store = store
         self._merge = Merge()
         self._ring = Ring(chunks=ring_chunks, size_bytes=ring_bytes)
@@ -150,12 +153,16 @@ class Feed:
         return self._ring.after(seq)
 
     async def page(self, after: int, limit: int = PAGE_CHUNKS) -> list[Piece]:
-        """Chunks after ``after`` from the log: none when there are none, or it is another log."""
+        """Chunks after ``after`` from the log: none when there are none, or it is another log,
+        or the next one is in ``holes``."""
         chunks = await self._store.read(self.request_id, after=after, limit=limit)
-        if any(map(self._is_foreign, chunks)):
+        if any(is_foreign(chunk, self.view) for chunk in chunks):
             await self.look()
             return []
-        return [self._encode(chunk) for chunk in chunks]
+        whole = in_sequence(chunks, after)
+        if not whole:
+            await self._find_hole(after)
+        return [self._encode(chunk) for chunk in whole]
 
     async def text(self) -> str | None:
         """The whole answer so far; None when the log did not hold still.
@@ -217,7 +224,7 @@ class Feed:
     def _on_chunk(self, message: ChunkMessage) -> None:
         if not self._started:
             self._merge.on_reset()
-        elif self._is_foreign(message):
+        elif is_foreign(message, self.view):
             self.on_reset()
         else:
             arrival = self._merge.on_live(message.seq)
@@ -226,10 +233,6 @@ class Feed:
                 self._tell()
             elif arrival is Arrival.GAP:
                 self._kick()
-
-    def _is_foreign(self, chunk: ChunkMessage) -> bool:
-        """Of another log than the view's, which is then too old, or the chunk is."""
-        return chunk.log_id != self.view.log_id and chunk.seq >= self.view.fork_seq
 
     # catching up
 
@@ -264,21 +267,30 @@ class Feed:
             self._merge.on_reset()
             raise
         for chunk in chunks:
-            if self._is_foreign(chunk):
+            if is_foreign(chunk, self.view):
                 self.on_reset()
                 break
             arrival = self._merge.on_log(chunk.seq)
             if arrival is Arrival.GAP:
-                _log.error("hole in the log", request_id=self.request_id, seq=chunk.seq)
-                self._merge.on_reset()
+                if not await self._find_hole(self.head):
+                    self._merge.on_reset()
                 break
             if arrival is Arrival.NEXT:
                 self._push(chunk)
         if chunks:
             GAP_FILLS.inc()
             self._tell()
-        if len(chunks) == PAGE_CHUNKS:
+        if len(chunks) == PAGE_CHUNKS and self.head > after:
             self._merge.on_reset()
+
+    async def _find_hole(self, after: int) -> bool:
+        """Whether what follows ``after`` is lost for good; only an ended log tells."""
+        if self.last_seq is None or after >= self.last_seq:
+            return False
+        if after + 1 not in self.holes and await is_broken(self._store, self.request_id, after):
+            _log.error("hole in the log", request_id=self.request_id, seq=after + 1)
+            self.holes.add(after + 1)
+        return after + 1 in self.holes
 
     async def _read_view(self) -> None:
         async with self._viewing:  # an older view must not come after a newer one

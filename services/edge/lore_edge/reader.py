@@ -60,9 +60,10 @@ class Reader:
             sender.on_ack(feed.acked_seq, now())
 
     def lost_history(self) -> bool:
-        """Whether this reader has text that the log does not have and will not have (P4)."""
+        """Whether this reader has text that the log does not have and will not have (P4), or
+        needs some that the log lost."""
         view = self.feed.view
-        if self.feed.gone and self.feed.lost:
+        if (self.feed.gone and self.feed.lost) or self.position + 1 in self.feed.holes:
             return True
         if self._log_id != view.log_id:
             if not may_continue(

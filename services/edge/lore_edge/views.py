@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lore.store.base import Store, StoreUnavailable, View
+from lore_edge.errors import history_lost
 from lore_edge.feed import UnknownRequest
+from lore_edge.history import in_sequence, is_broken, is_foreign
 
 PAGE_CHUNKS = 1000
 MAX_TRIES = 5
@@ -51,30 +53,31 @@ async def owned(store: Store, request_id: str, owner: str) -> View:
 async def read(store: Store, request_id: str, owner: str) -> tuple[View, str]:
     """The view and the whole text of the same moment.
 
-    Raises UnknownRequest, and StoreUnavailable also when the log does not hold still.
+    Raises UnknownRequest, ApiError 410 ``history_lost`` when the log has a hole, and
+    StoreUnavailable also when it does not hold still.
     """
     for _ in range(MAX_TRIES):
         view = await owned(store, request_id, owner)
-        text = await _text(store, view)
-        if text is not None:
-            return view, text
+        parts = await _texts(store, view)
+        if len(parts) == view.next_seq - 1:
+            return view, "".join(parts)
+        if await is_broken(store, request_id, len(parts)):
+            raise history_lost()
     raise StoreUnavailable("the log changes while it is read")
 
 
-async def _text(store: Store, view: View) -> str | None:
-    """The text of the chunks that ``view`` counts; None when the log is another by now."""
+async def _texts(store: Store, view: View) -> list[str]:
+    """The chunks that ``view`` counts, fewer when the log is another by now or lacks some."""
     parts: list[str] = []
     last_seq = view.next_seq - 1
     while len(parts) < last_seq:
         limit = min(PAGE_CHUNKS, last_seq - len(parts))
         chunks = await store.read(view.request_id, after=len(parts), limit=limit)
-        foreign = any(
-            chunk.log_id != view.log_id and chunk.seq >= view.fork_seq for chunk in chunks
-        )
-        if foreign or not chunks:
-            return None
-        parts += [chunk.text for chunk in chunks]
-    return "".join(parts)
+        whole = in_sequence(chunks, len(parts))
+        if not whole or any(is_foreign(chunk, view) for chunk in whole):
+            break
+        parts += [chunk.text for chunk in whole]
+    return parts
 
 
 def _time(ms: int) -> str | None:
