@@ -69,7 +69,9 @@ def policy(**spec: Any) -> dict[str, Any]:
     return {"apiVersion": "lore.dev/v1alpha1", "kind": "StreamPolicy"} | body
 
 
-def pod(name: str = "gen-1", *, ready: bool = True, container: str = "c1") -> dict[str, Any]:
+def pod(name: str = "gen-1", *, ready: bool = True, last_words: str = "") -> dict[str, Any]:
+    """With last words, those of a container that has ended and runs again."""
+    ended = {"terminated": {"exitCode": 137, "message": last_words}} if last_words else {}
     return {
         "metadata": {"name": name, "labels": {"app.kubernetes.io/component": "generator"}},
         "spec": {},
@@ -77,7 +79,7 @@ def pod(name: str = "gen-1", *, ready: bool = True, container: str = "c1") -> di
             "phase": "Running",
             "conditions": [{"type": "Ready", "status": str(ready)}],
             "containerStatuses": [
-                {"name": "generator", "state": {"running": {}}, "containerID": container}
+                {"name": "generator", "state": {"running": {}}, "lastState": ended}
             ],
         },
     }

@@ -30,7 +30,7 @@ POLICY = policy(stall={"afterSeconds": 20}, lease={"seconds": 10})
 
 
 def pod(name: str = "gen-1", **changes: Any) -> Pod:
-    default = Pod(name, f"uid-{name}", name, f"uid-{name}/c1", ready=True, leaving=False, cost=None)
+    default = Pod(name, f"uid-{name}", name, ready=True, leaving=False, cost=None)
     return replace(default, **changes)
 
 
@@ -174,8 +174,12 @@ def look(fleet: Fleet, views: Collection[View], pods: Sequence[Pod], at_ms: int 
     return plan(fleet.look(views, pods, NOW_MS + at_ms), POLICY, NOW_MS + at_ms)
 
 
+def released(actions: list[Any]) -> list[Release]:
+    return [one for one in actions if isinstance(one, Release)]
+
+
 def losses(actions: list[Any]) -> list[Loss]:
-    return [one.loss for one in actions if isinstance(one, Release)]
+    return [one.loss for one in released(actions)]
 
 
 def test_a_pod_that_is_gone_loses_its_requests_at_once() -> None:
@@ -185,23 +189,44 @@ def test_a_pod_that_is_gone_loses_its_requests_at_once() -> None:
     assert losses(look(fleet, [request()], [], 1)) == [Loss.GONE]
 
 
-@pytest.mark.parametrize("instance", ["", "uid-gen-1/c2", "uid-of-another/c1"])
-def test_so_does_a_pod_whose_container_ended_or_that_was_replaced_under_its_name(
-    instance: str,
+@pytest.mark.parametrize(
+    "change",
+    [{"ended": frozenset({OWNERS[0]})}, {"uid": "uid-of-another"}, {"over": True}],
+    ids=str,
+)
+def test_so_does_a_pod_whose_container_ended_or_that_was_replaced_under_its_name_or_is_over(
+    change: dict[str, Any],
 ) -> None:
     """P15"""
     fleet = Fleet()
     look(fleet, [request()], [pod()])
-    now = [pod(instance=instance)]
+    now = [pod(**change)]
     assert losses(look(fleet, [request()], now, 1)) == [Loss.GONE]
     newer = request("gen-1-0000000b", request_id="b")
-    assert losses(look(fleet, [newer], now, 2)) == []
+    assert losses(look(fleet, [newer], now, 2)) == ([Loss.GONE] if now[0].over else [])
 
 
 def test_a_claim_that_no_look_saw_before_its_pod_was_gone_is_lost_by_the_pods_name() -> None:
     fleet = Fleet()
     look(fleet, [], [pod()])
     assert losses(look(fleet, [request()], [], 1)) == [Loss.GONE]
+
+
+def test_an_owner_whose_container_ended_before_any_look_is_lost_by_the_name_that_it_left() -> None:
+    """P15. Only the last two containers' names are known, and this one's for longer."""
+    fleet = Fleet()
+    dead, alive = request(), request("gen-1-0000000b", request_id="b")
+    now = [pod(ended=frozenset({dead.owner}))]
+    assert [one.view for one in released(look(fleet, [dead, alive], now))] == [dead]
+    later = [pod(ended=frozenset({alive.owner}))]
+    assert [one.view for one in released(look(fleet, [dead, alive], later, 1))] == [dead, alive]
+
+
+def test_a_pod_as_it_was_before_a_claim_takes_nothing_from_the_claimer() -> None:
+    """P15. An API server may be late: it tells of the container before, then of this one."""
+    fleet, claimer = Fleet(), request("gen-1-0000000b")
+    for ended in (frozenset[str](), frozenset({"gen-1-00000009"}), frozenset({"gen-1-0000000a"})):
+        assert losses(look(fleet, [claimer], [pod(ended=ended, ready=False)])) == []
 
 
 def test_an_owner_that_was_never_seen_as_a_pod_is_left_to_its_lease() -> None:
@@ -288,19 +313,24 @@ def test_an_owner_is_called_after_its_pods_host() -> None:
     assert hostname_of("", hosts) is None
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"status": {"phase": "Failed"}},
-        {"status": {"containerStatuses": []}},
-        {"status": {"containerStatuses": [{"name": "generator", "state": {"terminated": {}}}]}},
-        {"status": {"containerStatuses": [{"name": "generator", "state": {"waiting": {}}}]}},
-    ],
-)
-def test_a_pod_runs_a_generator_only_while_its_container_runs(change: dict[str, Any]) -> None:
-    body = kube_stub.pod() | {"metadata": {"name": "gen-1", "uid": "u"}}
-    assert pod_from(body).instance == "u/c1"
-    assert pod_from(body | {"status": body["status"] | change["status"]}).instance == ""
+@pytest.mark.parametrize("phase", ["Running", "Succeeded", "Failed"])
+def test_a_pod_is_over_when_its_phase_says_that_it_ended(phase: str) -> None:
+    body = kube_stub.pod()
+    body["metadata"]["uid"] = "u"
+    body["status"]["phase"] = phase
+    assert pod_from(body).over == (phase != "Running")
+
+
+@pytest.mark.parametrize("state", ["state", "lastState"])
+def test_the_names_that_an_ended_container_left_are_read_from_its_pod(state: str) -> None:
+    body = kube_stub.pod()
+    body["metadata"]["uid"] = "u"
+    assert pod_from(body).ended == frozenset()
+    (container,) = body["status"]["containerStatuses"]
+    container[state] = {"terminated": {"exitCode": 137}}
+    assert pod_from(body).ended == frozenset()
+    container[state] = {"terminated": {"exitCode": 137, "message": "gen-1-0a\ngen-1-0b\n"}}
+    assert pod_from(body).ended == {"gen-1-0a", "gen-1-0b"}
 
 
 def test_a_pods_host_is_its_name_cut_to_what_dns_takes() -> None:

@@ -124,14 +124,23 @@ async def test_a_dead_pods_request_waits_for_another_generator_long_before_its_l
         if way == "deleted":
             await kube.delete("pods", "gen-1")
         else:
-            crashed = pod(ready=False)
-            crashed["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 137}}
-            await kube.put("pods", crashed)
+            await kube.put("pods", pod(ready=False, last_words=OWNER))
         await news.first(1)
         await released(store, kube)
     view = await store.view("a")
     assert view is not None
     assert view.lease_until_ms == 0
+
+
+async def test_so_does_that_of_a_process_that_no_sweep_saw_alive(
+    kube: KubeStub, store: ValkeyStore, server: ValkeyServer, tmp_path: Path
+) -> None:
+    """P15. Its container runs again before anybody has looked."""
+    async with OperatorProcess(kube, tmp_path, valkey_url=server.connection_url, sweep_s=LONG_S):
+        await kube.until(lambda: ("watch", "pods") in kube.calls and bool(kube.status))
+        await owned(store)
+        await kube.put("pods", pod(last_words=OWNER))
+        await released(store, kube)
 
 
 async def test_a_watch_that_was_dropped_is_taken_up_again(

@@ -132,11 +132,12 @@ async def test_a_request_that_ends_its_generators_is_not_handed_on_for_ever(
     """P15: each of them counts as a try, as if its lease had expired."""
     await operator.backend.open("a")
     for tries in (1, 2, 3):
-        claimed = await operator.backend.claim("a", OWNER)
+        owner = f"gen-1-0000000{tries}"
+        claimed = await operator.backend.claim("a", owner)
         assert claimed.view.tries == tries
-        await operator.kube.put("pods", pod(container=f"c{tries}"))
         await operator.sweep()
-        await operator.kube.put("pods", pod(container=f"c{tries + 1}"))
+        assert await operator.status() is Status.GENERATING
+        await operator.kube.put("pods", pod(last_words=owner))
         await operator.sweep()
         assert await operator.status() is Status.QUEUED
 

@@ -17,6 +17,7 @@ from lore.health import HealthServer
 from lore.logs import configure_logging
 from lore.settings import load
 from lore.store import Store, create_store
+from lore_generator import last_words
 from lore_generator.engines import create_engine
 from lore_generator.service import CannotStart, EngineDied, Service
 from lore_generator.settings import GeneratorSettings
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 def main() -> NoReturn:
     settings = load(GeneratorSettings)
     configure_logging("generator", settings.log_level)
+    if "generator_id" not in settings.model_fields_set:
+        last_words.leave(settings.generator_id)
     # Before the engine, which may take long: until then a signal just ends the process.
     service: Service | None = None
     try:

@@ -1,11 +1,12 @@
 """What one look at requests and pods cannot tell, because it takes two.
 
-An owner is a process. When it is first seen it is bound to the container that its pod runs
-at that moment; once that container is not there any more, the process is dead, whatever
-runs under the pod's name by then. An owner that was not bound in time, but is called after
-a pod that was there and is gone, is dead as well. Of all others nothing is known: somebody
-may run a generator outside the cluster, or the policy may select other pods than it should,
-and then their leases alone decide.
+An owner is a process. It is dead once a container that has ended bears its name. When it is
+first seen it is also bound to its pod; once that pod is not there any more, or is over, the
+process is dead, whatever runs under the pod's name by then. An owner that was not bound in
+time, but is called after a pod that was there and is gone, is dead as well. What the API
+server says may be older than a claim; of these it can say none of an owner that lives. Of
+all others nothing is known: somebody may run a generator outside the cluster, or the policy
+may select other pods than it should, and then their leases alone decide.
 
 A pod that is not ready may be one that only waits for the store. So it counts as lost when
 its owner has also let its leases stand still while others moved theirs, which a living one
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from lore.store.base import View
 from lore_operator.pods import Pod, hostname_of
 
+NO_POD = ""
 REMEMBER_MS = 15 * 60_000
 """How long a pod that is gone is known by its name."""
 PEAK_MS = 60_000
@@ -46,7 +48,7 @@ class Observed:
 
 class Fleet:
     def __init__(self) -> None:
-        self._bound: dict[str, str] = {}  # owner -> container
+        self._bound: dict[str, str] = {}  # owner -> uid of its pod
         self._known: dict[str, int] = {}  # hostname -> when it was last seen
         self._leases: dict[str, tuple[int, int]] = {}  # owner -> (newest lease, since when)
         self._peaks: dict[str, tuple[int, int]] = {}  # pod uid -> (requests, when)
@@ -67,10 +69,12 @@ class Fleet:
     ) -> None:
         self._known |= {pod.hostname: now_ms for pod in pods}
         self._known = {k: ms for k, ms in self._known.items() if now_ms - ms < REMEMBER_MS}
-        running = {pod.hostname: pod.instance for pod in pods if pod.instance}
+        there = {pod.hostname: pod.uid for pod in pods}
         for owner in owners - self._bound.keys():
-            if (hostname := hostname_of(owner, running)) is not None:
-                self._bound[owner] = running[hostname]
+            if (hostname := hostname_of(owner, there)) is not None:
+                self._bound[owner] = there[hostname]
+        ended = frozenset[str]().union(*(pod.ended for pod in pods))
+        self._bound |= dict.fromkeys(owners & ended, NO_POD)
         self._bound = {owner: self._bound[owner] for owner in owners & self._bound.keys()}
         newest = dict.fromkeys(owners, 0)
         for view in views:
@@ -84,14 +88,14 @@ class Fleet:
         }
 
     def _judge(self, owners: set[str], pods: Iterable[Pod]) -> dict[str, Owner]:
-        by_instance = {pod.instance: pod for pod in pods if pod.instance}
+        by_uid = {pod.uid: pod for pod in pods if not pod.over}
         hostnames = {pod.hostname for pod in pods}
         moved_ms = max((since_ms for _, since_ms in self._leases.values()), default=0)
         judged: dict[str, Owner] = {}
         for owner in owners:
             silent_ms = moved_ms - self._leases[owner][1]
             if owner in self._bound:
-                pod = by_instance.get(self._bound[owner])
+                pod = by_uid.get(self._bound[owner])
                 judged[owner] = Owner(pod is not None, pod is not None and pod.ready, silent_ms)
             elif hostname_of(owner, self._known.keys() - hostnames):
                 judged[owner] = Owner(there=False, ready=False, silent_ms=silent_ms)

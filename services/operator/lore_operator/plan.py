@@ -18,7 +18,7 @@ from lore_operator.policy import StreamPolicy
 
 
 class Loss(StrEnum):
-    GONE = "gone"  # its pod, or the container in it, is not there any more
+    GONE = "gone"  # its pod is not there any more, or the container that it ran in
     SILENT = "silent"  # its pod is not ready, and its leases stand still
 
 

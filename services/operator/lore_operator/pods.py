@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-CONTAINER = "generator"
 COST = "controller.kubernetes.io/pod-deletion-cost"
 HOSTNAME_CHARS = 63
 
@@ -19,13 +18,16 @@ class Pod:
     name: str
     uid: str
     hostname: str
-    instance: str
-    """The generator's container as it runs now; another one after a restart, '' for none."""
     ready: bool
     leaving: bool
     """It was asked to end, and hands its requests back by itself."""
     cost: int | None
     """What it would cost to delete it, as written on it."""
+    over: bool = False
+    """Nothing of it runs, or ever will."""
+    ended: frozenset[str] = frozenset()
+    """The last words of its containers that have ended. Every generator's process leaves the
+    name there by which it owns requests (its ``last_words.py``)."""
 
 
 def pod_from(body: Mapping[str, Any]) -> Pod:
@@ -37,21 +39,19 @@ def pod_from(body: Mapping[str, Any]) -> Pod:
         hostname=(body.get("spec", {}).get("hostname") or meta["name"])[:HOSTNAME_CHARS].rstrip(
             "-."
         ),
-        instance=_instance(meta["uid"], status),
         ready=conditions.get("Ready") == "True",
         leaving="deletionTimestamp" in meta,
         cost=_cost(meta.get("annotations", {}).get(COST)),
+        over=status.get("phase") in ("Succeeded", "Failed"),
+        ended=_last_words(status),
     )
 
 
-def _instance(uid: str, status: Mapping[str, Any]) -> str:
+def _last_words(status: Mapping[str, Any]) -> frozenset[str]:
     containers = status.get("containerStatuses", ())
-    if status.get("phase") in ("Succeeded", "Failed") or not containers:
-        return ""
-    container = next((one for one in containers if one["name"] == CONTAINER), containers[0])
-    if "running" not in container.get("state", {}):
-        return ""
-    return f"{uid}/{container.get('containerID') or container.get('restartCount', 0)}"
+    states = (one.get(state, {}) for one in containers for state in ("state", "lastState"))
+    messages = (state.get("terminated", {}).get("message", "") for state in states)
+    return frozenset(word for message in messages for word in message.split())
 
 
 def _cost(text: str | None) -> int | None:
