@@ -15,7 +15,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-cluster check format explore sim faults soak pauses leaks storm \
-  bench chart images kind-up refresh-constraints clean
+  bench chart metrics images kind-up refresh-constraints clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ refresh-constraints: $(VENV)/.tools  ## pin in constraints.txt what .venv holds 
 
 chart: $(VENV)/.tools  ## write the chart's README tables and schema from its values and the settings
 	@$(BIN)/python charts/lore/generate.py
+
+metrics: $(VENV)/.lore  ## write docs/metrics.md from the table of metrics
+	@$(BIN)/python -m lore.metrics_page docs/metrics.md
 
 images:  ## build the three images with docker or buildah; REGISTRY=, TAG=, BASE=, DEVICE=cuda
 	@k8s/images.sh

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 Check = Callable[[], str | None]
@@ -17,7 +17,8 @@ Check = Callable[[], str | None]
 
 
 class HealthServer:
-    """Serves ``/livez``, ``/readyz`` and ``/metrics``. ``live`` and ``ready`` run in its thread."""
+    """Serves ``/livez``, ``/readyz`` and, of ``registry``, ``/metrics``. All of them are asked in
+    its thread."""
 
     def __init__(
         self,
@@ -26,7 +27,7 @@ class HealthServer:
         *,
         live: Check,
         ready: Check,
-        registry: CollectorRegistry = REGISTRY,
+        registry: CollectorRegistry,
     ) -> None:
         """Bind at once. Raises OSError when the port is taken."""
         checks = {"/livez": live, "/readyz": ready}

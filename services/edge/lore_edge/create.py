@@ -122,7 +122,7 @@ async def create(
         await store.leave(client, request_id)
         if opened.outcome is Outcome.UNKNOWN:
             raise idempotency_key_reused("the request of this Idempotency-Key was deleted")
-    REQUESTS_REFUSED.labels("queue_full").inc()
+    REQUESTS_REFUSED["queue_full"].inc()
     raise queue_full()
 
 

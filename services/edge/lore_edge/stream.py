@@ -161,7 +161,7 @@ class Stream:
                 return
         if piece is None or self.reader.lost_history():
             return
-        RETRANSMISSIONS.labels("timeout").inc()
+        RETRANSMISSIONS["timeout"].inc()
         await self._write(send, Batch(piece.data, []))
 
     # the end

@@ -7,7 +7,7 @@ import random
 import secrets
 from collections.abc import Iterator
 
-from lore.metrics import EDGE_BUFFER_UTILIZATION, EDGE_CONNECTIONS, RESUMES
+from lore.metrics import CONNECTIONS, EDGE_BUFFER_UTILIZATION, RESUMES
 from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
 from lore.store.base import Outcome, Store, StoreUnavailable, View
@@ -121,7 +121,7 @@ class Streams:
             return
         if where.position:
             feed.on_resumed(where.position)
-            RESUMES.labels("last_event_id" if b"last-event-id" in _names(scope) else "after").inc()
+            RESUMES["last_event_id" if b"last-event-id" in _names(scope) else "after"].inc()
         await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
         await self._run(scope, receive, send, reader, waker)
 
@@ -213,7 +213,7 @@ class Streams:
             socket_acks=SocketAcks(socket, acknowledge) if feed.view.ack == Ack.SOCKET else None,
             heartbeat_s=settings.heartbeat_s,
         )
-        connections = EDGE_CONNECTIONS.labels(feed.view.ack)
+        connections = CONNECTIONS[feed.view.ack]
         self._open.add(stream)
         feed.followers.add(reader)
         connections.inc()

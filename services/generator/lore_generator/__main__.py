@@ -15,6 +15,7 @@ import uvloop
 
 from lore.health import HealthServer
 from lore.logs import configure_logging
+from lore.metrics import exported_by
 from lore.settings import load
 from lore.store import Store, create_store
 from lore_generator import last_words
@@ -42,6 +43,7 @@ def main() -> NoReturn:
             settings.health_port,
             live=lambda: None,
             ready=lambda: service.ready() if service else "starting",
+            registry=exported_by("generator"),
         )
     except OSError as error:
         place = f"{settings.health_host}:{settings.health_port}"

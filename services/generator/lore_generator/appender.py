@@ -207,7 +207,7 @@ class Appender:
     async def _end(self, owned: Owned, append: Append) -> None:
         self._roster.keep(owned)
         status = _end_status(append)
-        metrics.REQUESTS_ENDED.labels(status.value).inc()
+        metrics.REQUESTS_ENDED[status.value].inc()
         if status is Status.FAILED:
             log.warning("request failed", request_id=owned.request_id, error=owned.error)
         await self.unguard(owned)

@@ -59,7 +59,7 @@ class Roster:
         if owned.finished or owned.parked:
             if owned in self._decoding:
                 self._decoding.remove(owned)
-                metrics.WINDOW_STALLS.inc(not owned.finished)
+                metrics.REQUESTS_PARKED.inc(not owned.finished)
                 self.on_room()
             return
         self._decoding.add(owned)
@@ -102,8 +102,8 @@ class Roster:
     def measure(self) -> None:
         stats = self._engine.stats()
         parked = len(self.live) - len(self._decoding)
-        metrics.GENERATOR_REQUESTS.labels("decoding").set(len(self._decoding))
-        metrics.GENERATOR_REQUESTS.labels("parked").set(parked)
-        metrics.GENERATOR_REQUESTS.labels("kept").set(len(self.kept))
+        metrics.GENERATOR_REQUESTS["decoding"].set(len(self._decoding))
+        metrics.GENERATOR_REQUESTS["parked"].set(parked)
+        metrics.GENERATOR_REQUESTS["kept"].set(len(self.kept))
         metrics.GENERATOR_SLOTS.set(self._slots)
         metrics.KV_USED.set(stats.kv_used_ratio)

@@ -188,7 +188,7 @@ class Service:
     async def _refuse(self, claimed: Claimed, error: str) -> None:
         view = claimed.view
         log.error("request refused", request_id=view.request_id, error=error)
-        metrics.REQUESTS_ENDED.labels(Status.FAILED.value).inc()
+        metrics.REQUESTS_ENDED[Status.FAILED.value].inc()
         await self._store.finish(
             view.request_id,
             self._settings.generator_id,

@@ -11,6 +11,7 @@ import structlog
 
 from lore.health import HealthServer
 from lore.logs import configure_logging
+from lore.metrics import exported_by
 from lore.settings import load
 from lore.store import create_store
 from lore_operator.cluster import Cluster, log_in
@@ -58,7 +59,11 @@ async def run(settings: OperatorSettings) -> None:
     sweeper = Sweeper(settings, cluster, store)
     try:
         health = HealthServer(
-            settings.health_host, settings.health_port, live=sweeper.live, ready=sweeper.ready
+            settings.health_host,
+            settings.health_port,
+            live=sweeper.live,
+            ready=sweeper.ready,
+            registry=exported_by("operator"),
         )
     except OSError as error:
         await cluster.close()

@@ -35,7 +35,7 @@ class Rights:
             return  # what a sweep asks next fails as well, and tells
         self._doubtful, self._reviewed_ms = bool(denied), now_ms
         for need in NEEDS:
-            metrics.OPERATOR_DENIED.labels(need.verb, need.resource).set(need in denied)
+            metrics.OPERATOR_DENIED[str(need)].set(need in denied)
         for need in denied:
             if need not in self.denied:
                 log.error(

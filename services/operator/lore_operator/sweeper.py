@@ -100,7 +100,7 @@ class Sweeper:
                 await self.sweep()
             except Exception:
                 log.exception("the sweep failed")
-                metrics.SWEEPS.labels("failed").inc()
+                metrics.SWEEPS["failed"].inc()
             self._beat = time.monotonic()
             await asyncio.sleep(min(GAP_S, self._settings.sweep_s))
             try:
@@ -112,26 +112,27 @@ class Sweeper:
     async def sweep(self) -> None:
         """Once. A store or an API server that is away does not raise."""
         self._complained, self._complaints = self._complaints, set()
-        with metrics.SWEEP_DURATION.time():
-            await self._rights.review(self._clock_ms())
-            body = await self._read_policy()
-            invalid = self._follow(body)
-            views, store_away = await self._live()
-            pods = await self._pods()
-            actions: list[Action] = []
-            if self._policy is not None:
-                observed = self._look(views, pods)
-                actions = plan(observed, self._policy, self._clock_ms())
-                store_away = await self._change_requests(actions, self._policy) or store_away
-                await self._set_costs([one for one in actions if isinstance(one, SetCost)])
-            found = [one for one in actions if isinstance(one, Tell)]
-            if views is not None:
-                self._measure(views, found)
-            if body is not None:
-                facts = Facts(invalid, store_away, str(self._rights), pods)
-                await self._report(body, facts, found)
+        began_s = time.perf_counter()
+        await self._rights.review(self._clock_ms())
+        body = await self._read_policy()
+        invalid = self._follow(body)
+        views, store_away = await self._live()
+        pods = await self._pods()
+        actions: list[Action] = []
+        if self._policy is not None:
+            observed = self._look(views, pods)
+            actions = plan(observed, self._policy, self._clock_ms())
+            store_away = await self._change_requests(actions, self._policy) or store_away
+            await self._set_costs([one for one in actions if isinstance(one, SetCost)])
+        found = [one for one in actions if isinstance(one, Tell)]
+        if views is not None:
+            self._measure(views, found)
+        if body is not None:
+            facts = Facts(invalid, store_away, str(self._rights), pods)
+            await self._report(body, facts, found)
+        metrics.SWEEP_DURATION.observe(time.perf_counter() - began_s)
         incomplete = "incomplete" if self._complaints else "ok"
-        metrics.SWEEPS.labels("store_away" if store_away else incomplete).inc()
+        metrics.SWEEPS["store_away" if store_away else incomplete].inc()
 
     # what is so
 
@@ -223,7 +224,7 @@ class Sweeper:
             )
             if position.outcome is Outcome.OK:
                 self._news.released(view.owner, action.loss)
-                metrics.LEASES_RELEASED.labels(action.loss.value).inc()
+                metrics.LEASES_RELEASED[action.loss.value].inc()
                 log.info(
                     "released", request_id=view.request_id, owner=view.owner, loss=action.loss.value
                 )
@@ -248,11 +249,11 @@ class Sweeper:
             if view.status is Status.QUEUED:
                 oldest_ms = max(oldest_ms, now_ms - view.progress_ms)
         for status, requests in count.items():
-            metrics.LIVE_REQUESTS.labels(status.value).set(requests)
+            metrics.LIVE_REQUESTS[status.value].set(requests)
         metrics.QUEUE_OLDEST.set(oldest_ms / 1000)
         told = {tell.finding: tell.requests for tell in found}
         for finding in Finding:
-            metrics.FINDINGS.labels(finding.value).set(told.get(finding, 0))
+            metrics.FINDINGS[finding.value].set(told.get(finding, 0))
 
     async def _report(self, body: dict[str, Any], facts: Facts, found: Sequence[Tell]) -> None:
         now_ms = self._clock_ms()
