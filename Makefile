@@ -63,8 +63,8 @@ explore: $(VENV)/.tools  ## try every interleaving of a small system, within sta
 	@$(BIN)/python -m tests.explore $(ARGS)
 
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
-	@for bench in loadtest/bench/*.py; do \
-	   echo "== $$bench"; $(BIN)/python $$bench $(ARGS) || exit 1; done
+	@for bench in $(notdir $(basename $(wildcard loadtest/bench/*.py))); do \
+	   echo "== $$bench"; $(BIN)/python -m loadtest.bench.$$bench $(ARGS) || exit 1; done
 
 refresh-constraints: $(VENV)/.tools  ## pin in constraints.txt what .venv holds now
 	@{ echo "# What Lore is built and tested with. Made by: make refresh-constraints"; \

@@ -1,6 +1,6 @@
 """What an append costs, and what a published chunk costs to one following process.
 
-Starts a private Valkey and prints a table. Usage: python loadtest/bench/store.py
+Starts a private Valkey and prints a table. Usage: python -m loadtest.bench.store
 """
 
 import asyncio
