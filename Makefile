@@ -8,7 +8,7 @@ PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
 TOOLS := helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate \
   launchdarkly-eventsource openai playwright pre-commit psutil "pyright[nodejs]" \
-  pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis
+  pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=

@@ -18,7 +18,8 @@ class CommonSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LORE_", frozen=True)
 
     valkey_url: str = "valkey://127.0.0.1:6379"
-    """``valkey://``, ``valkeys://`` (TLS) or ``unix://``; ``memory://`` for tests."""
+    """``valkey://``, ``valkey+sentinel://``, ``valkey+cluster://`` (``valkeys`` is TLS), ``unix://``;
+    ``memory://`` for tests. ``core/lore/store/location.py`` says what each may have in it."""
     store_wait_s: Positive = 30.0
     """How long a starting service waits for a store that is not there yet."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

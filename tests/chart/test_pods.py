@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import os
-import re
 import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
@@ -222,19 +221,3 @@ async def test_each_component_can_be_a_user_of_its_own_with_few_rights(tmp_path:
         status, out, err = await run_test_pod(release)
         assert (status, err) == (0, "")
         assert "all three readers agree" in out
-
-
-def test_the_users_may_do_what_the_functions_do_and_all_the_same() -> None:
-    """A function runs with the rights of who calls it."""
-    default, *users = USERS.read_text().splitlines()
-    assert default == "user default off"
-    rights = {line.split(" ", 4)[4] for line in users}
-    assert len(rights) == 1
-    allowed = set(re.findall(r"\+(\S+)", rights.pop()))
-    called = {
-        command.lower()
-        for file in (ROOT / "core/lore/store/lua").glob("*.lua")
-        for command in re.findall(r"server\.call\('(\w+)'", file.read_text())
-    }
-    assert len(called) > 10
-    assert called <= allowed

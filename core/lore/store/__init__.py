@@ -8,7 +8,7 @@ __all__ = ["MemoryStore", "Store", "StoreUnavailable", "ValkeyStore", "create_st
 
 
 def create_store(url: str) -> Store:
-    """The store at ``url``: ``valkey://``, ``valkeys://``, ``unix://``, or ``memory://``.
+    """The store at ``url``: ``memory://``, or one that ``location.py`` tells of.
 
     Raises ValueError for any other URL.
     """

@@ -1,6 +1,6 @@
 """One connection to Valkey that pipelines by itself and comes back by itself.
 
-valkey-py connects (URL, TLS, authentication); from then on this module reads and writes,
+valkey-py connects (TLS, authentication); from then on this module reads and writes,
 because a client that shares one connection among all tasks costs a seventh of one that
 lends a connection to each call. Commands of one turn of the event loop go out in one
 write; replies come back in order, so a queue of futures is all the bookkeeping.
@@ -13,16 +13,17 @@ that is away. A server that leaves anything unanswered for ``timeout_s`` counts 
 import asyncio
 import contextlib
 import random
+import re
 from collections import deque
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any
 
 import libvalkey
 import structlog
-from valkey.asyncio.connection import AbstractConnection, Connection, parse_url
+from valkey.asyncio.connection import AbstractConnection
 from valkey.exceptions import ResponseError, ValkeyError
 
 from lore.store.base import StoreUnavailable
+from lore.store.location import Endpoint, hang_up
 
 log = structlog.get_logger()
 
@@ -44,39 +45,16 @@ _AWAY = frozenset(
         "UNKILLABLE",
         "NOAUTH",
         "WRONGPASS",
-        "NOPERM",
     }
 )
+_DENIED = re.compile(r"NOPERM |ERR ACL failure in script: ")
+_DENIED_COMMAND = re.compile(r"run the '([a-z|]+)' command")
+_MAY = "k8s/samples/valkey-users.acl has the rights of each component"
 _MORE = object()
 
 
 class FunctionMissing(Exception):
     """The server does not have Lore's function library: it came back empty."""
-
-
-class Endpoint:
-    """Where the store is. ``name`` is for messages: it has no password in it."""
-
-    def __init__(self, url: str) -> None:
-        """Raises ValueError for a URL that valkey-py does not take."""
-        self._arguments = cast("dict[str, Any]", parse_url(url))
-        self._class = self._arguments.pop("connection_class", Connection)
-        parts = urlsplit(url)
-        self.name = (
-            parts.path
-            if parts.scheme == "unix"
-            else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-        )
-        self.connection()  # an unknown option in the URL fails here, not at the first call
-
-    def connection(self) -> AbstractConnection:
-        # Times are kept by Link. valkey-py keeps them with asyncio.wait_for, which until Python
-        # 3.12 may swallow the cancellation of its caller: a store could then not be closed.
-        arguments = self._arguments | {"socket_timeout": None}
-        try:
-            return self._class(**arguments, lib_name="lore")
-        except TypeError as error:
-            raise ValueError(f"the store's URL for {self.name} has a bad option: {error}") from None
 
 
 class Link:
@@ -93,6 +71,7 @@ class Link:
         self._writer: asyncio.StreamWriter | None = None
         self._out: list[bytes] = []
         self._pending: deque[asyncio.Future[Any]] = deque()
+        self._denied: set[str] = set()
         self._heard_at = 0.0
         self._reading: asyncio.Task[None] | None = None
         self._supervising: asyncio.Task[None] | None = None
@@ -158,12 +137,12 @@ class Link:
     # the connection's life
 
     async def _open(self) -> None:
-        connection = self.endpoint.connection()
+        connection = await self.endpoint.connection()
         try:
             async with asyncio.timeout(self._timeout_s):
                 await connection.connect()
         except BaseException as error:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             # RuntimeError: uvloop's word for a connection that was closed before it was written to.
             if isinstance(error, ValkeyError | OSError | TimeoutError | RuntimeError):
                 raise self._away(f"cannot be reached: {_reason(error)}") from None
@@ -248,9 +227,21 @@ class Link:
             self.drop()  # its name may lead to another server by now
         if word in _AWAY:
             return self._away(f"cannot serve: {message}")
+        if _DENIED.match(message):
+            return self._denial(message)
         if message.startswith("ERR Function not found"):
             return FunctionMissing(message)
         return ResponseError(message)
+
+    def _denial(self, message: str) -> StoreUnavailable:
+        """Logged, once for each right that is missing: no caller asks why a store is away."""
+        found = _DENIED_COMMAND.search(message)
+        right = f"+{found[1]}" if found else "&lore:*" if "channel" in message else "~lore:*"
+        denial = self._away(f"denies what needs {right} in its user's ACL line; {_MAY}")
+        if right not in self._denied:
+            self._denied.add(right)
+            log.error("store_denied", reason=str(denial), reply=message)
+        return denial
 
     async def _shut(self, why: str) -> None:
         self.is_up = False
@@ -258,7 +249,7 @@ class Link:
             self._reading.cancel()
             await asyncio.wait([self._reading])
         if self._connection is not None:
-            await self._connection.disconnect(nowait=True)
+            await hang_up(self._connection)
         self._connection = self._writer = self._reading = None
         self._out.clear()
         while self._pending:

@@ -4,9 +4,9 @@ chapters these are."""
 from collections.abc import Callable
 
 from lore.store.base import Listener, OwnerListener, WakeListener
-from lore.store.connection import Endpoint
 from lore.store.functions import Functions
 from lore.store.keys import WAKE_CHANNEL, owner_channel, reader_channel
+from lore.store.location import Location
 from lore.store.subscriptions import OwnerHandler, ReaderHandler, Subscriptions, WakeHandler
 from lore.store.valkey.life import Life
 from lore.store.valkey.log import Log
@@ -30,7 +30,7 @@ class ValkeyStore(Queue, Log, Life):
 
         Raises ValueError for a URL that cannot be one.
         """
-        endpoint = Endpoint(url)
+        endpoint = Location(url).endpoint()
         self._functions = Functions(endpoint, timeout_s=timeout_s, max_in_flight=max_in_flight)
         self._subscriptions = Subscriptions(
             endpoint, timeout_s=timeout_s, max_in_flight=max_in_flight

