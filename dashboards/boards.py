@@ -1,0 +1,12 @@
+"""The dashboards, in the order in which one looks at them."""
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from dashboards import fleet, flow, gpus, readers
+
+BOARDS: list[Dashboard] = [one.BOARD.build() for one in (readers, flow, gpus, fleet)]
+
+
+def as_json(board: Dashboard) -> str:
+    return JSONEncoder(indent=1, sort_keys=True, ensure_ascii=False).encode(board) + "\n"
