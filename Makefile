@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate \
-  launchdarkly-eventsource openai playwright pre-commit psutil "pyright[nodejs]" \
+TOOLS := grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate \
+  launchdarkly-eventsource matplotlib openai playwright pre-commit psutil "pyright[nodejs]" \
   pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
@@ -20,12 +20,12 @@ ARGS ?=
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner  ## make .venv with Lore, its libraries and the development tools
+setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner $(VENV)/.prometheus  ## make .venv with Lore, its libraries and the development tools
 
 run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
 	@$(BIN)/lore up $(ARGS)
 
-test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner  ## every test that needs no cluster and no GPU
+test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner $(VENV)/.prometheus  ## every test that needs no cluster and no GPU
 	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 test-cluster: $(VENV)/.tools  ## install the chart in the cluster of KUBECONFIG, and kill what runs there
@@ -77,6 +77,9 @@ chart: $(VENV)/.tools  ## write the chart's README tables and schema from its va
 metrics: $(VENV)/.lore  ## write docs/metrics.md from the table of metrics
 	@$(BIN)/python -m lore.metrics_page docs/metrics.md
 
+dashboards: $(VENV)/.tools  ## write the Grafana dashboards' JSON from dashboards/*.py
+	@$(BIN)/python -m dashboards
+
 images:  ## build the three images with docker or buildah; REGISTRY=, TAG=, BASE=, DEVICE=cuda
 	@k8s/images.sh
 
@@ -123,4 +126,15 @@ $(VENV)/.scanner: | $(BIN)/python
 	@echo "Installing checkov, which looks for weak spots in what the chart renders"
 	@$(BIN)/python -m venv $(VENV)/checkov
 	@$(VENV)/checkov/bin/python -m pip -qq --disable-pip-version-check install checkov==3.3.30
+	@touch $@
+
+# Not on PyPI. Debian's own is unpacked into .venv, which needs no root and starts no service.
+$(VENV)/.prometheus: | $(BIN)/python
+	@command -v promtool > /dev/null || { \
+	   echo "Unpacking Prometheus, which checks the alerts and the dashboards' queries"; \
+	   mkdir -p $(VENV)/prometheus && cd $(VENV)/prometheus \
+	   && { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } \
+	   && dpkg -x prometheus_*.deb . && rm prometheus_*.deb \
+	   && ln -s ../prometheus/usr/bin/prometheus ../prometheus/usr/bin/promtool ../bin; } 2> /dev/null \
+	   || echo "No Prometheus to be had here: its tests are skipped (Debian: apt install prometheus)"
 	@touch $@

@@ -71,7 +71,11 @@ MATRIX: dict[str, dict[str, Any]] = {
             "edgeEgress": [{"ports": [{"port": 4317}]}],
             "generatorEgress": [{"ports": [{"port": 4317}]}],
         },
-        "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "metrics": {
+            "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+            "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Lore"}},
+        },
     },
     "Gateway API": {
         "exposure": {
