@@ -89,6 +89,16 @@ def test_pods_keep_to_the_restricted_profile(objects: list[Object]) -> None:
             assert "hostPort" not in str(container.get("ports", "")), name
 
 
+def test_no_command_line_holds_a_secret(objects: list[Object]) -> None:
+    """Everybody on a node may read command lines."""
+    for name, pod in pods(objects):
+        for container in containers(pod):
+            words = str(container.get("command", [])) + str(container.get("args", []))
+            for variable in container.get("env", []):
+                if "secretKeyRef" in variable.get("valueFrom", {}):
+                    assert f"$({variable['name']})" not in words, name
+
+
 def test_a_service_account_s_token_is_where_it_is_needed_alone(objects: list[Object]) -> None:
     needing = {
         name for name, pod in pods(objects) if pod["spec"].get("automountServiceAccountToken", True)

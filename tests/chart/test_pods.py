@@ -94,13 +94,14 @@ class Release:
         config = one_of(self.objects, "ConfigMap", "valkey")["data"]["valkey.conf"]
         assert "dir /data\n" in config
         file = self.folder / "valkey.conf"
-        file.write_text(config.replace("dir /data\n", f"dir {self.folder}\n"))
+        here = f"port {self.ports['valkey']}\nbind 127.0.0.1\n"
+        file.write_text(here + config.replace("dir /data\n", f"dir {self.folder}\n"))
+        shell, flag, script = container["command"]
+        started = "valkey-server /etc/valkey/valkey.conf"
+        assert started in script
+        argv = [shell, flag, script.replace(started, f"{SERVER} {file}")]
         env = self.environment(container)
-        server, name, *rest = [self.expanded(word, env) for word in container["command"]]
-        assert (server, name) == ("valkey-server", "/etc/valkey/valkey.conf")
-        argv = [str(SERVER), str(file), *rest, "--port", str(self.ports["valkey"])]
-        argv += ["--bind", "127.0.0.1"]
-        return Child("valkey", argv, {}, self.folder / "valkey.log", self._pinged)
+        return Child("valkey", argv, env, self.folder / "valkey.log", self._pinged)
 
     def own_valkey(self) -> Child:
         """A user's, with a user for each component."""
