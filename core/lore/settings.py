@@ -30,7 +30,7 @@ class CommonSettings(BaseSettings):
     """How long an answer is kept after its end."""
 
 
-S = TypeVar("S", bound=CommonSettings)
+S = TypeVar("S", bound=BaseSettings)
 
 
 def load(kind: type[S]) -> S:
@@ -40,5 +40,5 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for mistake in error.errors():
             name = "_".join(str(part) for part in mistake["loc"]).upper()
-            print(f"LORE_{name}: {mistake['msg']}", file=sys.stderr)
+            print(f"{kind.model_config.get('env_prefix')}{name}: {mistake['msg']}", file=sys.stderr)
         sys.exit(2)

@@ -104,7 +104,9 @@ class Backend:
         return await self.store.finish(**(arguments | changes))
 
 
-def new(request_id: str, *, window: int = 32, place_ms: int = 0, ahead: int = 0) -> NewRequest:
+def new(
+    request_id: str, *, window: int = 32, place_ms: int = 0, ahead: int = 0, trace: str = ""
+) -> NewRequest:
     return NewRequest(
         request_id,
         "subject",
@@ -114,6 +116,7 @@ def new(request_id: str, *, window: int = 32, place_ms: int = 0, ahead: int = 0)
         window,
         place_ms,
         ahead,
+        trace,
     )
 
 

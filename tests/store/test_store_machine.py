@@ -197,10 +197,18 @@ class StoreMachine(RuleBasedStateMachine):
         queue_limit=st.integers(1, 3),
         later_ms=st.sampled_from([0, 0, 30]),
         ahead=st.sampled_from([0, 0, 64, 128]),
+        trace=st.sampled_from(["", "00-a-b-01"]),
     )
-    def open(self, request_id: str, queue_limit: int, later_ms: int = 0, ahead: int = 0) -> None:
+    def open(
+        self,
+        request_id: str,
+        queue_limit: int,
+        later_ms: int = 0,
+        ahead: int = 0,
+        trace: str = "",
+    ) -> None:
         place_ms = later_ms and self.real.now_ms + later_ms
-        asked = new(request_id, place_ms=place_ms, ahead=ahead)
+        asked = new(request_id, place_ms=place_ms, ahead=ahead, trace=trace)
         self.both("open", asked, queue_limit=queue_limit)
 
     @rule(target=leases, partition=partitions, owner=owners, untried=st.booleans())
@@ -337,8 +345,14 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         self.both("renew", partition, lease.owner, renewed, lease_ms=LEASE_MS)
 
-    @rule(lease=leases, count=st.integers(0, 3), acked=st.integers(0, 3), forks=st.booleans())
-    def reinstate(self, lease: Lease, count: int, acked: int, forks: bool) -> None:
+    @rule(
+        lease=leases,
+        count=st.integers(0, 3),
+        acked=st.integers(0, 3),
+        forks=st.booleans(),
+        trace=st.sampled_from(["", "00-a-b-01"]),
+    )
+    def reinstate(self, lease: Lease, count: int, acked: int, forks: bool, trace: str) -> None:
         """P3: what the store has stays; what it has not becomes the owner's as he knows it."""
         log = [chunk(seq, f"{lease.log_id}/{seq}") for seq in range(1, count + 1)]
         asked = new(lease.request_id)
@@ -366,6 +380,7 @@ class StoreMachine(RuleBasedStateMachine):
             progress_ms=0,
             finished_ms=0,
             lease_until_ms=0,
+            trace=trace,
         )
         self.both("reinstate", view, asked.body, log, lease_ms=LEASE_MS)
 
@@ -447,7 +462,7 @@ class ForgettingMachine(StoreMachine):
         if late == "open":
             self.open(lease.request_id, queue_limit=3)
         elif late:
-            self.reinstate(lease, count=1, acked=0, forks=False)
+            self.reinstate(lease, count=1, acked=0, forks=False, trace="")
 
 
 def check_places(views: list[View], queue: dict[str, int], places: list[list[str]]) -> None:

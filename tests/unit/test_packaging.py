@@ -74,7 +74,8 @@ def link(libraries: Iterable[Distribution], target: Path) -> None:
     """Show these libraries in ``target``: their files and folders, by the top of each path."""
     for library in libraries:
         for top in {file.parts[0] for file in library.files or []} - {"..", "__pycache__"}:
-            (target / top).symlink_to(Path(str(library.locate_file(top))))
+            if not (target / top).exists():  # a namespace may be of several
+                (target / top).symlink_to(Path(str(library.locate_file(top))))
 
 
 def install(name: str, target: Path, tmp: Path) -> "subprocess.Popen[bytes]":
@@ -113,8 +114,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "extras", "skipped"),
     [
-        ("lore-core", set[str](), ["lore.cli", "lore.client"]),
-        ("lore-core", {"cli"}, []),
+        ("lore-core", set[str](), ["lore.cli", "lore.client", "lore.tracing.otel"]),
+        ("lore-core", {"cli"}, ["lore.tracing.otel"]),
+        ("lore-core", {"tracing"}, ["lore.cli", "lore.client"]),
         ("lore-edge", set[str](), ["lore.cli", "lore.client"]),
         ("lore-generator", set[str](), ["lore_generator.engines."]),
         ("lore-operator", set[str](), ["lore.cli", "lore.client"]),

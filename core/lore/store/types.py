@@ -42,6 +42,8 @@ class NewRequest:
     """Where it stands in the queue (``Admission``); 0 for now, behind all that wait."""
     ahead: int = 0
     """How many of its client's requests stand ahead of it (``Admission``)."""
+    trace: str = ""
+    """See ``View.trace``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class View:
     lease_until_ms: int
     tries: int = 0
     """Claims since it last came to something: a chunk, a closed window, or a hand-back (P15)."""
+    trace: str = ""
+    """Where its trace goes on (``lore.tracing``), or ''; the store does not look inside."""
 
     @property
     def first_log_id(self) -> str:

@@ -8,6 +8,7 @@ import time
 import structlog
 import uvloop
 
+from lore import tracing
 from lore.health import HealthServer
 from lore.logs import configure_logging
 from lore.metrics import exported_by
@@ -39,6 +40,7 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     configure_logging("edge", settings.log_level)
+    tracing.start("edge", settings.edge_id)
     try:
         uvloop.run(run(settings))
     except Fatal as error:
@@ -46,6 +48,8 @@ def main() -> None:
         sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        tracing.stop()
 
 
 async def run(settings: EdgeSettings) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
-from lore_edge import views
+from lore_edge import calls, views
 from lore_edge.auth import stream_tokens
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, as_api_error, not_found
@@ -33,6 +33,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
     async def view(request: Request, status: int = 200) -> Response:
         request_id, owner = _whose(request)
         found, text = await views.read(store, request_id, owner)
+        calls.about(request.scope, found)
         return _json(views.describe(found, text, settings.edge_id), status)
 
     async def cancel(request: Request) -> Response:

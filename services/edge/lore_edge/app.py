@@ -4,6 +4,7 @@ Streams, acks and new requests are many and go straight to their handlers; the r
 through Starlette.
 """
 
+import functools
 import re
 import time
 
@@ -12,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from lore.metrics import ACK_PROCESSING
 from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable
-from lore_edge import sse, views
+from lore_edge import calls, sse, views
 from lore_edge.api import rest
 from lore_edge.auth.authenticator import Authenticator
 from lore_edge.create import REQUEST_ID, create, parse
@@ -40,6 +41,20 @@ from lore_edge.wire import (
 )
 
 MAX_ACK_BYTES = 1024
+NATIVE = (
+    "/v1/streams",
+    "/v1/streams/{request_id}",
+    "/v1/streams/{request_id}/revive",
+    "/v1/streams/{request_id}/token",
+)
+ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "traceparent",
+    "tracestate",
+)
 _STREAM = re.compile(rf"/v1/streams/({REQUEST_ID})")
 _ACK = re.compile(rf"/v1/streams/({REQUEST_ID})/ack")
 
@@ -60,14 +75,15 @@ class Edge:
         self._settings = settings
         self._rest = rest(store, settings)
         self.openai = OpenAI(store, settings, self.streams)
+        self._routes = calls.patterns([*NATIVE, *self.openai.routes])
         self._app = self._serve
         if settings.cors_origins:
             self._app = CORSMiddleware(
                 self._serve,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "DELETE"),
-                allow_headers=("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
-                expose_headers=("Location", "Retry-After", "X-Request-Id"),
+                allow_headers=ALLOWED_HEADERS,
+                expose_headers=("Location", "Retry-After", "Server-Timing", "X-Request-Id"),
             )
 
     async def check_store(self) -> None:
@@ -85,6 +101,19 @@ class Edge:
         await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not calls.traced(scope):
+            await self._answer(scope, receive, send)
+            return
+        call = scope[calls.CALL] = calls.Call(scope, self._routes)
+        try:
+            await self._answer(scope, receive, functools.partial(call.answer, send))
+        except BaseException as error:
+            call.span.fail(type(error).__name__)
+            raise
+        finally:
+            call.span.end()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self._dispatch(scope, receive, send)
         except (ApiError, UnknownRequest, StoreUnavailable) as error:
@@ -131,7 +160,9 @@ class Edge:
         key = header(scope, b"idempotency-key")
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
-        view = await create(self._store, settings, subject, client, asked, key)
+        span = calls.begin(scope)
+        view = await create(self._store, settings, subject, client, asked, key, span)
+        calls.about(scope, view)
         if stream:
             await self.streams.serve(scope, receive, send, view.request_id, subject)
             return

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from lore.protocol.lifecycle import Status
 from lore.request import Ack
 from lore.store.base import StoreUnavailable, View
+from lore.tracing import Span
 from lore_edge.errors import history_lost
 from lore_edge.feed import Feed, UnknownRequest
 from lore_edge.waker import Waker
@@ -22,14 +23,16 @@ STORE_RETRY_S = 0.5
 class _Collector:
     """A ``Follower``."""
 
-    def __init__(self) -> None:
+    def __init__(self, span: Span) -> None:
         self.waker = Waker()
+        self._span = span
 
     def on_news(self) -> None:
         self.waker.wake()
 
     def on_state(self, status: Status, reason: str) -> None:
-        del status, reason
+        del status
+        self._span.event(reason)
         self.waker.wake()
 
     def on_acked(self, seq: int) -> None:
@@ -41,13 +44,14 @@ async def collect(
     receive: Receive,
     acknowledge: Callable[[int], Awaitable[None]],
     patience_s: float,
+    span: Span,
 ) -> tuple[View, str]:
     """The view and the text of the ended answer. ``acknowledge`` may raise StoreUnavailable;
     after ``patience_s`` without news the request is looked at, in case they were lost.
 
     Raises Disconnected, UnknownRequest and ApiError 410 ``history_lost``.
     """
-    collector = _Collector()
+    collector = _Collector(span)
     feed.followers.add(collector)
     watch = asyncio.create_task(_until_disconnect(receive))
     watch.add_done_callback(lambda _: collector.on_news())

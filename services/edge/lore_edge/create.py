@@ -7,11 +7,13 @@ import secrets
 
 from pydantic import SecretStr, ValidationError
 
+from lore import tracing
 from lore.metrics import REQUESTS_REFUSED
 from lore.protocol.window import WindowConfig
 from lore.request import Ack, Message, StreamRequest
 from lore.store.base import Admission, NewRequest, Outcome, Store, View
 from lore.store.keys import PARTITIONS, partition_of
+from lore.tracing import NOTHING, Span
 from lore_edge.admission import admit, check_size
 from lore_edge.auth.secret import sign
 from lore_edge.errors import idempotency_key_reused, invalid, queue_full
@@ -81,10 +83,12 @@ async def create(
     client: str,
     asked: StreamRequest,
     idempotency_key: str,
+    span: Span = NOTHING,
 ) -> View:
     """Accept a request, or find the one that this key made before.
 
-    ``subject`` owns it; ``client`` is whose share of the queue it takes.
+    ``subject`` owns it; ``client`` is whose share of the queue it takes; its trace goes on from
+    ``span``.
 
     Raises ApiError (400 for the key or a size, 422, 429) and StoreUnavailable.
     """
@@ -101,20 +105,21 @@ async def create(
         if idempotency_key and await store.view(request_id) is not None:
             admission = Admission(True)  # it is there, and counted then
         else:
-            admission = await admit(store, settings, client, request_id, whole)
-        opened = await store.open(
-            NewRequest(
-                request_id=request_id,
-                subject=subject,
-                body=text,
-                fingerprint=mark,
-                ack=asked.ack,
-                window=initial_window(asked),
-                place_ms=admission.place_ms,
-                ahead=admission.ahead,
-            ),
-            queue_limit=limit,
+            with tracing.call("lore_admit", span):
+                admission = await admit(store, settings, client, request_id, whole)
+        new = NewRequest(
+            request_id=request_id,
+            subject=subject,
+            body=text,
+            fingerprint=mark,
+            ack=asked.ack,
+            window=initial_window(asked),
+            place_ms=admission.place_ms,
+            ahead=admission.ahead,
+            trace=span.context,
         )
+        with tracing.call("lore_open", span):
+            opened = await store.open(new, queue_limit=limit)
         if opened.outcome is Outcome.OK and opened.view is not None:
             if opened.view.fingerprint != mark:
                 raise idempotency_key_reused("this Idempotency-Key was used for another body")

@@ -13,6 +13,7 @@ from lore.metrics import ACK_ROUND_TRIP, SLOW_READERS
 from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Sender
+from lore.tracing import NOTHING, Span
 from lore_edge.dialect import Dialect
 from lore_edge.errors import HISTORY_LOST
 from lore_edge.feed import Feed
@@ -41,6 +42,7 @@ class Reader:
         sender: Sender | None,
         now: Callable[[], float],
         on_news: Callable[[], None],
+        span: Span = NOTHING,
     ) -> None:
         self.feed = feed
         self.dialect = dialect
@@ -48,6 +50,8 @@ class Reader:
         """The last seq written on this connection, or had before it."""
         self.sender = sender
         self.on_news = on_news
+        self.span = span
+        """Of the call that it reads with."""
         self.is_over = False
         """The last event has been taken."""
         self._log_id = log_id
@@ -81,6 +85,7 @@ class Reader:
 
     def on_state(self, status: Status, reason: str) -> None:
         self._states.append((status, reason))
+        self.span.event(reason)
         self.on_news()
 
     def on_acked(self, seq: int) -> None:
@@ -102,6 +107,7 @@ class Reader:
     def take(self, max_bytes: int) -> Batch:
         """Everything that can be sent now, in order, up to about ``max_bytes``."""
         if self.lost_history():
+            self.span.event("history_lost")
             return self._last(self._error("history_lost", HISTORY_LOST))
         if self.feed.gone:
             return self._last(self._error("not_found", "the request is no longer kept"))
@@ -138,11 +144,13 @@ class Reader:
             self._text = await self.feed.text()
             return self._text is not None
         if self._is_to_revive():
+            self.span.event("revive")
             await self.feed.revive()
             return not self._is_to_revive()
         if self._was_in_ring:
             self._was_in_ring = False
             SLOW_READERS.inc()
+            self.span.event("slow_reader", seq=self.position)
         self._loaded.extend(await self.feed.page(self.position))
         return bool(self._loaded)
 

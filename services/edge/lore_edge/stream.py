@@ -56,6 +56,7 @@ class Stream:
     def leave(self) -> None:
         """Tell the reader to come back elsewhere, and end."""
         self._leaving = True
+        self.reader.span.event("sent_away")
         self._waker.wake()
 
     async def run(self, receive: Receive, send: Send) -> None:
@@ -162,6 +163,7 @@ class Stream:
         if piece is None or self.reader.lost_history():
             return
         RETRANSMISSIONS["timeout"].inc()
+        self.reader.span.event("retransmission", seq=seq)
         await self._write(send, Batch(piece.data, []))
 
     # the end

@@ -11,6 +11,8 @@ from lore.metrics import CONNECTIONS, EDGE_BUFFER_UTILIZATION, RESUMES
 from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
 from lore.store.base import Outcome, Store, StoreUnavailable, View
+from lore.tracing import Span
+from lore_edge import calls
 from lore_edge.collecting import collect
 from lore_edge.dialect import Dialect, Native
 from lore_edge.errors import ApiError, history_lost
@@ -74,6 +76,7 @@ class Streams:
                 await self._answer(scope, receive, send, feed, dialect, where)
         except LostRequest:
             if where.position:
+                calls.begin(scope).event("history_lost")
                 raise history_lost() from None
             raise
 
@@ -100,8 +103,9 @@ class Streams:
         notice_death(transport, self._settings.tcp_user_timeout_s)
         async with self._feeds.use(request_id) as feed:
             acknowledge = functools.partial(self._acknowledge, feed)
+            span = calls.about(scope, feed.view)
             with self._staying_until_cut(transport):
-                return await collect(feed, receive, acknowledge, self._settings.heartbeat_s)
+                return await collect(feed, receive, acknowledge, self._settings.heartbeat_s, span)
 
     async def _answer(
         self,
@@ -113,8 +117,12 @@ class Streams:
         where: Wanted,
     ) -> None:
         waker = Waker()
-        reader = self._reader(feed, dialect, where, waker)
+        span = calls.about(scope, feed.view)
+        if where.position:
+            span.set({"lore.resumed_after": where.position})
+        reader = self._reader(feed, dialect, where, waker, span)
         if reader.lost_history():
+            span.event("history_lost")
             raise history_lost()
         if dialect.returns and where.position is not None and where.position == feed.last_seq:
             await answer(send, 204)
@@ -179,7 +187,9 @@ class Streams:
             raise StoreUnavailable("the log is behind this reader, or forgotten")
         feed.on_acked(position.acked_seq)
 
-    def _reader(self, feed: Feed, dialect: Dialect, where: Wanted, waker: Waker) -> Reader:
+    def _reader(
+        self, feed: Feed, dialect: Dialect, where: Wanted, waker: Waker, span: Span
+    ) -> Reader:
         position = where.position or 0
         acks = feed.view.ack == Ack.CLIENT
         return Reader(
@@ -190,6 +200,7 @@ class Streams:
             sender=Sender(self._sender, position=position) if acks else None,
             now=asyncio.get_running_loop().time,
             on_news=waker.wake,
+            span=span,
         )
 
     async def _run(

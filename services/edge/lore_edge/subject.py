@@ -25,6 +25,10 @@ def subject_of(scope: Scope) -> str:
     return scope[_SUBJECT]
 
 
+def is_identified(scope: Scope) -> bool:
+    return _SUBJECT in scope
+
+
 def client_of(scope: Scope, settings: EdgeSettings) -> str:
     """Whose share of the queue a request takes (P17). Not who owns it: a reader that moves to
     another network keeps its requests."""

@@ -13,6 +13,7 @@ from typing import NoReturn
 import structlog
 import uvloop
 
+from lore import tracing
 from lore.health import HealthServer
 from lore.logs import configure_logging
 from lore.metrics import exported_by
@@ -31,6 +32,7 @@ def main() -> NoReturn:
     configure_logging("generator", settings.log_level)
     if "generator_id" not in settings.model_fields_set:
         last_words.leave(settings.generator_id)
+    tracing.start("generator", settings.generator_id)
     # Before the engine, which may take long: until then a signal just ends the process.
     service: Service | None = None
     try:
@@ -84,6 +86,7 @@ def _exit(status: int, reason: str = "") -> NoReturn:
     """End without waiting for threads: a model that is still loading cannot be interrupted."""
     if reason:
         log.error(reason)
+    tracing.stop()
     sys.stderr.flush()
     os._exit(status)
 

@@ -12,13 +12,15 @@ import heapq
 import itertools
 import math
 import random
+import time
 
 import structlog
 
-from lore import metrics
+from lore import metrics, tracing
 from lore.protocol.lifecycle import Status
 from lore.protocol.producer import Append
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
+from lore_generator import traces
 from lore_generator.owned import Owned
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
@@ -86,6 +88,7 @@ class Appender:
                 owned.sending = self._tasks.create_task(self._send(owned, append))
             else:
                 # Nothing more is appended: once a release is under way, somebody else may go on.
+                owned.span.event("handed_back", failed=failed)
                 self._roster.drop(owned)
                 while not await self._released(owned, failed=failed):
                     await self._trying.wait()
@@ -130,6 +133,7 @@ class Appender:
         )
         if position.outcome is Outcome.OK:
             owned.view, owned.run_id = view, run_id
+            owned.span.event("given_back", chunks=len(chunks), log_id=view.log_id)
             log.warning("the store forgot a request", request_id=owned.request_id)
         return position
 
@@ -176,7 +180,8 @@ class Appender:
             told = position.outcome in (Outcome.OK, Outcome.FENCED)
             if not told or append.finish_reason is None:
                 return position
-        return await self._store.finish(
+        began_ns = time.time_ns()
+        position = await self._store.finish(
             owned.request_id,
             owner,
             owned.epoch,
@@ -188,6 +193,8 @@ class Appender:
             prompt_tokens=owned.prompt_tokens,
             retention_ms=self._settings.retention_ms,
         )
+        tracing.call("lore_finish", owned.span, began_ns=began_ns).end()  # answered, at last
+        return position
 
     def _on_answer(self, owned: Owned, append: Append, position: Position, asked_s: float) -> None:
         now = self._loop.time()
@@ -198,15 +205,18 @@ class Appender:
             if append.chunks or append.reopen_tokens:
                 self._roster.clear(owned)
             if append.chunks and owned.queued_s is not None:
-                metrics.TIME_TO_FIRST_TOKEN.observe(owned.queued_s + now - owned.claimed_s)
+                first_token_s = owned.queued_s + now - owned.claimed_s
+                metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s)
+                owned.span.set({"gen_ai.response.time_to_first_chunk": first_token_s})
                 owned.queued_s = None
         if not owned.producer.ended and self._roster.holds(owned):
             self._roster.refresh(owned)
             self.transmit(owned, now)
 
     async def _end(self, owned: Owned, append: Append) -> None:
-        self._roster.keep(owned)
         status = _end_status(append)
+        traces.ended(owned, append.finish_reason or "")
+        self._roster.keep(owned)
         metrics.REQUESTS_ENDED[status.value].inc()
         if status is Status.FAILED:
             log.warning("request failed", request_id=owned.request_id, error=owned.error)
@@ -216,6 +226,7 @@ class Appender:
         """The store says that the request is not ours, or not as we know it: drop it."""
         if not self._roster.holds(owned):
             return
+        owned.span.event("lost", outcome=outcome.value)
         self._roster.drop(owned)
         if outcome is Outcome.FENCED:
             metrics.FENCED.inc()

@@ -19,6 +19,7 @@ import structlog
 
 from lore import metrics
 from lore.store.base import Claimed, Store, StoreUnavailable
+from lore_generator import traces
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
 
@@ -135,7 +136,7 @@ class Intake:
 
     def _measure(self, claimed: Claimed) -> None:
         view = claimed.view
-        if view.started_ms == view.progress_ms:
+        if traces.is_first(claimed):
             metrics.QUEUE_WAIT.observe((view.started_ms - view.created_ms) / 1000)
         else:
             metrics.TAKEOVERS.inc()

@@ -151,6 +151,7 @@ class Leases:
         if not self._roster.holds(owned):
             return
         if position.outcome is not Outcome.OK:
+            owned.span.event("taken_away", status=str(position.status))
             self._roster.drop(owned)
             self._tasks.create_task(self._appender.unguard(owned))
             log.info("request taken away", request_id=owned.request_id, status=position.status)

@@ -12,6 +12,7 @@ from lore.protocol.window import Window, WindowConfig
 from lore.request import Ack, KeptRequest, StreamRequest
 from lore.store.base import Claimed, View
 from lore.store.keys import partition_of
+from lore.tracing import NOTHING, Span
 from lore_generator.engine import Job, Piece
 
 
@@ -48,6 +49,8 @@ class Owned:
     finished: bool = False
     """The engine has said its last piece."""
     error: str = ""
+    span: Span = NOTHING
+    """Of the work on it here."""
     prompt_tokens: int = 0
     doubtful: bool = False
     """It was claimed before and nothing came of it, and nothing has yet (P15)."""

@@ -59,9 +59,13 @@ class Roster:
         if owned.finished or owned.parked:
             if owned in self._decoding:
                 self._decoding.remove(owned)
-                metrics.REQUESTS_PARKED.inc(not owned.finished)
+                if not owned.finished:
+                    metrics.REQUESTS_PARKED.inc()
+                    owned.span.event("parked", tokens=owned.producer.generated_tokens)
                 self.on_room()
             return
+        if owned.submitted and owned not in self._decoding:
+            owned.span.event("unparked")
         self._decoding.add(owned)
         if not owned.submitted:
             self._engine.submit(owned.job, limit)
@@ -80,6 +84,7 @@ class Roster:
         """The request is no longer ours; the engine leaves it at its next step (P14)."""
         if self.holds(owned):
             self.clear(owned)
+            owned.span.end()
             del self.live[owned.request_id]
             del self._jobs[owned.job.request_id]
             self._decoding.discard(owned)

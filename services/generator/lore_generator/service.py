@@ -16,11 +16,12 @@ import structlog
 from lore import metrics
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Store, StoreUnavailable
+from lore_generator import traces
 from lore_generator.appender import Appender
 from lore_generator.engine import Engine, EngineInfo, Piece
 from lore_generator.intake import Intake
 from lore_generator.lease import Leases
-from lore_generator.owned import from_claim
+from lore_generator.owned import Owned, from_claim
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
 from lore_generator.watchdog import Watchdog
@@ -71,7 +72,7 @@ class Service:
         info = await self._start(stop)
         if info is None:
             return
-        settings = self._settings
+        self._model, settings = info.model, self._settings
         self._roster = Roster(
             self._engine,
             slots=info.slots,
@@ -155,24 +156,36 @@ class Service:
 
     async def _adopt(self, claimed: Claimed, asked_s: float) -> None:
         """Work on a claimed request, from its log on. Raises StoreUnavailable."""
+        with contextlib.ExitStack() as unless_owned:
+            span = traces.begin(claimed, self._model, self._loop.time() - asked_s)
+            unless_owned.enter_context(span)
+            owned = await self._take_up(claimed, asked_s)
+            if owned is None:
+                span.fail("not_taken_up")
+                return
+            unless_owned.pop_all()
+        traces.work_on(owned, span)
+        self._roster.add(owned)
+        self._appender.transmit(owned, self._loop.time())
+
+    async def _take_up(self, claimed: Claimed, asked_s: float) -> Owned | None:
         view = claimed.view
         if view.tries > MAX_TRIES:
             await self._refuse(claimed, f"the model failed on this request {MAX_TRIES} times")
-            return
+            return None
         history = await self._store.log(view.request_id) if view.next_seq > 1 else []
         settings = self._settings
         if len(history) != view.next_seq - 1:
             await self._leave_broken(claimed)
-            return
+            return None
         try:
             owned = from_claim(claimed, history, settings.window, settings.coalesce, asked_s)
         except ValueError:
             unreadable = "the request was kept in a form that this version cannot read"
             await self._refuse(claimed, unreadable)
-            return
+            return None
         await self._leases.guard(owned)
-        self._roster.add(owned)
-        self._appender.transmit(owned, self._loop.time())
+        return owned
 
     async def _leave_broken(self, claimed: Claimed) -> None:
         """The log is not as long as the claim said."""

@@ -4,11 +4,13 @@ Exit status: 0 after SIGTERM, 1 when it cannot start or kopf gave up, 2 for bad 
 """
 
 import asyncio
+import socket
 import sys
 
 import kopf
 import structlog
 
+from lore import tracing
 from lore.health import HealthServer
 from lore.logs import configure_logging
 from lore.metrics import exported_by
@@ -35,11 +37,14 @@ class BadSetting(Fatal):
 def main() -> None:
     settings = load(OperatorSettings)
     configure_logging("operator", settings.log_level)
+    tracing.start("operator", socket.gethostname())
     try:
         asyncio.run(run(settings))
     except Fatal as error:
         print(f"lore-operator: {error}", file=sys.stderr)
         sys.exit(error.status)
+    finally:
+        tracing.stop()
     log.info("stopped")
 
 

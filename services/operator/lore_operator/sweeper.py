@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from lore import metrics
+from lore import metrics, tracing
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore.sweep import Finding
@@ -215,6 +215,7 @@ class Sweeper:
             )
             if position.outcome is Outcome.OK:
                 self._news.reaped()
+                _trace("reap", view, "stalled")
                 metrics.REQUESTS_REAPED.inc()
                 log.info("reaped", request_id=view.request_id, owner=view.owner)
         else:
@@ -224,6 +225,7 @@ class Sweeper:
             )
             if position.outcome is Outcome.OK:
                 self._news.released(view.owner, action.loss)
+                _trace("release", view, action.loss.value)
                 metrics.LEASES_RELEASED[action.loss.value].inc()
                 log.info(
                     "released", request_id=view.request_id, owner=view.owner, loss=action.loss.value
@@ -282,3 +284,9 @@ class Sweeper:
         if what not in self._complained | self._complaints:
             log.warning(what)
         self._complaints.add(what)
+
+
+def _trace(what: str, view: View, why: str) -> None:
+    """Tell in the request's trace that this was done to it."""
+    told = {"lore.request.id": view.request_id, "lore.generator.id": view.owner, "lore.why": why}
+    tracing.begin(what, parent=view.trace, attributes=told).end()

@@ -31,7 +31,7 @@ side in a rolling upgrade; hence a newer VERSION must serve older callers: argum
 only ever added at the end, and an absent one means the old behaviour.
 ]]
 
-local VERSION = 3
+local VERSION = 4
 
 local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}

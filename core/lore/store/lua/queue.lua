@@ -1,12 +1,15 @@
+local NAMED = {place = true, ahead = true, traceparent = true}
+
 -- Accept a request, or find it.
 -- ARGV  2 queue_limit  3 server run id  4 request_id  5 subject  6 body  7 fingerprint
 --       8 ack  9 window  10… the fields wanted, and after them, if it has them: 'place',
---       place_ms, 'ahead', how many of its client's requests stand ahead of it
+--       place_ms, 'ahead', how many of its client's requests stand ahead of it,
+--       'traceparent', the context of its trace
 -- reply {outcome, created 0|1, values of the fields wanted…}; {"full", 0} creates nothing, nor
 --       does {"unknown", 0}: one that was deleted stays so for DELETED_MS
 local function lore_open(keys, args)
   local now, given, last = clock(args[1]), {}, #args
-  while args[last - 1] == 'place' or args[last - 1] == 'ahead' do
+  while NAMED[args[last - 1]] do
     given[args[last - 1]], last = args[last], last - 2
   end
   local wanted = {unpack(args, 10, last)}
@@ -27,7 +30,7 @@ local function lore_open(keys, args)
       'acked_seq', '0', 'acked_tokens', '0', 'reopen_tokens', '0', 'prompt_tokens', '0',
       'finish_reason', '', 'error', '', 'created_ms', ms, 'started_ms', '0',
       'progress_ms', ms, 'finished_ms', '0', 'lease_until_ms', '0',
-      'place_ms', place)
+      'place_ms', place, 'trace', given.traceparent or '')
     server.call('ZADD', keys[3], place, args[4])
     server.call('ZADD', keys[5], ms, args[4])
     server.call('PUBLISH', 'lore:wake', string.match(keys[1], '{p(%d+)}'))

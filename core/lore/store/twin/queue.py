@@ -69,6 +69,7 @@ class Queue(Records):
             progress_ms=now_ms,
             finished_ms=0,
             lease_until_ms=0,
+            trace=new.trace,
         )
         self._records[new.request_id] = Record(view, new.body, self.run_id, new.place_ms or now_ms)
         self._wake(view)

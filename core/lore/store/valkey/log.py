@@ -80,4 +80,5 @@ class Log(Calls):
             lease_ms,
             self.run_id,
             *chunk_arguments(chunks),
+            *(("traceparent", view.trace) if view.trace else ()),
         )

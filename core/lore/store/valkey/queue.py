@@ -53,6 +53,7 @@ class Queue(Calls):
             *VIEW_FIELDS,
             *(("place", new.place_ms) if new.place_ms else ()),
             *(("ahead", new.ahead) if new.ahead else ()),
+            *(("traceparent", new.trace) if new.trace else ()),
         )
         return Opened(Outcome(outcome), bool(created), view_from(values) if values else None)
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from lore.request import KeptRequest
 from lore.store.base import Outcome, Store, View
-from lore_edge import sse, views
+from lore_edge import calls, sse, views
 from lore_edge.create import REQUEST_ID, create
 from lore_edge.errors import ApiError
 from lore_edge.openai import chat_events, chat_request, response_events, responses_request
@@ -236,7 +236,10 @@ class OpenAI:
         scope, settings = call.scope, self._settings
         client = client_of(scope, settings)
         key = header(scope, b"idempotency-key")
-        return await create(self._store, settings, subject_of(scope), client, kept, key)
+        span = calls.begin(scope)
+        view = await create(self._store, settings, subject_of(scope), client, kept, key, span)
+        calls.about(scope, view)
+        return view
 
     async def _find(self, call: Call, pattern: str, kind: str) -> tuple[View, KeptRequest]:
         """What an id names, if it is this subject's: somebody else's is as good as none."""
@@ -244,6 +247,7 @@ class OpenAI:
         view = await self._store.view(match[1]) if match else None
         if view is None or view.subject != subject_of(call.scope):
             raise unknown_object(kind, call.name[:MAX_SHOWN])
+        calls.about(call.scope, view)
         body = await self._store.body(view.request_id)
         if body is None:
             raise unknown_object(kind, call.name[:MAX_SHOWN])

@@ -1,0 +1,210 @@
+"""Spans by OpenTelemetry's SDK, sent in the background over OTLP/HTTP.
+
+A collector that is away costs nothing but the spans: they wait in a bounded queue, the oldest
+go first, and one line says so until it is back.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
+from opentelemetry.trace import (
+    Link,
+    SpanKind,
+    Status,
+    StatusCode,
+    format_trace_id,
+    get_current_span,
+)
+from opentelemetry.trace import Span as ApiSpan
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace.span import TraceState
+from opentelemetry.util.types import Attributes
+
+from lore.tracing import Kind, Span, Value
+from lore.tracing.settings import TracingSettings
+
+TOLD_EACH = 16
+"""Events of one name that a span tells one by one."""
+STOP_S = 2.0
+MAX_STATE_CHARS = 512
+"""Of a ``tracestate``, which W3C Trace Context section 3.3.1.5 asks to pass on."""
+
+log = structlog.get_logger()
+
+_KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
+_w3c = TraceContextTextMapPropagator()
+
+
+class OtelTracer:
+    def __init__(self, service: str, instance: str, exporter: SpanExporter) -> None:
+        told = OTELResourceDetector().detect().attributes
+        named = {"service.name": f"lore-{service}", "service.instance.id": instance}
+        self._provider = TracerProvider(
+            resource=Resource.create({**named, **told}), shutdown_on_exit=False
+        )
+        self._provider.sampler = _LinkedToo(self._provider.sampler)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("lore")
+
+    def begin(
+        self,
+        name: str,
+        *,
+        parent: str,
+        link: str,
+        kind: Kind,
+        began_ns: int,
+        attributes: Mapping[str, Value],
+    ) -> Span:
+        return OtelSpan(
+            self._tracer.start_span(
+                name,
+                context=_context_of(parent),
+                kind=_KINDS[kind],
+                attributes=attributes,
+                links=_links_to(link),
+                start_time=began_ns,
+            )
+        )
+
+    def flush(self) -> None:
+        """Returns when the exporter has what has ended so far."""
+        self._provider.force_flush()
+
+    def stop(self) -> None:
+        # The SDK would wait as long as one attempt to export may take.
+        stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
+        stopping.start()
+        stopping.join(STOP_S)
+
+
+class OtelSpan(Span):
+    def __init__(self, span: ApiSpan) -> None:
+        context = span.get_span_context()
+        self._span = span
+        self._events: Counter[str] = Counter()
+        self.trace_id = format_trace_id(context.trace_id)
+        self.sampled = context.trace_flags.sampled
+        self.context = f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
+        state = context.trace_state.to_header()
+        if 0 < len(state) <= MAX_STATE_CHARS:
+            self.context += f" {state}"
+
+    def event(self, name: str, /, **attributes: Value) -> None:
+        if not self._span.is_recording():
+            return
+        self._events[name] += 1
+        if self._events[name] <= TOLD_EACH:
+            self._span.add_event(name, {f"lore.{key}": attributes[key] for key in attributes})
+
+    def set(self, attributes: Mapping[str, Value], /) -> None:
+        if self._span.is_recording():
+            self._span.set_attributes(attributes)
+
+    def link(self, context: str, /) -> None:
+        for link in _links_to(context):
+            self._span.add_link(link.context)
+
+    def fail(self, kind: str, /) -> None:
+        if self._span.is_recording():
+            self._span.set_attribute("error.type", kind)
+            self._span.set_status(Status(StatusCode.ERROR))
+
+    def end(self) -> None:
+        if self._span.is_recording():
+            for name, count in self._events.items():
+                if count > TOLD_EACH:
+                    self._span.set_attribute(f"lore.{name}.count", count)
+            self._span.end()
+
+
+class _LinkedToo(Sampler):
+    """What is about a request that is sampled is sampled as well: by itself it would be drawn
+    anew, and hardly any request would be seen together with its resumes."""
+
+    def __init__(self, otherwise: Sampler) -> None:
+        self._otherwise = otherwise
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        linked = any(link.context.trace_flags.sampled for link in links or ())
+        sampler = ALWAYS_ON if linked else self._otherwise
+        return sampler.should_sample(
+            parent_context, trace_id, name, kind, attributes, links, trace_state
+        )
+
+    def get_description(self) -> str:
+        return f"LinkedToo{{{self._otherwise.get_description()}}}"
+
+
+class _Quiet(SpanExporter):
+    """Says once that the collector does not take spans, and once that it does again."""
+
+    def __init__(self, exporter: SpanExporter, endpoint: str, reason: Callable[[], str]) -> None:
+        self._exporter = exporter
+        self._endpoint = endpoint
+        self._reason = reason
+        self._failing = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        failed = result is not SpanExportResult.SUCCESS
+        if failed and not self._failing:
+            log.warning("spans are lost", endpoint=self._endpoint, reason=self._reason())
+        elif self._failing and not failed:
+            log.info("spans are taken again", endpoint=self._endpoint)
+        self._failing = failed
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class _LastWords(logging.Handler):
+    """Keeps what a library says instead of writing it: it says the same again and again."""
+
+    text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text = record.getMessage().partition("\n")[0]
+
+
+def otlp_exporter(settings: TracingSettings) -> SpanExporter:
+    words = _LastWords()
+    for name in ("opentelemetry.exporter", "opentelemetry.sdk"):
+        logger = logging.getLogger(name)
+        logger.addHandler(words)
+        logger.propagate = False
+    return _Quiet(OTLPSpanExporter(), settings.endpoint, lambda: words.text)
+
+
+def _links_to(context: str) -> list[Link]:
+    found = get_current_span(_context_of(context)).get_span_context()
+    return [Link(found)] if found.is_valid else []
+
+
+def _context_of(context: str) -> Context:
+    """An empty one for what cannot be read, and so never the one that happens to be current."""
+    parent, _, state = context.partition(" ")
+    carrier = {"traceparent": parent, "tracestate": state} if state else {"traceparent": parent}
+    return _w3c.extract(carrier, Context())

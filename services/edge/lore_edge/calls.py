@@ -1,0 +1,99 @@
+"""The trace of a call at this edge: W3C Trace Context in and out, and which request it is about.
+
+A call that makes a request begins the trace that the request goes on in. Any later call is a
+trace of its own (or one of its caller's) and links to the request's. Its span begins as soon
+as it is known what it links to, because that decides whether it is sampled. Calls of those who
+are not let in have none, so that a stranger's flood does not become spans.
+"""
+
+import re
+import time
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from lore import tracing
+from lore.store.base import View
+from lore.tracing import NOTHING, Span
+from lore_edge.create import REQUEST_ID
+from lore_edge.subject import is_identified
+from lore_edge.wire import Scope, Send, header
+
+CALL = "lore.call"  # in the scope
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_NOT_TRACED = re.compile(rf"(?!/v1/).*|/v1/streams/{REQUEST_ID}/ack", re.DOTALL)
+"""Files, and acks: there is one for every few chunks."""
+
+
+class Call:
+    """Begun by whoever first knows more, at the latest with the answer."""
+
+    def __init__(self, scope: Scope, routes: Iterable[tuple[re.Pattern[str], str]]) -> None:
+        self.span = NOTHING
+        self._link = ""
+        self._began_ns = time.time_ns()
+        self._scope = scope
+        self._routes = routes
+
+    def begin(self, link: str = "") -> Span:
+        if self.span is not NOTHING:
+            if link and link not in (self.span.context, self._link):
+                self.span.link(link)
+            self._link = self._link or link
+            return self.span
+        self._link, scope = link, self._scope
+        method, path = scope["method"], scope["path"]
+        method = method if method in _METHODS else "_OTHER"
+        attributes = {"http.request.method": method, "url.scheme": scope["scheme"]}
+        route = next((route for pattern, route in self._routes if pattern.fullmatch(path)), "")
+        if route:
+            attributes["http.route"] = route
+        parent = f"{header(scope, b'traceparent')} {header(scope, b'tracestate')}".strip()
+        self.span = tracing.begin(
+            f"{method} {route}".strip(),
+            parent=parent,
+            link=link,
+            kind="server",
+            began_ns=self._began_ns,
+            attributes=attributes,
+        )
+        return self.span
+
+    async def answer(self, send: Send, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start" and is_identified(self._scope):
+            span = self.begin()
+            status = message["status"]
+            span.set({"http.response.status_code": status})
+            if status >= 500:
+                span.fail(str(status))
+            message["headers"] = [*message["headers"], _told(span)]
+        await send(message)
+
+
+def patterns(paths: Iterable[str]) -> list[tuple[re.Pattern[str], str]]:
+    """What the addresses look like, for their names: spans are counted by them."""
+    return [(re.compile(re.sub(r"{\w+}", "[^/]+", path)), path) for path in paths]
+
+
+def traced(scope: Scope) -> bool:
+    return tracing.is_on() and not _NOT_TRACED.fullmatch(scope["path"])
+
+
+def begin(scope: Scope) -> Span:
+    """The span of this call, which is about no other request."""
+    call: Call | None = scope.get(CALL)
+    return call.begin() if call else NOTHING
+
+
+def about(scope: Scope, view: View) -> Span:
+    """The span of this call, which is about this request."""
+    call: Call | None = scope.get(CALL)
+    if call is None:
+        return NOTHING
+    span = call.begin(view.trace)
+    span.set({"lore.request.id": view.request_id})
+    return span
+
+
+def _told(span: Span) -> tuple[bytes, bytes]:
+    """Server Timing is what browsers' instrumentations read it from."""
+    return b"server-timing", f'traceparent;desc="{span.context.partition(" ")[0]}"'.encode()

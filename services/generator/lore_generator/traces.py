@@ -1,0 +1,74 @@
+"""The part of a request's trace that a generator tells: how it waited, and what a claim came to.
+
+Names are those of OpenTelemetry's conventions for generative AI where there are such.
+"""
+
+import time
+
+from lore import tracing
+from lore.store.base import Claimed
+from lore.tracing import Span
+from lore_generator.owned import Owned
+
+
+def begin(claimed: Claimed, model: str, waited_s: float) -> Span:
+    """Of the work on a claimed request, until it ends or is another's. It was asked for
+    ``waited_s`` ago."""
+    view = claimed.view
+    asked_ns = time.time_ns() - round(waited_s * 1e9)
+    first = is_first(claimed)
+    if first:
+        began_ns = view.created_ms * 1_000_000
+        with tracing.begin("queue", parent=view.trace, began_ns=began_ns):
+            pass
+    span = tracing.begin(
+        f"chat {model}",
+        parent=view.trace,
+        began_ns=asked_ns,
+        attributes={
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "lore",
+            "gen_ai.request.model": model,
+            "gen_ai.request.stream": True,
+            "gen_ai.response.id": view.request_id,
+            "lore.request.id": view.request_id,
+            "lore.epoch": view.epoch,
+            "lore.generator.id": view.owner,
+        },
+    )
+    with tracing.call("lore_claim", span, began_ns=asked_ns):
+        pass
+    if not first:
+        span.event("takeover", next_seq=view.next_seq, tries=view.tries)
+    return span
+
+
+def is_first(claimed: Claimed) -> bool:
+    """Nobody had claimed it before."""
+    return claimed.view.started_ms == claimed.view.progress_ms
+
+
+def work_on(owned: Owned, span: Span) -> None:
+    """What was asked for, but its words."""
+    owned.span, request = span, owned.job.request
+    span.set(
+        {
+            "gen_ai.request.max_tokens": request.max_tokens,
+            "gen_ai.request.temperature": request.temperature,
+            "gen_ai.request.top_p": request.top_p,
+            "gen_ai.request.top_k": request.top_k,
+        }
+    )
+
+
+def ended(owned: Owned, finish_reason: str) -> None:
+    """The store has its end."""
+    owned.span.set(
+        {
+            "gen_ai.usage.input_tokens": owned.prompt_tokens,
+            "gen_ai.usage.output_tokens": owned.producer.generated_tokens,
+            "gen_ai.response.finish_reasons": [finish_reason],
+        }
+    )
+    if finish_reason == "error":
+        owned.span.fail("engine")
