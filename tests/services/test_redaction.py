@@ -1,7 +1,8 @@
 """Nothing that the stack writes holds a prompt, an answer, a key or a token.
 
 Real processes are driven through what goes well and much that does not, with words that occur
-nowhere else in all that is secret. Then everything they wrote, and their metrics, is searched.
+nowhere else in all that is secret. Then everything they wrote, their metrics and their spans
+are searched.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from lore.store.base import NewRequest
 from tests.faults.fleet import Fleet
 from tests.services.auth_harness import Issuer, KeyRing, bearer
 from tests.services.test_edge_process import refusal
+from tests.services.tracing_harness import Collector, collector
 
 WAIT_S = 60.0
 SLICE_CHARS = 24
@@ -50,8 +52,11 @@ class Canaries:
 class Stack:
     """A store, a generator and an edge that asks for keys, and somebody who has them."""
 
-    def __init__(self, fleet: Fleet, canaries: Canaries, key: str, issuer: Issuer) -> None:
+    def __init__(
+        self, fleet: Fleet, canaries: Canaries, key: str, issuer: Issuer, collector: Collector
+    ) -> None:
         self.fleet = fleet
+        self.collector = collector
         self.canaries = canaries
         self.key = key
         self.issuer = issuer
@@ -87,16 +92,18 @@ class Stack:
     def check(self) -> None:
         metrics = list(self.metrics())
         assert len(metrics) == 2, "of the edge, and of the generator"
+        spans = [("spans", body.decode(errors="replace")) for body in self.collector.bodies]
+        assert set(self.collector.spans()) == {"lore-edge", "lore-generator"}
         found = {
             name: said
-            for name, text in [*self.written(), *metrics]
+            for name, text in [*self.written(), *metrics, *spans]
             if (said := self.canaries.found_in(text))
         }
         assert not found
 
 
 @asynccontextmanager
-async def running_stack(tmp_path: Path) -> AsyncIterator[Stack]:
+async def running_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
     canaries = Canaries()
     ring, issuer = KeyRing(tmp_path / "keys"), Issuer()
     key = canaries.watch("the API key", ring.new("alice"))
@@ -105,23 +112,33 @@ async def running_stack(tmp_path: Path) -> AsyncIterator[Stack]:
     settings = ring.settings | issuer.settings | {"jwt_jwks": str(tmp_path / "jwks")}
     settings |= {"secret": canaries.new("the secret") * 2, "stream_token_s": 600}
     settings |= {"system_prompt": f"Say {canaries.new('the system prompt')}."}
-    fleet = Fleet(generators=1, edges=1, edge=settings, generator={"synthetic_rate": 400})
-    try:
-        async with fleet:
-            stack = Stack(fleet, canaries, key, issuer)
-            async with stack.http:
-                yield stack
-    finally:
-        fleet.forget_logs()
+    talkative = {"log_level": "debug"}
+    generator = {"synthetic_rate": 400} | talkative
+    fleet = Fleet(generators=1, edges=1, edge=settings | talkative, generator=generator)
+    with collector() as taken:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.url)
+        password = canaries.new("the collector's password")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Basic%20{password}")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        try:
+            async with fleet:
+                stack = Stack(fleet, canaries, key, issuer, taken)
+                async with stack.http:
+                    yield stack
+        finally:
+            fleet.forget_logs()
 
 
-async def test_nothing_secret_is_written_or_counted(tmp_path: Path):
-    async with running_stack(tmp_path) as stack:
+async def test_nothing_secret_is_written_counted_or_traced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_stack(tmp_path, monkeypatch) as stack:
         await what_goes_well(stack)
         await what_is_refused(stack)
         await what_is_no_http(stack)
         await what_another_version_kept(stack)
         await what_comes_while_the_store_is_away(stack)
+        await what_the_collector_does_not_take(stack)
         stack.check()
 
 
@@ -274,6 +291,14 @@ async def what_comes_while_the_store_is_away(stack: Stack) -> None:
     async with asyncio.timeout(WAIT_S):
         url = f"/v1/streams/{name}"
         while (await stack.http.get(url, headers=headers)).status_code != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def what_the_collector_does_not_take(stack: Stack) -> None:
+    stack.collector.refuses = True
+    await stack.post("/v1/streams", 201, json={"question": stack.canaries.new("a last question")})
+    async with asyncio.timeout(WAIT_S):
+        while not any("spans are lost" in text for _, text in stack.written()):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 

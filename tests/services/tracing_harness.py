@@ -86,6 +86,7 @@ class Collector(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Taken)
         self.bodies: list[bytes] = []
+        self.refuses = False
 
     @property
     def url(self) -> str:
@@ -101,6 +102,9 @@ class Collector(ThreadingHTTPServer):
                 names |= {span.name for scope in one.scope_spans for span in scope.spans}
         return found
 
+    def names(self) -> set[str]:
+        return {name for names in self.spans().values() for name in names}
+
     def traces(self) -> set[bytes]:
         requests = [ExportTraceServiceRequest.FromString(body) for body in list(self.bodies)]
         every = [one for request in requests for one in request.resource_spans]
@@ -112,7 +116,7 @@ class _Taken(BaseHTTPRequestHandler):
         assert self.path == "/v1/traces", self.path
         assert isinstance(self.server, Collector)
         self.server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(200)
+        self.send_response(401 if self.server.refuses else 200)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None: ...

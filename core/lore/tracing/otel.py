@@ -154,7 +154,7 @@ class _LinkedToo(Sampler):
         return f"LinkedToo{{{self._otherwise.get_description()}}}"
 
 
-class _Quiet(SpanExporter):
+class Quiet(SpanExporter):
     """Says once that the collector does not take spans, and once that it does again."""
 
     def __init__(self, exporter: SpanExporter, endpoint: str, reason: Callable[[], str]) -> None:
@@ -195,7 +195,7 @@ def otlp_exporter(settings: TracingSettings) -> SpanExporter:
         logger = logging.getLogger(name)
         logger.addHandler(words)
         logger.propagate = False
-    return _Quiet(OTLPSpanExporter(), settings.endpoint, lambda: words.text)
+    return Quiet(OTLPSpanExporter(), settings.endpoint, lambda: words.text)
 
 
 def _links_to(context: str) -> list[Link]:

@@ -1,0 +1,76 @@
+"""What leaves a process by OTLP, and a collector that is away."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from structlog.testing import capture_logs
+
+from lore import tracing
+from lore.tracing.otel import Quiet
+from tests.faults.fleet import Fleet
+from tests.services.edge_harness import WAIT_S
+from tests.services.tracing_harness import CALLER, TRACE_ID, collector
+
+
+async def test_edges_and_generators_send_their_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collector() as taken:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        fleet = Fleet(generators=1, edges=1, generator={"synthetic_rate": 400})
+        async with fleet, httpx.AsyncClient(timeout=WAIT_S, trust_env=False) as http:
+            answer = await http.post(
+                f"{fleet.readers[0]}/v1/streams",
+                json={"question": "What is a list?", "ack": "none"},
+                headers={"Accept": "text/event-stream", "traceparent": CALLER},
+            )
+            assert TRACE_ID in answer.headers["server-timing"]
+            async with asyncio.timeout(WAIT_S):
+                while not {"POST /v1/streams", "chat synthetic"} <= taken.names():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        fleet.forget_logs()
+    spans = taken.spans()
+    assert spans["lore-edge"] >= {"POST /v1/streams", "FCALL lore_open"}
+    assert spans["lore-generator"] >= {"queue", "FCALL lore_claim", "FCALL lore_finish"}
+    assert taken.traces() == {bytes.fromhex(TRACE_ID)}
+
+
+async def test_a_collector_that_never_answers_holds_up_no_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+        tracing.start("edge", "here")
+        for _ in range(5000):  # more than may wait
+            tracing.begin("a span").end()
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.to_thread(tracing.stop)
+
+
+class Moody(SpanExporter):
+    result = SpanExportResult.FAILURE
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self.result
+
+
+def test_a_collector_that_is_away_is_told_of_once() -> None:
+    moody = Moody()
+    exporter = Quiet(moody, "http://collector", lambda: "refused")
+    with capture_logs() as lines:
+        for _ in range(3):
+            exporter.export([])
+        moody.result = SpanExportResult.SUCCESS
+        for _ in range(3):
+            exporter.export([])
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("warning", "spans are lost"),
+        ("info", "spans are taken again"),
+    ]
+    assert lines[0]["reason"] == "refused"
