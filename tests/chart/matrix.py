@@ -68,14 +68,16 @@ MATRIX: dict[str, dict[str, Any]] = {
             "edgeFrom": [{"namespaceSelector": {"matchLabels": {"gateway": "yes"}}}],
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"monitoring": "yes"}}}],
             "dnsTo": [{"namespaceSelector": {}}],
-            "edgeEgress": [{"ports": [{"port": 4317}]}],
-            "generatorEgress": [{"ports": [{"port": 4317}]}],
+            "tracingTo": [{"namespaceSelector": {"matchLabels": {"monitoring": "yes"}}}],
+            "edgeEgress": [{"ports": [{"port": 5000}]}],
+            "generatorEgress": [{"ports": [{"port": 5000}]}],
         },
         "metrics": {
             "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
             "rules": {"enabled": True, "labels": {"release": "prometheus"}},
             "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Lore"}},
         },
+        "tracing": {"endpoint": "http://collector.monitoring:4318", "ratio": 0.01},
     },
     "Gateway API": {
         "exposure": {

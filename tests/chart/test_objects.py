@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from lore import apikeys, metrics
 from lore.settings import CommonSettings
+from lore.tracing.settings import TracingSettings
 from lore_edge.settings import EdgeSettings
 from lore_generator.settings import GeneratorSettings
 from lore_operator.rbac import NEEDS
@@ -413,3 +414,38 @@ def test_a_generator_reaches_the_hub_only_for_a_model_that_is_there(
     settings = {"model": model} if model else {}
     policy = one_of(render({"generator": {"settings": settings}}), "NetworkPolicy", "generator")
     assert ({"ports": [{"port": 443}]} in policy["spec"]["egress"]) == open_to
+
+
+OURS = ("edge", "generator", "operator")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("http://collector.monitoring:4318", 4318),
+        ("https://collector.example.org", 443),
+        ("http://collector.example.org/path", 80),
+    ],
+)
+def test_each_service_is_told_of_the_collector_and_reaches_it(
+    endpoint: str, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = render({"tracing": {"endpoint": endpoint, "ratio": 0.25}})
+    for name in OURS:
+        (container,) = containers(one_of(objects, "Deployment", name)["spec"]["template"])
+        told = {e["name"]: e["value"] for e in container["env"] if e["name"].startswith("OTEL_")}
+        for variable, value in told.items():
+            monkeypatch.setenv(variable, value)
+        settings = TracingSettings()
+        assert (settings.endpoint, settings.traces_sampler_arg) == (endpoint, 0.25)
+        assert settings.is_on
+        assert settings.traces_sampler == "parentbased_traceidratio"
+        policy = one_of(objects, "NetworkPolicy", name)
+        assert {"ports": [{"port": port}]} in policy["spec"]["egress"]
+
+
+def test_without_a_collector_nothing_is_said_of_traces() -> None:
+    objects = render()
+    for name in OURS:
+        (container,) = containers(one_of(objects, "Deployment", name)["spec"]["template"])
+        assert not [e for e in container["env"] if e["name"].startswith("OTEL_")]

@@ -134,6 +134,22 @@ lifecycle:
   value: "9090"
 {{- end }}
 
+{{/* OpenTelemetry's own variables. */}}
+{{- define "lore.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .ratio | quote }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: k8s.namespace.name={{ $.Release.Namespace }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "lore.pullSecrets" -}}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
