@@ -56,8 +56,8 @@ STORE_ERRORS = every.counters(
     "function",
     _FUNCTIONS,
 )
-STORE_UP = every.gauges(
-    "lore_store_up", "1 while this connection to the store can be used", "link", _LINKS
+STORE_CONNECTIONS = every.gauges(
+    "lore_store_connections", "Connections to the store that can be used", "link", _LINKS
 )
 STORE_LOST = every.counters(
     "lore_store_connections_lost_total", "Connections to the store that broke", "link", _LINKS

@@ -15,13 +15,16 @@ import contextlib
 import random
 import re
 from collections import deque
-from typing import Any
+from time import perf_counter
+from typing import Any, cast
 
 import libvalkey
 import structlog
 from valkey.asyncio.connection import AbstractConnection
 from valkey.exceptions import ResponseError, ValkeyError
 
+from lore.metering import Counter, Histogram
+from lore.metrics import STORE_CALL, STORE_CONNECTIONS, STORE_ERRORS, STORE_LOST
 from lore.store.base import StoreUnavailable
 from lore.store.location import Endpoint, hang_up
 
@@ -57,8 +60,18 @@ class FunctionMissing(Exception):
     """The server does not have Lore's function library: it came back empty."""
 
 
+_METERS = {name: (STORE_CALL[name], STORE_ERRORS[name]) for name in STORE_CALL}
+
+
+def _meters_of(command: tuple[str | int | bytes, ...]) -> tuple[Histogram, Counter]:
+    name = command[1] if command[0] == "FCALL" else command[0]
+    return _METERS.get(cast("str", name)) or _METERS["other"]
+
+
 class Link:
     """Commands out, replies in order."""
+
+    kind = "calls"
 
     def __init__(
         self, endpoint: Endpoint, *, timeout_s: float = 5.0, max_in_flight: int = 10_000
@@ -70,8 +83,9 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._out: list[bytes] = []
-        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._pending: deque[tuple[asyncio.Future[Any], tuple[Histogram, Counter], float]] = deque()
         self._denied: set[str] = set()
+        self._wrote_s = self._read_s = 0.0  # by perf_counter: a loop's time is coarse
         self._heard_at = 0.0
         self._reading: asyncio.Task[None] | None = None
         self._supervising: asyncio.Task[None] | None = None
@@ -89,11 +103,12 @@ class Link:
 
     def call(self, *command: str | int | bytes) -> asyncio.Future[Any]:
         """Send a command; the future has its reply."""
+        if self.is_up and len(self._pending) < self._max_in_flight:
+            return self._send(*command)
+        _meters_of(command)[1].inc()
         if not self.is_up:
             raise self._away("is not connected")
-        if len(self._pending) >= self._max_in_flight:
-            raise self._away(f"has {self._max_in_flight} calls waiting already")
-        return self._send(*command)
+        raise self._away(f"has {self._max_in_flight} calls waiting already")
 
     def drop(self) -> None:
         """Give this connection up; everything that waits for it fails, and a new one follows."""
@@ -109,10 +124,14 @@ class Link:
         """The connection is gone."""
 
     def _receive(self, reply: Any) -> None:
-        future = self._pending.popleft()
+        future, (latency, errors), sent_s = self._pending.popleft()
+        latency.observe(self._read_s - sent_s)
+        failed = isinstance(reply, Exception)
+        if failed:
+            errors.inc()
         if future.done():
             return  # its caller has gone away
-        if isinstance(reply, Exception):
+        if failed:
             future.set_exception(reply)
         else:
             future.set_result(reply)
@@ -125,9 +144,10 @@ class Link:
         packed = libvalkey.pack_command(command)
         if not self._pending:
             self._heard_at = loop.time()
-        self._pending.append(future)
         if not self._out:
             loop.call_soon(self._flush)
+            self._wrote_s = perf_counter()
+        self._pending.append((future, _meters_of(command), self._wrote_s))
         self._out.append(packed)
         return future
 
@@ -163,6 +183,7 @@ class Link:
             await self._shut("could not be set up")
             raise
         self.is_up = True
+        STORE_CONNECTIONS[self.kind].inc()
 
     async def _supervise(self) -> None:
         watching = asyncio.create_task(self._watch())
@@ -171,6 +192,7 @@ class Link:
                 assert self._reading is not None
                 await asyncio.wait([self._reading])
                 await self._shut("was lost")
+                STORE_LOST[self.kind].inc()
                 log.warning("store_lost", store=self.endpoint.name)
                 await self._reopen()
                 log.info("store_back", store=self.endpoint.name)
@@ -210,10 +232,11 @@ class Link:
         with contextlib.suppress(OSError, libvalkey.ProtocolError):
             while data := await reader.read(READ_BYTES):
                 self._heard_at = loop.time()
+                self._read_s = perf_counter()
                 parser.feed(data)
                 while (reply := parser.gets()) is not _MORE:
                     self._receive(reply)
-        self.is_up = False
+        self._on_down()
 
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []
@@ -243,8 +266,12 @@ class Link:
             log.error("store_denied", reason=str(denial), reply=message)
         return denial
 
-    async def _shut(self, why: str) -> None:
+    def _on_down(self) -> None:
+        STORE_CONNECTIONS[self.kind].dec(self.is_up)
         self.is_up = False
+
+    async def _shut(self, why: str) -> None:
+        self._on_down()
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
@@ -253,7 +280,8 @@ class Link:
         self._connection = self._writer = self._reading = None
         self._out.clear()
         while self._pending:
-            future = self._pending.popleft()
+            future, (_, errors), _ = self._pending.popleft()
+            errors.inc()
             if not future.done():
                 future.set_exception(self._away(why))
         self._on_lost()

@@ -34,6 +34,8 @@ class _Channel:
 
 
 class Subscriptions(Link):
+    kind = "subscriptions"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._channels: dict[str, _Channel] = {}

@@ -18,6 +18,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from lore.lag import measure_lag
 from lore_edge.app import Edge
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import TRANSPORT
@@ -63,7 +64,7 @@ class EdgeServer(uvicorn.Server):
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
             _log.info("listening", host=host, port=port)
-        self._watching = asyncio.create_task(self._watch())
+        self._watching = [asyncio.create_task(self._watch()), asyncio.create_task(measure_lag())]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.draining = True
@@ -74,7 +75,8 @@ class EdgeServer(uvicorn.Server):
         drain = asyncio.create_task(self._edge.streams.drain(self._settings.drain_spread_s))
         await super().shutdown(sockets)
         drain.cancel()
-        self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from lore import metrics
+from lore.lag import measure_lag
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Store, StoreUnavailable
 from lore_generator import traces
@@ -118,7 +119,8 @@ class Service:
         self._leases = Leases(store, roster, self._appender, settings, tasks)
         self._intake = Intake(store, roster, self._adopt, settings, tasks)
         roster.on_room = self._intake.pump
-        loops = [tasks.create_task(self._intake.run()), tasks.create_task(self._leases.run())]
+        endless = (self._intake.run(), self._leases.run(), measure_lag())
+        loops = [tasks.create_task(loop) for loop in endless]
         await self._store.on_wake(self)
         self._not_ready = ""
         log.info("ready", generator_id=settings.generator_id)

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from lore import metrics, tracing
+from lore.lag import measure_lag
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore.sweep import Finding
@@ -60,7 +61,7 @@ class Sweeper:
         self._rights = Rights(cluster, settings.policy)
         self._policy: StreamPolicy | None = None
         self._wake = asyncio.Event()
-        self._sweeping: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
         self._asked = False
         self._complaints: set[str] = set()  # of this sweep
         self._complained: set[str] = set()  # of the one before
@@ -80,12 +81,13 @@ class Sweeper:
     # its life
 
     async def start(self) -> None:
-        self._sweeping = asyncio.create_task(self._run())
+        self._running = [asyncio.create_task(self._run()), asyncio.create_task(measure_lag())]
 
     async def stop(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait([self._sweeping])
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
         await self._store.close()
         await self._cluster.close()
 
