@@ -1,0 +1,16 @@
+"""How late the event loop is, which is what everything in it waits for."""
+
+import asyncio
+from time import perf_counter
+
+from lore.metrics import LOOP_LAG
+
+INTERVAL_S = 0.25
+
+
+async def measure_lag() -> None:
+    """For as long as the service runs."""
+    while True:
+        began_s = perf_counter()
+        await asyncio.sleep(INTERVAL_S)
+        LOOP_LAG.observe(max(0.0, perf_counter() - began_s - INTERVAL_S))
