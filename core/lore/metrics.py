@@ -122,7 +122,7 @@ CHUNKS_SENT = edge.counter(
 TOKENS_DELIVERED = edge.counter(
     "lore_tokens_delivered_total",
     "Tokens of the chunks written to readers, first time on a connection: two readers of an answer "
-    "count twice",
+    "count twice. A chunk with which a stream is resumed may be left out",
 )
 RETRANSMISSIONS = edge.counters(
     "lore_retransmissions_total",

@@ -51,6 +51,11 @@ class Sender:
         """The oldest seq sent here and not acknowledged."""
         return self._unacked[0].seq if self._unacked else None
 
+    @property
+    def knows_of_loss(self) -> bool:
+        """An ack has shown that the oldest chunk was lost; else only its time will tell."""
+        return self._resend
+
     def on_sent(self, seq: int, now: float) -> None:
         """Chunk ``seq`` was written for the first time on this connection."""
         self.position = max(self.position, seq)

@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterable
 
-from lore.metrics import REQUESTS_REFUSED
 from lore.protocol.lifecycle import LIVE
 from lore.request import StreamRequest
 from lore.store.base import Admission, Limits, Store, View
@@ -45,7 +44,7 @@ def check_size(settings: EdgeSettings, asked: StreamRequest) -> None:
     """Raises ApiError 400 when a prompt is longer than anybody's may be."""
     field = "messages" if asked.question is None else "question"
     if 0 < settings.max_prompt_chars < sum(map(len, _texts(asked))):
-        raise _refused(prompt_too_long(settings.max_prompt_chars, field))
+        raise prompt_too_long(settings.max_prompt_chars, field)
 
 
 async def admit(
@@ -66,7 +65,7 @@ async def admit(
     prompt = prompt_tokens(_texts(asked))
     tokens = prompt + asked.expected_tokens
     if 0 < limits.tokens_per_minute < tokens:
-        raise _refused(answer_too_long(limits.tokens_per_minute, prompt))
+        raise answer_too_long(limits.tokens_per_minute, prompt)
 
     async def ask() -> Admission:
         return await store.admit(client, request_id, limits, tokens=tokens, quantum_ms=quantum_ms)
@@ -76,13 +75,8 @@ async def admit(
         await store.settle(client, over)
         admission = await ask()
     if not admission.admitted:
-        raise _refused(_too_many(limits, admission))
+        raise _too_many(limits, admission)
     return admission
-
-
-def _refused(error: ApiError) -> ApiError:
-    REQUESTS_REFUSED[error.code].inc()
-    return error
 
 
 def _too_many(limits: Limits, admission: Admission) -> ApiError:

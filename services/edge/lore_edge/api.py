@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from lore.metrics import REQUESTS_REVIVED
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
 from lore_edge import calls, views
 from lore_edge.auth import stream_tokens
 from lore_edge.create import REQUEST_ID
-from lore_edge.errors import ApiError, as_api_error, not_found
+from lore_edge.errors import ApiError, as_api_error, count, not_found
 from lore_edge.feed import UnknownRequest
 from lore_edge.openapi import DOCUMENT
 from lore_edge.positions import wanted
@@ -47,6 +48,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         request_id, owner = _whose(request)
         position = await store.revive(request_id, subject=owner)
         _check(position, "not_reaped", "nothing is to be revived")
+        REQUESTS_REVIVED.inc()
         return await view(request, 202)
 
     async def token(request: Request) -> Response:
@@ -116,6 +118,7 @@ def _json(data: object, status: int) -> Response:
 
 async def _answer_error(_: Request, raised: Exception) -> Response:
     error = as_api_error(raised)
+    count(error)
     return Response(
         error.body(), error.status, {**_COMMON, **error.headers}, media_type="application/json"
     )

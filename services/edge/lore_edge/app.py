@@ -10,14 +10,14 @@ import time
 
 from starlette.middleware.cors import CORSMiddleware
 
-from lore.metrics import ACK_PROCESSING
+from lore.metrics import ACK_PROCESSING, ACKS
 from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable
 from lore_edge import calls, sse, views
 from lore_edge.api import rest
 from lore_edge.auth.authenticator import Authenticator
 from lore_edge.create import REQUEST_ID, create, parse
-from lore_edge.errors import ApiError, as_api_error, invalid, not_found
+from lore_edge.errors import ApiError, as_api_error, count, invalid, not_found
 from lore_edge.feed import UnknownRequest
 from lore_edge.feeds import Feeds
 from lore_edge.openai.errors import in_openai
@@ -118,6 +118,7 @@ class Edge:
             await self._dispatch(scope, receive, send)
         except (ApiError, UnknownRequest, StoreUnavailable) as error:
             told = as_api_error(error)
+            count(told)
             await answer_error(send, in_openai(told) if is_openai(scope["path"]) else told)
         except Disconnected:
             pass
@@ -141,13 +142,14 @@ class Edge:
         check_json(scope)
         seq = _seq(parse_object(await read_body(receive, MAX_ACK_BYTES)))
         position = await self._store.ack(request_id, seq, subject=subject_of(scope))
+        ACK_PROCESSING.observe(time.perf_counter() - began)
+        ACKS[position.outcome].inc()
         if position.outcome is Outcome.UNKNOWN:
             raise not_found()
         if position.outcome is Outcome.AHEAD:
             raise ApiError(409, "ack_ahead_of_log", f"seq {seq} is not yet in the log", field="seq")
         if (feed := self.feeds.find(request_id)) is not None:
             feed.on_acked(position.acked_seq)
-        ACK_PROCESSING.observe(time.perf_counter() - began)
         await answer(send, 204)
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:

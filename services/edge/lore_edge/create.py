@@ -8,7 +8,7 @@ import secrets
 from pydantic import SecretStr, ValidationError
 
 from lore import tracing
-from lore.metrics import REQUESTS_REFUSED
+from lore.metrics import REQUESTS_ACCEPTED
 from lore.protocol.window import WindowConfig
 from lore.request import Ack, Message, StreamRequest
 from lore.store.base import Admission, NewRequest, Outcome, Store, View
@@ -123,11 +123,11 @@ async def create(
         if opened.outcome is Outcome.OK and opened.view is not None:
             if opened.view.fingerprint != mark:
                 raise idempotency_key_reused("this Idempotency-Key was used for another body")
+            REQUESTS_ACCEPTED.inc(opened.created)
             return opened.view
         await store.leave(client, request_id)
         if opened.outcome is Outcome.UNKNOWN:
             raise idempotency_key_reused("the request of this Idempotency-Key was deleted")
-    REQUESTS_REFUSED["queue_full"].inc()
     raise queue_full()
 
 

@@ -5,6 +5,7 @@ import math
 
 from starlette.exceptions import HTTPException
 
+from lore.metrics import ANSWERS, REQUESTS_REFUSED
 from lore.store.base import StoreUnavailable
 
 STORE_RETRY_S = 1
@@ -68,9 +69,10 @@ def not_found() -> ApiError:
 
 
 def history_lost() -> ApiError:
-    return ApiError(410, "history_lost", HISTORY_LOST)
+    return ApiError(410, HISTORY_LOST_CODE, HISTORY_LOST)
 
 
+HISTORY_LOST_CODE = "history_lost"
 HISTORY_LOST = "the end of the text you have was lost with a store; ask again for a whole answer"
 
 
@@ -140,6 +142,14 @@ def too_many_streams(limit: int) -> ApiError:
         f"at most {limit} answers at a time; wait for one to end, or stop one",
         headers={"Retry-After": str(CLIENT_RETRY_S)},
     )
+
+
+def count(error: ApiError) -> None:
+    """Every error that a call is answered with, whoever found it."""
+    if (refusals := REQUESTS_REFUSED.get(error.code)) is not None:
+        refusals.inc()
+    if error.code == HISTORY_LOST_CODE:
+        ANSWERS[HISTORY_LOST_CODE].inc()
 
 
 def as_api_error(error: Exception) -> ApiError:

@@ -17,13 +17,14 @@ from typing import Protocol
 
 import structlog
 
-from lore.metrics import GAP_FILLS
+from lore.metrics import GAP_FILLS, REQUESTS_REVIVED
 from lore.protocol.lifecycle import ENDED, LIVE, Status
 from lore.protocol.merge import Arrival, Merge
 from lore.store.base import (
     AckMessage,
     ChunkMessage,
     Message,
+    Outcome,
     StateMessage,
     Store,
     StoreUnavailable,
@@ -149,6 +150,15 @@ class Feed:
         """The chunk from the ring, or None when it has to come from the log."""
         return self._ring.get(seq)
 
+    def tokens_at(self, seq: int) -> int | None:
+        """How many the answer has up to a chunk; None when that is not known here."""
+        if seq == self.view.next_seq - 1:
+            return self.view.generated_tokens
+        if seq == 0:
+            return 0
+        piece = self.piece(seq)
+        return piece.tokens if piece else None
+
     def pieces_after(self, seq: int) -> Iterator[Piece]:
         return self._ring.after(seq)
 
@@ -180,7 +190,8 @@ class Feed:
 
     async def revive(self) -> None:
         """Raises StoreUnavailable. Somebody else may have done it before."""
-        await self._store.revive(self.request_id)
+        position = await self._store.revive(self.request_id)
+        REQUESTS_REVIVED.inc(position.outcome is Outcome.OK)
         await self.look()
 
     async def look(self) -> None:
@@ -349,7 +360,7 @@ class Feed:
     def _encode(self, chunk: ChunkMessage) -> Piece:
         event_id = f"{chunk.seq}:{self.log_id}" if self.view.parent_log_id else str(chunk.seq)
         data = sse.chunk(chunk.seq, chunk.text, event_id)
-        return Piece(chunk.seq, data, chunk.at_ms, chunk.text, event_id)
+        return Piece(chunk.seq, data, chunk.at_ms, chunk.text, event_id, chunk.tokens)
 
     def _push(self, chunk: ChunkMessage) -> None:
         self._ring.push(self._encode(chunk))

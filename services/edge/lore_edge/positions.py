@@ -19,6 +19,8 @@ class Wanted(NamedTuple):
     """The last seq that the reader has; None when it did not say."""
     log_id: str | None
     """The log that it has it from, if it knows."""
+    said: str
+    """How it named its position (``lore.metrics.RESUMES``)."""
 
 
 def wanted(scope: Scope) -> Wanted:
@@ -28,12 +30,12 @@ def wanted(scope: Scope) -> Wanted:
     log_id = query["log"][-1] if "log" in query else None
     if log_id is not None and not _LOG.fullmatch(log_id):
         raise invalid("log: not the id of a log", field="log")
-    name, text = "Last-Event-ID", header(scope, b"last-event-id")
+    name, said, text = "Last-Event-ID", "last_event_id", header(scope, b"last-event-id")
     if not text and "after" in query:
-        name, text = "after", query["after"][-1]
+        name, said, text = "after", "after", query["after"][-1]
     if not text and name == "Last-Event-ID":
-        return Wanted(None, log_id)
+        return Wanted(None, log_id, "")
     match = _POSITION.fullmatch(text)
     if match is None:
         raise invalid(f"{name}: not a seq, nor <seq>:<log_id>", field=name)
-    return Wanted(int(match[1]), match[2] or log_id)
+    return Wanted(int(match[1]), match[2] or log_id, said)

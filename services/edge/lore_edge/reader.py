@@ -27,6 +27,8 @@ class Batch(NamedTuple):
 
     data: bytes
     pieces: list[Piece]
+    tokens: int = 0
+    """Of those chunks."""
 
 
 class Reader:
@@ -54,12 +56,17 @@ class Reader:
         """Of the call that it reads with."""
         self.is_over = False
         """The last event has been taken."""
+        self.outcome = ""
+        """What that event says of the answer (``lore.metrics.ANSWERS``)."""
+        self.is_level = False
+        """What was taken last came from the ring: this reader waits for news, and not for pages."""
         self._log_id = log_id
         self._text = None if dialect.repeats_text else ""
         self._now = now
         self._states: deque[tuple[Status, str]] = deque(maxlen=MAX_STATES)
         self._loaded: deque[Piece] = deque()
         self._was_in_ring = False
+        self._tokens = feed.tokens_at(position)
         if sender is not None:
             sender.on_ack(feed.acked_seq, now())
 
@@ -108,18 +115,19 @@ class Reader:
         """Everything that can be sent now, in order, up to about ``max_bytes``."""
         if self.lost_history():
             self.span.event("history_lost")
-            return self._last(self._error("history_lost", HISTORY_LOST))
+            return self._last("history_lost", self._error("history_lost", HISTORY_LOST))
         if self.feed.gone:
-            return self._last(self._error("not_found", "the request is no longer kept"))
+            return self._last("gone", self._error("not_found", "the request is no longer kept"))
         parts: list[bytes] = []
         while self._states:
             parts.append(self.state(*self._states.popleft()))
         pieces = self._take_pieces(max_bytes)
+        tokens = self._count(pieces)
         parts += map(self.dialect.chunk, pieces)
         if self._text is not None and self.position == self.feed.last_seq:
             parts.append(self.dialect.end(self.feed.view, self._text))
-            self.is_over = True
-        return Batch(b"".join(parts), pieces)
+            self.is_over, self.outcome = True, self.feed.view.status
+        return Batch(b"".join(parts), pieces, tokens)
 
     @property
     def needs_store(self) -> bool:
@@ -172,6 +180,7 @@ class Reader:
     def _take_pieces(self, max_bytes: int) -> list[Piece]:
         pieces: list[Piece] = []
         size = 0
+        self.is_level = not self._loaded
         while self._loaded and size < max_bytes:
             pieces.append(self._loaded.popleft())
             size += len(pieces[-1].data)
@@ -187,8 +196,17 @@ class Reader:
             self.position = pieces[-1].seq
         return pieces
 
-    def _last(self, data: bytes) -> Batch:
-        self.is_over = True
+    def _count(self, pieces: list[Piece]) -> int:
+        """The tokens of what is sent now. A reader who comes back may stand where this edge does
+        not know how many came before: of its first chunk none are counted then."""
+        if not pieces:
+            return 0
+        before = pieces[0].tokens if self._tokens is None else self._tokens
+        self._tokens = pieces[-1].tokens
+        return self._tokens - before
+
+    def _last(self, outcome: str, data: bytes) -> Batch:
+        self.is_over, self.outcome = True, outcome
         return Batch(data, [])
 
     def _error(self, code: str, message: str) -> bytes:

@@ -13,6 +13,8 @@ class Piece(NamedTuple):
     text: str
     event_id: str
     """What a reader names to come back after it: the seq, and the log once it was forked."""
+    tokens: int
+    """How many the answer has up to here."""
 
 
 class Ring:

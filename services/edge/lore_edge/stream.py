@@ -8,7 +8,13 @@ import asyncio
 import random
 import time
 
-from lore.metrics import CHUNK_TRANSMISSION, CHUNKS_SENT, RETRANSMISSIONS
+from lore.metrics import (
+    ANSWERS,
+    CHUNK_TRANSMISSION,
+    CHUNKS_SENT,
+    RETRANSMISSIONS,
+    TOKENS_DELIVERED,
+)
 from lore.protocol.sender import Action
 from lore.store.base import StoreUnavailable
 from lore_edge import sse
@@ -21,6 +27,7 @@ MAX_JOINED_BYTES = 16_384
 LOG_RETRY_S = 0.5
 SETTLE_S = 1.0  # for the peer's TCP to acknowledge the end
 DRAIN_RETRY_MS = (100, 1000)
+BROKEN = frozenset({"history_lost", "gone"})
 
 
 class Stream:
@@ -41,6 +48,8 @@ class Stream:
         self._now = asyncio.get_running_loop().time
         self._heartbeat_at = 0.0
         self._log_at = 0.0  # not before this is the log read again
+        self._began_ms = time.time() * 1000
+        self._stood: tuple[int, float] | None = None  # at which chunk, and since when
         self._gone = False
         self._leaving = False
 
@@ -52,6 +61,28 @@ class Stream:
     @property
     def is_leaving(self) -> bool:
         return self._leaving
+
+    @property
+    def end(self) -> str:
+        """Why it ended (``lore.metrics.STREAMS_ENDED``)."""
+        if self._gone:
+            return "disconnect"
+        if self._leaving:
+            return "sent_away"
+        outcome = self.reader.outcome
+        return "unresponsive" if not outcome else "error" if outcome in BROKEN else "end"
+
+    def lag_s(self, now: float) -> float:
+        """How long a reader who would take it has had nothing of what there is for it, as far as
+        those who ask now and then can tell."""
+        reader = self.reader
+        last_seq = max(reader.feed.head, reader.feed.view.next_seq - 1)
+        if self.socket.is_blocked or reader.position >= last_seq:
+            self._stood = None
+            return 0.0
+        if self._stood is None or self._stood[0] != reader.position:
+            self._stood = reader.position, now
+        return now - self._stood[1]
 
     def leave(self) -> None:
         """Tell the reader to come back elsewhere, and end."""
@@ -68,6 +99,8 @@ class Stream:
                 pass
             if self._socket_acks is not None and not self._gone:
                 await self._socket_acks.settle(SETTLE_S)
+            if self.reader.is_over and not self._gone:
+                ANSWERS[self.reader.outcome].inc()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             watch.cancel()
@@ -128,7 +161,10 @@ class Stream:
         if self._socket_acks is not None:
             self._socket_acks.on_written(pieces[-1].seq)
         CHUNKS_SENT.inc(len(pieces))
-        CHUNK_TRANSMISSION.observe(max(0.0, time.time() - pieces[-1].at_ms / 1000))
+        TOKENS_DELIVERED.inc(batch.tokens)
+        last_ms = pieces[-1].at_ms
+        if self.reader.is_level and last_ms >= self._began_ms:  # else it is history to this reader
+            CHUNK_TRANSMISSION.observe(max(0.0, time.time() - last_ms / 1000))
 
     # sending again
 
@@ -147,24 +183,25 @@ class Stream:
         if (seq := sender.oldest) is None:
             return True
         waiting = store_away or self.socket.arrived() < seq
+        reason = "partial_ack" if sender.knows_of_loss else "timeout"
         action = sender.on_timer(self._now(), socket_pending=waiting)
-        if action is Action.RETRANSMIT:
-            await self._send_again(send, seq)
+        if action is Action.RETRANSMIT and await self._send_again(send, seq):
+            RETRANSMISSIONS[reason].inc()
         return action is not Action.CLOSE
 
-    async def _send_again(self, send: Send, seq: int) -> None:
+    async def _send_again(self, send: Send, seq: int) -> bool:
         feed = self.reader.feed
         piece = feed.piece(seq)
         if piece is None:
             try:
                 piece = next(iter(await feed.page(seq - 1, 1)), None)
             except StoreUnavailable:
-                return
+                return False
         if piece is None or self.reader.lost_history():
-            return
-        RETRANSMISSIONS["timeout"].inc()
+            return False
         self.reader.span.event("retransmission", seq=seq)
         await self._write(send, Batch(piece.data, []))
+        return True
 
     # the end
 

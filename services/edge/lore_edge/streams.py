@@ -7,7 +7,17 @@ import random
 import secrets
 from collections.abc import Iterator
 
-from lore.metrics import CONNECTIONS, EDGE_BUFFER_UTILIZATION, RESUMES
+from lore.metrics import (
+    ANSWERS,
+    BLOCKED_CONNECTIONS,
+    CONNECTIONS,
+    DELIVERY_LAG,
+    EDGE_BUFFER_UTILIZATION,
+    FEEDS,
+    RESUMES,
+    STREAMS_ENDED,
+    TOKENS_DELIVERED,
+)
 from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
 from lore.store.base import Outcome, Store, StoreUnavailable, View
@@ -105,7 +115,10 @@ class Streams:
             acknowledge = functools.partial(self._acknowledge, feed)
             span = calls.about(scope, feed.view)
             with self._staying_until_cut(transport):
-                return await collect(feed, receive, acknowledge, self._settings.heartbeat_s, span)
+                view, text = await collect(feed, receive, acknowledge, self._settings.heartbeat_s, span)
+        ANSWERS[view.status].inc()
+        TOKENS_DELIVERED.inc(view.generated_tokens)
+        return view, text
 
     async def _answer(
         self,
@@ -129,7 +142,7 @@ class Streams:
             return
         if where.position:
             feed.on_resumed(where.position)
-            RESUMES["last_event_id" if b"last-event-id" in _names(scope) else "after"].inc()
+            RESUMES[where.said].inc()
         await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
         await self._run(scope, receive, send, reader, waker)
 
@@ -162,16 +175,23 @@ class Streams:
             rest_s = settings.grace_s - settings.drain_delay_s - spread_s - BLOCKED_S - CUT_EARLY_S
             await asyncio.sleep(max(0.0, rest_s))
             for transport in self._staying:
+                ANSWERS["cut"].inc()
                 transport.abort()
 
     def measure(self) -> None:
-        """Set the gauge that says how far this edge is behind its readers (call it often)."""
-        waiting = room = 0
+        """Set the gauges that say how far this edge is behind its readers (call it often)."""
+        now = asyncio.get_running_loop().time()
+        waiting = room = blocked = 0
         for stream in self._open:
-            if not stream.socket.is_blocked:  # else it is the reader that is slow
+            if stream.socket.is_blocked:  # it is the reader that is slow
+                blocked += 1
+            else:
                 waiting += stream.reader.waiting_bytes()
                 room += self._settings.ring_bytes
         EDGE_BUFFER_UTILIZATION.set(min(1.0, waiting / room) if room else 0.0)
+        DELIVERY_LAG.set(max((stream.lag_s(now) for stream in self._open), default=0.0))
+        BLOCKED_CONNECTIONS.set(blocked)
+        FEEDS.set(len(self._feeds))
 
     @contextlib.contextmanager
     def _staying_until_cut(self, transport: asyncio.Transport) -> Iterator[None]:
@@ -238,6 +258,7 @@ class Streams:
             if ageing is not None:
                 ageing.cancel()
             connections.dec()
+            STREAMS_ENDED[stream.end].inc()
             feed.followers.discard(reader)
             self._open.discard(stream)
 
@@ -258,7 +279,3 @@ def _headers(feed: Feed) -> Headers:
         (b"x-request-id", feed.request_id.encode()),
         (b"location", stream_url(feed.view).encode()),
     ]
-
-
-def _names(scope: Scope) -> set[bytes]:
-    return {name for name, _ in scope["headers"]}

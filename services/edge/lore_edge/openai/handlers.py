@@ -170,7 +170,7 @@ class OpenAI:
         self, call: Call, view: View, note: ResponseNote, starting_after: int | None
     ) -> None:
         dialect = ResponseStream(view, note, starting_after)
-        where = Wanted(chunks_had(starting_after, view), None)
+        where = Wanted(chunks_had(starting_after, view), None, "starting_after")
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
