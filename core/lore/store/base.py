@@ -26,6 +26,7 @@ from lore.store.types import (
     StateMessage,
     StoreUnavailable,
     View,
+    Vitals,
 )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "View",
+    "Vitals",
     "WakeListener",
 ]
 
@@ -279,3 +281,5 @@ class Store(Protocol):
         ...
 
     async def queue_depth(self) -> int: ...
+
+    async def vitals(self) -> Vitals: ...

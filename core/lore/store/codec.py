@@ -1,5 +1,6 @@
 """Between what Valkey holds and what Lore says: views, chunks, positions and messages."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -15,6 +16,7 @@ from lore.store.base import (
     Position,
     StateMessage,
     View,
+    Vitals,
 )
 
 VIEW_FIELDS = tuple(field.name for field in fields(View))
@@ -42,6 +44,24 @@ def admission_from(reply: Sequence[Any]) -> Admission:
     limit, wait_ms, *counted = rest
     ages = tuple(zip(counted[::2], counted[1::2], strict=True))
     return Admission(False, limit=limit, wait_ms=wait_ms, counted=ages)
+
+
+def vitals_from(info: str) -> Vitals:
+    """From INFO's sections memory and replication."""
+    values = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    sent = int(values["master_repl_offset"])
+    replicas = [
+        dict(part.split("=", 1) for part in values[name].split(","))
+        for name in values
+        if re.fullmatch(r"slave\d+", name)
+    ]
+    following = [one for one in replicas if one["state"] == "online"]
+    return Vitals(
+        memory_bytes=int(values["used_memory"]),
+        memory_limit_bytes=int(values["maxmemory"]),
+        replicas=len(following),
+        replica_lag_bytes=max((sent - int(one["offset"]) for one in following), default=0),
+    )
 
 
 def position_from(reply: Sequence[str | int]) -> Position:

@@ -18,6 +18,7 @@ from lore.store.base import (
     OwnerListener,
     Position,
     View,
+    Vitals,
     WakeListener,
 )
 from lore.store.twin import Publication, StoreState
@@ -234,6 +235,9 @@ class MemoryStore:
 
     async def queue_depth(self) -> int:
         return self.state.queue_depth(now_ms=self._clock_ms())
+
+    async def vitals(self) -> Vitals:
+        return Vitals()
 
     # publications
 

@@ -141,6 +141,19 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How the store's server is."""
+
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    """0 for no limit."""
+    replicas: int = 0
+    """Those that follow it now."""
+    replica_lag_bytes: int = 0
+    """What the one furthest behind has yet to take."""
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     outcome: Outcome  # OK, FULL or UNKNOWN
     created: bool

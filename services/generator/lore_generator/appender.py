@@ -20,7 +20,8 @@ from lore import metrics, tracing
 from lore.protocol.lifecycle import Status
 from lore.protocol.producer import Append
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
-from lore_generator import traces
+from lore_generator import accounts, traces
+from lore_generator.accounts import Accounts
 from lore_generator.owned import Owned
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
@@ -39,6 +40,7 @@ class Appender:
         self._settings = settings
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
+        self.accounts = Accounts(store)
         self._alarms: list[tuple[float, int, Owned]] = []
         self._order = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -92,6 +94,7 @@ class Appender:
                 self._roster.drop(owned)
                 while not await self._released(owned, failed=failed):
                     await self._trying.wait()
+                metrics.HANDED_BACK.inc()
 
     async def _released(self, owned: Owned, *, failed: bool) -> bool:
         request_id, owner, epoch = owned.request_id, self._settings.generator_id, owned.epoch
@@ -99,7 +102,8 @@ class Appender:
             position = await self._store.release(request_id, owner, epoch, failed=failed)
             if self.is_forgotten(owned, position):
                 await self.reinstate(owned)
-                await self._store.release(request_id, owner, epoch, failed=failed)
+                position = await self._store.release(request_id, owner, epoch, failed=failed)
+            accounts.count_acks(owned, position.acked_tokens)
         except StoreUnavailable:
             owned.renewed_s = -math.inf  # it may have happened
             self._wait_for_store()
@@ -145,6 +149,7 @@ class Appender:
             if forgotten:
                 position = await self.reinstate(owned)
         except StoreUnavailable:
+            metrics.APPENDS_REPEATED["no_answer"].inc()
             owned.sending = None
             owned.producer.on_lost()
             self._stuck.add(owned)
@@ -153,6 +158,7 @@ class Appender:
         owned.sending = None
         self._attempts = 0
         if forgotten and position.outcome is Outcome.OK:
+            metrics.APPENDS_REPEATED["forgotten"].inc()
             owned.producer.on_lost()
             self.go_on(owned, position, asked_s)
         elif position.outcome in (Outcome.OK, Outcome.GAP):
@@ -161,7 +167,7 @@ class Appender:
             if owned.producer.ended and self._roster.holds(owned):
                 await self._end(owned, append)
         else:
-            await self.lose(owned, position.outcome)
+            await self.lose(owned, position)
 
     async def _append_and_finish(self, owned: Owned, append: Append) -> Position:
         owner = self._settings.generator_id
@@ -199,7 +205,9 @@ class Appender:
     def _on_answer(self, owned: Owned, append: Append, position: Position, asked_s: float) -> None:
         now = self._loop.time()
         owned.producer.on_appended(position.next_seq, position.acked_tokens, now)
-        if position.outcome is Outcome.OK:
+        if position.outcome is Outcome.GAP:
+            metrics.APPENDS_REPEATED["gap"].inc()
+        else:
             owned.renewed_s = asked_s
             metrics.CHUNKS_APPENDED.inc(len(append.chunks))
             if append.chunks or append.reopen_tokens:
@@ -218,16 +226,25 @@ class Appender:
         traces.ended(owned, append.finish_reason or "")
         self._roster.keep(owned)
         metrics.REQUESTS_ENDED[status.value].inc()
+        self.accounts.settle_later(owned, status)
         if status is Status.FAILED:
             log.warning("request failed", request_id=owned.request_id, error=owned.error)
         await self.unguard(owned)
 
-    async def lose(self, owned: Owned, outcome: Outcome) -> None:
+    def on_taken(self, owned: Owned, position: Position) -> None:
+        """Its reader cancelled it, or nobody read it: it is over, here at least."""
+        if position.status is Status.CANCELLED or position.status is Status.REAPED:
+            metrics.REQUESTS_ENDED[Status.CANCELLED].inc(position.status is Status.CANCELLED)
+            accounts.close(owned, position.status, position.acked_tokens)
+
+    async def lose(self, owned: Owned, position: Position) -> None:
         """The store says that the request is not ours, or not as we know it: drop it."""
         if not self._roster.holds(owned):
             return
+        outcome = position.outcome
         owned.span.event("lost", outcome=outcome.value)
         self._roster.drop(owned)
+        self.on_taken(owned, position)
         if outcome is Outcome.FENCED:
             metrics.FENCED.inc()
             log.info("lease lost", request_id=owned.request_id, epoch=owned.epoch)

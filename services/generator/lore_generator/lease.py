@@ -77,7 +77,6 @@ class Leases:
                 )
                 if beat % (KEPT_EVERY_LEASES * RENEWALS_PER_LEASE) == 0:
                     await self._renew(self._kept())
-            self._roster.measure()
 
     async def _sleep(self, interval_s: float) -> None:
         try:
@@ -115,7 +114,7 @@ class Leases:
                 elif not self._roster.holds(owned):
                     self._on_kept(owned, position)
                 elif owned.sending is None:  # else the append's own answer tells
-                    await self._appender.lose(owned, position.outcome)
+                    await self._appender.lose(owned, position)
         except StoreUnavailable:
             return False
         return True
@@ -153,6 +152,7 @@ class Leases:
         if position.outcome is not Outcome.OK:
             owned.span.event("taken_away", status=str(position.status))
             self._roster.drop(owned)
+            self._appender.on_taken(owned, position)
             self._tasks.create_task(self._appender.unguard(owned))
             log.info("request taken away", request_id=owned.request_id, status=position.status)
             return

@@ -46,6 +46,13 @@ class Owned:
     """The earliest alarm that is set for it."""
     stepped_s: float | None = None
     """Its last decoding step since it was last parked."""
+    since_s: float = 0.0
+    """When it was last taken into the batch, or out of it."""
+    steps_s: float = 0.0
+    step_tokens: int = 0
+    """How long its steps took here, those after a pause not counted, and what they brought."""
+    counted_tokens: int = 0
+    """Acknowledged tokens that have been counted (``accounts.py``)."""
     finished: bool = False
     """The engine has said its last piece."""
     error: str = ""
@@ -59,6 +66,7 @@ class Owned:
         self.request_id = self.view.request_id
         self.epoch = self.view.epoch
         self.partition = partition_of(self.request_id)
+        self.counted_tokens = self.view.acked_tokens
 
     @property
     def log_id(self) -> str:

@@ -1,8 +1,10 @@
 """The requests of one generator: those it works on, and finished ones it keeps (protocol P3)."""
 
+import asyncio
 from collections.abc import Callable
 
 from lore import metrics
+from lore_generator.accounts import count_acks
 from lore_generator.engine import Engine
 from lore_generator.owned import Owned
 
@@ -24,6 +26,7 @@ class Roster:
         ends the process (P15)."""
         self._jobs: dict[str, Owned] = {}
         self._decoding: set[Owned] = set()
+        self._now = asyncio.get_running_loop().time
 
     def room(self) -> int:
         """How many more requests may be claimed. A parked one takes no batch slot."""
@@ -59,14 +62,19 @@ class Roster:
         if owned.finished or owned.parked:
             if owned in self._decoding:
                 self._decoding.remove(owned)
+                owned.since_s = self._now()
                 if not owned.finished:
                     metrics.REQUESTS_PARKED.inc()
                     owned.span.event("parked", tokens=owned.producer.generated_tokens)
                 self.on_room()
             return
-        if owned.submitted and owned not in self._decoding:
-            owned.span.event("unparked")
-        self._decoding.add(owned)
+        if owned not in self._decoding:
+            self._decoding.add(owned)
+            now = self._now()
+            if owned.submitted:
+                metrics.PARKED.observe(now - owned.since_s)
+                owned.span.event("unparked")
+            owned.since_s = now
         if not owned.submitted:
             self._engine.submit(owned.job, limit)
             owned.submitted = True
@@ -85,6 +93,7 @@ class Roster:
         if self.holds(owned):
             self.clear(owned)
             owned.span.end()
+            count_acks(owned)
             del self.live[owned.request_id]
             del self._jobs[owned.job.request_id]
             self._decoding.discard(owned)
@@ -105,10 +114,20 @@ class Roster:
             del self.kept[owned.request_id]
 
     def measure(self) -> None:
-        stats = self._engine.stats()
+        """Count what is too much to be counted at each step (call it once a second)."""
+        now, longest_s = self._now(), 0.0
+        for owned in self.live.values():
+            count_acks(owned)
+            window = owned.producer.window
+            if window.size:
+                waiting = owned.producer.generated_tokens - window.acked_tokens
+                metrics.WINDOW_UTILIZATION.observe(waiting / window.size)
+            if owned in self._decoding:
+                longest_s = max(longest_s, now - max(owned.since_s, owned.stepped_s or 0.0))
+        metrics.TOKEN_WAIT.set(longest_s)
         parked = len(self.live) - len(self._decoding)
         metrics.GENERATOR_REQUESTS["decoding"].set(len(self._decoding))
         metrics.GENERATOR_REQUESTS["parked"].set(parked)
         metrics.GENERATOR_REQUESTS["kept"].set(len(self.kept))
         metrics.GENERATOR_SLOTS.set(self._slots)
-        metrics.KV_USED.set(stats.kv_used_ratio)
+        metrics.KV_USED.set(self._engine.stats().kv_used_ratio)

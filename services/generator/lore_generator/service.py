@@ -35,6 +35,7 @@ MAX_TRIES = 3
 """So many generators may come to nothing over a request before it fails (P15)."""
 STORE_RETRY_S = 0.5
 ENGINE_CHECK_S = 0.5
+MEASURE_S = 1.0
 
 
 class CannotStart(Exception):
@@ -119,7 +120,7 @@ class Service:
         self._leases = Leases(store, roster, self._appender, settings, tasks)
         self._intake = Intake(store, roster, self._adopt, settings, tasks)
         roster.on_room = self._intake.pump
-        endless = (self._intake.run(), self._leases.run(), measure_lag())
+        endless = (self._intake.run(), self._leases.run(), self._measure(), measure_lag())
         loops = [tasks.create_task(loop) for loop in endless]
         await self._store.on_wake(self)
         self._not_ready = ""
@@ -150,9 +151,14 @@ class Service:
                 continue  # dropped while the piece was on its way
             tokens += len(piece.token_ids)
             if owned.stepped_s is not None:
-                metrics.INTER_TOKEN.observe(now - owned.stepped_s)
+                step_s = now - owned.stepped_s
+                metrics.INTER_TOKEN.observe(step_s)
+                owned.steps_s += step_s
+                owned.step_tokens += len(piece.token_ids)
             if owned.on_piece(piece, now):
                 self._roster.refresh(owned)
+                if owned.finished and owned.steps_s:
+                    metrics.GENERATION_SPEED.observe(owned.step_tokens / owned.steps_s)
             self._appender.transmit(owned, now)
         metrics.TOKENS_GENERATED.inc(tokens)
 
@@ -233,6 +239,12 @@ class Service:
                     said = True
             await asyncio.sleep(STORE_RETRY_S)
 
+    async def _measure(self) -> None:
+        while True:
+            self._roster.measure()
+            await self._appender.accounts.settle()
+            await asyncio.sleep(MEASURE_S)
+
     async def _until_stopped(self, stop: asyncio.Event) -> None:
         watchdog = Watchdog(self._settings.step_timeout_s)
         while not (failure := self._check_engine(watchdog)):
@@ -274,6 +286,7 @@ class Service:
                 failed = bool(self._failure)
                 back = [self._appender.hand_back(owned, failed=failed) for owned in handed]
                 await asyncio.gather(*back)
+                await self._appender.accounts.close()
         except TimeoutError:
             log.warning("not everything was handed back; its leases will lapse")
 

@@ -128,7 +128,7 @@ class Sweeper:
             await self._set_costs([one for one in actions if isinstance(one, SetCost)])
         found = [one for one in actions if isinstance(one, Tell)]
         if views is not None:
-            self._measure(views, found)
+            self._measure(views, found, pods)
         if body is not None:
             facts = Facts(invalid, store_away, str(self._rights), pods)
             await self._report(body, facts, found)
@@ -171,9 +171,15 @@ class Sweeper:
             if not self._connected:
                 await self._store.connect()
                 self._connected = True
-            return await self._store.live(limit=MOST), ""
+            views = await self._store.live(limit=MOST)
+            vitals = await self._store.vitals()
         except StoreUnavailable as error:
             return None, str(error)
+        metrics.VALKEY_MEMORY.set(vitals.memory_bytes)
+        metrics.VALKEY_MEMORY_LIMIT.set(vitals.memory_limit_bytes)
+        metrics.VALKEY_REPLICAS.set(vitals.replicas)
+        metrics.VALKEY_REPLICA_LAG.set(vitals.replica_lag_bytes)
+        return views, ""
 
     async def _pods(self) -> list[Pod] | None:
         """After the requests, for ``Fleet.look``."""
@@ -245,8 +251,17 @@ class Sweeper:
 
     # what is told
 
-    def _measure(self, views: list[View], found: Sequence[Tell]) -> None:
+    def _measure(
+        self, views: list[View], found: Sequence[Tell], pods: Sequence[Pod] | None
+    ) -> None:
         now_ms, oldest_ms = self._clock_ms(), 0
+        metrics.LAST_SWEEP.set(now_ms / 1000)
+        if pods is not None:
+            leaving = sum(pod.leaving for pod in pods)
+            ready = sum(pod.ready and not pod.leaving for pod in pods)
+            metrics.GENERATOR_PODS["leaving"].set(leaving)
+            metrics.GENERATOR_PODS["ready"].set(ready)
+            metrics.GENERATOR_PODS["unready"].set(len(pods) - leaving - ready)
         count = dict.fromkeys(sorted(LIVE), 0)
         for view in views:
             count[view.status] += 1

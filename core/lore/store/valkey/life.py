@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from heapq import nsmallest
 
 from lore.protocol.lifecycle import LIVE, Status
-from lore.store.base import Position, View
-from lore.store.codec import VIEW_FIELDS, position_from, view_from
+from lore.store.base import Position, View, Vitals
+from lore.store.codec import VIEW_FIELDS, position_from, view_from, vitals_from
 from lore.store.keys import PARTITIONS, partition_keys, request_key
 from lore.store.valkey.calls import Calls
 
@@ -35,6 +35,9 @@ class Life(Calls):
             )
         )
         return [view for view in map(view_from, hashes) if view and view.status in LIVE]
+
+    async def vitals(self) -> Vitals:
+        return vitals_from(await self._functions.call("INFO", "memory", "replication"))
 
     async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
         return await self._change("lore_ack", request_id, seq, *_given(subject))
