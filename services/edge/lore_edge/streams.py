@@ -115,7 +115,9 @@ class Streams:
             acknowledge = functools.partial(self._acknowledge, feed)
             span = calls.about(scope, feed.view)
             with self._staying_until_cut(transport):
-                view, text = await collect(feed, receive, acknowledge, self._settings.heartbeat_s, span)
+                view, text = await collect(
+                    feed, receive, acknowledge, self._settings.heartbeat_s, span
+                )
         ANSWERS[view.status].inc()
         TOKENS_DELIVERED.inc(view.generated_tokens)
         return view, text
