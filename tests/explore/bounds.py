@@ -31,6 +31,7 @@ class Bounds:
     """Leases that lapse, whether their owner lives or not."""
     cancels: int = 0
     reaps: int = 0
+    seizures: int = 0
     restarts: int = 0
     """Stores that come back, with another run id, as they are or as they were saved."""
     wipes: int = 0
@@ -62,6 +63,7 @@ COUNTED = (
     "lapses",
     "cancels",
     "reaps",
+    "seizures",
     "restarts",
     "wipes",
     "saves",
@@ -120,6 +122,9 @@ SCOPES = (
     scope("1 reader, a store that forgets", **FORGETS, readers=1, tokens=2),
     scope("1 reader, a store that loses all", **LOSES_ALL, **SMALL),
     scope("1 reader, a store that loses all, a lapse", **LOSES_ALL, lapses=1, readers=1, tokens=1),
+    scope(
+        "1 reader, a store that loses all, a seizure", **LOSES_ALL, seizures=1, readers=1, tokens=1
+    ),
     scope(
         "1 reader, any two faults but a loss", **dict.fromkeys(TWICE, 2), **ONCE, **SMALL, faults=2
     ),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
+from lore.protocol.fork import fork
 from lore.protocol.lifecycle import Status
 from lore.protocol.producer import Append, Producer
 from lore.protocol.window import Window, WindowConfig
@@ -65,8 +66,7 @@ def give_back(
         view = replace(
             view,
             log_id=f"{view.log_id}/{view.epoch}/{depot.runs}",
-            parent_log_id=view.log_id,
-            fork_seq=len(chunks) + 1,
+            forks=fork(view.forks, view.log_id, len(chunks) + 1),
         )
     position, after = depot.call("reinstate", view, "", chunks, lease_ms=LEASE_MS)
     return position, view, after

@@ -84,11 +84,13 @@ class Depot:
         return (
             record_form(record),
             max(0, record.view.lease_until_ms - self.clock),
+            max(0, record.alone_until_ms - self.clock),
             record.run_id == self.store.run_id,
             self.runs,
             self.clock,
             record_form(saved),
             *(saved.run_id, max(0, saved.view.lease_until_ms - self.clock)),
+            max(0, saved.alone_until_ms - self.clock),
             tuple(sorted(self.logs.items())),
             self.ends,
             self.lossy,
@@ -191,6 +193,7 @@ class Depot:
             idle = {"idle_ms": LEASE_MS, "retention_ms": RETENTION_MS}
             label = "the request stands still for long and is reaped"
             moves.append(self.lapse()._move(label, "reaps", "reap", **idle))
+            moves.append(self._seize())
         if self.view.status is Status.REAPED:
             moves.append(self._move("a reader revives the request", "", "revive"))
         if record_form(self.saved.records[REQUEST]) != record_form(self.record):
@@ -202,12 +205,19 @@ class Depot:
             moves.append(Move("the store is saved", "saves", depot=saved))
         return moves
 
-    def _move(self, label: str, kind: str, method: str, **kwargs: Any) -> Move:
+    def _move(self, label: str, kind: str, method: str, *args: Any, **kwargs: Any) -> Move:
         try:
-            result, depot = self.call(method, **kwargs)
+            result, depot = self.call(method, *args, **kwargs)
         except Violation as violation:
             return Move(label, kind, violation=str(violation))
         return Move(f"{label}: {result.outcome}", kind, depot=depot)
+
+    def _seize(self) -> Move:
+        """An operator takes the request from an owner that it cannot see, and that may be there."""
+        lease = (OWNER, self.view.epoch)
+        return self._move(
+            "the silent owner is taken for lost", "seizures", "release", *lease, silent=True
+        )
 
     @property
     def claimable(self) -> bool:
@@ -221,7 +231,7 @@ class Depot:
 def record_form(record: Record) -> Any:
     view = record.view
     return (
-        *(view.status, view.epoch, view.log_id, view.parent_log_id, view.fork_seq),
+        *(view.status, view.epoch, view.log_id, view.forks),
         *(view.next_seq, view.generated_tokens, view.acked_seq, view.acked_tokens),
         *(view.owner, view.window, view.started_ms > 0, view.finish_reason),
         record.reopen_tokens,

@@ -1,4 +1,4 @@
-"""An edge with one reader's connection: ``Merge``, ``Sender`` and ``may_continue`` in a shell.
+"""An edge with one reader's connection: ``Merge``, ``Sender`` and ``View.shared`` in a shell.
 
 As in ``tests/sim/feed.py`` and ``connection.py``, for one reader: what is in order goes out
 at once, so there is no ring; what the reader lacks at first is read as any gap is. Here an
@@ -7,7 +7,6 @@ edge may be changed, by the ``Line`` that made the copy.
 
 from typing import Any, NamedTuple
 
-from lore.protocol import fork
 from lore.protocol.lifecycle import ENDED
 from lore.protocol.merge import Arrival, Merge
 from lore.protocol.rtt import RttConfig
@@ -120,7 +119,7 @@ class Edge:
 
     def _is_foreign(self, chunk: ChunkMessage) -> bool:
         assert self.view is not None
-        return chunk.log_id != self.view.log_id and chunk.seq >= self.view.fork_seq
+        return chunk.seq > self.view.shared(chunk.log_id)
 
     def resubscribe(self) -> None:
         self.subscribed = True
@@ -174,17 +173,13 @@ class Edge:
         """Whether a reader of ``log_id`` with what was sent here cannot go on in ``view``."""
         position = self.sender.position
         past_end = view.status in ENDED and position >= view.next_seq
-        return past_end or not fork.may_continue(
-            *(position, log_id),
-            current=view.log_id,
-            parent=view.parent_log_id,
-            fork_seq=view.fork_seq,
-        )
+        return past_end or position > view.shared(log_id)
 
     def reconcile(self, view: View) -> None:
         before, self.view = self.view, view
         if before is not None and view.log_id != before.log_id:
-            self.merge = Merge(min(self.merge.head, view.fork_seq - 1, view.next_seq - 1))
+            shared = view.shared(before.log_id)
+            self.merge = Merge(min(self.merge.head, shared, view.next_seq - 1))
         elif view.next_seq - 1 < self.merge.head:
             self.merge = Merge(view.next_seq - 1)  # the store forgot; its owner sends again
         if before is not None and self.loses_history(view, self.log_id):
@@ -241,7 +236,7 @@ def _view_form(view: View | None, *, fresh: bool) -> Any:
     if view is None:
         return None
     end = view.next_seq if view.status in ENDED else 0
-    form = (view.log_id, view.parent_log_id, view.fork_seq, end)
+    form = (view.log_id, view.forks, end)
     return (*form, view.next_seq, view.acked_seq) if fresh else form
 
 

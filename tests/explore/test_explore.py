@@ -1,5 +1,6 @@
 """The bounded form of ``make explore``, and proof that it finds what it is there to find."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -101,6 +102,25 @@ def test_a_log_that_is_given_back_as_nobody_elses_is_found(
     assert "the store comes back with nothing" in found.path
 
 
+def test_a_successor_of_an_owner_out_of_reach_writes_under_another_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P3, P4: a gap in the rules once, found here. The bug is put back, and must be found again.
+
+    An operator takes a silent owner for lost, another continues, and the store loses all. The
+    first owner's lease still runs, so it gives the log back as its own, with other text.
+    """
+    release = StoreState.release
+
+    def as_if_dead(self: StoreState, *args: Any, silent: bool, **kwargs: Any) -> Any:
+        return release(self, *args, failed=silent, **kwargs)
+
+    monkeypatch.setattr(StoreState, "release", as_if_dead)
+    found = first_violation(scope("a seizure", **LOSES_ALL, seizures=1, readers=1, tokens=1))
+    assert "P4" in found.violation
+    assert "the silent owner is taken for lost" in "\n".join(found.path)
+
+
 def test_without_the_gap_check_it_finds_a_hole_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """P2, P3"""
     monkeypatch.setattr(twin_log, "judge", lambda record, chunks: None)
@@ -125,7 +145,7 @@ def test_without_the_fork_check_it_finds_a_splice_of_two_logs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P1, P4"""
-    monkeypatch.setattr(fork, "may_continue", lambda *_, **__: True)
+    monkeypatch.setattr(fork, "shared", lambda *_, **__: sys.maxsize)
     bounds = scope("no fork check", restarts=1, saves=1, readers=1, window=1, tokens=2)
     found = first_violation(bounds)
     assert "P1" in found.violation

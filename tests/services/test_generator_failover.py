@@ -270,8 +270,8 @@ async def test_an_owner_whose_lease_is_over_gives_back_a_fork(store: MemoryStore
         generator.line.mend()
         await reader.until_there()
         view = await reader.read_to_end()
-        assert view.parent_log_id == before.log_id != view.log_id
-        assert view.fork_seq == before.next_seq
+        assert before.log_id != view.log_id
+        assert view.forks == f"{before.log_id}:{before.next_seq}"
         await _whole(reader)
 
 
@@ -299,7 +299,7 @@ async def test_nothing_is_sent_while_a_fork_is_given_back(
         generator.line.mend()
         await reader.until_there()
         view = await reader.read_to_end()
-        assert (view.status, view.parent_log_id) == (Status.DONE, before.log_id)
+        assert (view.status, view.forks.partition(":")[0]) == (Status.DONE, before.log_id)
         assert view.epoch == before.epoch
 
 
@@ -374,7 +374,7 @@ async def test_a_lease_counts_from_when_it_was_asked_for(
         await late.wait()
         await reader.until_there()
         view = await reader.read_to_end()
-        assert (view.status, view.parent_log_id) == (Status.DONE, before.log_id)
+        assert (view.status, view.forks.partition(":")[0]) == (Status.DONE, before.log_id)
 
 
 async def test_nothing_is_appended_once_a_release_may_have_happened(
@@ -489,7 +489,7 @@ async def test_a_log_that_is_shorter_than_the_claim_said_is_not_continued(
         view = await reader.read_to_end()
     monkeypatch.undo()
     assert len(claims) > 1
-    assert (view.parent_log_id, view.fork_seq) == (before.log_id, early.next_seq)
+    assert view.forks == f"{before.log_id}:{early.next_seq}"
     assert view.log_id != before.log_id
     await _whole(reader)
 

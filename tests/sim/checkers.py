@@ -71,7 +71,10 @@ class Safety:
         self.expect(old.status is Status.QUEUED or lapsed, "P15", f"claimed under a lease: {old}")
         self.expect(view.epoch > old.epoch, "P15", f"epoch {view.epoch} after {old.epoch}")
         if view.log_id != old.log_id:
-            self.expect(self.may_forget, "P4", f"{view.request_id} was forked without a loss")
+            record = _record(state, view.request_id)
+            unasked = record is not None and self.world.now_ms < record.alone_until_ms
+            why = self.may_forget or unasked
+            self.expect(why, "P4", f"{view.request_id} was forked without a reason")
             inherited = self.logs[view.request_id, old.log_id][: old.next_seq - 1]
             self.logs[view.request_id, view.log_id] = inherited
         self.after(before[view.request_id], state, "claim", view.request_id, (), None)
@@ -124,9 +127,10 @@ class Safety:
         view = record.view
         self.expect(self.may_forget, "P3", f"{view.request_id} was given back without a loss")
         if (view.request_id, view.log_id) not in self.logs:
-            parent = self.logs.get((view.request_id, view.parent_log_id))
+            parent_log_id, _, seq = view.forks.rpartition(" ")[2].rpartition(":")
+            parent = self.logs.get((view.request_id, parent_log_id))
             self.expect(parent is not None, "P3", f"{view} is a fork of no log")
-            inherited = (parent or [])[: view.fork_seq - 1]
+            inherited = (parent or [])[: int(seq) - 1]
             self.logs[view.request_id, view.log_id] = inherited
         self._check_log(record, 0)
         self._check_acks(record, replace(view, acked_seq=0))

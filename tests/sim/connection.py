@@ -125,7 +125,7 @@ class Connection:
                 self.feed.look()
             return
         for message in messages:
-            if message.log_id != view.log_id and message.seq >= view.fork_seq:
+            if message.seq > view.shared(message.log_id):
                 self.feed.look()
                 return
             if self.log_id != view.log_id:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import ENDED
 from lore.store.base import Message, NewRequest, Opened, Outcome, Position, View
 from tests.sim.connection import Connection, StreamEvent
@@ -131,13 +130,7 @@ class Edge(Node):
             if view is None:
                 answer(Reply(404))
                 return
-            lost = not may_continue(
-                position,
-                log_id,
-                current=view.log_id,
-                parent=view.parent_log_id,
-                fork_seq=view.fork_seq,
-            )
+            lost = position > view.shared(log_id)
             ended = view.status in ENDED
             if lost or (ended and position >= view.next_seq):
                 answer(Reply(410, view.log_id))

@@ -24,6 +24,7 @@ class Options:
     poisonous_ratio: float = 0.0  # requests that kill their generator at their middle
     lease_s: float = 6.0
     reap_idle_s: float = 0.0  # 0: nothing is reaped
+    seizure_rate: float = 0.0  # owners that an operator takes for lost, dead or not
     arrive_within_s: float = 5.0
 
     # the network
@@ -90,6 +91,7 @@ TROUBLES: tuple[dict[str, tuple[float, float]], ...] = (
     {"failing_ratio": (0.2, 0.8)},
     {"poisonous_ratio": (0.2, 0.8)},
     {"delay_max_s": (0.1, 2.0)},
+    {"seizure_rate": (0.02, 0.2)},
 )
 
 

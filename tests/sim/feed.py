@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import ENDED
 from lore.protocol.merge import Arrival, Merge
 from lore.store.base import AckMessage, ChunkMessage, Message, Outcome, Position, View
@@ -42,7 +41,7 @@ class Feed:
 
     def on_message(self, message: Message) -> None:
         if isinstance(message, ChunkMessage):
-            if message.log_id != self.view.log_id and message.seq >= self.view.fork_seq:
+            if message.seq > self.view.shared(message.log_id):
                 self.look()
                 return
             before = self.head
@@ -137,7 +136,7 @@ class Feed:
             self._timer.arm(self.edge.world.now + RETRY_S)
             return
         for message in messages:
-            if message.log_id != self.view.log_id and message.seq >= self.view.fork_seq:
+            if message.seq > self.view.shared(message.log_id):
                 self._look_again = True
                 break
             arrival = self._merge.on_log(message.seq)
@@ -162,7 +161,8 @@ class Feed:
         if view.log_id != self.view.log_id:
             self.edge.world.say(f"{self.edge.name} sees log {view.log_id} of {self.request_id}")
             self.ring.clear()
-            self._merge = Merge(min(self.head, view.fork_seq - 1, view.next_seq - 1))
+            shared = view.shared(self.view.log_id)
+            self._merge = Merge(min(self.head, shared, view.next_seq - 1))
         elif view.next_seq - 1 < self.head:
             self._merge = Merge(view.next_seq - 1)  # the store forgot; its owner sends again
         self.view = view
@@ -177,13 +177,8 @@ class Feed:
 
     @staticmethod
     def _may_continue(connection: "Connection", view: View) -> bool:
-        return may_continue(
-            connection.sender.position,
-            connection.log_id or view.first_log_id,
-            current=view.log_id,
-            parent=view.parent_log_id,
-            fork_seq=view.fork_seq,
-        )
+        log_id = connection.log_id or view.first_log_id
+        return connection.sender.position <= view.shared(log_id)
 
     def say_acks_again(self) -> None:
         """The store forgot acks that our readers will not repeat: they have nothing new (P9)."""

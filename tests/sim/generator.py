@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
+from lore.protocol.fork import fork
 from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Append, Producer
 from lore.protocol.window import Window, WindowConfig
@@ -192,7 +193,8 @@ class Generator(Node):
         if not self._holds(job) or self.draining or job.producer.ended:
             return
         producer, decoding = job.producer, job.decoding
-        if job.dies_at is not None and decoding.generated >= job.dies_at:
+        parked = producer.window.is_closed(producer.generated_tokens)  # not given to the engine
+        if job.dies_at is not None and decoding.generated >= job.dies_at and not parked:
             self.store.safety.on_poisoned(job.view.request_id, self.store.state)
             self.die()
             return
@@ -344,13 +346,12 @@ class Generator(Node):
         if alone:
             return view, chunks
         name = f"{view.log_id} {view.epoch} {run_id}".encode()
-        fork = replace(
+        forked = replace(
             view,
             log_id=hashlib.blake2b(name, digest_size=8).hexdigest(),
-            parent_log_id=view.log_id,
-            fork_seq=len(chunks) + 1,
+            forks=fork(view.forks, view.log_id, len(chunks) + 1),
         )
-        return fork, chunks
+        return forked, chunks
 
     def _renewed(self, job: Job, asked_s: float) -> None:
         job.renewed_s, job.run_id = asked_s, self.store.state.run_id

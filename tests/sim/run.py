@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import Any
 
 from lore.protocol.lifecycle import ENDED, OWNED, Status
 from lore.store.base import NewRequest, View
@@ -31,13 +32,13 @@ class Result:
 
 
 class Sweeper(Node):
-    """Reaps what made no progress (P16), as the operator would."""
+    """Reaps what made no progress (P16) and takes owners for lost, as the operator would."""
 
     def __init__(self, world: World, store: StoreNode) -> None:
         super().__init__(world, "sweeper")
         self._store = store
         self._idle_ms = int(world.options.reap_idle_s * 1000)
-        if self._idle_ms:
+        if self._idle_ms or world.options.seizure_rate:
             self._sweep()
 
     def _sweep(self) -> None:
@@ -47,15 +48,16 @@ class Sweeper(Node):
 
     def _on_live(self, views: list[View] | None) -> None:
         for view in views or ():
-            if view.status in OWNED and self.world.now_ms - view.progress_ms >= self._idle_ms:
-                self._store.call(
-                    self,
-                    lambda _: None,
-                    "reap",
-                    view.request_id,
-                    idle_ms=self._idle_ms,
-                    retention_ms=RETENTION_MS,
-                )
+            if view.status not in OWNED:
+                continue
+            if self.world.chance(self.world.options.seizure_rate * SWEEP_EVERY_S, "seizure"):
+                self._call("release", view.request_id, view.owner, view.epoch, silent=True)
+            elif self._idle_ms and self.world.now_ms - view.progress_ms >= self._idle_ms:
+                limits = {"idle_ms": self._idle_ms, "retention_ms": RETENTION_MS}
+                self._call("reap", view.request_id, **limits)
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
+        self._store.call(self, lambda _: None, method, *args, **kwargs)
 
 
 class Simulation:

@@ -97,7 +97,7 @@ class StoreNode(Node):
                 self.safety.after_claim(before, self.state, view)
                 self.world.say(
                     f"store claim {view.request_id} by {owner}: epoch {view.epoch} "
-                    f"log {view.log_id} next_seq {view.next_seq} fork_seq {view.fork_seq}"
+                    f"log {view.log_id} next_seq {view.next_seq} forks {view.forks!r}"
                 )
             return claimed
 

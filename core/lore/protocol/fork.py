@@ -1,16 +1,31 @@
-"""Whether a reader of one log may read on in another (protocol P4).
+"""What the logs of one request have in common (protocol P4).
 
-Two logs of a request have the same chunks below ``fork_seq``. What came after it in the
-older log may be in a reader's hands and in no log any more.
+A log that was forked names the logs before it, each with the first seq in which it may
+differ: ``"5f3:5 60a:9"``. What came after that in the older log may be in a reader's hands
+and in no log any more.
 """
 
+import functools
+import sys
 
-def may_continue(position: int, log_id: str, *, current: str, parent: str, fork_seq: int) -> bool:
-    """True when the first ``position`` chunks of log ``log_id`` are those of ``current``.
 
-    ``parent`` is the log that ``current`` was forked from at ``fork_seq``, or ''. A reader
-    that names no log means the request's first one: in a forked log every id names it.
+def fork(forks: str, log_id: str, seq: int) -> str:
+    """The forks of a log that leaves ``log_id``, whose own ``forks`` are given, at ``seq``."""
+    older = (f"{name}:{min(first, seq)}" for name, first in _parse(forks).items())
+    return " ".join((*older, f"{log_id}:{seq}"))
+
+
+def shared(log_id: str, *, current: str, forks: str) -> int:
+    """How many chunks of ``log_id``, from the first on, are those of ``current`` too.
+
+    A reader of ``log_id`` with no more than these may read on in ``current``.
     """
-    if position == 0 or log_id == current:
-        return True
-    return log_id == parent and position < fork_seq
+    if log_id == current:
+        return sys.maxsize
+    return _parse(forks).get(log_id, 1) - 1
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(forks: str) -> dict[str, int]:
+    pairs = (one.rpartition(":") for one in forks.split())
+    return {log_id: int(seq) for log_id, _, seq in pairs}

@@ -248,10 +248,18 @@ class Store(Protocol):
         ...
 
     async def release(
-        self, request_id: str, owner: str, epoch: int, *, failed: bool = False
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        *,
+        failed: bool = False,
+        silent: bool = False,
     ) -> Position:
         """Hand a request back to the queue, in the place that it had. The claim was no try of
-        it, unless the engine ``failed``."""
+        it, unless the engine ``failed``, or the owner did and another hands it back.
+        A ``silent`` owner may be alive, out of reach, and believe itself alone until its lease
+        ends: a claim before that forks the log (P3)."""
         ...
 
     async def waiting(self) -> list[tuple[int, int]]:

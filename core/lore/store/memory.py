@@ -203,10 +203,23 @@ class MemoryStore:
         )
 
     async def release(
-        self, request_id: str, owner: str, epoch: int, *, failed: bool = False
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        *,
+        failed: bool = False,
+        silent: bool = False,
     ) -> Position:
         return self._told(
-            self.state.release(request_id, owner, epoch, failed=failed, now_ms=self._clock_ms())
+            self.state.release(
+                request_id,
+                owner,
+                epoch,
+                failed=failed,
+                silent=silent,
+                now_ms=self._clock_ms(),
+            )
         )
 
     async def waiting(self) -> list[tuple[int, int]]:

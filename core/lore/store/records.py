@@ -39,6 +39,8 @@ class Record:
     place_ms: int
     """Where it stands in the queue."""
     reopen_tokens: int = 0
+    alone_until_ms: int = 0
+    """Until then an owner that it was taken from unasked may believe itself alone (P3)."""
     expires_ms: int = 0
     """0 while the request does not expire."""
     log: list[Entry] = field(default_factory=list[Entry])

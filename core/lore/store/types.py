@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from lore.protocol import fork
 from lore.protocol.lifecycle import Status
 
 
@@ -87,10 +88,8 @@ class View:
     owner: str
     epoch: int
     log_id: str
-    parent_log_id: str
-    """The log that this one was forked from, or ''; its readers continue below ``fork_seq``."""
-    fork_seq: int
-    """The first seq that differs from the parent's; 1 when there was no fork."""
+    forks: str
+    """The logs that this one goes back to, as ``protocol/fork.py`` writes them; '' for none."""
     next_seq: int
     generated_tokens: int
     """Tokens in the log."""
@@ -112,6 +111,10 @@ class View:
     """Claims since it last came to something: a chunk, a closed window, or a hand-back (P15)."""
     trace: str = ""
     """Where its trace goes on (``lore.tracing``), or ''; the store does not look inside."""
+
+    def shared(self, log_id: str) -> int:
+        """How many of that log's chunks are this one's too (P4)."""
+        return fork.shared(log_id, current=self.log_id, forks=self.forks)
 
     @property
     def first_log_id(self) -> str:
@@ -171,8 +174,8 @@ class ChunkMessage:
     at_ms: int
     """When it was appended, by the store's clock."""
     log_id: str
-    """The log that it was appended to. A chunk at or above a view's ``fork_seq`` that names
-    another log than the view is of another log: read the view again (P4)."""
+    """The log that it was appended to. When the view shares fewer chunks with it, it or the
+    view is of another time: read the view again (P4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -334,7 +334,7 @@ class Feed:
     def _on_view(self, view: View) -> None:
         before, self.view = self.view, view
         if view.log_id != before.log_id:
-            self._fork(view)
+            self._fork(view.shared(before.log_id))
         if view.next_seq - 1 > self.head:
             self._merge.on_reset()
         self.on_acked(view.acked_seq)
@@ -348,17 +348,17 @@ class Feed:
         if view.status in ENDED:
             self._tell()
 
-    def _fork(self, view: View) -> None:
-        """The chunks from ``fork_seq`` on are others now, and each id names its log (P4)."""
+    def _fork(self, shared: int) -> None:
+        """The chunks after ``shared`` are others now, and each id names its log (P4)."""
         self._ring.clear()
-        self._merge = Merge(min(self._merge.head, view.fork_seq - 1))
-        self.acked_seq = min(self.acked_seq, view.fork_seq - 1)
+        self._merge = Merge(min(self._merge.head, shared))
+        self.acked_seq = min(self.acked_seq, shared)
         self._tell()
 
     # the ring
 
     def _encode(self, chunk: ChunkMessage) -> Piece:
-        event_id = f"{chunk.seq}:{self.log_id}" if self.view.parent_log_id else str(chunk.seq)
+        event_id = f"{chunk.seq}:{self.log_id}" if self.view.forks else str(chunk.seq)
         data = sse.chunk(chunk.seq, chunk.text, event_id)
         return Piece(chunk.seq, data, chunk.at_ms, chunk.text, event_id, chunk.tokens)
 

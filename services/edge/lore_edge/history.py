@@ -19,7 +19,7 @@ def in_sequence(chunks: list[ChunkMessage], after: int) -> list[ChunkMessage]:
 
 def is_foreign(chunk: ChunkMessage, view: View) -> bool:
     """Of another log than the view's, which is then too old, or the chunk is."""
-    return chunk.log_id != view.log_id and chunk.seq >= view.fork_seq
+    return chunk.seq > view.shared(chunk.log_id)
 
 
 async def is_broken(store: Store, request_id: str, after: int) -> bool:

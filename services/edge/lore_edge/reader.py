@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lore.metrics import ACK_ROUND_TRIP, SLOW_READERS
-from lore.protocol.fork import may_continue
 from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Sender
 from lore.tracing import NOTHING, Span
@@ -77,13 +76,7 @@ class Reader:
         if (self.feed.gone and self.feed.lost) or self.position + 1 in self.feed.holes:
             return True
         if self._log_id != view.log_id:
-            if not may_continue(
-                self.position,
-                self._log_id,
-                current=view.log_id,
-                parent=view.parent_log_id,
-                fork_seq=view.fork_seq,
-            ):
+            if self.position > view.shared(self._log_id):
                 return True
             self._log_id = view.log_id
             self._loaded.clear()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
+from lore.protocol.fork import fork
 from lore.protocol.producer import Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.request import Ack, KeptRequest, StreamRequest
@@ -94,13 +95,12 @@ class Owned:
         if alone:
             return view, log
         name = f"{view.log_id} {view.epoch} {run_id}".encode()
-        fork = replace(
+        forked = replace(
             view,
             log_id=hashlib.blake2b(name, digest_size=8).hexdigest(),
-            parent_log_id=view.log_id,
-            fork_seq=len(log) + 1,
+            forks=fork(view.forks, view.log_id, len(log) + 1),
         )
-        return fork, log
+        return forked, log
 
     @property
     def parked(self) -> bool:

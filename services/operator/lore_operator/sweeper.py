@@ -20,7 +20,7 @@ from lore.sweep import Finding
 from lore_operator.cluster import ApiFailed, Cluster, Conflict, Forbidden, Missing
 from lore_operator.fleet import Fleet, Observed
 from lore_operator.news import News
-from lore_operator.plan import Action, Reap, Release, SetCost, Tell, plan
+from lore_operator.plan import Action, Loss, Reap, Release, SetCost, Tell, plan
 from lore_operator.pods import Pod
 from lore_operator.policy import StreamPolicy, read_policy
 from lore_operator.rights import Rights
@@ -229,7 +229,11 @@ class Sweeper:
         else:
             # It counts as a try, as when its lease had expired: the request may be what ended it.
             position = await self._store.release(
-                view.request_id, view.owner, view.epoch, failed=True
+                view.request_id,
+                view.owner,
+                view.epoch,
+                failed=True,
+                silent=action.loss is Loss.SILENT,
             )
             if position.outcome is Outcome.OK:
                 self._news.released(view.owner, action.loss)

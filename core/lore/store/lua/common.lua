@@ -58,7 +58,7 @@ end
 local function load(r, c, q, lease, live)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
-    'progress_ms', 'lease_until_ms', 'place_ms', 'tries')
+    'progress_ms', 'lease_until_ms', 'place_ms', 'tries', 'alone_until_ms', 'forks')
   if not v[1] then return nil end
   local tag, id = string.match(r, '^(.-)r:(.*)$')
   return {
@@ -68,7 +68,7 @@ local function load(r, c, q, lease, live)
     acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]), created_ms = tonumber(v[11]),
     started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
     lease_until_ms = tonumber(v[14]), place_ms = tonumber(v[15] or v[11]),
-    tries = tonumber(v[16] or '0'),
+    tries = tonumber(v[16] or '0'), alone_until_ms = tonumber(v[17] or '0'), forks = v[18] or '',
   }
 end
 
@@ -126,6 +126,15 @@ local function own(request, owner, epoch, now)
     'reopen_tokens', '0', 'started_ms', int(started and request.started_ms or now))
   server.call('ZREM', request.q, request.id)
   publish_state(request, started and 'failed_over' or 'claimed')
+end
+
+-- The forks of a log that leaves the present one where it ends (protocol/fork.py).
+local function fork(request)
+  local seq = request.next_seq
+  local older = string.gsub(request.forks, ':(%d+)', function(first)
+    return ':' .. int(math.min(tonumber(first), seq))
+  end)
+  return older .. (older == '' and '' or ' ') .. request.log_id .. ':' .. int(seq)
 end
 
 local function set_lease(request, until_ms)

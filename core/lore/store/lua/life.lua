@@ -94,6 +94,7 @@ local function lore_reap(keys, args)
   if not OWNED[request.status] or now - request.progress_ms < tonumber(args[2]) then
     return position('refused', request)
   end
+  server.call('HSET', request.r, 'alone_until_ms', int(request.lease_until_ms))
   return take_away(request, 'reaped', 'reaped', now + tonumber(args[3]))
 end
 
@@ -120,8 +121,10 @@ local function lore_revive(keys, args)
   return enqueue(request, 'revived')
 end
 
--- Hand a request back to the queue. Its claim counts as a try only when the engine has failed.
--- ARGV  2 owner  3 epoch  4 'failed', or absent
+-- Hand a request back to the queue. Its claim counts as a try only when the engine has failed,
+-- or the owner has: then another hands it back, and the owner believes itself alone until its
+-- lease ends (P3).
+-- ARGV  2 owner  3 epoch  4 'failed' or 'silent', or absent
 local function lore_release(keys, args)
   local request = load(unpack(keys))
   if not request then return unknown() end
@@ -130,8 +133,10 @@ local function lore_release(keys, args)
   if not same or request.owner ~= args[2] or not OWNED[request.status] then
     return position('fenced', request)
   end
-  if args[4] ~= 'failed' and request.tries > 0 then
+  if not args[4] and request.tries > 0 then
     server.call('HSET', request.r, 'tries', int(request.tries - 1))
+  elseif args[4] == 'silent' then
+    server.call('HSET', request.r, 'alone_until_ms', int(request.lease_until_ms))
   end
   return enqueue(request, 'released')
 end

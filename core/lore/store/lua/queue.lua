@@ -25,8 +25,8 @@ local function lore_open(keys, args)
     local place = given.place or ms
     server.call('HSET', keys[1], 'status', 'queued', 'request_id', args[4], 'subject', args[5],
       'body', args[6], 'fingerprint', args[7], 'ack', args[8], 'window', args[9],
-      'run_id', args[3], 'log_id', string.format('%x', now), 'parent_log_id', '',
-      'fork_seq', '1', 'next_seq', '1', 'owner', '', 'epoch', '0', 'generated_tokens', '0',
+      'run_id', args[3], 'log_id', string.format('%x', now), 'forks', '',
+      'next_seq', '1', 'owner', '', 'epoch', '0', 'generated_tokens', '0',
       'acked_seq', '0', 'acked_tokens', '0', 'reopen_tokens', '0', 'prompt_tokens', '0',
       'finish_reason', '', 'error', '', 'created_ms', ms, 'started_ms', '0',
       'progress_ms', ms, 'finished_ms', '0', 'lease_until_ms', '0',
@@ -59,8 +59,8 @@ local function next_claimable(q, lease, live, now, untried)
   end
 end
 
--- Take the partition's next request (P15), forking its log when its tail may be lost (P4), and
--- count it as one more try. A server that was away may be why the last owner is gone, so the
+-- Take the partition's next request (P15), forking its log when its tail may be lost (P4) or an
+-- owner out of reach may still believe the log its own (P3), and count it as one more try. A server that was away may be why the last owner is gone, so the
 -- count begins anew after it.
 -- KEYS  q, lease, live
 -- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted, and after them, to leave
@@ -71,10 +71,11 @@ local function lore_claim(keys, args)
   local request = next_claimable(keys[1], keys[2], keys[3], now, untried)
   if not request then return nil end
   local epoch = math.max(request.epoch + 1, now)
-  if request.run_id ~= args[4] then
-    request.tries = 0
+  local other_store = request.run_id ~= args[4]
+  if other_store then request.tries = 0 end
+  if other_store or now < request.alone_until_ms then
     server.call('HSET', request.r, 'log_id', string.format('%x', epoch),
-      'parent_log_id', request.log_id, 'fork_seq', int(request.next_seq), 'run_id', args[4])
+      'forks', fork(request), 'run_id', args[4])
   end
   own(request, args[2], epoch, now)
   set_lease(request, now + tonumber(args[3]))

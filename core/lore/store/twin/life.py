@@ -158,7 +158,14 @@ class Life(Records):
         return position(Outcome.OK, record.view)
 
     def release(
-        self, request_id: str, owner: str, epoch: int, *, failed: bool = False, now_ms: int
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        *,
+        failed: bool = False,
+        silent: bool = False,
+        now_ms: int,
     ) -> Position:
         record = self._find(request_id, now_ms)
         if record is None:
@@ -168,12 +175,14 @@ class Life(Records):
             return position(Outcome.OK, view)
         if view.status not in OWNED or view.epoch != epoch or view.owner != owner:
             return position(Outcome.FENCED, view)
+        if silent:
+            record.alone_until_ms = view.lease_until_ms
         record.view = replace(
             view,
             status=transition(view.status, Event.RELEASE),
             owner="",
             lease_until_ms=0,
-            tries=view.tries if failed else max(0, view.tries - 1),
+            tries=view.tries if failed or silent else max(0, view.tries - 1),
         )
         record.reopen_tokens = 0
         self._publish_state(record.view, "released")
@@ -186,6 +195,10 @@ class Life(Records):
             return UNKNOWN
         if now_ms - record.view.progress_ms < idle_ms:
             return position(Outcome.REFUSED, record.view)
-        return self._take_away(
+        alone_until_ms = record.view.lease_until_ms
+        taken = self._take_away(
             record, Event.REAP, "reaped", retention_ms=retention_ms, now_ms=now_ms
         )
+        if taken.outcome is Outcome.OK:
+            record.alone_until_ms = alone_until_ms
+        return taken

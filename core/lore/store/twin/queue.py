@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lore.protocol.fork import fork
 from lore.protocol.lifecycle import Status
 from lore.store.account import Account
 from lore.store.base import Admission, Claimed, Limits, NewRequest, Opened, Outcome, View
@@ -54,8 +55,7 @@ class Queue(Records):
             owner="",
             epoch=0,
             log_id=f"{now_ms:x}",
-            parent_log_id="",
-            fork_seq=1,
+            forks="",
             next_seq=1,
             generated_tokens=0,
             acked_seq=0,
@@ -84,13 +84,10 @@ class Queue(Records):
         view = record.view
         epoch = max(view.epoch + 1, now_ms)
         if record.run_id != self.run_id:
-            view = replace(
-                view,
-                log_id=f"{epoch:x}",
-                parent_log_id=view.log_id,
-                fork_seq=view.next_seq,
-                tries=0,
-            )
+            view = replace(view, tries=0)
+        if record.run_id != self.run_id or now_ms < record.alone_until_ms:
+            forks = fork(view.forks, view.log_id, view.next_seq)
+            view = replace(view, log_id=f"{epoch:x}", forks=forks)
             record.run_id = self.run_id
         self._own(record, view, owner, epoch, now_ms=now_ms)
         record.view = replace(

@@ -99,9 +99,15 @@ class Life(Calls):
         return [position_from(position) for position in positions]
 
     async def release(
-        self, request_id: str, owner: str, epoch: int, *, failed: bool = False
+        self,
+        request_id: str,
+        owner: str,
+        epoch: int,
+        *,
+        failed: bool = False,
+        silent: bool = False,
     ) -> Position:
-        why = ("failed",) if failed else ()
+        why = ("silent",) if silent else ("failed",) if failed else ()
         return await self._change("lore_release", request_id, owner, epoch, *why)
 
     async def reap(self, request_id: str, *, idle_ms: int, retention_ms: int) -> Position:
