@@ -109,9 +109,8 @@ async def test_pods_follow_what_prometheus_measures_up_and_down_and_cost_no_read
     async with Load(release, streams=1) as rest:
         await until(lambda: have(release, FEW, tiers), f"{FEW} pods of {tiers}")
     rest.report(f"and back to {FEW}")
-    for one in release.namespace.get("events", "--field-selector=reason=SuccessfulRescale")[
-        "items"
-    ]:
+    events = release.namespace.get("events", "--field-selector=reason=SuccessfulRescale")
+    for one in events["items"]:
         print(one["involvedObject"]["name"], one["message"])
     await asyncio.to_thread(release.upgrade)
     assert load.violations + rest.violations == []
