@@ -15,7 +15,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-cluster check format explore sim faults soak pauses leaks storm \
-  bench chart metrics images kind-up refresh-constraints clean
+  bench chart metrics dashboards images kind-up refresh-constraints clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'

@@ -47,6 +47,10 @@ class Part(Child):
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def health_port(self) -> int:
+        return int(self._env["LORE_HEALTH_PORT"])
+
     def is_running(self) -> bool:
         return self._process is not None and self.returncode is None
 

@@ -1,0 +1,114 @@
+"""Fifty streams under faults, with an operator and a Prometheus that watches all of it."""
+
+import asyncio
+import contextlib
+import random
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dashboards.prometheus import Prometheus, Target
+from lore.cli.fleet import free_ports, readiness
+from lore.client import Reader
+from tests.faults import kinds
+from tests.faults.fleet import Fleet, Part
+from tests.faults.readers import READER, Question, ask_and_read
+from tests.monitoring.queries import groups
+from tests.services.kube_stub import KubeStub, pod, policy
+
+STREAMS = 50
+VANISHED = 8
+"""Readers who leave in the middle and do not come back."""
+SCRAPE_S = 1.0
+MEMORY_BYTES = 256 * 2**20
+
+
+@dataclass
+class Run:
+    """``begin_s`` and ``end_s`` bound what happened, in Unix time."""
+
+    prometheus: Prometheus
+    begin_s: float = field(default_factory=time.time)
+    end_s: float = 0.0
+
+
+@contextlib.asynccontextmanager
+async def watched_run(
+    folder: Path, seed: int, *, rounds: int = 1, stall_s: int = 600
+) -> AsyncIterator[Run]:
+    """All is over and scraped when the context begins; the Prometheus is there in it.
+
+    ``stall_s``: when answers that nobody reads are reaped; a slow reader's are, too, if it is
+    short. Raises NoProgram without a Prometheus.
+    """
+    rng = random.Random(seed)
+    async with Fleet() as fleet, KubeStub().serve() as kube:
+        await kube.put("streampolicies", policy(stall={"afterSeconds": stall_s}))
+        await kube.put("pods", pod())
+        await fleet.valkey.admin.config_set("maxmemory", MEMORY_BYTES)
+        operator = _operator(kube, fleet, folder)
+        parts = [*fleet.edges, *fleet.generators, operator]
+        targets = [Target(part.name, part.health_port) for part in parts]
+        rules = {"groups": groups()}
+        prometheus = Prometheus(folder, targets, interval_s=SCRAPE_S, rules=rules)
+        try:
+            await asyncio.gather(operator.restart(), _started(prometheus))
+            run = Run(prometheus)
+            for _ in range(rounds):
+                await _round(fleet, rng)
+            await asyncio.sleep(2 * SCRAPE_S)  # the last of it is to be scraped, too
+            run.end_s = time.time()
+            yield run
+        finally:
+            await prometheus.stop(grace_s=5)
+            if operator.is_running():
+                await operator.die()
+        fleet.forget_logs()
+
+
+async def _round(fleet: Fleet, rng: random.Random) -> None:
+    questions = [Question.draw(rng, number) for number in range(STREAMS)]
+    async with (
+        Reader(fleet.readers, config=READER) as reader,
+        Reader(fleet.readers, config=READER) as leaving,
+        asyncio.TaskGroup() as tasks,
+    ):
+        for number, question in enumerate(questions):
+            if number < VANISHED:
+                tasks.create_task(_vanish(leaving, question))
+            else:
+                tasks.create_task(ask_and_read(reader, question, random.Random(rng.random())))
+        await asyncio.sleep(2)
+        await kinds.pubsub_kill(fleet, rng)
+        await kinds.net_reset(fleet, rng)
+        await kinds.generator_kill(fleet, rng)
+        await kinds.net_trickle(fleet, rng)
+        await kinds.edge_term(fleet, rng)
+
+
+async def _vanish(reader: Reader, question: Question) -> None:
+    asked = await reader.create(messages=question.messages, seed=question.seed, ack="client")
+    stream = reader.stream(asked.request_id)
+    async for _ in stream:
+        if stream.position >= 3:
+            break
+    await stream.aclose()
+
+
+async def _started(prometheus: Prometheus) -> None:
+    await prometheus.start()
+    await prometheus.until_ready()
+
+
+def _operator(kube: KubeStub, fleet: Fleet, folder: Path) -> Part:
+    (port,) = free_ports(1)
+    env = {
+        "LORE_VALKEY_URL": fleet.valkey.url,
+        "LORE_HEALTH_PORT": str(port),
+        "LORE_SWEEP_S": "0.5",
+        "KUBECONFIG": str(kube.kubeconfig(folder / "kubeconfig")),
+    }
+    argv = [sys.executable, "-m", "lore_operator"]
+    return Part("operator-1", argv, env, folder / "operator.log", readiness(port))

@@ -1,0 +1,72 @@
+"""A real Prometheus looks at fifty streams under faults: whatever is asked of it has an answer."""
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards.prometheus import NoProgram, Prometheus, concrete, program
+from tests.monitoring import queries
+from tests.monitoring.queries import Question
+from tests.monitoring.run import watched_run
+
+SEED = 1
+RATE_INTERVAL = "20s"
+NO_KUBE_STATE = "there is no cluster here, and so no kube-state-metrics"
+EMPTY = {
+    "Lore / Fleet: Pods [A]": NO_KUBE_STATE,
+    "Lore / Fleet: Pods [B]": NO_KUBE_STATE,
+    "kube_horizontalpodautoscaler_spec_max_replicas": NO_KUBE_STATE,
+    "kube_horizontalpodautoscaler_status_condition": NO_KUBE_STATE,
+    "kube_horizontalpodautoscaler_status_desired_replicas": NO_KUBE_STATE,
+}
+"""Questions of panels and scalers, and metrics of alerts, that have no answer here, and why."""
+_SELECTOR = re.compile(r"(namespace:lore_\w+:\w+|lore_\w+|kube_\w+){[^}]*}")
+
+
+@pytest.mark.faults
+async def test_every_question_has_an_answer_or_a_reason_to_have_none(tmp_path: Path) -> None:
+    """An alert is empty while all is well, so of alerts the parts are asked one by one."""
+    try:
+        program("prometheus")
+    except NoProgram as error:
+        pytest.skip(str(error))
+    async with watched_run(tmp_path, SEED) as run:
+        unread = {
+            target["labels"]["pod"]: target["lastError"]
+            for target in await run.prometheus.targets()
+            if target["health"] != "up"
+        }
+        assert unread == {}
+        unwell = [rule["name"] for rule in await run.prometheus.rules() if rule["health"] != "ok"]
+        assert unwell == []
+        asked = [*queries.panels(), *queries.triggers(), *queries.adapter(), *parts_of_rules()]
+        empty = {one.where for one in asked if not await has_answer(run.prometheus, one)}
+        assert empty - set(EMPTY) == set(), "these have no answer"
+        assert set(EMPTY) - empty == set(), "these have one, though they are listed"
+
+
+def parts_of_rules() -> Iterable[Question]:
+    """Each metric of an alert with its matchers, and what each recording rule records."""
+    found: dict[str, Question] = {}
+    for group in queries.groups():
+        for rule in group["rules"]:
+            if "record" in rule:
+                found[rule["record"]] = Question(rule["record"], rule["record"])
+                continue
+            for match in _SELECTOR.finditer(rule["expr"]):
+                found[match[0]] = Question(_named(match[0]), match[0])
+    return found.values()
+
+
+def _named(selector: str) -> str:
+    return selector.partition("{")[0] if selector.startswith("kube_") else selector
+
+
+async def has_answer(prometheus: Prometheus, question: Question) -> bool:
+    """NaN, which 0 / 0 is, answers nothing."""
+    samples: list[Any] = await prometheus.query(concrete(question.expr, RATE_INTERVAL))
+    return any(not math.isnan(float(sample["value"][1])) for sample in samples)
