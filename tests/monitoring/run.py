@@ -21,6 +21,8 @@ from tests.services.kube_stub import KubeStub, pod, policy
 STREAMS = 50
 VANISHED = 8
 """Readers who leave in the middle and do not come back."""
+SPREAD_S = 4.0
+"""Streams begin within this time."""
 SCRAPE_S = 1.0
 MEMORY_BYTES = 256 * 2**20
 
@@ -79,13 +81,18 @@ async def _round(fleet: Fleet, rng: random.Random) -> None:
             if number < VANISHED:
                 tasks.create_task(_vanish(leaving, question))
             else:
-                tasks.create_task(ask_and_read(reader, question, random.Random(rng.random())))
-        await asyncio.sleep(2)
+                tasks.create_task(_read(reader, question, random.Random(rng.random())))
+        await asyncio.sleep(SPREAD_S / 2)
         await kinds.pubsub_kill(fleet, rng)
         await kinds.net_reset(fleet, rng)
         await kinds.generator_kill(fleet, rng)
         await kinds.net_trickle(fleet, rng)
         await kinds.edge_term(fleet, rng)
+
+
+async def _read(reader: Reader, question: Question, rng: random.Random) -> None:
+    await asyncio.sleep(rng.uniform(0, SPREAD_S))
+    await ask_and_read(reader, question, rng)
 
 
 async def _vanish(reader: Reader, question: Question) -> None:
