@@ -14,7 +14,7 @@ TOOLS := grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-lint
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cluster check format explore sim faults soak pauses leaks storm \
+.PHONY: help setup run monitor test test-cluster check format explore sim faults soak pauses leaks storm \
   bench chart metrics dashboards images kind-up refresh-constraints clean
 
 help:  ## list what can be done
@@ -24,6 +24,9 @@ setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner $(VENV)/.prometheus  ## make
 
 run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
 	@$(BIN)/lore up $(ARGS)
+
+monitor: $(VENV)/.tools $(VENV)/.prometheus  ## the same, with a Prometheus that looks at it, and a Grafana if one is here
+	@$(BIN)/python -m dashboards.monitor $(ARGS)
 
 test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner $(VENV)/.prometheus  ## every test that needs no cluster and no GPU
 	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from dashboards.boards import BOARDS
+from dashboards.rules import groups
+from lore_edge.status import FIGURES
 from tests.chart.rendering import ROOT, load_all, of_kind, render
 
-RULES: dict[str, Any] = {"metrics": {"rules": {"enabled": True}}, "scaling": {"type": "keda"}}
 _FOREIGN = r"kube_\w+|process_\w+|up"
 _METRIC = re.compile(rf"(?:namespace:lore_\w+:\w+|lore_\w+|\b(?:{_FOREIGN}))\b(?!=)")
 _SELECTOR = re.compile(rf"\b(lore_\w+|{_FOREIGN}){{([^}}]*)}}")
@@ -39,12 +39,6 @@ def panels() -> Iterator[Question]:
         for panel in board.panels or []:
             for target in getattr(panel, "targets", None) or []:
                 yield Question(f"{board.title}: {panel.title} [{target.ref_id}]", target.expr)
-
-
-def groups() -> list[dict[str, Any]]:
-    """The groups of the PrometheusRule, as the chart renders them."""
-    (rule,) = of_kind(render(RULES), "PrometheusRule")
-    return rule["spec"]["groups"]
 
 
 def rules() -> Iterator[Question]:
@@ -78,5 +72,12 @@ def adapter() -> Iterator[Question]:
             yield Question(f"adapter {rule['name']['as']} of {metric}", asked)
 
 
+def page() -> Iterator[Question]:
+    """What an edge asks for its ``/status``."""
+    for figure in FIGURES:
+        for name, expr in figure.lines.items():
+            yield Question(f"/status: {figure.title}, {name}", expr)
+
+
 def every() -> list[Question]:
-    return [*panels(), *rules(), *triggers(), *adapter()]
+    return [*panels(), *page(), *rules(), *triggers(), *adapter()]

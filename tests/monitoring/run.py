@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dashboards.prometheus import Prometheus, Target
+from dashboards.rules import groups
 from lore.cli.fleet import free_ports, readiness
 from lore.client import Reader
 from tests.faults import kinds
 from tests.faults.fleet import Fleet, Part
 from tests.faults.readers import READER, Question, ask_and_read
-from tests.monitoring.queries import groups
 from tests.services.kube_stub import KubeStub, pod, policy
 
 STREAMS = 50

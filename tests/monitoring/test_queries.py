@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from dashboards.rules import groups
 from lore.metrics import rows
 from tests.monitoring import queries
 from tests.monitoring.queries import Question
@@ -33,15 +34,13 @@ def exported(metric: str) -> str:
 
 
 def test_there_are_questions_of_every_sort() -> None:
-    for sort in (queries.panels, queries.rules, queries.triggers, queries.adapter):
+    for sort in (queries.panels, queries.page, queries.rules, queries.triggers, queries.adapter):
         assert len(list(sort())) > 3
 
 
 @pytest.mark.parametrize("question", EVERY, ids=lambda question: question.where)
 def test_a_question_is_about_metrics_that_are_exported(question: Question) -> None:
-    recorded = {
-        rule["record"] for group in queries.groups() for rule in group["rules"] if "record" in rule
-    }
+    recorded = {rule["record"] for group in groups() for rule in group["rules"] if "record" in rule}
     assert question.metrics
     for metric in question.metrics - recorded - set(FOREIGN):
         assert exported(metric) in ROWS, metric

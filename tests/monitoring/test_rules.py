@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from dashboards.rules import groups
 from tests.chart.rendering import ROOT, of_kind, render
-from tests.monitoring.queries import RULES, groups
 from tests.monitoring.tools import program
 
+RULES = {"rules": {"enabled": True}}
 CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 ALERTS = [rule for group in groups() for rule in group["rules"] if "alert" in rule]
 RUNBOOKS = ROOT / "docs/runbooks"
@@ -71,7 +72,7 @@ def test_every_runbook_belongs_to_an_alert() -> None:
 
 
 def test_a_release_asks_about_its_own_pods_alone() -> None:
-    values = RULES | {"nameOverride": "texts", "scaling": {"type": "hpa"}}
+    values = {"metrics": RULES, "nameOverride": "texts", "scaling": {"type": "hpa"}}
     (rule,) = of_kind(render(values, name="second"), "PrometheusRule")
     text = str(rule["spec"])
     assert 'pod=~"second-texts-(edge|generator|operator)-.+"' in text
@@ -81,7 +82,7 @@ def test_a_release_asks_about_its_own_pods_alone() -> None:
 
 def test_alerts_are_about_what_is_switched_on() -> None:
     assert not of_kind(render(), "PrometheusRule")
-    values = {"metrics": RULES["metrics"], "operator": {"enabled": False}}
+    values = {"metrics": RULES, "operator": {"enabled": False}}
     (rule,) = of_kind(render(values), "PrometheusRule")
     assert [group["name"] for group in rule["spec"]["groups"]] == [
         "lore-answers",

@@ -51,13 +51,17 @@ class Fleet:
     stores: list[Child] = field(default_factory=list[Child])
     generators: list[Child] = field(default_factory=list[Child])
     edges: list[Child] = field(default_factory=list[Child])
+    health_ports: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
     def children(self) -> list[Child]:
         return [*self.stores, *self.generators, *self.edges]
 
     def announce(self) -> None:
-        self.place.announce(Running(edges=self.urls, valkey_url=self.valkey_url))
+        running = Running(
+            edges=self.urls, valkey_url=self.valkey_url, health_ports=self.health_ports
+        )
+        self.place.announce(running)
 
 
 def plan(options: Options, place: Place) -> Fleet:
@@ -73,7 +77,8 @@ def plan(options: Options, place: Place) -> Fleet:
         fleet.stores.append(_valkey(place, path))
     common = {"LORE_VALKEY_URL": fleet.valkey_url}
     for number in range(1, options.generators + 1):
-        fleet.generators.append(_generator(number, options, place, common, free.pop()))
+        at = fleet.health_ports[f"generator-{number}"] = free.pop()
+        fleet.generators.append(_generator(number, options, place, common, at))
     auth = entry.settings(options.host, options.api_keys, no_auth=options.no_auth, place=place)
     names = {shown, "127.0.0.1", "localhost"}
     origins = [f"http://{name}:{port}" for name in sorted(names) for port in ports]
@@ -88,7 +93,8 @@ def plan(options: Options, place: Place) -> Fleet:
             "LORE_MODEL": options.model_name,
             **auth,
         }
-        fleet.edges.append(_service("lore_edge", f"edge-{number}", env, place, free.pop()))
+        at = fleet.health_ports[f"edge-{number}"] = free.pop()
+        fleet.edges.append(_service("lore_edge", f"edge-{number}", env, place, at))
     return fleet
 
 

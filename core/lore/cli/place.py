@@ -20,6 +20,8 @@ class Running(BaseModel):
 
     edges: list[str]
     valkey_url: str
+    health_ports: dict[str, int] = {}
+    """Where each process serves ``/metrics`` on 127.0.0.1, by its name."""
 
 
 def default_data_dir() -> Path:
@@ -65,6 +67,10 @@ class Place:
 
     def announce(self, running: Running) -> None:
         self._record.write_text(running.model_dump_json())
+
+    def announced_at_s(self) -> float:
+        """When something was announced, in Unix time; 0 for never."""
+        return self._record.stat().st_mtime if self._record.exists() else 0.0
 
     def leave(self) -> None:
         self._record.unlink(missing_ok=True)

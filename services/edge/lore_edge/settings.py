@@ -44,6 +44,9 @@ class EdgeSettings(CommonSettings):
     """How long a stream token opens its request."""
     model: str = ""
     """The model's name, as the page shows it."""
+    prometheus_url: Annotated[str, Field(pattern="^(https?://.+)?$")] = ""
+    """A Prometheus that scrapes this Lore: ``/status`` then plots its key figures, for all who
+    are let in. They tell how much Lore is used; empty, there is no such page."""
     system_prompt: Annotated[str, Field(min_length=1)] = SYSTEM_PROMPT
     """Put in front of a ``question``; ``messages`` are taken as they are."""
 

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from lore_edge.docs import render
 from lore_edge.openapi import describe
 from lore_edge.settings import EdgeSettings
+from lore_edge.status import Status
 
 WEB = Path(__file__).parent / "web"
 UNUSED = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
@@ -63,12 +64,19 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
             headers=headers,
         )
 
-    return [
+    async def status(_: Request) -> Response:
+        return FileResponse(WEB / "status.html", headers=headers)
+
+    routes: list[BaseRoute] = [
         Route("/", page),
         Route("/docs", description),
         Route("/web/config.json", config),
         Mount("/web", _Files(headers)),
     ]
+    if settings.prometheus_url:
+        figures = Status(settings.prometheus_url).figures
+        routes += [Route("/status", status), Route("/status/figures", figures)]
+    return routes
 
 
 class _Files:

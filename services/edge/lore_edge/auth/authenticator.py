@@ -16,7 +16,7 @@ from lore_edge.settings import EdgeSettings
 from lore_edge.subject import ANONYMOUS, identify
 from lore_edge.wire import Scope, header, wants_stream
 
-_PUBLIC = frozenset({"/", "/docs", "/openapi.json"})
+_PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/status"})
 _WEB = "/web/"
 _READ_OR_ACKNOWLEDGED = re.compile(rf"/v1/streams/({REQUEST_ID})(/ack)?")
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)")  # RFC 6750 section 2.1
