@@ -4,7 +4,9 @@ import { Credentials } from "./credentials.js";
 import { askForKey } from "./keydialog.js";
 
 const EVERY_MS = 5000;
+const LEAST_S = 120;
 const COLOURS = { a: "--accent", b: "--amber", c: "--red", d: "--soft" };
+const CLOCK = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const byId = (id) => document.getElementById(id);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -13,9 +15,9 @@ const plots = new Map();
 let shown = null;
 
 /** A value with its unit: `s`, `ratio`, or none. */
-export function inWords(value, unit) {
+function inWords(value, unit) {
   if (value === null || value === undefined) return "–";
-  if (unit === "ratio") return `${(value * 100).toFixed(0)} %`;
+  if (unit === "ratio") return `${(value * 100).toFixed(value && value < 0.1 ? 1 : 0)} %`;
   if (unit === "s") {
     if (value === 0) return "0";
     return value < 1 ? `${(value * 1000).toPrecision(3)} ms` : `${value.toPrecision(3)} s`;
@@ -40,10 +42,11 @@ async function ask(credentials) {
 }
 
 function draw({ times, figures, alerts }) {
+  const from = beginning(times, figures);
   for (const figure of figures) {
     const plot = plots.get(figure.title) ?? make(figure);
-    const values = figure.lines.map((line) => line.values);
-    plot.chart.setData([times, ...values]);
+    const values = figure.lines.map((line) => line.values.slice(from));
+    plot.chart.setData([times.slice(from), ...values]);
     const words = figure.lines.map((line) => {
       const last = line.values.findLast((value) => value !== null);
       return `${line.name} ${inWords(last, figure.unit)}`;
@@ -53,6 +56,14 @@ function draw({ times, figures, alerts }) {
   }
   byId("alerts").textContent = alerts.length ? `Firing: ${alerts.join(", ")}` : "No alert is firing";
   byId("alerts").classList.toggle("firing", alerts.length > 0);
+}
+
+/** Where to begin drawing: before that, nobody had looked yet. */
+function beginning(times, figures) {
+  const lines = figures.flatMap((figure) => figure.lines);
+  const first = times.findIndex((_, at) => lines.some((line) => line.values[at] !== null));
+  const last = times.findLastIndex((at) => at <= times.at(-1) - LEAST_S);
+  return Math.max(0, first === -1 ? last : Math.min(first, last));
 }
 
 function make(figure) {
@@ -86,12 +97,13 @@ function options(figure, room) {
   };
   const names = Object.values(COLOURS);
   const words = (_, splits) => splits.map((value) => inWords(value, figure.unit));
+  const clock = (_, splits) => splits.map((at) => CLOCK.format(at * 1000));
   return {
     ...sizeOf(room),
     legend: { show: false },
     cursor: { points: { size: 6 }, drag: { x: false, y: false }, sync: { key: "lore" } },
     scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
-    axes: [axis, { ...axis, size: 56, values: words }],
+    axes: [{ ...axis, size: 24, gap: 2, space: 72, values: clock }, { ...axis, size: 56, values: words }],
     series: [
       {},
       ...figure.lines.map((line, at) => ({
