@@ -4,7 +4,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from lore.metering import Histogram, Row
+from lore.metering import Row
 from lore.metrics import SERVICES, exported_by, rows
 
 ROWS: dict[str, Row] = {row.name: row for _, row in rows()}
@@ -71,11 +71,3 @@ def _covers(run: Test, test: Test, name: str, value: str) -> Test:
     covered: set[tuple[str, str]] = getattr(test, "covers", set())
     vars(run)["covers"] = covered | {(name, value)}
     return run
-
-
-def reset_histogram(name: str, value: str = "") -> None:
-    """To look at the buckets of what one test observes."""
-    cell = ROWS[name].cells[value]
-    assert isinstance(cell, Histogram)
-    cell.counts[:] = [0] * len(cell.counts)
-    cell.total = 0.0

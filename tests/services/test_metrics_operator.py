@@ -16,7 +16,7 @@ from lore_operator.sweeper import Sweeper
 from tests.services.edge_harness import until
 from tests.services.kube_stub import NAMESPACE, KubeStub, pod, policy
 from tests.services.meters import ROWS, grows, meter, shows
-from tests.store.backends import Backend, Clock, chunk, chunks
+from tests.store.backends import LEASE_MS, Backend, Clock, chunk, chunks
 
 OWNER = "gen-1-0000000a"
 
@@ -139,6 +139,21 @@ async def test_the_lease_of_a_killed_generator_is_released(operator: Stand) -> N
     await operator.sweeper.sweep()
     await operator.kube.delete("pods", "gen-1")
     await operator.sweeper.sweep()
+
+
+@grows("lore_leases_released_total", "silent", by=1)
+async def test_the_lease_of_a_generator_that_hangs_is_released(operator: Stand) -> None:
+    """Its pod is not ready, and its leases stand still while another's move."""
+    await operator.backend.owned("late", OWNER)
+    moves = (await operator.backend.owned("soon", "gen-2-0000000b")).view
+    await operator.kube.put("pods", pod("gen-2"))
+    await operator.sweeper.sweep()
+    await operator.kube.put("pods", pod(ready=False))
+    for _ in range(3):
+        operator.backend.pass_time(2_500)
+        lease = (moves.request_id, moves.epoch, moves.log_id)
+        await operator.store.renew(0, moves.owner, [lease], lease_ms=LEASE_MS)
+        await operator.sweeper.sweep()
 
 
 @shows("lore_generator_pods")
