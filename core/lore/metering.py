@@ -50,10 +50,10 @@ class Gauge:
 
 
 class Histogram:
-    __slots__ = ("_bounds", "_exemplars", "counts", "total")
+    __slots__ = ("_exemplars", "bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self._exemplars: dict[int, Exemplar] = {}
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
@@ -62,7 +62,7 @@ class Histogram:
         self, value: float, times: int = 1, exemplar: Mapping[str, str] | None = None
     ) -> None:
         """``exemplar``: what names an instance of it, such as ``{"trace_id": …}``."""
-        bucket = bisect_left(self._bounds, value)
+        bucket = bisect_left(self.bounds, value)
         self.counts[bucket] += times
         self.total += value * times
         if exemplar:
@@ -70,7 +70,7 @@ class Histogram:
 
     def buckets(self) -> list[Any]:
         """(upper bound, observations up to it) and, where there is one, an exemplar."""
-        names = [*(format(bound, "g") for bound in self._bounds), "+Inf"]
+        names = [*(format(bound, "g") for bound in self.bounds), "+Inf"]
         counts = accumulate(self.counts[:])
         found = self._exemplars
         return [
