@@ -15,7 +15,7 @@ import multiprocessing
 import time
 import timeit
 from collections import Counter as Counter_
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from statistics import median, quantiles
@@ -32,7 +32,6 @@ from lore.store import ValkeyStore
 from lore_edge.app import Edge
 from lore_edge.server import EdgeServer, bind
 from lore_edge.settings import EdgeSettings
-from lore_generator.engine import EngineInfo, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic import SyntheticEngine
 from lore_generator.service import Service
@@ -84,22 +83,19 @@ def cost_ns(kind: type, name: str) -> float:
     return (call - empty) / CALLS * 1e9
 
 
-class CountingEngine(SyntheticEngine):
-    pieces = 0
+class CountingStore(ValkeyStore):
+    chunks = 0
 
-    def start(self, sink: Sink) -> EngineInfo:
-        def counted(pieces: Sequence[Piece]) -> None:
-            self.pieces += len(pieces)
-            sink(pieces)
-
-        return super().start(counted)
+    def append(self, *arguments: Any, **named: Any) -> Any:
+        self.chunks += len(arguments[3])
+        return super().append(*arguments, **named)
 
 
 @contextlib.asynccontextmanager
-async def parts(url: str, length: int) -> AsyncIterator[tuple[CountingEngine, int]]:
-    """A generator and an edge in this process: the engine, and the edge's port."""
-    engine = CountingEngine(SyntheticOptions(RATE, length, slots=16_384))
-    stores = ValkeyStore(url), ValkeyStore(url)
+async def parts(url: str, length: int) -> AsyncIterator[tuple[CountingStore, int]]:
+    """A generator and an edge in this process: the generator's store, and the edge's port."""
+    engine = SyntheticEngine(SyntheticOptions(RATE, length, slots=16_384))
+    stores = CountingStore(url), ValkeyStore(url)
     chosen = GeneratorSettings(
         generator_id="bench", valkey_url=url, engine="synthetic", max_requests=16_384
     )
@@ -110,7 +106,7 @@ async def parts(url: str, length: int) -> AsyncIterator[tuple[CountingEngine, in
     edge = Edge(settings, stores[1])
     server, listener = EdgeServer(edge, settings), bind("127.0.0.1", 0)
     answering = asyncio.create_task(server.serve(sockets=[listener]))
-    yield engine, listener.getsockname()[1]
+    yield stores[0], listener.getsockname()[1]
     stop.set()
     server.should_exit = True
     await asyncio.gather(serving, answering)
@@ -134,11 +130,11 @@ def read(port: int, streams: int, length: int, parent: Connection) -> None:
     uvloop.run(run())
 
 
-async def turn(engine: CountingEngine, seconds: float) -> float:
+async def turn(store: CountingStore, seconds: float) -> float:
     """CPU µs for each chunk."""
-    pieces, used_s = engine.pieces, time.process_time()
+    chunks, used_s = store.chunks, time.process_time()
     await asyncio.sleep(seconds)
-    return (time.process_time() - used_s) / (engine.pieces - pieces) * 1e6
+    return (time.process_time() - used_s) / (store.chunks - chunks) * 1e6
 
 
 @dataclass
@@ -153,7 +149,7 @@ class Found:
 async def bench(url: str, chosen: Any) -> Found:
     length = round(RATE * (2 * chosen.turns * chosen.seconds + 60))
     here, there = multiprocessing.Pipe()
-    async with parts(url, length) as (engine, port):
+    async with parts(url, length) as (store, port):
         arguments = (port, chosen.streams, length, there)
         readers = multiprocessing.get_context("spawn").Process(target=read, args=arguments)
         readers.start()
@@ -164,13 +160,13 @@ async def bench(url: str, chosen: Any) -> Found:
         for number in range(2 * chosen.turns):
             on = number % 4 in (0, 3)  # with, without, without, with: no side is always first
             switch(on=on)
-            costs[on].append(await turn(engine, chosen.seconds))
+            costs[on].append(await turn(store, chosen.seconds))
         gc.enable()
         calls: Counter_[str] = Counter_()
         counted(calls)
-        pieces = engine.pieces
+        chunks = store.chunks
         await asyncio.sleep(COUNTED_S)
-        a_chunk = {name: count / (engine.pieces - pieces) for name, count in calls.items()}
+        a_chunk = {name: count / (store.chunks - chunks) for name, count in calls.items()}
         switch(on=True)
         here.send("leave")
         await asyncio.to_thread(readers.join)

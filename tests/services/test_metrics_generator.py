@@ -161,6 +161,19 @@ async def test_a_vanished_reader_wastes_one_window(store: MemoryStore) -> None:
         await until(lambda: meter("lore_generator_requests", state="parked") == 0)
 
 
+@grows("lore_tokens_wasted_total", "reaped", by=8)
+async def test_a_request_that_is_reaped_twice_wastes_no_token_twice(store: MemoryStore) -> None:
+    """P16: it was revived, and its reader has read nothing more."""
+    async with Generator(store, "g1"):
+        reader = await reader_of(store, "a", ask(window=8))
+        await reader.until_status(Status.PAUSED)
+        for _ in range(2):
+            await store.reap("a", idle_ms=0, retention_ms=60_000)
+            await until(lambda: meter("lore_generator_requests", state="parked") == 0)
+            await store.revive("a")
+            await reader.until_status(Status.PAUSED)
+
+
 @grows("lore_tokens_wasted_total", "done", by=2)
 @grows("lore_tokens_acknowledged_total", by=8)
 async def test_what_is_read_after_the_end_is_not_wasted_and_what_is_not_read_is(

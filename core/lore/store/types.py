@@ -111,6 +111,8 @@ class View:
     """Claims since it last came to something: a chunk, a closed window, or a hand-back (P15)."""
     trace: str = ""
     """Where its trace goes on (``lore.tracing``), or ''; the store does not look inside."""
+    written_off_tokens: int = 0
+    """Tokens up to which its generator has judged what nobody read, when it was reaped."""
 
     def shared(self, log_id: str) -> int:
         """How many of that log's chunks are this one's too (P4)."""

@@ -39,7 +39,8 @@ def close(owned: Owned, status: Status, acked_tokens: int = 0) -> None:
     """Nobody will acknowledge more: the rest is wasted, unless it was asked for to be kept."""
     count_acks(owned, acked_tokens)
     if owned.producer.window.size:
-        waste = owned.producer.generated_tokens - owned.counted_tokens
+        judged = max(owned.counted_tokens, owned.view.written_off_tokens)
+        waste = owned.producer.generated_tokens - judged
         metrics.TOKENS_WASTED[status].inc(max(0, waste))
 
 

@@ -94,7 +94,8 @@ local function lore_reap(keys, args)
   if not OWNED[request.status] or now - request.progress_ms < tonumber(args[2]) then
     return position('refused', request)
   end
-  server.call('HSET', request.r, 'alone_until_ms', int(request.lease_until_ms))
+  server.call('HSET', request.r, 'alone_until_ms', int(request.lease_until_ms),
+    'written_off_tokens', int(request.generated_tokens))
   return take_away(request, 'reaped', 'reaped', now + tonumber(args[3]))
 end
 

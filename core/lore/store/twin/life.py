@@ -201,4 +201,6 @@ class Life(Records):
         )
         if taken.outcome is Outcome.OK:
             record.alone_until_ms = alone_until_ms
+            view = record.view
+            record.view = replace(view, written_off_tokens=view.generated_tokens)
         return taken

@@ -88,6 +88,7 @@ class Log(Records):
             finished_ms=0,
             lease_until_ms=now_ms + lease_ms,
             tries=0,
+            written_off_tokens=0,
         )
         log = [Entry(chunk, now_ms, view.log_id) for chunk in chunks]
         self._records[view.request_id] = Record(view, body, self.run_id, view.created_ms, log=log)
