@@ -18,12 +18,21 @@ start at 0, so that `rate()` sees the first event. Rates, averages and shares ar
 `rate(lore_tokens_wasted_total[5m]) / rate(lore_tokens_generated_total[5m])`.
 
 **Waste.** A token is wasted when it was generated and nobody had acknowledged it once its request
-was over: half a minute after it was done or had failed (acks are on their way until then), at
-once when it was cancelled or reaped. The generator that held the request last counts it, tokens
-of earlier owners included, and tells the store how far it has counted, so that a request that is
-reaped, revived and reaped again counts no token twice. What is read after all, later, is not
-taken back. Requests with ack `none` are left out: they ask for an answer to be made and kept, and
-nothing tells who reads it. A generator that is killed takes what it had not counted with it.
+was over: half a minute after it was done or had failed (acks are on their way until then; a
+generator that stops judges what it has to judge at once), as soon as it was cancelled or reaped.
+The generator that held the request last counts it, tokens of earlier owners included. Each token
+counts once: of a request that is reaped, revived and reaped again only what is new, because the
+store keeps how far was counted. What is read after all, later, is not taken back. Requests with
+ack `none` are left out: they ask for an answer to be made and kept, and nothing tells who reads
+it. A generator that is killed takes what it had not counted with it.
+
+**Intact answers.** `lore_answers_total` counts what readers were told: `done`, `failed` and
+`cancelled` are ends of a whole text, `failed` with a reason; `history_lost`, `gone` and `cut` are
+answers that were not delivered as they were made. A reader who only leaves has been told nothing.
+
+**Stalled delivery.** `lore_edge_delivery_lag_seconds` is about chunks that an edge knows of and a
+reader would take. Zero while nobody reads, while readers are slow and while generators are; news
+that did not reach the edge shows in `lore_gap_fills_total` and `lore_store_connections`.
 
 **The article's five.** The article that Lore began with names five metrics; they are marked
 **\\*** below.
