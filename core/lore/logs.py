@@ -1,12 +1,22 @@
 """Logs: one JSON object a line on stderr, with the service and, where there is one, the request.
 
-No line holds a prompt, an answer or a secret, at any level.
+No line holds a prompt, an answer or a secret, at any level. What the levels mean stands in
+``docs/traces-and-logs.md``.
 """
 
 import logging
 import sys
 
 import structlog
+
+from lore.store.types import View
+from lore.tracing import trace_id_of
+
+
+def of(view: View) -> dict[str, str]:
+    """What a line about a request says first: which one, and in which trace."""
+    named = {"request_id": view.request_id}
+    return named | {"trace_id": trace_id_of(view.trace)} if view.trace else named
 
 
 def configure_logging(service: str, level: str = "info") -> None:

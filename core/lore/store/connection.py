@@ -201,14 +201,16 @@ class Link:
 
     async def _reopen(self) -> None:
         """Try until it works, with growing pauses, so that no herd falls on a server come back."""
-        pause_s = FIRST_RETRY_S
+        pause_s, said = FIRST_RETRY_S, ""
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, LAST_RETRY_S)
             try:
                 return await self._open()
             except StoreUnavailable as error:
-                log.warning("store_away", reason=str(error), retry_s=pause_s)
+                tell = log.debug if str(error) == said else log.warning
+                said = str(error)
+                tell("store_away", reason=said, retry_s=pause_s)
             except Exception:
                 log.exception("store_reconnect_failed", retry_s=pause_s)
 

@@ -10,9 +10,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import structlog
 from valkey.exceptions import ResponseError
 
 from lore.store.connection import FunctionMissing, Link
+
+log = structlog.get_logger()
 
 _PARTS = ("common", "admission", "queue", "log", "life", "register")
 """A Valkey library is one text; these are its chapters, each using those before it."""
@@ -56,6 +59,8 @@ class Functions(Link):
         found = dict(re.findall(r"^(role|master_replid):(\w+)", info, re.MULTILINE))
         if found.get("role") != "master":
             raise self._away("is a replica")
+        if self.run_id not in ("", found["master_replid"]):
+            log.warning("store_changed", store=self.endpoint.name, reason="it may have lost data")
         self.run_id = found["master_replid"]
         await self._load()
 

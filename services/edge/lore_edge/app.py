@@ -101,6 +101,7 @@ class Edge:
         await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        calls.about_none()
         if not calls.traced(scope):
             await self._answer(scope, receive, send)
             return

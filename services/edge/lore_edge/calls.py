@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from lore import tracing
+from structlog.contextvars import bind_contextvars, unbind_contextvars
+
+from lore import logs, tracing
 from lore.store.base import View
 from lore.tracing import NOTHING, Span
 from lore_edge.create import REQUEST_ID
@@ -78,6 +80,11 @@ def traced(scope: Scope) -> bool:
     return tracing.is_on() and not _NOT_TRACED.fullmatch(scope["path"])
 
 
+def about_none() -> None:
+    """Connections are used again, and their context with them."""
+    unbind_contextvars("request_id", "trace_id")
+
+
 def begin(scope: Scope) -> Span:
     """The span of this call, which is about no other request."""
     call: Call | None = scope.get(CALL)
@@ -85,7 +92,8 @@ def begin(scope: Scope) -> Span:
 
 
 def about(scope: Scope, view: View) -> Span:
-    """The span of this call, which is about this request."""
+    """The span of this call, which is about this request; so is what it logs from here on."""
+    bind_contextvars(**logs.of(view))
     call: Call | None = scope.get(CALL)
     if call is None:
         return NOTHING

@@ -5,9 +5,10 @@ import hashlib
 import math
 import secrets
 
+import structlog
 from pydantic import SecretStr, ValidationError
 
-from lore import tracing
+from lore import logs, tracing
 from lore.metrics import REQUESTS_ACCEPTED
 from lore.protocol.window import WindowConfig
 from lore.request import Ack, Message, StreamRequest
@@ -18,6 +19,8 @@ from lore_edge.admission import admit, check_size
 from lore_edge.auth.secret import sign
 from lore_edge.errors import idempotency_key_reused, invalid, queue_full
 from lore_edge.settings import EdgeSettings
+
+_log = structlog.get_logger()
 
 REQUEST_ID = r"[A-Za-z0-9_-]{22}"
 MAX_KEY_CHARS = 255
@@ -124,6 +127,7 @@ async def create(
             if opened.view.fingerprint != mark:
                 raise idempotency_key_reused("this Idempotency-Key was used for another body")
             REQUESTS_ACCEPTED.inc(opened.created)
+            _log.debug("request accepted", **logs.of(opened.view), created=opened.created)
             return opened.view
         await store.leave(client, request_id)
         if opened.outcome is Outcome.UNKNOWN:

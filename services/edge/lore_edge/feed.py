@@ -17,6 +17,7 @@ from typing import Protocol
 
 import structlog
 
+from lore import logs
 from lore.metrics import GAP_FILLS, REQUESTS_REVIVED
 from lore.protocol.lifecycle import ENDED, LIVE, Status
 from lore.protocol.merge import Arrival, Merge
@@ -299,7 +300,7 @@ class Feed:
         if self.last_seq is None or after >= self.last_seq:
             return False
         if after + 1 not in self.holes and await is_broken(self._store, self.request_id, after):
-            _log.error("hole in the log", request_id=self.request_id, seq=after + 1)
+            _log.error("hole in the log", **logs.of(self.view), seq=after + 1)
             self.holes.add(after + 1)
         return after + 1 in self.holes
 

@@ -8,6 +8,7 @@ no farewell, exit. A second signal exits at once.
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import time
@@ -113,6 +114,14 @@ class EdgeServer(uvicorn.Server):
             self._edge.auth.poll()
             await self._edge.check_store()
             await asyncio.sleep(WATCH_S)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """What strangers send that is no HTTP is nobody's fault here, and nobody's to mend."""
+    return "Invalid HTTP request" not in record.getMessage()
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_ours)
 
 
 def bind(host: str, port: int) -> socket.socket:

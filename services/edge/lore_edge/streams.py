@@ -7,6 +7,8 @@ import random
 import secrets
 from collections.abc import Iterator
 
+import structlog
+
 from lore.metrics import (
     ANSWERS,
     BLOCKED_CONNECTIONS,
@@ -36,6 +38,8 @@ from lore_edge.stream import Stream
 from lore_edge.views import stream_url
 from lore_edge.waker import Waker
 from lore_edge.wire import COMMON_HEADERS, Disconnected, Headers, Receive, Scope, Send, answer
+
+_log = structlog.get_logger()
 
 TRANSPORT = "lore.transport"  # in the scope's extensions, put there by server.EdgeProtocol
 AGE_SPREAD = (0.8, 1.2)
@@ -146,7 +150,9 @@ class Streams:
             feed.on_resumed(where.position)
             RESUMES[where.said].inc()
         await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
+        _log.debug("stream opened", after=where.position)
         await self._run(scope, receive, send, reader, waker)
+        _log.debug("stream ended", seq=reader.position, whole=reader.is_over)
 
     def check_open(self) -> None:
         """Raises ApiError 503 once readers are sent away."""

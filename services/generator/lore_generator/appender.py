@@ -16,7 +16,7 @@ import time
 
 import structlog
 
-from lore import metrics, tracing
+from lore import logs, metrics, tracing
 from lore.protocol.lifecycle import Status
 from lore.protocol.producer import Append
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
@@ -138,7 +138,7 @@ class Appender:
         if position.outcome is Outcome.OK:
             owned.view, owned.run_id = view, run_id
             owned.span.event("given_back", chunks=len(chunks), log_id=view.log_id)
-            log.warning("the store forgot a request", request_id=owned.request_id)
+            log.info("the store forgot a request", **logs.of(view))
         return position
 
     async def _send(self, owned: Owned, append: Append) -> None:
@@ -228,7 +228,9 @@ class Appender:
         metrics.REQUESTS_ENDED[status.value].inc()
         self.accounts.settle_later(owned, status)
         if status is Status.FAILED:
-            log.warning("request failed", request_id=owned.request_id, error=owned.error)
+            log.warning("request failed", **logs.of(owned.view), error=owned.error)
+        else:
+            log.debug("request done", **logs.of(owned.view), reason=append.finish_reason)
         await self.unguard(owned)
 
     def on_taken(self, owned: Owned, position: Position) -> None:
@@ -247,11 +249,11 @@ class Appender:
         self.on_taken(owned, position)
         if outcome is Outcome.FENCED:
             metrics.FENCED.inc()
-            log.info("lease lost", request_id=owned.request_id, epoch=owned.epoch)
+            log.info("lease lost", **logs.of(owned.view), epoch=owned.epoch)
         elif outcome is Outcome.UNKNOWN:
-            log.info("request deleted", request_id=owned.request_id)
+            log.debug("request deleted", **logs.of(owned.view))
         else:
-            log.error("request dropped", request_id=owned.request_id, outcome=outcome.value)
+            log.error("request dropped", **logs.of(owned.view), outcome=outcome.value)
         await self.unguard(owned)
 
     async def unguard(self, owned: Owned) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from lore import metrics
+from lore import logs, metrics
 from lore.store.base import Claimed, Store, StoreUnavailable
 from lore_generator import traces
 from lore_generator.roster import Roster
@@ -138,11 +138,12 @@ class Intake:
         view = claimed.view
         if traces.is_first(claimed):
             metrics.QUEUE_WAIT.observe((view.started_ms - view.created_ms) / 1000)
+            log.debug("taking a request", **logs.of(view))
         else:
             metrics.TAKEOVERS.inc()
             log.info(
                 "continuing a request",
-                request_id=view.request_id,
+                **logs.of(view),
                 epoch=view.epoch,
                 next_seq=view.next_seq,
             )

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from lore.protocol.lifecycle import ENDED
+from lore import logs
+from lore.protocol.lifecycle import ENDED, Status
 from lore.store.base import Outcome, OwnerListener, Position, Store, StoreUnavailable
 from lore_generator.appender import Appender
 from lore_generator.owned import Owned
@@ -130,7 +131,7 @@ class Leases:
     async def _on_renewed(self, owned: Owned, position: Position, asked_s: float) -> None:
         if self._roster.kept.get(owned.request_id) is owned:
             # Finished here, and alive again there: the store forgot at least the end.
-            log.warning("the store forgot an end", request_id=owned.request_id)
+            log.info("the store forgot an end", **logs.of(owned.view))
             self._roster.add(owned)
             await self.guard(owned)
         if self._roster.holds(owned):
@@ -154,7 +155,8 @@ class Leases:
             self._roster.drop(owned)
             self._appender.on_taken(owned, position)
             self._tasks.create_task(self._appender.unguard(owned))
-            log.info("request taken away", request_id=owned.request_id, status=position.status)
+            tell = log.debug if position.status is Status.CANCELLED else log.info
+            tell("request taken away", **logs.of(owned.view), status=position.status)
             return
         now = self._loop.time()
         owned.producer.on_acked(position.acked_tokens, now)

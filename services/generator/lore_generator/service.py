@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from lore import metrics
+from lore import logs, metrics
 from lore.lag import measure_lag
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Store, StoreUnavailable
@@ -208,7 +208,7 @@ class Service:
 
     async def _refuse(self, claimed: Claimed, error: str) -> None:
         view = claimed.view
-        log.error("request refused", request_id=view.request_id, error=error)
+        log.error("request refused", **logs.of(view), error=error)
         metrics.REQUESTS_ENDED[Status.FAILED.value].inc()
         await self._store.finish(
             view.request_id,

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from lore import metrics, tracing
+from lore import logs, metrics, tracing
 from lore.lag import measure_lag
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Outcome, Store, StoreUnavailable, View
@@ -225,7 +225,7 @@ class Sweeper:
                 self._news.reaped()
                 _trace("reap", view, "stalled")
                 metrics.REQUESTS_REAPED.inc()
-                log.info("reaped", request_id=view.request_id, owner=view.owner)
+                log.info("reaped", **logs.of(view), owner=view.owner)
         else:
             # It counts as a try, as when its lease had expired: the request may be what ended it.
             position = await self._store.release(
@@ -239,9 +239,7 @@ class Sweeper:
                 self._news.released(view.owner, action.loss)
                 _trace("release", view, action.loss.value)
                 metrics.LEASES_RELEASED[action.loss.value].inc()
-                log.info(
-                    "released", request_id=view.request_id, owner=view.owner, loss=action.loss.value
-                )
+                log.info("released", **logs.of(view), owner=view.owner, loss=action.loss.value)
 
     async def _set_costs(self, changes: Sequence[SetCost]) -> None:
         for change in changes:

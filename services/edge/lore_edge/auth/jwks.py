@@ -99,7 +99,7 @@ class Jwks:
             self._failed = False
         except BadJwks as error:
             self._failed = True
-            _log.error("JWKS not read, the old keys stay", reason=str(error))
+            _log.warning("JWKS not read, the old keys stay", reason=str(error))
         finally:
             self._reading = None
 

@@ -1,8 +1,8 @@
 """A step that runs out of memory: the request that is to blame fails, the others go on."""
 
-import logging
 from collections.abc import Callable, Sequence
 
+import structlog
 import torch
 from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
@@ -15,7 +15,7 @@ from lore_generator.engines.window_scheduler import WindowScheduler
 
 OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 def to_blame(batch: Sequence[FutureRequestState]) -> str | None:
@@ -54,7 +54,7 @@ def survive(manager: ContinuousBatchingManager, fail: Callable[[str], None]) -> 
             key = to_blame(batch) if short else None
             if key is None:
                 raise
-            log.error("out of memory in a step: %s", str(error).partition("\n")[0])
+            log.warning("out of memory in a step", reason=str(error).partition("\n")[0])
         short = False
         scheduler = batch_processor.scheduler
         assert isinstance(scheduler, WindowScheduler)

@@ -6,12 +6,12 @@ neither the caller nor the batch. And the loop's, which decodes and calls the si
 """
 
 import itertools
-import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import structlog
 import torch
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
@@ -42,7 +42,7 @@ CPU_KV_TOKENS = 16_384
 CPU_BATCH_TOKENS = 512
 NO_MEMORY = "the generator has not enough memory for this request"
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
@@ -185,7 +185,7 @@ class TransformersEngine:
             self._end(run, Piece(job.request_id, finish_reason="error", error=NO_MEMORY))
             return
         except Exception:
-            log.exception("cannot prepare request %s", job.request_id)
+            log.exception("cannot prepare a request", request_id=_named(job.request_id))
             self._end(run, _failure(job.request_id))
             return
         run.prepared = prepared
@@ -263,7 +263,7 @@ class TransformersEngine:
             text = prepared.unsent + prepared.transcript.feed(t for t in tokens if t not in eos_ids)
             prepared.unsent = ""
         except Exception:
-            log.exception("cannot decode the tokens of request %s", request_id)
+            log.exception("cannot decode a request's tokens", request_id=_named(request_id))
             with self._lock:
                 self._forget(run)
             return _failure(request_id, tuple(tokens))
@@ -295,3 +295,8 @@ class _Router(OutputRouter):
 
 def _failure(request_id: str, tokens: tuple[int, ...] = ()) -> Piece:
     return Piece(request_id, tokens, finish_reason="error", error="the generator failed here")
+
+
+def _named(job_id: str) -> str:
+    """The request of a job, which has its claim behind it."""
+    return job_id.partition(".")[0]
