@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.exposition import choose_encoder
 
-from lore import tracing
+from lore import metrics, tracing
 from lore.protocol.lifecycle import Status
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.edge_harness import (
@@ -233,6 +234,31 @@ async def test_openai_calls_are_traced_like_any(spans: Spans, store: FaultyStore
     assert asked.id.endswith(attribute(chat, "lore.request.id"))
 
 
+@pytest.mark.parametrize(
+    ("service", "name"),
+    [
+        ("edge", "lore_chunk_transmission_seconds"),
+        ("edge", "lore_ack_round_trip_seconds"),
+        ("generator", "lore_time_to_first_token_seconds"),
+        ("generator", "lore_inter_token_seconds"),
+    ],
+)
+async def test_a_traced_request_is_an_exemplar_of_what_was_measured(
+    spans: Spans, store: FaultyStore, service: str, name: str
+) -> None:
+    async with running_edge(store) as edge, Generator(store, "g1", STEADY):
+        body = json.dumps({"question": "What is a list?"}).encode()
+        context = {"traceparent": CALLER}
+        asking = await request(edge, "POST", "/v1/streams", JSON | STREAM | context, body)
+        for chunk in await asking.chunks(3):
+            await acknowledge(edge, asking.headers["x-request-id"], int(chunk.id))
+    encode, kind = choose_encoder("application/openmetrics-text; version=1.0.0")
+    assert "openmetrics" in kind
+    text = encode(metrics.exported_by(service)).decode()
+    lines = [line for line in text.splitlines() if line.startswith(f"{name}_bucket")]
+    assert any(f'# {{trace_id="{TRACE_ID}"}} ' in line for line in lines)
+
+
 async def test_who_is_not_let_in_makes_no_span(
     spans: Spans, store: FaultyStore, tmp_path: Path
 ) -> None:
@@ -291,7 +317,9 @@ async def test_without_tracing_no_header_says_so(store: FaultyStore) -> None:
 
 NOT_IMPORTED = """
 import sys
-from lore import tracing
+from prometheus_client.exposition import choose_encoder
+
+from lore import metrics, tracing
 import lore_edge.__main__, lore_generator.__main__, lore_operator.__main__
 tracing.start("edge", "here")
 assert not tracing.is_on()

@@ -31,6 +31,8 @@ class Span:
     trace_id = ""
     sampled = False
     """Whether the collector gets it."""
+    exemplar: Mapping[str, str] | None = None
+    """Names the trace beside a measurement, when the collector gets it."""
 
     def event(self, name: str, /, **attributes: Value) -> None:
         """Something happened at this moment. Of each name the first few are told one by one, and

@@ -94,6 +94,7 @@ class OtelSpan(Span):
         self._events: Counter[str] = Counter()
         self.trace_id = format_trace_id(context.trace_id)
         self.sampled = context.trace_flags.sampled
+        self.exemplar = {"trace_id": self.trace_id} if self.sampled else None
         self.context = f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
         state = context.trace_state.to_header()
         if 0 < len(state) <= MAX_STATE_CHARS:

@@ -94,7 +94,7 @@ class Reader:
         now = self._now()
         rtt_s = self.sender.on_ack(seq, now)
         if rtt_s is not None:
-            ACK_ROUND_TRIP.observe(rtt_s)
+            ACK_ROUND_TRIP.observe(rtt_s, exemplar=self.span.exemplar)
         if (due := self.sender.deadline()) is not None and due <= now:
             self.on_news()  # an ack may show what was lost, too
 

@@ -164,7 +164,8 @@ class Stream:
         TOKENS_DELIVERED.inc(batch.tokens)
         last_ms = pieces[-1].at_ms
         if self.reader.is_level and last_ms >= self._began_ms:  # else it is history to this reader
-            CHUNK_TRANSMISSION.observe(max(0.0, time.time() - last_ms / 1000))
+            transmission_s = max(0.0, time.time() - last_ms / 1000)
+            CHUNK_TRANSMISSION.observe(transmission_s, exemplar=self.reader.span.exemplar)
 
     # sending again
 

@@ -214,7 +214,7 @@ class Appender:
                 self._roster.clear(owned)
             if append.chunks and owned.queued_s is not None:
                 first_token_s = owned.queued_s + now - owned.claimed_s
-                metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s)
+                metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s, exemplar=owned.span.exemplar)
                 owned.span.set({"gen_ai.response.time_to_first_chunk": first_token_s})
                 owned.queued_s = None
         if not owned.producer.ended and self._roster.holds(owned):

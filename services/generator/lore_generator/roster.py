@@ -72,7 +72,7 @@ class Roster:
             self._decoding.add(owned)
             now = self._now()
             if owned.submitted:
-                metrics.PARKED.observe(now - owned.since_s)
+                metrics.PARKED.observe(now - owned.since_s, exemplar=owned.span.exemplar)
                 owned.span.event("unparked")
             owned.since_s = now
         if not owned.submitted:

@@ -152,13 +152,14 @@ class Service:
             tokens += len(piece.token_ids)
             if owned.stepped_s is not None:
                 step_s = now - owned.stepped_s
-                metrics.INTER_TOKEN.observe(step_s)
+                metrics.INTER_TOKEN.observe(step_s, exemplar=owned.span.exemplar)
                 owned.steps_s += step_s
                 owned.step_tokens += len(piece.token_ids)
             if owned.on_piece(piece, now):
                 self._roster.refresh(owned)
                 if owned.finished and owned.steps_s:
-                    metrics.GENERATION_SPEED.observe(owned.step_tokens / owned.steps_s)
+                    speed = owned.step_tokens / owned.steps_s
+                    metrics.GENERATION_SPEED.observe(speed, exemplar=owned.span.exemplar)
             self._appender.transmit(owned, now)
         metrics.TOKENS_GENERATED.inc(tokens)
 
