@@ -15,7 +15,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster check format explore sim faults soak pauses leaks storm \
-  bench chart metrics dashboards images kind-up refresh-constraints clean
+  bench chart metrics dashboards pictures images kind-up refresh-constraints clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ metrics: $(VENV)/.lore  ## write docs/metrics.md from the table of metrics
 
 dashboards: $(VENV)/.tools  ## write the Grafana dashboards' JSON from dashboards/*.py
 	@$(BIN)/python -m dashboards
+
+pictures: $(VENV)/.tools $(VENV)/.prometheus  ## draw docs/dashboards/*.png from a run under faults
+	@$(BIN)/python -m dashboards.pictures
 
 images:  ## build the three images with docker or buildah; REGISTRY=, TAG=, BASE=, DEVICE=cuda
 	@k8s/images.sh

@@ -20,7 +20,6 @@ BOARD = board(
             "How full the readers' windows are: unacknowledged tokens over the window.",
             quantile(0.5, "lore_window_utilization_ratio"),
             "percentunit",
-            [(0.9, AMBER)],
         ),
         now(
             "Waiting for their readers",

@@ -18,13 +18,19 @@ from tests.faults.fleet import Fleet, Part
 from tests.faults.readers import READER, Question, ask_and_read
 from tests.services.kube_stub import KubeStub, pod, policy
 
-STREAMS = 50
-VANISHED = 8
-"""Readers who leave in the middle and do not come back."""
-SPREAD_S = 4.0
-"""Streams begin within this time."""
+STREAMS, SPREAD_S = 50, 4.0
+"""Streams, and how long they take to begin."""
+VANISHING = 6
+"""Every so many readers one leaves in the middle and does not come back."""
 SCRAPE_S = 1.0
 MEMORY_BYTES = 256 * 2**20
+FAULTS = (
+    kinds.pubsub_kill,
+    kinds.net_reset,
+    kinds.generator_kill,
+    kinds.net_trickle,
+    kinds.edge_term,
+)
 
 
 @dataclass
@@ -38,7 +44,12 @@ class Run:
 
 @contextlib.asynccontextmanager
 async def watched_run(
-    folder: Path, seed: int, *, rounds: int = 1, stall_s: int = 600
+    folder: Path,
+    seed: int,
+    *,
+    streams: int = STREAMS,
+    spread_s: float = SPREAD_S,
+    stall_s: int = 600,
 ) -> AsyncIterator[Run]:
     """All is over and scraped when the context begins; the Prometheus is there in it.
 
@@ -58,8 +69,7 @@ async def watched_run(
         try:
             await asyncio.gather(operator.restart(), _started(prometheus))
             run = Run(prometheus)
-            for _ in range(rounds):
-                await _round(fleet, rng)
+            await _streams(fleet, rng, streams, spread_s)
             await asyncio.sleep(2 * SCRAPE_S)  # the last of it is to be scraped, too
             run.end_s = time.time()
             yield run
@@ -70,32 +80,32 @@ async def watched_run(
         fleet.forget_logs()
 
 
-async def _round(fleet: Fleet, rng: random.Random) -> None:
-    questions = [Question.draw(rng, number) for number in range(STREAMS)]
+async def _streams(fleet: Fleet, rng: random.Random, count: int, spread_s: float) -> None:
+    """Returns when each has been read to its end, or left."""
+    questions = [Question.draw(rng, number) for number in range(count)]
     async with (
         Reader(fleet.readers, config=READER) as reader,
         Reader(fleet.readers, config=READER) as leaving,
         asyncio.TaskGroup() as tasks,
     ):
         for number, question in enumerate(questions):
-            if number < VANISHED:
-                tasks.create_task(_vanish(leaving, question))
+            own = random.Random(rng.random())
+            if number % VANISHING:
+                tasks.create_task(_read(reader, question, own, spread_s))
             else:
-                tasks.create_task(_read(reader, question, random.Random(rng.random())))
-        await asyncio.sleep(SPREAD_S / 2)
-        await kinds.pubsub_kill(fleet, rng)
-        await kinds.net_reset(fleet, rng)
-        await kinds.generator_kill(fleet, rng)
-        await kinds.net_trickle(fleet, rng)
-        await kinds.edge_term(fleet, rng)
+                tasks.create_task(_vanish(leaving, question, own, spread_s))
+        for inject in FAULTS:
+            await asyncio.sleep(spread_s / len(FAULTS))
+            await inject(fleet, rng)
 
 
-async def _read(reader: Reader, question: Question, rng: random.Random) -> None:
-    await asyncio.sleep(rng.uniform(0, SPREAD_S))
+async def _read(reader: Reader, question: Question, rng: random.Random, spread_s: float) -> None:
+    await asyncio.sleep(rng.uniform(0, spread_s))
     await ask_and_read(reader, question, rng)
 
 
-async def _vanish(reader: Reader, question: Question) -> None:
+async def _vanish(reader: Reader, question: Question, rng: random.Random, spread_s: float) -> None:
+    await asyncio.sleep(rng.uniform(0, spread_s))
     asked = await reader.create(messages=question.messages, seed=question.seed, ack="client")
     stream = reader.stream(asked.request_id)
     async for _ in stream:
