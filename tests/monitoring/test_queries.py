@@ -25,6 +25,7 @@ UNSEEN = {"lore_edge_feeds", "lore_store_connections"}
 """Metrics that no panel and no rule looks at: for whoever searches for a fault by hand."""
 
 EVERY = queries.every()
+RECORDED = {rule["record"] for group in groups() for rule in group["rules"] if "record" in rule}
 
 
 def exported(metric: str) -> str:
@@ -40,9 +41,8 @@ def test_there_are_questions_of_every_sort() -> None:
 
 @pytest.mark.parametrize("question", EVERY, ids=lambda question: question.where)
 def test_a_question_is_about_metrics_that_are_exported(question: Question) -> None:
-    recorded = {rule["record"] for group in groups() for rule in group["rules"] if "record" in rule}
     assert question.metrics
-    for metric in question.metrics - recorded - set(FOREIGN):
+    for metric in question.metrics - RECORDED - set(FOREIGN):
         assert exported(metric) in ROWS, metric
         histogram = ROWS[exported(metric)].kind == "histogram"
         assert histogram == (exported(metric) != metric), f"{metric} is a histogram: ask for a part"
