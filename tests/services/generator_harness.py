@@ -82,9 +82,8 @@ class Line:
                 self._called.clear()
                 await self._called.wait()
 
-    @property
-    def run_id(self) -> str:
-        return self.store.run_id
+    def run_id(self, partition: int) -> str:
+        return self.store.run_id(partition)
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         call = getattr(self.store, name)

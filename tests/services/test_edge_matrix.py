@@ -102,9 +102,8 @@ class Recorder:
         self.store = store
         self.calls: list[str] = []
 
-    @property
-    def run_id(self) -> str:
-        return self.store.run_id
+    def run_id(self, partition: int) -> str:
+        return self.store.run_id(partition)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self.store, name)

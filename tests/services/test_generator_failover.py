@@ -253,7 +253,7 @@ async def test_what_was_deleted_or_has_expired_is_not_given_back(store: MemorySt
         reader = await reader_of(store, "a", ask(ack="none"))
         await reader.until(lambda view: view.next_seq > 2)
         generator.line.cut()
-        store.state.restore(EMPTY, store.run_id)
+        store.state.restore(EMPTY, store.state.run_id)
         generator.line.mend()
         await asyncio.wait_for(engine.cancelled.wait(), WAIT_S)
         assert await store.view("a") is None
@@ -359,7 +359,7 @@ async def test_a_lease_counts_from_when_it_was_asked_for(
     late = asyncio.Event()
 
     async def append_and_answer_late(*args: Any, **kwargs: Any) -> Any:
-        if late.is_set() and store.run_id != "run-2":
+        if late.is_set() and store.state.run_id != "run-2":
             store.state.restore(EMPTY, "run-2")
         position = await append(*args, **kwargs)
         if position.next_seq > 5 and not late.is_set():

@@ -26,7 +26,7 @@ USERS = Path(__file__).parents[2] / "k8s/samples/valkey-users.acl"
 LINES = {line.split()[1]: line for line in USERS.read_text().splitlines()}
 
 CONNECTING = {"hello", "client|setinfo", "select", "ping", "info", "function|list"}
-CONNECTING |= {"function|load"}
+CONNECTING |= {"function|load", "cluster|slots", "asking"}
 FOLLOWING = {"ssubscribe", "sunsubscribe"}
 CALLS = {
     "edge": {"admit", "settle", "leave", "open", "ack", "cancel", "revive", "forget"},
@@ -35,7 +35,7 @@ CALLS = {
 }
 COMMANDS = {
     "edge": {"hmget", "hget", "xrange"} | FOLLOWING,
-    "generator": {"xrange", "subscribe"} | FOLLOWING,
+    "generator": {"xrange"} | FOLLOWING,
     "operator": {"zrange", "hmget"},
 }
 

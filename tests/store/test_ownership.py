@@ -36,7 +36,7 @@ async def lost_data(backend: Backend) -> None:
     """The server was restarted: it is another one to those who kept something (P4)."""
     store = backend.store
     if isinstance(store, ValkeyStore):
-        store._functions.run_id = "restarted"
+        store._functions[0].run_id = "restarted"
     else:
         store.state.run_id = "restarted"  # type: ignore[attr-defined]
 

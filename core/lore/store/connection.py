@@ -15,6 +15,7 @@ import contextlib
 import random
 import re
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, cast
 
@@ -25,8 +26,9 @@ from valkey.exceptions import ResponseError, ValkeyError
 
 from lore.metering import Counter, Histogram
 from lore.metrics import STORE_CALL, STORE_CONNECTIONS, STORE_ERRORS, STORE_LOST
-from lore.store.base import StoreUnavailable
 from lore.store.location import Endpoint, hang_up
+from lore.store.replies import Denied, error_of
+from lore.store.types import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -34,30 +36,7 @@ READ_BYTES = 1 << 16
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 
-# The first words of errors which say that the server cannot serve now, not that we erred.
-_AWAY = frozenset(
-    {
-        "READONLY",  # a replica, or a primary that was demoted
-        "LOADING",
-        "OOM",
-        "MISCONF",  # it cannot persist
-        "NOREPLICAS",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "BUSY",
-        "UNKILLABLE",
-        "NOAUTH",
-        "WRONGPASS",
-    }
-)
-_DENIED = re.compile(r"NOPERM |ERR ACL failure in script: ")
-_DENIED_COMMAND = re.compile(r"run the '([a-z|]+)' command")
-_MAY = "k8s/samples/valkey-users.acl has the rights of each component"
 _MORE = object()
-
-
-class FunctionMissing(Exception):
-    """The server does not have Lore's function library: it came back empty."""
 
 
 _METERS = {name: (STORE_CALL[name], STORE_ERRORS[name]) for name in STORE_CALL}
@@ -78,6 +57,9 @@ class Link:
     ) -> None:
         self.endpoint = endpoint
         self.is_up = False
+        self.came_up = asyncio.Event()
+        self.on_lost: Callable[[], None] = _nothing
+        """Called when the connection is gone."""
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._connection: AbstractConnection | None = None
@@ -93,6 +75,10 @@ class Link:
     async def connect(self) -> None:
         """Raises StoreUnavailable when the first attempt fails. Later ones are made for ever."""
         await self._open()
+        self._supervising = asyncio.create_task(self._supervise())
+
+    def start(self) -> None:
+        """Begin to connect, without an end to it."""
         self._supervising = asyncio.create_task(self._supervise())
 
     async def close(self) -> None:
@@ -120,8 +106,13 @@ class Link:
     async def _on_up(self) -> None:
         """Set the new connection up, with ``_send``."""
 
-    def _on_lost(self) -> None:
-        """The connection is gone."""
+    async def _primary(self) -> str:
+        """The server's replication id. Raises StoreUnavailable when it is no primary."""
+        info: str = await self._send("INFO", "replication")
+        found = dict(re.findall(r"^(role|master_replid):(\w+)", info, re.MULTILINE))
+        if found.get("role") != "master":
+            raise self._away("is a replica")
+        return found["master_replid"]
 
     def _receive(self, reply: Any) -> None:
         future, (latency, errors), sent_s = self._pending.popleft()
@@ -184,27 +175,30 @@ class Link:
             raise
         self.is_up = True
         STORE_CONNECTIONS[self.kind].inc()
+        self.came_up.set()
 
     async def _supervise(self) -> None:
         watching = asyncio.create_task(self._watch())
         try:
+            if self._reading is None:
+                await self._reopen(0.0)
             while True:
                 assert self._reading is not None
                 await asyncio.wait([self._reading])
                 await self._shut("was lost")
                 STORE_LOST[self.kind].inc()
                 log.warning("store_lost", store=self.endpoint.name)
-                await self._reopen()
+                await self._reopen(FIRST_RETRY_S)
                 log.info("store_back", store=self.endpoint.name)
         finally:
             watching.cancel()
 
-    async def _reopen(self) -> None:
+    async def _reopen(self, pause_s: float) -> None:
         """Try until it works, with growing pauses, so that no herd falls on a server come back."""
-        pause_s, said = FIRST_RETRY_S, ""
+        said = ""
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, LAST_RETRY_S)
+            pause_s = min(max(FIRST_RETRY_S, 2 * pause_s), LAST_RETRY_S)
             try:
                 return await self._open()
             except StoreUnavailable as error:
@@ -247,26 +241,13 @@ class Link:
 
     def _error(self, message: str) -> Exception:
         """The exception for an error reply."""
-        word = message.partition(" ")[0]
-        if word == "READONLY":
+        error = error_of(message, self.endpoint.name)
+        if message.startswith("READONLY"):
             self.drop()  # its name may lead to another server by now
-        if word in _AWAY:
-            return self._away(f"cannot serve: {message}")
-        if _DENIED.match(message):
-            return self._denial(message)
-        if message.startswith("ERR Function not found"):
-            return FunctionMissing(message)
-        return ResponseError(message)
-
-    def _denial(self, message: str) -> StoreUnavailable:
-        """Logged, once for each right that is missing: no caller asks why a store is away."""
-        found = _DENIED_COMMAND.search(message)
-        right = f"+{found[1]}" if found else "&lore:*" if "channel" in message else "~lore:*"
-        denial = self._away(f"denies what needs {right} in its user's ACL line; {_MAY}")
-        if right not in self._denied:
-            self._denied.add(right)
-            log.error("store_denied", reason=str(denial), reply=message)
-        return denial
+        if isinstance(error, Denied) and error.right not in self._denied:
+            self._denied.add(error.right)  # once: no caller asks why a store is away
+            log.error("store_denied", reason=str(error), reply=message)
+        return error
 
     def _on_down(self) -> None:
         STORE_CONNECTIONS[self.kind].dec(self.is_up)
@@ -286,7 +267,8 @@ class Link:
             errors.inc()
             if not future.done():
                 future.set_exception(self._away(why))
-        self._on_lost()
+        self.came_up.clear()
+        self.on_lost()
 
 
 def _streams(connection: AbstractConnection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -299,6 +281,9 @@ def _streams(connection: AbstractConnection) -> tuple[asyncio.StreamReader, asyn
 
 def _reason(error: BaseException) -> str:
     return str(error).rstrip(".") or type(error).__name__
+
+
+def _nothing() -> None: ...
 
 
 def forget(future: asyncio.Future[Any]) -> None:

@@ -7,13 +7,16 @@ library is loaded again and the call repeated once.
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import structlog
 from valkey.exceptions import ResponseError
 
-from lore.store.connection import FunctionMissing, Link
+from lore.store.connection import Link
+from lore.store.replies import FunctionMissing, Redirected
+from lore.store.types import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -36,6 +39,10 @@ def must_load(code: str, on_server: str) -> bool:
     return ours > theirs or (ours == theirs and code != on_server)
 
 
+Elsewhere = Callable[["Functions", Redirected, tuple[str | int, ...]], Awaitable[Any]]
+"""Gets a command done that a server did not do, because its partition is elsewhere."""
+
+
 class Functions(Link):
     run_id = ""
     """Names a server's life as primary (P4). It is the replication id, and not what Valkey
@@ -43,28 +50,42 @@ class Functions(Link):
     a replica for a while has lost what the other took, without having been restarted."""
     _loading: asyncio.Task[None] | None = None
 
+    def __init__(self, *args: Any, elsewhere: Elsewhere | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._elsewhere = elsewhere or _nowhere
+
     async def fcall(self, name: str, keys: tuple[str, ...], *args: str | int) -> Any:
         """Call a function of the library."""
         try:
             return await self.call("FCALL", name, len(keys), *keys, *args)
-        except FunctionMissing:
-            await self._load_once()
+        except (FunctionMissing, Redirected) as problem:
+            return await self.again(problem, ("FCALL", name, len(keys), *keys, *args))
+
+    async def ask(self, *command: str | int) -> Any:
+        """A command that is no function."""
         try:
-            return await self.call("FCALL", name, len(keys), *keys, *args)
+            return await self.call(*command)
+        except Redirected as redirected:
+            return await self._elsewhere(self, redirected, command)
+
+    async def again(self, problem: Exception, command: tuple[str | int, ...]) -> Any:
+        """Send a command again that was not done because of this."""
+        if isinstance(problem, Redirected):
+            return await self._elsewhere(self, problem, command)
+        await self.load_once()
+        try:
+            return await self.call(*command)
         except FunctionMissing as error:
             raise self._away(f"lost its functions again: {error}") from None
 
     async def _on_up(self) -> None:
-        info: str = await self._send("INFO", "replication")
-        found = dict(re.findall(r"^(role|master_replid):(\w+)", info, re.MULTILINE))
-        if found.get("role") != "master":
-            raise self._away("is a replica")
-        if self.run_id not in ("", found["master_replid"]):
+        found = await self._primary()
+        if self.run_id not in ("", found):
             log.warning("store_changed", store=self.endpoint.name, reason="it may have lost data")
-        self.run_id = found["master_replid"]
+        self.run_id = found
         await self._load()
 
-    async def _load_once(self) -> None:
+    async def load_once(self) -> None:
         """Many calls may find the library missing; one loads it."""
         if self._loading is None or self._loading.done():
             self._loading = asyncio.create_task(self._load())
@@ -83,3 +104,10 @@ class Functions(Link):
         library = dict(zip(found[0][::2], found[0][1::2], strict=True))
         if must_load(CODE, library["library_code"]):
             await self._send("FUNCTION", "LOAD", "REPLACE", CODE)
+
+
+async def _nowhere(functions: Functions, redirected: Redirected, _: object) -> Any:
+    raise StoreUnavailable(
+        f"the store at {functions.endpoint.name} is a node of a cluster ({redirected}): "
+        "its URL must begin with valkey+cluster:// or valkeys+cluster://"
+    )

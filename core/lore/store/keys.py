@@ -18,14 +18,13 @@ queue, leases and index lie beside it and move in the same atomic call.
 | ``lore:{pNN}:k:<client>`` | hash | the tokens that each of those counts for, and their sum |
 | ``lore:{pNN}:n:<id>`` | sharded channel | to the edges |
 | ``lore:{pNN}:b:<id>`` | sharded channel | back to the owner |
-| ``lore:wake`` | channel | a request waits in the partition named |
+| ``lore:{pNN}:wake`` | sharded channel | a request waits in the partition |
 """
 
 import hashlib
 from functools import cache
 
 PARTITIONS = 64
-WAKE_CHANNEL = "lore:wake"
 
 
 def partition_of(request_id: str) -> int:
@@ -51,6 +50,10 @@ def reader_channel(request_id: str) -> str:
 
 def owner_channel(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}b:{request_id}"
+
+
+def wake_channel(partition: int) -> str:
+    return f"{prefix(partition)}wake"
 
 
 def client_keys(client: str) -> tuple[str, str, str, str]:

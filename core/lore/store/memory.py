@@ -42,8 +42,7 @@ class MemoryStore:
         self._owners: dict[str, OwnerListener] = {}
         self._wakes: list[WakeListener] = []
 
-    @property
-    def run_id(self) -> str:
+    def run_id(self, partition: int) -> str:  # noqa: ARG002
         return self.state.run_id
 
     async def connect(self) -> None:

@@ -1,21 +1,27 @@
-"""The subscription connection: one for a process, however many requests it follows.
+"""Who listens to which channel, over one connection to each server, however many channels.
 
-A subscription is in place when the server has confirmed it. When the connection is lost,
-every channel is subscribed again on the next one, and only then its handlers hear
-``on_reset``, so that a log read after it misses nothing.
+A subscription is in place when its server has confirmed it. When the connection is lost, or
+the partition goes to another server of a cluster, the channel is subscribed again, and only
+then its handlers hear ``on_reset``, so that a log read after it misses nothing. All channels
+are sharded: a server tells those alone who have asked it, and has those of its partitions.
 """
 
 import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import structlog
 
-from lore.store.base import Listener, OwnerListener, WakeListener
-from lore.store.codec import message_from, position_message_from
 from lore.store.connection import Link, forget
+from lore.store.replies import Redirected
+from lore.store.types import StoreUnavailable
 
 log = structlog.get_logger()
+
+PLACED_WITHIN_S = 5.0
+"""How long a new subscription looks for its server while its partition moves."""
 
 
 class Handler(Protocol):
@@ -26,34 +32,109 @@ class Handler(Protocol):
     def on_reset(self) -> None: ...
 
 
-@dataclass(slots=True)
-class _Channel:
-    sharded: bool
-    confirmed: asyncio.Future[Any]
-    handlers: list[Handler] = field(default_factory=list[Handler])
+class Subscriber(Link):
+    """A connection to one server, for what it publishes."""
 
-
-class Subscriptions(Link):
     kind = "subscriptions"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._channels: dict[str, _Channel] = {}
+        self.subscriptions: Subscriptions | None = None
+        self._asked: deque[tuple[str | int | bytes, ...]] = deque()
 
-    async def subscribe(self, name: str, handler: Handler, *, sharded: bool = True) -> None:
-        """Returns once the server has confirmed; raises StoreUnavailable."""
+    def ask(self, verb: str, channel: str) -> asyncio.Future[Any]:
+        """SSUBSCRIBE or SUNSUBSCRIBE. Raises StoreUnavailable."""
+        return self._send(verb, channel)
+
+    def _send(self, *command: str | int | bytes) -> asyncio.Future[Any]:
+        future = super()._send(*command)
+        self._asked.append(command)
+        return future
+
+    def check(self) -> None:
+        """Raises StoreUnavailable while there is no connection."""
         if not self.is_up:
             raise self._away("is not connected")
+
+    async def _on_up(self) -> None:
+        self._asked.clear()
+        await self._primary()
+        if self.subscriptions is not None:
+            self.subscriptions.on_up(self)
+
+    def _receive(self, reply: Any) -> None:
+        """Answers come in order; between them comes what is published, and which channels the
+        server has no more."""
+        if type(reply) is list and self.subscriptions is not None:
+            kind, name, *rest = cast("list[str]", reply)
+            if kind == "smessage":
+                return self.subscriptions.on_message(name, rest[0])
+            expected = self._asked[0] if self._asked else ()
+            if kind == "sunsubscribe" and expected != ("SUNSUBSCRIBE", name):
+                return self.subscriptions.on_taken(self, name)
+            if kind == "ssubscribe" and expected != ("SSUBSCRIBE", name):
+                self._asked.clear()
+        if not self._asked:
+            # A loss and our own farewell to the same channel look alike: one was taken for the
+            # other, and from then on the answers belong to other questions.
+            return self.drop()
+        self._asked.popleft()
+        return super()._receive(reply)
+
+
+@dataclass(slots=True, eq=False)
+class _Channel:
+    name: str
+    partition: int
+    confirmed: asyncio.Future[None]
+    handlers: list[Handler] = field(default_factory=list[Handler])
+    link: Subscriber | None = None
+    """Where it is, or was asked for last."""
+    is_new: bool = True
+
+
+class Subscriptions:
+    def __init__(
+        self, links: Sequence[Subscriber], misplaced: Callable[[Subscriber], None]
+    ) -> None:
+        """``links`` has the connection of each partition, and may change. ``misplaced`` hears of
+        a server that refused a channel, or has it no more, and sees to it that ``place`` is
+        called, or that the connection begins anew."""
+        self._links = links
+        self._misplaced = misplaced
+        self._channels: dict[str, _Channel] = {}
+        self._unplaced: set[_Channel] = set()
+        self._resets: dict[int, Handler] = {}
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether no server has refused a channel since it was asked for it."""
+        return not self._unplaced
+
+    async def subscribe(
+        self, partition: int, name: str, handler: Handler, *, must_be_up: bool = True
+    ) -> None:
+        """Returns once the server has confirmed; raises StoreUnavailable. For a server that is
+        away it returns at once, unless it ``must_be_up``, and subscribes when it is back."""
+        link = self._links[partition]
+        if must_be_up:
+            link.check()
         channel = self._channels.get(name)
         if channel is None:
-            channel = _Channel(sharded, self.call(_subscribe(sharded), name))
-            channel.confirmed.add_done_callback(forget)
-            self._channels[name] = channel
+            confirmed = asyncio.get_running_loop().create_future()
+            channel = self._channels[name] = _Channel(name, partition, confirmed)
+            if link.is_up:
+                self._ask(channel, link)
         channel.handlers.append(handler)
+        if not (link.is_up or must_be_up):
+            return
         try:
-            await asyncio.shield(channel.confirmed)
-        except BaseException:
+            async with asyncio.timeout(PLACED_WITHIN_S):
+                await asyncio.shield(channel.confirmed)
+        except BaseException as error:
             self.unsubscribe(name, handler)
+            if isinstance(error, TimeoutError):
+                raise StoreUnavailable(f"no server of the store takes {name}") from None
             raise
 
     def unsubscribe(self, name: str, handler: Handler) -> None:
@@ -65,32 +146,72 @@ class Subscriptions(Link):
         if channel.handlers:
             return
         del self._channels[name]
-        if self.is_up:
-            command = "SUNSUBSCRIBE" if channel.sharded else "UNSUBSCRIBE"
-            self._send(command, name).add_done_callback(forget)
+        self._unplaced.discard(channel)
+        if channel.link is not None and channel.link.is_up:
+            channel.link.ask("SUNSUBSCRIBE", name).add_done_callback(forget)
 
-    async def _on_up(self) -> None:
-        for name, channel in self._channels.items():
-            channel.confirmed = self._send(_subscribe(channel.sharded), name)
-            channel.confirmed.add_done_callback(forget)
-        channels = list(self._channels.values())
-        await asyncio.gather(*(channel.confirmed for channel in channels))
-        for channel in channels:
-            for handler in tuple(channel.handlers):
-                _guarded(handler.on_reset)
+    def place(self) -> None:
+        """Subscribe where the partitions are now."""
+        for channel in self._channels.values():
+            link = self._links[channel.partition]
+            if link.is_up and (channel.link is not link or channel in self._unplaced):
+                self._ask(channel, link)
 
-    def _receive(self, reply: Any) -> None:
-        if type(reply) is not list or reply[0] not in ("smessage", "message"):
-            super()._receive(reply)  # an answer, and answers come in order
-            return
-        _, name, payload = cast("list[str]", reply)
+    # from the connections
+
+    def on_up(self, link: Subscriber) -> None:
+        for channel in self._channels.values():
+            if self._links[channel.partition] is link:
+                self._ask(channel, link)
+
+    def on_message(self, name: str, payload: str) -> None:
         if channel := self._channels.get(name):
             for handler in tuple(channel.handlers):
                 _guarded(handler.on_payload, payload)
 
+    def on_taken(self, link: Subscriber, name: str) -> None:
+        """The server has this channel no more: its partition has left it."""
+        channel = self._channels.get(name)
+        if channel is not None and channel.link is link:
+            self._unplaced.add(channel)
+            self._misplaced(link)
 
-def _subscribe(sharded: bool) -> str:
-    return "SSUBSCRIBE" if sharded else "SUBSCRIBE"
+    def _ask(self, channel: _Channel, link: Subscriber) -> None:
+        self._unplaced.discard(channel)
+        channel.link = link
+        if channel.confirmed.done():
+            channel.confirmed = asyncio.get_running_loop().create_future()
+        reply = link.ask("SSUBSCRIBE", channel.name)
+        reply.add_done_callback(lambda reply: self._on_reply(channel, link, reply))
+
+    def _on_reply(self, channel: _Channel, link: Subscriber, reply: asyncio.Future[Any]) -> None:
+        error = None if reply.cancelled() else reply.exception()
+        if channel.link is not link or self._channels.get(channel.name) is not channel:
+            return  # it has gone, or is asked for elsewhere
+        if error is None:
+            if not channel.confirmed.done():
+                channel.confirmed.set_result(None)
+            if not channel.is_new:
+                self._reset_soon(channel)
+            channel.is_new = False
+        elif isinstance(error, Redirected) or not channel.is_new:
+            if link.is_up:  # else it is asked for when the connection is back
+                self._unplaced.add(channel)
+                self._misplaced(link)
+        elif not channel.confirmed.done():
+            channel.confirmed.set_exception(error)
+            forget(channel.confirmed)
+
+    def _reset_soon(self, channel: _Channel) -> None:
+        """Once for a handler of many channels."""
+        if not self._resets:
+            asyncio.get_running_loop().call_soon(self._reset)
+        self._resets.update((id(handler), handler) for handler in channel.handlers)
+
+    def _reset(self) -> None:
+        resets, self._resets = self._resets, {}
+        for handler in resets.values():
+            _guarded(handler.on_reset)
 
 
 def _guarded(call: Any, *args: Any) -> None:
@@ -99,39 +220,3 @@ def _guarded(call: Any, *args: Any) -> None:
         call(*args)
     except Exception:
         log.exception("subscription_handler_failed")
-
-
-# What comes in on a channel, for whom it is.
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderHandler:
-    listener: Listener
-
-    def on_payload(self, payload: str) -> None:
-        self.listener.on_message(message_from(payload))
-
-    def on_reset(self) -> None:
-        self.listener.on_reset()
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerHandler:
-    listener: OwnerListener
-
-    def on_payload(self, payload: str) -> None:
-        self.listener.on_position(position_message_from(payload))
-
-    def on_reset(self) -> None:
-        """Nothing to do: an owner's renewals tell it what it missed."""
-
-
-@dataclass(frozen=True, slots=True)
-class WakeHandler:
-    listener: WakeListener
-
-    def on_payload(self, payload: str) -> None:
-        self.listener.on_wake(int(payload))
-
-    def on_reset(self) -> None:
-        self.listener.on_wake(None)

@@ -147,7 +147,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """How the store's server is."""
+    """How the store's server is; of several, how the worst of them is in each respect."""
 
     memory_bytes: int = 0
     memory_limit_bytes: int = 0

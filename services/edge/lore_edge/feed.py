@@ -31,6 +31,7 @@ from lore.store.base import (
     StoreUnavailable,
     View,
 )
+from lore.store.keys import partition_of
 from lore_edge import sse
 from lore_edge.history import in_sequence, is_broken, is_foreign
 from lore_edge.ring import Piece, Ring
@@ -84,6 +85,7 @@ class Feed:
         restore_grace_s: float,
     ) -> None:
         self.request_id = request_id
+        self._partition = partition_of(request_id)
         self.followers: set[Follower] = set()
         self.acked_seq = 0
         self.gone = False
@@ -119,7 +121,7 @@ class Feed:
             await self.stop()
             raise
         self.view, self._started = view, True
-        self._run_id = self._store.run_id
+        self._run_id = self._store.run_id(self._partition)
         self.acked_seq = max(self.acked_seq, view.acked_seq)
         missed, self._merge = self._merge.missing, Merge(view.next_seq - 1)
         if missed:
@@ -310,7 +312,7 @@ class Feed:
             if view is None:
                 self._on_unknown()
             else:
-                self._run_id, self._forgotten_s = self._store.run_id, None
+                self._run_id, self._forgotten_s = self._store.run_id(self._partition), None
                 self._on_view(view)
                 await self._acknowledge_again(view)
 
@@ -323,7 +325,7 @@ class Feed:
     def _on_unknown(self) -> None:
         """Deleted, or forgotten with the store's data: its owner gives it back then (P3)."""
         now = asyncio.get_running_loop().time()
-        self.lost = self._store.run_id != self._run_id
+        self.lost = self._store.run_id(self._partition) != self._run_id
         if self._forgotten_s is None:
             self._forgotten_s = now
         if self.lost and now < self._forgotten_s + self._restore_grace_s:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from lore.store.base import Store
+from lore.store.keys import PARTITIONS, partition_of
 from lore_edge.feed import Feed, LostRequest, UnknownRequest
 from lore_edge.settings import EdgeSettings
 
@@ -18,8 +19,8 @@ class Feeds:
         self._users: dict[str, int] = {}
         self._closers: dict[str, asyncio.TimerHandle] = {}
         self._stops: set[asyncio.Task[None]] = set()
-        self._run_id = store.run_id
-        self._restored_s = 0.0
+        self._run_ids = [store.run_id(partition) for partition in range(PARTITIONS)]
+        self._restored_s = [0.0] * PARTITIONS
 
     def __len__(self) -> int:
         return len(self._feeds)
@@ -75,21 +76,21 @@ class Feeds:
 
     async def _start(self, feed: Feed) -> None:
         try:
-            await feed.start(wait_s=self._wait_s())
+            await feed.start(wait_s=self._wait_s(partition_of(feed.request_id)))
         except BaseException:
             del self._feeds[feed.request_id]
             raise
         finally:
             del self._starts[feed.request_id]
 
-    def _wait_s(self) -> float:
+    def _wait_s(self, partition: int) -> float:
         """How long to wait for a request that is not there: a store that has lost its data is
         given back what its generators know (P3)."""
         now = asyncio.get_running_loop().time()
-        if self._store.run_id != self._run_id:
-            self._run_id = self._store.run_id
-            self._restored_s = now + self._settings.restore_grace_s
-        return max(0.0, self._restored_s - now)
+        if (run_id := self._store.run_id(partition)) != self._run_ids[partition]:
+            self._run_ids[partition] = run_id
+            self._restored_s[partition] = now + self._settings.restore_grace_s
+        return max(0.0, self._restored_s[partition] - now)
 
     def _linger(self, request_id: str) -> None:
         """Keep an unused feed for a moment: most readers that leave come back at once."""

@@ -7,6 +7,7 @@ brings the chunk: the reader who needs it is told.
 
 from lore.protocol.lifecycle import ENDED
 from lore.store.base import ChunkMessage, Store, View
+from lore.store.keys import partition_of
 
 
 def in_sequence(chunks: list[ChunkMessage], after: int) -> list[ChunkMessage]:
@@ -28,9 +29,10 @@ async def is_broken(store: Store, request_id: str, after: int) -> bool:
     The view is read on both sides of the log: what changed in between proves nothing.
     Raises StoreUnavailable.
     """
-    run_id, before = store.run_id, await store.view(request_id)
+    partition = partition_of(request_id)
+    run_id, before = store.run_id(partition), await store.view(request_id)
     if before is None or before.status not in ENDED or before.next_seq <= after + 1:
         return False
     if in_sequence(await store.read(request_id, after=after, limit=1), after):
         return False
-    return await store.view(request_id) == before and store.run_id == run_id
+    return await store.view(request_id) == before and store.run_id(partition) == run_id

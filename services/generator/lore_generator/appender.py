@@ -113,7 +113,7 @@ class Appender:
     def go_on(self, owned: Owned, position: Position, asked_s: float) -> None:
         """From where the store says that the request is there, asked at ``asked_s``."""
         now = self._loop.time()
-        owned.renewed_s, owned.run_id = asked_s, self._store.run_id
+        owned.renewed_s, owned.run_id = asked_s, self._store.run_id(owned.partition)
         owned.producer.on_position(
             position.next_seq,
             position.acked_tokens,
@@ -126,11 +126,14 @@ class Appender:
 
     def is_forgotten(self, owned: Owned, position: Position) -> bool:
         """Lost with the store's data; what expired or was deleted stays unknown."""
-        return position.outcome is Outcome.UNKNOWN and self._store.run_id != owned.run_id
+        return (
+            position.outcome is Outcome.UNKNOWN
+            and self._store.run_id(owned.partition) != owned.run_id
+        )
 
     async def reinstate(self, owned: Owned) -> Position:
         """Give a request back to a store that has forgotten it (P3). Raises StoreUnavailable."""
-        run_id, lapsed = self._store.run_id, self._loop.time() - owned.renewed_s
+        run_id, lapsed = self._store.run_id(owned.partition), self._loop.time() - owned.renewed_s
         view, chunks = owned.known(run_id, alone=lapsed < self._settings.lease_s)
         position = await self._store.reinstate(
             view, owned.body, chunks, lease_ms=self._settings.lease_ms
@@ -162,7 +165,7 @@ class Appender:
             owned.producer.on_lost()
             self.go_on(owned, position, asked_s)
         elif position.outcome in (Outcome.OK, Outcome.GAP):
-            owned.run_id = self._store.run_id
+            owned.run_id = self._store.run_id(owned.partition)
             self._on_answer(owned, append, position, asked_s)
             if owned.producer.ended and self._roster.holds(owned):
                 await self._end(owned, append)

@@ -138,7 +138,7 @@ class Leases:
             self._appender.go_on(owned, position, asked_s)
 
     def _on_kept(self, owned: Owned, position: Position) -> None:
-        owned.run_id = self._store.run_id
+        owned.run_id = self._store.run_id(owned.partition)
         ended = position.status in ENDED
         if not ended or position.acked_seq == position.next_seq - 1:
             self._roster.forget(owned)

@@ -17,6 +17,7 @@ from lore import logs, metrics
 from lore.lag import measure_lag
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Store, StoreUnavailable
+from lore.store.keys import partition_of
 from lore_generator import traces
 from lore_generator.appender import Appender
 from lore_generator.engine import Engine, EngineInfo, Piece
@@ -198,7 +199,7 @@ class Service:
 
     async def _leave_broken(self, claimed: Claimed) -> None:
         """The log is not as long as the claim said."""
-        if self._store.run_id != claimed.run_id:
+        if self._store.run_id(partition_of(claimed.view.request_id)) != claimed.run_id:
             # Forgotten since the claim: to go on from here would put other chunks into a log
             # that readers may have more of (P4). Who claims it anew forks it.
             view = claimed.view

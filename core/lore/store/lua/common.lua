@@ -22,7 +22,7 @@ Published (payloads are split at blanks, without a parser):
   n channel   c <seq> <tokens> <at_ms> <log_id>\n<text>  |  a <acked_seq> <acked_tokens>  |
               s <status> <reason>
   b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens>
-  lore:wake   the partition's number, two digits
+  wake channel  the partition's number, two digits
 
 Versions. A client loads this library when the server has no library "lore", an older VERSION,
 or another text with the same VERSION (which only a developer sees: VERSION is raised with
@@ -95,8 +95,8 @@ local function publish_position(outcome, request)
     string.format('%s %s %d %d %d', unpack(position(outcome, request))))
 end
 
-local function wake(request)
-  server.call('PUBLISH', 'lore:wake', string.match(request.tag, '{p(%d+)}'))
+local function wake(tag)
+  server.call('SPUBLISH', tag .. 'wake', string.match(tag, '{p(%d+)}'))
 end
 
 -- The lease's judgement (P2). A newer epoch is one that the store has forgotten. What it

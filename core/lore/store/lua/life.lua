@@ -104,7 +104,7 @@ local function enqueue(request, reason)
   disown(request, 'queued')
   server.call('ZADD', request.q, int(request.place_ms), request.id)
   publish_state(request, reason)
-  wake(request)
+  wake(request.tag)
   return position('ok', request)
 end
 

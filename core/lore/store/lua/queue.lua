@@ -33,7 +33,7 @@ local function lore_open(keys, args)
       'place_ms', place, 'trace', given.traceparent or '')
     server.call('ZADD', keys[3], place, args[4])
     server.call('ZADD', keys[5], ms, args[4])
-    server.call('PUBLISH', 'lore:wake', string.match(keys[1], '{p(%d+)}'))
+    wake(string.sub(keys[3], 1, -2))
   end
   return {'ok', created and 1 or 0, unpack(server.call('HMGET', keys[1], unpack(wanted)))}
 end

@@ -1,13 +1,15 @@
 """The store in Valkey: every change is one call of a function of the library in ``lua``, whose
 chapters these are."""
 
+import asyncio
 from collections.abc import Callable
 
 from lore.store.base import Listener, OwnerListener, WakeListener
-from lore.store.functions import Functions
-from lore.store.keys import WAKE_CHANNEL, owner_channel, reader_channel
+from lore.store.cluster import Cluster
+from lore.store.handlers import OwnerHandler, ReaderHandler, WakeHandler
+from lore.store.keys import PARTITIONS, owner_channel, partition_of, reader_channel, wake_channel
 from lore.store.location import Location
-from lore.store.subscriptions import OwnerHandler, ReaderHandler, Subscriptions, WakeHandler
+from lore.store.servers import OneServer
 from lore.store.valkey.life import Life
 from lore.store.valkey.log import Log
 from lore.store.valkey.queue import Queue
@@ -16,7 +18,7 @@ __all__ = ["ValkeyStore"]
 
 
 class ValkeyStore(Queue, Log, Life):
-    """A ``Store`` on two connections: one for calls, one for subscriptions."""
+    """A ``Store`` on two connections to each primary: one for calls, one for subscriptions."""
 
     def __init__(
         self,
@@ -30,28 +32,24 @@ class ValkeyStore(Queue, Log, Life):
 
         Raises ValueError for a URL that cannot be one.
         """
-        endpoint = Location(url).endpoint()
-        self._functions = Functions(endpoint, timeout_s=timeout_s, max_in_flight=max_in_flight)
-        self._subscriptions = Subscriptions(
-            endpoint, timeout_s=timeout_s, max_in_flight=max_in_flight
-        )
+        location = Location(url)
+        servers = Cluster if location.way == "cluster" else OneServer
+        self._servers = servers(location, timeout_s=timeout_s, max_in_flight=max_in_flight)
+        self._functions = self._servers.functions
+        self._subscriptions = self._servers.subscriptions
         self._now_ms = clock_ms or (lambda: 0)  # 0 lets the server look at its own
         self._guards: dict[str, OwnerHandler] = {}
 
     async def connect(self) -> None:
-        await self._functions.connect()
-        try:
-            await self._subscriptions.connect()
-        except BaseException:
-            await self._functions.close()
-            raise
+        await self._servers.connect()
 
     async def close(self) -> None:
-        await self._subscriptions.close()
-        await self._functions.close()
+        await self._servers.close()
 
     async def follow(self, request_id: str, listener: Listener) -> None:
-        await self._subscriptions.subscribe(reader_channel(request_id), ReaderHandler(listener))
+        await self._subscriptions.subscribe(
+            partition_of(request_id), reader_channel(request_id), ReaderHandler(listener)
+        )
 
     async def unfollow(self, request_id: str, listener: Listener) -> None:
         self._subscriptions.unsubscribe(reader_channel(request_id), ReaderHandler(listener))
@@ -59,11 +57,21 @@ class ValkeyStore(Queue, Log, Life):
     async def guard(self, request_id: str, listener: OwnerListener) -> None:
         await self.unguard(request_id)
         self._guards[request_id] = handler = OwnerHandler(listener)
-        await self._subscriptions.subscribe(owner_channel(request_id), handler)
+        await self._subscriptions.subscribe(
+            partition_of(request_id), owner_channel(request_id), handler
+        )
 
     async def unguard(self, request_id: str) -> None:
         if handler := self._guards.pop(request_id, None):
             self._subscriptions.unsubscribe(owner_channel(request_id), handler)
 
     async def on_wake(self, listener: WakeListener) -> None:
-        await self._subscriptions.subscribe(WAKE_CHANNEL, WakeHandler(listener), sharded=False)
+        """Also of partitions whose server is away, once it is there."""
+        handler = WakeHandler(listener)
+        subscribe = self._subscriptions.subscribe
+        await asyncio.gather(
+            *(
+                subscribe(partition, wake_channel(partition), handler, must_be_up=False)
+                for partition in range(PARTITIONS)
+            )
+        )

@@ -1,43 +1,39 @@
 """How a request goes on and ends: the calls of ``lua/life.lua``."""
 
-import asyncio
 from collections.abc import Sequence
 from heapq import nsmallest
 
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Position, View, Vitals
-from lore.store.codec import VIEW_FIELDS, position_from, view_from, vitals_from
-from lore.store.keys import PARTITIONS, partition_keys, request_key
-from lore.store.valkey.calls import Calls
+from lore.store.codec import VIEW_FIELDS, position_from, view_from, vitals_from, worst_of
+from lore.store.keys import partition_keys, request_key
+from lore.store.valkey.calls import Calls, answers
 
 
 class Life(Calls):
     async def view(self, request_id: str) -> View | None:
-        return view_from(await self._functions.call("HMGET", request_key(request_id), *VIEW_FIELDS))
+        return view_from(
+            await self._of(request_id).ask("HMGET", request_key(request_id), *VIEW_FIELDS)
+        )
 
     async def body(self, request_id: str) -> str | None:
-        return await self._functions.call("HGET", request_key(request_id), "body")
+        return await self._of(request_id).ask("HGET", request_key(request_id), "body")
 
     async def live(self, *, limit: int = 1000) -> list[View]:
-        pages = await asyncio.gather(
-            *(
-                self._functions.call(
-                    "ZRANGE", partition_keys(partition)[2], 0, limit - 1, "WITHSCORES"
-                )
-                for partition in range(PARTITIONS)
-            )
+        pages = await answers(
+            functions.ask("ZRANGE", partition_keys(partition)[2], 0, limit - 1, "WITHSCORES")
+            for partition, functions in enumerate(self._functions)
         )
-        scored = ((int(page[i + 1]), page[i]) for page in pages for i in range(0, len(page), 2))
-        hashes = await asyncio.gather(
-            *(
-                self._functions.call("HMGET", request_key(request_id), *VIEW_FIELDS)
-                for _, request_id in nsmallest(limit, scored)
-            )
+        scored = (
+            (int(page[i + 1]), page[i]) for page in pages if page for i in range(0, len(page), 2)
         )
-        return [view for view in map(view_from, hashes) if view and view.status in LIVE]
+        views = await answers(self.view(request_id) for _, request_id in nsmallest(limit, scored))
+        return [view for view in views if view and view.status in LIVE]
 
     async def vitals(self) -> Vitals:
-        return vitals_from(await self._functions.call("INFO", "memory", "replication"))
+        servers = dict.fromkeys(self._functions)
+        found = await answers(server.ask("INFO", "memory", "replication") for server in servers)
+        return worst_of([vitals_from(info) for info in found if info])
 
     async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
         return await self._change("lore_ack", request_id, seq, *_given(subject))
@@ -79,7 +75,7 @@ class Life(Calls):
             prompt_tokens,
             retention_ms,
             log_id,
-            self._functions.run_id,
+            self._of(request_id).run_id,
         )
 
     async def renew(
@@ -87,13 +83,14 @@ class Life(Calls):
     ) -> list[Position]:
         keys = (*partition_keys(partition), *(request_key(lease[0]) for lease in leases))
         claims = (part for _, epoch, log_id in leases for part in (epoch, log_id))
-        positions = await self._functions.fcall(
+        functions = self._functions[partition]
+        positions = await functions.fcall(
             "lore_renew",
             keys,
             self._now_ms(),
             owner,
             lease_ms,
-            self._functions.run_id,
+            functions.run_id,
             *claims,
         )
         return [position_from(position) for position in positions]

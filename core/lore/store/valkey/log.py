@@ -27,7 +27,9 @@ class Log(Calls):
 
     async def _entries(self, request_id: str, after: int, limit: int) -> list[Any]:
         first = f"{max(0, after) + 1}-0"
-        return await self._functions.call("XRANGE", log_key(request_id), first, "+", "COUNT", limit)
+        return await self._of(request_id).ask(
+            "XRANGE", log_key(request_id), first, "+", "COUNT", limit
+        )
 
     async def append(
         self,
@@ -50,7 +52,7 @@ class Log(Calls):
             window,
             reopen_tokens,
             lease_ms,
-            self._functions.run_id,
+            self._of(request_id).run_id,
             *chunk_arguments(chunks),
         )
 
@@ -77,7 +79,7 @@ class Log(Calls):
             chunks[-1].tokens if chunks else 0,
             len(chunks) + 1,
             lease_ms,
-            self.run_id,
+            self._of(view.request_id).run_id,
             *chunk_arguments(chunks),
             *(("traceparent", view.trace) if view.trace else ()),
         )

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 
 from lore.store.base import Admission, Claimed, Limits, NewRequest, Opened, Outcome
 from lore.store.codec import VIEW_FIELDS, admission_from, view_from
-from lore.store.keys import PARTITIONS, client_keys, partition_keys
-from lore.store.valkey.calls import Calls, keys_of
+from lore.store.keys import client_keys, partition_keys
+from lore.store.valkey.calls import Calls, answers, keys_of
 
 
 class Queue(Calls):
     async def admit(
         self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
     ) -> Admission:
-        reply = await self._functions.fcall(
+        reply = await self._of(client).fcall(
             "lore_admit",
             client_keys(client),
             self._now_ms(),
@@ -32,18 +32,19 @@ class Queue(Calls):
             for request_id, used in used_tokens.items()
             for part in (request_id, "" if used is None else used)
         )
-        await self._functions.fcall("lore_settle", client_keys(client), self._now_ms(), *ended)
+        await self._of(client).fcall("lore_settle", client_keys(client), self._now_ms(), *ended)
 
     async def leave(self, client: str, request_id: str) -> None:
-        await self._functions.fcall("lore_leave", client_keys(client), self._now_ms(), request_id)
+        await self._of(client).fcall("lore_leave", client_keys(client), self._now_ms(), request_id)
 
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
-        outcome, created, *values = await self._functions.fcall(
+        functions = self._of(new.request_id)
+        outcome, created, *values = await functions.fcall(
             "lore_open",
             keys_of(new.request_id),
             self._now_ms(),
             queue_limit,
-            self._functions.run_id,
+            functions.run_id,
             new.request_id,
             new.subject,
             new.body,
@@ -60,8 +61,9 @@ class Queue(Calls):
     async def claim(
         self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
     ) -> Claimed | None:
-        run_id = self.run_id
-        values = await self._functions.fcall(
+        functions = self._functions[partition]
+        run_id = functions.run_id
+        values = await functions.fcall(
             "lore_claim",
             partition_keys(partition),
             self._now_ms(),
@@ -81,19 +83,17 @@ class Queue(Calls):
 
     async def waiting(self) -> list[tuple[int, int]]:
         now_ms = self._now_ms()
-        places = await asyncio.gather(
-            *(
-                self._functions.fcall("lore_waiting", partition_keys(partition)[:2], now_ms)
-                for partition in range(PARTITIONS)
-            )
+        places = await answers(
+            functions.fcall("lore_waiting", partition_keys(partition)[:2], now_ms)
+            for partition, functions in enumerate(self._functions)
         )
         return sorted((ms, partition) for partition, ms in enumerate(places) if ms is not None)
 
     async def queue_depth(self) -> int:
         counts = await asyncio.gather(
             *(
-                self._functions.call("ZCARD", partition_keys(partition)[0])
-                for partition in range(PARTITIONS)
+                functions.ask("ZCARD", partition_keys(partition)[0])
+                for partition, functions in enumerate(self._functions)
             )
         )
         return sum(counts)

@@ -1,0 +1,39 @@
+"""What comes in on a channel, for whom it is."""
+
+from dataclasses import dataclass
+
+from lore.store.base import Listener, OwnerListener, WakeListener
+from lore.store.codec import message_from, position_message_from
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderHandler:
+    listener: Listener
+
+    def on_payload(self, payload: str) -> None:
+        self.listener.on_message(message_from(payload))
+
+    def on_reset(self) -> None:
+        self.listener.on_reset()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerHandler:
+    listener: OwnerListener
+
+    def on_payload(self, payload: str) -> None:
+        self.listener.on_position(position_message_from(payload))
+
+    def on_reset(self) -> None:
+        """Nothing to do: an owner's renewals tell it what it missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeHandler:
+    listener: WakeListener
+
+    def on_payload(self, payload: str) -> None:
+        self.listener.on_wake(int(payload))
+
+    def on_reset(self) -> None:
+        self.listener.on_wake(None)

@@ -1,0 +1,80 @@
+"""What a server's error replies mean for a caller."""
+
+import re
+
+from valkey.exceptions import ResponseError
+
+from lore.store.types import StoreUnavailable
+
+# The first words of errors which say that the server cannot serve now, not that we erred.
+_AWAY = frozenset(
+    {
+        "READONLY",  # a replica, or a primary that was demoted
+        "LOADING",
+        "OOM",
+        "MISCONF",  # it cannot persist
+        "NOREPLICAS",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "BUSY",
+        "UNKILLABLE",
+        "NOAUTH",
+        "WRONGPASS",
+    }
+)
+_DENIED = re.compile(r"NOPERM |ERR ACL failure in script: ")
+_DENIED_COMMAND = re.compile(r"run the '([a-z|]+)' command")
+_MAY = "k8s/samples/valkey-users.acl has the rights of each component"
+_NOT_LOCAL = "ERR Script attempted to access a non local key"
+
+
+class FunctionMissing(Exception):
+    """The server does not have Lore's function library: it came back empty."""
+
+
+class Denied(StoreUnavailable):
+    """The user lacks a right, ``right``."""
+
+    def __init__(self, message: str, right: str) -> None:
+        super().__init__(message)
+        self.right = right
+
+
+class Redirected(Exception):
+    """A node of a cluster that did not do what it was asked: the partition is elsewhere."""
+
+
+class Moved(Redirected):
+    """It has gone for good to the server at ``place``, host:port; the host may be empty."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"moved to {place}")
+        self.place = place
+
+
+class Asked(Moved):
+    """It is on its way there; this once it is to be asked there, after ASKING."""
+
+
+class NotWhole(Redirected):
+    """A part of the partition is here and a part elsewhere, or what was asked for is not here
+    any more. A function may have been broken off on the way: all of them can be repeated."""
+
+
+def error_of(message: str, store: str) -> Exception:
+    """The exception for an error reply of the server with this name."""
+    word, _, rest = message.partition(" ")
+    if word in ("MOVED", "ASK"):
+        return (Moved if word == "MOVED" else Asked)(rest.partition(" ")[2])
+    if word == "TRYAGAIN" or message.startswith(_NOT_LOCAL):
+        return NotWhole(message)
+    if word in _AWAY:
+        return StoreUnavailable(f"the store at {store} cannot serve: {message}")
+    if _DENIED.match(message):
+        found = _DENIED_COMMAND.search(message)
+        right = f"+{found[1]}" if found else "&lore:*" if "channel" in message else "~lore:*"
+        text = f"the store at {store} denies what needs {right} in its user's ACL line; {_MAY}"
+        return Denied(text, right)
+    if message.startswith("ERR Function not found"):
+        return FunctionMissing(message)
+    return ResponseError(message)
