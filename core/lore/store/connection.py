@@ -58,8 +58,8 @@ class Link:
         self.endpoint = endpoint
         self.is_up = False
         self.came_up = asyncio.Event()
-        self.on_lost: Callable[[], None] = _nothing
-        """Called when the connection is gone."""
+        self.on_trouble: Callable[[], None] = _nothing
+        """Called when the connection is gone, or its server is of no use."""
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._connection: AbstractConnection | None = None
@@ -244,6 +244,8 @@ class Link:
         error = error_of(message, self.endpoint.name)
         if message.startswith("READONLY"):
             self.drop()  # its name may lead to another server by now
+        if message.startswith("CLUSTERDOWN"):
+            self.on_trouble()  # the rest of the cluster may have another one in its place
         if isinstance(error, Denied) and error.right not in self._denied:
             self._denied.add(error.right)  # once: no caller asks why a store is away
             log.error("store_denied", reason=str(error), reply=message)
@@ -268,7 +270,7 @@ class Link:
             if not future.done():
                 future.set_exception(self._away(why))
         self.came_up.clear()
-        self.on_lost()
+        self.on_trouble()
 
 
 def _streams(connection: AbstractConnection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

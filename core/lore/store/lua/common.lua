@@ -6,7 +6,9 @@ Theory of operation. A request is a hash (r) with its log, a stream (c) whose en
 "<seq>-0". Three sorted sets of the partition say where it is: q (waiting, by place_ms),
 lease (owned, by the end of the lease) and live (queued or owned, by last progress). Every
 function reads, judges, and only then writes, because functions do not roll back; what it
-publishes goes out in the same atomic step. All of them may be repeated. `twin` is the
+publishes goes out in the same atomic step. All of them may be repeated, also after being broken
+off: a server of a cluster does that to a function which asks for a key that is not there, or
+not there any more, while its slot is on the way to another server. `twin` is the
 same in Python, and tests/store holds the two together; protocol rules (P…) are explained
 in PROTOCOL.md, and the lifecycle table (P13) is in protocol/lifecycle.py.
 

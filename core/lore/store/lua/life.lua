@@ -46,10 +46,10 @@ local function lore_finish(keys, args)
   if request.next_seq > next_seq then return position('conflict', request) end
 
   if epoch > request.epoch then own(request, args[2], epoch, now) end
-  disown(request, args[5])
   server.call('HSET', request.r, 'finish_reason', args[6], 'error', args[7],
     'prompt_tokens', args[8], 'finished_ms', int(now))
   expire(request, now + tonumber(args[9]))
+  disown(request, args[5])
   publish_state(request, 'ended')
   return position('ok', request)
 end
@@ -75,13 +75,14 @@ local function lore_forget(keys, args)
   local request = load_of(keys, args[2])
   if not request then return unknown() end
   local now = clock(args[1])
+  -- First: while the slot is on its way to another server of a cluster, this ends the function.
+  server.call('SET', deleted_key(request.r), '', 'PXAT', int(now + DELETED_MS))
   if LIVE[request.status] or request.status == 'reaped' then
     take_away(request, 'cancelled', 'ended', now)
   else
     publish_state(request, 'ended')
   end
   server.call('DEL', request.r, request.c)
-  server.call('SET', deleted_key(request.r), '', 'PXAT', int(now + DELETED_MS))
   return position('ok', request)
 end
 

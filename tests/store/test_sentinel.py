@@ -1,0 +1,113 @@
+"""What the store does when sentinels make another server the primary."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from lore.store import StoreUnavailable, ValkeyStore
+from lore.store.base import ChunkMessage, Outcome
+from lore.store.keys import partition_of
+from tests.store.backends import LEASE_MS, Backend, Clock, Recorder, chunk, chunks
+from tests.store.test_valkey_faults import eventually
+from tests.valkeys import Trio
+
+
+@pytest.fixture
+async def on_trio(trio: Trio) -> AsyncIterator[Backend]:
+    with trio.primary.client() as client:
+        client.flushall()
+    store = ValkeyStore(trio.url)
+    await store.connect()
+    yield Backend(store, Clock(), expire=lambda now_ms: None)
+    await store.close()
+
+
+async def test_a_primary_that_dies_is_replaced_and_given_what_it_was_not_told(
+    on_trio: Backend, trio: Trio
+) -> None:
+    """P3, P4: the replica that is promoted lacks what was acknowledged last, and knows nothing
+    of it. Its replication id tells that it is another one."""
+    store, reader, wakes = on_trio.store, Recorder(), Recorder()
+    await store.follow("a", reader)
+    await store.on_wake(wakes)
+    claimed = await on_trio.owned("a")
+    taken = await on_trio.owned("b", "g2")
+    await on_trio.append(claimed, chunk(1))
+    await on_trio.append(taken, chunk(1), lease_ms=1)
+    before, run_id = trio.primary, store.run_id(0)
+    replicas = [server for server in trio.data if server is not before]
+    for replica in replicas:
+        replica.send(signal.SIGSTOP)
+    with before.client() as client:
+        client.client_kill_filter(_type="slave")
+    await on_trio.append(claimed, chunk(2))  # acknowledged, and never replicated
+    before.kill()
+    for replica in replicas:
+        replica.send(signal.SIGCONT)
+    await asyncio.to_thread(trio.until_failed_over, before)
+    lost = await eventually(lambda: on_trio.append(claimed, chunk(3)))
+    assert store.run_id(0) != run_id
+    assert (lost.outcome, lost.next_seq) == (Outcome.GAP, 2)
+    assert (await on_trio.append(claimed, *chunks(2, 3))).outcome is Outcome.OK
+    await reader.until(lambda heard: "reset" in heard)
+    await wakes.until(lambda heard: ("wake", None) in heard)
+    assert await store.log("a") == chunks(1, 3)
+    again = await store.claim(partition_of("b"), "g3", lease_ms=LEASE_MS)
+    assert again is not None
+    assert (again.view.parent_log_id, again.view.fork_seq) == (taken.view.log_id, 2)
+    await on_trio.append(claimed, chunk(4))
+    heard = await reader.until(
+        lambda heard: any(isinstance(one, ChunkMessage) and one.seq == 4 for one in heard)
+    )
+    assert heard
+    before.start()
+
+
+async def test_an_operators_failover_is_followed_without_a_restart(
+    on_trio: Backend, trio: Trio
+) -> None:
+    """The sentinels cut the connections of a primary that they demote, and what was still
+    written there after the promotion is lost."""
+    claimed = await on_trio.owned("a")
+    await on_trio.append(claimed, chunk(1))
+    before = on_trio.store.run_id(0)
+    await asyncio.to_thread(trio.fail_over)
+
+    async def another() -> bool | None:
+        await on_trio.store.view("a")
+        return on_trio.store.run_id(0) != before or None
+
+    await eventually(another)
+    position = await on_trio.append(claimed, *chunks(1, 2))
+    assert (position.outcome, position.next_seq) == (Outcome.OK, 3)
+
+
+async def test_a_sentinel_that_is_away_is_passed_over(trio: Trio) -> None:
+    url = trio.url.replace("@", "@127.0.0.1:1,", 1)
+    for _ in range(3):
+        store = ValkeyStore(url)
+        await store.connect()
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("/mine?", "/yours?", "knows no such service"),
+        ("sentinel_password=", "sentinel_password=not-", "invalid username-password|WRONGPASS"),
+    ],
+)
+async def test_sentinels_that_name_no_primary_are_told_apart_and_no_password_is(
+    trio: Trio, right: str, wrong: str, says: str
+) -> None:
+    with pytest.raises(StoreUnavailable, match=says) as found:
+        await ValkeyStore(trio.url.replace(right, wrong)).connect()
+    assert Trio.password not in str(found.value)
+    assert Trio.sentinel_password not in str(found.value)
+
+
+async def test_without_a_sentinel_there_is_no_store() -> None:
+    with pytest.raises(StoreUnavailable, match=r"no primary for the store at mine of sentinels"):
+        await ValkeyStore("valkey+sentinel://:s3cret@127.0.0.1:1/mine").connect()
