@@ -200,6 +200,16 @@ sentinel failover-timeout {self.service} 2000
     def until_failed_over(self, before: Server) -> None:
         until(lambda: self.primary is not before, "no failover")
 
+    def until_in_step(self) -> None:
+        """Wait until the primary has a replica."""
+
+        def has_replica() -> bool:
+            with self.primary.client() as client:
+                info: Any = client.info("replication")
+            return info.get("slave0", {}).get("state") == "online"
+
+        until(has_replica, "the primary has no replica")
+
 
 class Cluster(Group):
     """Primaries with a replica each."""

@@ -35,7 +35,7 @@ STORE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "generator": (
         *("lore_claim", "lore_append", "lore_finish", "lore_renew", "lore_release"),
-        *("lore_reinstate", "lore_waiting", "HMGET", "XRANGE", "SUBSCRIBE", "SSUBSCRIBE", "other"),
+        *("lore_reinstate", "lore_waiting", "HMGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "operator": ("lore_reap", "lore_release", "HMGET", "ZRANGE", "INFO", "other"),
 }

@@ -162,7 +162,7 @@ async def test_a_claim_after_a_move_is_from_another_server(
     await move.begin()
     await move.end()
     second = await eventually(lambda: store.claim(partition_of("a"), "g2", lease_ms=LEASE_MS))
-    assert (second.view.parent_log_id, second.view.fork_seq) == (first.view.log_id, 2)
+    assert second.view.forks == f"{first.view.log_id}:2"
     await eventually(lambda: known(store.run_id(partition_of("a")) != before))
     assert (await on_cluster.append(second, chunk(2), lease_ms=1)).outcome is Outcome.OK
     third = await eventually(lambda: store.claim(partition_of("a"), "g3", lease_ms=LEASE_MS))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lore.store import StoreUnavailable, ValkeyStore
-from lore.store.base import ChunkMessage, Outcome
+from lore.store.base import ChunkMessage, Outcome, Position
 from lore.store.keys import partition_of
 from tests.store.backends import LEASE_MS, Backend, Clock, Recorder, chunk, chunks
 from tests.store.test_valkey_faults import eventually
@@ -56,32 +56,43 @@ async def test_a_primary_that_dies_is_replaced_and_given_what_it_was_not_told(
     assert await store.log("a") == chunks(1, 3)
     again = await store.claim(partition_of("b"), "g3", lease_ms=LEASE_MS)
     assert again is not None
-    assert (again.view.parent_log_id, again.view.fork_seq) == (taken.view.log_id, 2)
+    assert again.view.forks == f"{taken.view.log_id}:2"
     await on_trio.append(claimed, chunk(4))
     heard = await reader.until(
         lambda heard: any(isinstance(one, ChunkMessage) and one.seq == 4 for one in heard)
     )
     assert heard
-    before.start()
+    await asyncio.to_thread(before.start)
 
 
 async def test_an_operators_failover_is_followed_without_a_restart(
     on_trio: Backend, trio: Trio
 ) -> None:
-    """The sentinels cut the connections of a primary that they demote, and what was still
-    written there after the promotion is lost."""
+    """The primary that was replaced is demoted seconds later. Until then it takes what will be
+    lost, unless it must have replicas: it refuses then, and the sentinels are asked again."""
+    for server in trio.data:
+        with server.client() as client:
+            client.config_set("min-replicas-to-write", 1)
+    await asyncio.to_thread(trio.until_in_step)
+    reader = Recorder()
+    await on_trio.store.follow("a", reader)
     claimed = await on_trio.owned("a")
     await on_trio.append(claimed, chunk(1))
     before = on_trio.store.run_id(0)
     await asyncio.to_thread(trio.fail_over)
 
-    async def another() -> bool | None:
-        await on_trio.store.view("a")
-        return on_trio.store.run_id(0) != before or None
+    async def append_there() -> Position | None:
+        position = await on_trio.append(claimed, *chunks(1, 2))
+        return position if on_trio.store.run_id(0) != before else None
 
-    await eventually(another)
-    position = await on_trio.append(claimed, *chunks(1, 2))
+    position = await eventually(append_there)
     assert (position.outcome, position.next_seq) == (Outcome.OK, 3)
+    await reader.until(lambda heard: "reset" in heard)
+    await on_trio.append(claimed, chunk(3))
+    await reader.until(lambda heard: any(getattr(one, "seq", 0) == 3 for one in heard))
+    for server in trio.data:
+        with server.client() as client:
+            client.config_set("min-replicas-to-write", 0)
 
 
 async def test_a_sentinel_that_is_away_is_passed_over(trio: Trio) -> None:

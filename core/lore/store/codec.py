@@ -66,9 +66,7 @@ def vitals_from(info: str) -> Vitals:
 
 def worst_of(servers: Sequence[Vitals]) -> Vitals:
     """Of a cluster's primaries: the fullest one, the fewest replicas, the longest lag."""
-    fullest = max(
-        servers, key=lambda one: (one.memory_bytes / (one.memory_limit_bytes or 2**63))
-    )
+    fullest = max(servers, key=lambda one: one.memory_bytes / (one.memory_limit_bytes or 2**63))
     return replace(
         fullest,
         replicas=min(one.replicas for one in servers),

@@ -242,7 +242,7 @@ class Link:
     def _error(self, message: str) -> Exception:
         """The exception for an error reply."""
         error = error_of(message, self.endpoint.name)
-        if message.startswith("READONLY"):
+        if message.startswith(("READONLY", "NOREPLICAS")):
             self.drop()  # its name may lead to another server by now
         if message.startswith("CLUSTERDOWN"):
             self.on_trouble()  # the rest of the cluster may have another one in its place

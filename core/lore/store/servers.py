@@ -20,6 +20,9 @@ class OneServer:
             [self._subscriber] * PARTITIONS, lambda subscriber: subscriber.drop()
         )
         self._subscriber.subscriptions = self.subscriptions
+        if location.way == "sentinel":
+            # A primary that was replaced may live on for a while, and tells of nothing any more.
+            self._functions.on_trouble = self._subscriber.drop
 
     async def connect(self) -> None:
         """Raises StoreUnavailable when the first attempt fails."""
