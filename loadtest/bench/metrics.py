@@ -185,7 +185,8 @@ def main() -> None:
         f"{chosen.streams} streams at {RATE:g} tokens a second through one generator and one edge "
         f"in one process; {chosen.turns} turns of {chosen.seconds:g} s each with the metrics as "
         "they are and with calls that do nothing, in turns. CPU time of that process, without "
-        "Valkey's; the difference is that of neighbouring turns."
+        "Valkey's; the difference is that of neighbouring turns. Looks at the clock that metrics "
+        "need stay on both sides."
     )
     with ValkeyServer(save="") as server:
         found = uvloop.run(bench(server.connection_url, chosen))
