@@ -10,7 +10,7 @@ from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore.store.base import View
 from lore.store.twin import StoreState
-from lore_generator import accounts, service
+from lore_generator import service
 from lore_generator.engine import Piece
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.edge_harness import until
@@ -45,17 +45,14 @@ async def taken_by(reader: Reader, owner: str) -> View:
 
 
 @grows("lore_tokens_generated_total", by=10)
-@grows("lore_inter_token_seconds", by=9, at_least=0.1)
-@grows("lore_generation_tokens_per_second", by=1)
-@grows("lore_chunks_appended_total", by=10)
+@grows("lore_inter_token_seconds", by=9)
+@grows("lore_generation_tokens_per_second", by=1, at_least=1.0)
+@grows("lore_chunks_appended_total")
 @grows("lore_requests_ended_total", "done", by=1)
 async def test_an_answer_is_counted_token_by_token_and_timed(store: MemoryStore) -> None:
-    speeds = meter("lore_generation_tokens_per_second_sum")
     async with Generator(store, engine=SLOW):
         reader = await reader_of(store, "a", ask(ack="none"))
         await reader.until_status(Status.DONE)
-        await until(lambda: meter("lore_generation_tokens_per_second_sum") > speeds)
-    assert meter("lore_generation_tokens_per_second_sum") - speeds <= 60
 
 
 @grows("lore_queue_wait_seconds", by=1, at_least=0.05)
@@ -138,17 +135,22 @@ async def test_a_full_window_is_seen_as_full(store: MemoryStore) -> None:
         )
 
 
-@grows("lore_tokens_wasted_total", "cancelled", by=5)
+@grows("lore_tokens_wasted_total", "cancelled")
 @grows("lore_requests_ended_total", "cancelled", by=1)
-@grows("lore_tokens_acknowledged_total", by=3)
+@grows("lore_tokens_acknowledged_total")
 async def test_what_was_not_read_before_a_cancel_is_wasted(store: MemoryStore) -> None:
     """P14"""
+    wasted = meter("lore_tokens_wasted_total", status="cancelled")
+    acked = meter("lore_tokens_acknowledged_total")
     async with Generator(store, engine=STEADY):
         reader = await reader_of(store, "a", ask(window=8))
         await reader.until_status(Status.PAUSED)
-        await store.ack("a", 3)
+        read = (await store.ack("a", 1)).acked_tokens
         await store.cancel("a", retention_ms=60_000)
         await until(lambda: meter("lore_generator_requests", state="parked") == 0)
+    assert 0 < read < 8
+    assert meter("lore_tokens_acknowledged_total") - acked == read
+    assert meter("lore_tokens_wasted_total", status="cancelled") - wasted == 8 - read
 
 
 @grows("lore_tokens_wasted_total", "reaped", by=8)
@@ -174,21 +176,24 @@ async def test_a_request_that_is_reaped_twice_wastes_no_token_twice(store: Memor
             await reader.until_status(Status.PAUSED)
 
 
-@grows("lore_tokens_wasted_total", "done", by=2)
-@grows("lore_tokens_acknowledged_total", by=8)
+@grows("lore_tokens_wasted_total", "done")
 async def test_what_is_read_after_the_end_is_not_wasted_and_what_is_not_read_is(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The acks of the last chunks come after the end: they are waited for."""
-    monkeypatch.setattr(accounts, "SETTLE_S", 0.3)
-    options = SyntheticOptions(rate_tokens_per_s=200, length_tokens=10)
     wasted = meter("lore_tokens_wasted_total", status="done")
-    async with Generator(store, engine=options):
+    async with Generator(store, engine=SLOW) as generator:
         reader = await reader_of(store, "a", ask(window=16))
         await reader.until_status(Status.DONE)
-        await store.ack("a", 8)
+        judging = generator.service._appender.accounts
+        await until(lambda: len(judging._open) == 1)
+        await judging.settle()
         assert meter("lore_tokens_wasted_total", status="done") == wasted
+        read = (await store.ack("a", 1)).acked_tokens
+        monkeypatch.setattr(judging, "_now", lambda: math.inf)
         await until(lambda: meter("lore_tokens_wasted_total", status="done") > wasted)
+        assert 0 < read < 10
+        assert meter("lore_tokens_wasted_total", status="done") - wasted == 10 - read
 
 
 @grows("lore_tokens_wasted_total", "done", by=10)
@@ -221,7 +226,7 @@ async def test_a_request_that_the_engine_gives_up_fails(store: MemoryStore) -> N
 # generators and stores that go away
 
 
-@grows("lore_takeovers_total", by=1)
+@grows("lore_takeovers_total")
 async def test_a_killed_generators_request_is_taken_over(store: MemoryStore) -> None:
     """P15"""
     async with Generator(store, "g1", STEADY, lease_s=0.3) as first:
