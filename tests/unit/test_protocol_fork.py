@@ -21,6 +21,7 @@ BACK = fork(ONCE, "new", 6)
         ("new", "newest", TWICE, 20),
         ("old", "newest", BACK, 5),  # the newest left below where the first fork was
         ("new", "newest", BACK, 5),
+        ("old", "new", fork(fork("", "old", 5), "old", 3), 2),  # a name that a store used twice
         ("log", "log", "", sys.maxsize),
         ("gone", "log", "", 0),
     ],

@@ -11,7 +11,7 @@ import sys
 
 def fork(forks: str, log_id: str, seq: int) -> str:
     """The forks of a log that leaves ``log_id``, whose own ``forks`` are given, at ``seq``."""
-    older = (f"{name}:{min(first, seq)}" for name, first in _parse(forks).items())
+    older = (f"{name}:{min(first, seq)}" for name, first in _parse(forks))
     return " ".join((*older, f"{log_id}:{seq}"))
 
 
@@ -22,10 +22,10 @@ def shared(log_id: str, *, current: str, forks: str) -> int:
     """
     if log_id == current:
         return sys.maxsize
-    return _parse(forks).get(log_id, 1) - 1
+    return min((first for name, first in _parse(forks) if name == log_id), default=1) - 1
 
 
 @functools.lru_cache(maxsize=256)
-def _parse(forks: str) -> dict[str, int]:
+def _parse(forks: str) -> tuple[tuple[str, int], ...]:
     pairs = (one.rpartition(":") for one in forks.split())
-    return {log_id: int(seq) for log_id, _, seq in pairs}
+    return tuple((log_id, int(seq)) for log_id, _, seq in pairs)
