@@ -14,7 +14,7 @@ from dashboards.rules import groups
 from lore.cli.fleet import free_ports, readiness
 from lore.client import Reader
 from tests.faults import kinds
-from tests.faults.fleet import Fleet, Part
+from tests.faults.fleet import Fleet, NotReady, Part
 from tests.faults.readers import READER, Question, ask_and_read
 from tests.services.kube_stub import KubeStub, pod, policy
 
@@ -22,7 +22,7 @@ STREAMS, SPREAD_S = 50, 4.0
 """Streams, and how long they take to begin."""
 VANISHING = 6
 """Every so many readers one leaves in the middle and does not come back."""
-SCRAPE_S = 1.0
+SCRAPE_S, SCRAPED_S = 1.0, 60.0
 MEMORY_BYTES = 256 * 2**20
 FAULTS = (
     kinds.pubsub_kill,
@@ -51,7 +51,8 @@ async def watched_run(
     spread_s: float = SPREAD_S,
     stall_s: int = 600,
 ) -> AsyncIterator[Run]:
-    """All is over and scraped when the context begins; the Prometheus is there in it.
+    """All is over, and everything was scraped once more, when the context begins; the Prometheus
+    is there in it.
 
     ``stall_s``: when answers that nobody reads are reaped; a slow reader's are, too, if it is
     short. Raises NoProgram without a Prometheus.
@@ -70,7 +71,7 @@ async def watched_run(
             await asyncio.gather(operator.restart(), _started(prometheus))
             run = Run(prometheus)
             await _streams(fleet, rng, streams, spread_s)
-            await asyncio.sleep(2 * SCRAPE_S)  # the last of it is to be scraped, too
+            await _all_scraped(prometheus, len(targets))
             run.end_s = time.time()
             yield run
         finally:
@@ -112,6 +113,22 @@ async def _vanish(reader: Reader, question: Question, rng: random.Random, spread
         if stream.position >= 3:
             break
     await stream.aclose()
+
+
+async def _all_scraped(prometheus: Prometheus, count: int) -> None:
+    """Once more from now on. Raises NotReady."""
+    since_s = time.time()
+    try:
+        async with asyncio.timeout(SCRAPED_S):
+            while True:
+                found = await prometheus.query("timestamp(up == 1)")
+                fresh = [one for one in found if float(one["value"][1]) > since_s]
+                if len(fresh) == count:
+                    return
+                await asyncio.sleep(SCRAPE_S / 4)
+    except TimeoutError:
+        errors = {one["labels"]["pod"]: one["lastError"] for one in await prometheus.targets()}
+        raise NotReady(f"not scraped: {errors}") from None
 
 
 async def _started(prometheus: Prometheus) -> None:
