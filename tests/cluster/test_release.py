@@ -6,7 +6,8 @@ killed under readers who compare every character, and scaled.
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.cluster import metrics_stub
 from tests.cluster.killer import kill
 from tests.cluster.kube import Object, until
 from tests.cluster.load import Load
-from tests.cluster.release import Release
+from tests.cluster.release import Release, merged
 from tests.faults.readers import Question
 
 KINDS = ("edge", "generator", "operator", "valkey")
@@ -42,24 +43,26 @@ async def test_an_upgrade_under_readers_costs_none_a_character(
     release: Release, kinds: Sequence[str]
 ) -> None:
     """P1, P2. Every pod of these kinds is another one afterwards."""
-    before = {kind: uids(release, kind) for kind in kinds}
     another = {"podAnnotations": {"example.org/note": f"{len(kinds)} kinds"}}
     values: dict[str, Any] = dict.fromkeys(kinds, another)
     if "valkey" in values:
         values["valkey"] = {"bundled": another}
-    async with Load(release) as load:
-        await asyncio.to_thread(release.upgrade, **values)
+    async with leases_for(release, kinds) as leases:
+        before = {kind: uids(release, kind) for kind in kinds}
+        async with Load(release) as load:
+            await asyncio.to_thread(release.upgrade, **merged(values, leases))
+        after = {kind: uids(release, kind) for kind in kinds}
     load.report(f"upgrade of {', '.join(kinds)}")
     assert load.violations == []
-    assert all(before[kind].isdisjoint(uids(release, kind)) for kind in kinds)
+    assert all(before[kind].isdisjoint(after[kind]) for kind in kinds)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_killed_container_costs_no_reader_a_character(release: Release, kind: str) -> None:
     """P1, P2, P15. A generator's requests go on by the operator's doing: their leases last
     longer than their readers wait."""
-    before = restarts(release, kind)
-    async with Load(release) as load:
+    async with leases_for(release, [kind]), Load(release) as load:
+        before = restarts(release, kind)
         victim = await pick(release, kind)
         await kill(release.namespace, victim)
         await until(lambda: restarts(release, kind) > before, f"a restart of the {kind}")
@@ -71,7 +74,7 @@ async def test_a_killed_container_costs_no_reader_a_character(release: Release, 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_deleted_pod_costs_no_reader_a_character(release: Release, kind: str) -> None:
     """P1, P2, P15."""
-    async with Load(release) as load:
+    async with leases_for(release, [kind]), Load(release) as load:
         victim = await pick(release, kind)
         name = victim["metadata"]["name"]
         await asyncio.to_thread(release.namespace, "delete", "pod", name, timeout_s=120)
@@ -133,6 +136,21 @@ async def test_generators_follow_an_external_metric(release: Release) -> None:
             await until(lambda: len(release.ready("generator")) == 4, "4 generators")
         load.report("generators scaled to 4 by a HorizontalPodAutoscaler")
         assert load.violations == []
+
+
+@asynccontextmanager
+async def leases_for(release: Release, kinds: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+    """Leases shorter than readers wait, where Valkey ends: a claim whose answer was lost with it
+    is nobody's until its lease ends. Yields the values that say so."""
+    if "valkey" not in kinds:
+        yield {}
+        return
+    leases = {"generator": {"settings": {"leaseS": 10}}}
+    await asyncio.to_thread(release.upgrade, **leases)
+    try:
+        yield leases
+    finally:
+        await asyncio.to_thread(release.upgrade)
 
 
 async def text_of(stream: Any) -> str:
