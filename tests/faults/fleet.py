@@ -160,7 +160,7 @@ class Fleet:
         return self
 
     async def _start(self) -> None:
-        await self.valkey.restart()
+        await self._start_valkey()
         await self.store.connect()
         count, edges = self._counts
         ports = free_ports(count + 2 * edges)
@@ -182,6 +182,12 @@ class Fleet:
         for part in [*self.generators, *self.edges]:
             await part.start()
         await self.settle()
+
+    async def _start_valkey(self) -> None:
+        await self.valkey.restart()
+
+    def _url(self, link: Proxy) -> str:
+        return f"valkey://127.0.0.1:{link.port}"
 
     async def __aexit__(self, *_: object) -> None:
         await self.store.close()
@@ -219,7 +225,7 @@ class Fleet:
         self, module: str, name: str, link: Proxy, health_port: int, settings: dict[str, Any]
     ) -> Part:
         common = {
-            "valkey_url": f"valkey://127.0.0.1:{link.port}",
+            "valkey_url": self._url(link),
             "health_port": health_port,
             f"{module.removeprefix('lore_')}_id": name,
         }

@@ -92,7 +92,8 @@ async def test_calls_and_subscriptions_follow_a_partition_that_moves(
     await move.end()
     assert (await on_cluster.append(claimed, chunk(2))).outcome is Outcome.OK
     await reader.until(lambda heard: "reset" in heard)
-    await wakes.until(lambda heard: ("wake", None) in heard)
+    await wakes.until(lambda heard: heard[-1] == ("wake", partition_of("a")))
+    assert ("wake", None) not in wakes.heard  # no server was away
     assert at(store, "a") == move.target.port
     await on_cluster.append(claimed, chunk(3))
     await reader.until(lambda heard: seqs(heard)[-1:] == [3])

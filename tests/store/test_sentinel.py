@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
@@ -22,6 +22,17 @@ async def on_trio(trio: Trio) -> AsyncIterator[Backend]:
     await store.connect()
     yield Backend(store, Clock(), expire=lambda now_ms: None)
     await store.close()
+
+
+@pytest.fixture
+def must_have_replicas(trio: Trio) -> Iterator[Callable[[int], None]]:
+    def set_number(number: int) -> None:
+        for server in trio.data:
+            with server.client() as client:
+                client.config_set("min-replicas-to-write", number)
+
+    yield set_number
+    set_number(0)
 
 
 async def test_a_primary_that_dies_is_replaced_and_given_what_it_was_not_told(
@@ -66,14 +77,12 @@ async def test_a_primary_that_dies_is_replaced_and_given_what_it_was_not_told(
 
 
 async def test_an_operators_failover_is_followed_without_a_restart(
-    on_trio: Backend, trio: Trio
+    on_trio: Backend, trio: Trio, must_have_replicas: Callable[[int], None]
 ) -> None:
     """The primary that was replaced is demoted seconds later. Until then it takes what will be
     lost, unless it must have replicas: it refuses then, and the sentinels are asked again."""
-    for server in trio.data:
-        with server.client() as client:
-            client.config_set("min-replicas-to-write", 1)
     await asyncio.to_thread(trio.until_in_step)
+    must_have_replicas(1)
     reader = Recorder()
     await on_trio.store.follow("a", reader)
     claimed = await on_trio.owned("a")
@@ -88,11 +97,8 @@ async def test_an_operators_failover_is_followed_without_a_restart(
     position = await eventually(append_there)
     assert (position.outcome, position.next_seq) == (Outcome.OK, 3)
     await reader.until(lambda heard: "reset" in heard)
-    await on_trio.append(claimed, chunk(3))
+    await eventually(lambda: on_trio.append(claimed, chunk(3)))
     await reader.until(lambda heard: any(getattr(one, "seq", 0) == 3 for one in heard))
-    for server in trio.data:
-        with server.client() as client:
-            client.config_set("min-replicas-to-write", 0)
 
 
 async def test_a_sentinel_that_is_away_is_passed_over(trio: Trio) -> None:

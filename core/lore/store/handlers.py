@@ -16,6 +16,9 @@ class ReaderHandler:
     def on_reset(self) -> None:
         self.listener.on_reset()
 
+    def on_moved(self) -> None:
+        self.listener.on_reset()
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerHandler:
@@ -27,13 +30,21 @@ class OwnerHandler:
     def on_reset(self) -> None:
         """Nothing to do: an owner's renewals tell it what it missed."""
 
+    def on_moved(self) -> None:
+        """The same."""
+
 
 @dataclass(frozen=True, slots=True)
 class WakeHandler:
     listener: WakeListener
+    partition: int
 
     def on_payload(self, payload: str) -> None:
         self.listener.on_wake(int(payload))
 
     def on_reset(self) -> None:
         self.listener.on_wake(None)
+
+    def on_moved(self) -> None:
+        """No server was away: leases run on, and all that may be missed is a wake-up."""
+        self.listener.on_wake(self.partition)

@@ -29,7 +29,13 @@ class Handler(Protocol):
 
     def on_payload(self, payload: str) -> None: ...
 
-    def on_reset(self) -> None: ...
+    def on_reset(self) -> None:
+        """The server was away, and it or another one is there: anything may be missed."""
+        ...
+
+    def on_moved(self) -> None:
+        """Another server has the partition now; what was published meanwhile is missed."""
+        ...
 
 
 class Subscriber(Link):
@@ -91,6 +97,8 @@ class _Channel:
     link: Subscriber | None = None
     """Where it is, or was asked for last."""
     is_new: bool = True
+    is_moving: bool = False
+    """Its partition went elsewhere while the server was there."""
 
 
 class Subscriptions:
@@ -104,7 +112,6 @@ class Subscriptions:
         self._misplaced = misplaced
         self._channels: dict[str, _Channel] = {}
         self._unplaced: set[_Channel] = set()
-        self._resets: dict[int, Handler] = {}
 
     @property
     def is_placed(self) -> bool:
@@ -155,6 +162,8 @@ class Subscriptions:
         for channel in self._channels.values():
             link = self._links[channel.partition]
             if link.is_up and (channel.link is not link or channel in self._unplaced):
+                before = channel.link
+                channel.is_moving |= before is not None and before.is_up and before is not link
                 self._ask(channel, link)
 
     # from the connections
@@ -173,6 +182,7 @@ class Subscriptions:
         """The server has this channel no more: its partition has left it."""
         channel = self._channels.get(name)
         if channel is not None and channel.link is link:
+            channel.is_moving = True
             self._unplaced.add(channel)
             self._misplaced(link)
 
@@ -191,9 +201,9 @@ class Subscriptions:
         if error is None:
             if not channel.confirmed.done():
                 channel.confirmed.set_result(None)
-            if not channel.is_new:
-                self._reset_soon(channel)
-            channel.is_new = False
+            for handler in () if channel.is_new else tuple(channel.handlers):
+                _guarded(handler.on_moved if channel.is_moving else handler.on_reset)
+            channel.is_new = channel.is_moving = False
         elif isinstance(error, Redirected) or not channel.is_new:
             if link.is_up:  # else it is asked for when the connection is back
                 self._unplaced.add(channel)
@@ -201,17 +211,6 @@ class Subscriptions:
         elif not channel.confirmed.done():
             channel.confirmed.set_exception(error)
             forget(channel.confirmed)
-
-    def _reset_soon(self, channel: _Channel) -> None:
-        """Once for a handler of many channels."""
-        if not self._resets:
-            asyncio.get_running_loop().call_soon(self._reset)
-        self._resets.update((id(handler), handler) for handler in channel.handlers)
-
-    def _reset(self) -> None:
-        resets, self._resets = self._resets, {}
-        for handler in resets.values():
-            _guarded(handler.on_reset)
 
 
 def _guarded(call: Any, *args: Any) -> None:

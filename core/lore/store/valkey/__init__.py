@@ -67,11 +67,15 @@ class ValkeyStore(Queue, Log, Life):
 
     async def on_wake(self, listener: WakeListener) -> None:
         """Also of partitions whose server is away, once it is there."""
-        handler = WakeHandler(listener)
         subscribe = self._subscriptions.subscribe
         await asyncio.gather(
             *(
-                subscribe(partition, wake_channel(partition), handler, must_be_up=False)
+                subscribe(
+                    partition,
+                    wake_channel(partition),
+                    WakeHandler(listener, partition),
+                    must_be_up=False,
+                )
                 for partition in range(PARTITIONS)
             )
         )

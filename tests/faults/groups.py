@@ -1,0 +1,189 @@
+"""What befalls a store of several servers: a cluster's primaries die, are replaced, freeze, and
+hand their partitions on; sentinels name another primary. ``python -m tests.faults.groups`` runs
+each under 200 streams and says how long readers waited."""
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import uvloop
+
+from lore.logs import configure_logging
+from lore.store import ValkeyStore
+from tests.faults.fleet import Fleet, Part
+from tests.faults.kinds import Kind
+from tests.faults.proxy import Proxy
+from tests.faults.readers import Outcome, Question
+from tests.faults.report import markdown
+from tests.faults.run import Round, run_round
+from tests.valkeys import Cluster, Group, Trio
+
+MOVED_AT_ONCE = 8
+FROZEN_S = 4.0
+"""Longer than a primary may be silent."""
+
+
+class GroupFleet(Fleet):
+    """Without proxies to the store: the servers of a group tell clients where they are."""
+
+    def __init__(self, group: Cluster | Trio, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.group = group
+        self.store = ValkeyStore(group.url)
+
+    async def _start_valkey(self) -> None: ...
+
+    def _url(self, link: Proxy) -> str:
+        return self.group.url
+
+    @property
+    def parts(self) -> list[Part]:
+        return [*self.edges, *self.generators]
+
+
+def _kind(name: str, what: Callable[[Any, random.Random], None], *, may_lose: bool = False) -> Kind:
+    async def inject(fleet: Fleet, rng: random.Random) -> None:
+        assert isinstance(fleet, GroupFleet)
+        group: Any = fleet.group
+        await asyncio.to_thread(what, group, rng)
+
+    return Kind(name, inject, times=1, may_lose=may_lose)
+
+
+def nothing(group: Group, rng: random.Random) -> None:
+    """For comparison."""
+
+
+def cluster_kill(cluster: Cluster, rng: random.Random) -> None:
+    partition = rng.randrange(64)
+    primary = cluster.owner(partition)
+    primary.kill()
+    cluster.until_failed_over(partition, primary)
+    primary.start()
+    cluster.settle()
+
+
+def cluster_promotion(cluster: Cluster, rng: random.Random) -> None:
+    cluster.fail_over(rng.randrange(64))
+    cluster.settle()
+
+
+def cluster_frozen(cluster: Cluster, rng: random.Random) -> None:
+    """Cut off from all others, a primary does not know that its replica has taken its place."""
+    partition = rng.randrange(64)
+    primary = cluster.owner(partition)
+    primary.send(signal.SIGSTOP)
+    cluster.until_failed_over(partition, primary)
+    primary.send(signal.SIGCONT)
+    cluster.settle()
+
+
+def cluster_reshard(cluster: Cluster, rng: random.Random) -> None:
+    source, target = rng.sample(cluster.primaries, 2)
+    cluster.move(cluster.partitions_of(source)[:MOVED_AT_ONCE], target)
+    cluster.settle()
+
+
+def cluster_add_and_remove(cluster: Cluster, rng: random.Random) -> None:
+    source = rng.choice(cluster.primaries)
+    partitions = cluster.partitions_of(source)[:MOVED_AT_ONCE]
+    added = cluster.add()
+    cluster.move(partitions, added)
+    cluster.move(partitions, source)
+    cluster.remove(added)
+    cluster.settle()
+
+
+def sentinel_kill(trio: Trio, rng: random.Random) -> None:
+    primary = trio.primary
+    primary.kill()
+    trio.until_failed_over(primary)
+    primary.start()
+    trio.settle()
+
+
+def sentinel_frozen(trio: Trio, rng: random.Random) -> None:
+    primary = trio.primary
+    primary.send(signal.SIGSTOP)
+    trio.until_failed_over(primary)
+    primary.send(signal.SIGCONT)
+    trio.settle()
+
+
+def sentinel_failover(trio: Trio, rng: random.Random) -> None:
+    trio.fail_over()
+    trio.settle()
+
+
+CLUSTER_KINDS = (
+    _kind("cluster: nothing", nothing),
+    _kind("cluster: primary kill -9", cluster_kill, may_lose=True),
+    _kind("cluster: primary frozen", cluster_frozen, may_lose=True),
+    _kind("cluster: replica promoted", cluster_promotion),
+    _kind("cluster: 8 partitions moved", cluster_reshard),
+    _kind("cluster: node added and removed", cluster_add_and_remove),
+)
+SENTINEL_KINDS = (
+    _kind("sentinel: nothing", nothing),
+    _kind("sentinel: primary kill -9", sentinel_kill, may_lose=True),
+    _kind("sentinel: primary frozen", sentinel_frozen, may_lose=True),
+    _kind("sentinel: failover asked for", sentinel_failover, may_lose=True),
+)
+HEAD = ("fault", "streams", "lost", "doubled", "history_lost", "pause p50", "p99", "max")
+
+
+async def faults(group: Group, kinds: Sequence[Kind], streams: int, seed: int) -> list[Round]:
+    """A round of each kind."""
+    rng = random.Random(seed)
+    rounds: list[Round] = []
+    async with AsyncExitStack() as stack:
+        assert isinstance(group, Cluster | Trio)
+        settings = {"slots": streams, "lease_s": 5}
+        fleet = await stack.enter_async_context(GroupFleet(group, generator=settings))
+        for kind in kinds:
+            questions = [Question.draw(rng, number) for number in range(streams)]
+            rounds.append(await run_round(fleet, [kind], questions, rng))
+            print(*row(rounds[-1]), sep="  ", flush=True)
+            for line in rounds[-1].violations:
+                print(f"  VIOLATION {line}\n  logs: {fleet.folder}", flush=True)
+        if not any(one.violations for one in rounds):
+            fleet.forget_logs()
+    return rounds
+
+
+def row(this: Round) -> list[str]:
+    outcomes = [question.outcome for question in this.questions]
+    pauses = sorted(question.pause_s for question in this.questions)
+    told, whole = outcomes.count(Outcome.TOLD), outcomes.count(Outcome.WHOLE)
+    doubled = outcomes.count(Outcome.DOUBLED) + outcomes.count(Outcome.REORDERED)
+    lost = len(outcomes) - told - whole - doubled
+    at = [pauses[len(pauses) // 2], pauses[-(-99 * len(pauses) // 100) - 1], pauses[-1]]
+    seconds = [f"{pause:.2f} s" for pause in at]
+    return [this.name, *map(str, (len(outcomes), lost, doubled, told)), *seconds]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.groups", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.getrandbits(32))
+    parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--kind", action="append", help="only those with this in their name")
+    options = parser.parse_args()
+    configure_logging("faults", "error")
+    print(f"seed {options.seed}", flush=True)
+    rounds: list[Round] = []
+    for group, every in ((Cluster(), CLUSTER_KINDS), (Trio(), SENTINEL_KINDS)):
+        kinds = [k for k in every if not options.kind or any(w in k.name for w in options.kind)]
+        if kinds:
+            with group:
+                rounds += uvloop.run(faults(group, kinds, options.streams, options.seed))
+    print(markdown(HEAD, [row(this) for this in rounds]))
+    sys.exit(any(this.violations for this in rounds))
+
+
+if __name__ == "__main__":
+    main()
