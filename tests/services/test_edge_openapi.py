@@ -157,7 +157,8 @@ def chunks_count_up_to_the_end(_: CheckContext, response: Response, case: Case) 
     if not response.headers.get("content-type", [""])[0].startswith(STREAM):
         return
     events = SseParser().feed(response.content)
-    seqs = [int(event.last_event_id) for event in events if event.event == "message"]
+    ids = [event.last_event_id for event in events if event.event == "message"]
+    seqs = [int(event_id.partition(":")[0]) for event_id in ids]  # a forked log names itself
     opening, ending = events[0], events[-1]
     assert opening.event == "state"
     if ending.event == "end":
