@@ -6,16 +6,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-linter kubernetes-validate \
-  launchdarkly-eventsource matplotlib openai playwright pre-commit psutil "pyright[nodejs]" \
-  pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme
+TOOLS := fastapi grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-linter \
+  kubernetes-validate launchdarkly-eventsource matplotlib openai playwright pre-commit psutil \
+  "pyright[nodejs]" pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster check format explore sim faults soak pauses leaks storm \
-  bench chart metrics dashboards pictures images kind-up refresh-constraints clean
+  window bench chart metrics dashboards pictures images kind-up refresh-constraints clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ storm: $(VENV)/.tools  ## kill an edge under 2,000 idle readers, drain another, 
 
 explore: $(VENV)/.tools  ## try every interleaving of a small system, within stated bounds
 	@$(BIN)/python -m tests.explore $(ARGS)
+
+window: $(VENV)/.tools  ## the study behind the window's defaults, in virtual time, and its figure
+	@$(BIN)/python -m loadtest.window --plot docs/window.png
 
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
 	@for bench in $(notdir $(basename $(wildcard loadtest/bench/*.py))); do \

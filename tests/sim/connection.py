@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tests.sim.feed import Feed
 
 HEARTBEAT_S = 10.0
-MAX_UNREAD = 8
 PAGE_CHUNKS = 16
 
 
@@ -68,6 +67,7 @@ class Connection:
         self._reader_incarnation = reader.incarnation
         self._hear = hear
         self._spacing_s = spacing_s
+        self._socket_chunks = feed.edge.world.options.socket_chunks
         self._start = position
         self._texts: dict[int, str] = {}
         self._unread = 0
@@ -81,7 +81,7 @@ class Connection:
 
     def on_next(self, before: int, message: ChunkMessage) -> None:
         """A live chunk follows the feed's head: who had that gets it as it comes (P10)."""
-        idle = not self._closed and not self._reading and self._unread < MAX_UNREAD
+        idle = not self._closed and not self._reading and self._unread < self._socket_chunks
         if idle and self.sender.position == before and self.log_id == self.feed.view.log_id:
             self._send_chunk(message.seq, message.text)
         self.pump()
@@ -89,7 +89,7 @@ class Connection:
     def pump(self) -> None:
         """Send what follows, from the ring or the log; a full socket waits for its reader."""
         feed, view = self.feed, self.feed.view
-        while not self._closed and not self._reading and self._unread < MAX_UNREAD:
+        while not self._closed and not self._reading and self._unread < self._socket_chunks:
             seq = self.sender.position + 1
             if seq > feed.head or self.log_id != view.log_id:
                 break
@@ -167,7 +167,7 @@ class Connection:
         if self._closed:
             return
         action = self.sender.on_timer(
-            self._edge.world.now, socket_pending=self._unread >= MAX_UNREAD
+            self._edge.world.now, socket_pending=self._unread >= self._socket_chunks
         )
         if action is Action.CLOSE:
             self.close()
@@ -207,7 +207,7 @@ class Connection:
         droppable = not isinstance(event, Closed)
         if droppable and world.chance(options.event_loss, "event lost"):
             return
-        when = max(world.now + world.delay_s(), self._arrival)
+        when = max(world.now + world.far_delay_s(), self._arrival)
         if isinstance(event, ChunkEvent) and self._spacing_s:
             when = max(when, self._arrival + self._spacing_s)
         if droppable and world.chance(options.event_reordering, "event reordered"):
@@ -226,6 +226,6 @@ class Connection:
     def _arrive(self, event: StreamEvent) -> None:
         if isinstance(event, ChunkEvent):
             self._unread -= 1
-            if self._unread == MAX_UNREAD - 1 and self._edge.up:
+            if self._unread == self._socket_chunks - 1 and self._edge.up:
                 self._edge.world.after(0.0, self._edge, self.pump)
         self._hear(self, event)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields, replace
 from random import Random
 
+from lore.protocol.window import Window
+
 
 @dataclass(frozen=True)
 class Options:
@@ -18,7 +20,9 @@ class Options:
     step_s: float = 0.1
     window_tokens: int = 16
     window_maximum_tokens: int = 64
+    window_silence_s: float = 2.0
     fixed_window: bool = False
+    window: type[Window] = Window  # studies of the window try others
     unbound_ratio: float = 0.0  # requests with ack "none"
     failing_ratio: float = 0.0  # answers that end in an engine's error
     poisonous_ratio: float = 0.0  # requests that kill their generator at their middle
@@ -31,6 +35,8 @@ class Options:
     faults_until_s: float = 40.0
     delay_min_s: float = 0.002
     delay_max_s: float = 0.05
+    reader_delay_s: float = 0.0  # more than that, between edges and readers, one way
+    socket_chunks: int = 8  # more are not on their way to a reader at a time
     event_loss: float = 0.0  # edge to reader: a proxy or a page that swallows an event
     event_duplication: float = 0.0
     event_reordering: float = 0.0

@@ -9,7 +9,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.fork import fork
 from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Append, Producer
-from lore.protocol.window import Window, WindowConfig
+from lore.protocol.window import WindowConfig
 from lore.store.base import Claimed, Outcome, Position, View
 from lore_generator.service import MAX_TRIES
 from tests.sim.model import Decoding
@@ -148,10 +148,12 @@ class Generator(Node):
         view, options = claimed.view, self.world.options
         request_id = view.request_id
         self._drop(request_id)
-        config = WindowConfig(options.window_tokens, options.window_maximum_tokens, silence_s=2.0)
+        config = WindowConfig(
+            options.window_tokens, options.window_maximum_tokens, options.window_silence_s
+        )
         if options.fixed_window:
             config = WindowConfig.fixed(options.window_tokens)
-        window = Window(
+        window = options.window(
             config,
             size=view.window,
             acked_tokens=view.acked_tokens,

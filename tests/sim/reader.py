@@ -121,7 +121,7 @@ class Reader(Node):
     def _hang_up(self, connection: Connection) -> None:
         edge = connection.feed.edge
         if not self.world.is_cut(self, edge):
-            self.world.after(self.world.delay_s(), edge, connection.abandon)
+            self.world.after(self.world.far_delay_s(), edge, connection.abandon)
 
     # reading
 

@@ -112,6 +112,10 @@ class World:
     def delay_s(self) -> float:
         return self.random.uniform(self.options.delay_min_s, self.options.delay_max_s)
 
+    def far_delay_s(self) -> float:
+        """Between a reader and an edge."""
+        return self.delay_s() + self.options.reader_delay_s
+
     def cut(self, one: Node, other: Node) -> None:
         self.say(f"partition {one.name} | {other.name}")
         self._cuts.add(frozenset((one, other)))
@@ -170,14 +174,14 @@ class World:
                 self.options.answer_lost, "answer lost"
             )
             if open_[0] and not lost:
-                self.after(self.delay_s(), caller, settle, result)
+                self.after(self.far_delay_s(), caller, settle, result)
 
         self.after(ASK_TIMEOUT_S, caller, settle, None)
         if server.up and not self.is_cut(caller, server):
             if not self.chance(self.options.call_lost, "call lost"):
-                self.after(self.delay_s(), server, begin, reply)
+                self.after(self.far_delay_s(), server, begin, reply)
         elif not server.up:
-            self.after(self.delay_s(), caller, settle, None)
+            self.after(self.far_delay_s(), caller, settle, None)
 
     def _arrive(self, pending: "Pending", server: Node, act: Callable[[], Any]) -> None:
         server.pending.pop(pending, None)

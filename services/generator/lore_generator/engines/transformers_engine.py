@@ -133,22 +133,7 @@ class TransformersEngine:
 
     def _open_manager(self) -> ContinuousBatchingManager:
         options, model = self._options, self._loaded.model
-        on_cpu = model.device.type == "cpu"
-        kv_tokens = options.kv_tokens or (CPU_KV_TOKENS if on_cpu else None)
-        config = ContinuousBatchingConfig(
-            scheduler_type=SCHEDULER_TYPE,
-            max_requests_per_batch=options.slots,
-            page_size=options.kv_page_tokens,
-            num_blocks=kv_tokens and -(-kv_tokens // options.kv_page_tokens),
-            max_batch_tokens=max(CPU_BATCH_TOKENS, options.slots) if on_cpu else None,
-            auto_switch_to_flash=False,
-            # The window is decided between two steps, knowing every token: one step at a time.
-            # An asynchronous loop also keeps a batch's last tokens to itself until the next
-            # batch, which never comes once all are parked.
-            use_async_batching=False,
-            # The sampler reads each request's history on the host; a graph would not.
-            use_cuda_graph=False,
-        )
+        config = batching_config(options, on_cpu=model.device.type == "cpu")
         eos = sorted(self._loaded.eos_ids)
         try:
             manager = model.init_continuous_batching(  # pyright: ignore[reportCallIssue]
@@ -277,6 +262,24 @@ class TransformersEngine:
             with self._lock:
                 self._forget(run)
         return Piece(request_id, tuple(tokens), text, reason, prompt_tokens=prepared.prompt_tokens)
+
+
+def batching_config(options: TransformersOptions, *, on_cpu: bool) -> ContinuousBatchingConfig:
+    kv_tokens = options.kv_tokens or (CPU_KV_TOKENS if on_cpu else None)
+    return ContinuousBatchingConfig(
+        scheduler_type=SCHEDULER_TYPE,
+        max_requests_per_batch=options.slots,
+        page_size=options.kv_page_tokens,
+        num_blocks=kv_tokens and -(-kv_tokens // options.kv_page_tokens),
+        max_batch_tokens=max(CPU_BATCH_TOKENS, options.slots) if on_cpu else None,
+        auto_switch_to_flash=False,
+        # The window is decided between two steps, knowing every token: one step at a time.
+        # An asynchronous loop also keeps a batch's last tokens to itself until the next
+        # batch, which never comes once all are parked.
+        use_async_batching=False,
+        # The sampler reads each request's history on the host; a graph would not.
+        use_cuda_graph=False,
+    )
 
 
 class _Router(OutputRouter):
