@@ -70,7 +70,8 @@ class End(asyncio.Protocol):
         assert self._other is not None
         self._loop.call_later(self._far.one_way_s, self._other.transport.write, data)
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self._far.discard(self)
         if self._other is not None:
             self._loop.call_later(self._far.one_way_s, self._other.transport.close)
