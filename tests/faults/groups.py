@@ -23,6 +23,8 @@ from tests.faults.report import markdown
 from tests.faults.run import Round, run_round
 from tests.valkeys import Cluster, Group, Trio
 
+RATE = 10
+"""Tokens a second of each stream: 200 of them fit two cores."""
 MOVED_AT_ONCE = 8
 FROZEN_S = 4.0
 """Longer than a primary may be silent."""
@@ -143,7 +145,7 @@ async def faults(group: Group, kinds: Sequence[Kind], streams: int, seed: int) -
     rounds: list[Round] = []
     async with AsyncExitStack() as stack:
         assert isinstance(group, Cluster | Trio)
-        settings = {"slots": streams, "lease_s": 5}
+        settings = {"slots": streams, "lease_s": 5, "synthetic_rate": RATE}
         fleet = await stack.enter_async_context(GroupFleet(group, generator=settings))
         for kind in kinds:
             questions = [Question.draw(rng, number) for number in range(streams)]
