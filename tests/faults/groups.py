@@ -139,13 +139,15 @@ SENTINEL_KINDS = (
 HEAD = ("fault", "streams", "lost", "doubled", "history_lost", "pause p50", "p99", "max")
 
 
-async def faults(group: Group, kinds: Sequence[Kind], streams: int, seed: int) -> list[Round]:
+async def faults(
+    group: Group, kinds: Sequence[Kind], streams: int, seed: int, rate: int = RATE
+) -> list[Round]:
     """A round of each kind."""
     rng = random.Random(seed)
     rounds: list[Round] = []
     async with AsyncExitStack() as stack:
         assert isinstance(group, Cluster | Trio)
-        settings = {"slots": streams, "lease_s": 5, "synthetic_rate": RATE}
+        settings = {"slots": streams, "lease_s": 5, "synthetic_rate": rate}
         fleet = await stack.enter_async_context(GroupFleet(group, generator=settings))
         for kind in kinds:
             questions = [Question.draw(rng, number) for number in range(streams)]

@@ -10,6 +10,7 @@ from tests.valkeys import Cluster, Group, Trio
 
 SEED = 1
 STREAMS = 24
+RATE = 50
 
 
 def named(kinds: Sequence[Kind], *names: str) -> list[Kind]:
@@ -31,6 +32,6 @@ async def test_no_failover_costs_a_reader_a_character(
 ) -> None:
     """P1, P3, P4, P17: what a failover lost with nobody to give it back is told."""
     with group() as servers:
-        for this in await faults(servers, kinds, STREAMS, SEED):
+        for this in await faults(servers, kinds, STREAMS, SEED, RATE):
             assert this.violations == []
             assert this.injected.total() == 1
