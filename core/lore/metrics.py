@@ -34,7 +34,7 @@ STORE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
         *("lore_settle", "lore_leave", "HMGET", "HGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "generator": (
-        *("lore_claim", "lore_append", "lore_finish", "lore_renew", "lore_release"),
+        *("lore_claim", "lore_append_all", "lore_finish", "lore_renew", "lore_release"),
         *("lore_reinstate", "lore_waiting", "HMGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "operator": ("lore_reap", "lore_release", "HMGET", "ZRANGE", "INFO", "other"),

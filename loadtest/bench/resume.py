@@ -48,7 +48,8 @@ class Timed(Tap):
             self.done.set_result(now - self.began_s)
         self._tail = seen[-64:]
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         if not self.done.done():
             self.done.set_exception(ConnectionError(f"cut off after {self._tail!r}"))
 

@@ -34,7 +34,8 @@ class Tap(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.got.append((time.perf_counter(), data))
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self.closed = True
 
     def body(self) -> bytes:

@@ -356,11 +356,12 @@ async def test_a_lease_counts_from_when_it_was_asked_for(
 ) -> None:
     """P3, P4: its answer came when it was over, and its owner took itself to be alone."""
     append = store.append
-    late = asyncio.Event()
+    late, lost = asyncio.Event(), asyncio.Event()
 
     async def append_and_answer_late(*args: Any, **kwargs: Any) -> Any:
         if late.is_set() and store.state.run_id != "run-2":
             store.state.restore(EMPTY, "run-2")
+            lost.set()
         position = await append(*args, **kwargs)
         if position.next_seq > 5 and not late.is_set():
             await asyncio.sleep(0.4)  # the lease itself is what is waited for
@@ -371,7 +372,7 @@ async def test_a_lease_counts_from_when_it_was_asked_for(
     async with Generator(store, "g1", STEADY, lease_s=0.3, poll_s=60):
         reader = await reader_of(store, "a", ask(ack="none"))
         before = await reader.view()
-        await late.wait()
+        await lost.wait()
         await reader.until_there()
         view = await reader.read_to_end()
         assert (view.status, view.forks.partition(":")[0]) == (Status.DONE, before.log_id)

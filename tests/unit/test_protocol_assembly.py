@@ -1,4 +1,4 @@
-"""Chunk assembly: the first text at once, later ones by size or delay, nothing lost."""
+"""Chunk assembly: text at once after a pause, else by size or delay, nothing lost."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,21 +14,34 @@ def test_the_first_text_is_due_at_once() -> None:
     assert assembler.deadline() == 5.0
 
 
-def test_later_text_waits_for_the_delay_counted_from_its_oldest_piece() -> None:
-    assembler = Assembler(CONFIG, first_done=True)
-    assembler.add("a", (1,), now=5.0)
+def after_a_chunk(taken_s: float) -> Assembler:
+    assembler = Assembler(CONFIG)
+    assembler.add("x", (0,), now=taken_s)
+    assembler.take(taken_s)
+    return assembler
+
+
+def test_later_text_waits_for_the_delay_counted_from_the_chunk_before() -> None:
+    assembler = after_a_chunk(5.0)
+    assembler.add("a", (1,), now=5.01)
     assembler.add("b", (2,), now=5.02)
     assert assembler.deadline() == 5.03
-    assert assembler.take() == ("ab", (1, 2))
+    assert assembler.take(5.03) == ("ab", (1, 2))
     assert assembler.deadline() is None
 
 
+def test_text_after_a_pause_is_due_at_once() -> None:
+    assembler = after_a_chunk(5.0)
+    assembler.add("a", (1,), now=5.05)
+    assert assembler.deadline() == 5.05
+
+
 def test_later_text_is_due_at_once_when_it_is_long() -> None:
-    assembler = Assembler(CONFIG, first_done=True)
-    assembler.add("a" * 9, (1,), now=5.0)
+    assembler = after_a_chunk(5.0)
+    assembler.add("a" * 9, (1,), now=5.01)
     assert assembler.deadline() == 5.03
-    assembler.add("b", (2,), now=5.01)
-    assert assembler.deadline() == 5.0
+    assembler.add("b", (2,), now=5.02)
+    assert assembler.deadline() == 5.01
 
 
 def test_half_a_character_waits_for_its_other_half() -> None:
@@ -38,7 +51,7 @@ def test_half_a_character_waits_for_its_other_half() -> None:
     assert assembler.deadline() is None
     assert assembler.pending
     assembler.add("é", (2,), now=5.5)
-    assert assembler.take() == ("é", (1, 2))
+    assert assembler.take(5.5) == ("é", (1, 2))
     assert not assembler.pending
 
 
@@ -46,7 +59,7 @@ def test_a_chunk_without_text_is_not_the_first() -> None:
     """The window closed on half a character: the first word is still due at once."""
     assembler = Assembler(CONFIG)
     assembler.add("", (1,), now=5.0)
-    assert assembler.take() == ("", (1,))
+    assert assembler.take(5.0) == ("", (1,))
     assembler.add("é", (2,), now=6.0)
     assert assembler.deadline() == 6.0
 
@@ -74,8 +87,8 @@ def test_nothing_is_lost_cut_or_reordered(
         due = assembler.deadline()
         assert due is None or due <= now + CONFIG.max_delay_s
         if take:
-            taken, taken_ids = assembler.take()
+            taken, taken_ids = assembler.take(now)
             out_text += taken
             out_ids += taken_ids
-    taken, taken_ids = assembler.take()
+    taken, taken_ids = assembler.take(now)
     assert (out_text + taken, out_ids + list(taken_ids)) == (text, ids)

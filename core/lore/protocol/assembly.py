@@ -1,7 +1,8 @@
-"""Pieces of text into chunks: the first at once, later ones joined by size or delay.
+"""Pieces of text into chunks: at once after a pause, else joined by size or delay.
 
-A reader judges by the first word; after it, a chunk per token would cost more than it
-brings. Text comes from the engine in whole characters and is never cut here.
+A reader judges by the first word, and slow text gains nothing by waiting; of fast text a chunk
+per token would cost more than it brings. Text comes from the engine in whole characters and is
+never cut here.
 """
 
 from dataclasses import dataclass
@@ -10,15 +11,16 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class CoalesceConfig:
     max_delay_s: float = 0.03
+    """Between two chunks, at least, unless the second is long enough."""
     max_chars: int = 256
 
 
 class Assembler:
     """Joins pieces until they are due. The caller decides when to take them."""
 
-    def __init__(self, config: CoalesceConfig, *, first_done: bool = False) -> None:
+    def __init__(self, config: CoalesceConfig) -> None:
         self._config = config
-        self._first_done = first_done
+        self._next_s = float("-inf")
         self._text: list[str] = []
         self._chars = 0
         self._token_ids: list[int] = []
@@ -40,15 +42,16 @@ class Assembler:
         """When the pending text is due, or None: nothing pends, or no whole character yet."""
         if self._since is None or not self._text:
             return None
-        if not self._first_done or self._chars >= self._config.max_chars:
+        if self._since >= self._next_s or self._chars >= self._config.max_chars:
             return self._since
-        return self._since + self._config.max_delay_s
+        return self._next_s
 
-    def take(self) -> tuple[str, tuple[int, ...]]:
+    def take(self, now: float) -> tuple[str, tuple[int, ...]]:
         """Everything pending, as one chunk's text and token ids."""
         text, token_ids = "".join(self._text), tuple(self._token_ids)
         self._text.clear()
         self._token_ids.clear()
         self._chars, self._since = 0, None
-        self._first_done = self._first_done or bool(text)
+        if text:
+            self._next_s = now + self._config.max_delay_s
         return text, token_ids

@@ -41,7 +41,7 @@ class Producer:
         self.window = window
         self._chunks = list(history)
         self._stored = len(history)  # chunks that the store is known to have
-        self._assembler = Assembler(coalesce, first_done=bool(history))
+        self._assembler = Assembler(coalesce)
         self._generated = history[-1].tokens if history else 0
         self._finish_reason: str | None = None
         self._in_flight: Append | None = None
@@ -132,7 +132,7 @@ class Producer:
         if self._assembler.pending and (
             reopen_tokens or self._finish_reason is not None or self._is_due(now)
         ):
-            self._cut()
+            self._cut(now)
         self._in_flight = Append(
             chunks=tuple(self._chunks[self._stored :]),
             window=self.window.size,
@@ -154,7 +154,7 @@ class Producer:
         due = self._assembler.deadline()
         return due is not None and due <= now
 
-    def _cut(self) -> None:
-        text, token_ids = self._assembler.take()
+    def _cut(self, now: float) -> None:
+        text, token_ids = self._assembler.take(now)
         tokens = (self._chunks[-1].tokens if self._chunks else 0) + len(token_ids)
         self._chunks.append(Chunk(len(self._chunks) + 1, text, token_ids, tokens))

@@ -7,7 +7,7 @@ Publications are hints and may be lost; the log is the truth. The words of these
 ``types.py``, and can be had from here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from lore.protocol.chunk import Chunk
@@ -181,7 +181,7 @@ class Store(Protocol):
         """The whole log with token ids, for a takeover."""
         ...
 
-    async def append(
+    def append(
         self,
         request_id: str,
         owner: str,
@@ -192,7 +192,7 @@ class Store(Protocol):
         window: int,
         reopen_tokens: int,
         lease_ms: int,
-    ) -> Position:
+    ) -> Awaitable[Position]:
         """Append chunks in seq order and renew the lease (P2, P15). No chunks: a position report.
 
         Chunks below ``next_seq`` must equal the log's (else CONFLICT) and are skipped.

@@ -24,6 +24,10 @@ VIEW_FIELDS = tuple(field.name for field in fields(View))
 _CONVERTERS = tuple(cast("Callable[..., Any]", field.type) for field in fields(View))
 
 
+_OUTCOMES: dict[Any, Outcome] = {outcome.value: outcome for outcome in Outcome}
+_STATUSES: dict[Any, Status | None] = {"": None, **{each.value: each for each in Status}}
+
+
 def view_from(values: Sequence[str | None]) -> View | None:
     """None when there is no such hash. A field that an older library did not write is empty."""
     if values[0] is None:
@@ -77,8 +81,8 @@ def worst_of(servers: Sequence[Vitals]) -> Vitals:
 def position_from(reply: Sequence[str | int]) -> Position:
     outcome, status, next_seq, acked_seq, acked_tokens = reply
     return Position(
-        Outcome(outcome),
-        Status(status) if status else None,
+        _OUTCOMES[outcome],
+        _STATUSES[status],
         int(next_seq),
         int(acked_seq),
         int(acked_tokens),

@@ -22,11 +22,12 @@ queue, leases and index lie beside it and move in the same atomic call.
 """
 
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
 
 PARTITIONS = 64
 
 
+@lru_cache(65_536)
 def partition_of(request_id: str) -> int:
     """The partition of a request, 0 to PARTITIONS - 1, the same for ever and everywhere."""
     return hashlib.blake2b(request_id.encode(), digest_size=1).digest()[0] % PARTITIONS
@@ -36,10 +37,12 @@ def prefix(partition: int) -> str:
     return f"lore:{{p{partition:02d}}}:"
 
 
+@lru_cache(65_536)
 def request_key(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}r:{request_id}"
 
 
+@lru_cache(65_536)
 def log_key(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}c:{request_id}"
 

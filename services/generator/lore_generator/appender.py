@@ -13,6 +13,8 @@ import itertools
 import math
 import random
 import time
+from collections.abc import Awaitable
+from functools import partial
 
 import structlog
 
@@ -59,11 +61,13 @@ class Appender:
         if not self._trying.is_set():
             self._stuck.add(owned)
             return
-        append = owned.producer.outbox(now)
-        if append is not None:
-            owned.sending = self._tasks.create_task(self._send(owned, append))
-        elif (due := owned.producer.deadline()) is not None:
+        due = owned.producer.deadline()
+        if due is None:
+            return
+        if due > now:
             self._set_alarm(owned, due)
+        elif (append := owned.producer.outbox(now)) is not None:
+            self._send(owned, append)
 
     def retry(self) -> None:
         """The store may be back: try again now."""
@@ -87,7 +91,7 @@ class Appender:
             elif not self._trying.is_set():
                 await self._trying.wait()
             elif (append := owned.producer.outbox(math.inf)) is not None:
-                owned.sending = self._tasks.create_task(self._send(owned, append))
+                self._send(owned, append)
             else:
                 # Nothing more is appended: once a release is under way, somebody else may go on.
                 owned.span.event("handed_back", failed=failed)
@@ -144,10 +148,44 @@ class Appender:
             log.info("the store forgot a request", **logs.of(view))
         return position
 
-    async def _send(self, owned: Owned, append: Append) -> None:
+    def _send(self, owned: Owned, append: Append) -> None:
+        """What goes on as it should costs no task: most appends, twenty a second each."""
         asked_s = self._loop.time()
+        if append.finish_reason is not None:
+            owned.sending = self._tasks.create_task(self._settle(owned, append, None, asked_s))
+            return
+        answer = self._append(owned, append)
+        if not isinstance(answer, asyncio.Future):
+            answer = asyncio.ensure_future(answer)
+        owned.sending = answer
+        answer.add_done_callback(partial(self._on_reply, owned, append, asked_s))
+
+    def _on_reply(
+        self, owned: Owned, append: Append, asked_s: float, answer: asyncio.Future[Position]
+    ) -> None:
+        if answer.cancelled():
+            return
+        owned.sending = None
+        if answer.exception() is None and answer.result().outcome is Outcome.OK:
+            self._attempts = 0
+            owned.run_id = self._store.run_id(owned.partition)
+            self._on_answer(owned, append, answer.result(), asked_s)
+        elif self._roster.holds(owned):
+            owned.sending = self._tasks.create_task(self._settle(owned, append, answer, asked_s))
+
+    async def _settle(
+        self,
+        owned: Owned,
+        append: Append,
+        answer: asyncio.Future[Position] | None,
+        asked_s: float,
+    ) -> None:
+        """``answer``: the append's, when it was sent already."""
         try:
-            position = await self._append_and_finish(owned, append)
+            if answer is not None:
+                position = await answer
+            else:
+                position = await self._append_and_finish(owned, append)
             forgotten = self.is_forgotten(owned, position)
             if forgotten:
                 position = await self.reinstate(owned)
@@ -172,27 +210,29 @@ class Appender:
         else:
             await self.lose(owned, position)
 
+    def _append(self, owned: Owned, append: Append) -> Awaitable[Position]:
+        return self._store.append(
+            owned.request_id,
+            self._settings.generator_id,
+            owned.epoch,
+            append.chunks,
+            log_id=owned.log_id,
+            window=append.window,
+            reopen_tokens=append.reopen_tokens,
+            lease_ms=self._settings.lease_ms,
+        )
+
     async def _append_and_finish(self, owned: Owned, append: Append) -> Position:
-        owner = self._settings.generator_id
-        if append.chunks or append.finish_reason is None:
-            position = await self._store.append(
-                owned.request_id,
-                owner,
-                owned.epoch,
-                append.chunks,
-                log_id=owned.log_id,
-                window=append.window,
-                reopen_tokens=append.reopen_tokens,
-                lease_ms=self._settings.lease_ms,
-            )
+        assert append.finish_reason is not None
+        if append.chunks:
+            position = await self._append(owned, append)
             # Fenced may mean that our own end is in and its answer was lost: finish tells.
-            told = position.outcome in (Outcome.OK, Outcome.FENCED)
-            if not told or append.finish_reason is None:
+            if position.outcome not in (Outcome.OK, Outcome.FENCED):
                 return position
         began_ns = time.time_ns()
         position = await self._store.finish(
             owned.request_id,
-            owner,
+            self._settings.generator_id,
             owned.epoch,
             append.next_seq,
             log_id=owned.log_id,

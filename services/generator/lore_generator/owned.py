@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
@@ -41,7 +42,7 @@ class Owned:
     """The engine has it. A request without credit is not worth a prefill."""
     granted: int | None = None
     """The credit that the engine was last told."""
-    sending: asyncio.Task[None] | None = None
+    sending: asyncio.Future[Any] | None = None
     """The append in flight."""
     alarm_s: float | None = None
     """The earliest alarm that is set for it."""

@@ -14,11 +14,11 @@ in PROTOCOL.md, and the lifecycle table (P13) is in protocol/lifecycle.py.
 
 Common to all functions:
   KEYS     names in one slot. The functions on one request take the five keys
-           r, c, q, lease, live; the claimed or waiting request's own keys cannot be known
+           r, c, q, lease, live (lore_append_all: its own); the claimed or waiting request's own keys cannot be known
            before and are built from the partition's prefix, in the same slot.
   ARGV[1]  now in ms; 0 means the server's clock (tests hand the clock in).
   reply    a position: {outcome, status, next_seq, acked_seq, acked_tokens}, status "" when
-           the request is unknown. open, claim, renew and waiting say their own.
+           the request is unknown. open, append_all, claim, renew and waiting say their own.
 
 Published (payloads are split at blanks, without a parser):
   n channel   c <seq> <tokens> <at_ms> <log_id>\n<text>  |  a <acked_seq> <acked_tokens>  |
@@ -74,6 +74,11 @@ local function load(r, c, q, lease, live)
   }
 end
 
+-- A number of the request that lore_append_all looks up only when it needs it.
+local function number_of(request, name)
+  return request[name] or tonumber(server.call('HGET', request.r, name))
+end
+
 local function position(outcome, request)
   return {
     outcome, request.status, request.next_seq, request.acked_seq, request.acked_tokens,
@@ -111,7 +116,7 @@ local function may_write(request, owner, epoch, log_id, run_id, now, lease_ms)
   if epoch < request.epoch or owner ~= request.owner or not OWNED[request.status] then
     return false
   end
-  return request.run_id == run_id or now < request.lease_until_ms
+  return request.run_id == run_id or now < number_of(request, 'lease_until_ms')
 end
 
 -- What says that a request was deleted.
@@ -121,11 +126,12 @@ end
 
 -- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15).
 local function own(request, owner, epoch, now)
-  local started = request.started_ms > 0
+  local started_ms = number_of(request, 'started_ms')
+  local started = started_ms > 0
   request.status, request.owner, request.epoch = 'generating', owner, epoch
   request.reopen_tokens = 0
   server.call('HSET', request.r, 'status', 'generating', 'owner', owner, 'epoch', int(epoch),
-    'reopen_tokens', '0', 'started_ms', int(started and request.started_ms or now))
+    'reopen_tokens', '0', 'started_ms', int(started and started_ms or now))
   server.call('ZREM', request.q, request.id)
   publish_state(request, started and 'failed_over' or 'claimed')
 end

@@ -1,9 +1,8 @@
-local CHUNKS = 9 -- where the chunks begin in lore_append's ARGV
-
--- Why these chunks cannot be appended, or nil (P2).
-local function judge(request, args)
+-- Why the chunks args[first..last] cannot be appended, or nil (P2). Four arguments each: seq,
+-- text, token ids, tokens so far.
+local function judge(request, args, first, last)
   local tokens, expected = request.generated_tokens, nil
-  for i = CHUNKS, #args, 4 do
+  for i = first, last, 4 do
     local seq = tonumber(args[i])
     expected = expected or math.min(seq, request.next_seq)
     if seq > expected then return 'gap' end
@@ -23,50 +22,114 @@ local function judge(request, args)
   end
 end
 
--- Append chunks and renew the lease (P2, P5, P15).
--- ARGV  2 owner  3 epoch  4 log_id  5 window  6 reopen_tokens  7 lease_ms  8 server run id
---       9… per chunk: seq, text, token ids, tokens so far
-local function lore_append(keys, args)
-  local request = load(unpack(keys))
+-- What an append has to know of a request: half of what `load` reads, twenty times a second.
+local function look(r, c, by)
+  local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
+    'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'tries', 'window')
+  if not v[1] then return nil end
+  return {
+    r = r, c = c, q = by.q, tag = by.tag, id = string.sub(r, #by.tag + 3),
+    status = v[1], owner = v[2], epoch = tonumber(v[3]), log_id = v[4], run_id = v[5],
+    next_seq = tonumber(v[6]), generated_tokens = tonumber(v[7]), acked_seq = tonumber(v[8]),
+    acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]),
+    tries = tonumber(v[11] or '0'), window = v[12],
+  }
+end
+
+-- Append chunks to one request and renew its lease (P2, P5, P15). `by` is what the requests of
+-- one call have in common: owner, lease_ms, run_id, now, and the keys q, lease and live.
+-- `leases` and `moved` collect the scores for the two indexes.
+local function append(r, c, by, epoch, log_id, window, reopen, args, first, last, leases, moved)
+  local request = look(r, c, by)
   if not request then return unknown() end
-  local epoch, now = tonumber(args[3]), clock(args[1])
-  if not may_write(request, args[2], epoch, args[4], args[8], now, tonumber(args[7])) then
+  if not may_write(request, by.owner, epoch, log_id, by.run_id, by.now, by.lease_ms) then
     return position('fenced', request)
   end
-  local refusal = judge(request, args)
+  local refusal = judge(request, args, first, last)
   if refusal then return position(refusal, request) end
 
-  local at_ms, first = int(now), request.next_seq
-  if epoch > request.epoch then own(request, args[2], epoch, now) end
-  for i = CHUNKS, #args, 4 do
-    if tonumber(args[i]) >= first then
-      server.call('XADD', request.c, args[i] .. '-0',
-        't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])
-      publish(request, 'c ' .. args[i] .. ' ' .. args[i + 3] .. ' ' .. at_ms .. ' ' .. args[4]
-        .. '\n' .. args[i + 1])
+  local at_ms, begun = by.at_ms, request.next_seq
+  if epoch > request.epoch then own(request, by.owner, epoch, by.now) end
+  local channel = request.tag .. 'n:' .. request.id
+  for i = first, last, 4 do
+    if tonumber(args[i]) >= begun then
+      server.call('XADD', c, args[i] .. '-0',
+        't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', log_id)
+      server.call('SPUBLISH', channel, 'c ' .. args[i] .. ' ' .. args[i + 3] .. ' ' .. at_ms
+        .. ' ' .. log_id .. '\n' .. args[i + 1])
       request.next_seq = request.next_seq + 1
       request.generated_tokens = tonumber(args[i + 3])
     end
   end
-  if request.next_seq > first then
-    request.progress_ms = now
-    server.call('ZADD', request.live, at_ms, request.id)
+  leases[#leases + 1], leases[#leases + 2] = by.lease_until, request.id
+  if request.next_seq > begun then
+    moved[#moved + 1], moved[#moved + 2] = at_ms, request.id
+    server.call('HSET', r, 'next_seq', int(request.next_seq), 'generated_tokens', args[last],
+      'progress_ms', at_ms, 'lease_until_ms', by.lease_until)
+  else
+    server.call('HSET', r, 'lease_until_ms', by.lease_until)
   end
-  if #args >= CHUNKS then request.run_id = args[8] end
-  local was = request.status
-  local reopen_tokens = tonumber(args[6])
+
+  -- What seldom changes is written when it does.
+  local was, reopen_tokens = request.status, tonumber(reopen)
   local closed = reopen_tokens > request.acked_tokens
-  if closed or request.next_seq > first then request.tries = 0 end
+  local run_id = last >= first and by.run_id or request.run_id
+  local told = closed and reopen_tokens or 0
+  local tries = (closed or request.next_seq > begun) and 0 or request.tries
   request.status = closed and 'paused' or 'generating'
-  local lease_until = int(now + tonumber(args[7]))
-  server.call('HSET', request.r, 'status', request.status, 'next_seq', int(request.next_seq),
-    'generated_tokens', int(request.generated_tokens), 'window', args[5],
-    'reopen_tokens', closed and args[6] or '0', 'run_id', request.run_id,
-    'progress_ms', int(request.progress_ms), 'lease_until_ms', lease_until,
-    'tries', int(request.tries))
-  server.call('ZADD', request.lease, lease_until, request.id)
+  if request.status ~= was or run_id ~= request.run_id or told ~= request.reopen_tokens
+    or tries ~= request.tries or window ~= request.window
+  then
+    server.call('HSET', r, 'status', request.status, 'window', window, 'reopen_tokens', int(told),
+      'run_id', run_id, 'tries', int(tries))
+  end
   if request.status ~= was then publish_state(request, closed and 'paused' or 'resumed') end
   return position('ok', request)
+end
+
+-- What the requests of one call have in common.
+local function call_of(q, lease, live, owner, lease_ms, run_id, now)
+  return {
+    q = q, tag = string.match(q, '^(.*)q$'), lease = lease, live = live,
+    owner = owner, lease_ms = tonumber(lease_ms), run_id = run_id, now = now,
+    at_ms = int(now), lease_until = int(now + tonumber(lease_ms)),
+  }
+end
+
+local function index(by, leases, moved)
+  if #leases > 0 then server.call('ZADD', by.lease, unpack(leases)) end
+  if #moved > 0 then server.call('ZADD', by.live, unpack(moved)) end
+end
+
+-- Append to any number of requests of a partition, one after the other, each judged by itself.
+-- KEYS  q, lease, live, then r and c of each request
+-- ARGV  2 owner  3 lease_ms  4 server run id, then of each request: epoch, log_id, window,
+--       reopen_tokens, the number of chunks, and per chunk: seq, text, token ids, tokens so far
+-- Replies with a position for each.
+local function lore_append_all(keys, args)
+  local by = call_of(keys[1], keys[2], keys[3], args[2], args[3], args[4], clock(args[1]))
+  local positions, leases, moved, at = {}, {}, {}, 5
+  for k = 4, #keys, 2 do
+    local first = at + 5
+    local last = first + 4 * tonumber(args[at + 4]) - 1
+    positions[#positions + 1] = append(keys[k], keys[k + 1], by, tonumber(args[at]), args[at + 1],
+      args[at + 2], args[at + 3], args, first, last, leases, moved)
+    at = last + 1
+  end
+  index(by, leases, moved)
+  return positions
+end
+
+-- The same for one request, as callers of before VERSION 4 ask.
+-- ARGV  2 owner  3 epoch  4 log_id  5 window  6 reopen_tokens  7 lease_ms  8 server run id
+--       9… per chunk: seq, text, token ids, tokens so far
+local function lore_append(keys, args)
+  local by = call_of(keys[3], keys[4], keys[5], args[2], args[7], args[8], clock(args[1]))
+  local leases, moved = {}, {}
+  local answer = append(keys[1], keys[2], by, tonumber(args[3]), args[4], args[5], args[6], args,
+    9, #args, leases, moved)
+  index(by, leases, moved)
+  return answer
 end
 
 local FIRST = 20 -- where the chunks begin in lore_reinstate's ARGV

@@ -10,6 +10,7 @@ from lore.store.handlers import OwnerHandler, ReaderHandler, WakeHandler
 from lore.store.keys import PARTITIONS, owner_channel, partition_of, reader_channel, wake_channel
 from lore.store.location import Location
 from lore.store.servers import OneServer
+from lore.store.valkey.appends import Appends
 from lore.store.valkey.life import Life
 from lore.store.valkey.log import Log
 from lore.store.valkey.queue import Queue
@@ -38,6 +39,7 @@ class ValkeyStore(Queue, Log, Life):
         self._functions = self._servers.functions
         self._subscriptions = self._servers.subscriptions
         self._now_ms = clock_ms or (lambda: 0)  # 0 lets the server look at its own
+        self._appends = Appends(self._functions, self._now_ms)
         self._guards: dict[str, OwnerHandler] = {}
 
     async def connect(self) -> None:

@@ -1,18 +1,22 @@
 """What is appended and read: the calls of ``lua/log.lua``."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from lore.protocol.chunk import Chunk
 from lore.store.base import ChunkMessage, Position, View
 from lore.store.codec import chunk_arguments, chunk_from, chunk_message_from
-from lore.store.keys import log_key
+from lore.store.keys import log_key, partition_of, request_key
+from lore.store.valkey.appends import Appends
 from lore.store.valkey.calls import Calls
 
 LOG_PAGE = 1000
 
 
 class Log(Calls):
+    _appends: Appends
+
     async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
         entries = await self._entries(request_id, after, limit)
         return [chunk_message_from(entry) for entry in entries]
@@ -31,7 +35,7 @@ class Log(Calls):
             "XRANGE", log_key(request_id), first, "+", "COUNT", limit
         )
 
-    async def append(
+    def append(
         self,
         request_id: str,
         owner: str,
@@ -42,19 +46,11 @@ class Log(Calls):
         window: int,
         reopen_tokens: int,
         lease_ms: int,
-    ) -> Position:
-        return await self._change(
-            "lore_append",
-            request_id,
-            owner,
-            epoch,
-            log_id,
-            window,
-            reopen_tokens,
-            lease_ms,
-            self._of(request_id).run_id,
-            *chunk_arguments(chunks),
-        )
+    ) -> asyncio.Future[Position]:
+        keys = request_key(request_id), log_key(request_id)
+        head = [epoch, log_id, window, reopen_tokens, len(chunks)]
+        arguments = head + chunk_arguments(chunks)
+        return self._appends.add(partition_of(request_id), owner, lease_ms, keys, arguments)
 
     async def reinstate(
         self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
