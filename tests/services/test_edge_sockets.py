@@ -183,10 +183,11 @@ async def test_bytes_that_wait_in_the_socket_are_not_sent_again(store: FaultySto
         (open_stream,) = edge.edge.streams
         sender = open_stream.reader.sender
         assert sender is not None
-        await store.ack(writer.request_id, open_stream.socket.arrived())
         views = store.views
-        await until(lambda: store.views > views + 2)  # it looked, and found bytes on their way
-        await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT_S):
+            while store.views <= views + 2:  # it looks, and finds bytes on their way
+                await store.ack(writer.request_id, open_stream.socket.arrived())
+                await asyncio.sleep(0.01)
         assert sender.retransmits == 0
         assert len(edge.edge.streams) == 1
         response.close()

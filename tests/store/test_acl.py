@@ -30,7 +30,16 @@ CONNECTING |= {"function|load", "cluster|slots", "asking"}
 FOLLOWING = {"ssubscribe", "sunsubscribe"}
 CALLS = {
     "edge": {"admit", "settle", "leave", "open", "ack", "cancel", "revive", "forget"},
-    "generator": {"claim", "append", "finish", "renew", "reinstate", "release", "waiting"},
+    "generator": {
+        "claim",
+        "append",
+        "append_all",
+        "finish",
+        "renew",
+        "reinstate",
+        "release",
+        "waiting",
+    },
     "operator": {"reap", "release"},
 }
 COMMANDS = {

@@ -122,6 +122,27 @@ class Reader:
             self.is_over, self.outcome = True, self.feed.view.status
         return Batch(b"".join(parts), pieces, tokens)
 
+    def next_live(self) -> Piece | None:
+        """The chunk that has just come, if it is all that there is to say to this reader."""
+        feed, seq = self.feed, self.position + 1
+        if (
+            feed.head != seq
+            or self._states
+            or self._loaded
+            or self._log_id != feed.view.log_id
+            or feed.last_seq is not None
+            or feed.gone
+            or seq in feed.holes
+        ):
+            return None
+        return feed.piece(seq)
+
+    def pass_on(self, piece: Piece) -> Batch:
+        """``next_live`` is sent."""
+        self.position = piece.seq
+        self.is_level = self._was_in_ring = True
+        return Batch(self.dialect.chunk(piece), [piece], self._count([piece]))
+
     @property
     def needs_store(self) -> bool:
         """Nothing more can be sent before ``load``."""

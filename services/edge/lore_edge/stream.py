@@ -1,7 +1,9 @@
 """A stream: one reader's HTTP response, from the first event to the last.
 
 One task writes. It sleeps until there is news, a chunk has to be sent again (protocol
-P11), or it has been silent for too long. Another waits for the disconnect.
+P11), or it has been silent for too long. Another waits for the disconnect. The most usual news,
+the next chunk for a reader who has all before it and takes what it is given, is passed on where
+it is heard, and the writing task sleeps on: its turn would cost as much as all the rest.
 """
 
 import asyncio
@@ -52,6 +54,7 @@ class Stream:
         self._stood: tuple[int, float] | None = None  # at which chunk, and since when
         self._gone = False
         self._leaving = False
+        reader.on_news = self._on_news
 
     @property
     def returns(self) -> bool:
@@ -147,8 +150,24 @@ class Stream:
         if not loaded:
             self._log_at = self._now() + LOG_RETRY_S
 
+    def _on_news(self) -> None:
+        piece = None
+        if self._waker.is_waiting and self.socket.is_idle:
+            piece = self.reader.next_live()
+        if piece is None:
+            self._waker.wake()
+            return
+        batch = self.reader.pass_on(piece)
+        self.socket.write(batch.data)
+        self._on_written(batch)
+        if (due := self._retransmit_at()) is not None:
+            self._waker.arm(due)
+
     async def _write(self, send: Send, batch: Batch) -> None:
         await send({"type": "http.response.body", "body": batch.data, "more_body": True})
+        self._on_written(batch)
+
+    def _on_written(self, batch: Batch) -> None:
         now = self._now()
         self._heartbeat_at = now + self._heartbeat_s
         pieces = batch.pieces

@@ -12,6 +12,11 @@ class Waker:
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Somebody waits, and nothing has woken them yet."""
+        return self._future is not None and not self._woken
+
     def wake(self) -> None:
         self._woken = True
         if self._future is not None and not self._future.done():
@@ -20,7 +25,7 @@ class Waker:
     async def wait(self, until: float) -> None:
         """Return after a wake-up, or at ``until`` on the loop's clock, or a little early."""
         if not self._woken:
-            self._arm(until)
+            self.arm(until)
             self._future = self._loop.create_future()
             try:
                 await self._future
@@ -33,7 +38,8 @@ class Waker:
             self._timer.cancel()
             self._timer = None
 
-    def _arm(self, until: float) -> None:
+    def arm(self, until: float) -> None:
+        """Wake the waiter at ``until``, or a little early."""
         # A timer that rings too early costs one turn of the waiter's loop, less than
         # setting a new one for each event.
         if self._timer is not None:
