@@ -153,17 +153,13 @@ async def test_tokens_of_a_resumed_stream_are_counted_from_where_it_goes_on(stor
 async def test_a_chunk_that_waits_in_a_slow_edge_is_transmitted_late(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ):
-    step = Stream._step
-
-    async def late(self: Stream, send: Any) -> bool:
-        await asyncio.sleep(0.06)
-        return await step(self, send)
-
+    hear = Stream._on_news
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(Stream, "_on_news", lambda self: loop.call_later(0.06, hear, self))
     async with running_edge(store) as edge:
         writer = await generating(store, edge)
         response = await stream(edge, writer.request_id)
         await response.event()
-        monkeypatch.setattr(Stream, "_step", late)
         await asyncio.sleep(0.002)
         await writer.write("a", "b")
         await response.chunks(2)
