@@ -12,7 +12,8 @@ from lore.request import Ack
 from lore.store.base import StoreUnavailable, View
 from lore.tracing import Span
 from lore_edge.errors import history_lost
-from lore_edge.feed import Feed, UnknownRequest
+from lore_edge.feed import Feed
+from lore_edge.hearing import UnknownRequest
 from lore_edge.waker import Waker
 from lore_edge.wire import Disconnected, Receive
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from lore.store.base import Store
 from lore.store.keys import PARTITIONS, partition_of
-from lore_edge.feed import Feed, LostRequest, UnknownRequest
+from lore_edge.feed import Feed
+from lore_edge.hearing import LostRequest, UnknownRequest
 from lore_edge.settings import EdgeSettings
 
 
