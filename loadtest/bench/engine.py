@@ -124,7 +124,8 @@ class Whole(AckingTap):
         if not self.ended.done() and END in b"".join(part for _, part in self.got[-2:]):
             self.ended.set_result(None)
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         if not self.ended.done():
             self.ended.set_exception(ConnectionError(self.body()[-300:].decode(errors="replace")))
 
