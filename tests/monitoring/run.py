@@ -69,6 +69,8 @@ async def watched_run(
         prometheus = Prometheus(folder, targets, interval_s=SCRAPE_S, rules=rules)
         try:
             await asyncio.gather(operator.restart(), _started(prometheus))
+            # A ready Prometheus takes seconds to its first scrape: what happens before has no rate.
+            await _all_scraped(prometheus, len(targets))
             run = Run(prometheus)
             await _streams(fleet, rng, streams, spread_s)
             await _all_scraped(prometheus, len(targets))

@@ -16,6 +16,7 @@ said), ``ssl_cert_reqs``, ``db``. For sentinels that ask for one: ``sentinel_use
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -114,7 +115,7 @@ class Location:
 
     def __init__(self, url: str) -> None:
         try:
-            parts = urlsplit(url)
+            parts = _split(url)
             scheme, _, way = parts.scheme.partition("+")
             if scheme == "unix":
                 way = ""
@@ -191,6 +192,14 @@ class Location:
         user, _, password = who.partition(":")
         given = {"username": unquote(user), "password": unquote(password)}
         self._options = options | {name: one for name, one in given.items() if one}
+
+
+def _split(url: str) -> SplitResult:
+    """As ``urlsplit`` does, which may refuse an IPv6 address among several hosts."""
+    scheme, found, rest = url.partition("://")
+    authority = re.match("[^/?#]*", rest)
+    hosts = authority[0] if authority else ""
+    return urlsplit(f"{scheme}{found}{rest[len(hosts) :]}")._replace(netloc=hosts)
 
 
 async def hang_up(connection: AbstractConnection) -> None:
