@@ -196,7 +196,14 @@ def test_every_call_is_answered_as_the_description_says(edge: ServedEdge, case: 
     own(case)
     for accept in (JSON, STREAM):
         response = case.call(**edge.asked_for(accept))
-        case.validate_response(response, additional_checks=CHECKS)
+        excluded = [negative_data_rejection] if wants_a_key(case) else []
+        case.validate_response(response, additional_checks=CHECKS, excluded_checks=excluded)
+
+
+def wants_a_key(case: Case) -> bool:
+    """Whether what is wrong with it may be that it has no key: each call here is given one."""
+    mutations: list[Any] = getattr(case.meta.phase.data, "mutations", []) if case.meta else []
+    return any("Authorization" in repr(mutation) for mutation in mutations)
 
 
 def own(case: Case) -> None:
