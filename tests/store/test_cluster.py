@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lore.store import StoreUnavailable, ValkeyStore
-from lore.store.base import ChunkMessage, Outcome
+from lore.store.base import ChunkMessage, Outcome, Position
 from lore.store.functions import Functions
 from lore.store.keys import log_key, partition_of, request_key
 from tests.store.backends import (
@@ -184,10 +184,14 @@ async def test_a_promotion_is_another_servers_life_and_nothing_is_lost_in_order(
     await on_cluster.append(claimed, chunk(1))
     before = store.run_id(partition_of("a"))
     await asyncio.to_thread(cluster.fail_over, partition_of("a"))
-    position = await eventually(lambda: on_cluster.append(claimed, *chunks(1, 2)))
+
+    async def append_there() -> Position | None:
+        position = await on_cluster.append(claimed, *chunks(1, 2))
+        return position if store.run_id(partition_of("a")) != before else None
+
+    position = await eventually(append_there)
     assert (position.outcome, position.next_seq) == (Outcome.OK, 3)
     await reader.until(lambda heard: "reset" in heard)
-    assert store.run_id(partition_of("a")) != before
     await on_cluster.append(claimed, chunk(3))
     await reader.until(lambda heard: seqs(heard)[-1:] == [3])
     await asyncio.to_thread(cluster.settle)
