@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.fake_edge import FakeEdges, fake_edges
 from tests.browser.stack import Stack, lore_up
+from tests.services.auth_harness import KeyRing
 
 FLAGS = [
     "--headless",
@@ -24,6 +25,7 @@ FLAGS = [
     "--disable-sync",
 ]
 WAIT_MS = 20_000
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,16 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert not complaints
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing(tmp_path_factory.mktemp("keys") / "keys")
+
+
+@pytest.fixture(scope="module")
+def alice(ring: KeyRing) -> str:
+    return ring.new("alice")
 
 
 @pytest.fixture

@@ -16,16 +16,6 @@ NewPage = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
-    return KeyRing(tmp_path_factory.mktemp("keys") / "keys")
-
-
-@pytest.fixture(scope="module")
-def alice(ring: KeyRing) -> str:
-    return ring.new("alice")
-
-
-@pytest.fixture(scope="module")
 def bob(ring: KeyRing) -> str:
     return ring.new("bob")
 

@@ -26,16 +26,6 @@ def prometheus() -> Iterator[FakePrometheus]:
 
 
 @pytest.fixture(scope="module")
-def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
-    return KeyRing(tmp_path_factory.mktemp("keys") / "keys")
-
-
-@pytest.fixture(scope="module")
-def alice(ring: KeyRing) -> str:
-    return ring.new("alice")
-
-
-@pytest.fixture(scope="module")
 def lore(
     prometheus: FakePrometheus, ring: KeyRing, alice: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:

@@ -462,6 +462,33 @@ async def test_an_id_that_never_was_is_not_found_also_after_a_loss(store: Faulty
         assert (await stream(edge, "x" * 22)).status == 404
 
 
+async def test_a_store_met_for_the_first_time_has_lost_nothing(store: FaultyStore):
+    """An edge knows a store's life when it has connected, which is after it was made. It once
+    took that for a loss, and each partition's first unknown id waited for the grace time."""
+    store.state.run_id = ""
+    async with running_edge(store) as edge:
+        store.state.run_id = "run-1"
+        views = store.views
+        assert (await stream(edge, "x" * 22)).status == 404
+        assert store.views == views + 2, "whose it is, and what it is: nothing waited for it"
+
+
+async def test_an_edge_without_readers_notices_a_loss(store: FaultyStore):
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b")
+        body = await store.body(writer.request_id)
+        assert body is not None
+        async with running_edge(store) as spare:
+            await spare.edge.check_store()
+            store.forget_since(EMPTY, "run-2")
+            views = store.views
+            opening = asyncio.create_task(stream(spare, writer.request_id, after=1))
+            await until(lambda: store.views > views + 2)
+            await store.reinstate(writer.view, body, writer.chunks, lease_ms=60_000)
+            await writer.finish()
+            assert text_of(await (await opening).events()) == "b"
+
+
 # holes
 
 

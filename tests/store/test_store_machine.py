@@ -616,8 +616,8 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
         pytest.param("    at = last + 1\n", "", id="an append twice, and another one not"),
         pytest.param("if not args[4] and", "if", id="no failure counts"),
         pytest.param(
-            "'forks', args[5]",
-            "'forks', ''",
+            "'forks', forks,",
+            "'forks', '',",
             id="a request given back without its fork",
         ),
     ],

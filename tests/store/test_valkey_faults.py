@@ -509,6 +509,28 @@ async def test_a_generator_of_the_release_before_is_served(valkey_store: ValkeyS
     assert [chunk.text for chunk in await valkey_store.log("a")] == ["one"]
 
 
+async def test_a_generator_of_the_release_before_gives_a_forked_log_back(
+    valkey_store: ValkeyStore,
+) -> None:
+    """VERSION 3 knows one log that it was forked from, and where."""
+    functions = valkey_store._functions[partition_of("a")]
+    now_ms = 1_000
+    who = (0, "g", now_ms, "new", "old", 2, "subject", "{}", "fingerprint", "client", 32)
+    where = (1, 1, 7, now_ms, now_ms, 2, 3, 10_000, functions.run_id)
+    log = (1, "one", "1", 1, 2, "two", "2", 2)
+    reply = await functions.fcall("lore_reinstate", keys_of("a"), *who, *where, *log)
+    assert reply == ["ok", "generating", 3, 1, 1]
+    view = await valkey_store.view("a")
+    assert view is not None
+    assert (view.log_id, view.forks, view.subject, view.ack) == (
+        "new",
+        "old:2",
+        "subject",
+        "client",
+    )
+    assert [chunk.text for chunk in await valkey_store.log("a")] == ["one", "two"]
+
+
 async def test_an_edge_of_the_release_before_is_served(valkey_store: ValkeyStore) -> None:
     """VERSION 2 gives two keys and four arguments, and knows one limit."""
 

@@ -89,6 +89,7 @@ class Edge:
     async def check_store(self) -> None:
         try:
             await self._store.view("")
+            self.feeds.notice_losses()
             self.store_up = True
         except StoreUnavailable:
             self.store_up = False

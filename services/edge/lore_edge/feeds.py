@@ -20,7 +20,7 @@ class Feeds:
         self._users: dict[str, int] = {}
         self._closers: dict[str, asyncio.TimerHandle] = {}
         self._stops: set[asyncio.Task[None]] = set()
-        self._run_ids = [store.run_id(partition) for partition in range(PARTITIONS)]
+        self._run_ids = [""] * PARTITIONS
         self._restored_s = [0.0] * PARTITIONS
 
     def __len__(self) -> int:
@@ -84,14 +84,19 @@ class Feeds:
         finally:
             del self._starts[feed.request_id]
 
+    def notice_losses(self) -> None:
+        """See whether the store may have lost data since this was last called."""
+        now = asyncio.get_running_loop().time()
+        for partition, before in enumerate(self._run_ids):
+            found = self._run_ids[partition] = self._store.run_id(partition)
+            if before not in ("", found):  # the first life that is seen is no change
+                self._restored_s[partition] = now + self._settings.restore_grace_s
+
     def _wait_s(self, partition: int) -> float:
         """How long to wait for a request that is not there: a store that has lost its data is
         given back what its generators know (P3)."""
-        now = asyncio.get_running_loop().time()
-        if (run_id := self._store.run_id(partition)) != self._run_ids[partition]:
-            self._run_ids[partition] = run_id
-            self._restored_s[partition] = now + self._settings.restore_grace_s
-        return max(0.0, self._restored_s[partition] - now)
+        self.notice_losses()
+        return max(0.0, self._restored_s[partition] - asyncio.get_running_loop().time())
 
     def _linger(self, request_id: str) -> None:
         """Keep an unused feed for a moment: most readers that leave come back at once."""

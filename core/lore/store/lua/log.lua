@@ -132,35 +132,37 @@ local function lore_append(keys, args)
   return answer
 end
 
-local FIRST = 20 -- where the chunks begin in lore_reinstate's ARGV
+local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
 
 -- Take a request back from its owner that this server has forgotten with its data (P3). One
 -- that is there is left as it is: the reply says whether it is still this owner's.
--- ARGV  2 owner  3 epoch  4 log_id  5 forks  6 subject  7 body  8 fingerprint  9 ack
---       10 window  11 acked_seq  12 acked_tokens  13 prompt_tokens  14 created_ms
---       15 started_ms  16 generated_tokens  17 next_seq  18 lease_ms  19 server run id
---       20… per chunk, from the first on: seq, text, token ids, tokens so far;
+-- ARGV  2 owner  3 epoch  4 log_id  5 forks  6 ''  7 subject  8 body  9 fingerprint  10 ack
+--       11 window  12 acked_seq  13 acked_tokens  14 prompt_tokens  15 created_ms
+--       16 started_ms  17 generated_tokens  18 next_seq  19 lease_ms  20 server run id
+--       21… per chunk, from the first on: seq, text, token ids, tokens so far;
 --       and after them, if it has one: 'traceparent', the context of its trace
+--       Before VERSION 4, 5 was the one log that this one was forked from, and 6 the seq.
 local function lore_reinstate(keys, args)
   local now, request, last = clock(args[1]), load(unpack(keys)), #args
   if request then
-    local may = may_write(request, args[2], tonumber(args[3]), args[4], args[19], now,
-      tonumber(args[18]))
+    local may = may_write(request, args[2], tonumber(args[3]), args[4], args[20], now,
+      tonumber(args[19]))
     return position(may and 'ok' or 'fenced', request)
   end
   if server.call('EXISTS', deleted_key(keys[1])) == 1 then return unknown() end
-  local at_ms, trace = int(now), ''
+  local at_ms, trace, forks = int(now), '', args[5]
+  if forks ~= '' and args[6] ~= '' then forks = forks .. ':' .. args[6] end
   if args[last - 1] == 'traceparent' then
     trace, last = args[last], last - 2
   end
-  server.call('HSET', keys[1], 'status', 'generating', 'subject', args[6], 'body', args[7],
-    'request_id', string.match(keys[1], 'r:(.*)$'), 'fingerprint', args[8], 'ack', args[9],
-    'window', args[10], 'run_id', args[19], 'log_id', args[4], 'forks', args[5],
-    'next_seq', args[17], 'owner', args[2], 'epoch', args[3],
-    'generated_tokens', args[16], 'acked_seq', args[11], 'acked_tokens', args[12],
-    'reopen_tokens', '0', 'prompt_tokens', args[13], 'finish_reason', '', 'error', '',
-    'created_ms', args[14], 'started_ms', args[15], 'progress_ms', at_ms, 'finished_ms', '0',
-    'lease_until_ms', int(now + tonumber(args[18])), 'trace', trace)
+  server.call('HSET', keys[1], 'status', 'generating', 'subject', args[7], 'body', args[8],
+    'request_id', string.match(keys[1], 'r:(.*)$'), 'fingerprint', args[9], 'ack', args[10],
+    'window', args[11], 'run_id', args[20], 'log_id', args[4], 'forks', forks,
+    'next_seq', args[18], 'owner', args[2], 'epoch', args[3],
+    'generated_tokens', args[17], 'acked_seq', args[12], 'acked_tokens', args[13],
+    'reopen_tokens', '0', 'prompt_tokens', args[14], 'finish_reason', '', 'error', '',
+    'created_ms', args[15], 'started_ms', args[16], 'progress_ms', at_ms, 'finished_ms', '0',
+    'lease_until_ms', int(now + tonumber(args[19])), 'trace', trace)
   for i = FIRST, last, 4 do
     server.call('XADD', keys[2], args[i] .. '-0',
       't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])

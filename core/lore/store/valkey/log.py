@@ -62,6 +62,7 @@ class Log(Calls):
             view.epoch,
             view.log_id,
             view.forks,
+            "",
             view.subject,
             body,
             view.fingerprint,
