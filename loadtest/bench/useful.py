@@ -10,6 +10,7 @@ Usage: python -m loadtest.bench.useful [--engines transformers synthetic] [--rou
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Load:
     readers: int
     slots: int
     tokens: int
+    """An answer's mean: each is between half and one and a half as long."""
     slow_every_s: float
     settings: dict[str, Any]
 
@@ -61,7 +63,7 @@ class Load:
 LOADS = {
     "transformers": Load("transformers", 24, 8, 96, 0.5, {"threads": 2}),
     "synthetic": Load(
-        "synthetic", 150, 50, 200, 0.25, {"synthetic_rate": 20, "synthetic_length": 200}
+        "synthetic", 150, 50, 200, 0.25, {"synthetic_rate": 20, "synthetic_length": 300}
     ),
 }
 
@@ -96,9 +98,11 @@ async def measure(load: Load, turn: int, side: dict[str, Any]) -> Sample:
 async def _turn(
     crowd: Crowd, members: Sequence[Member], store: ValkeyStore, load: Load, turn: int
 ) -> Sample:
+    rng = random.Random(turn)  # the same lengths on every side
     bodies = [
-        {"messages": [{"role": "user", "content": prompt}], "max_tokens": load.tokens, **GREEDY}
+        {"messages": [{"role": "user", "content": prompt}], "max_tokens": length, **GREEDY}
         for prompt in prompts_of(turn, len(members))
+        for length in [rng.randint(load.tokens // 2, load.tokens * 3 // 2)]
     ]
     began_s = time.perf_counter()
     await crowd.ask(bodies)
@@ -153,7 +157,7 @@ def main() -> None:
     report = Report("Tokens for those who read", "python -m loadtest.bench.useful")
     report.say(
         f"{VANISHING_SHARE:.0%} of the readers leave after a few chunks, {SLOW_SHARE:.0%} take one "
-        "chunk in half a second (a quarter on the synthetic engine); answers of "
+        "chunk in half a second (a quarter on the synthetic engine); answers of about "
         + " and ".join(f"{LOADS[name].tokens} tokens ({name})" for name in chosen.engines)
         + f". Medians of {chosen.rounds} turns of each side; tokens are counted when the last "
         "healthy reader is done. Two edges, one generator."
