@@ -91,11 +91,30 @@ MATRIX: dict[str, dict[str, Any]] = {
             "bundled": {"enabled": False},
             "external": {
                 "url": "valkeys://valkey.example.org:6380/1",
-                "port": 6380,
-                "caSecret": "ca",
+                "ports": [6380],
+                "tls": {"existingSecret": "ca"},
             },
         },
         "networkPolicy": {"valkeyTo": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+    },
+    "sentinels, TLS both ways": {
+        "valkey": {
+            "bundled": {"enabled": False},
+            "external": {
+                "url": "valkeys+sentinel://a.example.org,b.example.org/mine?ssl_check_hostname=no",
+                "ports": [6379, 26379],
+                "tls": {"existingSecret": "tls", "clientCertificate": True},
+            },
+        },
+    },
+    "cluster": {
+        "valkey": {
+            "bundled": {"enabled": False},
+            "external": {
+                "url": "valkey+cluster://lore@a.example.org:7000,b.example.org:7001",
+                "ports": [7000, 7001, 7002],
+            },
+        },
     },
     "external Valkey, a user for each component": {
         "valkey": {

@@ -111,6 +111,10 @@ def test_what_is_rendered_reads_well(values: dict[str, Any]) -> None:
             assert untidy == [], path
 
 
+def own(url: str, **others: Any) -> dict[str, Any]:
+    return {"valkey": {"bundled": {"enabled": False}, "external": {"url": url, **others}}}
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt value": ({"egde": {}}, "egde"),
     "a misspelt setting": ({"edge": {"settings": {"queueLimt": 1}}}, "queueLimt"),
@@ -134,6 +138,51 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         },
         "exclude each other",
     ),
+    "files for a store that comes with the chart": (
+        {"valkey": {"external": {"tls": {"existingSecret": "x"}}}},
+        "valkey.external.tls.existingSecret is for another one",
+    ),
+    "a password for all to read": (own("valkey://me:secret@x"), "valkey.external.url has a pass"),
+    "the sentinels' for all to read": (
+        own("valkey+sentinel://x/mine?sentinel_password=secret"),
+        "valkey.external.url has a password",
+    ),
+    "servers that are no cluster": (own("valkey://a,b:6379"), "names several servers"),
+    "sentinels of nothing": (
+        own("valkey+sentinel://a,b", ports=[6379, 26379]),
+        "valkey.external.url must end with the name of the service",
+    ),
+    "a service where there are no sentinels": (
+        own("valkey://a/mine"),
+        "valkey.external.url must end with the number of a database",
+    ),
+    "a database of a cluster": (own("valkey+cluster://a,b/1"), "a cluster has none but 0"),
+    "TLS that is not spoken": (
+        own("valkey+cluster://a,b", tls={"existingSecret": "x"}),
+        "valkey.external.url begins with valkey+cluster://",
+    ),
+    "a certificate from nowhere": (
+        own("valkeys://a", tls={"clientCertificate": True}),
+        "name the Secret with tls.crt and tls.key in valkey.external.tls.existingSecret",
+    ),
+    "an authority twice": (
+        own("valkeys://a?ssl_ca_certs=/my/ca", tls={"existingSecret": "x"}),
+        "valkey.external.url has ssl_ca_certs",
+    ),
+    "a port that is shut": (
+        own("valkey+cluster://a:7000,[::1]:7001", ports=[7000]),
+        "leads to port 7001, which is not among valkey.external.ports [7000]",
+    ),
+    "a usual port that is shut": (
+        own("valkey+sentinel://a/mine"),
+        "leads to port 26379, which is not among valkey.external.ports [6379]",
+    ),
+    "sentinels without their servers": (
+        own("valkey+sentinel://a/mine", ports=[26379]),
+        "valkey.external.ports [26379] are those of the sentinels",
+    ),
+    "no port": (own("valkey://a", ports=[]), "/valkey/external/ports"),
+    "another way to find servers": (own("valkey+dns://a"), "/valkey/external/url"),
     "a drain longer than the grace": (
         {"edge": {"settings": {"drainDelayS": 29}}},
         "must be less than edge.settings.graceS (30)",
@@ -184,8 +233,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_wrong_value_is_refused_by_a_message_that_names_it(
     values: dict[str, Any], named: str
 ) -> None:
-    with pytest.raises(HelmError, match=re.escape(named)):
+    with pytest.raises(HelmError, match=re.escape(named)) as refused:
         texts(values)
+    assert "secret@" not in str(refused.value)
+    assert "=secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -35,19 +35,82 @@
 {{- if and (eq .Values.scaling.type "keda") (eq (int .Values.scaling.generator.minReplicas) 0) (le (int .Values.scaling.keda.cooldownPeriod) (int .Values.operator.policy.stall.afterSeconds)) -}}
 {{- fail (printf "scaling.keda.cooldownPeriod (%v) must be above operator.policy.stall.afterSeconds (%v): a parked request would call the last generator back" .Values.scaling.keda.cooldownPeriod .Values.operator.policy.stall.afterSeconds) -}}
 {{- end -}}
-{{- $external := .Values.valkey.external -}}
-{{- if and .Values.valkey.bundled.enabled (or $external.url $external.existingSecret) -}}
-{{- fail "valkey.bundled.enabled is true, and valkey.external names another one: choose" -}}
-{{- end -}}
-{{- if not .Values.valkey.bundled.enabled -}}
-{{- if not (or $external.url $external.existingSecret) -}}
-{{- fail "valkey.bundled.enabled is false: set valkey.external.url or valkey.external.existingSecret" -}}
-{{- end -}}
-{{- if and $external.url $external.existingSecret -}}
-{{- fail "valkey.external.url and valkey.external.existingSecret exclude each other" -}}
-{{- end -}}
-{{- end -}}
+{{- include "lore.valkeyChecks" . -}}
 {{- if and (eq .Values.exposure.type "httproute") (not .Values.exposure.httpRoute.parentRefs) -}}
 {{- fail "exposure.type is httproute: name a Gateway in exposure.httpRoute.parentRefs" -}}
+{{- end -}}
+{{- end }}
+
+{{/* As the services read a store's URL (core/lore/store/location.py); no message shows it, for the
+password that it should not hold. */}}
+{{- define "lore.valkeyChecks" -}}
+{{- $external := .Values.valkey.external -}}
+{{- $tls := $external.tls -}}
+{{- if .Values.valkey.bundled.enabled -}}
+{{- range $name, $value := dict "url" $external.url "existingSecret" $external.existingSecret "tls.existingSecret" $tls.existingSecret -}}
+{{- if $value -}}
+{{- fail (printf "valkey.bundled.enabled is true, and valkey.external.%s is for another one: choose" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- else if not (or $external.url $external.existingSecret) -}}
+{{- fail "valkey.bundled.enabled is false: set valkey.external.url or valkey.external.existingSecret" -}}
+{{- else if and $external.url $external.existingSecret -}}
+{{- fail "valkey.external.url and valkey.external.existingSecret exclude each other" -}}
+{{- end -}}
+{{- if and $tls.clientCertificate (not $tls.existingSecret) -}}
+{{- fail "valkey.external.tls.clientCertificate is true: name the Secret with tls.crt and tls.key in valkey.external.tls.existingSecret" -}}
+{{- end -}}
+{{- if $external.url -}}
+{{- include "lore.valkeyUrlChecks" . -}}
+{{- end -}}
+{{- end }}
+
+{{- define "lore.valkeyUrlChecks" -}}
+{{- $external := .Values.valkey.external -}}
+{{- $scheme := regexFind "^[^:]+" $external.url -}}
+{{- $rest := trimPrefix (printf "%s://" $scheme) $external.url -}}
+{{- $authority := regexFind "^[^/?#]*" $rest -}}
+{{- $path := trimAll "/" (regexFind "^[^?#]*" (trimPrefix $authority $rest)) -}}
+{{- $hosts := splitList "," (regexReplaceAll "^.*@" $authority "") -}}
+{{- $sentinel := hasSuffix "+sentinel" $scheme -}}
+{{- if or (regexMatch ":[^@]*@" $authority) (contains "password=" $external.url) -}}
+{{- fail "valkey.external.url has a password in it, which everybody could read: put whole URLs into a Secret, and name it in valkey.external.existingSecret" -}}
+{{- end -}}
+{{- if and (not (contains "+" $scheme)) (gt (len $hosts) 1) -}}
+{{- fail "valkey.external.url names several servers: it is valkey+cluster:// or valkey+sentinel://" -}}
+{{- end -}}
+{{- if and $sentinel (or (not $path) (contains "/" $path)) -}}
+{{- fail "valkey.external.url must end with the name of the service that the sentinels watch, as /mine" -}}
+{{- end -}}
+{{- if and (not $sentinel) (not (regexMatch "^[0-9]*$" $path)) -}}
+{{- fail "valkey.external.url must end with the number of a database, as /0, or with none" -}}
+{{- end -}}
+{{- if and (hasSuffix "+cluster" $scheme) (not (regexMatch "^0*$" $path)) -}}
+{{- fail "valkey.external.url names a database, and a cluster has none but 0" -}}
+{{- end -}}
+{{- if $external.tls.existingSecret -}}
+{{- if not (hasPrefix "valkeys" $scheme) -}}
+{{- fail (printf "valkey.external.tls.existingSecret is set, and valkey.external.url begins with %s:// which is without TLS" $scheme) -}}
+{{- end -}}
+{{- range list "ssl_ca_certs" "ssl_certfile" "ssl_keyfile" -}}
+{{- if contains (printf "%s=" .) $external.url -}}
+{{- fail (printf "valkey.external.url has %s, which valkey.external.tls sets: choose" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.networkPolicy.enabled -}}
+{{- $open := list -}}
+{{- range $external.ports }}{{ $open = append $open (int .) }}{{ end -}}
+{{- $others := $open -}}
+{{- range $hosts -}}
+{{- $port := default (ternary "26379" "6379" $sentinel) (regexFind "[0-9]+$" (regexFind ":[0-9]+$" .)) -}}
+{{- $others = without $others (int $port) -}}
+{{- if not (has (int $port) $open) -}}
+{{- fail (printf "valkey.external.url leads to port %s, which is not among valkey.external.ports %v: the NetworkPolicies would not let it through" $port $external.ports) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $sentinel (not $others) -}}
+{{- fail (printf "valkey.external.ports %v are those of the sentinels: add that of the servers" $external.ports) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}

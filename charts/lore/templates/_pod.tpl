@@ -80,26 +80,41 @@ topologySpreadConstraints:
       name: {{ $external.existingSecret }}
       key: {{ index $external.keys (index . 1) }}
 {{- else -}}
-{{- $ca := ternary "ssl_ca_certs=/etc/lore/valkey-ca/ca.crt" "" (ne $external.caSecret "") -}}
+{{- $files := list -}}
+{{- if $external.tls.existingSecret -}}
+{{- $files = list "ssl_ca_certs=/etc/lore/valkey-tls/ca.crt" -}}
+{{- if $external.tls.clientCertificate -}}
+{{- $files = concat $files (list "ssl_certfile=/etc/lore/valkey-tls/tls.crt" "ssl_keyfile=/etc/lore/valkey-tls/tls.key") -}}
+{{- end -}}
+{{- end -}}
 - name: LORE_VALKEY_URL
-  value: {{ list $external.url $ca | compact | join (ternary "&" "?" (contains "?" $external.url)) | quote }}
+  value: {{ list $external.url (join "&" $files) | compact | join (ternary "&" "?" (contains "?" $external.url)) | quote }}
 {{- end }}
 {{- end }}
 
-{{- define "lore.valkeyCaMount" -}}
-{{- if and (not .Values.valkey.bundled.enabled) .Values.valkey.external.caSecret }}
-- name: valkey-ca
-  mountPath: /etc/lore/valkey-ca
+{{- define "lore.valkeyTlsMount" -}}
+{{- if .Values.valkey.external.tls.existingSecret }}
+- name: valkey-tls
+  mountPath: /etc/lore/valkey-tls
   readOnly: true
 {{- end }}
 {{- end }}
 
-{{- define "lore.valkeyCaVolume" -}}
-{{- if and (not .Values.valkey.bundled.enabled) .Values.valkey.external.caSecret }}
-- name: valkey-ca
+{{- define "lore.valkeyTlsVolume" -}}
+{{- with .Values.valkey.external.tls }}
+{{- if .existingSecret }}
+# A folder and not single files: renewed certificates reach it without a restart.
+- name: valkey-tls
   secret:
-    secretName: {{ .Values.valkey.external.caSecret }}
-    items: [{key: ca.crt, path: ca.crt}]
+    secretName: {{ .existingSecret }}
+    items:
+      - {key: ca.crt, path: ca.crt}
+      {{- if .clientCertificate }}
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+      {{- end }}
+    defaultMode: 0440
+{{- end }}
 {{- end }}
 {{- end }}
 
