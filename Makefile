@@ -6,19 +6,22 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
-TOOLS := fastapi grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-linter \
-  kubernetes-validate launchdarkly-eventsource matplotlib openai playwright pre-commit psutil \
+TOOLS := fastapi grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-linter k6 \
+  kubernetes-validate launchdarkly-eventsource locust matplotlib openai playwright pre-commit psutil \
   "pyright[nodejs]" pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme
+
+# What the load tests read from; several edges with commas.
+URL ?= http://localhost:8080
 
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster check format explore sim faults soak pauses leaks storm \
-  window bench chart metrics dashboards pictures images kind-up refresh-constraints clean
+  window bench load-locust load-k6 chart metrics dashboards pictures images kind-up refresh-constraints clean
 
 help:  ## list what can be done
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner $(VENV)/.prometheus  ## make .venv with Lore, its libraries and the development tools
 
@@ -71,6 +74,13 @@ window: $(VENV)/.tools  ## the study behind the window's defaults, in virtual ti
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
 	@for bench in $(notdir $(basename $(wildcard loadtest/bench/*.py))); do \
 	   echo "== $$bench"; $(BIN)/python -m loadtest.bench.$$bench $(ARGS) || exit 1; done
+
+load-locust: $(VENV)/.tools  ## readers who ack, are cut, lag and vanish, for a minute: make load-locust URL=...
+	@$(BIN)/locust -f loadtest/locustfile.py --headless --edges $(URL) -u 20 -r 5 -t 1m \
+	  --stop-timeout 60 --only-summary $(ARGS)
+
+load-k6: $(VENV)/.tools  ## chats at a rate that ramps up: make load-k6 URL=... ARGS="-e RATE=5"
+	@$(BIN)/k6 run --no-usage-report -e URL=$(URL) $(ARGS) loadtest/k6/chat.js
 
 refresh-constraints: $(VENV)/.tools  ## pin in constraints.txt what .venv holds now
 	@{ echo "# What Lore is built and tested with. Made by: make refresh-constraints"; \
