@@ -1,30 +1,39 @@
 """What befalls a store of several servers: a cluster's primaries die, are replaced, freeze, and
 hand their partitions on; sentinels name another primary. ``python -m tests.faults.groups`` runs
-each under 200 streams and says how long readers waited."""
+each under 200 streams and says how long readers waited: the longest time between two pieces of
+text of those streams that were being read when it happened."""
 
 import argparse
 import asyncio
+import contextlib
 import random
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 
+from loadtest.harness.record import Report, quantile
 from lore.logs import configure_logging
+from lore.protocol.receiver import ReceiverConfig
 from lore.store import ValkeyStore
 from tests.faults.fleet import Fleet, Part
 from tests.faults.kinds import Kind
 from tests.faults.proxy import Proxy
-from tests.faults.readers import Outcome, Question
-from tests.faults.report import markdown
+from tests.faults.readers import READER, Outcome, Question
 from tests.faults.run import Round, run_round
 from tests.valkeys import Cluster, Group, Trio
 
-RATE = 10
-"""Tokens a second of each stream: 200 of them fit two cores."""
+RATE = 5
+"""Tokens a second of each stream: 200 of them, and their readers, fit two cores."""
+LONGEST_S = 25
+SELDOM = replace(READER, receiver=ReceiverConfig(ack_delay_s=0.5))
+"""Most of what a reader here costs is its acks."""
+BEGIN_S = 20.0
+"""How long a fault waits for the streams to begin."""
 MOVED_AT_ONCE = 8
 FROZEN_S = 4.0
 """Longer than a primary may be silent."""
@@ -37,6 +46,8 @@ class GroupFleet(Fleet):
         super().__init__(**settings)
         self.group = group
         self.store = ValkeyStore(group.url)
+        self.questions: list[Question] = []
+        """Those of this round."""
 
     async def _start_valkey(self) -> None: ...
 
@@ -47,11 +58,21 @@ class GroupFleet(Fleet):
     def parts(self) -> list[Part]:
         return [*self.edges, *self.generators]
 
+    async def until_begun(self) -> None:
+        """Wait for the streams that have not begun; what they wait for from now on is a pause."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BEGIN_S):
+                while not all(one.is_read or one.pause_s for one in self.questions):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        for one in self.questions:
+            one.was_hit, one.pause_s = one.is_read, 0.0
+
 
 def _kind(name: str, what: Callable[[Any, random.Random], None], *, may_lose: bool = False) -> Kind:
     async def inject(fleet: Fleet, rng: random.Random) -> None:
         assert isinstance(fleet, GroupFleet)
         group: Any = fleet.group
+        await fleet.until_begun()
         await asyncio.to_thread(what, group, rng)
 
     return Kind(name, inject, times=1, may_lose=may_lose)
@@ -117,6 +138,17 @@ def sentinel_frozen(trio: Trio, rng: random.Random) -> None:
     trio.settle()
 
 
+def sentinel_and_primary_kill(trio: Trio, rng: random.Random) -> None:
+    """Two sentinels are left, which is just enough to name another primary."""
+    sentinel, primary = trio.sentinels[-1], trio.primary
+    sentinel.kill()
+    primary.kill()
+    trio.until_failed_over(primary)
+    primary.start()
+    sentinel.start()
+    trio.settle()
+
+
 def sentinel_failover(trio: Trio, rng: random.Random) -> None:
     trio.fail_over()
     trio.settle()
@@ -133,10 +165,11 @@ CLUSTER_KINDS = (
 SENTINEL_KINDS = (
     _kind("sentinel: nothing", nothing),
     _kind("sentinel: primary kill -9", sentinel_kill, may_lose=True),
+    _kind("sentinel: primary and a sentinel kill -9", sentinel_and_primary_kill, may_lose=True),
     _kind("sentinel: primary frozen", sentinel_frozen, may_lose=True),
     _kind("sentinel: failover asked for", sentinel_failover, may_lose=True),
 )
-HEAD = ("fault", "streams", "lost", "doubled", "history_lost", "pause p50", "p99", "max")
+HEAD = ("", "streams", "being read", "lost", "doubled", "history_lost", "pause p50", "p99", "max")
 
 
 async def faults(
@@ -150,8 +183,10 @@ async def faults(
         settings = {"slots": streams, "lease_s": 5, "synthetic_rate": rate}
         fleet = await stack.enter_async_context(GroupFleet(group, generator=settings))
         for kind in kinds:
-            questions = [Question.draw(rng, number) for number in range(streams)]
-            rounds.append(await run_round(fleet, [kind], questions, rng))
+            fleet.questions = [
+                Question.draw(rng, number, max_tokens=rate * LONGEST_S) for number in range(streams)
+            ]
+            rounds.append(await run_round(fleet, [kind], fleet.questions, rng, SELDOM))
             print(*row(rounds[-1]), sep="  ", flush=True)
             for line in rounds[-1].violations:
                 print(f"  VIOLATION {line}\n  logs: {fleet.folder}", flush=True)
@@ -162,13 +197,12 @@ async def faults(
 
 def row(this: Round) -> list[str]:
     outcomes = [question.outcome for question in this.questions]
-    pauses = sorted(question.pause_s for question in this.questions)
+    pauses = [question.pause_s for question in this.questions if question.was_hit]
     told, whole = outcomes.count(Outcome.TOLD), outcomes.count(Outcome.WHOLE)
     doubled = outcomes.count(Outcome.DOUBLED) + outcomes.count(Outcome.REORDERED)
     lost = len(outcomes) - told - whole - doubled
-    at = [pauses[len(pauses) // 2], pauses[-(-99 * len(pauses) // 100) - 1], pauses[-1]]
-    seconds = [f"{pause:.2f} s" for pause in at]
-    return [this.name, *map(str, (len(outcomes), lost, doubled, told)), *seconds]
+    seconds = [f"{quantile(pauses, part):.2f} s" for part in (0.5, 0.99, 1.0)]
+    return [this.name, *map(str, (len(outcomes), len(pauses), lost, doubled, told)), *seconds]
 
 
 def main() -> None:
@@ -178,14 +212,16 @@ def main() -> None:
     parser.add_argument("--kind", action="append", help="only those with this in their name")
     options = parser.parse_args()
     configure_logging("faults", "error")
-    print(f"seed {options.seed}", flush=True)
+    command = f"python -m tests.faults.groups --streams {options.streams} --seed {options.seed}"
+    report = Report("Streams through a store of several servers", command)
     rounds: list[Round] = []
     for group, every in ((Cluster(), CLUSTER_KINDS), (Trio(), SENTINEL_KINDS)):
         kinds = [k for k in every if not options.kind or any(w in k.name for w in options.kind)]
         if kinds:
             with group:
                 rounds += uvloop.run(faults(group, kinds, options.streams, options.seed))
-    print(markdown(HEAD, [row(this) for this in rounds]))
+    report.table(HEAD, [row(this) for this in rounds])
+    report.publish(keep=False)
     sys.exit(any(this.violations for this in rounds))
 
 

@@ -49,12 +49,16 @@ class Question:
     note: str = ""
     pause_s: float = 0.0
     """The longest silence between two pieces of text."""
+    is_read: bool = False
+    """Whether text has come, and the end has not."""
+    was_hit: bool = False
+    """Whether it was being read when something was done to the store."""
 
     @classmethod
-    def draw(cls, rng: random.Random, number: int) -> "Question":
-        """One that the synthetic engine answers."""
+    def draw(cls, rng: random.Random, number: int, **more: Any) -> "Question":
+        """One that the synthetic engine answers. ``more`` are parameters of ``StreamRequest``."""
         ack = rng.choices(("client", "socket", "none"), (8, 1, 1))[0]
-        parameters: dict[str, Any] = {"ack": ack}
+        parameters: dict[str, Any] = {"ack": ack} | more
         if ack == "client" and rng.random() < 0.2:
             parameters["window"] = rng.choice((8, 16, 64))
         messages = [{"role": "user", "content": f"What is the number {number}?"}]
@@ -125,6 +129,8 @@ async def ask_and_read(reader: Reader, question: Question, rng: random.Random) -
     else:
         whole = text == question.answer
         question.outcome = Outcome.WHOLE if whole else Outcome.LOST
+    finally:
+        question.is_read = False
 
 
 async def _read(reader: Reader, question: Question, rng: random.Random) -> str:
@@ -160,6 +166,7 @@ async def _take(
         now = loop.time()
         question.pause_s, last = max(question.pause_s, now - last), now
         text += event.text
+        question.is_read = True
         compare(text, question.answer)
         if stop_at is not None and len(text) >= stop_at:
             break
