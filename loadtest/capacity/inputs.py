@@ -1,0 +1,100 @@
+"""What the sizing stands on: ``Measured`` is the only place with measured numbers, ``Assumed`` says
+what readers do and how full things may be.
+
+After a change: ``python -m loadtest.capacity docs/capacity.md``. CPU is in µs.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Each group says where it stands. Pairs are for 100 and for 500 streams of one generator."""
+
+    # SPEED.md, "after": CPU µs of each delivered chunk, ack none
+    generator_us: tuple[float, float] = (69.1, 48.4)
+    valkey_us: tuple[float, float] = (54.3, 28.3)
+    edge_us: tuple[float, float] = (61.6, 38.7)
+
+    # RESULTS.md, "What acknowledgments cost": of each ack
+    ack_edge_us: float = 111.2
+    ack_valkey_us: float = 41.0
+
+    # RESULTS.md, "What a request weighs": bytes
+    chunks_per_token: float = 277 / 300
+    acks_per_chunk: float = 0.38
+    request_bytes: float = 1602
+    log_bytes_per_chunk: float = 14_570 / 277
+    valkey_in_bytes: float = 456
+    valkey_out_bytes: float = 211
+    reader_bytes: float = 54
+    subscription_bytes: float = 252
+
+    # the same: CPU µs of Valkey for each call
+    open_us: float = 39.5
+    claim_us: float = 59.3
+    finish_us: float = 38.4
+    follow_us: float = 5.0
+    unfollow_us: float = 0.6
+    view_us: float = 10.2
+    read_us: float = 0.6  # of each chunk in a page
+    renew_us: float = 23.2
+    look_us: float = 7.2  # at one partition's queue
+    empty_claim_us: float = 15.6
+    wake_us: float = 0.6  # of each generator that hears of a request
+
+    # the same: CPU µs of the caller
+    empty_claim_caller_us: float = 54.0
+    view_caller_us: float = 46.1
+
+    # RESULTS.md, "2,000 idle connections, a reconnect storm, a drain"
+    edge_mib: float = 54
+    connection_kib: float = 21.9
+    slow_reader_kib: float = 196
+    return_us: float = 1230  # of the edge, for each reader that comes back
+
+    # RESULTS.md, "A cluster beside a single server": µs a chunk of the client, times
+    cluster_client: float = 1.07
+
+    # counted in core/lore/metrics.py, every label's value
+    series_edge: int = 451
+    series_generator: int = 483
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What readers do, how full things may be, and limits that others set."""
+
+    tokens_per_s: float = 20
+    answer_tokens: int = 300
+    prompt_tokens: int = 500
+    retention_s: float = 3600
+    utilisation: float = 0.6
+    """Of a core. What is left carries peaks, a lost neighbour and the collector of garbage."""
+    slots_in_use: float = 0.8
+
+    lease_s: float = 10
+    sweep_s: float = 5
+    first_try_s: float = 0.25  # readers of a lost edge come back within this, evenly
+    bundled_bytes: float = 400e6  # the chart's valkey.bundled.maxMemory
+    views_in_flight: int = 10_000  # calls that wait on one connection, at most
+    max_clients: int = 10_000  # Valkey's default
+    pubsub_hard_bytes: float = 32 * 2**20  # Valkey's default for what waits for one subscriber
+    ports: int = 28_232  # Linux's net.ipv4.ip_local_port_range
+    conntrack: int = 262_144  # a usual net.netfilter.nf_conntrack_max of a node
+    connections_per_reader: int = 2  # the stream, and one that its acks share
+
+    # Qwen3-8B in bfloat16 on 80 GB: 36 layers, 8 KV heads of 128, keys and values of 2 bytes each
+    kv_bytes_per_token: int = 36 * 8 * 128 * 2 * 2
+    kv_room_bytes: float = 0.9 * 80e9 - 16.4e9
+
+    @property
+    def answer_s(self) -> float:
+        return self.answer_tokens / self.tokens_per_s
+
+    @property
+    def streams_per_gpu(self) -> int:
+        return int(
+            self.kv_room_bytes
+            // (self.kv_bytes_per_token * (self.prompt_tokens + self.answer_tokens))
+        )
