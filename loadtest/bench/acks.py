@@ -2,8 +2,8 @@
 
 First 64 connections acknowledge as fast as they are answered, beside a raw ASGI application on
 the same server that parses the same body and sets a key in Valkey. Then 100 streams run with
-acks of each kind: none, by the edge from the socket, and by clients at their default batching
-(every 8 chunks, or 0.1 s after the first).
+acks of each kind: none, by the edge from the socket, and by clients as ours do it (one for each
+quarter of the window, or 0.4 s after the first new chunk).
 
 Usage: python -m loadtest.bench.acks [--streams 100] [--connections 64]
 """

@@ -7,7 +7,7 @@ from typing import cast
 
 from loadtest.harness import taps
 from loadtest.harness.taps import EVENT, Tap
-from lore.protocol.receiver import ReceiverConfig
+from lore.protocol.receiver import ACKS_PER_WINDOW, ReceiverConfig
 
 BATCHING = ReceiverConfig()
 
@@ -31,7 +31,7 @@ class Posts(asyncio.Protocol):
 
 
 class AckingTap(Tap):
-    """Acknowledges every few chunks, or a moment after the first that it has not acknowledged."""
+    """Acknowledges as our clients do; here a chunk is a token, and the window stays as it is."""
 
     def __init__(self, request: bytes, posts: Posts) -> None:
         super().__init__(request)
@@ -45,7 +45,7 @@ class AckingTap(Tap):
         super().data_received(data)
         for match in EVENT.finditer(data):
             self._seq = int(match[1] or match[2])
-        if self._seq - self._acked >= BATCHING.ack_every_chunks:
+        if (self._seq - self._acked) * ACKS_PER_WINDOW >= BATCHING.window_tokens:
             self._ack()
         elif self._seq > self._acked and self._timer is None:
             self._timer = self._loop.call_later(BATCHING.ack_delay_s, self._ack)

@@ -52,7 +52,7 @@ class Producer:
                 continue
             name = piece.request_id
             seq = self._seqs[name] = self._seqs.get(name, 0) + 1
-            event = sse.chunk(seq, piece.text, str(seq))
+            event = sse.chunk(seq, piece.text, seq, str(seq))
             if self._log:
                 out.append(libvalkey.pack_command(("XADD", f"log:{name}", f"{seq}-0", "e", event)))
             out.append(libvalkey.pack_command(("PUBLISH", name, event)))

@@ -172,7 +172,7 @@ class Delivery:
         return hit
 
     def chunk(self, seq: int) -> str:
-        return event({"seq": seq, "text": self.script.chunks[seq - 1]}, seq=seq)
+        return event({"seq": seq, "text": self.script.chunks[seq - 1], "tokens": seq}, seq=seq)
 
     def state(self, reason: str) -> str:
         rto = {"rto_ms": RTO_S * 1000, "retransmits": self.answer.retransmits}

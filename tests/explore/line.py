@@ -16,7 +16,7 @@ from tests.explore.depot import Depot
 from tests.explore.edge import ChunkEvent, Closed, Edge, EndEvent, Event
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
 
-AT_ONCE = ReceiverConfig(ack_every_chunks=1, ack_delay_s=0.0, gap_timeout_s=0.0)
+AT_ONCE = ReceiverConfig(window_tokens=1, ack_delay_s=0.0, gap_timeout_s=0.0)
 
 
 class Line:

@@ -50,7 +50,7 @@ class Connection:
         await self.send(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
 
     async def chunk(self, seq: int, text: str, suffix: str = "") -> None:
-        data = json.dumps({"seq": seq, "text": text})
+        data = json.dumps({"seq": seq, "text": text, "tokens": seq})
         await self.send(f"id: {seq}{suffix}\ndata: {data}\n\n".encode())
 
     async def end(self, last_seq: int, status: str = "done", error: str | None = None) -> None:

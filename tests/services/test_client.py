@@ -365,7 +365,7 @@ async def test_an_answer_that_is_not_complete_raises_after_its_text(
 
     async with reading(ended) as (edge, reader):
         stream = reader.stream(ID)
-        assert await anext(stream) == Text(seq=1, text="<1>")
+        assert await anext(stream) == Text(seq=1, text="<1>", tokens=1)
         with pytest.raises(kind) as caught:
             await anext(stream)
     assert edge.acks == [1]
@@ -478,7 +478,7 @@ async def test_leaving_closes_the_connection_and_stops_nothing() -> None:
 
     async with reading(waiting) as (edge, reader):
         async with reader.stream(ID) as stream:
-            assert await anext(stream) == Text(seq=1, text="<1>")
+            assert await anext(stream) == Text(seq=1, text="<1>", tokens=1)
         async with asyncio.timeout(5):
             await left.wait()
     assert [call.method for call in edge.calls if call.method == "DELETE"] == []

@@ -20,12 +20,14 @@ PAGE_CHUNKS = 16
 class ChunkEvent:
     seq: int
     text: str
+    tokens: int
     log_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class StateEvent:
     status: Status
+    window: int
     log_id: str
 
 
@@ -69,7 +71,7 @@ class Connection:
         self._spacing_s = spacing_s
         self._socket_chunks = feed.edge.world.options.socket_chunks
         self._start = position
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, tuple[str, int]] = {}
         self._unread = 0
         self._reading = False
         self._ended = False
@@ -83,7 +85,7 @@ class Connection:
         """A live chunk follows the feed's head: who had that gets it as it comes (P10)."""
         idle = not self._closed and not self._reading and self._unread < self._socket_chunks
         if idle and self.sender.position == before and self.log_id == self.feed.view.log_id:
-            self._send_chunk(message.seq, message.text)
+            self._send_chunk(message.seq, message.text, message.tokens)
         self.pump()
 
     def pump(self) -> None:
@@ -93,11 +95,11 @@ class Connection:
             seq = self.sender.position + 1
             if seq > feed.head or self.log_id != view.log_id:
                 break
-            text = feed.ring.get(seq)
-            if text is None:
+            piece = feed.ring.get(seq)
+            if piece is None:
                 self._read()
                 break
-            self._send_chunk(seq, text)
+            self._send_chunk(seq, *piece)
         self._say_state()
         self._arm()
 
@@ -131,14 +133,14 @@ class Connection:
             if self.log_id != view.log_id:
                 return
             if message.seq == self.sender.position + 1:
-                self._send_chunk(message.seq, message.text)
+                self._send_chunk(message.seq, message.text, message.tokens)
         self.pump()
 
-    def _send_chunk(self, seq: int, text: str) -> None:
+    def _send_chunk(self, seq: int, text: str, tokens: int) -> None:
         self._edge.store.safety.on_sent(self, self._start, seq)
-        self._texts[seq] = text
+        self._texts[seq] = text, tokens
         self.sender.on_sent(seq, self._edge.world.now)
-        self._write(ChunkEvent(seq, text, self.log_id))
+        self._write(ChunkEvent(seq, text, tokens, self.log_id))
 
     def _say_state(self) -> None:
         view = self.feed.view
@@ -154,7 +156,7 @@ class Connection:
             self._ended = False
             if view.status is Status.REAPED or view.status is not self._told:
                 self._told = view.status
-                self._write(StateEvent(view.status, view.log_id))
+                self._write(StateEvent(view.status, view.window, view.log_id))
 
     def on_acked(self, seq: int) -> None:
         self.sender.on_ack(seq, self._edge.world.now)
@@ -176,7 +178,7 @@ class Connection:
             self._edge.world.injected["retransmit (seen)"] += 1
             seq = self.sender.oldest
             assert seq is not None
-            self._write(ChunkEvent(seq, self._texts[seq], self.log_id))
+            self._write(ChunkEvent(seq, *self._texts[seq], self.log_id))
         self._arm()
 
     def _heartbeat(self) -> None:

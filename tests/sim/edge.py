@@ -22,6 +22,7 @@ class Reply:
     log_id: str = ""
     connection: Connection | None = None
     last_seq: int = 0
+    window: int = 0
 
 
 Answer = Callable[[Reply | None], None]
@@ -143,7 +144,7 @@ class Edge(Node):
                 feed = self.feeds[request_id] = Feed(self, request_id, view)
             connection = Connection(feed, reader, position, view.log_id, hear, spacing_s)
             feed.connections.append(connection)
-            answer(Reply(200, view.log_id, connection))
+            answer(Reply(200, view.log_id, connection, window=view.window))
             if feed.view != view:
                 feed.look()
             feed.say_acks_again()

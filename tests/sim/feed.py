@@ -24,7 +24,7 @@ class Feed:
         self.request_id = request_id
         self.view = view
         self.connections: list[Connection] = []
-        self.ring: dict[int, str] = {}
+        self.ring: dict[int, tuple[str, int]] = {}
         self._merge = Merge(view.next_seq - 1)
         self._looking = False
         self._look_again = False
@@ -75,7 +75,7 @@ class Feed:
             connection.on_acked(seq)
 
     def _push(self, message: ChunkMessage) -> None:
-        self.ring[message.seq] = message.text
+        self.ring[message.seq] = message.text, message.tokens
         if len(self.ring) > RING_CHUNKS:
             del self.ring[next(iter(self.ring))]
 

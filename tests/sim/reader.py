@@ -94,6 +94,7 @@ class Reader(Node):
             self.world.say(f"{self.name} connected after {self.receiver.position}")
             self._connection = reply.connection
             self.receiver.log_id = reply.log_id
+            self._on_window(reply.window)
             self._check_whole()
             self._silence.arm(self.world.now + SILENCE_S)
             for connection, event in early:
@@ -139,6 +140,7 @@ class Reader(Node):
             case ChunkEvent():
                 self._take(event)
             case StateEvent():
+                self._on_window(event.window)
                 if event.status is Status.REAPED:
                     self._revive()
             case EndEvent():
@@ -153,13 +155,19 @@ class Reader(Node):
 
     def _take(self, event: ChunkEvent) -> None:
         start = self.receiver.position
-        text = self.receiver.on_chunk(event.seq, event.text, self.world.now, log_id=event.log_id)
+        text = self.receiver.on_chunk(
+            event.seq, event.text, self.world.now, tokens=event.tokens, log_id=event.log_id
+        )
         self.world.say(f"{self.name} hears {event.seq} of log {event.log_id}, had {start}")
         end = self.receiver.position
         if end > start:
             self.text += text
             self._safety.on_text(self.name, self.request_id, self.receiver.log_id, start, end, text)
         self._gap_timer.arm(self.receiver.gap_deadline)
+        self._arm_ack()
+
+    def _on_window(self, tokens: int) -> None:
+        self.receiver.on_window(tokens, self.world.now)
         self._arm_ack()
 
     def _check_whole(self) -> None:

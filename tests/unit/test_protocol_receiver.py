@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lore.protocol.receiver import Receiver, ReceiverConfig
 
-CONFIG = ReceiverConfig(ack_every_chunks=4, ack_delay_s=0.1, reorder_limit=8, gap_timeout_s=3.0)
+CONFIG = ReceiverConfig(window_tokens=16, ack_delay_s=0.1, reorder_limit=8, gap_timeout_s=3.0)
 
 
 def test_chunks_in_order_are_text_at_once() -> None:
@@ -45,11 +45,50 @@ def test_acks_are_delayed_and_cumulative() -> None:
     assert receiver.deadline() is None
 
 
-def test_every_few_chunks_are_acknowledged_at_once() -> None:
+def test_a_quarter_of_the_window_is_acknowledged_at_once() -> None:
+    """P9"""
     receiver = Receiver(CONFIG)
-    for seq in (1, 2, 3, 4):
+    receiver.on_window(64, 0.0)
+    receiver.on_chunk(1, "x", 0.01, tokens=15)
+    assert receiver.take_ack(0.01) is None
+    receiver.on_chunk(2, "x", 0.02, tokens=16)
+    assert receiver.take_ack(0.02) == 2
+    receiver.on_chunk(3, "x", 0.03, tokens=31)
+    assert receiver.take_ack(0.03) is None
+    receiver.on_chunk(4, "x", 0.04, tokens=32)
+    assert receiver.take_ack(0.04) == 4
+
+
+def test_chunks_that_do_not_say_their_tokens_count_for_one_each() -> None:
+    """An older edge"""
+    receiver = Receiver(CONFIG)
+    for seq in (1, 2, 3):
         receiver.on_chunk(seq, "x", 0.01)
+    assert receiver.take_ack(0.01) is None
+    receiver.on_chunk(4, "x", 0.01)
     assert receiver.take_ack(0.01) == 4
+
+
+def test_a_window_that_became_smaller_asks_for_an_ack_sooner() -> None:
+    """P9: a closed one would wait for it."""
+    receiver = Receiver(CONFIG)
+    receiver.on_window(1024, 0.0)
+    receiver.on_chunk(1, "x", 0.01, tokens=20)
+    receiver.on_window(64, 0.02)
+    assert receiver.take_ack(0.02) == 1
+    receiver.on_window(4, 0.03)
+    assert receiver.deadline() is None, "there is nothing to acknowledge"
+
+
+def test_what_came_early_counts_its_tokens_when_its_turn_comes() -> None:
+    receiver = Receiver(CONFIG)
+    receiver.on_window(400, 0.0)
+    receiver.on_chunk(2, "x", 0.0, tokens=150)
+    receiver.on_chunk(1, "x", 0.0, tokens=50)
+    assert receiver.tokens == 150
+    assert receiver.take_ack(0.0) == 2, "a filled gap"
+    receiver.on_chunk(3, "x", 0.0, tokens=249)
+    assert receiver.take_ack(0.0) is None
 
 
 def test_a_filled_gap_is_acknowledged_at_once() -> None:

@@ -17,6 +17,9 @@ class Text(Wire):
 
     seq: Annotated[int, Field(ge=1)]
     text: str
+    tokens: int = 0
+    """How many the answer has up to here. An edge of an older version does not say: then each
+    piece counts for one."""
 
 
 class State(Wire):

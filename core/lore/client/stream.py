@@ -188,7 +188,7 @@ class Stream(AsyncIterator[Event]):
                 if not text:
                     return None
                 self._failures = 0
-                return Text(seq=self.position, text=text)
+                return Text(seq=self.position, text=text, tokens=self._receiver.tokens)
             case "state":
                 return await self._on_state(State.model_validate_json(event.data))
             case "end":
@@ -203,10 +203,14 @@ class Stream(AsyncIterator[Event]):
 
     def _on_chunk(self, chunk: Text) -> str:
         due = self._receiver.deadline()
-        text = self._receiver.on_chunk(chunk.seq, chunk.text, self._now())
+        text = self._receiver.on_chunk(chunk.seq, chunk.text, self._now(), tokens=chunk.tokens)
+        self._check_ack(due)
+        return text
+
+    def _check_ack(self, due: float | None) -> None:
+        """It was due then; perhaps it is not any more."""
         if self._acks and self._receiver.deadline() != due:
             self._acker.changed()
-        return text
 
     def _in_log(self, log_id: str) -> None:
         """What follows is of this log, if it is named."""
@@ -218,6 +222,9 @@ class Stream(AsyncIterator[Event]):
 
     async def _on_state(self, state: State) -> State:
         self._in_log(state.log_id)
+        due = self._receiver.deadline()
+        self._receiver.on_window(state.window, self._now())
+        self._check_ack(due)
         if state.reason == "drain":
             raise TryAgain("the edge is shutting down", self._retry_s)
         if state.status == "reaped" and self._revive:

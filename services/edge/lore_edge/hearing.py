@@ -301,7 +301,7 @@ class Hearing:
 
     def _encode(self, chunk: ChunkMessage) -> Piece:
         event_id = f"{chunk.seq}:{self.log_id}" if self.view.forks else str(chunk.seq)
-        data = sse.chunk(chunk.seq, chunk.text, event_id)
+        data = sse.chunk(chunk.seq, chunk.text, chunk.tokens, event_id)
         return Piece(chunk.seq, data, chunk.at_ms, chunk.text, event_id, chunk.tokens)
 
     def _push(self, chunk: ChunkMessage) -> None:

@@ -101,7 +101,7 @@ def schemas() -> Json:
         ),
         "Error": _object({"error": error}),
         "Event": _any_event(),
-        "ChunkEvent": _object({"seq": _SEQ, "text": STRING}),
+        "ChunkEvent": _object({"seq": _SEQ, "text": STRING, "tokens": integer()}),
         "StateEvent": _object(
             {
                 "status": _STATUS,

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from lore.protocol.receiver import ACKS_PER_WINDOW, ReceiverConfig
 from lore.store.base import StoreUnavailable
 
 LINUX = sys.platform == "linux"
@@ -24,7 +25,8 @@ TCP_NOTSENT_LOWAT = 25  # socket names it since Python 3.12
 UNSENT_BYTES = 16_384
 MAX_ENDS = 64  # more are looked through, so that those that arrived are forgotten
 PROBES = 3  # without an answer, and a silent peer is gone
-POLL_S = 0.1  # as long as our own clients wait before they acknowledge a little
+DELAY_S = ReceiverConfig().ack_delay_s
+POLL_S = 0.1
 MAX_POLL_S = 0.5
 _ZERO = struct.pack("i", 0)
 
@@ -106,8 +108,8 @@ def _unacknowledged(fd: int) -> int:
 class SocketAcks:
     """Acknowledges, for a reader that cannot, what its TCP has acknowledged (protocol P8).
 
-    The kernel gives no notice, so it is asked while something is on its way: soon after a
-    write, and less often while the peer takes nothing.
+    The kernel gives no notice, so it is asked while something is on its way: as often as our own
+    clients acknowledge (P9), and less often while the peer takes nothing.
     """
 
     def __init__(self, socket: StreamSocket, ack: Callable[[int], Awaitable[None]]) -> None:
@@ -117,49 +119,69 @@ class SocketAcks:
         self._loop = asyncio.get_running_loop()
         self._acked = 0
         self._wanted = 0
+        self._news = 0
+        """Tokens that were written since something had arrived last."""
         self._settled = asyncio.Event()
         self._settled.set()
-        self._delay_s = POLL_S
+        self._ending = False
+        self._pause_s = 0.0
+        """The peer took nothing, or the store: not asked again before that."""
         self._timer: asyncio.TimerHandle | None = None
         self._call: asyncio.Task[None] | None = None
 
-    def on_written(self, seq: int) -> None:
+    def on_written(self, seq: int, tokens: int, window: int) -> None:
+        """Chunk ``seq`` is the last of so many tokens; ``window`` is the request's."""
         self._wanted = seq
+        self._news += tokens
         self._settled.clear()
-        if self._timer is None and self._call is None:
-            self._timer = self._loop.call_later(self._delay_s, self._poll)
+        if self._call is not None or self._pause_s:
+            return
+        if self._news * ACKS_PER_WINDOW >= window:
+            self._poll()
+        elif self._timer is None:
+            self._poll_in(DELAY_S)
 
     async def settle(self, timeout_s: float) -> None:
         """Wait until all that was written is acknowledged, at most ``timeout_s``."""
+        self._ending = True
+        if self._timer is not None and not self._pause_s:
+            self._poll_in(POLL_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._settled.wait()
 
     def close(self) -> None:
         self._wanted = 0
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _poll_in(self, delay_s: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_later(delay_s, self._poll)
+
     def _poll(self) -> None:
-        self._timer = None
+        self._stop_timer()
         seq = self._socket.arrived()
         if seq > self._acked:
-            self._delay_s = POLL_S
+            self._pause_s, self._news = 0.0, 0
             self._call = self._loop.create_task(self._acknowledge(seq))
         elif self._acked < self._wanted:
-            self._delay_s = min(2 * self._delay_s, MAX_POLL_S)
-            self._timer = self._loop.call_later(self._delay_s, self._poll)
+            self._pause_s = min(max(2 * self._pause_s, POLL_S), MAX_POLL_S)
+            self._poll_in(self._pause_s)
 
     async def _acknowledge(self, seq: int) -> None:
         try:
             await self._ack(seq)
             self._acked = seq
         except StoreUnavailable:
-            self._delay_s = MAX_POLL_S
+            self._pause_s = MAX_POLL_S
         finally:
             self._call = None
         if self._acked < self._wanted:
-            self._timer = self._loop.call_later(self._delay_s, self._poll)
+            self._poll_in(self._pause_s or (POLL_S if self._ending else DELAY_S))
         else:
             self._settled.set()

@@ -11,9 +11,11 @@ HEARTBEAT = b":\n"
 of that one, once they have seen an id."""
 
 
-def chunk(seq: int, text: str, event_id: str) -> bytes:
-    """``event_id`` is ``<seq>:<log_id>`` in a forked log, else the seq."""
-    return f'id: {event_id}\ndata: {{"seq": {seq}, "text": {encode_json(text)}}}\n\n'.encode()
+def chunk(seq: int, text: str, tokens: int, event_id: str) -> bytes:
+    """``tokens`` is how many the answer has up to here; ``event_id`` is ``<seq>:<log_id>`` in a
+    forked log, else the seq."""
+    data = f'{{"seq": {seq}, "text": {encode_json(text)}, "tokens": {tokens}}}'
+    return f"id: {event_id}\ndata: {data}\n\n".encode()
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:

@@ -178,7 +178,8 @@ class Stream:
             for piece in pieces:
                 self.reader.sender.on_sent(piece.seq, now)
         if self._socket_acks is not None:
-            self._socket_acks.on_written(pieces[-1].seq)
+            window = self.reader.feed.view.window
+            self._socket_acks.on_written(pieces[-1].seq, batch.tokens, window)
         CHUNKS_SENT.inc(len(pieces))
         TOKENS_DELIVERED.inc(batch.tokens)
         last_ms = pieces[-1].at_ms

@@ -55,17 +55,52 @@ test("the chunks held behind a gap are bounded, and what is dropped stays missin
   assert.ok(receiver.gap);
 });
 
-test("acks wait for eight chunks or a tenth of a second, as TCP delays its own (P9)", () => {
+test("acks wait for a quarter of the window, or for less than half a second (P9)", () => {
   const receiver = new Receiver();
-  for (let seq = 1; seq <= 7; seq += 1) receiver.take(seq, "x", seq);
-  assert.equal(receiver.takeAck(7), null);
-  assert.equal(receiver.deadline(), 101);
-  receiver.take(8, "x", 8);
-  assert.equal(receiver.takeAck(8), 8);
+  receiver.window = 64;
+  receiver.take(1, "x", 1, 14);
+  receiver.take(2, "x", 2, 15);
+  assert.equal(receiver.takeAck(2), null);
+  assert.equal(receiver.deadline(), 401);
+  receiver.take(3, "x", 3, 16);
+  assert.equal(receiver.takeAck(3), 3);
   receiver.ackSettled(true, 20);
-  receiver.take(9, "x", 30);
-  assert.equal(receiver.takeAck(129), null);
-  assert.equal(receiver.takeAck(130), 9);
+  receiver.take(4, "x", 30, 17);
+  assert.equal(receiver.takeAck(429), null);
+  assert.equal(receiver.takeAck(430), 4);
+});
+
+test("a window that became smaller asks for an ack sooner (P9)", () => {
+  const receiver = new Receiver();
+  receiver.window = 1024;
+  receiver.take(1, "x", 0, 20);
+  assert.equal(receiver.takeAck(0), null);
+  receiver.window = 64;
+  assert.equal(receiver.takeAck(0), 1);
+});
+
+test("chunks that do not say their tokens count for one each (P9)", () => {
+  const receiver = new Receiver();
+  for (let seq = 1; seq <= 7; seq += 1) receiver.take(seq, "x", 0);
+  assert.equal(receiver.takeAck(0), null);
+  receiver.take(8, "x", 0);
+  assert.equal(receiver.takeAck(0), 8);
+});
+
+test("what came early counts its tokens when its turn comes (P9)", () => {
+  const receiver = new Receiver();
+  receiver.window = 400;
+  receiver.take(1, "x", 0, 1);
+  receiver.takeAck(400);
+  receiver.ackSettled(true, 400);
+  receiver.take(2, "x", 400, 50);
+  receiver.take(4, "x", 400, 150);
+  assert.equal(receiver.takeAck(400), null);
+  receiver.take(3, "x", 400, 90);
+  assert.equal(receiver.takeAck(400), 4);
+  receiver.ackSettled(true, 400);
+  receiver.take(5, "x", 400, 200);
+  assert.equal(receiver.takeAck(400), null);
 });
 
 test("one ack is in flight at a time", () => {
@@ -82,11 +117,11 @@ test("one ack is in flight at a time", () => {
 test("an ack that failed goes out again, by itself if no chunk follows", () => {
   const receiver = new Receiver();
   receiver.take(1, "x", 0);
-  assert.equal(receiver.takeAck(100), 1);
-  receiver.ackSettled(false, 150);
-  assert.equal(receiver.takeAck(150), null);
+  assert.equal(receiver.takeAck(400), 1);
+  receiver.ackSettled(false, 450);
+  assert.equal(receiver.takeAck(450), null);
   const at = receiver.deadline();
-  assert.ok(at > 150 && at < 1000, `the retry waits until ${at}`);
+  assert.ok(at > 450 && at < 1000, `the retry waits until ${at}`);
   assert.equal(receiver.takeAck(at), 1);
   receiver.ackSettled(true, at + 10);
   assert.equal(receiver.acked, 1);

@@ -19,7 +19,8 @@ function object(json) {
 
 export function chunk(json) {
   const data = object(json);
-  return data && isCount(data.seq) && isText(data.text) ? data : null;
+  if (!data || !isCount(data.seq) || !isText(data.text)) return null;
+  return isCount(data.tokens) ? data : { ...data, tokens: 0 };
 }
 
 export function state(json) {

@@ -244,11 +244,11 @@ export class LoreStream extends EventTarget {
 
   // Events of the stream
 
-  #onChunk({ seq, text }, event) {
+  #onChunk({ seq, text, tokens }, event) {
     const log = event.lastEventId.split(":")[1];
     if (log) this.#log = this.#namedLog = log;
     this.#attempt = 0;
-    const ready = this.#receiver.take(seq, text, Date.now());
+    const ready = this.#receiver.take(seq, text, Date.now(), tokens);
     if (ready) this.#emit("text", { text: ready, seq: this.#receiver.seq });
     this.#changed();
   }
@@ -257,6 +257,8 @@ export class LoreStream extends EventTarget {
     // On opening, the edge has judged our position against this log. A fork later in the
     // stream counts from its first chunk on, which names its log in the event's id (P4).
     if (state.reason === "open" && state.log_id) this.#log = state.log_id;
+    if (state.window > 0) this.#receiver.window = state.window;
+    this.#changed();
     this.#emit("state", state);
     if (state.reason === "drain" && this.#edges.count > 1) this.#retryElsewhere();
   }

@@ -5,9 +5,9 @@
  * of `deadline()`, so that the shell around it needs one timer (protocol P1, P9, P11).
  */
 
-/** As TCP delays its acks: after this many chunks, or this long after the first of them. */
-const ACK_EVERY_CHUNKS = 8;
-const ACK_DELAY_MS = 100;
+/** Acks open the window: one for each quarter of it, or this long after the first new chunk. */
+const ACKS_PER_WINDOW = 4;
+const ACK_DELAY_MS = 400;
 /** Chunks held back behind a gap. More are dropped; they are asked for again. */
 const MAX_EARLY_CHUNKS = 1024;
 /** A gap that retransmission has not filled by then is filled by a new connection. */
@@ -21,11 +21,16 @@ export class Receiver {
     this.seq = after;
     this.acked = 0;
     this.duplicates = 0;
+    this.window = 32;
     this.#highest = after;
     this.#sent = after;
   }
 
   #highest;
+  /** Of the answer up to `seq`, as far as the edge says it. */
+  #tokens = 0;
+  #sentTokens = 0;
+
   #early = new Map();
   #gapSince = null;
 
@@ -45,8 +50,11 @@ export class Receiver {
     return this.#highest > this.seq;
   }
 
-  /** Take one chunk. Returns the text that is now in order, which may be empty. */
-  take(seq, text, now) {
+  /**
+   * Take one chunk. Returns the text that is now in order, which may be empty.
+   * @param {number} tokens how many the answer has up to here; an older edge does not say it
+   */
+  take(seq, text, now, tokens = 0) {
     if (seq <= this.seq || this.#early.has(seq)) {
       this.duplicates += 1;
       this.#urgent = true;
@@ -54,19 +62,20 @@ export class Receiver {
     }
     this.#highest = Math.max(this.#highest, seq);
     if (seq > this.seq + 1) {
-      if (this.#early.size < MAX_EARLY_CHUNKS) this.#early.set(seq, text);
+      if (this.#early.size < MAX_EARLY_CHUNKS) this.#early.set(seq, [text, tokens]);
       this.#gapSince ??= now;
       return "";
     }
-    return this.#advance(text, now);
+    return this.#advance(text, tokens, now);
   }
 
-  #advance(text, now) {
+  #advance(text, tokens, now) {
     this.#owedSince ??= now;
-    this.seq += 1;
+    this.#count(tokens);
     while (this.#early.has(this.seq + 1)) {
-      this.seq += 1;
-      text += this.#early.get(this.seq);
+      const [more, upToHere] = this.#early.get(this.seq + 1);
+      this.#count(upToHere);
+      text += more;
       this.#early.delete(this.seq);
     }
     if (this.#gapSince !== null) {
@@ -74,6 +83,11 @@ export class Receiver {
       this.#gapSince = this.gap ? now : null;
     }
     return text;
+  }
+
+  #count(tokens) {
+    this.seq += 1;
+    this.#tokens = tokens || this.#tokens + 1;
   }
 
   /** The log ends at `lastSeq`. Returns whether everything is here; acknowledges at once if so. */
@@ -106,6 +120,7 @@ export class Receiver {
     if (this.#inFlight !== null || now < this.#ackAt()) return null;
     this.#inFlight = this.seq;
     this.#sent = Math.max(this.#sent, this.seq);
+    this.#sentTokens = this.#tokens;
     this.#urgent = false;
     this.#owedSince = null;
     return this.#inFlight;
@@ -119,7 +134,7 @@ export class Receiver {
       this.#retryAt = 0;
     } else {
       this.#sent = Math.min(this.#sent, this.acked);
-      this.#owedSince ??= now;
+      this.#urgent = true;
       this.#retryAt = now + Math.min(ACK_RETRY_MAX_MS, ACK_RETRY_MIN_MS * 2 ** this.#failures);
       this.#failures += 1;
     }
@@ -128,9 +143,9 @@ export class Receiver {
 
   #ackAt() {
     if (this.seq === 0) return Infinity;
-    const owed = this.seq - this.#sent;
-    if (this.#urgent || owed >= ACK_EVERY_CHUNKS) return this.#retryAt;
-    if (owed <= 0 || this.#owedSince === null) return Infinity;
+    const news = this.#tokens - this.#sentTokens;
+    if (this.#urgent || news * ACKS_PER_WINDOW >= this.window) return this.#retryAt;
+    if (this.seq <= this.#sent || this.#owedSince === null) return Infinity;
     return Math.max(this.#retryAt, this.#owedSince + ACK_DELAY_MS);
   }
 
