@@ -70,6 +70,10 @@ class Installation:
     def _client(self) -> float:
         return M.cluster_client if self.primaries > 1 else 1
 
+    @property
+    def _valkey(self) -> float:
+        return M.cluster_valkey if self.primaries > 1 else 1
+
     # edges
 
     @property
@@ -99,7 +103,7 @@ class Installation:
         polls = self.generators * PARTITIONS
         looks = self.streams / A.sweep_s
         return {
-            "chunks": self._work(self.streams * CHUNKS, M.valkey_us[self.column]),
+            "chunks": self._work(self.streams * CHUNKS, M.valkey_us[self.column] * self._valkey),
             "acks": self._work(self.streams * ACKS, M.ack_valkey_us),
             "requests": self._work(self.opened, request_us),
             "generators that hear of a request": self._work(wakes, M.wake_us + M.empty_claim_us),

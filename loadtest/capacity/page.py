@@ -24,7 +24,8 @@ from loadtest.capacity.model import (
     sizing,
 )
 
-SLOTS = 256
+SLOTS = 512
+"""Of a generator with a GPU of its own; 0.8 of them are what its KV memory holds, or a few less."""
 SIZES = (1_000, 100_000, 10_000_000)
 STEPS = (1, 4, 16, 64)
 
@@ -142,10 +143,11 @@ def sizes() -> str:
         ("chunks/s", [count(s.streams * CHUNKS) for s in all_of]),
         ("acks/s", [count(s.streams * ACKS) for s in all_of]),
         ("new requests/s", [count(s.streams / A.answer_s) for s in all_of]),
-        ("GPUs, by their KV memory", [count(-(-s.streams // A.streams_per_gpu)) for s in all_of]),
-        (f"generators of {SLOTS} slots", [count(s.cells * s.cell.generators) for s in all_of]),
+        (f"generators of {SLOTS} slots, a GPU each",
+         [count(s.cells * s.cell.generators) for s in all_of]),
         ("edges (a core each)", [count(s.cells * s.cell.edges) for s in all_of]),
-        ("Valkey primaries", [count(s.cells * s.cell.primaries) for s in all_of]),
+        ("Valkey primaries, and as many replicas",
+         [count(s.cells * s.cell.primaries) for s in all_of]),
         ("connections of a primary", [count(s.cell.connections) for s in all_of]),
         ("subscriptions of a primary", [count(_on_one(s.cell)) for s in all_of]),
         ("to Valkey, of all", flow(M.valkey_in_bytes)),

@@ -49,7 +49,7 @@ def test_the_sections_that_the_inputs_name_are_there() -> None:
         assert f"\n## {title}\n" in results, title
 
 
-@pytest.mark.parametrize("slots", [64, 256])
+@pytest.mark.parametrize("slots", [64, 512])
 @pytest.mark.parametrize("primaries", [1, 4, 16, 64])
 def test_the_most_streams_fit_and_a_tenth_more_do_not(primaries: int, slots: int) -> None:
     most = most_streams(primaries, slots)
@@ -58,12 +58,12 @@ def test_the_most_streams_fit_and_a_tenth_more_do_not(primaries: int, slots: int
 
 
 def test_an_installation_has_as_few_primaries_as_carry_it_or_there_are_not_enough() -> None:
-    assert primaries_for(10, 256) == 1
-    found = primaries_for(5000, 256)
+    assert primaries_for(10, 512) == 1
+    found = primaries_for(5000, 512)
     assert found is not None
-    assert Installation(5000, 256, found).fits
-    assert not Installation(5000, 256, found - 1).fits
-    assert primaries_for(10_000_000, 256) is None
+    assert Installation(5000, 512, found).fits
+    assert not Installation(5000, 512, found - 1).fits
+    assert primaries_for(10_000_000, 512) is None
 
 
 def test_wake_ups_grow_with_the_square_of_the_streams() -> None:
@@ -75,13 +75,13 @@ def test_wake_ups_grow_with_the_square_of_the_streams() -> None:
 
 @pytest.mark.parametrize("streams", [1_000, 100_000, 10_000_000])
 def test_cells_carry_all_streams_within_their_share_of_a_core(streams: int) -> None:
-    found = sizing(streams, 256)
+    found = sizing(streams, 512)
     assert found.cells * found.cell.streams >= streams
     assert found.cell.fits
     assert found.cell.primaries <= model.CELL_PRIMARIES
     edges = found.cell.edges
     assert edges * found.cell.streams_per_edge >= found.cell.streams
-    assert found.cell.generators * 256 * Assumed().slots_in_use >= found.cell.streams
+    assert found.cell.generators * 512 * Assumed().slots_in_use >= found.cell.streams
 
 
 def test_the_fullest_primary_decides() -> None:
@@ -93,7 +93,7 @@ def test_the_fullest_primary_decides() -> None:
 
 
 def test_a_storm_lasts_longer_where_fewer_edges_are_left() -> None:
-    small, large = Installation(600, 256), Installation(60_000, 256)
+    small, large = Installation(600, 512), Installation(60_000, 512)
     assert one_edge_dies(small).readers > one_edge_dies(large).readers
     whole = all_edges_lose_their_readers(large)
     assert whole.peak > one_edge_dies(large).peak
