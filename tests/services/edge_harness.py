@@ -134,9 +134,11 @@ class FaultyStore(MemoryStore):
             for listener in listeners:
                 listener.on_reset()
 
-    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
+    async def read(
+        self, request_id: str, *, after: int, limit: int = 1000, known: View | None = None
+    ) -> list[ChunkMessage]:
         self.reads += 1
-        chunks = await super().read(request_id, after=after, limit=limit)
+        chunks = await super().read(request_id, after=after, limit=limit, known=known)
         return [chunk for chunk in chunks if chunk.seq not in self.holes]
 
     async def view(self, request_id: str) -> View | None:

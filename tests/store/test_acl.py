@@ -43,7 +43,7 @@ CALLS = {
     "operator": {"reap", "release"},
 }
 COMMANDS = {
-    "edge": {"hmget", "hget", "xrange"} | FOLLOWING,
+    "edge": {"hmget", "hget", "xrange", "readonly"} | FOLLOWING,
     "generator": {"xrange"} | FOLLOWING,
     "operator": {"zrange", "hmget"},
 }

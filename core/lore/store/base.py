@@ -128,8 +128,14 @@ class Store(Protocol):
 
     async def body(self, request_id: str) -> str | None: ...
 
-    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
-        """Chunks with seq > ``after``, in order, at most ``limit``."""
+    async def read(
+        self, request_id: str, *, after: int, limit: int = 1000, known: View | None = None
+    ) -> list[ChunkMessage]:
+        """Chunks with seq > ``after``, in order, at most ``limit``.
+
+        A caller who decides nothing by what is missing says what it has ``known`` of the
+        request: a replica may then serve what is whole by it.
+        """
         ...
 
     async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:

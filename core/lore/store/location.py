@@ -11,7 +11,8 @@
 valkey-py gives them: ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile`` (files in PEM; the
 last two for a server that wants a client certificate), ``ssl_check_hostname`` (true unless it is
 said), ``ssl_cert_reqs``, ``db``. For sentinels that ask for one: ``sentinel_username`` and
-``sentinel_password``. Nothing that is said here has a password in it.
+``sentinel_password``. ``replica_reads=yes`` has replicas serve what readers replay. Nothing that
+is said here has a password in it.
 """
 
 import asyncio
@@ -126,6 +127,7 @@ class Location:
             raise ValueError(f"the store's URL must begin with one of {_LISTS}") from None
         self._tls = scheme == "valkeys"
         self.service = ""
+        self.replica_reads = False
         self.addresses: Sequence[Address] = ()
         self._options: dict[str, Any] = {}
         self._sentinel_options: dict[str, Any] = {}
@@ -177,6 +179,7 @@ class Location:
         )
         self._class = options.pop("connection_class", Connection)
         del options["host"]
+        self.replica_reads = _yes("replica_reads", options.pop("replica_reads", "no"))
         if self.way == "cluster" and options.get("db"):
             raise ValueError("a cluster has no database but 0: take the number out of its URL")
         own = {
@@ -220,6 +223,12 @@ def _address(text: str, port: int) -> Address:
             "the store's URL has no valid host:port behind its @ (in a password, %2F is written "
             "for /, %23 for #, %3F for ?, %40 for @)"
         ) from None
+
+
+def _yes(name: str, text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError(f"the store's URL: {name} is yes or no")
+    return text.lower() == "yes"
 
 
 def _check_files(options: dict[str, Any]) -> None:

@@ -84,7 +84,14 @@ class MemoryStore:
     async def body(self, request_id: str) -> str | None:
         return self.state.body(request_id, now_ms=self._clock_ms())
 
-    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
+    async def read(
+        self,
+        request_id: str,
+        *,
+        after: int,
+        limit: int = 1000,
+        known: View | None = None,  # noqa: ARG002 - it has no replicas
+    ) -> list[ChunkMessage]:
         return self.state.read(request_id, after=after, limit=limit, now_ms=self._clock_ms())
 
     async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:

@@ -37,7 +37,7 @@ class Feed(Hearing):
     async def page(self, after: int, limit: int = PAGE_CHUNKS) -> list[Piece]:
         """Chunks after ``after`` from the log: none when there are none, or it is another log,
         or the next one is in ``holes``."""
-        chunks = await self._store.read(self.request_id, after=after, limit=limit)
+        chunks = await self._store.read(self.request_id, after=after, limit=limit, known=self.view)
         if any(is_foreign(chunk, self.view) for chunk in chunks):
             await self.look()
             return []

@@ -72,7 +72,7 @@ async def _texts(store: Store, view: View) -> list[str]:
     last_seq = view.next_seq - 1
     while len(parts) < last_seq:
         limit = min(PAGE_CHUNKS, last_seq - len(parts))
-        chunks = await store.read(view.request_id, after=len(parts), limit=limit)
+        chunks = await store.read(view.request_id, after=len(parts), limit=limit, known=view)
         whole = in_sequence(chunks, len(parts))
         if not whole or any(is_foreign(chunk, view) for chunk in whole):
             break

@@ -3,6 +3,7 @@ chapters these are."""
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from lore.store.base import Listener, OwnerListener, WakeListener
 from lore.store.cluster import Cluster
@@ -14,6 +15,7 @@ from lore.store.valkey.appends import Appends
 from lore.store.valkey.life import Life
 from lore.store.valkey.log import Log
 from lore.store.valkey.queue import Queue
+from lore.store.valkey.replicas import Replicas
 
 __all__ = ["ValkeyStore"]
 
@@ -35,8 +37,11 @@ class ValkeyStore(Queue, Log, Life):
         """
         location = Location(url)
         servers = Cluster if location.way == "cluster" else OneServer
-        self._servers = servers(location, timeout_s=timeout_s, max_in_flight=max_in_flight)
+        limits: dict[str, Any] = {"timeout_s": timeout_s, "max_in_flight": max_in_flight}
+        self._servers = servers(location, **limits)
         self._functions = self._servers.functions
+        reads = location.replica_reads
+        self._replicas = Replicas(location, self._functions, **limits) if reads else None
         self._subscriptions = self._servers.subscriptions
         self._now_ms = clock_ms or (lambda: 0)  # 0 lets the server look at its own
         self._appends = Appends(self._functions, self._now_ms)
@@ -47,6 +52,8 @@ class ValkeyStore(Queue, Log, Life):
 
     async def close(self) -> None:
         await self._servers.close()
+        if self._replicas is not None:
+            await self._replicas.close()
 
     async def follow(self, request_id: str, listener: Listener) -> None:
         await self._subscriptions.subscribe(

@@ -10,14 +10,24 @@ from lore.store.codec import chunk_arguments, chunk_from, chunk_message_from
 from lore.store.keys import log_key, partition_of, request_key
 from lore.store.valkey.appends import Appends
 from lore.store.valkey.calls import Calls
+from lore.store.valkey.replicas import Command, Replicas, is_whole
 
 LOG_PAGE = 1000
 
 
 class Log(Calls):
     _appends: Appends
+    _replicas: Replicas | None
 
-    async def read(self, request_id: str, *, after: int, limit: int = 1000) -> list[ChunkMessage]:
+    async def read(
+        self, request_id: str, *, after: int, limit: int = 1000, known: View | None = None
+    ) -> list[ChunkMessage]:
+        if known is not None and self._replicas is not None:
+            command = _range(request_id, after, limit)
+            found = await self._replicas.entries(self._of(request_id), command)
+            page = [chunk_message_from(entry) for entry in found or ()]
+            if is_whole(page, after, limit, known):
+                return page
         entries = await self._entries(request_id, after, limit)
         return [chunk_message_from(entry) for entry in entries]
 
@@ -30,10 +40,7 @@ class Log(Calls):
                 return chunks
 
     async def _entries(self, request_id: str, after: int, limit: int) -> list[Any]:
-        first = f"{max(0, after) + 1}-0"
-        return await self._of(request_id).ask(
-            "XRANGE", log_key(request_id), first, "+", "COUNT", limit
-        )
+        return await self._of(request_id).ask(*_range(request_id, after, limit))
 
     def append(
         self,
@@ -80,3 +87,7 @@ class Log(Calls):
             *chunk_arguments(chunks),
             *(("traceparent", view.trace) if view.trace else ()),
         )
+
+
+def _range(request_id: str, after: int, limit: int) -> Command:
+    return ("XRANGE", log_key(request_id), f"{max(0, after) + 1}-0", "+", "COUNT", limit)

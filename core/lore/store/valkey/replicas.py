@@ -1,0 +1,105 @@
+"""Pages of a log from replicas, for readers who replay it; never for a decision.
+
+A primary tells which replicas it has, and one of them that is in step is taken. It may lag all the
+same, or have what its new primary has not: a page counts when it has all that its caller knows to
+be there, and nothing of another log (P4). Anything else is asked of the primary, and so is
+everything while no replica answers in time.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from valkey.exceptions import ResponseError
+
+from lore.store.connection import Link
+from lore.store.functions import Functions
+from lore.store.location import Address, Location
+from lore.store.replies import Redirected
+from lore.store.types import ChunkMessage, StoreUnavailable, View
+
+PAGE_S = 0.25
+"""How long a replica may take for a page."""
+LOOK_EVERY_S = 5.0
+_IN_STEP = re.compile(r"^slave\d+:ip=([^,]+),port=(\d+),state=online", re.MULTILINE)
+
+Command = tuple[str | int, ...]
+
+
+class Replica(Link):
+    run_id = ""
+    """Of the primary that named it."""
+    in_cluster = False
+
+    async def _on_up(self) -> None:
+        if self.in_cluster:
+            await self._send("READONLY")
+
+
+class Replicas:
+    """One replica for each primary in use, looked for when it is first wanted."""
+
+    def __init__(self, location: Location, primaries: Sequence[Functions], **limits: Any) -> None:
+        self._location = location
+        self._primaries = primaries
+        self._limits = limits
+        self._replicas: dict[Functions, Replica] = {}
+        self._looked_s: dict[Functions, float] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+
+    async def entries(self, primary: Functions, command: Command) -> list[Any] | None:
+        """What a replica of the primary replies; None when there is none, or it does not."""
+        replica = self._replicas.get(primary)
+        if replica is None or not replica.is_up or replica.run_id != primary.run_id:
+            self._look_soon(primary)
+            return None
+        try:
+            async with asyncio.timeout(PAGE_S):
+                return await replica.call(*command)
+        except TimeoutError:
+            replica.drop()
+        except (StoreUnavailable, Redirected, ResponseError):
+            self._look_soon(primary)
+        return None
+
+    async def close(self) -> None:
+        """After the primaries' connections: none is looked for any more."""
+        if self._looking:
+            await asyncio.wait(self._looking)
+        for primary in list(self._replicas):
+            await self._replicas.pop(primary).close()
+
+    def _look_soon(self, primary: Functions) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._looked_s.get(primary, -LOOK_EVERY_S) >= LOOK_EVERY_S:
+            self._looked_s[primary] = now_s
+            looking = asyncio.create_task(self._look(primary))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def _look(self, primary: Functions) -> None:
+        try:
+            run_id, info = primary.run_id, await primary.call("INFO", "replication")
+        except StoreUnavailable:
+            return
+        others = {*self._primaries} - {primary}
+        for gone in [one for one in self._replicas if one not in others]:
+            await self._replicas.pop(gone).close()
+        if found := _IN_STEP.findall(info):
+            host, port = random.choice(found)
+            replica = Replica(self._location.endpoint_at(Address(host, int(port))), **self._limits)
+            replica.run_id = run_id
+            replica.in_cluster = self._location.way == "cluster"
+            replica.start()
+            self._replicas[primary] = replica
+
+
+def is_whole(page: Sequence[ChunkMessage], after: int, limit: int, known: View) -> bool:
+    """Whether the primary would have no more, as far as ``known`` tells."""
+    count = min(limit, known.next_seq - 1 - after)
+    return 0 < count <= len(page) and all(
+        chunk.seq == seq and seq <= known.shared(chunk.log_id)
+        for seq, chunk in enumerate(page, after + 1)
+    )
