@@ -191,24 +191,24 @@ sentinel failover-timeout {self.service} 2000
         """As an operator asks for it: the primary lives, and becomes a replica."""
         before = self.primary
         with self.sentinels[0].client() as client:
-            until(
-                lambda: client.execute_command("SENTINEL", "FAILOVER", self.service),
-                "no failover was begun",
-            )
-        until(lambda: self.primary is not before, "no failover")
+
+            def is_over() -> bool:
+                if self.primary is not before:
+                    return True
+                client.execute_command("SENTINEL", "FAILOVER", self.service)  # or it is going on
+                return False
+
+            until(is_over, "no failover")
 
     def until_failed_over(self, before: Server) -> None:
         until(lambda: self.primary is not before, "no failover")
 
-    def until_in_step(self) -> None:
-        """Wait until the primary has a replica."""
-
-        def has_replica() -> bool:
-            with self.primary.client() as client:
-                info: Any = client.info("replication")
-            return info.get("slave0", {}).get("state") == "online"
-
-        until(has_replica, "the primary has no replica")
+    def demote(self, before: Server) -> None:
+        """What sentinels do with a replaced primary eight seconds later. Returns when all are in
+        step."""
+        with before.client() as client:
+            client.replicaof("127.0.0.1", self.primary.port)  # type: ignore[arg-type]
+        self.settle()
 
 
 class Cluster(Group):

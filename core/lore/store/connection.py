@@ -58,6 +58,12 @@ class Link:
         self.endpoint = endpoint
         self.is_up = False
         self.came_up = asyncio.Event()
+        self.run_id = ""
+        """Names a server's life as primary (P4). It is the replication id, and not what Valkey
+        calls run id, because it changes at a promotion as well as at a start: a primary that was
+        a replica for a while has lost what the other took, without having been restarted."""
+        self.on_arrival: Callable[[], None] = _nothing
+        """Called when the connection is up."""
         self.on_trouble: Callable[[], None] = _nothing
         """Called when the connection is gone, or its server is of no use."""
         self._timeout_s = timeout_s
@@ -176,6 +182,7 @@ class Link:
         self.is_up = True
         STORE_CONNECTIONS[self.kind].inc()
         self.came_up.set()
+        self.on_arrival()
 
     async def _supervise(self) -> None:
         watching = asyncio.create_task(self._watch())

@@ -44,10 +44,6 @@ Elsewhere = Callable[["Functions", Redirected, tuple[str | int, ...]], Awaitable
 
 
 class Functions(Link):
-    run_id = ""
-    """Names a server's life as primary (P4). It is the replication id, and not what Valkey
-    calls run id, because it changes at a promotion as well as at a start: a primary that was
-    a replica for a while has lost what the other took, without having been restarted."""
     _loading: asyncio.Task[None] | None = None
 
     def __init__(self, *args: Any, elsewhere: Elsewhere | None = None, **kwargs: Any) -> None:

@@ -64,7 +64,7 @@ class Subscriber(Link):
 
     async def _on_up(self) -> None:
         self._asked.clear()
-        await self._primary()
+        self.run_id = await self._primary()
         if self.subscriptions is not None:
             self.subscriptions.on_up(self)
 
