@@ -129,6 +129,7 @@ class Trio(Group):
 
     service = "mine"
     password, sentinel_password = "of-the-data", "of-the-sentinels"
+    down_ms = 500
 
     @property
     def url(self) -> str:
@@ -152,7 +153,7 @@ requirepass {self.sentinel_password}
 sentinel sentinel-pass {self.sentinel_password}
 sentinel monitor {self.service} 127.0.0.1 {first.port} 2
 sentinel auth-pass {self.service} {self.password}
-sentinel down-after-milliseconds {self.service} 500
+sentinel down-after-milliseconds {self.service} {self.down_ms}
 sentinel failover-timeout {self.service} 2000
 """
         for _ in range(3):
@@ -202,6 +203,13 @@ sentinel failover-timeout {self.service} 2000
 
     def until_failed_over(self, before: Server) -> None:
         until(lambda: self.primary is not before, "no failover")
+
+    def replace_after(self, down_ms: int) -> None:
+        """How long a primary may be silent before it is taken for dead."""
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                option = ("down-after-milliseconds", down_ms)
+                client.execute_command("SENTINEL", "SET", self.service, *option)
 
     def demote(self, before: Server) -> None:
         """What sentinels do with a replaced primary eight seconds later. Returns when all are in

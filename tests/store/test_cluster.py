@@ -13,16 +13,7 @@ from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome, Position
 from lore.store.functions import Functions
 from lore.store.keys import log_key, partition_of, request_key
-from tests.store.backends import (
-    LEASE_MS,
-    Backend,
-    Clock,
-    Recorder,
-    chunk,
-    chunks,
-    new,
-)
-from tests.store.test_valkey_faults import eventually
+from tests.store.backends import LEASE_MS, Backend, Clock, Recorder, chunk, chunks, eventually, new
 from tests.valkeys import Cluster
 
 

@@ -12,8 +12,7 @@ import pytest
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome, Position
 from lore.store.keys import partition_of
-from tests.store.backends import LEASE_MS, Backend, Clock, Recorder, chunk, chunks
-from tests.store.test_valkey_faults import eventually
+from tests.store.backends import LEASE_MS, Backend, Clock, Recorder, chunk, chunks, eventually
 from tests.valkeys import Server, Trio
 
 LONG_MS = 120_000

@@ -88,10 +88,12 @@ class Link:
         self._supervising = asyncio.create_task(self._supervise())
 
     async def close(self) -> None:
-        if self._supervising is not None:
-            self._supervising.cancel()
-            await asyncio.wait([self._supervising])
-        await self._shut("the store was closed")
+        try:
+            if self._supervising is not None:
+                self._supervising.cancel()
+                await asyncio.wait([self._supervising])
+        finally:
+            await self._shut("the store was closed")
 
     def call(self, *command: str | int | bytes) -> asyncio.Future[Any]:
         """Send a command; the future has its reply."""
@@ -264,11 +266,16 @@ class Link:
 
     async def _shut(self, why: str) -> None:
         self._on_down()
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
-        if self._connection is not None:
-            await hang_up(self._connection)
+        try:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.wait([self._reading])
+        finally:
+            if self._connection is not None:
+                await hang_up(self._connection)
+            self._forget(why)
+
+    def _forget(self, why: str) -> None:
         self._connection = self._writer = self._reading = None
         self._out.clear()
         while self._pending:
