@@ -16,36 +16,37 @@ class Measured:
     valkey_us: tuple[float, float] = (54.3, 28.3)
     edge_us: tuple[float, float] = (61.6, 38.7)
 
-    # RESULTS.md, "What acknowledgments cost": of each ack
-    ack_edge_us: float = 111.2
-    ack_valkey_us: float = 41.0
+    # RESULTS.md, "What acknowledgments cost": what clients that acknowledge add to each chunk,
+    # 100 streams
+    ack_valkey_us: float = 57.1 - 49.0
+    ack_edge_us: float = 95.9 - 54.5
 
     # RESULTS.md, "What a request weighs": bytes
-    chunks_per_token: float = 277 / 300
-    acks_per_chunk: float = 0.38
-    request_bytes: float = 1602
-    log_bytes_per_chunk: float = 14_570 / 277
-    valkey_in_bytes: float = 456
-    valkey_out_bytes: float = 211
-    reader_bytes: float = 54
-    subscription_bytes: float = 252
+    chunks_per_token: float = 276 / 300
+    acks_per_chunk: float = 0.13
+    request_bytes: float = 1536
+    log_bytes_per_chunk: float = 14_468 / 276
+    valkey_in_bytes: float = 401
+    valkey_out_bytes: float = 181
+    reader_bytes: float = 69
+    subscription_bytes: float = 246
 
     # the same: CPU µs of Valkey for each call
-    open_us: float = 39.5
-    claim_us: float = 59.3
-    finish_us: float = 38.4
-    follow_us: float = 5.0
-    unfollow_us: float = 0.6
-    view_us: float = 10.2
+    open_us: float = 51.9
+    claim_us: float = 53.5
+    finish_us: float = 27.0
+    follow_us: float = 3.7
+    unfollow_us: float = 1.3
+    view_us: float = 8.2
     read_us: float = 0.6  # of each chunk in a page
-    renew_us: float = 23.2
-    look_us: float = 7.2  # at one partition's queue
-    empty_claim_us: float = 15.6
-    wake_us: float = 0.6  # of each generator that hears of a request
+    renew_us: float = 20.9
+    look_us: float = 8.1  # at one partition's queue
+    empty_claim_us: float = 7.6
+    wake_us: float = 0.4  # of each generator that hears of a request
 
     # the same: CPU µs of the caller
-    empty_claim_caller_us: float = 54.0
-    view_caller_us: float = 46.1
+    empty_claim_caller_us: float = 36.9
+    view_caller_us: float = 36.4
 
     # RESULTS.md, "2,000 idle connections, a reconnect storm, a drain"
     edge_mib: float = 54

@@ -79,11 +79,8 @@ class Installation:
     @property
     def edge_us(self) -> float:
         """Of one stream, in a second."""
-        return (
-            CHUNKS * M.edge_us[self.column] * self._client
-            + ACKS * M.ack_edge_us
-            + (REQUESTS * M.return_us)
-        )
+        chunk_us = M.edge_us[self.column] * self._client + M.ack_edge_us
+        return CHUNKS * chunk_us + REQUESTS * M.return_us
 
     @property
     def streams_per_edge(self) -> int:
@@ -104,7 +101,7 @@ class Installation:
         looks = self.streams / A.sweep_s
         return {
             "chunks": self._work(self.streams * CHUNKS, M.valkey_us[self.column] * self._valkey),
-            "acks": self._work(self.streams * ACKS, M.ack_valkey_us),
+            "acks": (self.streams * ACKS, self.streams * CHUNKS * M.ack_valkey_us),
             "requests": self._work(self.opened, request_us),
             "generators that hear of a request": self._work(wakes, M.wake_us + M.empty_claim_us),
             "generators that look at the queues": self._work(polls, M.look_us),

@@ -54,6 +54,8 @@ class AckingTap(Tap):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.posts.transport.is_closing():
+            return
         if not self._path:
             self._path = f"/v1/streams/{self.header(b'x-request-id')}/ack"
         self._acked = self._seq
