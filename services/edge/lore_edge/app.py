@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from lore.metrics import ACK_PROCESSING, ACKS
 from lore.protocol.sender import SenderConfig
-from lore.store.base import Outcome, Store, StoreUnavailable
+from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore_edge import calls, sse, views
 from lore_edge.api import rest
 from lore_edge.auth.authenticator import Authenticator
@@ -159,13 +159,7 @@ class Edge:
         if stream:
             self.streams.check_open()
         wanted(scope)  # what is malformed creates nothing
-        check_json(scope)
-        asked = parse(await read_body(receive, self._settings.max_body_bytes))
-        key = header(scope, b"idempotency-key")
-        settings, subject = self._settings, subject_of(scope)
-        client = client_of(scope, settings)
-        span = calls.begin(scope)
-        view = await create(self._store, settings, subject, client, asked, key, span)
+        view, subject = await self._created(scope, receive), subject_of(scope)
         calls.about(scope, view)
         if stream:
             await self.streams.serve(scope, receive, send, view.request_id, subject)
@@ -183,6 +177,16 @@ class Edge:
                 (b"x-request-id", view.request_id.encode()),
             ],
         )
+
+    async def _created(self, scope: Scope, receive: Receive) -> View:
+        """By itself, so that the body is not kept for as long as the stream lasts."""
+        check_json(scope)
+        asked = parse(await read_body(receive, self._settings.max_body_bytes))
+        key = header(scope, b"idempotency-key")
+        settings, subject = self._settings, subject_of(scope)
+        client = client_of(scope, settings)
+        span = calls.begin(scope)
+        return await create(self._store, settings, subject, client, asked, key, span)
 
 
 def _seq(data: dict[str, object]) -> int:

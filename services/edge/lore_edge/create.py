@@ -4,6 +4,7 @@ import base64
 import hashlib
 import math
 import secrets
+from collections.abc import Iterator
 
 import structlog
 from pydantic import SecretStr, ValidationError
@@ -135,12 +136,14 @@ async def create(
     raise queue_full()
 
 
-def _ids(settings: EdgeSettings, subject: str, key: str) -> list[str]:
+def _ids(settings: EdgeSettings, subject: str, key: str) -> Iterator[str]:
     """The ids to try in turn, each of another partition: one queue may be full by chance."""
     if key:
-        return [derived_id(settings.secret, subject, key)]
-    ids: dict[int, str] = {}
-    while len(ids) < PARTITION_TRIES:
+        yield derived_id(settings.secret, subject, key)
+        return
+    tried: set[int] = set()
+    while len(tried) < PARTITION_TRIES:
         request_id = secrets.token_urlsafe(16)
-        ids.setdefault(partition_of(request_id), request_id)
-    return list(ids.values())
+        if (partition := partition_of(request_id)) not in tried:
+            tried.add(partition)
+            yield request_id

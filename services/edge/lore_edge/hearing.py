@@ -300,9 +300,10 @@ class Hearing:
     # the ring
 
     def _encode(self, chunk: ChunkMessage) -> Piece:
-        event_id = f"{chunk.seq}:{self.log_id}" if self.view.forks else str(chunk.seq)
+        fork = self.log_id if self.view.forks else ""
+        event_id = sse.event_id(chunk.seq, fork)
         data = sse.chunk(chunk.seq, chunk.text, chunk.tokens, event_id)
-        return Piece(chunk.seq, data, chunk.at_ms, chunk.text, event_id, chunk.tokens)
+        return Piece(chunk.seq, data, chunk.at_ms, chunk.text, fork, chunk.tokens)
 
     def _push(self, chunk: ChunkMessage) -> None:
         self._ring.push(self._encode(chunk))

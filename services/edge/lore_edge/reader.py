@@ -5,7 +5,6 @@ it came back or because it reads slowly, loads a page of the log when it has sen
 before: it costs the memory of a page, however far behind it is.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -62,8 +61,9 @@ class Reader:
         self._log_id = log_id
         self._text = None if dialect.repeats_text else ""
         self._now = now
-        self._states: deque[tuple[Status, str]] = deque(maxlen=MAX_STATES)
-        self._loaded: deque[Piece] = deque()
+        # Lists, of which one that is empty is a tenth of an empty deque: there are many readers.
+        self._states: list[tuple[Status, str]] = []
+        self._loaded: list[Piece] = []
         self._was_in_ring = False
         self._tokens = feed.tokens_at(position)
         if sender is not None:
@@ -84,7 +84,7 @@ class Reader:
         return last_seq is not None and self.position > last_seq
 
     def on_state(self, status: Status, reason: str) -> None:
-        self._states.append((status, reason))
+        self._states = [*self._states, (status, reason)][-MAX_STATES:]
         self.span.event(reason)
         self.on_news()
 
@@ -111,9 +111,8 @@ class Reader:
             return self._last("history_lost", self._error("history_lost", HISTORY_LOST))
         if self.feed.gone:
             return self._last("gone", self._error("not_found", "the request is no longer kept"))
-        parts: list[bytes] = []
-        while self._states:
-            parts.append(self.state(*self._states.popleft()))
+        parts = [self.state(*state) for state in self._states]
+        self._states = []
         pieces = self._take_pieces(max_bytes)
         tokens = self._count(pieces)
         parts += map(self.dialect.chunk, pieces)
@@ -195,9 +194,12 @@ class Reader:
         pieces: list[Piece] = []
         size = 0
         self.is_level = not self._loaded
-        while self._loaded and size < max_bytes:
-            pieces.append(self._loaded.popleft())
-            size += len(pieces[-1].data)
+        for piece in self._loaded:
+            if size >= max_bytes:
+                break
+            pieces.append(piece)
+            size += len(piece.data)
+        del self._loaded[: len(pieces)]
         if not self._loaded:
             after = pieces[-1].seq if pieces else self.position
             for piece in self.feed.pieces_after(after):

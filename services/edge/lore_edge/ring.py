@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lore_edge import sse
+
 
 class Piece(NamedTuple):
     seq: int
@@ -11,10 +13,14 @@ class Piece(NamedTuple):
     at_ms: int
     """When it was appended, by the store's clock."""
     text: str
-    event_id: str
-    """What a reader names to come back after it: the seq, and the log once it was forked."""
+    fork: str
+    """The log, once it was forked; else empty."""
     tokens: int
     """How many the answer has up to here."""
+
+    @property
+    def event_id(self) -> str:
+        return sse.event_id(self.seq, self.fork)
 
 
 class Ring:

@@ -13,8 +13,9 @@ import socket
 import struct
 import sys
 import termios
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable
+from operator import itemgetter
 from typing import Any, cast
 
 from lore.protocol.receiver import ACKS_PER_WINDOW, ReceiverConfig
@@ -23,7 +24,7 @@ from lore.store.base import StoreUnavailable
 LINUX = sys.platform == "linux"
 TCP_NOTSENT_LOWAT = 25  # socket names it since Python 3.12
 UNSENT_BYTES = 16_384
-MAX_ENDS = 64  # more are looked through, so that those that arrived are forgotten
+MAX_ENDS = 16  # more are looked through, so that those that arrived are forgotten
 PROBES = 3  # without an answer, and a silent peer is gone
 DELAY_S = ReceiverConfig().ack_delay_s
 POLL_S = 0.1
@@ -42,7 +43,7 @@ class StreamSocket:
         self._fd: int = sock.fileno()
         self._written = 0
         self._arrived = 0
-        self._ends: deque[tuple[int, int]] = deque()  # (seq, offset behind it)
+        self._ends: list[tuple[int, int]] = []  # (seq, offset behind it)
         if LINUX and sock.family in (socket.AF_INET, socket.AF_INET6):
             tcp = socket.IPPROTO_TCP
             sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, round(user_timeout_s * 1000))
@@ -72,8 +73,10 @@ class StreamSocket:
         if self._transport.is_closing():
             return self._arrived  # whatever is left was thrown away
         pending = self._transport.get_write_buffer_size() + _unacknowledged(self._fd)
-        while self._ends and self._ends[0][1] <= self._written - pending:
-            self._arrived = self._ends.popleft()[0]
+        there = bisect_right(self._ends, self._written - pending, key=itemgetter(1))
+        if there:
+            self._arrived = self._ends[there - 1][0]
+            del self._ends[:there]
         return self._arrived
 
     @property

@@ -11,9 +11,13 @@ HEARTBEAT = b":\n"
 of that one, once they have seen an id."""
 
 
+def event_id(seq: int, fork: str) -> str:
+    """What a reader names to come back after a chunk; ``fork`` is its log, once it was forked."""
+    return f"{seq}:{fork}" if fork else str(seq)
+
+
 def chunk(seq: int, text: str, tokens: int, event_id: str) -> bytes:
-    """``tokens`` is how many the answer has up to here; ``event_id`` is ``<seq>:<log_id>`` in a
-    forked log, else the seq."""
+    """``tokens`` is how many the answer has up to here."""
     data = f'{{"seq": {seq}, "text": {encode_json(text)}, "tokens": {tokens}}}'
     return f"id: {event_id}\ndata: {data}\n\n".encode()
 

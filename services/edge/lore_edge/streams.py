@@ -244,14 +244,11 @@ class Streams:
             buffer_bytes=settings.socket_buffer_bytes,
             user_timeout_s=settings.tcp_user_timeout_s,
         )
-
-        acknowledge = functools.partial(self._acknowledge, feed)
+        socket_acks = None
+        if feed.view.ack == Ack.SOCKET:
+            socket_acks = SocketAcks(socket, functools.partial(self._acknowledge, feed))
         stream = Stream(
-            reader,
-            socket,
-            waker,
-            socket_acks=SocketAcks(socket, acknowledge) if feed.view.ack == Ack.SOCKET else None,
-            heartbeat_s=settings.heartbeat_s,
+            reader, socket, waker, socket_acks=socket_acks, heartbeat_s=settings.heartbeat_s
         )
         connections = CONNECTIONS[feed.view.ack]
         self._open.add(stream)
