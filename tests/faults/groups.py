@@ -11,27 +11,23 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 import uvloop
 
 from loadtest.harness.record import Report, quantile
 from lore.logs import configure_logging
-from lore.protocol.receiver import ReceiverConfig
 from lore.store import ValkeyStore
 from tests.faults.fleet import Fleet, Part
 from tests.faults.kinds import Kind
 from tests.faults.proxy import Proxy
-from tests.faults.readers import READER, Outcome, Question
+from tests.faults.readers import Outcome, Question
 from tests.faults.run import Round, run_round
 from tests.valkeys import Cluster, Group, Trio
 
 RATE = 5
 """Tokens a second of each stream: 200 of them, and their readers, fit two cores."""
 LONGEST_S = 25
-SELDOM = replace(READER, receiver=ReceiverConfig(ack_delay_s=0.5))
-"""Most of what a reader here costs is its acks."""
 BEGIN_S = 20.0
 """How long a fault waits for the streams to begin."""
 MOVED_AT_ONCE = 8
@@ -186,7 +182,7 @@ async def faults(
             fleet.questions = [
                 Question.draw(rng, number, max_tokens=rate * LONGEST_S) for number in range(streams)
             ]
-            rounds.append(await run_round(fleet, [kind], fleet.questions, rng, SELDOM))
+            rounds.append(await run_round(fleet, [kind], fleet.questions, rng))
             print(*row(rounds[-1]), sep="  ", flush=True)
             for line in rounds[-1].violations:
                 print(f"  VIOLATION {line}\n  logs: {fleet.folder}", flush=True)

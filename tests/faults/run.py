@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lore.client import Reader, ReaderConfig
+from lore.client import Reader
 from tests.faults.checker import check_ends
 from tests.faults.fleet import Fleet
 from tests.faults.kinds import Kind
@@ -48,15 +48,11 @@ class Round:
 
 
 async def run_round(
-    fleet: Fleet,
-    kinds: Sequence[Kind],
-    questions: Sequence[Question],
-    rng: random.Random,
-    config: ReaderConfig = READER,
+    fleet: Fleet, kinds: Sequence[Kind], questions: Sequence[Question], rng: random.Random
 ) -> Round:
     """All questions are asked and read to their end while the faults happen, one after another."""
     this = Round(kinds, list(questions))
-    async with Reader(fleet.readers, config=config) as reader, asyncio.TaskGroup() as tasks:
+    async with Reader(fleet.readers, config=READER) as reader, asyncio.TaskGroup() as tasks:
         tasks.create_task(_inject(fleet, this, random.Random(rng.random())))
         for question in this.questions:
             tasks.create_task(_one(reader, question, random.Random(rng.random())))

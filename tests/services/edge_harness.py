@@ -113,6 +113,8 @@ class FaultyStore(MemoryStore):
         self.holes: set[int] = set()
         """Chunks that are counted and not in the log, as after a start from a file that was cut."""
         self.reads = 0
+        self.replays = 0
+        """Those of them that a replica may serve."""
         self.views = 0
 
     def __getattribute__(self, name: str) -> Any:
@@ -138,6 +140,7 @@ class FaultyStore(MemoryStore):
         self, request_id: str, *, after: int, limit: int = 1000, known: View | None = None
     ) -> list[ChunkMessage]:
         self.reads += 1
+        self.replays += known is not None
         chunks = await super().read(request_id, after=after, limit=limit, known=known)
         return [chunk for chunk in chunks if chunk.seq not in self.holes]
 

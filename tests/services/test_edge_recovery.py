@@ -59,6 +59,19 @@ async def test_a_gap_is_filled_from_the_log_before_anything_later_goes_out(store
         assert [e.data["seq"] for e in await response.chunks(3)] == [2, 3, 4]
 
 
+async def test_a_replica_may_serve_what_is_replayed_and_not_what_fills_a_gap(store: FaultyStore):
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge)
+        await writer.write("a", "b")
+        response = await stream(edge, writer.request_id)
+        assert text_of(await response.chunks(2)) == "ab"
+        assert (store.reads, store.replays) == (1, 1)
+        store.loses = lambda message: isinstance(message, ChunkMessage) and message.seq == 3
+        await writer.write("c", "d")
+        assert text_of(await response.chunks(2)) == "cd"
+        assert (store.reads, store.replays) == (2, 1)
+
+
 async def test_a_gap_of_many_pages_is_filled_to_its_end(store: FaultyStore):
     """P10."""
     async with running_edge(store) as edge:
