@@ -27,7 +27,7 @@ from tests.valkeys import Cluster, Group, Trio
 
 RATE = 5
 """Tokens a second of each stream: 200 of them, and their readers, fit two cores."""
-LONGEST_S = 25
+LONGEST_S = 20
 BEGIN_S = 20.0
 """How long a fault waits for the streams to begin."""
 MOVED_AT_ONCE = 8
@@ -134,6 +134,24 @@ def sentinel_frozen(trio: Trio, rng: random.Random) -> None:
     trio.settle()
 
 
+def _careful(what: Callable[[Trio, random.Random], None]) -> Callable[[Trio, random.Random], None]:
+    """As docs/store.md wants it: a primary that has no replica any more refuses to write."""
+
+    def inject(trio: Trio, rng: random.Random) -> None:
+        _must_have(trio, 1)
+        what(trio, rng)
+        _must_have(trio, 0)
+
+    return inject
+
+
+def _must_have(trio: Trio, replicas: int) -> None:
+    for server in trio.data:
+        with server.client() as client:
+            client.config_set("min-replicas-max-lag", 2)
+            client.config_set("min-replicas-to-write", replicas)
+
+
 def sentinel_and_primary_kill(trio: Trio, rng: random.Random) -> None:
     """Two sentinels are left, which is just enough to name another primary."""
     sentinel, primary = trio.sentinels[-1], trio.primary
@@ -158,12 +176,15 @@ CLUSTER_KINDS = (
     _kind("cluster: 8 partitions moved", cluster_reshard),
     _kind("cluster: node added and removed", cluster_add_and_remove),
 )
+CAREFUL = "min-replicas-to-write 1"
 SENTINEL_KINDS = (
     _kind("sentinel: nothing", nothing),
     _kind("sentinel: primary kill -9", sentinel_kill, may_lose=True),
     _kind("sentinel: primary and a sentinel kill -9", sentinel_and_primary_kill, may_lose=True),
     _kind("sentinel: primary frozen", sentinel_frozen, may_lose=True),
+    _kind(f"sentinel: primary frozen, {CAREFUL}", _careful(sentinel_frozen), may_lose=True),
     _kind("sentinel: failover asked for", sentinel_failover, may_lose=True),
+    _kind(f"sentinel: failover asked for, {CAREFUL}", _careful(sentinel_failover), may_lose=True),
 )
 HEAD = ("", "streams", "being read", "lost", "doubled", "history_lost", "pause p50", "p99", "max")
 
