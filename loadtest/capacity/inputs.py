@@ -80,7 +80,6 @@ class Assumed:
     sweep_s: float = 5
     first_try_s: float = 0.25  # readers of a lost edge come back within this, evenly
     bundled_bytes: float = 400e6  # the chart's valkey.bundled.maxMemory
-    views_in_flight: int = 10_000  # calls that wait on one connection, at most
     max_clients: int = 10_000  # Valkey's default
     pubsub_hard_bytes: float = 32 * 2**20  # Valkey's default for what waits for one subscriber
     ports: int = 28_232  # Linux's net.ipv4.ip_local_port_range

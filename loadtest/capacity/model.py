@@ -253,8 +253,6 @@ def limits(slots: int) -> list[tuple[float, str, str]]:
         (most_streams(1, slots), "the core of one Valkey", "everything lags; take a cluster"),
         (loop, "the core of one generator's event loop",
          "tokens wait to be appended; add generators"),
-        (A.views_in_flight, "what the operator sees of one Valkey",
-         "it looks at those longest without progress, and at no others"),
         (quarter, "a quarter of Valkey goes to generators that hear of a request",
          "fewer, larger generators, or another installation"),
         (most_streams(PARTITIONS, slots), "the cores of 64 primaries",

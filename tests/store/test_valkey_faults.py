@@ -285,6 +285,18 @@ async def test_calls_in_flight_are_bounded(deployment: Deployment, pausing: Paus
     await store.close()
 
 
+async def test_whoever_looks_at_all_requests_sees_them_all(deployment: Deployment) -> None:
+    """All were asked for at once, and those beyond what a connection takes were left out: an
+    operator with more than 10,000 live requests saw no others, and said nothing."""
+    store = ValkeyStore(deployment.url, max_in_flight=PARTITIONS)
+    await store.connect()
+    names = [f"r{number:03}" for number in range(2 * PARTITIONS)]
+    for name in names:
+        await store.open(new(name), queue_limit=1000)
+    assert sorted(view.request_id for view in await store.live()) == names
+    await store.close()
+
+
 async def test_a_caller_that_goes_away_does_not_disturb_the_others(on_valkey: Backend) -> None:
     calls = [asyncio.ensure_future(on_valkey.open(f"r{number}")) for number in range(20)]
     await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 """How a request goes on and ends: the calls of ``lua/life.lua``."""
 
+import asyncio
 from collections.abc import Sequence
 from heapq import nsmallest
 
@@ -8,6 +9,9 @@ from lore.store.base import Position, View, Vitals
 from lore.store.codec import VIEW_FIELDS, position_from, view_from, vitals_from, worst_of
 from lore.store.keys import partition_keys, request_key
 from lore.store.valkey.calls import Calls, answers
+
+LOOKS_AT_ONCE = 50
+"""Of one that looks at all: the rest of the connection is for others, and refuses what is more."""
 
 
 class Life(Calls):
@@ -27,7 +31,13 @@ class Life(Calls):
         scored = (
             (int(page[i + 1]), page[i]) for page in pages if page for i in range(0, len(page), 2)
         )
-        views = await answers(self.view(request_id) for _, request_id in nsmallest(limit, scored))
+        turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def look(request_id: str) -> View | None:
+            async with turns:
+                return await self.view(request_id)
+
+        views = await answers(look(request_id) for _, request_id in nsmallest(limit, scored))
         return [view for view in views if view and view.status in LIVE]
 
     async def vitals(self) -> Vitals:
