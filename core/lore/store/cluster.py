@@ -99,8 +99,9 @@ class Cluster:
             wait_s: float = self.limits["timeout_s"]
             await asyncio.gather(*(_until_up(link.came_up, wait_s) for link in links))
             if not any(node.is_up for node in nodes):
-                names = ", ".join(str(node.address) for node in nodes)
-                raise StoreUnavailable(f"the store's primaries cannot be reached: {names}")
+                problems = sorted({link.problem for link in links if link.problem})
+                why = "; ".join(problems) or "none answers"
+                raise StoreUnavailable(f"the store's primaries cannot be reached: {why}")
         except BaseException:
             await self.close()
             raise

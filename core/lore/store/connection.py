@@ -66,6 +66,8 @@ class Link:
         """Called when the connection is up."""
         self.on_trouble: Callable[[], None] = _nothing
         """Called when the connection is gone, or its server is of no use."""
+        self.problem = ""
+        """Why the last attempt to connect again failed."""
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._connection: AbstractConnection | None = None
@@ -204,16 +206,16 @@ class Link:
 
     async def _reopen(self, pause_s: float) -> None:
         """Try until it works, with growing pauses, so that no herd falls on a server come back."""
-        said = ""
+        self.problem = ""
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(max(FIRST_RETRY_S, 2 * pause_s), LAST_RETRY_S)
             try:
                 return await self._open()
             except StoreUnavailable as error:
-                tell = log.debug if str(error) == said else log.warning
-                said = str(error)
-                tell("store_away", reason=said, retry_s=pause_s)
+                tell = log.debug if str(error) == self.problem else log.warning
+                self.problem = str(error)
+                tell("store_away", reason=self.problem, retry_s=pause_s)
             except Exception:
                 log.exception("store_reconnect_failed", retry_s=pause_s)
 
