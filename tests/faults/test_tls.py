@@ -1,0 +1,44 @@
+"""A store behind TLS under real readers, in the short form that each test run takes."""
+
+import random
+
+import pytest
+
+from tests.faults.fleet import Fleet
+from tests.faults.kinds import KINDS
+from tests.faults.proxy import Proxy
+from tests.faults.readers import Question
+from tests.faults.run import run_round
+from tests.valkeys import Tls
+
+SEED = 1
+STREAMS = 24
+NAMES = ("valkey kill -9", "network reset")
+
+
+class TlsFleet(Fleet):
+    """Generators and edges reach their store by TLS, through proxies that see nothing of it."""
+
+    async def _start_valkey(self) -> None:
+        await super()._start_valkey()
+        self.tls = self._stack.enter_context(Tls(self.valkey.port))
+
+    async def _proxy(self, port: int) -> Proxy:
+        return await super()._proxy(self.tls.port if port == self.valkey.port else port)
+
+    def _url(self, link: Proxy) -> str:
+        return self.tls.url.replace(f":{self.tls.port}?", f":{link.port}?")
+
+
+@pytest.mark.faults
+async def test_no_fault_of_a_store_behind_tls_costs_a_reader_a_character() -> None:
+    """P1, P2, P3, P17"""
+    rng = random.Random(SEED)
+    kinds = [kind for kind in KINDS if kind.name in NAMES]
+    assert len(kinds) == len(NAMES)
+    async with TlsFleet() as fleet:
+        questions = [Question.draw(rng, number) for number in range(STREAMS)]
+        this = await run_round(fleet, kinds, questions, rng)
+        assert this.violations == [], f"logs: {fleet.folder}"
+        assert this.injected.keys() == set(NAMES)
+        fleet.forget_logs()
