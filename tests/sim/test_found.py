@@ -96,8 +96,7 @@ def chunks_name_no_log(patch: Patch) -> None:
 
     def message_of(entry: records.Entry) -> Any:
         message = real(entry)
-        object.__setattr__(message, "log_id", Everywhere(message.log_id))
-        return message
+        return message._replace(log_id=Everywhere(message.log_id))
 
     patch.setattr("lore.store.twin.log.message_of", message_of)
 

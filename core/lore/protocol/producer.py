@@ -12,15 +12,14 @@ store takes an append for the owner's word that its log then has what readers ma
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lore.protocol.assembly import Assembler, CoalesceConfig
 from lore.protocol.chunk import Chunk
 from lore.protocol.window import Window
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """One append to send. With a ``finish_reason``, end the request once it is in."""
 
     chunks: tuple[Chunk, ...]
@@ -75,11 +74,14 @@ class Producer:
         """The seq that the next new chunk will have."""
         return len(self._chunks) + 1
 
-    def on_piece(self, text: str, token_ids: tuple[int, ...], now: float) -> None:
+    def on_piece(self, text: str, token_ids: tuple[int, ...], now: float) -> bool:
+        """True when the credit is used up with it."""
         self._generated += len(token_ids)
         self._assembler.add(text, token_ids, now)
-        if self.window.is_closed(self._generated):
+        closed = self.window.is_closed(self._generated)
+        if closed:
             self.window.on_closed(now)
+        return closed
 
     def on_finish(self, reason: str) -> None:
         """Generation ended; the rest is to be flushed and the request finished."""
@@ -126,8 +128,10 @@ class Producer:
     def outbox(self, now: float) -> Append | None:
         """What to append now, or None. The caller answers with on_appended or on_lost."""
         due = self.deadline()
-        if due is None or due > now:
-            return None
+        return None if due is None or due > now else self.take(now)
+
+    def take(self, now: float) -> Append:
+        """``outbox`` for a caller who has seen that the deadline is over."""
         reopen_tokens = self.window.reopen_tokens(self._generated)
         if self._assembler.pending and (
             reopen_tokens or self._finish_reason is not None or self._is_due(now)

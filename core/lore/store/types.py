@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lore.protocol import fork
 from lore.protocol.lifecycle import Status
@@ -134,8 +134,7 @@ class Claimed:
     """The server's life in which it was claimed (``Store.run_id``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """The store's answer to an owner: where the log and the acks are."""
 
     outcome: Outcome
@@ -168,8 +167,7 @@ class Opened:
 # What the edges hear about a request (channel ``n``).
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkMessage:
+class ChunkMessage(NamedTuple):
     seq: int
     text: str
     tokens: int

@@ -66,8 +66,8 @@ class Appender:
             return
         if due > now:
             self._set_alarm(owned, due)
-        elif (append := owned.producer.outbox(now)) is not None:
-            self._send(owned, append)
+        else:
+            self._send(owned, owned.producer.take(now))
 
     def retry(self) -> None:
         """The store may be back: try again now."""

@@ -13,7 +13,7 @@ may be called from the service's event loop thread and return at once.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lore.request import StreamRequest
 
@@ -40,8 +40,7 @@ class Job:
     """The text already in the log. What the engine emits continues it exactly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """What one decoding step brought for one request.
 
     ``text`` may be empty while a character or a possible stop string is incomplete.

@@ -111,9 +111,10 @@ class Owned:
     def on_piece(self, piece: Piece, now: float) -> bool:
         """Take what a step brought. True when it was the last for now: parked, or finished."""
         if piece.text or piece.token_ids:
-            self.producer.on_piece(piece.text, piece.token_ids, now)
+            parked = self.producer.on_piece(piece.text, piece.token_ids, now)
+        else:
+            parked = self.parked
         self.prompt_tokens = piece.prompt_tokens or self.prompt_tokens
-        parked = self.parked
         self.stepped_s = None if parked else now
         if piece.finish_reason is not None:
             self.finished = True
