@@ -21,12 +21,12 @@ from locust.runners import WorkerRunner
 from loadtest.harness.strict_calls import Broken, Calls
 from loadtest.harness.strict_reader import Answer
 
-KINDS: tuple[str, ...] = ("steady", "cut", "lagging", "vanishing")
+BREAKS = {"steady": 0, "cut": 2, "lagging": 0, "vanishing": 1}
+"""How often each kind of reader breaks off, the last one for good."""
+BREAK_AFTER = (1, 12)
+"""Chunks, drawn between these."""
 _log = logging.getLogger("lore.loadtest")
 WHOLE = "whole answer"
-CUTS = 2
-FIRST_CHUNKS = (1, 12)
-"""After how many chunks a reader is cut or vanishes, drawn between these."""
 
 
 def _share(text: str) -> float:
@@ -41,7 +41,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     """The four shares are of answers, in any unit."""
     add = parser.add_argument
     add("--steady", type=_share, default=6.0, help="share of answers read without a break")
-    add("--cut", type=_share, default=2.0, help=f"share cut {CUTS} times and resumed elsewhere")
+    add("--cut", type=_share, default=2.0, help="share cut twice and resumed elsewhere")
     add("--lagging", type=_share, default=1.0, help="share read slowly")
     add("--vanishing", type=_share, default=1.0, help="share that the reader leaves for good")
     add("--lag-s", type=_share, default=0.25, help="what a slow reader takes over a chunk")
@@ -58,7 +58,7 @@ class Deal:
     """Deals the kinds one after another in these shares, evenly mixed."""
 
     def __init__(self) -> None:
-        self._owed = dict.fromkeys(KINDS, 0.0)
+        self._owed = dict.fromkeys(BREAKS, 0.0)
 
     def next(self, shares: dict[str, float]) -> str:
         for kind, share in shares.items():
@@ -87,7 +87,7 @@ class LoreReader(User):
     @task
     def read(self) -> None:
         options = self.environment.parsed_options
-        kind = self._deal.next({kind: getattr(options, kind) for kind in KINDS})
+        kind = self._deal.next({kind: getattr(options, kind) for kind in BREAKS})
         began_s = time.perf_counter()
         try:
             self._read(kind, options)
@@ -97,16 +97,14 @@ class LoreReader(User):
     def _read(self, kind: str, options: Any) -> None:
         body = {"question": options.question, "max_tokens": options.max_tokens, "ack": "client"}
         answer = Answer(self._calls, body, lambda name, s: self._fire(kind, name, s))
-        ended = False
-        if kind == "vanishing":
-            if not answer.read(random.randint(*FIRST_CHUNKS)):
+        for _ in range(BREAKS[kind]):
+            if answer.read(random.randint(*BREAK_AFTER)):
+                break  # it was too short
+            if kind == "vanishing":
                 self._fire(kind, "left", time.perf_counter() - answer.asked_s)
                 return
-            ended = True  # it was too short to leave
-        for _ in range(CUTS if kind == "cut" else 0):
-            if not ended and not (ended := answer.read(random.randint(*FIRST_CHUNKS))):
-                answer.be_cut(options.away_s)
-        if not ended:
+            answer.be_cut(options.away_s)
+        else:
             answer.read(lag_s=options.lag_s if kind == "lagging" else 0.0)
         took_s = time.perf_counter() - answer.asked_s
         if random.random() < options.compare:

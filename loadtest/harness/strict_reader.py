@@ -88,7 +88,7 @@ class Answer:
         if view.text != self.text:
             raise self._broken("the JSON view has another text")
 
-    def _pieces(self) -> Generator[Text | End]:
+    def _pieces(self) -> Generator[Text | End, None, None]:
         failures = 0
         while True:
             try:
@@ -104,7 +104,7 @@ class Answer:
                 failures += 1
                 self._resume = "resume after a loss"
 
-    def _connection(self) -> Generator[Text | End]:
+    def _connection(self) -> Generator[Text | End, None, None]:
         """What one connection brings. Raises TryAgain when it is lost."""
         self._receiver.on_reconnect()
         self._opened_s = time.perf_counter()
@@ -138,7 +138,7 @@ class Answer:
             return self._calls.stream(self.view.stream_url, Accept=STREAM, Last_Event_ID=last)
         return self._calls.stream(f"{self._path}?after={position}:{self._log_id}", Accept=STREAM)
 
-    def _events(self, response: BaseHTTPResponse) -> Generator[ServerEvent]:
+    def _events(self, response: BaseHTTPResponse) -> Generator[ServerEvent, None, None]:
         parser = SseParser()
         while True:
             try:

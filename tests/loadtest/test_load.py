@@ -4,12 +4,13 @@ Locust patches the standard library when it is imported, so it runs as a process
 """
 
 import asyncio
-import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,52 +28,59 @@ def lore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-async def run(name: str, *words: str) -> tuple[int, str]:
-    """The exit status of a program of this environment, and what it said."""
+class Done(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+async def run(name: str, *words: str) -> Done:
+    """A program of this environment, to its end."""
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name(name)),
         *words,
         cwd=ROOT,
         env={**os.environ, "K6_NO_USAGE_REPORT": "true"},
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(LIMIT_S):
-            said, _ = await process.communicate()
+            out, err = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    return process.returncode, said.decode()
+    return Done(process.returncode, out.decode(), err.decode())
 
 
-async def locust(urls: list[str], tables: Path, *words: str) -> tuple[int, str]:
-    options = ["--headless", "--edges", ",".join(urls), "--csv", str(tables / "run")]
+async def locust(urls: list[str], *words: str) -> Done:
+    # Not --csv: its files lack what came in the last second.
+    options = ["--headless", "--json", "--edges", ",".join(urls), "--stop-timeout", "30"]
     return await run("locust", "-f", "loadtest/locustfile.py", *options, *words)
 
 
-def table(tables: Path, name: str) -> list[dict[str, str]]:
-    with (tables / f"run_{name}.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+async def k6(script: str, urls: list[str]) -> Done:
+    settings = {
+        "URL": ",".join(urls),
+        "MAX_TOKENS": "20",
+        "RATE": "6",
+        "RAMP": "1s",
+        "HOLD": "0s",
+        "FIRST_MS": "60000",  # nobody says how fast this machine is
+    }
+    words = [word for item in settings.items() for word in ("-e", "=".join(item))]
+    return await run("k6", "run", *words, f"loadtest/k6/{script}.js")
 
 
-async def k6(script: str, urls: list[str]) -> tuple[int, str]:
-    load = ["-e", "RATE=6", "-e", "RAMP=1s", "-e", "HOLD=0s", "-e", "MAX_TOKENS=20"]
-    return await run("k6", "run", *load, "-e", f"URL={','.join(urls)}", f"loadtest/k6/{script}.js")
-
-
-async def test_every_kind_of_reader_gets_its_answer_from_a_real_stack(
-    lore: Stack, tmp_path: Path
-) -> None:
+async def test_every_kind_of_reader_gets_its_answer_from_a_real_stack(lore: Stack) -> None:
     """P1, P12: cut readers go on at the other edge, and every text is that of the JSON view."""
     shares = ["--steady", "1", "--cut", "1", "--lagging", "1", "--vanishing", "1"]
     habits = ["--lag-s", "0.05", "--away-s", "0.1", "--max-tokens", "40"]
-    load = ["-u", "8", "-r", "8", "-t", "2s", "--stop-timeout", "30"]
-    status, said = await locust(lore.urls, tmp_path, *shares, *habits, *load)
-    assert status == 0, said
-    happened = {(row["Type"], row["Name"]) for row in table(tmp_path, "stats")}
+    done = await locust(lore.urls, *shares, *habits, "-u", "8", "-r", "8", "-t", "2s")
+    assert done.status == 0, done.err
+    happened = {(row["method"], row["name"]) for row in json.loads(done.out)}
     assert happened > {
         *((kind, "time to first text") for kind in ("steady", "cut", "lagging", "vanishing")),
         *((kind, "whole answer") for kind in ("steady", "cut", "lagging")),
@@ -156,7 +164,7 @@ async def show(call: Connection) -> None:
     await call.answer(200, {**VIEW, "status": "done", "text": "a", "next_seq": 2})
 
 
-async def test_locust_fails_for_whatever_an_edge_does_wrong(tmp_path: Path) -> None:
+async def test_locust_fails_for_whatever_an_edge_does_wrong() -> None:
     """P1, P4, P12; a refusal that says when to come again (P17) is none of it."""
     wrongs = iter(WRONG.values())
 
@@ -166,31 +174,26 @@ async def test_locust_fails_for_whatever_an_edge_does_wrong(tmp_path: Path) -> N
 
     asked = {"POST streams": [refuse, take], "GET r": [show]}
     async with ScriptedEdge(streams=[misbehave], others=asked) as edge:
-        load = ["-u", str(len(WRONG)), "-r", str(len(WRONG)), "-t", "2s", "--stop-timeout", "30"]
+        each = str(len(WRONG))
         only_steady = ["--cut", "0", "--lagging", "0", "--vanishing", "0"]
-        status, said = await locust([edge.url], tmp_path, *only_steady, *load)
-    assert status == 1, said
-    assert {row["Error"] for row in table(tmp_path, "failures")} == {
-        f"Broken({what!r})" for what in WRONG
-    }
-    (refused,) = [row for row in table(tmp_path, "stats") if row["Name"].startswith("429 ")]
-    assert (refused["Type"], refused["Request Count"], refused["Failure Count"]) == (
-        "again",
-        "1",
-        "0",
-    )
+        done = await locust([edge.url], *only_steady, "-u", each, "-r", each, "-t", "2s")
+    assert done.status == 1
+    assert set(re.findall(r"Broken\('(.*)'\)", done.err)) == WRONG.keys(), done.err
+    (refused,) = [row for row in json.loads(done.out) if row["name"].startswith("429 ")]
+    assert refused["method"] == "again"
+    assert (refused["num_requests"], refused["num_failures"]) == (1, 0)
 
 
-async def test_locust_fails_when_no_answer_came(tmp_path: Path) -> None:
+async def test_locust_fails_when_no_answer_came() -> None:
     async with ScriptedEdge(others={"POST streams": [refuse]}) as edge:
-        status, said = await locust([edge.url], tmp_path, "-u", "1", "-t", "1s")
-    assert status == 1
-    assert "not one answer was read to its end" in said
+        done = await locust([edge.url], "-u", "1", "-t", "1s", "--stop-timeout", "0")
+    assert done.status == 1
+    assert "not one answer was read to its end" in done.err
 
 
 async def test_k6_finds_nothing_wrong_with_a_real_stack(lore: Stack) -> None:
-    for status, said in await asyncio.gather(k6("chat", lore.urls), k6("streams", lore.urls)):
-        assert status == 0, said
+    for done in await asyncio.gather(k6("chat", lore.urls), k6("streams", lore.urls)):
+        assert done.status == 0, done.out
 
 
 async def test_k6_fails_for_a_chat_without_its_end() -> None:
@@ -204,9 +207,9 @@ async def test_k6_fails_for_a_chat_without_its_end() -> None:
 
     others = {"GET models": [models], "POST completions": [half_a_chat]}
     async with ScriptedEdge(others=others) as edge:
-        status, said = await k6("chat", [edge.url])
-    assert status == 99, said
-    assert failed_checks(said) == {"it ends with [DONE]"}
+        done = await k6("chat", [edge.url])
+    assert done.status == 99
+    assert failed_checks(done) == {"it ends with [DONE]"}, done.out
 
 
 async def test_k6_fails_for_a_stream_with_a_gap() -> None:
@@ -219,11 +222,11 @@ async def test_k6_fails_for_a_stream_with_a_gap() -> None:
 
     others = {"POST streams": [take], "GET r": [view]}
     async with ScriptedEdge(streams=[gap], others=others) as edge:
-        status, said = await k6("streams", [edge.url])
-    assert status == 99, said
-    assert failed_checks(said) == {"no seq is missing or doubled"}
+        done = await k6("streams", [edge.url])
+    assert done.status == 99
+    assert failed_checks(done) == {"no seq is missing or doubled"}, done.out
 
 
-def failed_checks(said: str) -> set[str]:
-    summary = said.partition("TOTAL RESULTS")[2]
+def failed_checks(done: Done) -> set[str]:
+    summary = done.out.partition("TOTAL RESULTS")[2]
     return {line.strip()[2:] for line in summary.splitlines() if line.strip().startswith("✗ ")}
