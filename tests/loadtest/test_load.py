@@ -18,7 +18,7 @@ from tests.browser.stack import Stack, lore_up
 from tests.services.scripted_edge import Call, Connection, Script, ScriptedEdge
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 60
+LIMIT_S = 120
 VIEW = {"request_id": "r", "status": "queued", "log_id": "a", "stream_url": "/v1/streams/r?log=a"}
 
 
