@@ -163,7 +163,8 @@ def main() -> None:
     report = Report("What replicas cost an append", "python -m loadtest.bench.replicas")
     report.say(
         f"{STREAMS} streams of {RATE} chunks a second for {chosen.seconds:g} s, medians of "
-        f"{chosen.rounds} turns of each, one after another; then {AT_FULL_SPEED} chunks each, one after the other."
+        f"{chosen.rounds} turns of each, one after another; then {AT_FULL_SPEED} chunks each, "
+        "one after the other."
     )
     with ExitStack() as stack:
         alone, one, must = (stack.enter_context(Pair(*how)) for how in ((0,), (1,), (1, 1)))
