@@ -193,13 +193,18 @@ class Link:
         try:
             if self._reading is None:
                 await self._reopen(0.0)
+            loop, pause_s = asyncio.get_running_loop(), 0.0
             while True:
                 assert self._reading is not None
+                came_s = loop.time()
                 await asyncio.wait([self._reading])
+                if loop.time() - came_s > LAST_RETRY_S:
+                    pause_s = 0.0  # else it does as badly as one that never came
                 await self._shut("was lost")
                 STORE_LOST[self.kind].inc()
                 log.warning("store_lost", store=self.endpoint.name)
-                await self._reopen(FIRST_RETRY_S)
+                pause_s = _longer(pause_s)
+                await self._reopen(pause_s)
                 log.info("store_back", store=self.endpoint.name)
         finally:
             watching.cancel()
@@ -209,7 +214,7 @@ class Link:
         self.problem = ""
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(max(FIRST_RETRY_S, 2 * pause_s), LAST_RETRY_S)
+            pause_s = _longer(pause_s)
             try:
                 return await self._open()
             except StoreUnavailable as error:
@@ -295,6 +300,10 @@ def _streams(connection: AbstractConnection) -> tuple[asyncio.StreamReader, asyn
     assert reader is not None
     assert writer is not None
     return reader, writer
+
+
+def _longer(pause_s: float) -> float:
+    return min(max(FIRST_RETRY_S, 2 * pause_s), LAST_RETRY_S)
 
 
 def _reason(error: BaseException) -> str:
