@@ -23,7 +23,6 @@ from tests.services.edge_harness import (
 )
 
 SMALL_BUFFER = 4096
-QUICK = SenderConfig(rtt=RttConfig(initial_rto_s=0.03, min_rto_s=0.03, max_rto_s=0.1))
 TEXT = "x" * 1000
 
 
@@ -174,8 +173,10 @@ async def test_a_peer_that_takes_nothing_is_given_up(store: FaultyStore):
 
 
 async def test_bytes_that_wait_in_the_socket_are_not_sent_again(store: FaultyStore):
-    """P11."""
-    async with running_edge(store, QUICK) as edge:
+    """P11. Much longer than the peer's TCP (40 ms) and this reader take to acknowledge what came:
+    a chunk that has arrived and is not acknowledged in time is sent again, and rightly."""
+    config = SenderConfig(rtt=RttConfig(initial_rto_s=0.3, min_rto_s=0.3, max_rto_s=0.3))
+    async with running_edge(store, config) as edge:
         writer = Writer(store, await ask(edge))
         await writer.claim()
         response = await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)

@@ -116,10 +116,10 @@ async def test_an_append_may_be_repeated(backend: Backend) -> None:
         ([chunk(3), chunk(5)], Outcome.GAP),
         ([chunk(2), chunk(4)], Outcome.GAP),
         ([chunk(2, "other")], Outcome.CONFLICT),
-        ([replace(chunk(2), token_ids=(9,))], Outcome.CONFLICT),
-        ([replace(chunk(2), tokens=5)], Outcome.CONFLICT),
+        ([chunk(2)._replace(token_ids=(9,))], Outcome.CONFLICT),
+        ([chunk(2)._replace(tokens=5)], Outcome.CONFLICT),
         ([chunk(3), chunk(3)], Outcome.CONFLICT),
-        ([replace(chunk(3), tokens=3)], Outcome.CONFLICT),
+        ([chunk(3)._replace(tokens=3)], Outcome.CONFLICT),
         ([chunk(0)], Outcome.CONFLICT),
     ],
 )
