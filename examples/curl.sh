@@ -34,7 +34,7 @@ call -N -H 'Accept: text/event-stream' -H "Last-Event-ID: ${last:-0}" "$other$st
 cat "$events"
 
 # Chunks are pieces of the answer's text, written as JSON strings: joined, they are all of it.
-read_so=$(sed -n 's/^data: {"seq": [0-9]*, "text": "\(.*\)"}$/\1/p' "$events" | tr -d '\n')
+read_so=$(sed -nE 's/^data: \{"seq": [0-9]*, "text": "(([^"\\]|\\.)*)".*/\1/p' "$events" | tr -d '\n')
 kept=$(call "$url${stream%%\?*}" | sed -E 's/.*"text": *"(([^"\\]|\\.)*)".*/\1/')
 [ "$read_so" = "$kept" ] || { echo "that is not what the edge has" >&2; exit 1; }
 echo "the same text as the edge has, ${#kept} characters of JSON" >&2
