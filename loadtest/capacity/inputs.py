@@ -18,8 +18,8 @@ class Measured:
 
     # RESULTS.md, "What acknowledgments cost": what clients that acknowledge add to each chunk,
     # 100 streams
-    ack_valkey_us: float = 57.1 - 49.0
-    ack_edge_us: float = 95.9 - 54.5
+    ack_valkey_us: float = 68.0 - 56.8
+    ack_edge_us: float = 112.0 - 58.6
 
     # RESULTS.md, "What a request weighs": bytes
     chunks_per_token: float = 276 / 300
