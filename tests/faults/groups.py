@@ -9,6 +9,7 @@ import contextlib
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -23,6 +24,7 @@ from tests.faults.kinds import Kind
 from tests.faults.proxy import Proxy
 from tests.faults.readers import Outcome, Question
 from tests.faults.run import Round, run_round
+from tests.parting import can_part
 from tests.valkeys import Cluster, Group, Trio
 
 RATE = 5
@@ -102,6 +104,16 @@ def cluster_frozen(cluster: Cluster, rng: random.Random) -> None:
     cluster.settle()
 
 
+def cluster_parted(cluster: Cluster, rng: random.Random) -> None:
+    """Cut off from the other nodes alone: clients that still ask it hear of no other."""
+    partition = rng.randrange(64)
+    primary = cluster.owner(partition)
+    with cluster.parted(primary):
+        cluster.until_failed_over(partition, primary)
+        time.sleep(FROZEN_S)  # it stays so, and nobody may wait for it
+    cluster.settle()
+
+
 def cluster_reshard(cluster: Cluster, rng: random.Random) -> None:
     source, target = rng.sample(cluster.primaries, 2)
     cluster.move(cluster.partitions_of(source)[:MOVED_AT_ONCE], target)
@@ -172,6 +184,7 @@ CLUSTER_KINDS = (
     _kind("cluster: nothing", nothing),
     _kind("cluster: primary kill -9", cluster_kill, may_lose=True),
     _kind("cluster: primary frozen", cluster_frozen, may_lose=True),
+    *((_kind("cluster: primary cut off", cluster_parted, may_lose=True),) if can_part() else ()),
     _kind("cluster: replica promoted", cluster_promotion),
     _kind("cluster: 8 partitions moved", cluster_reshard),
     _kind("cluster: node added and removed", cluster_add_and_remove),

@@ -6,11 +6,13 @@ import pytest
 
 from tests.faults.groups import CLUSTER_KINDS, SENTINEL_KINDS, faults
 from tests.faults.kinds import Kind
+from tests.parting import can_part
 from tests.valkeys import Cluster, Group, Trio
 
 SEED = 1
 STREAMS = 24
 RATE = 50
+CUT_OFF = ("primary cut off",) if can_part() else ()
 
 
 def named(kinds: Sequence[Kind], *names: str) -> list[Kind]:
@@ -23,7 +25,7 @@ def named(kinds: Sequence[Kind], *names: str) -> list[Kind]:
 @pytest.mark.parametrize(
     ("group", "kinds"),
     [
-        (Cluster, named(CLUSTER_KINDS, "primary kill -9", "8 partitions moved")),
+        (Cluster, named(CLUSTER_KINDS, "primary kill -9", "8 partitions moved", *CUT_OFF)),
         (Trio, named(SENTINEL_KINDS, "primary kill -9")),
     ],
 )
