@@ -149,7 +149,7 @@ class Server:
         self._options += (f"--{option}", str(self.known_port))
 
     def speak_from(self, source: str) -> None:
-        """Have it connect to others from this address, and be known by the usual one all the same."""
+        """Have it connect to others from this address, and be known by the usual one."""
         self._options += ("--bind-source-addr", source)
         self._options += (
             "--cluster-announce-ip",
