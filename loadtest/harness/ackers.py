@@ -7,7 +7,7 @@ from typing import cast
 
 from loadtest.harness import taps
 from loadtest.harness.taps import EVENT, Tap
-from lore.protocol.receiver import ACKS_PER_WINDOW, ReceiverConfig
+from lore.protocol.receiver import ReceiverConfig, is_worth_an_ack
 
 BATCHING = ReceiverConfig()
 
@@ -45,7 +45,7 @@ class AckingTap(Tap):
         super().data_received(data)
         for match in EVENT.finditer(data):
             self._seq = int(match[1] or match[2])
-        if (self._seq - self._acked) * ACKS_PER_WINDOW >= BATCHING.window_tokens:
+        if is_worth_an_ack(self._seq - self._acked, BATCHING.window_tokens):
             self._ack()
         elif self._seq > self._acked and self._timer is None:
             self._timer = self._loop.call_later(BATCHING.ack_delay_s, self._ack)

@@ -95,7 +95,7 @@ def cluster_promotion(cluster: Cluster, rng: random.Random) -> None:
 
 
 def cluster_frozen(cluster: Cluster, rng: random.Random) -> None:
-    """Cut off from all others, a primary does not know that its replica has taken its place."""
+    """It wakes up and does not know that its replica has taken its place."""
     partition = rng.randrange(64)
     primary = cluster.owner(partition)
     primary.send(signal.SIGSTOP)

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 ACKS_PER_WINDOW = 4
 
 
+def is_worth_an_ack(news_tokens: int, window_tokens: int) -> bool:
+    """Whether so many tokens that came since the last ack open enough of the window (P9)."""
+    return news_tokens * ACKS_PER_WINDOW >= window_tokens
+
+
 @dataclass(frozen=True, slots=True)
 class ReceiverConfig:
     window_tokens: int = 32
@@ -121,7 +126,7 @@ class Receiver:
 
     def _schedule_ack(self, now: float, *, at_once: bool = False) -> None:
         news = self.tokens - self._acked_tokens
-        if at_once or news * ACKS_PER_WINDOW >= self._window_tokens:
+        if at_once or is_worth_an_ack(news, self._window_tokens):
             self._ack_at = now
         elif self._ack_at is None:
             self._ack_at = now + self._config.ack_delay_s

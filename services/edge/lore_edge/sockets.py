@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from operator import itemgetter
 from typing import Any, cast
 
-from lore.protocol.receiver import ACKS_PER_WINDOW, ReceiverConfig
+from lore.protocol.receiver import ReceiverConfig, is_worth_an_ack
 from lore.store.base import StoreUnavailable
 
 LINUX = sys.platform == "linux"
@@ -139,7 +139,7 @@ class SocketAcks:
         self._settled.clear()
         if self._call is not None or self._pause_s:
             return
-        if self._news * ACKS_PER_WINDOW >= window:
+        if is_worth_an_ack(self._news, window):
             self._poll()
         elif self._timer is None:
             self._poll_in(DELAY_S)
