@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lore.store import ValkeyStore
-from lore.store.base import NewRequest
+from lore.store.base import NewRequest, Outcome
 from lore.store.functions import CODE, must_load, version_of
 from lore.store.keys import (
     client_keys,
@@ -16,6 +16,7 @@ from lore.store.valkey.calls import keys_of
 from tests.store.backends import (
     Backend,
     Deployment,
+    chunk,
     new,
 )
 
@@ -61,6 +62,28 @@ async def test_a_newer_library_is_left_alone(
         assert library[-1].decode() == (CODE if loads else on_server)
         server.function_load(CODE, replace=True)
     await store.close()
+
+
+async def test_appends_of_one_turn_are_one_call_to_each_server(
+    on_valkey: Backend, deployment: Deployment
+) -> None:
+    """Of a cluster one to each partition, whose keys lie in one slot."""
+    names = [f"r{number}" for number in range(20)]
+    partitions = {partition_of(name) for name in names}
+    assert 1 < len(partitions) < len(names)
+    for name in names:
+        await on_valkey.open(name)
+    owned = [await on_valkey.claim(name) for name in sorted(names, key=partition_of)]
+
+    def calls() -> int:
+        return sum(
+            server.info("commandstats")["cmdstat_fcall"]["calls"] for server in deployment.primaries
+        )
+
+    before = calls()
+    answers = await asyncio.gather(*(on_valkey.append(claimed, chunk(1)) for claimed in owned))
+    assert {answer.outcome for answer in answers} == {Outcome.OK}
+    assert calls() - before == (len(partitions) if deployment.kind == "cluster" else 1)
 
 
 async def test_a_generator_of_the_release_before_is_served(valkey_store: ValkeyStore) -> None:

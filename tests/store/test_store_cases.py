@@ -137,6 +137,28 @@ async def test_an_append_that_does_not_fit_changes_nothing(
     assert await backend.store.log("a") == chunks(1, 2)
 
 
+async def test_appends_of_one_turn_are_each_judged_by_themselves(backend: Backend) -> None:
+    """P2: what goes to the server together, from whatever partitions, fails by itself."""
+    mates = ids_in_one_partition(2)
+    ids = [mates[0], "b", mates[1], "c", "d"]
+    assert len({partition_of(name) for name in ids}) == 4
+    claimed = {name: await backend.owned(name) for name in ids}
+    answers = await asyncio.gather(
+        backend.append(claimed[ids[0]], *chunks(1, 3)),
+        backend.append(claimed["b"], chunk(2)),
+        backend.append(claimed[ids[2]], chunk(1), owner="g2"),
+        backend.append(claimed["c"], chunk(1), request_id="gone"),
+        backend.append(claimed["d"], chunk(1), reopen_tokens=1),
+        backend.append(claimed["c"]),
+    )
+    outcomes = [Outcome.OK, Outcome.GAP, Outcome.FENCED, Outcome.UNKNOWN, Outcome.OK, Outcome.OK]
+    assert [answer.outcome for answer in answers] == outcomes
+    assert [answer.next_seq for answer in answers] == [4, 1, 1, 0, 2, 1]
+    assert answers[4].status is Status.PAUSED
+    logs = [await backend.store.log(name) for name in ids]
+    assert logs == [chunks(1, 3), [], [], [], [chunk(1)]]
+
+
 @pytest.mark.parametrize("how", ["older epoch", "other owner", "other log"])
 async def test_who_does_not_hold_the_lease_is_fenced(backend: Backend, how: str) -> None:
     """P2, P15"""

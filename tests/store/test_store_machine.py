@@ -613,7 +613,7 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
         pytest.param("~= subject then return nil", "== '' then return nil", id="anyone's request"),
         pytest.param("if not untried or", "if", id="nothing is tried again"),
         pytest.param("and 0 or request.tries", "and request.tries", id="a chunk is nothing"),
-        pytest.param("    at = last + 1\n", "", id="an append twice, and another one not"),
+        pytest.param("k, at = k + 2, last + 1", "k = k + 2", id="an append twice, another not"),
         pytest.param("if not args[4] and", "if", id="no failure counts"),
         pytest.param(
             "'forks', forks,",

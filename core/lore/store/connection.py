@@ -62,6 +62,8 @@ class Link:
         """Names a server's life as primary (P4). It is the replication id, and not what Valkey
         calls run id, because it changes at a promotion as well as at a start: a primary that was
         a replica for a while has lost what the other took, without having been restarted."""
+        self.is_of_cluster = True
+        """Whether the keys of one call must lie in one slot; assumed until the server says."""
         self.on_arrival: Callable[[], None] = _nothing
         """Called when the connection is up."""
         self.on_trouble: Callable[[], None] = _nothing
@@ -118,10 +120,11 @@ class Link:
 
     async def _primary(self) -> str:
         """The server's replication id. Raises StoreUnavailable when it is no primary."""
-        info: str = await self._send("INFO", "replication")
-        found = dict(re.findall(r"^(role|master_replid):(\w+)", info, re.MULTILINE))
+        info: str = await self._send("INFO", "replication", "cluster")
+        found = dict(re.findall(r"^(role|master_replid|cluster_enabled):(\w+)", info, re.MULTILINE))
         if found.get("role") != "master":
             raise self._away("is a replica")
+        self.is_of_cluster = found["cluster_enabled"] == "1"
         return found["master_replid"]
 
     def _receive(self, reply: Any) -> None:

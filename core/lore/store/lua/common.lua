@@ -1,6 +1,7 @@
 #!lua name=lore
 --[[
-Lore's state changes: each one an atomic call on the keys of one partition.
+Lore's state changes: each one an atomic call on the keys of one partition. Only appends to many
+requests travel in one call, across partitions where the server is of no cluster.
 
 Theory of operation. A request is a hash (r) with its log, a stream (c) whose entry ids are
 "<seq>-0". Three sorted sets of the partition say where it is: q (waiting, by place_ms),
@@ -13,9 +14,9 @@ same in Python, and tests/store holds the two together; protocol rules (P…) ar
 in PROTOCOL.md, and the lifecycle table (P13) is in protocol/lifecycle.py.
 
 Common to all functions:
-  KEYS     names in one slot. The functions on one request take the five keys
-           r, c, q, lease, live (lore_append_all: its own); the claimed or waiting request's own keys cannot be known
-           before and are built from the partition's prefix, in the same slot.
+  KEYS     names in one slot (lore_append_all says its own). The functions on one request take
+           the five keys r, c, q, lease, live; the claimed or waiting request's own keys cannot
+           be known before and are built from the partition's prefix, in the same slot.
   ARGV[1]  now in ms; 0 means the server's clock (tests hand the clock in).
   reply    a position: {outcome, status, next_seq, acked_seq, acked_tokens}, status "" when
            the request is unknown. open, append_all, claim, renew and waiting say their own.
@@ -33,7 +34,7 @@ side in a rolling upgrade; hence a newer VERSION must serve older callers: argum
 only ever added at the end, and an absent one means the old behaviour.
 ]]
 
-local VERSION = 4
+local VERSION = 5
 
 local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}

@@ -22,6 +22,10 @@ local function judge(request, args, first, last)
   end
 end
 
+local function add(scores, score, member)
+  scores[#scores + 1], scores[#scores + 2] = score, member
+end
+
 -- What an append has to know of a request: half of what `load` reads, twenty times a second.
 local function look(r, c, by)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
@@ -37,9 +41,8 @@ local function look(r, c, by)
 end
 
 -- Append chunks to one request and renew its lease (P2, P5, P15). `by` is what the requests of
--- one call have in common: owner, lease_ms, run_id, now, and the keys q, lease and live.
--- `leases` and `moved` collect the scores for the two indexes.
-local function append(r, c, by, epoch, log_id, window, reopen, args, first, last, leases, moved)
+-- a partition have in common.
+local function append(r, c, by, epoch, log_id, window, reopen, args, first, last)
   local request = look(r, c, by)
   if not request then return unknown() end
   if not may_write(request, by.owner, epoch, log_id, by.run_id, by.now, by.lease_ms) then
@@ -61,9 +64,9 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
       request.generated_tokens = tonumber(args[i + 3])
     end
   end
-  leases[#leases + 1], leases[#leases + 2] = by.lease_until, request.id
+  add(by.leases, by.lease_until, request.id)
   if request.next_seq > begun then
-    moved[#moved + 1], moved[#moved + 2] = at_ms, request.id
+    add(by.moved, at_ms, request.id)
     server.call('HSET', r, 'next_seq', int(request.next_seq), 'generated_tokens', args[last],
       'progress_ms', at_ms, 'lease_until_ms', by.lease_until)
   else
@@ -87,36 +90,42 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
   return position('ok', request)
 end
 
--- What the requests of one call have in common.
-local function call_of(q, lease, live, owner, lease_ms, run_id, now)
+-- What the requests of one partition in one call have in common; `leases` and `moved` collect
+-- the scores for its two indexes.
+local function part_of(q, lease, live, owner, lease_ms, run_id, now)
   return {
     q = q, tag = string.match(q, '^(.*)q$'), lease = lease, live = live,
     owner = owner, lease_ms = tonumber(lease_ms), run_id = run_id, now = now,
-    at_ms = int(now), lease_until = int(now + tonumber(lease_ms)),
+    at_ms = int(now), lease_until = int(now + tonumber(lease_ms)), leases = {}, moved = {},
   }
 end
 
-local function index(by, leases, moved)
-  if #leases > 0 then server.call('ZADD', by.lease, unpack(leases)) end
-  if #moved > 0 then server.call('ZADD', by.live, unpack(moved)) end
+local function index(by)
+  if #by.leases > 0 then server.call('ZADD', by.lease, unpack(by.leases)) end
+  if #by.moved > 0 then server.call('ZADD', by.live, unpack(by.moved)) end
 end
 
--- Append to any number of requests of a partition, one after the other, each judged by itself.
--- KEYS  q, lease, live, then r and c of each request
+-- Append to any number of requests, one after the other, each judged by itself.
+-- KEYS  q, lease, live, then r and c of each request of the partition; then the same of other
+--       partitions, since VERSION 5 and on a server that is of no cluster
 -- ARGV  2 owner  3 lease_ms  4 server run id, then of each request: epoch, log_id, window,
 --       reopen_tokens, the number of chunks, and per chunk: seq, text, token ids, tokens so far
 -- Replies with a position for each.
 local function lore_append_all(keys, args)
-  local by = call_of(keys[1], keys[2], keys[3], args[2], args[3], args[4], clock(args[1]))
-  local positions, leases, moved, at = {}, {}, {}, 5
-  for k = 4, #keys, 2 do
+  local now, positions, by, k, at = clock(args[1]), {}, nil, 1, 5
+  while k <= #keys do
+    if string.sub(keys[k], -3) == '}:q' then
+      if by then index(by) end
+      by = part_of(keys[k], keys[k + 1], keys[k + 2], args[2], args[3], args[4], now)
+      k = k + 3
+    end
     local first = at + 5
     local last = first + 4 * tonumber(args[at + 4]) - 1
     positions[#positions + 1] = append(keys[k], keys[k + 1], by, tonumber(args[at]), args[at + 1],
-      args[at + 2], args[at + 3], args, first, last, leases, moved)
-    at = last + 1
+      args[at + 2], args[at + 3], args, first, last)
+    k, at = k + 2, last + 1
   end
-  index(by, leases, moved)
+  index(by)
   return positions
 end
 
@@ -124,11 +133,10 @@ end
 -- ARGV  2 owner  3 epoch  4 log_id  5 window  6 reopen_tokens  7 lease_ms  8 server run id
 --       9… per chunk: seq, text, token ids, tokens so far
 local function lore_append(keys, args)
-  local by = call_of(keys[3], keys[4], keys[5], args[2], args[7], args[8], clock(args[1]))
-  local leases, moved = {}, {}
+  local by = part_of(keys[3], keys[4], keys[5], args[2], args[7], args[8], clock(args[1]))
   local answer = append(keys[1], keys[2], by, tonumber(args[3]), args[4], args[5], args[6], args,
-    9, #args, leases, moved)
-  index(by, leases, moved)
+    9, #args)
+  index(by)
   return answer
 end
 

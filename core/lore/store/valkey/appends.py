@@ -1,4 +1,8 @@
-"""Appends of one turn of the event loop, joined into one call for each partition."""
+"""Appends of one turn of the event loop, joined into one call for each server.
+
+A server of a cluster takes a call for each partition, because a function's keys must lie in
+one slot there.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,32 +21,63 @@ Future = asyncio.Future[Position]
 Command = tuple[str | int, ...]
 
 
-class Batch:
-    """Appends of one owner to requests of one partition."""
+class _Part:
+    """What goes to requests of one partition."""
 
-    def __init__(self, partition: int, owner: str, lease_ms: int) -> None:
-        self.partition = partition
-        self._keys: list[str] = [*partition_keys(partition)]
-        self._common = (owner, lease_ms)
-        self._arguments: list[str | int] = []
+    def __init__(self, number: int) -> None:
+        self.keys: list[str] = [*partition_keys(number)]
+        self.arguments: list[str | int] = []
         self.answers: list[Future] = []
 
-    def add(self, keys: tuple[str, str], arguments: list[str | int], answer: Future) -> None:
-        self._keys += keys
-        self._arguments += arguments
-        self.answers.append(answer)
 
-    def command(self, now_ms: int, run_id: str) -> Command:
-        keys = self._keys
+class Batch:
+    """Appends of one owner to requests of one server."""
+
+    def __init__(self, functions: Functions, owner: str, lease_ms: int) -> None:
+        self.functions = functions
+        self.size = 0
+        self._common = (owner, lease_ms)
+        self._parts: dict[int, _Part] = {}
+
+    def add(
+        self, partition: int, keys: tuple[str, str], arguments: list[str | int], answer: Future
+    ) -> None:
+        part = self._parts.get(partition)
+        if part is None:
+            part = self._parts[partition] = _Part(partition)
+        part.keys += keys
+        part.arguments += arguments
+        part.answers.append(answer)
+        self.size += 1
+
+    def command(self, now_ms: int) -> Command:
+        keys: list[str] = []
+        arguments: list[str | int] = []
+        for part in self._parts.values():
+            keys += part.keys
+            arguments += part.arguments
         head = ("FCALL", "lore_append_all", len(keys), *keys)
-        return (*head, now_ms, *self._common, run_id, *self._arguments)
+        return (*head, now_ms, *self._common, self.functions.run_id, *arguments)
+
+    def settle(self, replies: list[Any]) -> None:
+        for answer, reply in zip(self._answers(), replies, strict=True):
+            if not answer.done():  # its caller may have gone away
+                answer.set_result(position_from(reply))
+
+    def fail(self, error: BaseException) -> None:
+        for answer in self._answers():
+            if not answer.done():
+                answer.set_exception(error)
+
+    def _answers(self) -> list[Future]:
+        return [answer for part in self._parts.values() for answer in part.answers]
 
 
 class Appends:
     def __init__(self, functions: Sequence[Functions], now_ms: Callable[[], int]) -> None:
         self._functions = functions
         self._now_ms = now_ms
-        self._batches: dict[tuple[int, str, int], Batch] = {}
+        self._batches: dict[tuple[Functions, int, str, int], Batch] = {}
         self._repeats: set[asyncio.Task[None]] = set()
 
     def add(
@@ -58,13 +93,14 @@ class Appends:
         answer: Future = loop.create_future()
         if not self._batches:
             loop.call_soon(self._send)
-        name = (partition, owner, lease_ms)
+        functions = self._functions[partition]
+        name = (functions, partition if functions.is_of_cluster else -1, owner, lease_ms)
         batch = self._batches.get(name)
-        if batch is None or len(batch.answers) == MOST:
+        if batch is None or batch.size == MOST:
             if batch is not None:
                 self._call(batch)
-            batch = self._batches[name] = Batch(*name)
-        batch.add(keys, arguments, answer)
+            batch = self._batches[name] = Batch(functions, owner, lease_ms)
+        batch.add(partition, keys, arguments, answer)
         return answer
 
     def _send(self) -> None:
@@ -73,43 +109,28 @@ class Appends:
             self._call(batch)
 
     def _call(self, batch: Batch) -> None:
-        functions = self._functions[batch.partition]
-        command = batch.command(self._now_ms(), functions.run_id)
+        command = batch.command(self._now_ms())
         try:
-            reply = functions.call(*command)
+            reply = batch.functions.call(*command)
         except StoreUnavailable as error:
-            _fail(batch, error)
+            batch.fail(error)
         else:
-            reply.add_done_callback(partial(self._on_reply, functions, batch, command))
+            reply.add_done_callback(partial(self._on_reply, batch, command))
 
-    def _on_reply(
-        self, functions: Functions, batch: Batch, command: Command, reply: asyncio.Future[Any]
-    ) -> None:
+    def _on_reply(self, batch: Batch, command: Command, reply: asyncio.Future[Any]) -> None:
         error = reply.exception()
         if error is None:
-            _settle(batch, reply.result())
+            batch.settle(reply.result())
         elif isinstance(error, FunctionMissing | Redirected):
-            repeat = asyncio.create_task(_repeat(functions, batch, command, error))
+            repeat = asyncio.create_task(_repeat(batch, command, error))
             self._repeats.add(repeat)
             repeat.add_done_callback(self._repeats.discard)
         else:
-            _fail(batch, error)
+            batch.fail(error)
 
 
-async def _repeat(functions: Functions, batch: Batch, command: Command, why: Exception) -> None:
+async def _repeat(batch: Batch, command: Command, why: Exception) -> None:
     try:
-        _settle(batch, await functions.again(why, command))
+        batch.settle(await batch.functions.again(why, command))
     except Exception as error:  # noqa: BLE001 - it is for those who wait
-        _fail(batch, error)
-
-
-def _settle(batch: Batch, replies: list[Any]) -> None:
-    for answer, reply in zip(batch.answers, replies, strict=True):
-        if not answer.done():  # its caller may have gone away
-            answer.set_result(position_from(reply))
-
-
-def _fail(batch: Batch, error: BaseException) -> None:
-    for answer in batch.answers:
-        if not answer.done():
-            answer.set_exception(error)
+        batch.fail(error)
