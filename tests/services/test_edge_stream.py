@@ -13,6 +13,7 @@ from tests.services.edge_harness import (
     Writer,
     acknowledge,
     ask,
+    request,
     running_edge,
     stream,
     text_of,
@@ -268,3 +269,32 @@ async def test_a_head_request_gets_the_head_of_the_view(store: FaultyStore):
         answer = await client.head(f"/v1/streams/{await ask(edge)}")
         assert (answer.status_code, answer.content) == (200, b"")
         assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_reader_that_leaves_is_noticed_whatever_it_sent_with_its_call(store: FaultyStore):
+    """A body that nobody reads would keep its socket from being read, and so its end."""
+    async with running_edge(store) as edge:
+        path = f"/v1/streams/{await ask(edge)}"
+        headers = {"accept": "text/event-stream"}
+        response = await request(edge, "GET", path, headers, b"x" * 100_000)
+        await response.event()
+        response.close()
+        await until(lambda: len(edge.edge.streams) == 0)
+
+
+async def test_a_connection_serves_another_stream_after_one_that_ended(store: FaultyStore):
+    """A reader that leaves then is noticed as on a new connection."""
+    async with running_edge(store) as edge:
+        ended, waiting = await ask(edge), await ask(edge)
+        writer = Writer(store, ended)
+        await writer.claim()
+        await writer.finish()
+        reader, connection = await asyncio.open_connection("127.0.0.1", edge.port)
+        for request_id in (ended, waiting):
+            head = f"GET /v1/streams/{request_id} HTTP/1.1", "host: a", "accept: text/event-stream"
+            connection.write("\r\n".join([*head, "", ""]).encode())
+            if request_id == ended:
+                await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), WAIT_S)
+        await until(lambda: len(edge.edge.streams) == 1)
+        connection.transport.abort()
+        await until(lambda: len(edge.edge.streams) == 0)

@@ -17,6 +17,8 @@ class Arrival(Enum):
 class Merge:
     """The one order of one request's chunks on one edge. ``head`` is the last seq in order."""
 
+    __slots__ = ("head", "missing")
+
     def __init__(self, head: int = 0) -> None:
         self.head = head
         self.missing = False

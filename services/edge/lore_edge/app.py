@@ -7,6 +7,7 @@ through Starlette.
 import functools
 import re
 import time
+from collections.abc import Awaitable
 
 from starlette.middleware.cors import CORSMiddleware
 
@@ -98,14 +99,19 @@ class Edge:
         self.auth.close()
         await self.feeds.close()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+    # What would only wait for another coroutine returns that one instead: a stream keeps the
+    # frames of all that wait for its end.
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._app(scope, receive, send)
+
+    def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         calls.about_none()
         if not calls.traced(scope):
-            await self._answer(scope, receive, send)
-            return
+            return self._answer(scope, receive, send)
+        return self._trace(scope, receive, send)
+
+    async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = scope[calls.CALL] = calls.Call(scope, self._routes)
         try:
             await self._answer(scope, receive, functools.partial(call.answer, send))
@@ -117,6 +123,7 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            await self.auth.admit(scope)
             await self._dispatch(scope, receive, send)
         except (ApiError, UnknownRequest, StoreUnavailable) as error:
             told = as_api_error(error)
@@ -125,19 +132,17 @@ class Edge:
         except Disconnected:
             pass
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.auth.admit(scope)
+    def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         method, path = scope["method"], scope["path"]
         if method == "POST" and (match := _ACK.fullmatch(path)):
-            await self._ack(scope, receive, send, match[1])
-        elif method == "GET" and (match := _STREAM.fullmatch(path)) and wants_stream(scope):
-            await self.streams.serve(scope, receive, send, match[1], subject_of(scope))
-        elif method == "POST" and path == "/v1/streams":
-            await self._create(scope, receive, send)
-        elif is_openai(path):
-            await self.openai.serve(scope, receive, send)
-        else:
-            await self._rest(scope, receive, send)
+            return self._ack(scope, receive, send, match[1])
+        if method == "GET" and (match := _STREAM.fullmatch(path)) and wants_stream(scope):
+            return self.streams.serve(scope, receive, send, match[1], subject_of(scope))
+        if method == "POST" and path == "/v1/streams":
+            return self._create(scope, receive, send)
+        if is_openai(path):
+            return self.openai.serve(scope, receive, send)
+        return self._rest(scope, receive, send)
 
     async def _ack(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         began = time.perf_counter()
@@ -155,14 +160,15 @@ class Edge:
         await answer(send, 204)
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = wants_stream(scope)
+        subject, stream = subject_of(scope), wants_stream(scope)
         if stream:
             self.streams.check_open()
         wanted(scope)  # what is malformed creates nothing
-        view, subject = await self._created(scope, receive), subject_of(scope)
-        calls.about(scope, view)
+        view = await self._created(scope, receive)
         if stream:
-            await self.streams.serve(scope, receive, send, view.request_id, subject)
+            request_id = view.request_id
+            del view  # the feed has a newer one, for as long as the stream lasts
+            await self.streams.serve(scope, receive, send, request_id, subject)
             return
         text = ""
         if view.next_seq > 1:  # a retried POST, whose answer has begun
@@ -186,7 +192,9 @@ class Edge:
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
         span = calls.begin(scope)
-        return await create(self._store, settings, subject, client, asked, key, span)
+        view = await create(self._store, settings, subject, client, asked, key, span)
+        calls.about(scope, view)
+        return view
 
 
 def _seq(data: dict[str, object]) -> int:

@@ -1,14 +1,28 @@
 """All feeds of this edge: one per request that somebody reads here."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 from lore.store.base import Store
 from lore.store.keys import PARTITIONS, partition_of
 from lore_edge.feed import Feed
 from lore_edge.hearing import LostRequest, UnknownRequest
 from lore_edge.settings import EdgeSettings
+
+
+class Use:
+    """A class, because the frame of a generator would be kept for each reader."""
+
+    __slots__ = ("_feeds", "_request_id")
+
+    def __init__(self, feeds: "Feeds", request_id: str) -> None:
+        self._feeds = feeds
+        self._request_id = request_id
+
+    async def __aenter__(self) -> Feed:
+        return await self._feeds.take(self._request_id)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._feeds.give_back(self._request_id)
 
 
 class Feeds:
@@ -26,23 +40,31 @@ class Feeds:
     def __len__(self) -> int:
         return len(self._feeds)
 
-    @contextlib.asynccontextmanager
-    async def use(self, request_id: str) -> AsyncIterator[Feed]:
+    def use(self, request_id: str) -> Use:
         """The feed of a request, kept at least until the end of the block.
 
         Raises UnknownRequest or StoreUnavailable.
         """
+        return Use(self, request_id)
+
+    async def take(self, request_id: str) -> Feed:
+        """What ``use`` begins with."""
         # Counted before the first await: a feed must not be dropped while somebody waits for it.
         self._users[request_id] = self._users.get(request_id, 0) + 1
         if (closer := self._closers.pop(request_id, None)) is not None:
             closer.cancel()
         try:
-            yield await self._open(request_id)
-        finally:
-            self._users[request_id] -= 1
-            if not self._users[request_id]:
-                del self._users[request_id]
-                self._linger(request_id)
+            return await self._open(request_id)
+        except BaseException:
+            self.give_back(request_id)
+            raise
+
+    def give_back(self, request_id: str) -> None:
+        """What ``use`` ends with."""
+        self._users[request_id] -= 1
+        if not self._users[request_id]:
+            del self._users[request_id]
+            self._linger(request_id)
 
     def find(self, request_id: str) -> Feed | None:
         """The feed of a request that is followed here already."""

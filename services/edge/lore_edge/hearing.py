@@ -85,7 +85,7 @@ class Hearing:
         """The store no longer has the request."""
         self.lost = False
         """It went with the store's data, and not because its time was over."""
-        self.holes: set[int] = set()
+        self.holes: frozenset[int] = frozenset()
         """Chunks of the ended answer that its log lacks for good."""
         self._store = store
         self._merge = Merge()
@@ -242,7 +242,7 @@ class Hearing:
             return False
         if after + 1 not in self.holes and await is_broken(self._store, self.request_id, after):
             _log.error("hole in the log", **logs.of(self.view), seq=after + 1)
-            self.holes.add(after + 1)
+            self.holes |= {after + 1}
         return after + 1 in self.holes
 
     async def _read_view(self) -> None:

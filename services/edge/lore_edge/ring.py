@@ -24,6 +24,8 @@ class Piece(NamedTuple):
 
 
 class Ring:
+    __slots__ = ("_chunks", "_pieces", "_room_bytes", "_size_bytes")
+
     def __init__(self, *, chunks: int, size_bytes: int) -> None:
         self._pieces: dict[int, Piece] = {}
         self._chunks = chunks

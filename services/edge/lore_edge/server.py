@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import structlog
@@ -32,6 +32,14 @@ _log = structlog.get_logger()
 
 
 class EdgeProtocol(HttpToolsProtocol):
+    on_lost: Callable[[], None] | None = None
+    """Hears that the peer has left: a task that waits for it is dear with many readers."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[typeddict-item]

@@ -16,7 +16,7 @@ import termios
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from lore.protocol.receiver import ReceiverConfig, is_worth_an_ack
 from lore.store.base import StoreUnavailable
@@ -24,7 +24,7 @@ from lore.store.base import StoreUnavailable
 LINUX = sys.platform == "linux"
 TCP_NOTSENT_LOWAT = 25  # socket names it since Python 3.12
 UNSENT_BYTES = 16_384
-MAX_ENDS = 16  # more are looked through, so that those that arrived are forgotten
+MAX_ENDS = 8  # more are looked through, so that those that arrived are forgotten
 PROBES = 3  # without an answer, and a silent peer is gone
 DELAY_S = ReceiverConfig().ack_delay_s
 POLL_S = 0.1
@@ -32,13 +32,22 @@ MAX_POLL_S = 0.5
 _ZERO = struct.pack("i", 0)
 
 
+class Connection(Protocol):
+    """What the server keeps of a connection (``server.EdgeProtocol``)."""
+
+    on_lost: Callable[[], None] | None
+
+
 class StreamSocket:
     """Counts what was written on one stream, and asks the kernel what of it arrived."""
+
+    __slots__ = ("_arrived", "_connection", "_ends", "_fd", "_transport", "_written")
 
     def __init__(
         self, transport: asyncio.Transport, *, buffer_bytes: int, user_timeout_s: float
     ) -> None:
         self._transport = transport
+        self._connection = cast("Connection", transport.get_protocol())
         sock = cast("Any", transport.get_extra_info("socket"))
         self._fd: int = sock.fileno()
         self._written = 0
@@ -49,6 +58,10 @@ class StreamSocket:
             sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, round(user_timeout_s * 1000))
             sock.setsockopt(tcp, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         transport.set_write_buffer_limits(high=buffer_bytes)
+
+    def watch(self, on_lost: Callable[[], None] | None) -> None:
+        """Call ``on_lost`` when the peer has left, or nobody any more."""
+        self._connection.on_lost = on_lost
 
     @property
     def is_idle(self) -> bool:

@@ -1,9 +1,9 @@
 """A stream: one reader's HTTP response, from the first event to the last.
 
 One task writes. It sleeps until there is news, a chunk has to be sent again (protocol
-P11), or it has been silent for too long. Another waits for the disconnect. The most usual news,
-the next chunk for a reader who has all before it and takes what it is given, is passed on where
-it is heard, and the writing task sleeps on: its turn would cost as much as all the rest.
+P11), it has been silent for too long, or the reader has left. The most usual news, the next
+chunk for a reader who has all before it and takes what it is given, is passed on where it is
+heard, and the writing task sleeps on: its turn would cost as much as all the rest.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from lore_edge import sse
 from lore_edge.reader import Batch, Reader
 from lore_edge.sockets import SocketAcks, StreamSocket
 from lore_edge.waker import Waker
-from lore_edge.wire import Receive, Send
+from lore_edge.wire import Send
 
 MAX_JOINED_BYTES = 16_384
 LOG_RETRY_S = 0.5
@@ -93,9 +93,9 @@ class Stream:
         self.reader.span.event("sent_away")
         self._waker.wake()
 
-    async def run(self, receive: Receive, send: Send) -> None:
+    async def run(self, send: Send) -> None:
         """Write until the answer's end, the reader's disconnect or ``leave``."""
-        watch = asyncio.create_task(self._watch(receive))
+        self.socket.watch(self._on_lost)
         try:
             await self._write(send, Batch(self.reader.open(), []))
             while not self._gone and await self._step(send):
@@ -106,7 +106,7 @@ class Stream:
                 ANSWERS[self.reader.outcome].inc()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            watch.cancel()
+            self.socket.watch(None)
             if self._socket_acks is not None:
                 self._socket_acks.close()
             self._waker.close()
@@ -230,8 +230,6 @@ class Stream:
         state = self.reader.state(self.reader.feed.view.status, "drain")
         return Batch(sse.retry(random.randint(*DRAIN_RETRY_MS)) + state, [])
 
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def _on_lost(self) -> None:
         self._gone = True
         self._waker.wake()

@@ -1,7 +1,6 @@
 """Opening streams: from a GET to a running ``Stream``, and all of those that run here."""
 
 import asyncio
-import contextlib
 import functools
 import random
 import secrets
@@ -38,7 +37,16 @@ from lore_edge.sockets import SocketAcks, StreamSocket, notice_death
 from lore_edge.stream import Stream
 from lore_edge.views import stream_url
 from lore_edge.waker import Waker
-from lore_edge.wire import COMMON_HEADERS, Disconnected, Headers, Receive, Scope, Send, answer
+from lore_edge.wire import (
+    COMMON_HEADERS,
+    Disconnected,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    read_body,
+)
 
 _log = structlog.get_logger()
 
@@ -56,6 +64,7 @@ class Streams:
         self._feeds = feeds
         self._settings = settings
         self._sender = sender
+        self._native = Native(settings.edge_id)
         self._open: set[Stream] = set()
         self._staying: set[asyncio.Transport] = set()
         self._draining = False
@@ -81,14 +90,18 @@ class Streams:
         Raises ApiError, UnknownRequest or StoreUnavailable before.
         """
         self.check_open()
-        dialect = dialect or Native(self._settings.edge_id)
+        if scope["method"] == "GET":  # a reader whose body waits to be read is not seen to leave
+            await read_body(receive, self._settings.max_body_bytes)
+        dialect = dialect or self._native
         where = where or wanted(scope)
         request_id = await self._owned(request_id, owner)
         try:
             async with self._feeds.use(request_id) as feed:
                 if feed.view.subject != owner:  # given back meanwhile (P3)
                     raise UnknownRequest
-                await self._answer(scope, receive, send, feed, dialect, where)
+                stream = await self._begin(scope, send, feed, dialect, where)
+                if stream is not None:
+                    await self._run(stream, send, scope["extensions"][TRANSPORT])
         except LostRequest:
             if where.position:
                 calls.begin(scope).event("history_lost")
@@ -119,23 +132,21 @@ class Streams:
         async with self._feeds.use(request_id) as feed:
             acknowledge = functools.partial(self._acknowledge, feed)
             span = calls.about(scope, feed.view)
-            with self._staying_until_cut(transport):
+            self._staying.add(transport)
+            try:
                 view, text = await collect(
                     feed, receive, acknowledge, self._settings.heartbeat_s, span
                 )
+            finally:
+                self._staying.discard(transport)
         ANSWERS[view.status].inc()
         TOKENS_DELIVERED.inc(view.generated_tokens)
         return view, text
 
-    async def _answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        feed: Feed,
-        dialect: Dialect,
-        where: Wanted,
-    ) -> None:
+    async def _begin(
+        self, scope: Scope, send: Send, feed: Feed, dialect: Dialect, where: Wanted
+    ) -> Stream | None:
+        """The stream, after the head of its response; None when there was nothing to stream."""
         waker = Waker()
         span = calls.about(scope, feed.view)
         if where.position:
@@ -146,14 +157,14 @@ class Streams:
             raise history_lost()
         if dialect.returns and where.position is not None and where.position == feed.last_seq:
             await answer(send, 204)
-            return
+            return None
         if where.position:
             feed.on_resumed(where.position)
             RESUMES[where.said].inc()
         await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
         _log.debug("stream opened", after=where.position)
-        await self._run(scope, receive, send, reader, waker)
-        _log.debug("stream ended", seq=reader.position, whole=reader.is_over)
+        scope["headers"].clear()  # nothing asks for them any more, and browsers send many
+        return self._stream(scope["extensions"][TRANSPORT], reader, waker)
 
     def check_open(self) -> None:
         """Raises ApiError 503 once readers are sent away."""
@@ -202,14 +213,6 @@ class Streams:
         BLOCKED_CONNECTIONS.set(blocked)
         FEEDS.set(len(self._feeds))
 
-    @contextlib.contextmanager
-    def _staying_until_cut(self, transport: asyncio.Transport) -> Iterator[None]:
-        self._staying.add(transport)
-        try:
-            yield
-        finally:
-            self._staying.discard(transport)
-
     async def _acknowledge(self, feed: Feed, seq: int) -> None:
         position = await self._store.ack(feed.request_id, seq)
         if position.outcome is not Outcome.OK:  # until its generator gives it back (P3)
@@ -232,11 +235,8 @@ class Streams:
             span=span,
         )
 
-    async def _run(
-        self, scope: Scope, receive: Receive, send: Send, reader: Reader, waker: Waker
-    ) -> None:
+    def _stream(self, transport: asyncio.Transport, reader: Reader, waker: Waker) -> Stream:
         settings, feed = self._settings, reader.feed
-        transport = scope["extensions"][TRANSPORT]
         if transport.is_closing():
             raise Disconnected  # a closed socket has no options to set
         socket = StreamSocket(
@@ -247,17 +247,21 @@ class Streams:
         socket_acks = None
         if feed.view.ack == Ack.SOCKET:
             socket_acks = SocketAcks(socket, functools.partial(self._acknowledge, feed))
-        stream = Stream(
+        return Stream(
             reader, socket, waker, socket_acks=socket_acks, heartbeat_s=settings.heartbeat_s
         )
+
+    async def _run(self, stream: Stream, send: Send, transport: asyncio.Transport) -> None:
+        reader, feed = stream.reader, stream.reader.feed
         connections = CONNECTIONS[feed.view.ack]
         self._open.add(stream)
         feed.followers.add(reader)
+        if not stream.returns:
+            self._staying.add(transport)
         connections.inc()
         ageing = self._age(stream)
         try:
-            with contextlib.nullcontext() if stream.returns else self._staying_until_cut(transport):
-                await stream.run(receive, send)
+            await stream.run(send)
             if stream.is_leaving:
                 transport.close()  # else the reader comes back on this connection, and so to here
         finally:
@@ -266,7 +270,9 @@ class Streams:
             connections.dec()
             STREAMS_ENDED[stream.end].inc()
             feed.followers.discard(reader)
+            self._staying.discard(transport)
             self._open.discard(stream)
+        _log.debug("stream ended", seq=reader.position, whole=reader.is_over)
 
     def _age(self, stream: Stream) -> asyncio.TimerHandle | None:
         """Spread, so that readers who came as one do not leave as one."""

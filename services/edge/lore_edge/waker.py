@@ -6,6 +6,8 @@ import asyncio
 class Waker:
     """One waiter. A wake-up before the wait is not lost; a spurious one is harmless."""
 
+    __slots__ = ("_future", "_loop", "_timer", "_woken")
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] | None = None
