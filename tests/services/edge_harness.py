@@ -181,6 +181,7 @@ class Writer:
     async def claim(self, *, lease_ms: int = LEASE_MS) -> View:
         partition = partition_of(self.request_id)
         self.claimed = await self._store.claim(partition, self._owner, lease_ms=lease_ms)
+        assert self.view.request_id == self.request_id, "another one stood before it in its queue"
         self.chunks = await self._store.log(self.request_id)
         return self.view
 

@@ -290,11 +290,12 @@ async def test_the_view_of_a_failed_request_says_why(store: MemoryStore):
 async def test_delete_cancels_is_final_and_may_be_repeated(store: MemoryStore):
     """P14."""
     async with running_edge(store) as edge:
-        request_id, ended = await ask(edge), await ask(edge)
-        response = await stream(edge, request_id)
+        ended = await ask(edge)
         writer = Writer(store, ended)
         await writer.claim()
         await writer.finish()
+        request_id = await ask(edge)
+        response = await stream(edge, request_id)
         async with edge.client() as client:
             answers = [await client.delete(f"/v1/streams/{request_id}") for _ in range(2)]
             late = await client.delete(f"/v1/streams/{ended}")

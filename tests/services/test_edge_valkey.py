@@ -78,9 +78,10 @@ async def test_an_answer_moves_between_edges_and_ends_whole(server: ValkeyServer
 async def test_chunks_appended_while_subscriptions_are_cut_all_arrive(server: ValkeyServer):
     """P10, P12: the server cuts every subscription connection, again and again."""
     async with connected(server) as store, edge_on(server, "edge-1") as edge:
-        writers = [Writer(store, await ask(edge, ack="none")) for _ in range(5)]
-        for writer in writers:
-            await writer.claim()
+        writers: list[Writer] = []
+        for _ in range(5):
+            writers.append(Writer(store, await ask(edge, ack="none")))
+            await writers[-1].claim()
         readers = [await stream(edge, writer.request_id) for writer in writers]
         reading = asyncio.gather(*(reader.events("message") for reader in readers))
         with server.client() as admin:
