@@ -444,6 +444,26 @@ async def test_one_api_does_not_show_what_the_other_was_asked(store: FaultyStore
         assert (await native.json())["error"]["field"] == "note"
 
 
+@pytest.mark.parametrize("kept", ["{", '{"question": "a", "note": {"api": "responses"}}'])
+async def test_a_response_whose_request_cannot_be_read_is_lost(
+    store: FaultyStore, kept: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was damaged, or another version kept it: as with a log that has lost its text."""
+    async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
+        response_id = await answered(store, client)
+        store.state._records[await the_request(store)].body = kept
+        for call in (
+            client.responses.retrieve(response_id),
+            client.responses.retrieve(response_id, stream=True),
+            client.responses.input_items.list(response_id),
+            client.responses.delete(response_id),
+        ):
+            with pytest.raises(openai.APIStatusError, match="cannot be read here") as raised:
+                await call
+            assert (raised.value.status_code, raised.value.code) == (410, "history_lost")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_what_was_asked_comes_back_with_the_answer(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         input_: Any = [

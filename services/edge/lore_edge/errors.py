@@ -72,6 +72,11 @@ def history_lost() -> ApiError:
     return ApiError(410, HISTORY_LOST_CODE, HISTORY_LOST)
 
 
+def request_lost() -> ApiError:
+    message = "what was asked is kept in a form that cannot be read here; ask again"
+    return ApiError(410, HISTORY_LOST_CODE, message)
+
+
 HISTORY_LOST_CODE = "history_lost"
 HISTORY_LOST = "the end of the text you have was lost with a store; ask again for a whole answer"
 

@@ -14,7 +14,7 @@ from lore_edge.openai import chat_events, chat_request, response_events, respons
 from lore_edge.openai.chat_events import ChatStream, completion
 from lore_edge.openai.errors import in_openai, not_answered, refused, unknown_model, unknown_object
 from lore_edge.openai.input_items import input_items
-from lore_edge.openai.notes import ChatNote, ResponseNote, note_of
+from lore_edge.openai.notes import ChatNote, Note, ResponseNote, kept_with_note
 from lore_edge.openai.parameters import MAX_SHOWN, unknown
 from lore_edge.openai.response_events import ResponseStream, chunks_had, response
 from lore_edge.positions import MAX_SEQ, Wanted, wanted
@@ -109,9 +109,7 @@ class OpenAI:
             await self._answer_chat(call, view, asked.note)
 
     async def _read_chat(self, call: Call) -> None:
-        view, kept = await self._find(call, _COMPLETION, "Chat completion")
-        if (note := note_of(kept, ChatNote)) is None:
-            raise unknown_object("Chat completion", call.name)
+        view, note, _ = await self._find(call, _COMPLETION, "Chat completion", ChatNote)
         query = _query(call, {"stream", "after", "log"})
         if _flag(query, "stream"):
             await self._stream_chat(call, view, note, wanted(call.scope))
@@ -177,9 +175,7 @@ class OpenAI:
 
     async def _cancel_response(self, call: Call) -> None:
         """Whether or not it is a background response: hanging up cancels nothing (P14)."""
-        view, kept = await self._find(call, _RESPONSE, "Response")
-        if (note := note_of(kept, ResponseNote)) is None:
-            raise unknown_object("Response", call.name)
+        view, note, _ = await self._find(call, _RESPONSE, "Response", ResponseNote)
         retention_ms = round(self._settings.retention_s * 1000)
         position = await self._store.cancel(
             view.request_id, retention_ms=retention_ms, subject=view.subject
@@ -192,9 +188,7 @@ class OpenAI:
         await self._answer_response(call, view, note)
 
     async def _delete_response(self, call: Call) -> None:
-        view, kept = await self._find(call, _RESPONSE, "Response")
-        if note_of(kept, ResponseNote) is None:
-            raise unknown_object("Response", call.name)
+        view, _, _ = await self._find(call, _RESPONSE, "Response", ResponseNote)
         await self._store.forget(view.request_id, subject=view.subject)
         await _answer(call, {"id": call.name, "object": "response", "deleted": True})
 
@@ -241,8 +235,11 @@ class OpenAI:
         calls.about(scope, view)
         return view
 
-    async def _find(self, call: Call, pattern: str, kind: str) -> tuple[View, KeptRequest]:
-        """What an id names, if it is this subject's: somebody else's is as good as none."""
+    async def _find(
+        self, call: Call, pattern: str, kind: str, note_kind: type[Note]
+    ) -> tuple[View, Note, KeptRequest]:
+        """What an id names, if it is this subject's and came by this API: anything else is as
+        good as none."""
         match = re.fullmatch(pattern, call.name)
         view = await self._store.view(match[1]) if match else None
         if view is None or view.subject != subject_of(call.scope):
@@ -251,14 +248,16 @@ class OpenAI:
         body = await self._store.body(view.request_id)
         if body is None:
             raise unknown_object(kind, call.name[:MAX_SHOWN])
-        return view, KeptRequest.model_validate_json(body)
+        kept, note = kept_with_note(body, note_kind, view)
+        if note is None:
+            raise unknown_object(kind, call.name[:MAX_SHOWN])
+        return view, note, kept
 
     async def _stored(self, call: Call) -> tuple[View, ResponseNote, KeptRequest]:
-        view, kept = await self._find(call, _RESPONSE, "Response")
-        note = note_of(kept, ResponseNote)
-        if note is None or not note.store:
+        found = await self._find(call, _RESPONSE, "Response", ResponseNote)
+        if not found[1].store:
             raise unknown_object("Response", call.name)
-        return view, note, kept
+        return found
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -2,9 +2,15 @@
 
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+import structlog
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from lore import logs
 from lore.request import KeptRequest
+from lore.store.base import View
+from lore_edge.errors import request_lost
+
+_log = structlog.get_logger()
 
 Note = TypeVar("Note", "ChatNote", "ResponseNote")
 
@@ -38,8 +44,16 @@ def as_json(note: ChatNote | ResponseNote) -> dict[str, JsonValue]:
     return note.model_dump(mode="json")
 
 
-def note_of(kept: KeptRequest, kind: type[Note]) -> Note | None:
-    """None when the request did not come by this API."""
-    if kept.note is None or kept.note.get("api") != kind.model_fields["api"].default:
-        return None
-    return kind.model_validate(kept.note)
+def kept_with_note(body: str, kind: type[Note], view: View) -> tuple[KeptRequest, Note | None]:
+    """A request as it was kept, with no note when it did not come by this API.
+
+    Raises ApiError 410 for what cannot be read: another version kept it, or it was damaged.
+    """
+    try:
+        kept = KeptRequest.model_validate_json(body)
+        if kept.note is None or kept.note.get("api") != kind.model_fields["api"].default:
+            return kept, None
+        return kept, kind.model_validate(kept.note)
+    except ValidationError:
+        _log.error("a kept request cannot be read", **logs.of(view))
+        raise request_lost() from None
