@@ -311,20 +311,23 @@ async def test_a_caller_that_goes_away_does_not_disturb_the_others(on_valkey: Ba
     assert [one.view.request_id for one in answers] == [f"r{n}" for n in range(1, 20, 2)]
 
 
-async def test_a_full_server_refuses_what_grows_and_takes_what_ends(
+async def test_a_full_server_refuses_what_is_new_and_takes_what_it_accepted_to_its_end(
     on_valkey: Backend, deployment: Deployment
 ) -> None:
-    a, b = ids_in_one_partition(2)
+    """P17"""
+    a, b, c = ids_in_one_partition(3)
     claimed = await on_valkey.owned(a)
-    await on_valkey.append(claimed, chunk(1))
+    await on_valkey.open(b)
     server = deployment.at(a)
     server.config_set("maxmemory", 1)
     try:
-        for refused in (on_valkey.append(claimed, chunk(2)), on_valkey.open(b)):
-            with pytest.raises(StoreUnavailable, match="OOM"):
-                await refused
+        with pytest.raises(StoreUnavailable, match="OOM"):
+            await on_valkey.open(c)
+        assert (await on_valkey.append(claimed, chunk(1))).outcome is Outcome.OK
         assert (await on_valkey.store.ack(a, 1)).outcome is Outcome.OK
         assert (await on_valkey.finish(claimed, 2)).status is Status.DONE
+        queued = await on_valkey.claim(b)
+        assert (await on_valkey.append(queued, chunk(1))).outcome is Outcome.OK
     finally:
         server.config_set("maxmemory", 0)
 

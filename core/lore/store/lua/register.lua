@@ -1,5 +1,5 @@
--- What grows the data set is refused when the server's memory is full; what shrinks it or
--- lets it expire is not.
+-- When the server's memory is full, what begins is refused; what was accepted goes on to its end,
+-- beyond the server's limit by as much (P17).
 local function register(name, callback, flag)
   server.register_function{
     function_name = name, callback = callback, flags = flag and {flag} or {},
@@ -10,10 +10,10 @@ register('lore_admit', lore_admit)
 register('lore_settle', lore_settle, 'allow-oom')
 register('lore_leave', lore_leave, 'allow-oom')
 register('lore_open', lore_open)
-register('lore_claim', lore_claim)
-register('lore_append', lore_append)
-register('lore_append_all', lore_append_all)
-register('lore_reinstate', lore_reinstate)
+register('lore_claim', lore_claim, 'allow-oom')
+register('lore_append', lore_append, 'allow-oom')
+register('lore_append_all', lore_append_all, 'allow-oom')
+register('lore_reinstate', lore_reinstate, 'allow-oom')
 register('lore_revive', lore_revive)
 register('lore_ack', lore_ack, 'allow-oom')
 register('lore_finish', lore_finish, 'allow-oom')
