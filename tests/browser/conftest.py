@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.fake_edge import FakeEdges, fake_edges
-from tests.browser.stack import Stack, lore_up
+from tests.browser.stack import LONG, Stack, lore_up
 from tests.services.auth_harness import KeyRing
 
 FLAGS = [
@@ -85,4 +85,11 @@ def fakes() -> Iterator[FakeEdges]:
 @pytest.fixture(scope="module")
 def lore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with lore_up(tmp_path_factory.mktemp("lore")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def writing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Still writes when a test does something to the answer; a test that wants an end stops it."""
+    with lore_up(tmp_path_factory.mktemp("writing"), **LONG) as stack:
         yield stack

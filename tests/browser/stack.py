@@ -15,6 +15,9 @@ START_LIMIT_S = 60
 STOP_LIMIT_S = 40
 RATE_TOKENS_PER_S = 40
 LENGTH_TOKENS = 160
+LONG = {"LORE_SYNTHETIC_RATE": "20", "LORE_SYNTHETIC_LENGTH": "500"}
+"""Answers of 25 s, for tests that do something in the middle: on a busy machine a browser takes
+seconds to press a few buttons."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,14 @@ class Stack:
 
 
 @contextmanager
-def lore_up(data_dir: Path, *more: str) -> Iterator[Stack]:
+def lore_up(data_dir: Path, *more: str, **settings: str) -> Iterator[Stack]:
     command = [str(Path(sys.executable).with_name("lore")), "up", "--engine", "synthetic"]
     options = ["--port", "0", "--data-dir", str(data_dir), *more]
     rate = {"LORE_SYNTHETIC_RATE": str(RATE_TOKENS_PER_S)}
     length = {"LORE_SYNTHETIC_LENGTH": str(LENGTH_TOKENS)}
     process = subprocess.Popen(
         [*command, *options],
-        env={**os.environ, **rate, **length},
+        env={**os.environ, **rate, **length, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

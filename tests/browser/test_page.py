@@ -42,6 +42,15 @@ def received(page: Page) -> int:
     return int(page.locator('[data-fact="seq"]').inner_text())
 
 
+def expect_more(page: Page, had: int) -> None:
+    expect(page.locator('[data-fact="seq"]')).not_to_have_text(str(had))
+
+
+def stop(page: Page) -> None:
+    page.get_by_role("button", name="Stop").click()
+    expect_ending(page, "cancelled")
+
+
 def test_the_answer_on_the_page_is_the_answer_in_the_log(lore: Stack, new_page: NewPage) -> None:
     """P1"""
     request_id = ask(page := new_page(), lore, "What is a loop?")
@@ -54,18 +63,18 @@ def test_the_answer_on_the_page_is_the_answer_in_the_log(lore: Stack, new_page: 
     assert view["generated_tokens"] == LENGTH_TOKENS
 
 
-def test_a_cut_closes_the_window_and_the_other_edge_goes_on(lore: Stack, new_page: NewPage) -> None:
+def test_a_cut_closes_the_window_and_the_other_edge_goes_on(
+    writing: Stack, new_page: NewPage
+) -> None:
     """P5, P7, P12"""
-    page = new_page()
-    page.goto(lore.urls[0])
-    request_id = ask(page, lore, "What is a closure?")
+    request_id = ask(page := new_page(), writing, "What is a closure?")
     page.get_by_role("button", name="Under the hood").click()
     before = page.locator('[data-fact="edge"]').inner_text()
     page.get_by_role("button", name="Cut the connection").click()
     expect(page.locator("#window-closed")).to_be_visible()
     expect(page.locator("#log li").first).to_contain_text("Window full: decoding paused")
     had = received(page)
-    view = lore.view(request_id)
+    view = writing.view(request_id)
     assert view["status"] == "paused"
     assert view["generated_tokens"] - view["acked_tokens"] <= view["window"]
     assert view["next_seq"] - 1 > had
@@ -73,33 +82,37 @@ def test_a_cut_closes_the_window_and_the_other_edge_goes_on(lore: Stack, new_pag
     page.get_by_role("button", name="Switch edge").click()
     assert received(page) == had
     page.get_by_role("button", name="Reconnect").click()
-    expect_ending(page, "done")
+    expect_more(page, had)
     assert page.locator('[data-fact="edge"]').inner_text() not in (before, "none")
     assert page.locator('[data-fact="reconnects"]').inner_text() == "1"
-    assert copied(page) == lore.view(request_id)["text"]
+    stop(page)
+    assert copied(page) == writing.view(request_id)["text"]
 
 
-def test_switching_edges_while_it_writes_loses_nothing(lore: Stack, new_page: NewPage) -> None:
+def test_switching_edges_while_it_writes_loses_nothing(writing: Stack, new_page: NewPage) -> None:
     """P12"""
-    request_id = ask(page := new_page(), lore, "What is a pointer?")
+    request_id = ask(page := new_page(), writing, "What is a pointer?")
     page.get_by_role("button", name="Under the hood").click()
     for reconnects in range(1, 4):
         page.get_by_role("button", name="Switch edge").click()
         expect(page.locator('[data-fact="reconnects"]')).to_have_text(str(reconnects))
-    expect_ending(page, "done")
-    assert copied(page) == lore.view(request_id)["text"]
+    expect_more(page, received(page))
+    stop(page)
+    assert copied(page) == writing.view(request_id)["text"]
 
 
-def test_a_network_that_comes_back_continues_the_answer(lore: Stack, new_page: NewPage) -> None:
+def test_a_network_that_comes_back_continues_the_answer(writing: Stack, new_page: NewPage) -> None:
     """P12"""
-    request_id = ask(page := new_page(), lore, "What is a socket?")
+    request_id = ask(page := new_page(), writing, "What is a socket?")
     page.context.set_offline(True)
     page.get_by_role("button", name="Under the hood").click()
     page.get_by_role("button", name="Switch edge").click()  # the old connection still stands
     expect(page.locator("#status-text")).to_have_text("Connection lost, connecting again")
+    had = received(page)
     page.context.set_offline(False)
-    expect_ending(page, "done")
-    assert copied(page) == lore.view(request_id)["text"]
+    expect_more(page, had)
+    stop(page)
+    assert copied(page) == writing.view(request_id)["text"]
 
 
 def test_a_reload_continues_the_answer(lore: Stack, new_page: NewPage) -> None:
@@ -125,14 +138,12 @@ def test_a_second_device_reads_the_same_answer_by_its_link(lore: Stack, new_page
     assert copied(first) == copied(second) == lore.view(request_id)["text"]
 
 
-def test_stop_ends_the_answer_for_good(lore: Stack, new_page: NewPage) -> None:
+def test_stop_ends_the_answer_for_good(writing: Stack, new_page: NewPage) -> None:
     """P14"""
-    request_id = ask(page := new_page(), lore, "What is a heap?")
-    page.get_by_role("button", name="Stop").click()
-    expect_ending(page, "cancelled")
-    view = lore.view(request_id)
+    request_id = ask(page := new_page(), writing, "What is a heap?")
+    stop(page)
+    view = writing.view(request_id)
     assert view["status"] == "cancelled"
-    assert view["generated_tokens"] < LENGTH_TOKENS
     assert copied(page) == view["text"]
     page.reload()
     expect_ending(page, "cancelled")
@@ -140,22 +151,21 @@ def test_stop_ends_the_answer_for_good(lore: Stack, new_page: NewPage) -> None:
     assert copied(page) == view["text"]
 
 
-def test_stop_reaches_an_answer_whose_reader_is_cut_off(lore: Stack, new_page: NewPage) -> None:
+def test_stop_reaches_an_answer_whose_reader_is_cut_off(writing: Stack, new_page: NewPage) -> None:
     """P14"""
-    request_id = ask(page := new_page(), lore, "What is a tree?")
+    request_id = ask(page := new_page(), writing, "What is a tree?")
     page.get_by_role("button", name="Under the hood").click()
     page.get_by_role("button", name="Cut the connection").click()
-    page.get_by_role("button", name="Stop").click()
-    expect_ending(page, "cancelled")
-    assert copied(page) == lore.view(request_id)["text"]
+    stop(page)
+    assert copied(page) == writing.view(request_id)["text"]
 
 
-def test_a_page_left_behind_generates_at_most_a_window(lore: Stack, new_page: NewPage) -> None:
+def test_a_page_left_behind_generates_at_most_a_window(writing: Stack, new_page: NewPage) -> None:
     """P7"""
-    request_id = ask(page := new_page(), lore, "What is recursion?")
+    request_id = ask(page := new_page(), writing, "What is recursion?")
     page.goto("about:blank")
     watcher = new_page()
-    watcher.goto(lore.urls[1])
+    watcher.goto(writing.urls[1])
     # wait_for_function takes the promise of a null for an answer, so the page polls by itself.
     poll = f"""async () => {{
       for (let tries = 0; tries < 200; tries++) {{
@@ -167,7 +177,6 @@ def test_a_page_left_behind_generates_at_most_a_window(lore: Stack, new_page: Ne
     }}"""
     view = watcher.evaluate(poll)
     assert view["generated_tokens"] - view["acked_tokens"] <= view["window"]
-    assert view["generated_tokens"] < LENGTH_TOKENS
 
 
 def test_earlier_questions_are_listed_and_can_be_cleared(lore: Stack, new_page: NewPage) -> None:
@@ -184,9 +193,9 @@ def test_earlier_questions_are_listed_and_can_be_cleared(lore: Stack, new_page: 
     expect(page.locator("#history")).to_be_hidden()
 
 
-def test_the_keyboard_is_enough(lore: Stack, new_page: NewPage) -> None:
+def test_the_keyboard_is_enough(writing: Stack, new_page: NewPage) -> None:
     page = new_page()
-    page.goto(lore.urls[0])
+    page.goto(writing.urls[0])
     expect(page.get_by_label("Your question")).to_be_focused()
     page.keyboard.type("What is a set?")
     page.keyboard.press("Shift+Enter")
@@ -194,9 +203,9 @@ def test_the_keyboard_is_enough(lore: Stack, new_page: NewPage) -> None:
     page.keyboard.press("Enter")
     expect_text(page)
     expect(page.get_by_role("heading", level=1)).to_be_focused()
-    stop = page.get_by_role("button", name="Stop")
+    button = page.get_by_role("button", name="Stop")
     for _ in range(20):  # past the code blocks, which take the focus to be scrolled
-        if stop.evaluate("stop => stop === document.activeElement"):
+        if button.evaluate("stop => stop === document.activeElement"):
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
