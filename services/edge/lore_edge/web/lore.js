@@ -16,16 +16,11 @@
  *   stats       the `stats` of this object, after each change
  */
 
-import { Receiver, backoff } from "./receiver.js";
+import { Connection } from "./connection.js";
 import { ApiError, Edges, failure } from "./edges.js";
-import * as read from "./events.js";
+import { Receiver } from "./receiver.js";
 import { onWakeUp } from "./wakeup.js";
 
-const CONNECT_TIMEOUT_MS = 10_000;
-/** Longer than the edge's heartbeat of 15 s: a connection this quiet is tried again on wake-up. */
-const QUIET_MS = 20_000;
-/** A connection that lasted this long, or brought a chunk, ends the backing off. */
-const STEADY_MS = 5000;
 const FINAL_CODES = new Set(["history_lost", "not_found", "unauthorized"]);
 
 export class LoreStream extends EventTarget {
@@ -47,6 +42,18 @@ export class LoreStream extends EventTarget {
     this.#body = create;
     this.#receiver = new Receiver(after);
     this.#log = log;
+    this.#connection = new Connection(this.#edges, {
+      path: () => this.#path(),
+      begin: () => this.#begin(),
+      browserKnows: () => this.#browserKnowsPosition(),
+      onStatus: (status) => this.#onStatus(status),
+      onDropped: () => this.#receiver.restarted(),
+      onRefused: () => this.#askWhy(),
+      onChunk: (chunk, event) => this.#onChunk(chunk, event),
+      onState: (state) => this.#onState(state),
+      onEnd: (end) => this.#onEnd(end),
+      onProblem: (error) => this.#onProblem(error),
+    });
   }
 
   #edges;
@@ -56,23 +63,15 @@ export class LoreStream extends EventTarget {
   #log;
   /** The log that the browser's own position names, by the URL or by the last event's id. */
   #namedLog = null;
-  #source = null;
-  /** The attempt to open a stream that waits for its token. */
-  #opening = null;
-  #connection = "closed";
-  #attempt = 0;
-  #reconnects = -1;
-  #openedAt = 0;
-  #lastHeard = 0;
+  #connection;
   #ended = false;
-  #connectTimer = null;
   #timer = null;
   #wakeUps = null;
 
   get stats() {
     const { seq, acked, duplicates, early } = this.#receiver;
-    const reconnects = Math.max(0, this.#reconnects);
-    const connection = this.#connection;
+    const { status: connection } = this.#connection;
+    const reconnects = Math.max(0, this.#connection.reconnects);
     return { seq, acked, duplicates, early, reconnects, edge: this.edge, connection };
   }
 
@@ -87,8 +86,10 @@ export class LoreStream extends EventTarget {
   /** Start reading, or read on after `disconnect`. Throws ApiError if nothing was created. */
   async connect() {
     if (this.#ended || this.#wakeUps) return;
-    this.#wakeUps = onWakeUp((networkChanged) => this.#wake(networkChanged));
-    this.#set("connecting");
+    this.#wakeUps = onWakeUp((networkChanged) => {
+      if (this.requestId) this.#connection.wake(networkChanged);
+    });
+    this.#connection.say("connecting");
     try {
       if (!this.requestId) await (this.#creating ??= this.#create());
     } catch (error) {
@@ -96,7 +97,7 @@ export class LoreStream extends EventTarget {
       this.#close("closed");
       throw error;
     }
-    if (this.#wakeUps) this.#open();
+    if (this.#wakeUps) this.#connection.open();
   }
 
   /** Stop listening. The request lives on; its window closes when nobody reads (protocol P14). */
@@ -125,75 +126,21 @@ export class LoreStream extends EventTarget {
   /** Read on from the next edge in the list. */
   switchEdge() {
     this.#edges.next();
-    if (this.#wakeUps && this.requestId) this.#open();
+    if (this.#wakeUps && this.requestId) this.#connection.open();
     this.#changed();
   }
 
-  // Connections
+  // The connection
 
-  #open() {
-    this.#dropSource();
-    this.#set("connecting");
-    if (this.#edges.asksWhoCalls) this.#openWithToken();
-    else this.#listen("");
+  #onStatus(status) {
+    this.#emit("connection", { status, edge: this.edge });
+    this.#changed();
   }
 
-  /** Each attempt has a token of its own; one that ended while the browser was away is a 401. */
-  async #openWithToken() {
-    const opening = (this.#opening = {});
-    try {
-      const token = await this.#edges.streamToken(this.#path());
-      if (this.#opening === opening) this.#listen(`&token=${encodeURIComponent(token)}`);
-    } catch (error) {
-      if (this.#opening === opening) this.#onServerError(error);
-    }
-  }
-
-  #listen(token) {
-    const source = new EventSource(`${this.edge}${this.#path()}${this.#query()}${token}`);
+  /** Where the stream goes on; the browser names this log from now on. */
+  #begin() {
     this.#namedLog = this.#log;
-    this.#source = source;
-    this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
-    const on = (name, handler) =>
-      source.addEventListener(name, (event) => {
-        if (source !== this.#source) return;
-        this.#lastHeard = Date.now();
-        handler(event);
-      });
-    const onData = (check, handler) => (event) => {
-      const data = check(event.data);
-      if (data) handler(data, event);
-      else this.#retryElsewhere(); // not the protocol: this connection may say anything
-    };
-    const onServerError = onData(read.problem, (error) => this.#onServerError(error));
-    on("open", () => this.#opened());
-    on("message", onData(read.chunk, (chunk, event) => this.#onChunk(chunk, event)));
-    on("state", onData(read.state, (state) => this.#onState(state)));
-    on("end", onData(read.end, (end) => this.#onEnd(end)));
-    on("error", (event) => {
-      if (event.data === undefined) this.#onLost(source);
-      else onServerError(event);
-    });
-  }
-
-  #opened() {
-    clearTimeout(this.#connectTimer);
-    this.#openedAt = Date.now();
-    this.#reconnects += 1;
-    this.#set("open");
-  }
-
-  #onLost(source) {
-    if (source.readyState === EventSource.CLOSED) {
-      this.#dropSource();
-      this.#askWhy();
-    } else if (this.#connection === "open" && this.#browserKnowsPosition()) {
-      // The browser connects again by itself, after the server's `retry:`, with Last-Event-ID.
-      this.#set("connecting");
-      this.#connectTimer = setTimeout(() => this.#retryElsewhere(), CONNECT_TIMEOUT_MS);
-    } else {
-      this.#retryElsewhere();
-    }
+    return this.#query();
   }
 
   /** Whether Last-Event-ID is where we are, in the log that we read (protocol P1, P4). */
@@ -202,44 +149,18 @@ export class LoreStream extends EventTarget {
   }
 
   async #askWhy() {
-    this.#set("connecting");
     const { error, view } = await this.#edges.whyClosed(this.#path(), this.#query());
-    if (!this.#wakeUps || this.#source) return;
+    if (!this.#wakeUps || this.#connection.isThere) return;
     if (error) this.#fail(error);
     else if (view) this.#finishFrom(view);
-    else this.#retryElsewhere();
-  }
-
-  #retryElsewhere() {
-    this.#dropSource();
-    if (this.#connection === "open" && Date.now() - this.#openedAt > STEADY_MS) this.#attempt = 0;
-    this.#edges.next();
-    this.#set("waiting");
-    this.#connectTimer = setTimeout(() => this.#open(), backoff(this.#attempt));
-    this.#attempt += 1;
-  }
-
-  #dropSource() {
-    clearTimeout(this.#connectTimer);
-    this.#source?.close();
-    this.#source = null;
-    this.#opening = null;
-    this.#receiver.restarted();
+    else this.#connection.retryElsewhere();
   }
 
   #close(status) {
-    this.#dropSource();
     clearTimeout(this.#timer);
     this.#wakeUps?.();
     this.#wakeUps = null;
-    this.#set(status);
-  }
-
-  /** A network that came back, or a page shown again, need not wait for a timer. */
-  #wake(networkChanged) {
-    const quiet = Date.now() - this.#lastHeard > QUIET_MS;
-    const due = networkChanged || quiet || this.#connection === "waiting";
-    if (due && this.requestId) this.#open();
+    this.#connection.close(status);
   }
 
   // Events of the stream
@@ -247,7 +168,6 @@ export class LoreStream extends EventTarget {
   #onChunk({ seq, text, tokens }, event) {
     const log = event.lastEventId.split(":")[1];
     if (log) this.#log = this.#namedLog = log;
-    this.#attempt = 0;
     const ready = this.#receiver.take(seq, text, Date.now(), tokens);
     if (ready) this.#emit("text", { text: ready, seq: this.#receiver.seq });
     this.#changed();
@@ -260,22 +180,22 @@ export class LoreStream extends EventTarget {
     if (state.window > 0) this.#receiver.window = state.window;
     this.#changed();
     this.#emit("state", state);
-    if (state.reason === "drain" && this.#edges.count > 1) this.#retryElsewhere();
+    if (state.reason === "drain" && this.#edges.count > 1) this.#connection.retryElsewhere();
   }
 
   #onEnd(end) {
     if (this.#receiver.end(end.last_seq, Date.now())) this.#finish(end);
-    else this.#retryElsewhere();
+    else this.#connection.retryElsewhere();
   }
 
-  #onServerError({ code, message }) {
+  #onProblem({ code, message }) {
     if (FINAL_CODES.has(code)) this.#fail(new ApiError(code, message));
-    else this.#retryElsewhere();
+    else this.#connection.retryElsewhere();
   }
 
   #finishFrom(view) {
     const last_seq = view.next_seq - 1;
-    if (this.#receiver.seq < last_seq) return this.#retryElsewhere();
+    if (this.#receiver.seq < last_seq) return this.#connection.retryElsewhere();
     const { status, finish_reason, error, prompt_tokens, generated_tokens } = view;
     const total_tokens = prompt_tokens + generated_tokens;
     const usage = { prompt_tokens, completion_tokens: generated_tokens, total_tokens };
@@ -300,8 +220,8 @@ export class LoreStream extends EventTarget {
   /** Do what is due now, and set the one timer for what is due later. */
   #tend() {
     clearTimeout(this.#timer);
-    if (!this.#source && !this.#ended) return;
-    if (this.#receiver.gapExpired(Date.now())) this.#retryElsewhere();
+    if (!this.#connection.isThere && !this.#ended) return;
+    if (this.#receiver.gapExpired(Date.now())) this.#connection.retryElsewhere();
     else this.#acknowledge();
     const wait = this.#receiver.deadline() - Date.now();
     if (wait < Infinity) this.#timer = setTimeout(() => this.#tend(), Math.max(wait, 0));
@@ -341,12 +261,6 @@ export class LoreStream extends EventTarget {
 
   #path() {
     return `/v1/streams/${encodeURIComponent(this.requestId)}`;
-  }
-
-  #set(connection) {
-    this.#connection = connection;
-    this.#emit("connection", { status: connection, edge: this.edge });
-    this.#changed();
   }
 
   #changed() {

@@ -1,0 +1,156 @@
+/**
+ * A reader's connection: to one edge after the other, when and where it is worth a try.
+ *
+ * What comes is checked (events.js) and handed to the reader, which says where to go on.
+ */
+
+import { backoff } from "./receiver.js";
+import * as read from "./events.js";
+
+const CONNECT_TIMEOUT_MS = 10_000;
+/** Longer than the edge's heartbeat of 15 s: a connection this quiet is tried again on wake-up. */
+const QUIET_MS = 20_000;
+/** A connection that lasted this long, or brought a chunk, ends the backing off. */
+const STEADY_MS = 5000;
+
+export class Connection {
+  /**
+   * @param {import("./edges.js").Edges} edges
+   * @param {object} reader
+   * @param {() => string} reader.path what is read
+   * @param {() => string} reader.begin the query that says from where on, for a new EventSource
+   * @param {() => boolean} reader.browserKnows whether Last-Event-ID is where the reader is
+   * @param {(status: string) => void} reader.onStatus
+   * @param {() => void} reader.onDropped what was not passed on yet comes again
+   * @param {() => void} reader.onRefused the edge answered, and not with a stream
+   * @param {(chunk: object, event: MessageEvent) => void} reader.onChunk
+   * @param {(state: object) => void} reader.onState
+   * @param {(end: object) => void} reader.onEnd
+   * @param {(error: {code: string, message: string}) => void} reader.onProblem
+   */
+  constructor(edges, reader) {
+    this.status = "closed";
+    this.reconnects = -1;
+    this.#edges = edges;
+    this.#reader = reader;
+  }
+
+  #edges;
+  #reader;
+  #source = null;
+  /** The attempt to open a stream that waits for its token. */
+  #opening = null;
+  #timer = null;
+  #attempt = 0;
+  #openedAt = 0;
+  #lastHeard = 0;
+
+  /** Whether there is one, or the browser makes one. */
+  get isThere() {
+    return this.#source !== null;
+  }
+
+  open() {
+    this.#drop();
+    this.say("connecting");
+    if (this.#edges.asksWhoCalls) this.#openWithToken();
+    else this.#listen("");
+  }
+
+  retryElsewhere() {
+    this.#drop();
+    if (this.status === "open" && Date.now() - this.#openedAt > STEADY_MS) this.#attempt = 0;
+    this.#edges.next();
+    this.say("waiting");
+    this.#timer = setTimeout(() => this.open(), backoff(this.#attempt));
+    this.#attempt += 1;
+  }
+
+  /** A network that came back, or a page shown again, need not wait for a timer. */
+  wake(networkChanged) {
+    const quiet = Date.now() - this.#lastHeard > QUIET_MS;
+    if (networkChanged || quiet || this.status === "waiting") this.open();
+  }
+
+  close(status) {
+    this.#drop();
+    this.say(status);
+  }
+
+  say(status) {
+    this.status = status;
+    this.#reader.onStatus(status);
+  }
+
+  /** Each attempt has a token of its own; one that ended while the browser was away is a 401. */
+  async #openWithToken() {
+    const opening = (this.#opening = {});
+    try {
+      const token = await this.#edges.streamToken(this.#reader.path());
+      if (this.#opening === opening) this.#listen(`&token=${encodeURIComponent(token)}`);
+    } catch (error) {
+      if (this.#opening === opening) this.#reader.onProblem(error);
+    }
+  }
+
+  #listen(token) {
+    const reader = this.#reader;
+    const url = `${this.#edges.current}${reader.path()}${reader.begin()}${token}`;
+    const source = (this.#source = new EventSource(url));
+    this.#timer = setTimeout(() => this.retryElsewhere(), CONNECT_TIMEOUT_MS);
+    const on = (name, handler) =>
+      source.addEventListener(name, (event) => {
+        if (source !== this.#source) return;
+        this.#lastHeard = Date.now();
+        handler(event);
+      });
+    const onData = (check, handler) => (event) => {
+      const data = check(event.data);
+      if (data) handler(data, event);
+      else this.retryElsewhere(); // not the protocol: this connection may say anything
+    };
+    const onProblem = onData(read.problem, (error) => reader.onProblem(error));
+    on("open", () => this.#opened());
+    on("message", onData(read.chunk, (chunk, event) => this.#onChunk(chunk, event)));
+    on("state", onData(read.state, (state) => reader.onState(state)));
+    on("end", onData(read.end, (end) => reader.onEnd(end)));
+    on("error", (event) => {
+      if (event.data === undefined) this.#onLost();
+      else onProblem(event);
+    });
+  }
+
+  #opened() {
+    clearTimeout(this.#timer);
+    this.#openedAt = Date.now();
+    this.reconnects += 1;
+    this.say("open");
+  }
+
+  #onChunk(chunk, event) {
+    this.#attempt = 0;
+    this.#reader.onChunk(chunk, event);
+  }
+
+  #onLost() {
+    if (this.#source.readyState === EventSource.CLOSED) {
+      this.#drop();
+      this.say("connecting");
+      this.#reader.onRefused();
+    } else if (this.status === "open" && this.#reader.browserKnows()) {
+      // The browser connects again by itself, after the server's `retry:`, with Last-Event-ID.
+      this.say("connecting");
+      this.#timer = setTimeout(() => this.retryElsewhere(), CONNECT_TIMEOUT_MS);
+    } else {
+      this.retryElsewhere();
+    }
+  }
+
+  #drop() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+    this.#opening = null;
+    this.#reader.onDropped();
+  }
+}
