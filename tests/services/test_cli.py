@@ -3,12 +3,14 @@
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from lore.cli import fleet
 from lore.request import Message, StreamRequest
 from lore_edge.settings import SYSTEM_PROMPT
 from lore_generator.engines.synthetic_text import synthetic_answer
@@ -205,6 +207,18 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         done = lore("up", "--engine", "synthetic", "--port", port, data_dir=tmp_path)
     assert f"port {port}" in one_line(done)
     assert "--port" in one_line(done)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port cannot be kept for somebody")
+def test_a_port_that_was_found_is_there_for_its_finder_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two that looked at once were given the same one: the second could not listen there."""
+    (port,) = fleet.free_ports(1)
+    monkeypatch.setattr(fleet, "FREE_PORTS", range(port, port + 1))
+    assert fleet.free_ports(1) == []
+    with socket.create_server(("127.0.0.1", port)):
+        assert fleet.free_ports(1) == []
 
 
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:

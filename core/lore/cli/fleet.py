@@ -190,18 +190,29 @@ def _check_port(host: str, port: int) -> None:
 
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1. Not from where systems take those of outgoing connections (32,768
-    and up): one of those may be taken again while the process that it is for is down."""
+    and up): one of those may be taken again while the process that it is for is down.
+
+    On Linux they are this process's until it ends: another one that looks for ports before
+    somebody listens on these finds them taken."""
     candidates = random.sample(FREE_PORTS, len(FREE_PORTS))
-    found = (port for port in candidates if _is_free(port))
+    found = (port for port in candidates if _take(port))
     return list(itertools.islice(found, count))
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+def _take(port: int) -> bool:
+    """Whether nobody had it."""
+    probe = socket.socket()
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        probe.close()
+        return False
+    if sys.platform != "linux":
+        probe.close()
+        return True
+    # Bound and not listening, it lets whoever sets this as well, as servers do, listen there.
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.detach()
     return True
 
 
