@@ -1,6 +1,6 @@
 """Joining history and live without a race (protocol P10, P12).
 
-An edge subscribes first and reads the log after, so every chunk comes by one way or the
+An edge looks at the log again once it has subscribed, so every chunk comes by one way or the
 other, and often by both. Live messages are hints: they may come twice, or not at all. A
 seq that jumps is a gap, and nothing later goes out until the log has filled it.
 """

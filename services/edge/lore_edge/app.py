@@ -148,14 +148,15 @@ class Edge:
         began = time.perf_counter()
         check_json(scope)
         seq = _seq(parse_object(await read_body(receive, MAX_ACK_BYTES)))
-        position = await self._store.ack(request_id, seq, subject=subject_of(scope))
+        subject = subject_of(scope)
+        position = await self._store.ack(request_id, seq, subject=subject)
         ACK_PROCESSING.observe(time.perf_counter() - began)
         ACKS[position.outcome].inc()
         if position.outcome is Outcome.UNKNOWN:
             raise not_found()
         if position.outcome is Outcome.AHEAD:
             raise ApiError(409, "ack_ahead_of_log", f"seq {seq} is not yet in the log", field="seq")
-        if (feed := self.feeds.find(request_id)) is not None:
+        if (feed := self.feeds.find(request_id, subject)) is not None:
             feed.on_acked(position.acked_seq)
         await answer(send, 204)
 

@@ -1,8 +1,8 @@
 """One request as this edge hears it, shared by all its readers here (protocol P10, P12).
 
-A feed subscribes first and looks at the request after, so its readers miss nothing. Its
-head starts at the log's end: live chunks move it on, and stay in a bounded ring, encoded
-once for everyone. What is older than the ring a reader takes from the log, in pages, at
+A feed looks at the request once more when its subscription is in place, so its readers miss
+nothing. Its head starts at the log's end: live chunks move it on, and stay in a bounded ring,
+encoded once for everyone. What is older than the ring a reader takes from the log, in pages, at
 its own pace.
 """
 

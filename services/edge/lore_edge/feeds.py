@@ -1,38 +1,45 @@
-"""All feeds of this edge: one per request that somebody reads here."""
+"""All feeds of this edge: one for each request that somebody reads here.
+
+A feed belongs to a subject as well: what Bob asks of Alice's request is no business of her feed.
+His own finds nothing, in the same steps as for an id that never was.
+"""
 
 import asyncio
 
 from lore.store.base import Store
 from lore.store.keys import PARTITIONS, partition_of
 from lore_edge.feed import Feed
-from lore_edge.hearing import LostRequest, UnknownRequest
+from lore_edge.hearing import LostRequest, UnknownRequest, retrieve
 from lore_edge.settings import EdgeSettings
+
+Key = tuple[str, str]
+"""A request's id, and on whose behalf it is read."""
 
 
 class Use:
     """A class, because the frame of a generator would be kept for each reader."""
 
-    __slots__ = ("_feeds", "_request_id")
+    __slots__ = ("_feeds", "_key")
 
-    def __init__(self, feeds: "Feeds", request_id: str) -> None:
+    def __init__(self, feeds: "Feeds", key: Key) -> None:
         self._feeds = feeds
-        self._request_id = request_id
+        self._key = key
 
     async def __aenter__(self) -> Feed:
-        return await self._feeds.take(self._request_id)
+        return await self._feeds.take(self._key)
 
     async def __aexit__(self, *_: object) -> None:
-        self._feeds.give_back(self._request_id)
+        self._feeds.give_back(self._key)
 
 
 class Feeds:
     def __init__(self, store: Store, settings: EdgeSettings) -> None:
         self._store = store
         self._settings = settings
-        self._feeds: dict[str, Feed] = {}
-        self._starts: dict[str, asyncio.Task[None]] = {}
-        self._users: dict[str, int] = {}
-        self._closers: dict[str, asyncio.TimerHandle] = {}
+        self._feeds: dict[Key, Feed] = {}
+        self._starts: dict[Key, asyncio.Task[None]] = {}
+        self._users: dict[Key, int] = {}
+        self._closers: dict[Key, asyncio.TimerHandle] = {}
         self._stops: set[asyncio.Task[None]] = set()
         self._run_ids = [""] * PARTITIONS
         self._restored_s = [0.0] * PARTITIONS
@@ -40,35 +47,36 @@ class Feeds:
     def __len__(self) -> int:
         return len(self._feeds)
 
-    def use(self, request_id: str) -> Use:
-        """The feed of a request, kept at least until the end of the block.
+    def use(self, request_id: str, subject: str) -> Use:
+        """The feed of the subject's request, kept at least until the end of the block.
 
-        Raises UnknownRequest or StoreUnavailable.
+        Raises UnknownRequest, also for somebody else's, or StoreUnavailable.
         """
-        return Use(self, request_id)
+        return Use(self, (request_id, subject))
 
-    async def take(self, request_id: str) -> Feed:
+    async def take(self, key: Key) -> Feed:
         """What ``use`` begins with."""
         # Counted before the first await: a feed must not be dropped while somebody waits for it.
-        self._users[request_id] = self._users.get(request_id, 0) + 1
-        if (closer := self._closers.pop(request_id, None)) is not None:
+        self._users[key] = self._users.get(key, 0) + 1
+        if (closer := self._closers.pop(key, None)) is not None:
             closer.cancel()
         try:
-            return await self._open(request_id)
+            return await self._open(key)
         except BaseException:
-            self.give_back(request_id)
+            self.give_back(key)
             raise
 
-    def give_back(self, request_id: str) -> None:
+    def give_back(self, key: Key) -> None:
         """What ``use`` ends with."""
-        self._users[request_id] -= 1
-        if not self._users[request_id]:
-            del self._users[request_id]
-            self._linger(request_id)
+        self._users[key] -= 1
+        if not self._users[key]:
+            del self._users[key]
+            self._linger(key)
 
-    def find(self, request_id: str) -> Feed | None:
+    def find(self, request_id: str, subject: str) -> Feed | None:
         """The feed of a request that is followed here already."""
-        return None if request_id in self._starts else self._feeds.get(request_id)
+        key = request_id, subject
+        return None if key in self._starts else self._feeds.get(key)
 
     async def close(self) -> None:
         for closer in self._closers.values():
@@ -77,64 +85,63 @@ class Feeds:
         for feed in feeds:
             await feed.stop()
 
-    async def _open(self, request_id: str) -> Feed:
-        feed = self._feeds.get(request_id)
+    async def _open(self, key: Key) -> Feed:
+        feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[request_id] = Feed(
+            feed = self._feeds[key] = Feed(
                 self._store,
-                request_id,
+                *key,
                 ring_chunks=self._settings.ring_chunks,
                 ring_bytes=self._settings.ring_bytes,
                 restore_grace_s=self._settings.restore_grace_s,
             )
-            start = asyncio.create_task(self._start(feed))
-            start.add_done_callback(_retrieve)
-            self._starts[request_id] = start
-        start = self._starts.get(request_id)
+            start = asyncio.create_task(self._start(key, feed))
+            start.add_done_callback(retrieve)  # its waiters hear of it, if there are any
+            self._starts[key] = start
+        start = self._starts.get(key)
         if start is not None:
             await asyncio.shield(start)
         if feed.gone:
             raise LostRequest if feed.lost else UnknownRequest
         return feed
 
-    async def _start(self, feed: Feed) -> None:
+    async def _start(self, key: Key, feed: Feed) -> None:
         try:
             await feed.start(wait_s=self._wait_s(partition_of(feed.request_id)))
         except BaseException:
-            del self._feeds[feed.request_id]
+            del self._feeds[key]
             raise
         finally:
-            del self._starts[feed.request_id]
+            del self._starts[key]
 
     def notice_losses(self) -> None:
         """See whether the store may have lost data since this was last called."""
-        now = asyncio.get_running_loop().time()
-        for partition, before in enumerate(self._run_ids):
-            found = self._run_ids[partition] = self._store.run_id(partition)
-            if before not in ("", found):  # the first life that is seen is no change
+        for partition in range(PARTITIONS):
+            self._notice_loss(partition)
+
+    def _notice_loss(self, partition: int) -> None:
+        before, found = self._run_ids[partition], self._store.run_id(partition)
+        if found != before:
+            self._run_ids[partition] = found
+            if before:  # the first life that is seen is no change
+                now = asyncio.get_running_loop().time()
                 self._restored_s[partition] = now + self._settings.restore_grace_s
 
     def _wait_s(self, partition: int) -> float:
         """How long to wait for a request that is not there: a store that has lost its data is
         given back what its generators know (P3)."""
-        self.notice_losses()
+        self._notice_loss(partition)
         return max(0.0, self._restored_s[partition] - asyncio.get_running_loop().time())
 
-    def _linger(self, request_id: str) -> None:
+    def _linger(self, key: Key) -> None:
         """Keep an unused feed for a moment: most readers that leave come back at once."""
-        if request_id in self._feeds:
-            self._closers[request_id] = asyncio.get_running_loop().call_later(
-                self._settings.linger_s, self._drop, request_id
+        if key in self._feeds:
+            self._closers[key] = asyncio.get_running_loop().call_later(
+                self._settings.linger_s, self._drop, key
             )
 
-    def _drop(self, request_id: str) -> None:
-        del self._closers[request_id]
-        stop = asyncio.create_task(self._feeds.pop(request_id).stop())
+    def _drop(self, key: Key) -> None:
+        del self._closers[key]
+        stop = asyncio.create_task(self._feeds.pop(key).stop())
         self._stops.add(stop)
         stop.add_done_callback(self._stops.discard)
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """Its waiters hear of a failure; when they are all gone, nobody needs to."""
-    if not task.cancelled():
-        task.exception()

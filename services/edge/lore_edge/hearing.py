@@ -64,7 +64,8 @@ class Follower(Protocol):
 
 
 class Hearing:
-    """A ``Listener`` of one request. ``view`` is the last one read and may be a little old."""
+    """A ``Listener`` of one request on behalf of one subject, to whom somebody else's is none.
+    ``view`` is the last one read and may be a little old."""
 
     view: View
 
@@ -72,12 +73,14 @@ class Hearing:
         self,
         store: Store,
         request_id: str,
+        subject: str,
         *,
         ring_chunks: int,
         ring_bytes: int,
         restore_grace_s: float,
     ) -> None:
         self.request_id = request_id
+        self.subject = subject
         self._partition = partition_of(request_id)
         self.followers: set[Follower] = set()
         self.acked_seq = 0
@@ -100,27 +103,38 @@ class Hearing:
         self._catching_up: asyncio.Task[None] | None = None
 
     async def start(self, *, wait_s: float = 0.0) -> None:
-        """Subscribe, then look, for ``wait_s`` when it is not there: its owner may be about to
-        give it back. Raises UnknownRequest or StoreUnavailable; follows nothing then."""
-        await self._store.follow(self.request_id, self)
-        loop = asyncio.get_running_loop()
-        give_up_s = loop.time() + wait_s
+        """Subscribe, and look meanwhile, for ``wait_s`` when it is not there: its owner may be
+        about to give it back. What came between that look and the subscription shows in another
+        one (P12), which nobody waits for. Raises UnknownRequest or StoreUnavailable; follows
+        nothing then."""
+        following = asyncio.ensure_future(self._store.follow(self.request_id, self))
         try:
-            while (view := await self._store.view(self.request_id)) is None:
-                if loop.time() >= give_up_s:
-                    raise LostRequest if wait_s else UnknownRequest
-                await asyncio.sleep(UNKNOWN_RETRY_S)
+            view = await self._first_view(wait_s)
+            self._run_id = self._store.run_id(self._partition)
+            await following
         except BaseException:
+            following.add_done_callback(retrieve)
+            following.cancel()
             await self.stop()
             raise
         self.view, self._started = view, True
-        self._run_id = self._store.run_id(self._partition)
         self.acked_seq = max(self.acked_seq, view.acked_seq)
-        missed, self._merge = self._merge.missing, Merge(view.next_seq - 1)
-        if missed:
-            self._merge.on_reset()
-        if missed or self._look:
-            self._kick()
+        self._merge = Merge(view.next_seq - 1)
+        self.look_soon()
+
+    async def _first_view(self, wait_s: float) -> View:
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + wait_s
+        while (view := await self._seen()) is None:
+            if loop.time() >= give_up_s:
+                raise LostRequest if wait_s else UnknownRequest
+            await asyncio.sleep(UNKNOWN_RETRY_S)
+        return view
+
+    async def _seen(self) -> View | None:
+        """Somebody else's request is looked at as one that never was, and as often."""
+        view = await self._store.view(self.request_id)
+        return view if view is not None and view.subject == self.subject else None
 
     async def stop(self) -> None:
         if self._catching_up is not None:
@@ -176,8 +190,8 @@ class Hearing:
 
     def _on_chunk(self, message: ChunkMessage) -> None:
         if not self._started:
-            self._merge.on_reset()
-        elif is_foreign(message, self.view):
+            return  # the look that follows shows it
+        if is_foreign(message, self.view):
             self.on_reset()
         else:
             arrival = self._merge.on_live(message.seq)
@@ -247,7 +261,7 @@ class Hearing:
 
     async def _read_view(self) -> None:
         async with self._viewing:  # an older view must not come after a newer one
-            view = await self._store.view(self.request_id)
+            view = await self._seen()
             if view is None:
                 self._on_unknown()
             else:
@@ -311,3 +325,9 @@ class Hearing:
     def _tell(self) -> None:
         for follower in self.followers:
             follower.on_news()
+
+
+def retrieve(task: asyncio.Future[None]) -> None:
+    """For a task whose failure need not be heard by anybody."""
+    if not task.cancelled():
+        task.exception()

@@ -15,8 +15,10 @@ from lore.tracing import NOTHING, Span
 from lore_edge.dialect import Dialect
 from lore_edge.errors import HISTORY_LOST
 from lore_edge.feed import Feed
+from lore_edge.hearing import PAGE_CHUNKS
 from lore_edge.ring import Piece
 
+FIRST_PAGE_CHUNKS = 64  # soon read and encoded: what follows is, while this is on its way
 MAX_STATES = 16  # a reader slower than the request's changes of state hears of the latest
 
 
@@ -64,6 +66,7 @@ class Reader:
         # Lists, of which one that is empty is a tenth of an empty deque: there are many readers.
         self._states: list[tuple[Status, str]] = []
         self._loaded: list[Piece] = []
+        self._has_loaded = False
         self._was_in_ring = False
         self._tokens = feed.tokens_at(position)
         if sender is not None:
@@ -172,7 +175,9 @@ class Reader:
             self._was_in_ring = False
             SLOW_READERS.inc()
             self.span.event("slow_reader", seq=self.position)
-        self._loaded.extend(await self.feed.page(self.position))
+        limit = PAGE_CHUNKS if self._has_loaded else FIRST_PAGE_CHUNKS
+        self._loaded.extend(await self.feed.page(self.position, limit))
+        self._has_loaded = True
         return bool(self._loaded)
 
     def _is_to_revive(self) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import random
-import secrets
 from collections.abc import Iterator
 
 import structlog
@@ -29,7 +28,7 @@ from lore_edge.dialect import Dialect, Native
 from lore_edge.errors import ApiError, history_lost
 from lore_edge.feed import Feed
 from lore_edge.feeds import Feeds
-from lore_edge.hearing import LostRequest, UnknownRequest
+from lore_edge.hearing import LostRequest
 from lore_edge.positions import Wanted, wanted
 from lore_edge.reader import Reader
 from lore_edge.settings import EdgeSettings
@@ -94,11 +93,8 @@ class Streams:
             await read_body(receive, self._settings.max_body_bytes)
         dialect = dialect or self._native
         where = where or wanted(scope)
-        request_id = await self._owned(request_id, owner)
         try:
-            async with self._feeds.use(request_id) as feed:
-                if feed.view.subject != owner:  # given back meanwhile (P3)
-                    raise UnknownRequest
+            async with self._feeds.use(request_id, owner) as feed:
                 stream = await self._begin(scope, send, feed, dialect, where)
                 if stream is not None:
                     await self._run(stream, send, scope["extensions"][TRANSPORT])
@@ -108,19 +104,10 @@ class Streams:
                 raise history_lost() from None
             raise
 
-    async def _owned(self, request_id: str, owner: str) -> str:
-        """Instead of somebody else's request one that never was: what follows tells nobody the
-        difference, in words or in time."""
-        feed = self._feeds.find(request_id)
-        if feed is not None and feed.view.subject == owner:
-            return request_id
-        view = await self._store.view(request_id)
-        if view is not None and view.subject != owner:
-            return secrets.token_urlsafe(16)
-        return request_id
-
-    async def collect(self, scope: Scope, receive: Receive, request_id: str) -> tuple[View, str]:
-        """The caller's own answer once it has ended, for who wants it whole.
+    async def collect(
+        self, scope: Scope, receive: Receive, request_id: str, owner: str
+    ) -> tuple[View, str]:
+        """This subject's answer once it has ended, for who wants it whole.
 
         Raises ApiError, UnknownRequest, StoreUnavailable, and Disconnected when the caller left.
         """
@@ -129,7 +116,7 @@ class Streams:
         if transport.is_closing():
             raise Disconnected
         notice_death(transport, self._settings.tcp_user_timeout_s)
-        async with self._feeds.use(request_id) as feed:
+        async with self._feeds.use(request_id, owner) as feed:
             acknowledge = functools.partial(self._acknowledge, feed)
             span = calls.about(scope, feed.view)
             self._staying.add(transport)

@@ -123,7 +123,9 @@ class OpenAI:
         )
 
     async def _answer_chat(self, call: Call, view: View, note: ChatNote) -> None:
-        ended, text = await self._streams.collect(call.scope, call.receive, view.request_id)
+        ended, text = await self._streams.collect(
+            call.scope, call.receive, view.request_id, view.subject
+        )
         if (error := not_answered(ended)) is not None:
             raise error
         await _answer(call, completion(ended, note, text), view.request_id)
@@ -142,7 +144,9 @@ class OpenAI:
         elif asked.background:
             await self._answer_response(call, view, asked.note)
         else:
-            ended, text = await self._streams.collect(call.scope, call.receive, view.request_id)
+            ended, text = await self._streams.collect(
+                call.scope, call.receive, view.request_id, view.subject
+            )
             await _answer(call, response(ended, asked.note, text), view.request_id)
 
     async def _read_response(self, call: Call) -> None:
