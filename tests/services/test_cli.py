@@ -65,6 +65,14 @@ def test_ready_lore_says_where_to_look(up: Running) -> None:
     assert httpx.get(up.edges[0], trust_env=False).status_code == 200
 
 
+def test_a_page_of_another_name_is_not_let_in(up: Running) -> None:
+    """Its name may resolve to this machine."""
+    for host, status in (("localhost", 200), ("page.example", 403)):
+        for path in ("/", "/v1/models"):
+            url = up.edges[0] + path
+            assert httpx.get(url, headers={"host": host}, trust_env=False).status_code == status
+
+
 def test_ask_prints_the_answer_and_nothing_else(up: Running) -> None:
     """P1"""
     done = lore("ask", "What is a loop?", "--seed", "7", data_dir=up.data_dir)

@@ -90,6 +90,36 @@ async def test_only_an_edge_that_was_told_so_lets_everyone_in():
     assert subject_of(call) == "anonymous"
 
 
+HOSTS = ("localhost:8080", "LocalHost", "lore.example", "127.0.0.1:8080", "[::1]:8080", "192.0.2.1")
+STRANGERS = (
+    "page.example:8080",
+    "localhost.page.example",
+    "page.example:localhost",
+    "page.example@localhost",
+    "localhost, page.example",
+    "[localhost]",
+    "",
+)
+
+
+@pytest.mark.parametrize("host", [*HOSTS, *STRANGERS])
+async def test_an_edge_answers_to_its_names_and_to_addresses(host: str):
+    """A page from anywhere can have its own name resolve to this machine."""
+    call = scope("/v1/streams", host=host)
+    auth = Authenticator(settings(auth="off", allowed_hosts=" Localhost,lore.example"))
+    if host in HOSTS:
+        await auth.admit(call)
+        assert subject_of(call) == "anonymous"
+    else:
+        error = await refused(auth, call)
+        assert (error.status, error.code) == (403, "host_not_allowed")
+        assert "LORE_ALLOWED_HOSTS" in error.message
+
+
+async def test_an_edge_that_was_given_no_names_answers_to_any():
+    await Authenticator(settings(auth="off")).admit(scope("/v1/streams", host="page.example"))
+
+
 # API keys
 
 

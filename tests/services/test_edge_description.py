@@ -181,6 +181,7 @@ MAKING: dict[str, tuple[str, str, Made]] = {
     "invalid_json": ("post", "", lambda scene: scene.create(b"{")),
     "unauthorized": ("get", "/{request_id}", lambda scene: scene.read(NOBODY)),
     "auth_unavailable": ("post", "", _unknown_key),
+    "host_not_allowed": ("post", "", lambda scene: scene.create()),
     "not_found": ("get", "/{request_id}", lambda scene: scene.read(NOBODY)),
     "ack_ahead_of_log": ("post", "/{request_id}/ack", _ack_ahead),
     "already_ended": ("delete", "/{request_id}", _cancel_too_late),
@@ -202,6 +203,7 @@ NO_KEYS = Issuer().settings | {"jwt_jwks": "http://keys.invalid/"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "unauthorized": NO_KEYS,
     "auth_unavailable": NO_KEYS,
+    "host_not_allowed": {"allowed_hosts": "localhost"},
     "queue_full": {"queue_limit": 1},
     "too_many_streams": {"streams_per_client": 2},
     "too_many_requests": {"requests_per_minute": 2},

@@ -15,10 +15,10 @@ def settings(host: str, api_keys: Path | None, *, no_auth: bool, place: Place) -
     Raises Problem when nobody has said who may come in.
     """
     if no_auth or os.environ.get("LORE_AUTH") == "off":
-        return {"LORE_AUTH": "off"}
+        return _for_everyone(host)
     if api_keys is None and "LORE_JWT_ISSUER" not in os.environ:
         if _is_loopback(host) and "LORE_AUTH" not in os.environ:
-            return {"LORE_AUTH": "off"}
+            return _for_everyone(host)
         raise Problem(
             f"others can reach {host}: say who may come in with --api-keys FILE (lore keys new "
             "NAME makes a key), or let everyone in with --no-auth"
@@ -28,6 +28,14 @@ def settings(host: str, api_keys: Path | None, *, no_auth: bool, place: Place) -
         chosen["LORE_API_KEYS_FILE"] = str(api_keys.expanduser().absolute())
     if "LORE_SECRET" not in os.environ:
         chosen["LORE_SECRET"] = _own_secret(place.path / "secret")
+    return chosen
+
+
+def _for_everyone(host: str) -> dict[str, str]:
+    """On this machine: but for the pages that its browsers read."""
+    chosen = {"LORE_AUTH": "off"}
+    if _is_loopback(host) and "LORE_ALLOWED_HOSTS" not in os.environ:
+        chosen["LORE_ALLOWED_HOSTS"] = "localhost"
     return chosen
 
 

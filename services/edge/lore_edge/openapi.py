@@ -20,6 +20,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "prompt_too_long": (400, "more characters than a prompt may have; nothing changed"),
     "answer_too_long": (400, "with `max_tokens`, more tokens than a minute may have; see P17"),
     "unauthorized": (401, "no key or token, or none that is good here"),
+    "host_not_allowed": (403, "this edge does not answer to the host that the call names"),
     "not_found": (404, "no such request, or it is no longer kept, or it is somebody else's"),
     "method_not_allowed": (405, "`Allow` names what can be done at this address"),
     "ack_ahead_of_log": (409, "this seq is not yet in the log"),
@@ -144,7 +145,7 @@ def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
     return {"operationId": name, "summary": summary, **more, "responses": responses}
 
 
-AUTH_ERRORS = ("unauthorized", "auth_unavailable")
+AUTH_ERRORS = ("unauthorized", "host_not_allowed", "auth_unavailable")
 """Any call may end with these, unless it is open to everybody."""
 PUBLIC: Json = {"security": []}
 _BY_STREAM_TOKEN: Json = {"security": [{"bearer": []}, {"streamToken": []}]}

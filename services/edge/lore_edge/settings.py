@@ -29,6 +29,9 @@ class EdgeSettings(CommonSettings):
     """The public URLs of all edges, for the page; empty means the one it was loaded from."""
     cors_origins: Origins = ()
     """Origins whose pages may call this edge; ``*`` for all, empty for none but its own."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated names, without ports, that calls may come for; empty for any. IP addresses
+    may always be called. ``lore up`` allows ``localhost`` where it lets everyone in."""
     auth: Literal["required", "off"] = "required"
     """``off`` lets everyone in, as one and the same subject."""
     api_keys_file: str = ""
@@ -102,6 +105,13 @@ class EdgeSettings(CommonSettings):
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _are_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

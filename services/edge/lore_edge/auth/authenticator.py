@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from lore_edge.auth import stream_tokens
+from lore_edge.auth import hosts, stream_tokens
 from lore_edge.auth.jwks import BadJwks, Jwks
 from lore_edge.auth.jwts import Jwts
 from lore_edge.auth.keys import BadKeys, KeyFile
@@ -31,6 +31,7 @@ class Authenticator:
         """Raises BadAuth."""
         self._secret = settings.secret
         self._off = settings.auth == "off"
+        self._hosts = frozenset(settings.allowed_hosts)
         self._keys: KeyFile | None = None
         self._jwts: Jwts | None = None
         if not self._off:
@@ -63,10 +64,12 @@ class Authenticator:
             raise BadAuth(str(error)) from None
 
     async def admit(self, scope: Scope) -> None:
-        """Write into the scope who asks. Raises ApiError 401 or 503.
+        """Write into the scope who asks. Raises ApiError 401, 403 or 503.
 
         What is served to everybody needs nothing, and has no subject.
         """
+        if self._hosts:
+            hosts.check(header(scope, b"host"), self._hosts)
         if self._off:
             identify(scope, ANONYMOUS)
         elif scope["path"] in _PUBLIC or scope["path"].startswith(_WEB):
