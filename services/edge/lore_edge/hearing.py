@@ -33,6 +33,7 @@ PAGE_CHUNKS = 256
 RETRY_S = 0.05
 MAX_RETRY_S = 1.0
 UNKNOWN_RETRY_S = 0.2
+LOOK_AGAIN_S = 0.02  # the reader who has just come is served first
 
 _log = structlog.get_logger()
 
@@ -98,15 +99,16 @@ class Hearing:
         self._run_id = ""
         self._forgotten_s: float | None = None
         self._look = False
+        self._look_again: asyncio.TimerHandle | None = None
         self._started = False
         self._viewing = asyncio.Lock()
         self._catching_up: asyncio.Task[None] | None = None
 
     async def start(self, *, wait_s: float = 0.0) -> None:
         """Subscribe, and look meanwhile, for ``wait_s`` when it is not there: its owner may be
-        about to give it back. What came between that look and the subscription shows in another
-        one (P12), which nobody waits for. Raises UnknownRequest or StoreUnavailable; follows
-        nothing then."""
+        about to give it back. What came between that look and the subscription shows in the
+        next one (P12), which nobody waits for. Raises UnknownRequest or StoreUnavailable;
+        follows nothing then."""
         following = asyncio.ensure_future(self._store.follow(self.request_id, self))
         try:
             view = await self._first_view(wait_s)
@@ -120,7 +122,8 @@ class Hearing:
         self.view, self._started = view, True
         self.acked_seq = max(self.acked_seq, view.acked_seq)
         self._merge = Merge(view.next_seq - 1)
-        self.look_soon()
+        loop = asyncio.get_running_loop()
+        self._look_again = loop.call_later(LOOK_AGAIN_S, self.look_soon)
 
     async def _first_view(self, wait_s: float) -> View:
         loop = asyncio.get_running_loop()
@@ -137,6 +140,8 @@ class Hearing:
         return view if view is not None and view.subject == self.subject else None
 
     async def stop(self) -> None:
+        if self._look_again is not None:
+            self._look_again.cancel()
         if self._catching_up is not None:
             self._catching_up.cancel()
         with contextlib.suppress(StoreUnavailable):  # its connection is gone, and so is this
@@ -262,6 +267,8 @@ class Hearing:
     async def _read_view(self) -> None:
         async with self._viewing:  # an older view must not come after a newer one
             view = await self._seen()
+            if self._look_again is not None:
+                self._look_again.cancel()
             if view is None:
                 self._on_unknown()
             else:
