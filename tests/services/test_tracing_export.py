@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Sequence
 
 import httpx
@@ -51,6 +52,11 @@ async def test_a_collector_that_never_answers_holds_up_no_end(
             tracing.begin("a span").end()
         async with asyncio.timeout(WAIT_S):
             await asyncio.to_thread(tracing.stop)
+    # Nor does it go on beyond that end, to say in another test that spans are lost.
+    for thread in threading.enumerate():
+        if thread.name.startswith("OtelBatch"):
+            await asyncio.to_thread(thread.join, WAIT_S)
+            assert not thread.is_alive()
 
 
 class Moody(SpanExporter):

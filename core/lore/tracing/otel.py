@@ -52,6 +52,7 @@ class OtelTracer:
             resource=Resource.create({**named, **told}), shutdown_on_exit=False
         )
         self._provider.sampler = _LinkedToo(self._provider.sampler)
+        self._exporter = exporter
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("lore")
 
@@ -85,6 +86,8 @@ class OtelTracer:
         stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
         stopping.join(STOP_S)
+        if stopping.is_alive():
+            self._exporter.shutdown()  # nor does it try again
 
 
 class OtelSpan(Span):
