@@ -13,6 +13,7 @@ from lore.store import MemoryStore, StoreUnavailable
 from lore.store.base import View
 from lore.store.keys import partition_of
 from lore.store.twin import StoreState
+from lore_generator import service
 from lore_generator.engine import Piece
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.generator_harness import (
@@ -93,10 +94,10 @@ async def test_a_zombie_is_fenced_by_its_first_append_and_drops_the_request() ->
 
 async def test_a_parked_request_keeps_its_owner(store: MemoryStore) -> None:
     """P15: the heartbeat renews what appends nothing."""
-    async with Generator(store, "g1", lease_s=0.3) as first:
+    async with Generator(store, "g1", lease_s=1.0) as first:
         reader = await reader_of(store, "a", ask(window=8))
         paused = await reader.until_status(Status.PAUSED)
-        async with Generator(store, "g2", lease_s=0.3, poll_s=0.05) as second:
+        async with Generator(store, "g2", poll_s=0.05) as second:
             await first.line.until_called("renew", 6)  # a quarter of a lease each, or more
             await second.line.until_called("waiting", 1)
             assert (await reader.view()).epoch == paused.epoch
@@ -514,6 +515,39 @@ async def test_a_log_that_was_broken_before_its_claim_is_failed_and_not_handed_r
     async with Generator(store, "g2", lease_s=0.3):
         view = await reader.until_status(Status.FAILED)
     assert "lost with a store" in view.error
+
+
+async def test_an_answer_that_comes_while_the_service_ends_begins_nothing(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began a task where none could begin any more, once in some hundred crashes: an error in
+    the log, and a coroutine that was never awaited."""
+    loop, asked, unheard = asyncio.get_running_loop(), asyncio.Event(), list[dict[str, Any]]()
+    loop.set_exception_handler(lambda _, context: unheard.append(context))
+    answer = loop.create_future()
+
+    async def append(*args: Any, **kwargs: Any) -> Any:
+        asked.set()
+        return await answer
+
+    async def ends_last() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            answer.set_exception(StoreUnavailable("it is away"))
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(store, "append", append)
+    monkeypatch.setattr(service, "measure_lag", ends_last)
+    engine = PuppetEngine()
+    async with Generator(store, "g1", engine) as generator:
+        await reader_of(store, "a", ask())
+        await engine.until_jobs(1)
+        engine.say([Piece(engine.jobs[0].request_id, (1,), "once")])
+        await asked.wait()
+        await generator.crash()
+    assert unheard == []
 
 
 async def test_late_pieces_of_an_earlier_claim_are_not_taken_for_the_new_ones() -> None:

@@ -84,9 +84,12 @@ class Service:
         )
         try:
             async with asyncio.TaskGroup() as tasks:
-                await self._serve(stop, tasks)
+                try:
+                    await self._serve(stop, tasks)
+                finally:
+                    self._let_go()  # an answer that comes while the tasks end begins no other
         finally:
-            self._let_go()
+            self._let_go()  # of what was claimed meanwhile
         if self._failure:
             raise EngineDied(f"{self._failure}; its requests were handed back")
         await asyncio.to_thread(self._engine.stop)
