@@ -25,6 +25,7 @@ FLAGS = [
     "--disable-sync",
 ]
 WAIT_MS = 20_000
+START_MS = 120_000
 expect.set_options(timeout=WAIT_MS)
 
 
@@ -34,7 +35,7 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("chromium is not installed: the page is not tested")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=START_MS)
         yield browser
         browser.close()
 

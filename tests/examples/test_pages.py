@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 CUTS = 3
 RESPONSE_BYTES = 6_500  # a response begins with more than an answer of our own does
-WAIT_MS = 30_000
+WAIT_MS, START_MS = 30_000, 120_000
 expect.set_options(timeout=WAIT_MS)
 
 
@@ -43,7 +43,9 @@ async def page() -> AsyncIterator[Page]:
         pytest.skip("chromium is not installed: the example pages are not tested")
     async with async_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu"]
-        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=flags, timeout=START_MS
+        )
         page = await browser.new_page()
         page.set_default_timeout(WAIT_MS)
         thrown: list[str] = []

@@ -230,8 +230,7 @@ def test_a_port_that_was_found_is_there_for_its_finder_alone(
 
 
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
+    address = f"127.0.0.1:{fleet.free_ports(1)[0]}"
     done = lore(*UP, "--valkey-url", f"valkey://{address}", data_dir=tmp_path)
     assert address in one_line(done)
 
@@ -259,8 +258,7 @@ def test_a_second_lore_up_in_one_data_directory_is_refused(up: Running) -> None:
 
 
 def test_asking_where_nobody_answers_is_one_line(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        edge = f"http://127.0.0.1:{server.getsockname()[1]}"
+    edge = f"http://127.0.0.1:{fleet.free_ports(1)[0]}"
     line = one_line(lore("ask", "Why?", "--edge", edge, data_dir=tmp_path))
     assert edge in line
     assert "lore up" in line

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lore.cli.fleet import free_ports
 from lore_edge.__main__ import main
 from tests.services.edge_harness import (
     WAIT_S,
@@ -179,8 +180,7 @@ async def test_a_port_in_use_is_one_clear_line():
 
 
 async def test_a_store_that_stays_away_is_waited_for_and_then_one_clear_line():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    (port,) = free_ports(1)
     status, output = await refusal(valkey_url=f"valkey://127.0.0.1:{port}", store_wait_s=0.3)
     *waiting, last = output.splitlines()
     assert status == 1
