@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lore.store.base import Listener, View
-from lore_edge.hearing import PAGE_CHUNKS, UnknownRequest
+from lore_edge.errors import UnknownRequest
+from lore_edge.hearing import PAGE_CHUNKS
 from lore_edge.reader import FIRST_PAGE_CHUNKS
 from lore_edge.subject import ANONYMOUS
 from tests.services.edge_harness import (

@@ -17,8 +17,7 @@ from lore.store.base import Outcome, Position, Store, StoreUnavailable
 from lore_edge import calls, views
 from lore_edge.auth import stream_tokens
 from lore_edge.create import REQUEST_ID
-from lore_edge.errors import ApiError, as_api_error, count, not_found
-from lore_edge.hearing import UnknownRequest
+from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, not_found
 from lore_edge.openapi import DOCUMENT
 from lore_edge.positions import wanted
 from lore_edge.settings import EdgeSettings

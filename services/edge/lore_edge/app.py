@@ -18,9 +18,8 @@ from lore_edge import calls, sse, views
 from lore_edge.api import rest
 from lore_edge.auth.authenticator import Authenticator
 from lore_edge.create import REQUEST_ID, create, parse
-from lore_edge.errors import ApiError, as_api_error, count, invalid, not_found
+from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, invalid, not_found
 from lore_edge.feeds import Feeds
-from lore_edge.hearing import UnknownRequest
 from lore_edge.openai.errors import in_openai
 from lore_edge.openai.handlers import OpenAI, is_openai
 from lore_edge.positions import MAX_SEQ, wanted

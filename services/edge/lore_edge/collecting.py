@@ -11,9 +11,8 @@ from lore.protocol.lifecycle import Status
 from lore.request import Ack
 from lore.store.base import StoreUnavailable, View
 from lore.tracing import Span
-from lore_edge.errors import history_lost
+from lore_edge.errors import UnknownRequest, history_lost
 from lore_edge.feed import Feed
-from lore_edge.hearing import UnknownRequest
 from lore_edge.waker import Waker
 from lore_edge.wire import Disconnected, Receive
 

@@ -14,6 +14,14 @@ QUEUE_RETRY_S = 2
 CLIENT_RETRY_S = 5
 
 
+class UnknownRequest(Exception):
+    """The store does not have the request, or no longer."""
+
+
+class LostRequest(UnknownRequest):
+    """The store has forgotten it with its data, and nobody has given it back (P3)."""
+
+
 class ApiError(Exception):
     """An answer other than the one asked for."""
 

@@ -8,8 +8,9 @@ import asyncio
 
 from lore.store.base import Store
 from lore.store.keys import PARTITIONS, partition_of
+from lore_edge.errors import LostRequest, UnknownRequest
 from lore_edge.feed import Feed
-from lore_edge.hearing import LostRequest, UnknownRequest, retrieve
+from lore_edge.hearing import retrieve
 from lore_edge.settings import EdgeSettings
 
 Key = tuple[str, str]

@@ -25,9 +25,9 @@ from lore.store.base import (
     View,
 )
 from lore.store.keys import partition_of
-from lore_edge import sse
+from lore_edge.errors import LostRequest, UnknownRequest
 from lore_edge.history import is_broken, is_foreign
-from lore_edge.ring import Piece, Ring
+from lore_edge.ring import Piece, Ring, encode
 
 PAGE_CHUNKS = 256
 RETRY_S = 0.05
@@ -44,14 +44,6 @@ _REASONS = {
     Status.REAPED: "reaped",
 }
 """What to say of a change whose message was lost."""
-
-
-class UnknownRequest(Exception):
-    """The store does not have the request, or no longer."""
-
-
-class LostRequest(UnknownRequest):
-    """The store has forgotten it with its data, and nobody has given it back (P3)."""
 
 
 class Follower(Protocol):
@@ -321,10 +313,7 @@ class Hearing:
     # the ring
 
     def _encode(self, chunk: ChunkMessage) -> Piece:
-        fork = self.log_id if self.view.forks else ""
-        event_id = sse.event_id(chunk.seq, fork)
-        data = sse.chunk(chunk.seq, chunk.text, chunk.tokens, event_id)
-        return Piece(chunk.seq, data, chunk.at_ms, chunk.text, fork, chunk.tokens)
+        return encode(chunk, self.log_id if self.view.forks else "")
 
     def _push(self, chunk: ChunkMessage) -> None:
         self._ring.push(self._encode(chunk))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lore.store.base import ChunkMessage
 from lore_edge import sse
 
 
@@ -21,6 +22,13 @@ class Piece(NamedTuple):
     @property
     def event_id(self) -> str:
         return sse.event_id(self.seq, self.fork)
+
+
+def encode(chunk: ChunkMessage, fork: str) -> Piece:
+    """``fork``: its log, once the request's was forked."""
+    event_id = sse.event_id(chunk.seq, fork)
+    data = sse.chunk(chunk.seq, chunk.text, chunk.tokens, event_id)
+    return Piece(chunk.seq, data, chunk.at_ms, chunk.text, fork, chunk.tokens)
 
 
 class Ring:

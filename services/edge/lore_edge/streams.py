@@ -25,10 +25,9 @@ from lore.tracing import Span
 from lore_edge import calls
 from lore_edge.collecting import collect
 from lore_edge.dialect import Dialect, Native
-from lore_edge.errors import ApiError, history_lost
+from lore_edge.errors import ApiError, LostRequest, history_lost
 from lore_edge.feed import Feed
 from lore_edge.feeds import Feeds
-from lore_edge.hearing import LostRequest
 from lore_edge.positions import Wanted, wanted
 from lore_edge.reader import Reader
 from lore_edge.settings import EdgeSettings

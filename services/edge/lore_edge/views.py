@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lore.store.base import Store, StoreUnavailable, View
-from lore_edge.errors import history_lost
-from lore_edge.hearing import UnknownRequest
+from lore_edge.errors import UnknownRequest, history_lost
 from lore_edge.history import in_sequence, is_broken, is_foreign
 
 PAGE_CHUNKS = 1000
