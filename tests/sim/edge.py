@@ -4,6 +4,7 @@ another edge would miss."""
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lore.protocol.lifecycle import ENDED
 from lore.store.base import Message, NewRequest, Opened, Outcome, Position, View
@@ -111,10 +112,11 @@ class Edge(Node):
         spacing_s: float,
         answer: Callable[[Reply], None],
     ) -> None:
-        """Subscribe, look, judge, and only then stream (P4, P12)."""
+        """Subscribe and look, judge, and only then stream (P4); look again (P12)."""
 
         self.connecting[request_id] += 1
         give_up = self.world.now + RESTORE_GRACE_S * self.store.safety.may_forget
+        arrived: dict[str, Any] = {}
 
         def look() -> None:
             self.store.view(self, looked, request_id)
@@ -123,21 +125,27 @@ class Edge(Node):
             if found == (None,) and self.world.now < give_up:
                 self.world.after(RETRY_S, self, look)
                 return
+            arrived["look"] = found
+            joined()
+
+        def subscribed(done: bool | None) -> None:
+            arrived["subscription"] = done
+            joined()
+
+        def joined() -> None:
+            if len(arrived) < 2:
+                return
             self.connecting[request_id] -= 1
-            if found is None:
+            found = arrived["look"]
+            if found is None or not arrived["subscription"]:
                 answer(Reply(UNANSWERED))
                 return
             view = found[0]
             if view is None:
                 answer(Reply(404))
                 return
-            lost = position > view.shared(log_id)
-            ended = view.status in ENDED
-            if lost or (ended and position >= view.next_seq):
-                answer(Reply(410, view.log_id))
-                return
-            if ended and position == view.next_seq - 1:
-                answer(Reply(204, view.log_id, last_seq=position))
+            if (refusal := _refusal(view, position, log_id)) is not None:
+                answer(refusal)
                 return
             feed = self.feeds.get(request_id)
             if feed is None:
@@ -150,14 +158,8 @@ class Edge(Node):
             feed.say_acks_again()
             connection.pump()
 
-        def subscribed(done: bool | None) -> None:
-            if not done:
-                self.connecting[request_id] -= 1
-                answer(Reply(UNANSWERED))
-                return
-            look()
-
         self.store.follow(self, request_id, self.on_message, subscribed)
+        look()
 
     def on_left(self, feed: Feed) -> None:
         if not feed.connections:
@@ -170,3 +172,12 @@ class Edge(Node):
                 self.store.unfollow(self, feed.request_id)
             for connection in list(feed.connections):
                 connection.close()
+
+
+def _refusal(view: View, position: int, log_id: str) -> Reply | None:
+    ended = view.status in ENDED
+    if position > view.shared(log_id) or (ended and position >= view.next_seq):
+        return Reply(410, view.log_id)
+    if ended and position == view.next_seq - 1:
+        return Reply(204, view.log_id, last_seq=position)
+    return None

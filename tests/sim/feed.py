@@ -1,4 +1,4 @@
-"""One request on one edge: subscribed first, read after, shared by its connections."""
+"""One request on one edge: subscribed, then looked at, shared by its connections."""
 
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RING_CHUNKS = 16
 PAGE_CHUNKS = 64
+LOOK_AGAIN_S = 0.02
 LOOK_EVERY_S = 5.0
 RETRY_S = 0.5
 RESTORE_GRACE_S = 4.0
@@ -31,7 +32,7 @@ class Feed:
         self._reacking = False
         self._unknown_since: float | None = None
         self._timer = Timer(edge, self.look)
-        self._timer.arm(edge.world.now + LOOK_EVERY_S)
+        self._timer.arm(edge.world.now + LOOK_AGAIN_S)  # unless another look comes first
 
     @property
     def head(self) -> int:

@@ -176,7 +176,19 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
     ),
     (
         a_lease_counts_from_its_answer,
-        replace(WIPED, generators=3, generator_freeze_rate=0.15, lease_s=3.0, delay_max_s=1.5),
+        # A pause has to end while the store is down, so outages are long; one run in five finds it.
+        replace(
+            WIPED,
+            requests=6,
+            generators=4,
+            answer_tokens=600,
+            faults_until_s=200.0,
+            generator_freeze_rate=0.08,
+            store_crash_rate=0.05,
+            down_s=6.0,
+            delay_max_s=0.5,
+            news_loss=0.5,
+        ),
     ),
     (
         a_zombie_gives_the_log_back_as_its_own,
