@@ -2,8 +2,8 @@
 not a chunk. The sizing in ``loadtest/capacity.py`` stands on these.
 
 Whole answers of 300 tokens run through real parts, read by clients that acknowledge; what the
-parts say to Valkey while nobody asks is taken off. Then single calls, 64 in flight (but one
-append, because appends join), by the CPU time of Valkey's process.
+parts say to Valkey while nobody asks is taken off. Then single calls, 64 in flight (appends
+join, so those are one call), by the CPU time of Valkey's process.
 
 Usage: python -m loadtest.bench.weights [--streams 40] [--tokens 300]
 """
@@ -39,8 +39,9 @@ BODY = '{"messages": [{"role": "user", "content": "%s"}]}' % (20 * "Why is that 
 Calls = Sequence[Callable[[], Awaitable[Any]]]
 
 
-async def in_turn(calls: Calls, at_once: int) -> None:
-    limit = asyncio.Semaphore(at_once)
+async def in_turn(calls: Calls) -> None:
+    """All of them, ``AT_ONCE`` at a time."""
+    limit = asyncio.Semaphore(AT_ONCE)
 
     async def one(call: Callable[[], Awaitable[Any]]) -> None:
         async with limit:
@@ -58,10 +59,10 @@ class Single:
         """What, µs of Valkey, µs of this process."""
         self.channel_bytes = 0.0
 
-    async def cost(self, what: str, calls: Calls, per: int = 1, at_once: int = AT_ONCE) -> float:
+    async def cost(self, what: str, calls: Calls, per: int = 1) -> float:
         """µs of Valkey for each; ``per`` is how many each call stands for."""
         theirs_s, mine_s = self._stage.valkey.cpu_s(), time.process_time()
-        await in_turn(calls, at_once)
+        await in_turn(calls)
         count = len(calls) * per
         theirs = (self._stage.valkey.cpu_s() - theirs_s) / count * 1e6
         mine = (time.process_time() - mine_s) / count * 1e6
@@ -96,7 +97,7 @@ class Single:
     async def _per_request(self, store: ValkeyStore, claimed: list[Claimed]) -> None:
         views = [one.view for one in claimed]
         appends = [self._append(store, one, 1) for one in claimed]
-        await self.cost("append, one to a call", appends, at_once=1)
+        await self.cost("append, 64 requests in a call", appends)
         await self.cost("ack", [lambda v=v: store.ack(v.request_id, 1) for v in views])
         leases: dict[int, list[tuple[str, int, str]]] = {}
         for view in views:
