@@ -21,7 +21,7 @@ from loadtest.bench.store import CHUNKS_EACH, STREAMS, names, produce  # noqa: E
 from lore.store import ValkeyStore  # noqa: E402
 from tests.valkeys import Cluster, Server  # noqa: E402
 
-ROUNDS = 5
+ROUNDS = 15
 
 
 async def run(url: str, name: str) -> float:

@@ -11,53 +11,55 @@ from dataclasses import dataclass
 class Measured:
     """Each group says where it stands. Pairs are for 100 and for 500 streams of one generator."""
 
-    # SPEED.md, "after": CPU µs of each delivered chunk, ack none
-    generator_us: tuple[float, float] = (69.1, 48.4)
-    valkey_us: tuple[float, float] = (54.3, 28.3)
-    edge_us: tuple[float, float] = (61.6, 38.7)
+    # RESULTS.md, "What a delivered chunk costs": CPU µs of each, ack none
+    generator_us: tuple[float, float] = (56.7, 46.3)
+    valkey_us: tuple[float, float] = (48.2, 31.0)
+    edge_us: tuple[float, float] = (52.8, 40.7)
 
     # RESULTS.md, "What acknowledgments cost": what clients that acknowledge add to each chunk,
     # 100 streams
-    ack_valkey_us: float = 68.0 - 56.8
-    ack_edge_us: float = 112.0 - 58.6
+    ack_valkey_us: float = 70.3 - 55.0
+    ack_edge_us: float = 117.2 - 58.7
 
     # RESULTS.md, "What a request weighs": bytes
-    chunks_per_token: float = 276 / 300
+    chunks_per_token: float = 278 / 300
     acks_per_chunk: float = 0.13
-    request_bytes: float = 1536
-    log_bytes_per_chunk: float = 14_468 / 276
-    valkey_in_bytes: float = 401
-    valkey_out_bytes: float = 181
+    request_bytes: float = 1540
+    log_bytes_per_chunk: float = 14_780 / 278
+    valkey_in_bytes: float = 295
+    valkey_out_bytes: float = 178
     reader_bytes: float = 69
-    subscription_bytes: float = 246
+    subscription_bytes: float = 250
 
     # the same: CPU µs of Valkey for each call
-    open_us: float = 51.9
-    claim_us: float = 53.5
-    finish_us: float = 27.0
-    follow_us: float = 3.7
-    unfollow_us: float = 1.3
-    view_us: float = 8.2
+    open_us: float = 37.6
+    claim_us: float = 45.4
+    finish_us: float = 32.2
+    follow_us: float = 5.6
+    unfollow_us: float = 0.3
+    view_us: float = 10.4
     read_us: float = 0.6  # of each chunk in a page
-    renew_us: float = 20.9
-    look_us: float = 8.1  # at one partition's queue
-    empty_claim_us: float = 7.6
-    wake_us: float = 0.4  # of each generator that hears of a request
+    renew_us: float = 23.2
+    look_us: float = 4.7  # at one partition's queue
+    empty_claim_us: float = 11.7
+    wake_us: float = 1.2  # of each generator that hears of a request
 
     # the same: CPU µs of the caller
-    empty_claim_caller_us: float = 36.9
-    view_caller_us: float = 36.4
+    empty_claim_caller_us: float = 50.4
+    view_caller_us: float = 36.5
 
     # RESULTS.md, "2,000 idle connections, a reconnect storm, a drain"
     edge_mib: float = 54
-    connection_kib: float = 21.9
     slow_reader_kib: float = 196
     return_us: float = 1230  # of the edge, for each reader that comes back
 
+    # RESULTS.md, "What one edge carries": of an idle connection
+    connection_kib: float = 20.4
+
     # RESULTS.md, "A cluster beside a single server": what a chunk costs there, times; of Valkey
     # it is the sum of 3 primaries to one of 1
-    cluster_client: float = 1.07
-    cluster_valkey: float = (11.6 + 10.9 + 20.6) / 36.8
+    cluster_client: float = 1.21
+    cluster_valkey: float = (7.23 + 6.56 + 12.67) / 25.27
 
     # counted in core/lore/metrics.py, every label's value
     series_edge: int = 451
