@@ -44,7 +44,7 @@ def test_the_sections_that_the_inputs_name_are_there() -> None:
     inputs = (ROOT / "loadtest/capacity/inputs.py").read_text(encoding="utf-8")
     results = (ROOT / "loadtest/RESULTS.md").read_text(encoding="utf-8")
     named = re.findall(r'# RESULTS.md, "(.+?)"', inputs)
-    assert len(named) == 4
+    assert len(named) == inputs.count("RESULTS.md") > 0
     for title in named:
         assert f"\n## {title}\n" in results, title
 
