@@ -25,9 +25,10 @@ import hashlib
 from functools import cache, lru_cache
 
 PARTITIONS = 64
+CACHED = 8192  # names of requests under way; half a KiB each, in every process
 
 
-@lru_cache(65_536)
+@lru_cache(CACHED)
 def partition_of(request_id: str) -> int:
     """The partition of a request, 0 to PARTITIONS - 1, the same for ever and everywhere."""
     return hashlib.blake2b(request_id.encode(), digest_size=1).digest()[0] % PARTITIONS
@@ -37,12 +38,12 @@ def prefix(partition: int) -> str:
     return f"lore:{{p{partition:02d}}}:"
 
 
-@lru_cache(65_536)
+@lru_cache(CACHED)
 def request_key(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}r:{request_id}"
 
 
-@lru_cache(65_536)
+@lru_cache(CACHED)
 def log_key(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}c:{request_id}"
 
