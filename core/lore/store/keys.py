@@ -25,7 +25,7 @@ import hashlib
 from functools import cache, lru_cache
 
 PARTITIONS = 64
-CACHED = 8192  # names of requests under way; half a KiB each, in every process
+CACHED = 1024  # names of requests: more than a generator has under way, who needs them most
 
 
 @lru_cache(CACHED)
