@@ -9,7 +9,7 @@ import sys
 
 import structlog
 
-from lore.store.types import View
+from lore.protocol.messages import View
 from lore.tracing import trace_id_of
 
 

@@ -4,7 +4,7 @@ Every change of a request's state is one atomic call that validates before it wr
 is idempotent, and is fenced by the lease epoch (protocol P2, P13, P15). Times are the
 store's own clock in milliseconds, so that no decision compares two machines' clocks.
 Publications are hints and may be lost; the log is the truth. The words of these calls are in
-``types.py``, and can be had from here.
+``types.py`` and ``protocol/messages.py``, and can be had from here.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
@@ -12,22 +12,17 @@ from typing import Protocol
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
-from lore.store.types import (
+from lore.protocol.messages import (
     AckMessage,
-    Admission,
     ChunkMessage,
     Claimed,
-    Limits,
     Message,
-    NewRequest,
-    Opened,
     Outcome,
     Position,
     StateMessage,
-    StoreUnavailable,
     View,
-    Vitals,
 )
+from lore.store.types import Admission, Limits, NewRequest, Opened, StoreUnavailable, Vitals
 
 __all__ = [
     "AckMessage",

@@ -14,11 +14,12 @@ from typing import Any
 
 from valkey.exceptions import ResponseError
 
+from lore.protocol.messages import ChunkMessage, View
 from lore.store.connection import Link
 from lore.store.functions import Functions
 from lore.store.location import Address, Location
 from lore.store.replies import Redirected
-from lore.store.types import ChunkMessage, StoreUnavailable, View
+from lore.store.types import StoreUnavailable
 
 PAGE_S = 0.25
 """How long a replica may take for a page."""

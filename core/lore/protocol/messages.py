@@ -1,0 +1,126 @@
+"""What the store says to owners and followers: views, positions, messages.
+
+The store's other words, for who only asks it, are in ``lore/store/types.py``.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from lore.protocol import fork
+from lore.protocol.lifecycle import Status
+
+
+class Outcome(StrEnum):
+    """How the store judged a call."""
+
+    OK = "ok"
+    FENCED = "fenced"  # another epoch owns the request, or none does any more: drop it
+    GAP = "gap"  # the seq is not the next one: send again from Position.next_seq
+    CONFLICT = "conflict"  # this seq is in the log with other content: a bug, drop the request
+    FULL = "full"  # the queue of this partition is full (P17)
+    AHEAD = "ahead"  # an ack for a chunk that the log does not have (P9)
+    REFUSED = "refused"  # the lifecycle table has no such step from this state (P13)
+    UNKNOWN = "unknown"  # no such request
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything the store knows of a request but its log and body."""
+
+    request_id: str
+    subject: str
+    fingerprint: str
+    ack: str
+    status: Status
+    owner: str
+    epoch: int
+    log_id: str
+    forks: str
+    """The logs that this one goes back to, as ``protocol/fork.py`` writes them; '' for none."""
+    next_seq: int
+    generated_tokens: int
+    """Tokens in the log."""
+    acked_seq: int
+    acked_tokens: int
+    window: int
+    prompt_tokens: int
+    finish_reason: str
+    error: str
+    """A sentence for the reader when the request failed, or ''."""
+    created_ms: int
+    started_ms: int
+    """When it was first claimed; 0 before."""
+    progress_ms: int
+    """The last append or ack that moved something."""
+    finished_ms: int
+    lease_until_ms: int
+    tries: int = 0
+    """Claims since it last came to something: a chunk, a closed window, or a hand-back (P15)."""
+    trace: str = ""
+    """Where its trace goes on (``lore.tracing``), or ''; the store does not look inside."""
+    written_off_tokens: int = 0
+    """Tokens up to which its generator has judged what nobody read, when it was reaped."""
+
+    def shared(self, log_id: str) -> int:
+        """How many of that log's chunks are this one's too (P4)."""
+        return fork.shared(log_id, current=self.log_id, forks=self.forks)
+
+    @property
+    def first_log_id(self) -> str:
+        """The log that the request was accepted with (P4)."""
+        return f"{self.created_ms:x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A request that the caller now owns, with what it needs to continue it."""
+
+    view: View
+    body: str
+    run_id: str
+    """The server's life in which it was claimed (``Store.run_id``)."""
+
+
+class Position(NamedTuple):
+    """The store's answer to an owner: where the log and the acks are."""
+
+    outcome: Outcome
+    status: Status | None
+    next_seq: int = 0
+    acked_seq: int = 0
+    acked_tokens: int = 0
+
+
+# What the edges hear about a request (channel ``n``).
+
+
+class ChunkMessage(NamedTuple):
+    seq: int
+    text: str
+    tokens: int
+    at_ms: int
+    """When it was appended, by the store's clock."""
+    log_id: str
+    """The log that it was appended to. When the view shares fewer chunks with it, it or the
+    view is of another time: read the view again (P4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AckMessage:
+    acked_seq: int
+    acked_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateMessage:
+    """The state changed: claimed, paused, resumed, failed_over, released, reaped, revived, ended.
+
+    ``reason`` is one of those words. An ended request's details are in its view.
+    """
+
+    status: Status
+    reason: str
+
+
+Message = ChunkMessage | AckMessage | StateMessage
