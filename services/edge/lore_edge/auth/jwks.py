@@ -2,26 +2,28 @@
 
 import asyncio
 import json
-import urllib.request
-from http.client import HTTPException
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import jwt
 import structlog
 
+from lore.files import read_bounded
 from lore_edge.errors import auth_unavailable
+from lore_edge.fetching import FetchFailed, fetch
 
 RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ALGORITHMS = frozenset((*RSA, "ES256", "ES384", "EdDSA"))
 """Asymmetric ones alone: nobody may sign with what is published."""
 TIMEOUT_S = 5.0
+"""For all of a read; who names an unknown key waits no longer."""
 PAUSE_S = 10.0
 """Between two attempts, however many unknown keys are named."""
 MAX_AGE_S = 300.0
 """Then a key that the issuer has withdrawn is no longer taken."""
 MAX_BYTES = 1_048_576
+MAX_KEY_BITS = 16_384
+"""Of an RSA key: more than OpenSSL verifies with."""
 
 _log = structlog.get_logger()
 
@@ -49,7 +51,7 @@ class Jwks:
             if "@" in urlsplit(where).netloc:
                 raise BadJwks("LORE_JWT_JWKS: an address without a user and a password")
         else:
-            self._keys = _load(where)
+            self._keys = _parse(_read_file(where))
             self._failed = False
 
     async def find(self, kid: str | None) -> SigningKey | None:
@@ -95,7 +97,8 @@ class Jwks:
 
     async def _read(self) -> None:
         try:
-            self._keys = await asyncio.to_thread(_load, self._where)
+            data = await self._data()
+            self._keys = await asyncio.to_thread(_parse, data)
             self._failed = False
         except BadJwks as error:
             self._failed = True
@@ -103,21 +106,33 @@ class Jwks:
         finally:
             self._reading = None
 
+    async def _data(self) -> bytes:
+        """Raises BadJwks."""
+        if not is_url(self._where):
+            return _read_file(self._where)
+        try:
+            return await fetch(self._where, timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES)
+        except FetchFailed as error:
+            raise BadJwks(f"LORE_JWT_JWKS cannot be read ({error})") from None
+
 
 def is_url(where: str) -> bool:
     return where.startswith(("https://", "http://"))
 
 
-def _load(where: str) -> dict[str | None, SigningKey]:
+def _read_file(path: str) -> bytes:
     """Raises BadJwks."""
     try:
-        if is_url(where):
-            with urllib.request.urlopen(where, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                data = json.loads(answer.read(MAX_BYTES))
-        else:
-            data = json.loads(Path(where).read_bytes())
-    except (OSError, HTTPException) as error:
-        raise BadJwks(f"LORE_JWT_JWKS cannot be read ({_words(error)})") from None
+        return read_bounded(path, MAX_BYTES)
+    except (OSError, ValueError) as error:  # a path may hold a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadJwks(f"LORE_JWT_JWKS cannot be read ({reason})") from None
+
+
+def _parse(text: bytes) -> dict[str | None, SigningKey]:
+    """Raises BadJwks."""
+    try:
+        data = json.loads(text)
     except (ValueError, RecursionError):
         raise BadJwks("LORE_JWT_JWKS: what is there is not JSON") from None
     keys = _keys(data)
@@ -132,19 +147,17 @@ def _keys(data: Any) -> dict[str | None, SigningKey]:
     for item in listed if isinstance(listed, list) else []:
         if not isinstance(item, dict) or item.get("use", "sig") != "sig":
             continue
+        if not isinstance(item.get("alg", ""), str):
+            continue
         try:
             key = jwt.PyJWK(item)
-        except jwt.PyJWTError:
-            continue  # of a kind that nobody here knows
+        except (jwt.PyJWTError, TypeError, ValueError):
+            continue  # of a kind that nobody here knows, or no key at all
+        if getattr(key.key, "key_size", 0) > MAX_KEY_BITS:
+            continue
         any_of_rsa = key.key_type == "RSA" and "alg" not in item
         algorithms = RSA if any_of_rsa else (key.algorithm_name,)
         if ALGORITHMS.issuperset(algorithms):
             kid = item.get("kid")
             found[kid if isinstance(kid, str) else None] = SigningKey(key.key, algorithms)
     return found
-
-
-def _words(error: Exception) -> str:
-    """What is wrong, and nothing of where: an address may hold a secret."""
-    reason = getattr(error, "strerror", None) or getattr(error, "reason", None)
-    return str(reason or type(error).__name__)

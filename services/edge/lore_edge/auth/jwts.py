@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from typing import Any, cast
 
 import jwt
 
@@ -14,6 +15,8 @@ KNOWN_S = 60.0
 """A token that was found good is taken for so long without another look: a reader's acks come
 many times a second, and a signature costs more than all the rest of an ack."""
 MAX_KNOWN = 10_000
+MAX_TIME_S = 2**53
+"""Of a claim that is a time: what a JSON number says exactly (RFC 8259 section 6)."""
 
 
 class Jwts:
@@ -36,7 +39,7 @@ class Jwts:
             return subject
         try:
             claims = await self._claims(token)
-        except (jwt.PyJWTError, ValueError, RecursionError):
+        except _NO_SENSE:
             return None
         if claims is None:
             return None
@@ -46,14 +49,17 @@ class Jwts:
             return None
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[digest] = subject, min(now_s + KNOWN_S, float(claims["exp"]))
+        self._known[digest] = subject, min(now_s + KNOWN_S, claims["exp"])
         return subject
 
-    async def _claims(self, token: str) -> dict[str, str] | None:
-        key = await self.jwks.find(jwt.get_unverified_header(token).get("kid"))
+    async def _claims(self, token: str) -> dict[str, Any] | None:
+        head = jwt.get_unverified_header(token)
+        if "crit" in head:  # nothing beyond RFC 7515 is understood here (section 4.1.11)
+            return None
+        key = await self.jwks.find(head.get("kid"))
         if key is None:
             return None
-        return jwt.decode(
+        claims = jwt.decode(
             token,
             key.key,
             algorithms=key.algorithms,
@@ -65,3 +71,14 @@ class Jwts:
                 "enforce_minimum_key_length": True,
             },
         )
+        times = (claims[name] for name in ("exp", "nbf", "iat") if name in claims)
+        return claims if all(_is_time(value) for value in times) else None
+
+
+_NO_SENSE = (jwt.PyJWTError, ArithmeticError, RecursionError, TypeError, ValueError)
+"""What a library may raise of a token's parts: an issuer is trusted, and can have bugs."""
+
+
+def _is_time(value: object) -> bool:
+    """A NumericDate (RFC 7519 section 2), which is neither a string nor without end."""
+    return type(value) in (int, float) and abs(cast("float", value)) <= MAX_TIME_S

@@ -6,6 +6,10 @@ from pathlib import Path
 import structlog
 
 from lore import apikeys
+from lore.files import read_bounded
+
+MAX_BYTES = 16 * 1_048_576
+"""Of the file: some 150,000 keys."""
 
 _log = structlog.get_logger()
 
@@ -59,7 +63,7 @@ def _version(path: Path) -> tuple[int, int, int] | None:
 def _load(path: Path) -> dict[str, str]:
     """Raises BadKeys."""
     try:
-        return apikeys.parse(path.read_text("utf-8"))
+        return apikeys.parse(read_bounded(path, MAX_BYTES).decode())
     except OSError as error:
         raise BadKeys(f"cannot read {path} ({error.strerror})") from None
     except UnicodeDecodeError:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from lore_edge.auth.secret import sign
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,1024}")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,2048}")
 
 
 def issue(secret: SecretStr, subject: str, request_id: str, *, expires_s: int) -> str:
@@ -29,10 +29,11 @@ def subject_of(secret: SecretStr, request_id: str, token: str, *, now_s: float) 
         return None
     try:
         data = _fernet(secret).decrypt(token + "=" * (-len(token) % 4)).decode()
-    except InvalidToken:
+        of, expires_s, subject = data.split("\0", 2)
+        ends_s = int(expires_s)
+    except (InvalidToken, ValueError):
         return None
-    of, expires_s, subject = data.split("\0", 2)
-    return subject if of == request_id and now_s < int(expires_s) else None
+    return subject if of == request_id and now_s < ends_s else None
 
 
 def _fernet(secret: SecretStr) -> Fernet:

@@ -1,0 +1,21 @@
+"""Files that somebody else writes, while we run: keys that come and go."""
+
+import os
+import stat
+from pathlib import Path
+
+
+def read_bounded(path: Path | str, max_bytes: int) -> bytes:
+    """The whole of a regular file, whatever stands at this path by now.
+
+    A pipe would be waited on for ever, and a device may never end. Raises OSError, whose
+    ``strerror`` says why.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(None, "not a regular file", str(path))
+        data = opened.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(None, f"longer than {max_bytes} bytes", str(path))
+    return data
