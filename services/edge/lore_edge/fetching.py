@@ -1,11 +1,17 @@
-"""What an edge asks of other servers: JSON, in one total deadline and of a bounded size."""
+"""What an edge asks of other servers: in one total deadline, and of a bounded size."""
 
 import asyncio
 import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 
 MAX_REDIRECTS = 3
+
+Get = Callable[[str], Awaitable[bytes]]
+"""The body at a URL. Raises FetchFailed."""
 
 
 class FetchFailed(Exception):
@@ -13,30 +19,27 @@ class FetchFailed(Exception):
     secret."""
 
 
-async def fetch(url: str, *, timeout_s: float, max_bytes: int) -> bytes:
-    """The body of a GET.
+@asynccontextmanager
+async def fetching(*, timeout_s: float, max_bytes: int, secure: bool) -> AsyncGenerator[Get]:
+    """What asks, for as long as the block lasts.
 
-    The deadline is for all of it, from the name's look-up to the last byte: a server that sends
-    a byte now and then gains nothing by it. Raises FetchFailed.
+    The deadline is for all that is asked there, from a name's look-up to the last byte: a server
+    that sends a byte now and then gains nothing by it. ``max_bytes`` is for each body. ``secure``:
+    whether there is an https URL among them. Raises FetchFailed.
     """
     try:
-        async with asyncio.timeout(timeout_s):
-            # The system's authorities, as SSL_CERT_FILE and SSL_CERT_DIR may change them; loading
-            # them takes 30 ms of CPU, and plain HTTP needs none.
-            secure = url.startswith("https:")
-            trusted = await asyncio.to_thread(ssl.create_default_context) if secure else False
-            async with _client(trusted, timeout_s) as client:
-                return await _body(client, url, max_bytes)
+        async with asyncio.timeout(timeout_s), await _client(secure=secure) as client:
+            yield partial(_get, client, max_bytes)
     except TimeoutError:
         raise FetchFailed(f"not whole after {timeout_s:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        raise FetchFailed(_words(error)) from None
 
 
-def _client(trusted: ssl.SSLContext | bool, timeout_s: float) -> httpx.AsyncClient:
+async def _client(*, secure: bool) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        verify=trusted,
-        timeout=timeout_s,
+        # The system's authorities, as SSL_CERT_FILE and SSL_CERT_DIR may change them. Loading
+        # them takes 30 ms of CPU, and plain HTTP needs none.
+        verify=await asyncio.to_thread(ssl.create_default_context) if secure else False,
+        timeout=None,  # noqa: S113  # the block has one
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
         # What is packed would have to be unpacked to know its size.
@@ -44,11 +47,18 @@ def _client(trusted: ssl.SSLContext | bool, timeout_s: float) -> httpx.AsyncClie
     )
 
 
-async def _body(client: httpx.AsyncClient, url: str, max_bytes: int) -> bytes:
-    """Raises FetchFailed and what httpx raises."""
+async def _get(client: httpx.AsyncClient, max_bytes: int, url: str) -> bytes:
+    try:
+        return await _body(client, max_bytes, url)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+        raise FetchFailed(_words(error)) from None
+
+
+async def _body(client: httpx.AsyncClient, max_bytes: int, url: str) -> bytes:
     body = bytearray()
     async with client.stream("GET", url) as answer:
-        if url.startswith("https:") and answer.url.scheme != "https":
+        hops = (*answer.history, answer)
+        if url.startswith("https:") and any(hop.url.scheme != "https" for hop in hops):
             raise FetchFailed("redirected from https to http")
         if answer.status_code != httpx.codes.OK:
             raise FetchFailed(f"answered with HTTP {answer.status_code}")
@@ -60,6 +70,4 @@ async def _body(client: httpx.AsyncClient, url: str, max_bytes: int) -> bytes:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, httpx.ConnectError):
-        return "no connection"
-    return type(error).__name__
+    return "no connection" if isinstance(error, httpx.ConnectError) else type(error).__name__

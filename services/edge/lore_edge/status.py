@@ -10,10 +10,7 @@ import asyncio
 import json
 import math
 import time
-import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,14 +18,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from lore_edge.errors import ApiError
+from lore_edge.fetching import FetchFailed, Get, fetching
 
 SPAN_S, STEP_S = 900, 5
 KEPT_S = 4.0
 """However many look, Prometheus is asked once in this time."""
 TIMEOUT_S = 5.0
-
-Get = Callable[[str], Any]
-"""The JSON behind a URL. Raises OSError, HTTPException or ValueError."""
+"""For all that is asked for one page."""
+MAX_BYTES = 1_048_576
+"""Of each answer."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +130,8 @@ ALERTS = 'ALERTS{alertstate="firing"}'
 class Status:
     """Answers ``GET /status/figures``."""
 
-    def __init__(self, prometheus_url: str, get: Get | None = None) -> None:
+    def __init__(self, prometheus_url: str) -> None:
         self._url = prometheus_url.rstrip("/")
-        self._get = get or _get
         self._asking = asyncio.Lock()
         self._kept: tuple[float, Any] = (-math.inf, None)
 
@@ -143,49 +140,52 @@ class Status:
         async with self._asking:
             asked_at, found = self._kept
             if time.monotonic() - asked_at > KEPT_S:
-                found = await asyncio.to_thread(self._ask)
+                found = await self._ask()
                 self._kept = (time.monotonic(), found)
+        if found is None:
+            raise ApiError(503, "prometheus_unavailable", "Prometheus does not answer as it should")
         return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
-    def _ask(self) -> Any:
+    async def _ask(self) -> Any:
+        """None when there is no good answer, which is kept as well."""
         end_s = int(time.time()) // STEP_S * STEP_S
         times = list(range(end_s - SPAN_S, end_s + 1, STEP_S))
+        secure = self._url.startswith("https:")
         try:
-            figures = [
-                {
-                    "title": figure.title,
-                    "about": figure.about,
-                    "unit": figure.unit,
-                    "lines": [
-                        {"name": name, "values": self._line(expr, times)}
-                        for name, expr in figure.lines.items()
-                    ],
-                }
-                for figure in FIGURES
-            ]
-            alerts = sorted({one["metric"]["alertname"] for one in self._query(ALERTS)})
-        except (OSError, HTTPException, ValueError, KeyError) as error:
-            raise ApiError(
-                503, "prometheus_unavailable", "Prometheus does not answer as it should"
-            ) from error
+            async with fetching(timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES, secure=secure) as get:
+                figures = [
+                    {
+                        "title": figure.title,
+                        "about": figure.about,
+                        "unit": figure.unit,
+                        "lines": [
+                            {"name": name, "values": await self._line(get, expr, times)}
+                            for name, expr in figure.lines.items()
+                        ],
+                    }
+                    for figure in FIGURES
+                ]
+                firing = await self._query(get, ALERTS)
+            alerts = sorted({str(one["metric"]["alertname"]) for one in firing})
+        except (FetchFailed, ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return None
         return {"times": times, "figures": figures, "alerts": alerts}
 
-    def _line(self, expr: str, times: list[int]) -> list[float | None]:
+    async def _line(self, get: Get, expr: str, times: list[int]) -> list[float | None]:
         """A value for each time; None where there is none."""
         span = {"start": times[0], "end": times[-1], "step": STEP_S}
-        series = self._query_over(expr, span)
+        series = await self._query_over(get, expr, span)
         found = {int(at): float(value) for one in series for at, value in one["values"]}
         values = (found.get(at, math.nan) for at in times)
         return [value if math.isfinite(value) else None for value in values]
 
-    def _query(self, expr: str) -> list[Any]:
-        return self._get(f"{self._url}/api/v1/query?{urlencode({'query': expr})}")["data"]["result"]
+    async def _query(self, get: Get, expr: str) -> list[Any]:
+        return _result(await get(f"{self._url}/api/v1/query?{urlencode({'query': expr})}"))
 
-    def _query_over(self, expr: str, span: dict[str, int]) -> list[Any]:
+    async def _query_over(self, get: Get, expr: str, span: dict[str, int]) -> list[Any]:
         asked = urlencode({"query": expr, **span})
-        return self._get(f"{self._url}/api/v1/query_range?{asked}")["data"]["result"]
+        return _result(await get(f"{self._url}/api/v1/query_range?{asked}"))
 
 
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310  # an operator's
-        return json.load(answer)
+def _result(body: bytes) -> list[Any]:
+    return json.loads(body)["data"]["result"]

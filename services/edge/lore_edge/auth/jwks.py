@@ -10,7 +10,7 @@ import structlog
 
 from lore.files import read_bounded
 from lore_edge.errors import auth_unavailable
-from lore_edge.fetching import FetchFailed, fetch
+from lore_edge.fetching import FetchFailed, fetching
 
 RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ALGORITHMS = frozenset((*RSA, "ES256", "ES384", "EdDSA"))
@@ -111,7 +111,9 @@ class Jwks:
         if not is_url(self._where):
             return _read_file(self._where)
         try:
-            return await fetch(self._where, timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES)
+            secure = self._where.startswith("https:")
+            async with fetching(timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES, secure=secure) as get:
+                return await get(self._where)
         except FetchFailed as error:
             raise BadJwks(f"LORE_JWT_JWKS cannot be read ({error})") from None
 
