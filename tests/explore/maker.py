@@ -10,7 +10,7 @@ from typing import Any
 
 from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Producer
-from lore.store.base import Outcome, Position, View
+from lore.store.base import News, Outcome, Position, View
 from tests.explore.calls import Call, give_back, in_order, perform, producer_of
 from tests.explore.depot import LEASE_MS, Depot
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
@@ -220,12 +220,13 @@ class Maker:
 
     # what others do to it
 
-    def woken(self, wakes: tuple[Position, ...]) -> "Maker":
-        if self.producer is None:
+    def woken(self, wakes: tuple[News, ...]) -> "Maker":
+        if self.producer is None or self.view is None:
             return self
         new = self.copy()
         for wake in wakes:
-            new._tell(wake)
+            if wake.epoch == self.view.epoch:
+                new._tell(wake.position)
         return new
 
     def _tell(self, wake: Position) -> None:

@@ -13,6 +13,7 @@ from lore.request import StreamRequest
 from lore.store.base import (
     Message,
     NewRequest,
+    News,
     OwnerListener,
     Position,
     Store,
@@ -103,9 +104,9 @@ class Line:
         line = self
 
         class Ear:
-            def on_position(self, position: Position) -> None:
+            def on_news(self, news: News) -> None:
                 if not line.deaf and not line._is_cut:
-                    listener.on_position(position)
+                    listener.on_news(news)
 
         self._guards[request_id] = ear = Ear()
         await self.store.guard(request_id, ear)

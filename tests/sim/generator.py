@@ -10,7 +10,7 @@ from lore.protocol.fork import fork
 from lore.protocol.lifecycle import ENDED, Status
 from lore.protocol.producer import Append, Producer
 from lore.protocol.window import WindowConfig
-from lore.store.base import Claimed, Outcome, Position, View
+from lore.store.base import Claimed, News, Outcome, Position, View
 from lore_generator.service import MAX_TRIES
 from tests.sim.model import Decoding
 from tests.sim.store import StoreNode
@@ -377,14 +377,14 @@ class Generator(Node):
             self._renew(job)
         self.look()
 
-    def _on_position_news(self, request_id: str, position: Position) -> None:
+    def _on_position_news(self, request_id: str, news: News) -> None:
         job = self.jobs.get(request_id)
-        if job is None:
+        if job is None or news.epoch != job.view.epoch:
             return
-        if position.outcome is Outcome.FENCED:
-            self._renew(job)  # a hint, perhaps of an older lease: ask
+        if news.position.outcome is Outcome.FENCED:
+            self._renew(job)
         else:
-            job.producer.on_acked(position.acked_tokens, self.world.now)
+            job.producer.on_acked(news.position.acked_tokens, self.world.now)
             self._resume(job)
             self._pump(job)
 

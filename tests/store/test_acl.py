@@ -16,8 +16,8 @@ from valkey.exceptions import NoPermissionError
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import Limits, Outcome
-from lore.store.functions import CODE
 from lore.store.keys import partition_of
+from lore.store.library import CODE
 from tests.store.backends import (
     LEASE_MS,
     RETENTION_MS,
@@ -126,7 +126,7 @@ async def test_the_components_work_together_as_users_of_their_own(
         await generator.store.guard("a", owner)
         await generator.append(claimed, chunk(1), reopen_tokens=1)
         await edge.store.ack("a", 1)
-        assert (await owner.first(1))[0].outcome is Outcome.OK
+        assert (await owner.first(1))[0].position.outcome is Outcome.OK
         assert await generator.store.log("a") == [chunk(1)]
         assert await edge.store.body("a")
         assert [view.request_id for view in await operator.store.live()] == ["a"]

@@ -6,7 +6,7 @@ import pytest
 
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
-from lore.store.base import Outcome, Position, StateMessage
+from lore.store.base import News, Outcome, Position, StateMessage
 from lore.store.keys import partition_of
 from lore.store.records import DELETED_MS
 from tests.store.backends import LEASE_MS, RETENTION_MS, Backend, Recorder, chunk, chunks
@@ -94,7 +94,9 @@ async def test_the_owner_of_a_deleted_request_is_told_and_can_write_no_more(
     claimed = await backend.owned("a")
     await backend.append(claimed, *chunks(1, 2), reopen_tokens=reopen_tokens)
     await backend.store.forget("a")
-    assert await owner.first(1) == [Position(Outcome.FENCED, Status.CANCELLED, 3, 0, 0)]
+    assert await owner.first(1) == [
+        News(Position(Outcome.FENCED, Status.CANCELLED, 3, 0, 0), claimed.view.epoch)
+    ]
     assert await backend.append(claimed, chunk(3)) == UNKNOWN
     assert await backend.finish(claimed, 3) == UNKNOWN
     lease = ("a", claimed.view.epoch, claimed.view.log_id)

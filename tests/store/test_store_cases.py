@@ -12,6 +12,7 @@ from lore.store.base import (
     AckMessage,
     ChunkMessage,
     Claimed,
+    News,
     Outcome,
     Position,
     StateMessage,
@@ -303,7 +304,9 @@ async def test_a_closed_window_pauses_until_the_acks_reach_the_mark(backend: Bac
     assert (await backend.store.ack("a", 1)).status is Status.PAUSED
     opened = await backend.store.ack("a", 2)
     assert opened.status is Status.GENERATING
-    assert await owner.first(1) == [Position(Outcome.OK, Status.GENERATING, 5, 2, 4)]
+    assert await owner.first(1) == [
+        News(Position(Outcome.OK, Status.GENERATING, 5, 2, 4), claimed.view.epoch)
+    ]
 
 
 async def test_a_window_that_acks_have_opened_meanwhile_does_not_pause(backend: Backend) -> None:
@@ -405,7 +408,9 @@ async def test_cancelling_is_final_and_tells_the_owner(backend: Backend) -> None
     for _ in range(2):
         position = await backend.store.cancel("a", retention_ms=RETENTION_MS)
         assert (position.outcome, position.status) == (Outcome.OK, Status.CANCELLED)
-    assert await owner.first(1) == [Position(Outcome.FENCED, Status.CANCELLED, 1, 0, 0)]
+    assert await owner.first(1) == [
+        News(Position(Outcome.FENCED, Status.CANCELLED, 1, 0, 0), claimed.view.epoch)
+    ]
     assert (await backend.append(claimed, chunk(1))).outcome is Outcome.FENCED
     assert (await backend.store.revive("a")).outcome is Outcome.REFUSED
 
@@ -437,7 +442,9 @@ async def test_a_stalled_request_is_reaped_and_can_be_revived(backend: Backend) 
     assert (await backend.store.reap("a", **reap)).outcome is Outcome.REFUSED
     backend.pass_time(1)
     assert (await backend.store.reap("a", **reap)).status is Status.REAPED
-    assert await owner.first(1) == [Position(Outcome.FENCED, Status.REAPED, 4, 0, 0)]
+    assert await owner.first(1) == [
+        News(Position(Outcome.FENCED, Status.REAPED, 4, 0, 0), claimed.view.epoch)
+    ]
     assert (await backend.store.reap("a", **reap)).outcome is Outcome.REFUSED
     assert await backend.store.live() == []
     assert (await backend.append(claimed, chunk(4))).outcome is Outcome.FENCED

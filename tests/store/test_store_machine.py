@@ -27,9 +27,9 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.fork import fork
 from lore.protocol.lifecycle import LIVE, OWNED, TRANSITIONS, Event, Status
 from lore.store import ValkeyStore
-from lore.store.base import Message, Outcome, Position, View
-from lore.store.functions import CODE
+from lore.store.base import Message, News, Outcome, Position, View
 from lore.store.keys import partition_keys, partition_of
+from lore.store.library import CODE
 from lore.store.twin import Publication, StoreState
 from tests.store.backends import KINDS, chunk, deployed, expire_keys, ids_in_one_partition, new
 
@@ -59,8 +59,8 @@ class Tap:
     def on_message(self, message: Message) -> None:
         self.into.append(Publication("n", self.request_id, message))
 
-    def on_position(self, position: Position) -> None:
-        self.into.append(Publication("b", self.request_id, position))
+    def on_news(self, news: News) -> None:
+        self.into.append(Publication("b", self.request_id, news))
 
     def on_wake(self, partition: int | None) -> None:
         assert partition is not None

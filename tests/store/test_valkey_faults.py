@@ -82,7 +82,7 @@ async def test_lost_subscriptions_come_back_and_say_so(
     await store.ack("a", 1)
     assert any(isinstance(heard, ChunkMessage) for heard in await reader.first(4))
     await generator.until(lambda heard: ("wake", partition_of("a")) in heard)
-    assert (await owner.first(1))[0].acked_seq == 1
+    assert (await owner.first(1))[0].position.acked_seq == 1
 
 
 async def test_following_without_a_connection_says_so(deployment: Deployment) -> None:

@@ -92,6 +92,15 @@ class Position(NamedTuple):
     acked_tokens: int = 0
 
 
+class News(NamedTuple):
+    """What an owner hears about a request between its calls (channel ``b``)."""
+
+    position: Position
+    epoch: int
+    """Of the lease that this is about: one that the owner had before may have another. 0 when an
+    older library says it, which names none."""
+
+
 # What the edges hear about a request (channel ``n``).
 
 

@@ -17,6 +17,7 @@ from lore.protocol.messages import (
     ChunkMessage,
     Claimed,
     Message,
+    News,
     Outcome,
     Position,
     StateMessage,
@@ -33,6 +34,7 @@ __all__ = [
     "Listener",
     "Message",
     "NewRequest",
+    "News",
     "Opened",
     "Outcome",
     "OwnerListener",
@@ -59,11 +61,11 @@ class Listener(Protocol):
 class OwnerListener(Protocol):
     """What an owner hears about a request (channel ``b``): look at it now.
 
-    ``position`` carries the acks; its outcome is OK when an ack opened a closed window
-    and FENCED when the request was cancelled or reaped.
+    The position carries the acks; its outcome is OK when an ack opened a closed window
+    and FENCED when the request was cancelled or reaped. It may be about an older lease.
     """
 
-    def on_position(self, position: Position) -> None: ...
+    def on_news(self, news: News) -> None: ...
 
 
 class WakeListener(Protocol):

@@ -26,7 +26,7 @@ from lore.store.connection import Link, forget
 from lore.store.functions import Functions
 from lore.store.keys import PARTITIONS, prefix
 from lore.store.location import Address, Location
-from lore.store.replies import Asked, FunctionMissing, Moved, NotWhole, Redirected
+from lore.store.replies import Asked, FunctionFailed, FunctionMissing, Moved, NotWhole, Redirected
 from lore.store.subscriptions import Subscriber, Subscriptions
 from lore.store.types import StoreUnavailable
 
@@ -143,7 +143,10 @@ class Cluster:
                     run_id = target.run_id
                     if isinstance(redirected, Asked):
                         target.call("ASKING").add_done_callback(forget)
-                    return await target.call(*command)
+                    try:
+                        return await target.call(*command)
+                    except FunctionFailed as error:
+                        return await target.again(error, command)
             except Redirected as error:
                 redirected = error
             except FunctionMissing:

@@ -12,6 +12,7 @@ from lore.store.base import (
     Admission,
     ChunkMessage,
     Message,
+    News,
     Outcome,
     Position,
     StateMessage,
@@ -89,8 +90,10 @@ def position_from(reply: Sequence[str | int]) -> Position:
     )
 
 
-def position_message_from(payload: str) -> Position:
-    return position_from(payload.split(" "))
+def news_from(payload: str) -> News:
+    outcome, status, next_seq, acked_seq, acked_tokens, *epoch = payload.split(" ")
+    position = position_from((outcome, status, next_seq, acked_seq, acked_tokens))
+    return News(position, int(epoch[0]) if epoch else 0)
 
 
 def message_from(payload: str) -> Message:

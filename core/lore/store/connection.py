@@ -32,6 +32,8 @@ from lore.store.types import StoreUnavailable
 
 log = structlog.get_logger()
 
+LOADING = "+function|load"
+"""A right that not every component has: who loads says whether it is missed."""
 READ_BYTES = 1 << 16
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
@@ -117,6 +119,9 @@ class Link:
 
     async def _on_up(self) -> None:
         """Set the new connection up, with ``_send``."""
+
+    def _attend(self, now_s: float) -> None:
+        """Called now and then while the connection is up; must return at once."""
 
     async def _primary(self) -> str:
         """The server's replication id. Raises StoreUnavailable when it is no primary."""
@@ -232,6 +237,8 @@ class Link:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._timeout_s / 4)
+            if self.is_up:
+                self._attend(loop.time())
             if not self.is_up or loop.time() - self._heard_at < self._timeout_s:
                 continue
             if self._pending:
@@ -265,7 +272,7 @@ class Link:
             self.drop()  # its name may lead to another server by now
         if message.startswith("CLUSTERDOWN"):
             self.on_trouble()  # the rest of the cluster may have another one in its place
-        if isinstance(error, Denied) and error.right not in self._denied:
+        if isinstance(error, Denied) and error.right not in {*self._denied, LOADING}:
             self._denied.add(error.right)  # once: no caller asks why a store is away
             log.error("store_denied", reason=str(error), reply=message)
         return error

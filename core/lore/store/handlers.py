@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lore.store.base import Listener, OwnerListener, WakeListener
-from lore.store.codec import message_from, position_message_from
+from lore.store.codec import message_from, news_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class OwnerHandler:
     listener: OwnerListener
 
     def on_payload(self, payload: str) -> None:
-        self.listener.on_position(position_message_from(payload))
+        self.listener.on_news(news_from(payload))
 
     def on_reset(self) -> None:
         """Nothing to do: an owner's renewals tell it what it missed."""

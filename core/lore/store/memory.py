@@ -14,6 +14,7 @@ from lore.store.base import (
     Limits,
     Listener,
     NewRequest,
+    News,
     Opened,
     OwnerListener,
     Position,
@@ -274,9 +275,9 @@ class MemoryStore:
         if isinstance(message, int):
             for wake in self._wakes:
                 wake.on_wake(message)
-        elif isinstance(message, Position):
+        elif isinstance(message, News):
             if owner := self._owners.get(request_id):
-                owner.on_position(message)
+                owner.on_news(message)
         else:
             for listener in list(self._listeners.get(request_id, ())):
                 listener.on_message(message)

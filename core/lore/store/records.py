@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.account import Account
-from lore.store.base import ChunkMessage, Message, Outcome, Position, StateMessage, View
+from lore.store.base import ChunkMessage, Message, News, Outcome, Position, StateMessage, View
 from lore.store.keys import partition_of
 
 DELETED_MS = 3_600_000
@@ -19,8 +19,8 @@ class Publication(NamedTuple):
 
     channel: Literal["n", "b", "wake"]
     request_id: str
-    message: Message | Position | int
-    """A Message on ``n``, a Position on ``b``, the partition on ``wake``."""
+    message: Message | News | int
+    """A Message on ``n``, News on ``b``, the partition on ``wake``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Records:
         record.reopen_tokens = 0
         record.expires_ms = now_ms + retention_ms
         if view.status in OWNED:
-            self._publish_position(position(Outcome.FENCED, record.view), view.request_id)
+            self._publish_news(record.view, Outcome.FENCED, view.epoch)
         self._publish_state(record.view, reason)
         return position(Outcome.OK, record.view)
 
@@ -189,8 +189,9 @@ class Records:
     def _publish_state(self, view: View, reason: str) -> None:
         self._publish(view, StateMessage(view.status, reason))
 
-    def _publish_position(self, position: Position, request_id: str) -> None:
-        self.outbox.append(Publication("b", request_id, position))
+    def _publish_news(self, view: View, outcome: Outcome, epoch: int) -> None:
+        news = News(position(outcome, view), epoch)
+        self.outbox.append(Publication("b", view.request_id, news))
 
     def _wake(self, view: View) -> None:
         self.outbox.append(Publication("wake", view.request_id, partition_of(view.request_id)))

@@ -4,14 +4,13 @@ import re
 
 from valkey.exceptions import ResponseError
 
-from lore.store.types import StoreUnavailable
+from lore.store.types import StoreFull, StoreUnavailable
 
 # The first words of errors which say that the server cannot serve now, not that we erred.
 _AWAY = frozenset(
     {
         "READONLY",  # a replica, or a primary that was demoted
         "LOADING",
-        "OOM",
         "MISCONF",  # it cannot persist
         "NOREPLICAS",
         "MASTERDOWN",
@@ -25,11 +24,16 @@ _AWAY = frozenset(
 _DENIED = re.compile(r"NOPERM |ERR ACL failure in script: ")
 _DENIED_COMMAND = re.compile(r"run the '([a-z|]+)' command")
 _MAY = "k8s/samples/valkey-users.acl has the rights of each component"
+_IN_FUNCTION = re.compile(r" script: \w+, on @user_function:\d+")
 _NOT_LOCAL = "ERR Script attempted to access a non local key"
 
 
 class FunctionMissing(Exception):
     """The server does not have Lore's function library: it came back empty."""
+
+
+class FunctionFailed(ResponseError):
+    """A function of the library failed: it may not be the one that the call was meant for."""
 
 
 class Denied(StoreUnavailable):
@@ -68,6 +72,8 @@ def error_of(message: str, store: str) -> Exception:
         return (Moved if word == "MOVED" else Asked)(rest.partition(" ")[2])
     if word == "TRYAGAIN" or message.startswith(_NOT_LOCAL):
         return NotWhole(message)
+    if word == "OOM":
+        return StoreFull(f"the store at {store} is full: {message}")
     if word in _AWAY:
         return StoreUnavailable(f"the store at {store} cannot serve: {message}")
     if _DENIED.match(message):
@@ -77,4 +83,4 @@ def error_of(message: str, store: str) -> Exception:
         return Denied(text, right)
     if message.startswith("ERR Function not found"):
         return FunctionMissing(message)
-    return ResponseError(message)
+    return (FunctionFailed if _IN_FUNCTION.search(message) else ResponseError)(message)

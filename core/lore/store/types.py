@@ -17,6 +17,10 @@ class StoreUnavailable(Exception):
     """
 
 
+class StoreFull(StoreUnavailable):
+    """The server's memory is full: what begins is refused, what was accepted goes on (P17)."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewRequest:
     request_id: str

@@ -14,7 +14,7 @@ import structlog
 
 from lore import logs
 from lore.protocol.lifecycle import ENDED, Status
-from lore.store.base import Outcome, OwnerListener, Position, Store, StoreUnavailable
+from lore.store.base import News, Outcome, OwnerListener, Position, Store, StoreUnavailable
 from lore_generator.appender import Appender
 from lore_generator.owned import Owned
 from lore_generator.roster import Roster
@@ -34,8 +34,8 @@ class Guard(OwnerListener):
         self._leases = leases
         self._owned = owned
 
-    def on_position(self, position: Position) -> None:
-        self._leases.on_news(self._owned, position)
+    def on_news(self, news: News) -> None:
+        self._leases.on_news(self._owned, news)
 
 
 class Leases:
@@ -147,9 +147,10 @@ class Leases:
         """Hear of acks that open the window, and of a cancel or a reap. Raises StoreUnavailable."""
         await self._store.guard(owned.request_id, Guard(self, owned))
 
-    def on_news(self, owned: Owned, position: Position) -> None:
-        if not self._roster.holds(owned):
-            return
+    def on_news(self, owned: Owned, news: News) -> None:
+        if not self._roster.holds(owned) or news.epoch not in (0, owned.epoch):
+            return  # it is late, and about a lease that is over
+        position = news.position
         if position.outcome is not Outcome.OK:
             owned.span.event("taken_away", status=str(position.status))
             self._roster.drop(owned)

@@ -2,7 +2,7 @@
 -- the last minute (m), and the tokens that those may use, or have used once they ended (k).
 -- All functions here take s, t, m, k: the requests by the time of their admission; when the
 -- client's next one stands in the queue; those of the last minute; tokens by request, and
--- 'sum'. Callers of before VERSION 3 give s and t alone.
+-- 'sum'.
 
 -- Lets a request count for so many tokens; nil for none, and no longer.
 local function count(k, id, tokens)
@@ -74,25 +74,24 @@ end
 
 -- Whether a client may have one more request, and where in the queue it would stand (P17).
 -- ARGV  2 request_id  3 streams, 0 for no limit  4 quantum_ms  5 requests and 6 tokens a minute,
---       0 for no limit, or absent  7 tokens that this request may use
+--       0 for no limit  7 tokens that this request may use
 -- reply {1, place_ms, ahead}, or {0, limit, wait_ms, request_id, admitted ms ago, …}: some of
---       those that count; without ARGV 5 {0, request_id, admitted ms ago, …}
+--       those that count
 local function lore_admit(keys, args)
   local now, id, quantum = clock(args[1]), args[2], tonumber(args[4])
   local streams = tonumber(args[3])
-  local requests, tokens = tonumber(args[5] or '0'), tonumber(args[6] or '0')
-  local wanted = tonumber(args[7] or '0')
+  local requests, tokens, wanted = tonumber(args[5]), tonumber(args[6]), tonumber(args[7])
   local s, t, m, k = unpack(keys)
   local next_ms = tonumber(server.call('GET', t) or '0')
   server.call('ZREMRANGEBYSCORE', s, '-inf', int(now - (streams > 0 and COUNTED_MS or MINUTE_MS)))
-  if m then end_minute(m, k, now) end
-  if server.call('ZSCORE', s, id) or m and server.call('ZSCORE', m, id) then
+  end_minute(m, k, now)
+  if server.call('ZSCORE', s, id) or server.call('ZSCORE', m, id) then
     return placed(math.max(now, next_ms - quantum), quantum, now)
   end
   local limit, wait = refusal(keys, streams, requests, tokens, wanted, now)
   if limit then
     local open = limit == 'requests' and {} or some_open(s, now)
-    return m and {0, limit, wait, unpack(open)} or {0, unpack(open)}
+    return {0, limit, wait, unpack(open)}
   end
   local place = math.min(math.max(now, next_ms), now + MAX_AHEAD_MS)
   if quantum > 0 then

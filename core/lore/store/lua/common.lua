@@ -24,17 +24,20 @@ Common to all functions:
 Published (payloads are split at blanks, without a parser):
   n channel   c <seq> <tokens> <at_ms> <log_id>\n<text>  |  a <acked_seq> <acked_tokens>  |
               s <status> <reason>
-  b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens>
+  b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens> <epoch>: of the lease that
+              it is about; without the epoch to owners of before VERSION 6
   wake channel  the partition's number, two digits
 
-Versions. A client loads this library when the server has no library "lore", an older VERSION,
-or another text with the same VERSION (which only a developer sees: VERSION is raised with
-every released change). It never replaces a newer one, so that two releases can run side by
-side in a rolling upgrade; hence a newer VERSION must serve older callers: arguments are
-only ever added at the end, and an absent one means the old behaviour.
+Versions. Two releases run side by side in a rolling upgrade, on the newer one's library: a client
+loads its own where there is none, an older VERSION, or another text with the same VERSION (which
+only a developer sees: VERSION is raised with every released change), and never replaces a newer
+one. So this library serves the callers of OLDEST_CALLER and later: arguments are only ever added
+at the end, and an absent one means the old behaviour. A client whose library is not taken (the
+memory is full, its user may not) works with the older one (`functions.py`).
 ]]
 
-local VERSION = 5
+local VERSION = 6
+local OLDEST_CALLER = 5
 
 local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}
@@ -61,7 +64,8 @@ end
 local function load(r, c, q, lease, live)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
-    'progress_ms', 'lease_until_ms', 'place_ms', 'tries', 'alone_until_ms', 'forks')
+    'progress_ms', 'lease_until_ms', 'place_ms', 'tries', 'alone_until_ms', 'forks',
+    'hears_epochs')
   if not v[1] then return nil end
   local tag, id = string.match(r, '^(.-)r:(.*)$')
   return {
@@ -72,6 +76,7 @@ local function load(r, c, q, lease, live)
     started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
     lease_until_ms = tonumber(v[14]), place_ms = tonumber(v[15] or v[11]),
     tries = tonumber(v[16] or '0'), alone_until_ms = tonumber(v[17] or '0'), forks = v[18] or '',
+    hears_epochs = v[19] == '1',
   }
 end
 
@@ -98,9 +103,11 @@ local function publish_state(request, reason)
   publish(request, 's ' .. request.status .. ' ' .. reason)
 end
 
+-- To the owner, about its lease: an owner that had the request before has another epoch.
 local function publish_position(outcome, request)
-  server.call('SPUBLISH', request.tag .. 'b:' .. request.id,
-    string.format('%s %s %d %d %d', unpack(position(outcome, request))))
+  local news = string.format('%s %s %d %d %d', unpack(position(outcome, request)))
+  if request.hears_epochs then news = news .. ' ' .. int(request.epoch) end
+  server.call('SPUBLISH', request.tag .. 'b:' .. request.id, news)
 end
 
 local function wake(tag)

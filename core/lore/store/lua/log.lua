@@ -129,27 +129,16 @@ local function lore_append_all(keys, args)
   return positions
 end
 
--- The same for one request, as callers of before VERSION 4 ask.
--- ARGV  2 owner  3 epoch  4 log_id  5 window  6 reopen_tokens  7 lease_ms  8 server run id
---       9… per chunk: seq, text, token ids, tokens so far
-local function lore_append(keys, args)
-  local by = part_of(keys[3], keys[4], keys[5], args[2], args[7], args[8], clock(args[1]))
-  local answer = append(keys[1], keys[2], by, tonumber(args[3]), args[4], args[5], args[6], args,
-    9, #args)
-  index(by)
-  return answer
-end
-
 local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
 
 -- Take a request back from its owner that this server has forgotten with its data (P3). One
 -- that is there is left as it is: the reply says whether it is still this owner's.
--- ARGV  2 owner  3 epoch  4 log_id  5 forks  6 ''  7 subject  8 body  9 fingerprint  10 ack
+-- ARGV  2 owner  3 epoch  4 log_id  5 forks  6 '1' from an owner that hears epochs on channel b
+--       7 subject  8 body  9 fingerprint  10 ack
 --       11 window  12 acked_seq  13 acked_tokens  14 prompt_tokens  15 created_ms
 --       16 started_ms  17 generated_tokens  18 next_seq  19 lease_ms  20 server run id
 --       21… per chunk, from the first on: seq, text, token ids, tokens so far;
 --       and after them, if it has one: 'traceparent', the context of its trace
---       Before VERSION 4, 5 was the one log that this one was forked from, and 6 the seq.
 local function lore_reinstate(keys, args)
   local now, request, last = clock(args[1]), load(unpack(keys)), #args
   if request then
@@ -158,19 +147,19 @@ local function lore_reinstate(keys, args)
     return position(may and 'ok' or 'fenced', request)
   end
   if server.call('EXISTS', deleted_key(keys[1])) == 1 then return unknown() end
-  local at_ms, trace, forks = int(now), '', args[5]
-  if forks ~= '' and args[6] ~= '' then forks = forks .. ':' .. args[6] end
+  local at_ms, trace = int(now), ''
   if args[last - 1] == 'traceparent' then
     trace, last = args[last], last - 2
   end
   server.call('HSET', keys[1], 'status', 'generating', 'subject', args[7], 'body', args[8],
     'request_id', string.match(keys[1], 'r:(.*)$'), 'fingerprint', args[9], 'ack', args[10],
-    'window', args[11], 'run_id', args[20], 'log_id', args[4], 'forks', forks,
+    'window', args[11], 'run_id', args[20], 'log_id', args[4], 'forks', args[5],
     'next_seq', args[18], 'owner', args[2], 'epoch', args[3],
     'generated_tokens', args[17], 'acked_seq', args[12], 'acked_tokens', args[13],
     'reopen_tokens', '0', 'prompt_tokens', args[14], 'finish_reason', '', 'error', '',
     'created_ms', args[15], 'started_ms', args[16], 'progress_ms', at_ms, 'finished_ms', '0',
-    'lease_until_ms', int(now + tonumber(args[19])), 'trace', trace)
+    'lease_until_ms', int(now + tonumber(args[19])), 'trace', trace,
+    'hears_epochs', args[6])
   for i = FIRST, last, 4 do
     server.call('XADD', keys[2], args[i] .. '-0',
       't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])

@@ -63,11 +63,15 @@ end
 -- owner out of reach may still believe the log its own (P3), and count it as one more try. A server that was away may be why the last owner is gone, so the
 -- count begins anew after it.
 -- KEYS  q, lease, live
--- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted, and after them, to leave
---       out what was tried before: 'untried'
+-- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted, and after them 'epochs' from an
+--       owner that hears epochs on channel b, and to leave out what was tried before 'untried'
 -- reply the values of the fields wanted, or nil when nothing can be claimed
 local function lore_claim(keys, args)
-  local now, untried = clock(args[1]), args[#args] == 'untried'
+  local now, last = clock(args[1]), #args
+  local untried = args[last] == 'untried'
+  if untried then last = last - 1 end
+  local hears_epochs = args[last] == 'epochs'
+  if hears_epochs then last = last - 1 end
   local request = next_claimable(keys[1], keys[2], keys[3], now, untried)
   if not request then return nil end
   local epoch = math.max(request.epoch + 1, now)
@@ -79,7 +83,8 @@ local function lore_claim(keys, args)
   end
   own(request, args[2], epoch, now)
   set_lease(request, now + tonumber(args[3]))
-  server.call('HSET', request.r, 'progress_ms', int(now), 'tries', int(request.tries + 1))
+  server.call('HSET', request.r, 'progress_ms', int(now), 'tries', int(request.tries + 1),
+    'hears_epochs', hears_epochs and '1' or '')
   server.call('ZADD', request.live, int(now), request.id)
-  return server.call('HMGET', request.r, unpack(args, 5, untried and #args - 1 or #args))
+  return server.call('HMGET', request.r, unpack(args, 5, last))
 end

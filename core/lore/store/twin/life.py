@@ -45,7 +45,7 @@ class Life(Records):
         self._publish(view, AckMessage(seq, tokens))
         if opens:
             record.reopen_tokens = 0
-            self._publish_position(position(Outcome.OK, view), request_id)
+            self._publish_news(view, Outcome.OK, view.epoch)
             self._publish_state(view, "resumed")
         return position(Outcome.OK, view)
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from lore.store.base import Position, StoreUnavailable
 from lore.store.codec import position_from
-from lore.store.functions import Functions
+from lore.store.functions import REPEATED, Functions
 from lore.store.keys import partition_keys
-from lore.store.replies import FunctionMissing, Redirected
 
 MOST = 256  # requests in one call: Valkey serves nobody else meanwhile
 
@@ -121,7 +120,7 @@ class Appends:
         error = reply.exception()
         if error is None:
             batch.settle(reply.result())
-        elif isinstance(error, FunctionMissing | Redirected):
+        elif isinstance(error, REPEATED):
             repeat = asyncio.create_task(_repeat(batch, command, error))
             self._repeats.add(repeat)
             repeat.add_done_callback(self._repeats.discard)

@@ -62,6 +62,7 @@ class Log(Calls):
     async def reinstate(
         self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
     ) -> Position:
+        functions = self._of(view.request_id)
         return await self._change(
             "lore_reinstate",
             view.request_id,
@@ -69,7 +70,7 @@ class Log(Calls):
             view.epoch,
             view.log_id,
             view.forks,
-            "",
+            "1" if functions.version >= 6 else "",  # who hears epochs
             view.subject,
             body,
             view.fingerprint,
@@ -83,7 +84,7 @@ class Log(Calls):
             chunks[-1].tokens if chunks else 0,
             len(chunks) + 1,
             lease_ms,
-            self._of(view.request_id).run_id,
+            functions.run_id,
             *chunk_arguments(chunks),
             *(("traceparent", view.trace) if view.trace else ()),
         )

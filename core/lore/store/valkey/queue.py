@@ -72,11 +72,12 @@ class Queue(Calls):
             run_id,
             "body",
             *VIEW_FIELDS,
+            "epochs",
             *(("untried",) if untried else ()),
         )
         if values is None:
             return None
-        body, *fields = values
+        body, *fields = values[: 1 + len(VIEW_FIELDS)]  # a library of VERSION 5 adds 'epochs'
         view = view_from(fields)
         assert view is not None
         return Claimed(view, body, run_id)
