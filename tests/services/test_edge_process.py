@@ -190,6 +190,22 @@ async def test_a_store_that_stays_away_is_waited_for_and_then_one_clear_line():
     assert "Traceback" not in output
 
 
+async def test_while_the_store_is_not_there_readiness_names_it():
+    (port,) = free_ports(1)
+    url = f"valkey://someone:secret@127.0.0.1:{port}"
+    process = await start(valkey_url=url)
+    try:
+        health_port = (await said(process, "health"))["port"]
+        await said(process, "waiting for the store")
+        status, why = await asyncio.to_thread(_get, f"http://127.0.0.1:{health_port}/readyz")
+        assert status == 503
+        assert f"waiting for the store: the store at 127.0.0.1:{port}" in why
+        assert "secret" not in why
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -306,6 +307,28 @@ async def test_a_store_that_is_not_there_is_waited_for_and_then_named() -> None:
         assert f"127.0.0.1:{port}" in error
         assert "Traceback" not in "".join(generator.lines)
         assert "secret" not in "".join(generator.lines)
+
+
+async def test_while_a_full_store_has_no_functions_readiness_names_the_store(
+    server: ValkeyServer,
+) -> None:
+    """P17. It becomes ready when there is room."""
+    with server.client() as client:
+        client.function_flush("SYNC")
+        client.config_set("maxmemory", 1)
+        try:
+            async with GeneratorProcess(server.connection_url) as generator:
+                port = (await generator.said("health"))["port"]
+                await generator.said("waiting for the store")
+                status, why = await _health(port, "/readyz")
+                assert status == 503
+                assert re.search("waiting for the store: .* no function library.* is full", why)
+                client.config_set("maxmemory", 0)
+                await generator.said("ready")
+                assert (await _health(port, "/readyz"))[0] == 200
+                assert generator.errors() == []
+        finally:
+            client.config_set("maxmemory", 0)
 
 
 async def test_a_health_port_in_use_is_named(server: ValkeyServer) -> None:

@@ -17,7 +17,7 @@ from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import Limits, Outcome
 from lore.store.keys import partition_of
-from lore.store.library import CODE
+from lore.store.library import CODE, NONE, OURS
 from tests.store.backends import (
     LEASE_MS,
     RETENTION_MS,
@@ -28,18 +28,18 @@ from tests.store.backends import (
     chunk,
     new,
 )
+from tests.store.test_library import BEFORE, one_answer, put, there
 
 USERS = Path(__file__).parents[2] / "k8s/samples/valkey-users.acl"
 LINES = {line.split()[1]: line for line in USERS.read_text().splitlines()}
 
 CONNECTING = {"hello", "client|setinfo", "select", "ping", "info", "function|list"}
-CONNECTING |= {"function|load", "cluster|slots", "asking"}
+CONNECTING |= {"cluster|slots", "asking"}
 FOLLOWING = {"ssubscribe", "sunsubscribe"}
 CALLS = {
     "edge": {"admit", "settle", "leave", "open", "ack", "cancel", "revive", "forget"},
     "generator": {
         "claim",
-        "append",
         "append_all",
         "finish",
         "renew",
@@ -51,8 +51,10 @@ CALLS = {
 }
 COMMANDS = {
     "edge": {"hmget", "hget", "xrange", "readonly"} | FOLLOWING,
-    "generator": {"xrange"} | FOLLOWING,
-    "operator": {"zrange", "hmget"},
+    # Who loads the functions decides what they do with the rights of all who call them: not the
+    # edge, which is open to the world.
+    "generator": {"xrange", "function|load"} | FOLLOWING,
+    "operator": {"zrange", "hmget", "function|load"},
 }
 
 
@@ -106,6 +108,7 @@ async def signed_in(deployment: Deployment, component: str) -> AsyncIterator[Bac
 async def test_the_components_work_together_as_users_of_their_own(
     deployment: Deployment,
 ) -> None:
+    put(deployment, OURS)  # the edge cannot
     async with (
         signed_in(deployment, "edge") as edge,
         signed_in(deployment, "generator") as generator,
@@ -200,5 +203,31 @@ async def test_a_right_that_is_missing_to_connect_is_named(
     for server in deployment.primaries:
         server.execute_command("ACL", "SETUSER", "edge", "-info")
     with pytest.raises(StoreUnavailable, match=r"\+info"):
+        async with signed_in(deployment, "edge"):
+            pass
+
+
+@pytest.mark.usefixtures("users")
+async def test_an_edge_runs_on_what_others_loaded_and_waits_for_them(
+    deployment: Deployment,
+) -> None:
+    """Through an upgrade, and a server that has lost its functions."""
+    put(deployment, BEFORE)
+    with capture_logs() as logged:
+        async with signed_in(deployment, "edge") as edge:
+            assert there(deployment) == {BEFORE.version}
+            assert {entry["event"] for entry in logged} == {"library_refused"}
+            async with signed_in(deployment, "generator") as generator:
+                await one_answer(edge, generator, "a")
+                assert there(deployment) == {OURS.version}
+                put(deployment, NONE)
+                with pytest.raises(
+                    StoreUnavailable, match=r"no function library.*\+function\|load"
+                ):
+                    await edge.open("b")
+                await generator.store.waiting()  # as it asks now and then
+                await one_answer(edge, generator, "b")
+    put(deployment, NONE)
+    with pytest.raises(StoreUnavailable, match=r"no function library.*\+function\|load"):
         async with signed_in(deployment, "edge"):
             pass

@@ -13,11 +13,21 @@ from structlog.testing import capture_logs
 
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
-from lore.store.base import Outcome
+from lore.store.base import News, Outcome, Position
 from lore.store.functions import LOOK_S
-from lore.store.keys import partition_of
+from lore.store.keys import partition_keys, partition_of
 from lore.store.library import NONE, OLDEST, OURS, Library
-from tests.store.backends import Backend, Clock, Deployment, Recorder, chunk, chunks, new
+from tests.store.backends import (
+    LEASE_MS,
+    RETENTION_MS,
+    Backend,
+    Clock,
+    Deployment,
+    Recorder,
+    chunk,
+    chunks,
+    new,
+)
 
 BEFORE = Library.of((Path(__file__).parent / "libraries" / "5.lua").read_text(encoding="utf-8"))
 ONE_SERVER = pytest.mark.parametrize("deployment", ["valkey", "sentinel"], indirect=True)
@@ -302,4 +312,18 @@ async def test_requests_and_logs_of_the_release_before_go_on_in_this_one(
 
 async def test_the_library_of_the_release_before_is_the_oldest_that_we_work_with() -> None:
     assert BEFORE.version == OLDEST == OURS.oldest_caller
-    assert partition_of("a") != partition_of("b")
+
+
+async def test_an_owner_of_the_release_before_hears_what_it_understands(
+    valkey_store: ValkeyStore,
+) -> None:
+    """It takes five words on channel b, and none for the epoch."""
+    backend, owner = Backend(valkey_store, Clock(), expire=lambda now_ms: None), Recorder()
+    await valkey_store.guard("a", owner)
+    await backend.open("a")
+    functions = valkey_store._functions[partition_of("a")]
+    args = (0, "g1", LEASE_MS, functions.run_id, "epoch")
+    keys = partition_keys(partition_of("a"))
+    assert len(await functions.fcall("lore_claim", keys, *args)) == 1
+    await valkey_store.cancel("a", retention_ms=RETENTION_MS)
+    assert await owner.first(1) == [News(Position(Outcome.FENCED, Status.CANCELLED, 1, 0, 0), 0)]

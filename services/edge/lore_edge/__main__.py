@@ -83,7 +83,7 @@ async def run(settings: EdgeSettings) -> None:
     health.start()
     _log.info("health", host=settings.health_host, port=health.port)
     try:
-        await connect(store, settings)
+        await connect(store, settings, server)
         spare_the_collector()
         await server.serve(sockets=[listener])
     finally:
@@ -101,7 +101,7 @@ def spare_the_collector() -> None:
     gc.set_threshold(GC_THRESHOLD)
 
 
-async def connect(store: Store, settings: EdgeSettings) -> None:
+async def connect(store: Store, settings: EdgeSettings, server: EdgeServer) -> None:
     """Wait for a store that is merely late. Raises Fatal when it stays away."""
     give_up_at = time.monotonic() + settings.store_wait_s
     waiting = False
@@ -109,6 +109,7 @@ async def connect(store: Store, settings: EdgeSettings) -> None:
         try:
             await store.connect()
         except StoreUnavailable as error:
+            server.waits_for = f"waiting for the store: {error}"
             if time.monotonic() >= give_up_at:
                 raise Fatal(
                     f"no store after {settings.store_wait_s:g} s ({error}); "

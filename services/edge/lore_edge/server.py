@@ -63,6 +63,8 @@ class EdgeServer(uvicorn.Server):
             )
         )
         self.draining = False
+        self.waits_for = ""
+        """What it cannot start without, and why that is not there."""
         self._beat = time.monotonic()
         self._edge = edge
         self._settings = settings
@@ -112,7 +114,7 @@ class EdgeServer(uvicorn.Server):
         if self.draining:
             return "draining"
         if not self.started:
-            return "starting"
+            return self.waits_for or "starting"
         return None if self._edge.store_up else "the store is away"
 
     async def _watch(self) -> None:

@@ -35,6 +35,7 @@ T = TypeVar("T")
 MAX_TRIES = 3
 """So many generators may come to nothing over a request before it fails (P15)."""
 STORE_RETRY_S = 0.5
+LOADING = "loading the model"
 ENGINE_CHECK_S = 0.5
 MEASURE_S = 1.0
 
@@ -96,7 +97,7 @@ class Service:
 
     async def _start(self, stop: asyncio.Event) -> EngineInfo | None:
         """Load the model and find the store, side by side. None when stopped before that."""
-        self._not_ready = "loading the model"
+        self._not_ready = LOADING
         log.info("loading the model", engine=self._settings.engine)
         starting = asyncio.create_task(self._load_and_connect())
         stopped = asyncio.create_task(stop.wait())
@@ -228,13 +229,14 @@ class Service:
         )
 
     async def _connect(self) -> None:
-        """Wait for a store that is not there yet, saying so."""
+        """Wait for a store that is not there yet, or of no use yet, saying so."""
         give_up_s = self._loop.time() + self._settings.store_wait_s
         said = False
         while True:
             try:
-                return await self._store.connect()
+                await self._store.connect()
             except StoreUnavailable as error:
+                self._not_ready = f"waiting for the store: {error}"
                 if self._loop.time() >= give_up_s:
                     raise CannotStart(
                         f"{error}; waited {self._settings.store_wait_s:g} s for it"
@@ -242,7 +244,10 @@ class Service:
                 if not said:
                     log.warning("waiting for the store", reason=str(error))
                     said = True
-            await asyncio.sleep(STORE_RETRY_S)
+                await asyncio.sleep(STORE_RETRY_S)
+            else:
+                self._not_ready = LOADING
+                return
 
     async def _measure(self) -> None:
         while True:
