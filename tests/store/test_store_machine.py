@@ -6,7 +6,8 @@ everything kept must be the same in both, and the protocol's promises must hold 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from lore.protocol.lifecycle import LIVE, OWNED, TRANSITIONS, Event, Status
 from lore.store import ValkeyStore
 from lore.store.base import Message, News, Outcome, Position, View
 from lore.store.keys import partition_keys, partition_of
-from lore.store.library import CODE
+from lore.store.library import CODE, OURS, Library
 from lore.store.twin import Publication, StoreState
 from tests.store.backends import KINDS, chunk, deployed, expire_keys, ids_in_one_partition, new
 
@@ -616,7 +617,7 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
         pytest.param("k, at = k + 2, last + 1", "k = k + 2", id="an append twice, another not"),
         pytest.param("if not args[4] and", "if", id="no failure counts"),
         pytest.param(
-            "'forks', forks,",
+            "'forks', args[5],",
             "'forks', '',",
             id="a request given back without its fork",
         ),
@@ -648,18 +649,25 @@ def test_the_machine_catches_a_library_that_forgets_to_forget(
     break_and_catch(real, ForgettingMachine, right, wrong)
 
 
-def break_and_catch(real: RealStore, kind: type[StoreMachine], right: str, wrong: str) -> None:
+@contextmanager
+def broken(real: RealStore, right: str, wrong: str) -> Generator[None]:
+    """While the store takes a broken library for its own."""
     assert right in CODE
-    real.admin.function_load(CODE.replace(right, wrong), replace=True)
+    library = Library.of(CODE.replace(right, wrong))
+    real.admin.function_load(library.code, replace=True)
+    links = {*real.store._functions}
+    for functions in links:
+        functions.ours = library
     try:
-        with pytest.raises(AssertionError):
-            run_machine(
-                real,
-                kind,
-                max_examples=300,
-                phases=[Phase.generate],
-                database=None,
-                derandomize=True,
-            )
+        yield
     finally:
+        for functions in links:
+            functions.ours = OURS
         real.admin.function_load(CODE, replace=True)
+
+
+def break_and_catch(real: RealStore, kind: type[StoreMachine], right: str, wrong: str) -> None:
+    with broken(real, right, wrong), pytest.raises(AssertionError):
+        run_machine(
+            real, kind, max_examples=300, phases=[Phase.generate], database=None, derandomize=True
+        )

@@ -132,14 +132,16 @@ local function deleted_key(r)
   return (string.gsub(r, 'r:', 'x:', 1))
 end
 
--- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15).
-local function own(request, owner, epoch, now)
+-- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15). Of those nobody
+-- knows whether they hear epochs, and most do.
+local function own(request, owner, epoch, now, hears_epochs)
   local started_ms = number_of(request, 'started_ms')
   local started = started_ms > 0
   request.status, request.owner, request.epoch = 'generating', owner, epoch
   request.reopen_tokens = 0
   server.call('HSET', request.r, 'status', 'generating', 'owner', owner, 'epoch', int(epoch),
-    'reopen_tokens', '0', 'started_ms', int(started and started_ms or now))
+    'reopen_tokens', '0', 'started_ms', int(started and started_ms or now),
+    'hears_epochs', hears_epochs or '1')
   server.call('ZREM', request.q, request.id)
   publish_state(request, started and 'failed_over' or 'claimed')
 end

@@ -81,10 +81,9 @@ local function lore_claim(keys, args)
     server.call('HSET', request.r, 'log_id', string.format('%x', epoch),
       'forks', fork(request), 'run_id', args[4])
   end
-  own(request, args[2], epoch, now)
+  own(request, args[2], epoch, now, hears_epochs and '1' or '')
   set_lease(request, now + tonumber(args[3]))
-  server.call('HSET', request.r, 'progress_ms', int(now), 'tries', int(request.tries + 1),
-    'hears_epochs', hears_epochs and '1' or '')
+  server.call('HSET', request.r, 'progress_ms', int(now), 'tries', int(request.tries + 1))
   server.call('ZADD', request.live, int(now), request.id)
   return server.call('HMGET', request.r, unpack(args, 5, last))
 end
