@@ -11,8 +11,9 @@ T = TypeVar("T")
 
 SHARED = frozenset({"_config", "config"})
 """Never changed, so copies share them and forms leave them out."""
-INERT = frozenset({"duplicates", "retransmits", "round_trip"})
-"""Counters and measurements that decide nothing while every duration is 0."""
+INERT = frozenset({"duplicates", "retransmits", "round_trip", "looks", "_looks_asked", "view"})
+"""Counters and measurements that decide nothing while every duration is 0, and a view, of which
+little counts (see ``edge.py``)."""
 
 
 def copy_of(value: Any) -> Any:
@@ -61,7 +62,7 @@ def _is_frozen(kind: type) -> bool:
 
 
 def _names(value: Any) -> Any:
-    return value.__slots__ if hasattr(value, "__slots__") else value.__dict__
+    return value.__dict__ if hasattr(value, "__dict__") else value.__slots__
 
 
 class Numbers(Generic[T]):

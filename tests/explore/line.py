@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lore.protocol.lifecycle import ENDED
+from lore.protocol.delivery import Opening
 from lore.protocol.receiver import Receiver, ReceiverConfig
 from lore.store.base import AckMessage, Message, Outcome
 from tests.explore.channel import takes, words
 from tests.explore.depot import Depot
-from tests.explore.edge import ChunkEvent, Closed, Edge, EndEvent, Event
+from tests.explore.edge import ChunkEvent, Closed, Edge, EndEvent, Event, LostEvent
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
 
 AT_ONCE = ReceiverConfig(window_tokens=1, ack_delay_s=0.0, gap_timeout_s=0.0)
@@ -61,11 +61,8 @@ class Line:
         if self.edge is None:
             return self
         new = self.copy()
-        edge = new.edge
-        assert edge is not None
-        edge.subscribed, edge.news, edge.reply = False, (), None
-        if edge.reading == "log":
-            edge.merge.on_reset()
+        new._edge.cut_off()
+        new._settle()
         return new
 
     # which of its moves may come first (see space.py)
@@ -81,7 +78,7 @@ class Line:
         edge = self.edge
         if edge is None or not edge.subscribed or len(edge.news) < (2 if reorders else 1):
             return False
-        return not edge.reading or edge.reply is not None
+        return not edge.is_reading
 
     # moves that the store has no part in
 
@@ -121,18 +118,20 @@ class Line:
             self._add(
                 moves, label, kind, lambda line, m=message, r=rest, k=kind: line._news(m, r, k)
             )
-        if self.edge.reply is not None:
-            label = f"the {self.edge.reading} arrives at {{}}'s edge"
-            self._add(moves, label, "", Line._take_reply)
-        if self.edge.sender.oldest is not None and self.edge.subscribed:
-            label = f"{{}}'s edge sends chunk {self.edge.sender.oldest} again"
+        for one in self.edge.asked:
+            if one.reply is not None:
+                label = f"the {one.what} arrives at {{}}'s edge"
+                self._add(moves, label, "", lambda line, what=one.what: line._take_reply(what))
+        sender = self.edge.delivery and self.edge.delivery.sender
+        if sender and sender.oldest is not None and self.edge.subscribed:
+            label = f"{{}}'s edge sends chunk {sender.oldest} again"
             self._add(moves, label, "timers", lambda line: line._edge.retransmit())
         return moves
 
     def idle_moves(self) -> list[Move]:
         """What an edge does after a long silence: only ever needed in the end."""
         moves: list[Move] = []
-        if self.edge is not None and self.edge.view is not None:
+        if self.edge is not None and self.edge.delivery is not None:
             self._add(moves, "{}'s edge looks", "timers", lambda line: line._edge.look())
         return moves
 
@@ -146,31 +145,26 @@ class Line:
         if kind != "drops":
             self._edge.hear(message)
 
-    def _take_reply(self) -> None:
-        edge = self._edge
-        if edge.reading == "log":
-            edge.take_log()
-        elif edge.view is not None:
-            edge.take_view()
-        else:
-            self._judge()
+    def _take_reply(self, what: str) -> None:
+        self._edge.take_reply(what)
 
     def _judge(self) -> None:
-        """The first view on this connection: 200, 204 or 410."""
-        edge, view = self._edge, self._edge.reply
-        position = self.receiver.position
-        if edge.loses_history(view, self.receiver.log_id):
+        """The answer to the call that this connection begins with: 200, 204 or 410."""
+        edge = self._edge
+        if edge.opening is Opening.LOST:
             self.phase = "lost"
-        elif view.status in ENDED and position == view.next_seq - 1:
-            self._finish(view.log_id)
+        elif edge.opening is Opening.COMPLETE:
+            self._finish(edge.follower.view.log_id)
         else:
-            self.receiver.log_id = view.log_id
-            edge.take_view()
+            self.receiver.log_id = edge.follower.view.log_id
+        edge.opening = None
 
     def _settle(self) -> None:
         """What was written and acknowledged goes on its way."""
         edge = self.edge
         if edge is not None:
+            if edge.opening is not None:
+                self._judge()
             self.events += tuple(edge.written)
             self._say_late(*edge.acks)
             edge.written, edge.acks = [], []
@@ -198,6 +192,8 @@ class Line:
                     self._finish(event.log_id)
                 else:
                     self._disconnect()
+            case LostEvent():
+                self.phase = "lost"
             case Closed():
                 self._disconnect()
 
@@ -216,7 +212,7 @@ class Line:
         moves: list[Move] = []
         if not depot.is_there:
             edge = self.edge
-            if edge is not None and edge.subscribed and edge.reading == "view":
+            if edge is not None and edge.subscribed and edge.waits_for_view:
                 label = "{}'s edge gives the request up"
                 self._add(moves, label, "surrenders", Line._surrender)
         elif self.ack:
@@ -237,33 +233,38 @@ class Line:
                 moves, "{}'s edge subscribes again", "", lambda line: line._edge.resubscribe()
             )
         else:
-            if edge.reading and edge.reply is None and self.slow_reads and depot.is_there:
-                label = f"{{}}'s edge reads the {edge.reading}"
-                self._add(moves, label, "", lambda line: line._edge.read(depot))
-            if edge.view is not None:
+            for one in edge.asked if self.slow_reads and depot.is_there else ():
+                if one.reply is None:
+                    label = f"{{}}'s edge reads the {one.what}"
+                    read = partial(_read, what=one.what, depot=depot)
+                    self._add(moves, label, "", read)
+            if edge.delivery is not None:
                 self._add(moves, "{}'s edge loses its subscription", "resets", Line._unsubscribe)
         return moves
 
     @property
     def must_read(self) -> bool:
         edge = self.edge
-        return edge is not None and edge.subscribed and bool(edge.reading) and not self.slow_reads
+        return edge is not None and edge.subscribed and edge.is_reading and not self.slow_reads
 
     def caught_up(self, depot: Depot) -> "Line":
         """What the edge wants to read is there at once."""
         new = self.copy()
-        while new.edge is not None and new.edge.reading and depot.is_there:
-            new.edge.read(depot)
-            new._take_reply()
+        while new.edge is not None and new.edge.is_reading and depot.is_there:
+            what = next(one.what for one in new.edge.asked if one.reply is None)
+            new.edge.read(what, depot)
+            new._take_reply(what)
             new._settle()
         return new
 
     def _surrender(self) -> None:
-        self.phase = "lost"
+        self._edge.surrender()
+        if self._edge.follower.gone and self._edge.delivery is None:
+            self.phase = "lost"  # before anything was written
 
     def _connect(self) -> None:
         self.receiver.on_reconnect()
-        self.edge = Edge(self.receiver.position)
+        self.edge = Edge(self.receiver.position, self.receiver.log_id)
 
     def _unsubscribe(self) -> None:
         self._edge.subscribed, self._edge.news = False, ()
@@ -306,3 +307,7 @@ class Line:
             new.edge.tell(AckMessage(position.acked_seq, position.acked_tokens))
         new._settle()
         return Move(f"{label}: {position.outcome}", kind, new, after)
+
+
+def _read(line: Line, *, what: str, depot: Depot) -> None:
+    line._edge.read(what, depot)

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from lore.protocol import fork
+from lore.protocol import follower, fork
 from lore.protocol.lifecycle import LIVE
-from lore.protocol.merge import Arrival, Merge
 from lore.protocol.receiver import Receiver
 from lore.protocol.window import Window
 from lore.store.records import Records
@@ -20,6 +19,7 @@ from tests.explore.bounds import FORGETS, LOSES_ALL, SHORT, Bounds, scope
 from tests.explore.search import Found, Search
 from tests.explore.space import MAKERS, World
 
+SLOW = {"slow_reads": True, "window": 1}
 FORGETFUL = scope("forgetful", **FORGETS, readers=1)
 
 
@@ -151,16 +151,13 @@ def test_without_the_fork_check_it_finds_a_splice_of_two_logs(
     assert "P1" in found.violation
 
 
-def test_an_edge_that_passes_gaps_on_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P10: its reader never gets what the edge believes to have passed on."""
-
-    def on_live(self: Merge, seq: int) -> Arrival:
-        self.head = seq
-        return Arrival.NEXT
-
-    monkeypatch.setattr(Merge, "on_live", on_live)
-    found = first_violation(scope("gaps passed on", drops=1, readers=1))
-    assert "P17" in found.violation
+def test_an_edge_that_takes_a_chunk_of_another_log_for_the_next_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P4: news of the fork is late, and the chunk is not."""
+    monkeypatch.setattr(follower, "is_foreign", lambda chunk, view: False)
+    found = first_violation(scope("another log", **FORGETS, **SLOW, readers=1, tokens=1))
+    assert "P1" in found.violation or "P17" in found.violation
 
 
 def test_a_credit_that_is_one_too_large_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from lore.store.base import Listener, View
 from lore_edge.errors import UnknownRequest
-from lore_edge.hearing import PAGE_CHUNKS
-from lore_edge.reader import FIRST_PAGE_CHUNKS
+from lore_edge.reader import FIRST_PAGE_CHUNKS, PAGE_CHUNKS
 from lore_edge.subject import ANONYMOUS
 from tests.services.edge_harness import (
     WAIT_S,

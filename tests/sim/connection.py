@@ -1,10 +1,13 @@
 """One reader's stream on one edge: what is written, sent again and given up on (P10 to P12)."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.delivery import Delivery, DeliveryConfig, Step
+from lore.protocol.follower import Acked, Command, State
+from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Action, Sender, SenderConfig
 from lore.store.base import ChunkMessage
 from tests.sim.world import Node, Timer
@@ -12,7 +15,7 @@ from tests.sim.world import Node, Timer
 if TYPE_CHECKING:
     from tests.sim.feed import Feed
 
-HEARTBEAT_S = 10.0
+DELIVERY = DeliveryConfig(heartbeat_s=10.0)
 PAGE_CHUNKS = 16
 
 
@@ -47,10 +50,19 @@ class Closed:
     """The connection ended, and the reader's TCP says so."""
 
 
-StreamEvent = ChunkEvent | StateEvent | EndEvent | Comment | Closed
+@dataclass(frozen=True, slots=True)
+class ErrorEvent:
+    """``history_lost``, or the request is no longer kept: final."""
+
+    step: Step
+
+
+StreamEvent = ChunkEvent | StateEvent | EndEvent | ErrorEvent | Comment | Closed
 
 
 class Connection:
+    """Carries out what its ``Delivery`` decides, over a network that may lose events."""
+
     def __init__(
         self,
         feed: "Feed",
@@ -62,129 +74,174 @@ class Connection:
     ) -> None:
         self.feed = feed
         self.reader = reader
-        self.log_id = log_id
-        self.sender = Sender(SenderConfig(), position=position)
         self._edge = feed.edge
-        self._acks = feed.view.ack == "client"
+        acks = feed.view.ack == "client"
+        self.delivery = Delivery[ChunkMessage](
+            DELIVERY,
+            feed.follower,
+            position=position,
+            log_id=log_id or feed.view.first_log_id,
+            sender=Sender(SenderConfig(), position=position) if acks else None,
+            returns=True,
+            repeats_text=False,
+            now=feed.edge.world.now,
+        )
         self._reader_incarnation = reader.incarnation
         self._hear = hear
         self._spacing_s = spacing_s
         self._socket_chunks = feed.edge.world.options.socket_chunks
         self._start = position
-        self._texts: dict[int, tuple[str, int]] = {}
-        self._unread = 0
-        self._reading = False
-        self._ended = False
+        self._unread: deque[int] = deque()
+        """The chunks on their way."""
+        self._busy = False
+        """A call of the store for this reader is under way."""
         self._closed = False
-        self._told = Status.GENERATING
         self._arrival = 0.0
-        self._timer = Timer(self._edge, self._on_timer)
-        self._edge.world.after(HEARTBEAT_S, self._edge, self._heartbeat)
+        self._timer = Timer(self._edge, self.pump)
 
-    def on_next(self, before: int, message: ChunkMessage) -> None:
-        """A live chunk follows the feed's head: who had that gets it as it comes (P10)."""
-        idle = not self._closed and not self._reading and self._unread < self._socket_chunks
-        if idle and self.sender.position == before and self.log_id == self.feed.view.log_id:
-            self._send_chunk(message.seq, message.text, message.tokens)
+    def begin(self, position: int) -> None:
+        view = self.feed.view
+        self._write(StateEvent(view.status, view.window, view.log_id))
+        if position:
+            self.feed.follower.on_resumed(position, self._edge.world.now)
+            self.feed.carry_out()
         self.pump()
 
+    # from the feed
+
+    def on_told(self, command: Command) -> None:
+        now = self._edge.world.now
+        match command:
+            case State(status, reason):
+                self.delivery.on_state(status, reason)
+                self.pump()
+            case Acked(seq):
+                self.delivery.on_acked(seq, now)
+                if self.delivery.is_overdue(now):
+                    self.pump()
+                else:
+                    self._arm()
+            case _:
+                self._on_news()
+
+    def _on_news(self) -> None:
+        """The live path, or all that is due."""
+        seq = self.delivery.position + 1
+        piece = self.feed.ring.get(seq)
+        is_idle = not self._closed and not self._busy and not self._is_full
+        if is_idle and piece is not None and self.delivery.passes(seq):
+            self._send([piece])
+            self._arm()
+        else:
+            self.pump()
+
+    # what is due
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._unread) >= self._socket_chunks
+
+    def _at_hand(self) -> bool:
+        return self.delivery.position + 1 in self.feed.ring
+
     def pump(self) -> None:
-        """Send what follows, from the ring or the log; a full socket waits for its reader."""
-        feed, view = self.feed, self.feed.view
-        while not self._closed and not self._reading and self._unread < self._socket_chunks:
-            seq = self.sender.position + 1
-            if seq > feed.head or self.log_id != view.log_id:
-                break
-            piece = feed.ring.get(seq)
-            if piece is None:
-                self._read()
-                break
-            self._send_chunk(seq, *piece)
-        self._say_state()
+        """Do what is due; a full socket waits for its reader."""
+        while not self._closed and not self._busy and not self._is_full:
+            match step := self.delivery.next(self._edge.world.now, at_hand=self._at_hand()):
+                case Step.SEND:
+                    self._take()
+                case Step.LOAD:
+                    self._load()
+                case Step.CHECK:
+                    self._busy = True
+                    self.feed.look(self._checked)
+                case Step.HEARTBEAT:
+                    self._write(Comment())
+                    self.delivery.on_written([], self._edge.world.now)
+                case Step.LOST | Step.GONE:
+                    self._write(ErrorEvent(step))
+                    self.close()
+                case _:
+                    break
         self._arm()
 
     def _arm(self) -> None:
-        """Only a reader that acks is sent anything again (P11)."""
-        if self._acks:
-            self._timer.arm(self.sender.deadline())
+        waits = not (self._closed or self._busy or self._is_full)
+        self._timer.arm(self.delivery.deadline(at_hand=self._at_hand()) if waits else None)
 
-    def _read(self) -> None:
-        self._reading = True
+    def _take(self) -> None:
+        delivery, view = self.delivery, self.feed.view
+        states, delivery.states = delivery.states, []
+        for status, _ in states:
+            self._write(StateEvent(status, view.window, view.log_id))
+        room = self._socket_chunks - len(self._unread)
+        pieces = delivery.loaded[:room]
+        del delivery.loaded[:room]
+        seq = pieces[-1].seq if pieces else delivery.position
+        while len(pieces) < room and (piece := self.feed.ring.get(seq := seq + 1)) is not None:
+            pieces.append(piece)
+        self._send(pieces)
+        if delivery.is_at_end:
+            self._write(EndEvent(view.next_seq - 1, view.log_id))
+            self.close()
+
+    def _send(self, pieces: list[ChunkMessage]) -> None:
+        for piece in pieces:
+            self._edge.store.safety.on_sent(self, self._start, piece.seq)
+            self.delivery.on_taken(piece.seq)
+            self._write_chunk(piece)
+        self.delivery.on_written(pieces, self._edge.world.now)
+
+    def _load(self) -> None:
+        self._busy = True
+        after = self.delivery.position
+
+        def loaded(messages: list[ChunkMessage] | None) -> None:
+            self._busy = False
+            now = self._edge.world.now
+            whole = self.feed.follower.judge_page(after, messages or [], now) if messages else []
+            self.delivery.on_page(list(whole), now)
+            self.feed.carry_out()
+            self.pump()
+
         self._edge.store.call(
-            self._edge,
-            self._on_log,
-            "read",
-            self.feed.request_id,
-            after=self.sender.position,
-            limit=PAGE_CHUNKS,
+            self._edge, loaded, "read", self.feed.request_id, after=after, limit=PAGE_CHUNKS
         )
 
-    def _on_log(self, messages: list[ChunkMessage] | None) -> None:
-        self._reading = False
-        view = self.feed.view
-        if not messages or self._closed:
-            if not self._closed:
-                self.feed.look()
-            return
-        for message in messages:
-            if message.seq > view.shared(message.log_id):
-                self.feed.look()
-                return
-            if self.log_id != view.log_id:
-                return
-            if message.seq == self.sender.position + 1:
-                self._send_chunk(message.seq, message.text, message.tokens)
-        self.pump()
-
-    def _send_chunk(self, seq: int, text: str, tokens: int) -> None:
-        self._edge.store.safety.on_sent(self, self._start, seq)
-        self._texts[seq] = text, tokens
-        self.sender.on_sent(seq, self._edge.world.now)
-        self._write(ChunkEvent(seq, text, tokens, self.log_id))
-
-    def _say_state(self) -> None:
-        view = self.feed.view
-        if self._closed or self.log_id != view.log_id:
-            return
-        if view.status in ENDED and self.sender.position == view.next_seq - 1:
-            if not self._ended:
-                self._ended = True
-                self._write(EndEvent(view.next_seq - 1, view.log_id))
-            if self.sender.oldest is None or not self._acks:
-                self.close()
-        else:
-            self._ended = False
-            if view.status is Status.REAPED or view.status is not self._told:
-                self._told = view.status
-                self._write(StateEvent(view.status, view.window, view.log_id))
-
-    def on_acked(self, seq: int) -> None:
-        self.sender.on_ack(seq, self._edge.world.now)
-        for old in [old for old in self._texts if old <= seq]:
-            del self._texts[old]
-        self.pump()
-        self._arm()
-
-    def _on_timer(self) -> None:
+    def _checked(self, done: bool) -> None:
+        self._busy = False
         if self._closed:
             return
-        action = self.sender.on_timer(
-            self._edge.world.now, socket_pending=self._unread >= self._socket_chunks
-        )
+        arrived = self._unread[0] - 1 if self._unread else self.delivery.position
+        action = self.delivery.on_checked(self._edge.world.now, away=not done, arrived=arrived)
         if action is Action.CLOSE:
             self.close()
             return
-        if action is Action.RETRANSMIT:
-            self._edge.world.injected["retransmit (seen)"] += 1
-            seq = self.sender.oldest
-            assert seq is not None
-            self._write(ChunkEvent(seq, *self._texts[seq], self.log_id))
-        self._arm()
+        if isinstance(action, int):
+            self._send_again(action)
+        self.pump()
 
-    def _heartbeat(self) -> None:
-        if not self._closed:
-            self._write(Comment())
-            self._edge.world.after(HEARTBEAT_S, self._edge, self._heartbeat)
+    def _send_again(self, seq: int) -> None:
+        if (piece := self.feed.ring.get(seq)) is not None:
+            self._edge.world.injected["retransmit (seen)"] += 1
+            self._write_chunk(piece)
+            return
+
+        def loaded(messages: list[ChunkMessage] | None) -> None:
+            now = self._edge.world.now
+            whole = self.feed.follower.judge_page(seq - 1, messages or [], now) if messages else []
+            if whole and not self._closed and not self.delivery.loses_history():
+                self._edge.world.injected["retransmit (seen)"] += 1
+                self._write_chunk(whole[0])
+            self.feed.carry_out()
+
+        self._edge.store.call(
+            self._edge, loaded, "read", self.feed.request_id, after=seq - 1, limit=1
+        )
+
+    def _write_chunk(self, piece: ChunkMessage) -> None:
+        view = self.feed.view
+        self._write(ChunkEvent(piece.seq, piece.text, piece.tokens, view.log_id))
 
     def close(self) -> None:
         """End the connection; a reader that can be reached hears of it."""
@@ -222,12 +279,13 @@ class Connection:
 
     def _deliver(self, event: StreamEvent, when: float) -> None:
         if isinstance(event, ChunkEvent):
-            self._unread += 1
+            self._unread.append(event.seq)
         self._edge.world.at(when, self.reader, self._arrive, event)
 
     def _arrive(self, event: StreamEvent) -> None:
         if isinstance(event, ChunkEvent):
-            self._unread -= 1
-            if self._unread == self._socket_chunks - 1 and self._edge.up:
+            was_full = self._is_full
+            self._unread.remove(event.seq)
+            if was_full and not self._is_full and self._edge.up:
                 self._edge.world.after(0.0, self._edge, self.pump)
         self._hear(self, event)

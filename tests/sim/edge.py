@@ -1,15 +1,15 @@
 """An edge's shell: creates requests, connects readers, takes acks. It keeps nothing that
 another edge would miss."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from lore.protocol.lifecycle import ENDED
-from lore.store.base import Message, NewRequest, Opened, Outcome, Position, View
+from lore.protocol.delivery import Opening
+from lore.protocol.follower import Restores
+from lore.store.base import Message, NewRequest, Opened, Outcome, Position
+from lore.store.keys import PARTITIONS, partition_of
 from tests.sim.connection import Connection, StreamEvent
-from tests.sim.feed import RESTORE_GRACE_S, RETRY_S, Feed
+from tests.sim.feed import FOLLOWER, Feed
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, World
 
@@ -34,7 +34,8 @@ class Edge(Node):
         super().__init__(world, name)
         self.store = store
         self.feeds: dict[str, Feed] = {}
-        self.connecting: Counter[str] = Counter()
+        self._restores = Restores(FOLLOWER.restore_grace_s)
+        self._notice()
         store.clients.append(self)
 
     def crash(self) -> None:
@@ -47,12 +48,19 @@ class Edge(Node):
                 connection.abandon()  # its machine went with it, silently
         super().crash()
         self.feeds.clear()
-        self.connecting.clear()
 
     def start(self) -> None:
         self.up = True
+        self._restores = Restores(FOLLOWER.restore_grace_s)
+        self._notice()
+
+    def _notice(self) -> None:
+        state = self.store.state
+        for partition in range(PARTITIONS):
+            self._restores.notice(partition, state.run_id, self.world.now)
 
     def on_store_reset(self) -> None:
+        self._notice()
         for feed in list(self.feeds.values()):
             feed.on_reset()
 
@@ -113,71 +121,41 @@ class Edge(Node):
         answer: Callable[[Reply], None],
     ) -> None:
         """Subscribe and look, judge, and only then stream (P4); look again (P12)."""
+        feed = self.feeds.get(request_id)
+        if feed is None:
+            run_id = self.store.state.run_id
+            wait_s = self._restores.wait_s(partition_of(request_id), run_id, self.world.now)
+            feed = self.feeds[request_id] = Feed(self, request_id, wait_s)
 
-        self.connecting[request_id] += 1
-        give_up = self.world.now + RESTORE_GRACE_S * self.store.safety.may_forget
-        arrived: dict[str, Any] = {}
-
-        def look() -> None:
-            self.store.view(self, looked, request_id)
-
-        def looked(found: tuple[View | None] | None) -> None:
-            if found == (None,) and self.world.now < give_up:
-                self.world.after(RETRY_S, self, look)
-                return
-            arrived["look"] = found
-            joined()
-
-        def subscribed(done: bool | None) -> None:
-            arrived["subscription"] = done
-            joined()
-
-        def joined() -> None:
-            if len(arrived) < 2:
-                return
-            self.connecting[request_id] -= 1
-            found = arrived["look"]
-            if found is None or not arrived["subscription"]:
+        def opened(done: bool) -> None:
+            if not done:
                 answer(Reply(UNANSWERED))
                 return
-            view = found[0]
-            if view is None:
-                answer(Reply(404))
+            if feed.follower.gone:
+                answer(Reply(410 if feed.follower.lost and position else 404))
+                self.on_left(feed)
                 return
-            if (refusal := _refusal(view, position, log_id)) is not None:
-                answer(refusal)
-                return
-            feed = self.feeds.get(request_id)
-            if feed is None:
-                feed = self.feeds[request_id] = Feed(self, request_id, view)
-            connection = Connection(feed, reader, position, view.log_id, hear, spacing_s)
-            feed.connections.append(connection)
-            answer(Reply(200, view.log_id, connection, window=view.window))
-            if feed.view != view:
-                feed.look()
-            feed.say_acks_again()
-            connection.pump()
+            view = feed.view
+            connection = Connection(feed, reader, position, log_id, hear, spacing_s)
+            opening = connection.delivery.opening(asked=True)
+            if opening is Opening.STREAM:
+                feed.connections.append(connection)
+                answer(Reply(200, view.log_id, connection, window=view.window))
+                connection.begin(position)
+            else:
+                status = 410 if opening is Opening.LOST else 204
+                answer(Reply(status, view.log_id, last_seq=position))
+                self.on_left(feed)
 
-        self.store.follow(self, request_id, self.on_message, subscribed)
-        look()
+        feed.opening.append(opened)
+        feed.carry_out()
 
     def on_left(self, feed: Feed) -> None:
-        if not feed.connections:
+        if not feed.is_used:
             self.close_feed(feed)
 
     def close_feed(self, feed: Feed) -> None:
         if self.feeds.get(feed.request_id) is feed:
             del self.feeds[feed.request_id]
-            if not self.connecting[feed.request_id]:  # else another feed counts on it
-                self.store.unfollow(self, feed.request_id)
-            for connection in list(feed.connections):
-                connection.close()
-
-
-def _refusal(view: View, position: int, log_id: str) -> Reply | None:
-    ended = view.status in ENDED
-    if position > view.shared(log_id) or (ended and position >= view.next_seq):
-        return Reply(410, view.log_id)
-    if ended and position == view.next_seq - 1:
-        return Reply(204, view.log_id, last_seq=position)
-    return None
+            self.store.unfollow(self, feed.request_id)
+            feed.close()

@@ -1,10 +1,22 @@
-"""One request on one edge: subscribed, then looked at, shared by its connections."""
+"""One request on one edge: carries out what its ``Follower`` decides."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lore.protocol.lifecycle import ENDED
-from lore.protocol.merge import Arrival, Merge
-from lore.store.base import AckMessage, ChunkMessage, Message, Outcome, Position, View
+from lore.protocol.follower import (
+    Acknowledge,
+    Call,
+    Check,
+    Clear,
+    Command,
+    Follower,
+    FollowerConfig,
+    Hole,
+    Look,
+    News,
+    Read,
+)
+from lore.store.base import ChunkMessage, Message, StateMessage, View
 from tests.sim.world import Timer
 
 if TYPE_CHECKING:
@@ -12,185 +24,195 @@ if TYPE_CHECKING:
     from tests.sim.edge import Edge
 
 RING_CHUNKS = 16
-PAGE_CHUNKS = 64
-LOOK_AGAIN_S = 0.02
-LOOK_EVERY_S = 5.0
 RETRY_S = 0.5
-RESTORE_GRACE_S = 4.0
+FOLLOWER = FollowerConfig(
+    page_chunks=64, restore_grace_s=4.0, look_every_s=5.0, unknown_retry_s=0.5, retry_s=0.2
+)
 
 
 class Feed:
-    def __init__(self, edge: "Edge", request_id: str, view: View) -> None:
+    def __init__(self, edge: "Edge", request_id: str, wait_s: float) -> None:
         self.edge = edge
         self.request_id = request_id
-        self.view = view
         self.connections: list[Connection] = []
-        self.ring: dict[int, tuple[str, int]] = {}
-        self._merge = Merge(view.next_seq - 1)
-        self._looking = False
-        self._look_again = False
-        self._reacking = False
-        self._unknown_since: float | None = None
-        self._timer = Timer(edge, self.look)
-        self._timer.arm(edge.world.now + LOOK_AGAIN_S)  # unless another look comes first
+        self.ring: dict[int, ChunkMessage] = {}
+        self.opening: list[Callable[[bool], None]] = []
+        """Who waits for it to be open, or for the reason why it is not."""
+        self.follower = Follower(FOLLOWER, "", now=edge.world.now, wait_s=wait_s)
+        self._looking: list[tuple[int, Callable[[bool], None]]] = []
+        self._timer = Timer(edge, self._on_timer)
+        edge.store.follow(edge, request_id, edge.on_message, self._on_first_subscription)
+        self.carry_out()
 
     @property
-    def head(self) -> int:
-        return self._merge.head
+    def view(self) -> View:
+        return self.follower.view
 
-    # live
+    @property
+    def is_used(self) -> bool:
+        return bool(self.connections or self.opening)
+
+    def _is_current(self) -> bool:
+        return self.edge.feeds.get(self.request_id) is self
+
+    # events
+
+    def _on_first_subscription(self, done: bool | None) -> None:
+        if not self._is_current():
+            return
+        if done is None:
+            self.edge.close_feed(self)
+            return
+        self.follower.on_subscribed(self.edge.world.now)
+        self.carry_out()
 
     def on_message(self, message: Message) -> None:
+        now = self.edge.world.now
         if isinstance(message, ChunkMessage):
-            if message.seq > self.view.shared(message.log_id):
-                self.look()
-                return
-            before = self.head
-            arrival = self._merge.on_live(message.seq)
-            if arrival is Arrival.NEXT:
+            if self.follower.on_chunk(message, now):
                 self._push(message)
                 for connection in list(self.connections):
-                    connection.on_next(before, message)
-            elif arrival is Arrival.GAP:
-                self.look()
-        elif isinstance(message, AckMessage):
-            self.on_acked(message.acked_seq)
-        elif message.reason not in ("paused", "resumed"):
-            self.look()
+                    connection.on_told(News())
+                return
+        elif isinstance(message, StateMessage):
+            self.follower.on_state(message, now)
+        else:
+            self.follower.on_acked(message.acked_seq)
+        self.carry_out()
 
     def on_reset(self) -> None:
-        if self.edge.feeds.get(self.request_id) is not self:
+        """The connection to the store is back: the channel is subscribed again."""
+        if not self._is_current():
             return
-        self._merge.on_reset()
 
         def followed(done: bool | None) -> None:
-            if done:
-                self.look()
-            else:
+            if not self._is_current():
+                return
+            if done is None:
                 self.edge.world.after(RETRY_S, self.edge, self.on_reset)
+            else:
+                self.follower.on_reset(self.edge.world.now)
+                self.carry_out()
 
         self.edge.store.follow(self.edge, self.request_id, self.edge.on_message, followed)
 
     def on_acked(self, seq: int) -> None:
-        for connection in self.connections:
-            connection.on_acked(seq)
+        self.follower.on_acked(seq)
+        self.carry_out()
 
-    def _push(self, message: ChunkMessage) -> None:
-        self.ring[message.seq] = message.text, message.tokens
-        if len(self.ring) > RING_CHUNKS:
-            del self.ring[next(iter(self.ring))]
+    def look(self, then: Callable[[bool], None]) -> None:
+        """Read the view now; ``then`` hears whether that was possible."""
+        number = self.follower.look(self.edge.world.now)
+        self._looking.append((number, then))
+        self.carry_out()
+        self._looked(True)
 
-    def pump(self) -> None:
-        for connection in list(self.connections):
-            connection.pump()
+    def _on_timer(self) -> None:
+        self.follower.on_timer(self.edge.world.now)
+        self.carry_out()
 
-    # reading the view, and the log while it holds more
+    # commands
 
-    def look(self) -> None:
-        """Read the view and what is missing of the log; one read at a time."""
-        if self.edge.feeds.get(self.request_id) is not self:
+    def carry_out(self) -> None:
+        if not self._is_current():
             return
-        if self._looking:
-            self._look_again = True
-            return
-        self._looking = True
-        self._look_again = False
-        self.edge.store.view(self.edge, self._on_view, self.request_id)
+        while commands := self.follower.take():
+            for command in commands:
+                if isinstance(command, Call):
+                    self._perform(command)
+                else:
+                    self._tell(command)
+        if self.follower.is_open or self.follower.gone:
+            self._opened(True)
+        self._timer.arm(self.follower.deadline())
 
-    def _on_view(self, found: tuple[View | None] | None) -> None:
+    def _tell(self, command: Command) -> None:
+        match command:
+            case Clear():
+                self.edge.world.say(f"{self.edge.name} sees log {self.view.log_id}")
+                self.ring.clear()
+            case Hole(seq):
+                self.edge.store.safety.fail("P2", f"a hole in the log at {seq}")
+            case _:
+                for connection in list(self.connections):
+                    connection.on_told(command)
+
+    def _perform(self, call: Call) -> None:
+        edge, store, request_id = self.edge, self.edge.store, self.request_id
+        match call:
+            case Look():
+                store.do(
+                    edge,
+                    self._on_look,
+                    lambda now_ms: (
+                        store.state.view(request_id, now_ms=now_ms),
+                        store.state.run_id,
+                    ),
+                )
+            case Read(after, limit):
+                store.call(edge, self._on_log, "read", request_id, after=after, limit=limit)
+            case Check(after, limit):
+                store.call(edge, self._on_checked, "read", request_id, after=after, limit=limit)
+            case Acknowledge(seq):
+                store.call(edge, self._on_acknowledged, "ack", request_id, seq)
+
+    def _on_look(self, found: tuple[View | None, str] | None) -> None:
         if found is None:
-            self._looking = False
-            self._timer.arm(self.edge.world.now + RETRY_S)
+            self._on_failed()
             return
-        view = found[0]
-        if view is None:
-            self._on_unknown()
-            return
-        self._unknown_since = None
-        self._reconcile(view)
-        if view.next_seq - 1 > self.head:
-            self._read()
-        else:
-            self._looked()
-
-    def _on_unknown(self) -> None:
-        """Its owner may be about to give it back (P3)."""
-        self._looking = False
-        now = self.edge.world.now
-        if self._unknown_since is None:
-            self._unknown_since = now
-        if now < self._unknown_since + RESTORE_GRACE_S:
-            self._timer.arm(now + RETRY_S)
-        else:
-            self.edge.close_feed(self)  # a reader that connects anew is told why
-
-    def _read(self) -> None:
-        after = self._merge.start_read()
-        self.edge.store.call(
-            self.edge, self._on_log, "read", self.request_id, after=after, limit=PAGE_CHUNKS
-        )
+        self.follower.on_view(*found, self.edge.world.now)
+        self.carry_out()
+        self._looked(True)
 
     def _on_log(self, messages: list[ChunkMessage] | None) -> None:
         if messages is None:
-            self._merge.on_reset()
-            self._looking = False
-            self._timer.arm(self.edge.world.now + RETRY_S)
+            self._on_failed()
             return
-        for message in messages:
-            if message.seq > self.view.shared(message.log_id):
-                self._look_again = True
-                break
-            arrival = self._merge.on_log(message.seq)
-            if arrival is Arrival.NEXT:
-                self._push(message)
-            elif arrival is Arrival.GAP:
-                self.edge.store.safety.fail("P2", f"a hole in the log before {message.seq}")
-        self.pump()
-        if self._merge.missing and messages and not self._look_again:
-            self._read()
-        else:
-            self._looked()
+        for message in self.follower.on_log(messages, self.edge.world.now):
+            self._push(message)
+        self.carry_out()
 
-    def _looked(self) -> None:
-        self._looking = False
-        self._timer.arm(self.edge.world.now + LOOK_EVERY_S)
-        if self._look_again:
-            self.look()
+    def _on_checked(self, messages: list[ChunkMessage] | None) -> None:
+        if messages is None:
+            self._on_failed()
+            return
+        self.follower.on_checked(messages, self.edge.world.now)
+        self.carry_out()
 
-    def _reconcile(self, view: View) -> None:
-        """Take a newer view: a fork, a log that fell behind, an end, a reaping."""
-        if view.log_id != self.view.log_id:
-            self.edge.world.say(f"{self.edge.name} sees log {view.log_id} of {self.request_id}")
-            self.ring.clear()
-            shared = view.shared(self.view.log_id)
-            self._merge = Merge(min(self.head, shared, view.next_seq - 1))
-        elif view.next_seq - 1 < self.head:
-            self._merge = Merge(view.next_seq - 1)  # the store forgot; its owner sends again
-        self.view = view
+    def _on_acknowledged(self, position: object) -> None:
+        if position is None:
+            self._on_failed()
+            return
+        self.follower.on_acknowledged(self.edge.world.now)
+        self.carry_out()
+
+    def _on_failed(self) -> None:
+        self.follower.on_failed(self.edge.world.now)
+        if not self.follower.is_open:
+            self.edge.close_feed(self)
+            return
+        self.carry_out()
+        self._looked(False)
+
+    def _looked(self, done: bool) -> None:
+        ready = [then for number, then in self._looking if number <= self.follower.looks]
+        self._looking = [one for one in self._looking if one[0] > self.follower.looks]
+        for then in ready:
+            then(done)
+
+    def _opened(self, done: bool) -> None:
+        opening, self.opening = self.opening, []
+        for answer in opening:
+            answer(done)
+
+    def close(self) -> None:
+        """Nobody is served any more; who still waits is told to try again."""
+        self._timer.arm(None)
+        self._opened(False)
         for connection in list(self.connections):
-            past_end = view.status in ENDED and connection.sender.position >= view.next_seq
-            if past_end or not self._may_continue(connection, view):
-                connection.close()  # it comes back with what it really has, and is judged
-            else:
-                connection.log_id = view.log_id
-        self.pump()
-        self.say_acks_again()
+            connection.close()
 
-    @staticmethod
-    def _may_continue(connection: "Connection", view: View) -> bool:
-        log_id = connection.log_id or view.first_log_id
-        return connection.sender.position <= view.shared(log_id)
-
-    def say_acks_again(self) -> None:
-        """The store forgot acks that our readers will not repeat: they have nothing new (P9)."""
-        acked = max((connection.sender.acked for connection in self.connections), default=0)
-        acked = min(acked, self.view.next_seq - 1)
-        if acked > self.view.acked_seq and not self._reacking:
-            self._reacking = True
-
-            def answer(position: Position | None) -> None:
-                self._reacking = False
-                if position is not None and position.outcome is Outcome.OK:
-                    self.on_acked(position.acked_seq)
-
-            self.edge.store.call(self.edge, answer, "ack", self.request_id, acked)
+    def _push(self, message: ChunkMessage) -> None:
+        self.ring[message.seq] = message
+        if len(self.ring) > RING_CHUNKS:
+            del self.ring[next(iter(self.ring))]

@@ -13,6 +13,7 @@ from tests.sim.connection import (
     Comment,
     Connection,
     EndEvent,
+    ErrorEvent,
     StateEvent,
     StreamEvent,
 )
@@ -105,10 +106,13 @@ class Reader(Node):
             # A second reader may be there before the request is.
             self._retry.arm(self.world.now + RETRY_S)
         else:
-            self.lost = f"{reply.status}"
-            self._leave()
-            self._safety.on_lost(self.name, self.request_id, self.lost)
-            self.world.injected["history lost (seen)"] += 1
+            self._lose(f"{reply.status}")
+
+    def _lose(self, why: str) -> None:
+        self.lost = why
+        self._leave()
+        self._safety.on_lost(self.name, self.request_id, why)
+        self.world.injected["history lost (seen)"] += 1
 
     def _reconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -150,6 +154,8 @@ class Reader(Node):
                     self._reconnect()
             case Closed():
                 self._reconnect()
+            case ErrorEvent():
+                self._lose(event.step.value)
             case Comment():
                 pass
 
@@ -229,8 +235,10 @@ class Reader(Node):
             edge = self._edge()
             self.world.ask(self, edge, partial(edge.revive, self.request_id), self._on_revived)
 
-    def _on_revived(self, _: Reply | None) -> None:
+    def _on_revived(self, reply: Reply | None) -> None:
         self._reviving = False
+        if reply is None or reply.status == 503:
+            self._reconnect()  # another edge may be able to
 
     def cancel(self) -> None:
         if self.present:

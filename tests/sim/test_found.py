@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from lore.protocol.follower import Follower
 from lore.protocol.producer import Append, Producer
 from lore.store import records
 from lore.store.records import Record, Records
 from tests.sim.faults import Options
-from tests.sim.feed import Feed
 from tests.sim.generator import Generator, Job
 from tests.sim.run import simulate
 
@@ -79,7 +79,7 @@ def pause_is_told_once(patch: Patch) -> None:
 def forgotten_acks_stay_forgotten(patch: Patch) -> None:
     """A store forgets acks. Its readers have all there is, so they have nothing to say again;
     the next owner takes the window over closed, and it never opens."""
-    patch.setattr(Feed, "say_acks_again", lambda self: None)
+    patch.setattr(Follower, "_acknowledge_again", lambda self: None)
 
 
 def chunks_name_no_log(patch: Patch) -> None:

@@ -21,7 +21,7 @@ STORE_RETRY_S = 0.5
 
 
 class _Collector:
-    """A ``Follower``."""
+    """Listens to a feed (``Listening``)."""
 
     def __init__(self, span: Span) -> None:
         self.waker = Waker()
@@ -43,27 +43,25 @@ async def collect(
     feed: Feed,
     receive: Receive,
     acknowledge: Callable[[int], Awaitable[None]],
-    patience_s: float,
     span: Span,
 ) -> tuple[View, str]:
-    """The view and the text of the ended answer. ``acknowledge`` may raise StoreUnavailable;
-    after ``patience_s`` without news the request is looked at, in case they were lost.
+    """The view and the text of the ended answer. ``acknowledge`` may raise StoreUnavailable.
 
     Raises Disconnected, UnknownRequest and ApiError 410 ``history_lost``.
     """
     collector = _Collector(span)
-    feed.followers.add(collector)
+    feed.readers.add(collector)
     watch = asyncio.create_task(_until_disconnect(receive))
     watch.add_done_callback(lambda _: collector.on_news())
     try:
         while not watch.done():
-            if feed.gone:
-                raise history_lost() if feed.lost else UnknownRequest
+            if feed.follower.gone:
+                raise history_lost() if feed.follower.lost else UnknownRequest
             try:
                 text = await feed.text() if feed.last_seq is not None else None
                 if text is not None:
                     return feed.view, text
-                if feed.holes:
+                if feed.follower.holes:
                     raise history_lost()
                 pause_s = await _go_on(feed, acknowledge)
             except StoreUnavailable:
@@ -71,12 +69,12 @@ async def collect(
             if pause_s:
                 await asyncio.sleep(pause_s)
             else:
-                await _news(feed, collector.waker, patience_s)
+                await collector.waker.wait()
         raise Disconnected
     finally:
         watch.cancel()
-        feed.followers.discard(collector)
-        collector.waker.close()
+        feed.readers.discard(collector)
+        collector.waker.cancel()
 
 
 async def _go_on(feed: Feed, acknowledge: Callable[[int], Awaitable[None]]) -> float:
@@ -91,14 +89,6 @@ async def _go_on(feed: Feed, acknowledge: Callable[[int], Awaitable[None]]) -> f
         await acknowledge(feed.head)
         return ACK_INTERVAL_S
     return 0.0
-
-
-async def _news(feed: Feed, waker: Waker, patience_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    look_at_s = loop.time() + patience_s
-    await waker.wait(look_at_s)
-    if loop.time() >= look_at_s:
-        feed.look_soon()
 
 
 async def _until_disconnect(receive: Receive) -> None:

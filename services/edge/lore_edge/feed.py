@@ -1,49 +1,185 @@
-"""One request as this edge hears it, shared by all its readers here (protocol P10, P12).
+"""One request as this edge hears it, shared by all its readers here.
 
-A feed looks at the request once more when its subscription is in place, so its readers miss
-nothing. Its head starts at the log's end: live chunks move it on, and stay in a bounded ring,
-encoded once for everyone. What is older than the ring a reader takes from the log, in pages, at
-its own pace.
+The shell of a ``Follower``: carries its commands out and decides nothing. Chunks that come stay
+in a bounded ring, encoded once for everyone. What is older than the ring a reader takes from the
+log, in pages, at its own pace.
 """
 
-from collections.abc import Iterator
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from operator import methodcaller
+from typing import Protocol
 
-from lore.metrics import REQUESTS_REVIVED
-from lore.store.base import Outcome
-from lore_edge.hearing import PAGE_CHUNKS, Hearing
-from lore_edge.history import in_sequence, is_foreign
-from lore_edge.ring import Piece
+import structlog
+
+from lore import logs
+from lore.metrics import GAP_FILLS, REQUESTS_REVIVED
+from lore.protocol.follower import (
+    Acked,
+    Acknowledge,
+    Call,
+    Check,
+    Clear,
+    Follower,
+    FollowerConfig,
+    Hole,
+    Look,
+    News,
+    Read,
+    State,
+)
+from lore.protocol.lifecycle import Status
+from lore.store.base import (
+    AckMessage,
+    ChunkMessage,
+    Message,
+    Outcome,
+    Store,
+    StoreUnavailable,
+    View,
+)
+from lore.store.keys import partition_of
+from lore_edge.errors import LostRequest, UnknownRequest
+from lore_edge.ring import Piece, Ring, encode
+from lore_edge.waker import Alarm
+
+_log = structlog.get_logger()
 
 
-class Feed(Hearing):
-    """What a reader asks of it."""
+class Listening(Protocol):
+    """What a feed tells its readers; all of it on the event loop."""
+
+    def on_news(self) -> None: ...
+
+    def on_state(self, status: Status, reason: str) -> None: ...
+
+    def on_acked(self, seq: int) -> None: ...
+
+
+_NEWS = methodcaller("on_news")
+
+
+class Feed:
+    """A ``Listener`` of the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        request_id: str,
+        subject: str,
+        config: FollowerConfig,
+        *,
+        ring_chunks: int,
+        ring_bytes: int,
+        wait_s: float = 0.0,
+    ) -> None:
+        """``wait_s``: how long to look for it when it is not there."""
+        loop = asyncio.get_running_loop()
+        self.request_id = request_id
+        self.readers: set[Listening] = set()
+        self._store = store
+        self._partition = partition_of(request_id)
+        self._page_chunks = config.page_chunks
+        self._ring = Ring(chunks=ring_chunks, size_bytes=ring_bytes)
+        self._now = loop.time
+        self._alarm = Alarm(self._on_timer)
+        self._call: asyncio.Task[None] | None = None
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._opened: asyncio.Future[None] = loop.create_future()
+        self.follower = Follower(config, subject, now=self._now(), wait_s=wait_s)
+
+    async def start(self) -> None:
+        """Subscribe, and look meanwhile. Raises UnknownRequest or StoreUnavailable; follows
+        nothing then."""
+        self._carry_out()
+        following = asyncio.ensure_future(self._store.follow(self.request_id, self))
+        try:
+            await asyncio.wait([following, self._opened], return_when=asyncio.FIRST_COMPLETED)
+            if not self._opened.done():
+                await following
+                self.follower.on_subscribed(self._now())
+                self._carry_out()
+            await self._opened
+        except BaseException:
+            following.add_done_callback(retrieve)
+            following.cancel()
+            self._opened.add_done_callback(retrieve)
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        self._alarm.cancel()
+        if self._call is not None:
+            self._call.cancel()
+        for _, looked in self._waiting:
+            looked.cancel()
+        with contextlib.suppress(StoreUnavailable):  # its connection is gone, and so is this
+            await self._store.unfollow(self.request_id, self)
+
+    # what is known
+
+    @property
+    def view(self) -> View:
+        return self.follower.view
+
+    @property
+    def head(self) -> int:
+        return self.follower.head
+
+    @property
+    def log_id(self) -> str:
+        return self.follower.view.log_id
+
+    @property
+    def last_seq(self) -> int | None:
+        return self.follower.last_seq
+
+    @property
+    def acked_seq(self) -> int:
+        return self.follower.acked_seq
 
     def piece(self, seq: int) -> Piece | None:
         """The chunk from the ring, or None when it has to come from the log."""
         return self._ring.get(seq)
 
+    def pieces_after(self, seq: int) -> Iterator[Piece]:
+        return self._ring.after(seq)
+
     def tokens_at(self, seq: int) -> int | None:
         """How many the answer has up to a chunk; None when that is not known here."""
-        if seq == self.view.next_seq - 1:
-            return self.view.generated_tokens
+        view = self.view
+        if seq == view.next_seq - 1:
+            return view.generated_tokens
         if seq == 0:
             return 0
         piece = self.piece(seq)
         return piece.tokens if piece else None
 
-    def pieces_after(self, seq: int) -> Iterator[Piece]:
-        return self._ring.after(seq)
+    def check(self) -> None:
+        """Raises UnknownRequest once the store does not have it."""
+        if self.follower.gone:
+            raise LostRequest if self.follower.lost else UnknownRequest
 
-    async def page(self, after: int, limit: int = PAGE_CHUNKS) -> list[Piece]:
+    # what readers ask
+
+    async def look(self) -> None:
+        """Read the view now: what it says reaches the readers before this returns.
+
+        Raises StoreUnavailable."""
+        number = self.follower.look(self._now())
+        if number > self.follower.looks:
+            looked = asyncio.get_running_loop().create_future()
+            self._waiting.append((number, looked))
+            self._carry_out()
+            await looked
+
+    async def page(self, after: int, limit: int) -> list[Piece]:
         """Chunks after ``after`` from the log: none when there are none, or it is another log,
-        or the next one is in ``holes``."""
+        or the next one is lost for good. Raises StoreUnavailable."""
         chunks = await self._store.read(self.request_id, after=after, limit=limit, known=self.view)
-        if any(is_foreign(chunk, self.view) for chunk in chunks):
-            await self.look()
-            return []
-        whole = in_sequence(chunks, after)
-        if not whole:
-            await self._find_hole(after)
+        whole = self.follower.judge_page(after, chunks, self._now())
+        self._carry_out()
         return [self._encode(chunk) for chunk in whole]
 
     async def text(self) -> str | None:
@@ -54,7 +190,8 @@ class Feed(Hearing):
         parts: list[str] = []
         log_id, last_seq = self.log_id, self.view.next_seq - 1
         while len(parts) < last_seq:
-            page = await self.page(len(parts), min(PAGE_CHUNKS, last_seq - len(parts)))
+            limit = min(self._page_chunks, last_seq - len(parts))
+            page = await self.page(len(parts), limit)
             if not page:
                 return None
             parts += [piece.text for piece in page]
@@ -66,8 +203,118 @@ class Feed(Hearing):
         REQUESTS_REVIVED.inc(position.outcome is Outcome.OK)
         await self.look()
 
+    def on_acked(self, seq: int) -> None:
+        self.follower.on_acked(seq)
+        self._carry_out()
+
     def on_resumed(self, seq: int) -> None:
-        """A reader that comes back after ``seq`` has everything up to it (P9)."""
-        if min(seq, self.head) > self.view.acked_seq:
-            self.on_acked(min(seq, self.head))
-            self.look_soon()
+        self.follower.on_resumed(seq, self._now())
+        self._carry_out()
+
+    # what the store says
+
+    def on_message(self, message: Message) -> None:
+        if isinstance(message, ChunkMessage):
+            if self.follower.on_chunk(message, self._now()):
+                self._ring.push(self._encode(message))
+                self._tell(_NEWS)
+                return
+        elif isinstance(message, AckMessage):
+            self.follower.on_acked(message.acked_seq)
+        else:
+            self.follower.on_state(message, self._now())
+        self._carry_out()
+
+    def on_reset(self) -> None:
+        self.follower.on_reset(self._now())
+        self._carry_out()
+
+    def _on_timer(self) -> None:
+        self.follower.on_timer(self._now())
+        self._carry_out()
+
+    # commands
+
+    def _carry_out(self) -> None:
+        follower = self.follower
+        while commands := follower.take():
+            for command in commands:
+                match command:
+                    case News():
+                        self._tell(_NEWS)
+                    case Acked(seq):
+                        self._tell(lambda reader, seq=seq: reader.on_acked(seq))
+                    case State() as state:
+                        self._tell(lambda reader, state=state: reader.on_state(*state))
+                    case Clear():
+                        self._ring.clear()
+                    case Hole(seq):
+                        _log.error("hole in the log", **logs.of(follower.view), seq=seq)
+                    case _:
+                        self._call = asyncio.create_task(self._perform(command))
+        if not self._opened.done() and (follower.is_open or follower.gone):
+            self._settle_opening()
+        self._alarm.set(follower.deadline())
+
+    def _settle_opening(self) -> None:
+        try:
+            self.check()
+        except UnknownRequest as error:
+            self._opened.set_exception(error)
+        else:
+            self._opened.set_result(None)
+
+    async def _perform(self, call: Call) -> None:
+        follower, store, request_id = self.follower, self._store, self.request_id
+        try:
+            match call:
+                case Look():
+                    view = await store.view(request_id)
+                    follower.on_view(view, store.run_id(self._partition), self._now())
+                case Read(after, limit):
+                    self._on_log(await store.read(request_id, after=after, limit=limit))
+                case Check(after, limit):
+                    chunks = await store.read(request_id, after=after, limit=limit)
+                    follower.on_checked(chunks, self._now())
+                case Acknowledge(seq):
+                    await store.ack(request_id, seq)
+                    follower.on_acknowledged(self._now())
+        except StoreUnavailable as error:
+            follower.on_failed(self._now())
+            if not self._opened.done():
+                self._opened.set_exception(error)
+            self._looked(error)
+        self._carry_out()
+        self._looked(None)
+
+    def _on_log(self, chunks: list[ChunkMessage]) -> None:
+        GAP_FILLS.inc(bool(chunks))
+        for chunk in self.follower.on_log(chunks, self._now()):
+            self._ring.push(self._encode(chunk))
+
+    def _looked(self, error: StoreUnavailable | None) -> None:
+        """Those wait no more whose look was answered, or has failed."""
+        looks = self.follower.looks
+        for number, looked in self._waiting:
+            if number <= looks and not looked.done():
+                if error is None:
+                    looked.set_result(None)
+                else:
+                    looked.set_exception(error)
+        self._waiting = [one for one in self._waiting if not one[1].done()]
+
+    def _encode(self, chunk: ChunkMessage) -> Piece:
+        return encode(chunk, self.log_id if self.view.forks else "")
+
+    def _tell(self, say: Callable[[Listening], None]) -> None:
+        for reader in self.readers:
+            try:
+                say(reader)
+            except Exception:  # noqa: BLE001
+                _log.exception("reader_failed")  # the others are told all the same
+
+
+def retrieve(task: asyncio.Future[None]) -> None:
+    """For a task whose failure need not be heard by anybody."""
+    if not task.cancelled():
+        task.exception()

@@ -6,11 +6,10 @@ His own finds nothing, in the same steps as for an id that never was.
 
 import asyncio
 
+from lore.protocol.follower import FollowerConfig, Restores
 from lore.store.base import Store
 from lore.store.keys import PARTITIONS, partition_of
-from lore_edge.errors import LostRequest, UnknownRequest
-from lore_edge.feed import Feed
-from lore_edge.hearing import retrieve
+from lore_edge.feed import Feed, retrieve
 from lore_edge.settings import EdgeSettings
 
 Key = tuple[str, str]
@@ -42,8 +41,10 @@ class Feeds:
         self._users: dict[Key, int] = {}
         self._closers: dict[Key, asyncio.TimerHandle] = {}
         self._stops: set[asyncio.Task[None]] = set()
-        self._run_ids = [""] * PARTITIONS
-        self._restored_s = [0.0] * PARTITIONS
+        self._config = FollowerConfig(
+            restore_grace_s=settings.restore_grace_s, look_every_s=settings.heartbeat_s
+        )
+        self._restores = Restores(settings.restore_grace_s)
 
     def __len__(self) -> int:
         return len(self._feeds)
@@ -92,9 +93,10 @@ class Feeds:
             feed = self._feeds[key] = Feed(
                 self._store,
                 *key,
+                self._config,
                 ring_chunks=self._settings.ring_chunks,
                 ring_bytes=self._settings.ring_bytes,
-                restore_grace_s=self._settings.restore_grace_s,
+                wait_s=self._wait_s(partition_of(key[0])),
             )
             start = asyncio.create_task(self._start(key, feed))
             start.add_done_callback(retrieve)  # its waiters hear of it, if there are any
@@ -102,13 +104,12 @@ class Feeds:
         start = self._starts.get(key)
         if start is not None:
             await asyncio.shield(start)
-        if feed.gone:
-            raise LostRequest if feed.lost else UnknownRequest
+        feed.check()
         return feed
 
     async def _start(self, key: Key, feed: Feed) -> None:
         try:
-            await feed.start(wait_s=self._wait_s(partition_of(feed.request_id)))
+            await feed.start()
         except BaseException:
             del self._feeds[key]
             raise
@@ -117,22 +118,13 @@ class Feeds:
 
     def notice_losses(self) -> None:
         """See whether the store may have lost data since this was last called."""
+        now = asyncio.get_running_loop().time()
         for partition in range(PARTITIONS):
-            self._notice_loss(partition)
-
-    def _notice_loss(self, partition: int) -> None:
-        before, found = self._run_ids[partition], self._store.run_id(partition)
-        if found != before:
-            self._run_ids[partition] = found
-            if before:  # the first life that is seen is no change
-                now = asyncio.get_running_loop().time()
-                self._restored_s[partition] = now + self._settings.restore_grace_s
+            self._restores.notice(partition, self._store.run_id(partition), now)
 
     def _wait_s(self, partition: int) -> float:
-        """How long to wait for a request that is not there: a store that has lost its data is
-        given back what its generators know (P3)."""
-        self._notice_loss(partition)
-        return max(0.0, self._restored_s[partition] - asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        return self._restores.wait_s(partition, self._store.run_id(partition), now)
 
     def _linger(self, key: Key) -> None:
         """Keep an unused feed for a moment: most readers that leave come back at once."""

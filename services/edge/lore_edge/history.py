@@ -5,22 +5,10 @@ request counts (a server that came back from a file cut within a transaction), n
 brings the chunk: the reader who needs it is told.
 """
 
+from lore.protocol.follower import in_sequence
 from lore.protocol.lifecycle import ENDED
-from lore.store.base import ChunkMessage, Store, View
+from lore.store.base import Store
 from lore.store.keys import partition_of
-
-
-def in_sequence(chunks: list[ChunkMessage], after: int) -> list[ChunkMessage]:
-    """Those that follow ``after`` without a gap: nothing behind a hole may go out."""
-    whole = 0
-    while whole < len(chunks) and chunks[whole].seq == after + whole + 1:
-        whole += 1
-    return chunks[:whole]
-
-
-def is_foreign(chunk: ChunkMessage, view: View) -> bool:
-    """Of another log than the view's, which is then too old, or the chunk is."""
-    return chunk.seq > view.shared(chunk.log_id)
 
 
 async def is_broken(store: Store, request_id: str, after: int) -> bool:

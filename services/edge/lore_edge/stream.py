@@ -17,6 +17,7 @@ from lore.metrics import (
     RETRANSMISSIONS,
     TOKENS_DELIVERED,
 )
+from lore.protocol.delivery import Step
 from lore.protocol.sender import Action
 from lore.store.base import StoreUnavailable
 from lore_edge import sse
@@ -26,7 +27,6 @@ from lore_edge.waker import Waker
 from lore_edge.wire import Send
 
 MAX_JOINED_BYTES = 16_384
-LOG_RETRY_S = 0.5
 SETTLE_S = 1.0  # for the peer's TCP to acknowledge the end
 DRAIN_RETRY_MS = (100, 1000)
 BROKEN = frozenset({"history_lost", "gone"})
@@ -40,20 +40,15 @@ class Stream:
         waker: Waker,
         *,
         socket_acks: SocketAcks | None,
-        heartbeat_s: float,
     ) -> None:
         self.reader = reader
         self.socket = socket
         self._waker = waker
         self._socket_acks = socket_acks
-        self._heartbeat_s = heartbeat_s
         self._now = asyncio.get_running_loop().time
-        self._heartbeat_at = 0.0
-        self._log_at = 0.0  # not before this is the log read again
         self._began_ms = time.time() * 1000
         self._stood: tuple[int, float] | None = None  # at which chunk, and since when
         self._gone = False
-        self._leaving = False
         reader.on_news = self._on_news
 
     @property
@@ -63,14 +58,14 @@ class Stream:
 
     @property
     def is_leaving(self) -> bool:
-        return self._leaving
+        return self.reader.delivery.is_leaving
 
     @property
     def end(self) -> str:
         """Why it ended (``lore.metrics.STREAMS_ENDED``)."""
         if self._gone:
             return "disconnect"
-        if self._leaving:
+        if self.is_leaving:
             return "sent_away"
         outcome = self.reader.outcome
         return "unresponsive" if not outcome else "error" if outcome in BROKEN else "end"
@@ -89,7 +84,7 @@ class Stream:
 
     def leave(self) -> None:
         """Tell the reader to come back elsewhere, and end."""
-        self._leaving = True
+        self.reader.delivery.leave()
         self.reader.span.event("sent_away")
         self._waker.wake()
 
@@ -109,74 +104,53 @@ class Stream:
             self.socket.watch(None)
             if self._socket_acks is not None:
                 self._socket_acks.close()
-            self._waker.close()
+            self._waker.cancel()
 
     async def _step(self, send: Send) -> bool:
         """Do the one thing that is due, or wait for the next; False at the end."""
         reader = self.reader
-        if self._leaving:
-            await self._write(send, self._farewell())
-            return False
-        batch = reader.take(MAX_JOINED_BYTES)
-        if batch.data:
-            await self._write(send, batch)
-        if batch.data or reader.is_over:
-            return not reader.is_over
-        now = self._now()
-        if reader.needs_store and now >= self._log_at:
-            await self._load()
-        elif (due := self._retransmit_at()) is not None and due <= now:
-            return await self._retransmit(send)
-        elif self._heartbeat_at <= now:
-            reader.feed.look_soon()  # so long a silence may be lost news
-            await self._write(send, Batch(sse.HEARTBEAT, []))
-        else:
-            await self._waker.wait(self._next_deadline())
-        return True
-
-    def _next_deadline(self) -> float:
-        deadlines = [self._heartbeat_at]
-        if (due := self._retransmit_at()) is not None:
-            deadlines.append(due)
-        if self.reader.needs_store:
-            deadlines.append(self._log_at)
-        return min(deadlines)
-
-    async def _load(self) -> None:
-        try:
-            loaded = await self.reader.load()
-        except StoreUnavailable:
-            loaded = False
-        if not loaded:
-            self._log_at = self._now() + LOG_RETRY_S
+        match step := reader.next():
+            case Step.SEND:
+                batch = reader.take(MAX_JOINED_BYTES)
+                if batch.data:  # else this dialect has no words for it
+                    await self._write(send, batch)
+            case Step.LOAD | Step.REPEAT | Step.REVIVE:
+                await reader.fetch(step)
+            case Step.CHECK:
+                return await self._retransmit(send)
+            case Step.HEARTBEAT:
+                await self._write(send, Batch(sse.HEARTBEAT, []))
+            case Step.WAIT:
+                await self._waker.wait(reader.deadline())
+            case Step.FAREWELL:
+                await self._write(send, self._farewell())
+                return False
+            case Step.LOST | Step.GONE:
+                await self._write(send, reader.last_word(step))
+        return not reader.is_over
 
     def _on_news(self) -> None:
-        piece = None
+        batch = None
         if self._waker.is_waiting and self.socket.is_idle:
-            piece = self.reader.next_live()
-        if piece is None:
+            batch = self.reader.pass_on()
+        if batch is None:
             self._waker.wake()
             return
-        batch = self.reader.pass_on(piece)
         self.socket.write(batch.data)
         self._on_written(batch)
-        if (due := self._retransmit_at()) is not None:
-            self._waker.arm(due)
+        if self.reader.sender is not None:
+            self._waker.set(self.reader.sender.deadline())
 
     async def _write(self, send: Send, batch: Batch) -> None:
         await send({"type": "http.response.body", "body": batch.data, "more_body": True})
         self._on_written(batch)
 
     def _on_written(self, batch: Batch) -> None:
-        now = self._now()
-        self._heartbeat_at = now + self._heartbeat_s
         pieces = batch.pieces
+        self.reader.delivery.on_written(pieces, self._now())
         self.socket.on_written(len(batch.data), pieces[-1].seq if pieces else None)
         if not pieces:
             return
-        if self.reader.sender is not None:
-            for piece in pieces:
-                self.reader.sender.on_sent(piece.seq, now)
         if self._socket_acks is not None:
             window = self.reader.feed.view.window
             self._socket_acks.on_written(pieces[-1].seq, batch.tokens, window)
@@ -189,40 +163,23 @@ class Stream:
 
     # sending again
 
-    def _retransmit_at(self) -> float | None:
-        return self.reader.sender.deadline() if self.reader.sender else None
-
     async def _retransmit(self, send: Send) -> bool:
         """The oldest chunk is overdue: False when this reader has been told often enough."""
-        sender, feed = self.reader.sender, self.reader.feed
-        assert sender is not None
+        reader = self.reader
+        assert reader.sender is not None
         try:
-            await feed.look()  # news of its ack may have been lost
-            store_away = False
+            await reader.feed.look()  # news of its ack may have been lost
+            away = False
         except StoreUnavailable:
-            store_away = True  # no ack can get through: nothing shows that the chunk was lost
-        if (seq := sender.oldest) is None:
-            return True
-        waiting = store_away or self.socket.arrived() < seq
-        reason = "partial_ack" if sender.knows_of_loss else "timeout"
-        action = sender.on_timer(self._now(), socket_pending=waiting)
-        if action is Action.RETRANSMIT and await self._send_again(send, seq):
+            away = True
+        reason = "partial_ack" if reader.sender.knows_of_loss else "timeout"
+        arrived = self.socket.arrived()
+        action = reader.delivery.on_checked(self._now(), away=away, arrived=arrived)
+        if isinstance(action, int) and (piece := await reader.piece(action)) is not None:
+            reader.span.event("retransmission", seq=piece.seq)
+            await self._write(send, Batch(piece.data, []))
             RETRANSMISSIONS[reason].inc()
         return action is not Action.CLOSE
-
-    async def _send_again(self, send: Send, seq: int) -> bool:
-        feed = self.reader.feed
-        piece = feed.piece(seq)
-        if piece is None:
-            try:
-                piece = next(iter(await feed.page(seq - 1, 1)), None)
-            except StoreUnavailable:
-                return False
-        if piece is None or self.reader.lost_history():
-            return False
-        self.reader.span.event("retransmission", seq=seq)
-        await self._write(send, Batch(piece.data, []))
-        return True
 
     # the end
 

@@ -18,6 +18,7 @@ from lore.metrics import (
     STREAMS_ENDED,
     TOKENS_DELIVERED,
 )
+from lore.protocol.delivery import DeliveryConfig, Opening
 from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
 from lore.store.base import Outcome, Store, StoreUnavailable, View
@@ -62,6 +63,7 @@ class Streams:
         self._feeds = feeds
         self._settings = settings
         self._sender = sender
+        self._delivery = DeliveryConfig(heartbeat_s=settings.heartbeat_s)
         self._native = Native(settings.edge_id)
         self._open: set[Stream] = set()
         self._staying: set[asyncio.Transport] = set()
@@ -120,9 +122,7 @@ class Streams:
             span = calls.about(scope, feed.view)
             self._staying.add(transport)
             try:
-                view, text = await collect(
-                    feed, receive, acknowledge, self._settings.heartbeat_s, span
-                )
+                view, text = await collect(feed, receive, acknowledge, span)
             finally:
                 self._staying.discard(transport)
         ANSWERS[view.status].inc()
@@ -138,10 +138,11 @@ class Streams:
         if where.position:
             span.set({"lore.resumed_after": where.position})
         reader = self._reader(feed, dialect, where, waker, span)
-        if reader.lost_history():
+        opening = reader.opening(asked=where.position is not None)
+        if opening is Opening.LOST:
             span.event("history_lost")
             raise history_lost()
-        if dialect.returns and where.position is not None and where.position == feed.last_seq:
+        if opening is Opening.COMPLETE:
             await answer(send, 204)
             return None
         if where.position:
@@ -213,6 +214,7 @@ class Streams:
         return Reader(
             feed,
             dialect,
+            self._delivery,
             position=position,
             log_id=where.log_id or feed.view.first_log_id,
             sender=Sender(self._sender, position=position) if acks else None,
@@ -233,15 +235,13 @@ class Streams:
         socket_acks = None
         if feed.view.ack == Ack.SOCKET:
             socket_acks = SocketAcks(socket, functools.partial(self._acknowledge, feed))
-        return Stream(
-            reader, socket, waker, socket_acks=socket_acks, heartbeat_s=settings.heartbeat_s
-        )
+        return Stream(reader, socket, waker, socket_acks=socket_acks)
 
     async def _run(self, stream: Stream, send: Send, transport: asyncio.Transport) -> None:
         reader, feed = stream.reader, stream.reader.feed
         connections = CONNECTIONS[feed.view.ack]
         self._open.add(stream)
-        feed.followers.add(reader)
+        feed.readers.add(reader)
         if not stream.returns:
             self._staying.add(transport)
         connections.inc()
@@ -255,7 +255,7 @@ class Streams:
                 ageing.cancel()
             connections.dec()
             STREAMS_ENDED[stream.end].inc()
-            feed.followers.discard(reader)
+            feed.readers.discard(reader)
             self._staying.discard(transport)
             self._open.discard(stream)
         _log.debug("stream ended", seq=reader.position, whole=reader.is_over)

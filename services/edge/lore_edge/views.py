@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from lore.protocol.follower import in_sequence, is_foreign
 from lore.store.base import Store, StoreUnavailable, View
 from lore_edge.errors import UnknownRequest, history_lost
-from lore_edge.history import in_sequence, is_broken, is_foreign
+from lore_edge.history import is_broken
 
 PAGE_CHUNKS = 1000
 MAX_TRIES = 5

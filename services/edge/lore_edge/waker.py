@@ -1,18 +1,51 @@
 """Wait for a call or for a time, cheaply: streams wait some twenty times a second."""
 
 import asyncio
+from collections.abc import Callable
 
 
-class Waker:
+class Alarm:
+    """Calls at a time, which may move. A call that comes early is harmless, and cheaper than a
+    new timer for each move; the due time is kept here because uvloop's timers do not tell it."""
+
+    __slots__ = ("_call", "_due", "_loop", "_timer")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, until: float | None) -> None:
+        """Call at ``until`` on the loop's clock, or a little early; None: a call may still come."""
+        if until is None:
+            return
+        if self._timer is not None:
+            if self._due <= until:
+                return
+            self._timer.cancel()
+        self._due = until
+        self._timer = self._loop.call_at(until, self._ring)
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._call()
+
+
+class Waker(Alarm):
     """One waiter. A wake-up before the wait is not lost; a spurious one is harmless."""
 
-    __slots__ = ("_future", "_loop", "_timer", "_woken")
+    __slots__ = ("_future", "_woken")
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__(self.wake)
         self._future: asyncio.Future[None] | None = None
         self._woken = False
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -24,32 +57,13 @@ class Waker:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
-    async def wait(self, until: float) -> None:
+    async def wait(self, until: float | None = None) -> None:
         """Return after a wake-up, or at ``until`` on the loop's clock, or a little early."""
         if not self._woken:
-            self.arm(until)
+            self.set(until)
             self._future = self._loop.create_future()
             try:
                 await self._future
             finally:
                 self._future = None
         self._woken = False
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def arm(self, until: float) -> None:
-        """Wake the waiter at ``until``, or a little early."""
-        # A timer that rings too early costs one turn of the waiter's loop, less than
-        # setting a new one for each event.
-        if self._timer is not None:
-            if self._timer.when() <= until:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(until, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        self.wake()
