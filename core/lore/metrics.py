@@ -292,8 +292,8 @@ OPERATOR_DENIED = operator.gauges(
     "1 where RBAC denies what the operator needs",
     "right",
     (
-        *("get streampolicies", "list streampolicies", "watch streampolicies"),
-        *("patch streampolicies/status", "list pods", "watch pods", "patch pods", "create events"),
+        *("get streampolicies", "watch streampolicies", "patch streampolicies/status"),
+        *("list pods", "watch pods", "patch pods", "create events"),
     ),
 )
 VALKEY_MEMORY = operator.gauge("lore_valkey_memory_used_bytes", "What Valkey says it uses")

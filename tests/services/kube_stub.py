@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -20,31 +20,6 @@ from aiohttp import web
 
 NAMESPACE = "test"
 CRD = Path(__file__).parents[2] / "charts/lore/files/streampolicy-crd.yaml"
-
-
-def _kind(plural: str, kind: str, *, namespaced: bool = True) -> dict[str, Any]:
-    verbs = ["create", "get", "list", "patch", "watch"]
-    singular = kind.lower()
-    return {"name": plural, "kind": kind, "singularName": singular, "verbs": verbs} | {
-        "namespaced": namespaced
-    }
-
-
-_VERSION = {"version": "v1alpha1"}
-_DISCOVERY = {
-    "/api": {"versions": ["v1"]},
-    "/api/v1": {
-        "resources": [
-            _kind("pods", "Pod"),
-            _kind("events", "Event"),
-            _kind("namespaces", "Namespace", namespaced=False),
-        ]
-    },
-    "/apis": {
-        "groups": [{"name": "lore.dev", "versions": [_VERSION], "preferredVersion": _VERSION}]
-    },
-    "/apis/lore.dev/v1alpha1": {"resources": [_kind("streampolicies", "StreamPolicy")]},
-}
 
 
 def defaults(schema: dict[str, Any]) -> Any:
@@ -93,6 +68,10 @@ def _merge(old: Any, new: Any) -> Any:
     return {key: value for key, value in merged.items() if value is not None}
 
 
+Misbehaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""Answers a call as none should be."""
+
+
 class KubeStub:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {"pods": {}, "streampolicies": {}}
@@ -102,9 +81,9 @@ class KubeStub:
         self.tokens: list[str] = []
         self.denied: set[tuple[str, str]] = set()
         self.away = False
-        self.silent_watches = self.broken_watches = False
+        self.silent_watches = False
+        self.misbehaving: Misbehaviour | None = None
         self._versions = itertools.count(1)
-        self._history: list[tuple[int, str, dict[str, Any]]] = []
         self._watches: set[tuple[str, asyncio.Queue[Any]]] = set()
         self._changed = asyncio.Condition()
 
@@ -185,9 +164,13 @@ class KubeStub:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if request.path in _DISCOVERY:
-            return web.json_response(_DISCOVERY[request.path])
-        if request.path.endswith("/selfsubjectaccessreviews"):
+        review = request.path.endswith("/selfsubjectaccessreviews")
+        if self.misbehaving is not None:
+            async with self._changed:
+                self.calls.append(("review" if review else _verb(request, ""), "misbehaving"))
+                self._changed.notify_all()
+            return await self.misbehaving(request)
+        if review:
             return await self._review(request)
         _, found, tail = request.path.partition(f"/namespaces/{NAMESPACE}/")
         resource, name, subresource = [*tail.split("/"), "", ""][:3]
@@ -241,15 +224,11 @@ class KubeStub:
         return web.json_response(after)
 
     async def _watch(self, request: web.Request, resource: str) -> web.StreamResponse:
-        if self.broken_watches or not request.query["timeoutSeconds"].isdigit():
-            return _failure(400, "a request that no server would take")
         response = web.StreamResponse()
         await response.prepare(request)
         watch = (resource, asyncio.Queue[Any]())
-        since = int(request.query["resourceVersion"])
-        for version, changed, event in self._history:
-            if version > since and changed == resource:
-                watch[1].put_nowait(event)
+        for body in self.objects[resource].values():
+            watch[1].put_nowait({"type": "ADDED", "object": deepcopy(body)})
         self._watches.add(watch)
         try:
             while (event := await watch[1].get()) is not None:
@@ -268,7 +247,6 @@ class KubeStub:
 
     async def _publish(self, resource: str, kind: str, body: dict[str, Any]) -> None:
         event = {"type": kind, "object": deepcopy(body)}
-        self._history.append((int(body["metadata"]["resourceVersion"]), resource, event))
         for watched, queue in self._watches:
             if watched == resource:
                 queue.put_nowait(event)
@@ -280,8 +258,10 @@ class KubeStub:
 
 
 def _verb(request: web.Request, name: str) -> str:
+    if "watch" in request.query:
+        return "watch"
     if request.method == "GET" and not name:
-        return "watch" if "watch" in request.query else "list"
+        return "list"
     return {"GET": "get", "POST": "create", "PATCH": "patch"}[request.method]
 
 

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import kopf
 import pytest
 
-from lore_operator.cluster import ApiFailed, Cluster, Conflict, Forbidden, Missing
+from lore_operator.api import ApiFailed, Conflict, Forbidden, Missing
+from lore_operator.cluster import Cluster
 from tests.services.kube_stub import NAMESPACE, KubeStub, pod, policy
 
 LABELS = {"app.kubernetes.io/component": "generator"}

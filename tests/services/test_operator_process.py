@@ -1,4 +1,4 @@
-"""``python -m lore_operator`` as a cluster runs it: a process, kopf, signals, a real Valkey."""
+"""``python -m lore_operator`` as a cluster runs it: a process, signals, a real Valkey."""
 
 import asyncio
 import contextlib
@@ -220,16 +220,6 @@ async def test_a_watch_that_is_denied_does_not_end_it_and_no_log_line_is_plain_t
     lines = [json.loads(line) for line in operator.log.splitlines()]
     denied = [line for line in lines if "RBAC denies" in line["event"]]
     assert {(line["verb"], line["resource"]) for line in denied} == kube.denied
-
-
-async def test_a_watch_that_fails_for_good_ends_it_so_that_it_is_started_again(
-    kube: KubeStub, tmp_path: Path
-) -> None:
-    kube.broken_watches = True
-    async with OperatorProcess(kube, tmp_path, valkey_url="memory://") as operator:
-        assert await operator.exited() == 1
-    assert "a request that no server would take" in operator.log
-    assert "lore-operator: a watch failed for good" in operator.log
 
 
 async def test_without_a_cluster_it_says_so_in_a_line(kube: KubeStub, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ only the speed that suffers.
 Everything it does may be done twice, or by two operators at once. Leases and reaps are
 fenced in the store, pods are named with their uid, and a status is written only over the
 version that was read. Hence no leader election. It writes no finalizer and no bookkeeping
-to any object, so that the policy and its kind can be deleted when the operator is gone;
-kopf's own timers need a finalizer, which is why a loop of ours sweeps.
+to any object, so that the policy and its kind can be deleted when the operator is gone.
+kopf's watches keep versions and end with what they cannot understand, and its timers need a
+finalizer; so it only logs in.
 """

@@ -1,11 +1,13 @@
 """``lore-operator``: read the settings, then sweep and watch until SIGTERM.
 
-Exit status: 0 after SIGTERM, 1 when it cannot start or kopf gave up, 2 for bad settings.
+Exit status: 0 after SIGTERM, 1 when it cannot start, 2 for bad settings.
 """
 
 import asyncio
+import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import kopf
 import structlog
@@ -16,10 +18,11 @@ from lore.logs import configure_logging
 from lore.metrics import exported_by
 from lore.settings import load
 from lore.store import create_store
-from lore_operator.cluster import Cluster, log_in
+from lore_operator.api import log_in
+from lore_operator.cluster import Cluster
 from lore_operator.settings import OperatorSettings
 from lore_operator.sweeper import Sweeper
-from lore_operator.watch import WatchFailed, watch
+from lore_operator.watch import Watch, watches
 
 log = structlog.get_logger()
 
@@ -77,18 +80,23 @@ async def run(settings: OperatorSettings) -> None:
     health.start()
     log.info("started", namespace=namespace, policy=settings.policy, health_port=health.port)
     try:
-        await watch(
-            namespace,
-            settings.policy,
-            login=log_in,
-            start=sweeper.start,
-            on_change=sweeper.wake,
-            stop=sweeper.stop,
-        )
-    except WatchFailed:
-        raise Fatal("a watch failed for good; its log line says why") from None
+        await _work(sweeper, watches(cluster, settings.policy, sweeper.wake))
     finally:
         health.stop()
+
+
+async def _work(sweeper: Sweeper, watching: Sequence[Watch]) -> None:
+    """Until SIGTERM."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await sweeper.start()
+    tasks = [asyncio.create_task(watch.run()) for watch in watching]
+    await told.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await sweeper.stop()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ class Need:
 
 NEEDS = (
     Need("get", GROUP, "streampolicies", named=True),
-    Need("list", GROUP, "streampolicies", named=True),
     Need("watch", GROUP, "streampolicies", named=True),
     Need("patch", GROUP, "streampolicies/status", named=True),
     Need("list", "", "pods"),

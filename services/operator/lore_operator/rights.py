@@ -3,13 +3,14 @@
 import structlog
 
 from lore import metrics
-from lore_operator.cluster import ApiFailed, Cluster
+from lore_operator.api import ApiFailed
+from lore_operator.cluster import Cluster
 from lore_operator.rbac import NEEDS, Need
 
 log = structlog.get_logger()
 
 AGAIN_MS = 10 * 60_000
-"""A watch that is denied later is kopf's to try again, and is noticed here."""
+"""A watch that is denied later is tried again by itself, and is noticed here."""
 
 
 class Rights:

@@ -17,7 +17,8 @@ from lore.lag import measure_lag
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore.sweep import Finding
-from lore_operator.cluster import ApiFailed, Cluster, Conflict, Forbidden, Missing
+from lore_operator.api import ApiFailed, Conflict, Forbidden, Missing
+from lore_operator.cluster import Cluster
 from lore_operator.fleet import Fleet, Observed
 from lore_operator.news import News
 from lore_operator.plan import Action, Loss, Reap, Release, SetCost, Tell, plan
@@ -35,6 +36,8 @@ AT_ONCE = 500
 """Calls to the store at a time."""
 GAP_S = 0.2
 """Between sweeps that were asked for: a rollout changes many pods at once."""
+WORRIED_GAP_S = 2.0
+"""The same after one that could not do all: whoever did not answer is not asked at once."""
 HUNG_S = 120.0
 """Longer than a sweep in which every call times out."""
 
@@ -66,6 +69,7 @@ class Sweeper:
         self._complaints: set[str] = set()  # of this sweep
         self._complained: set[str] = set()  # of the one before
         self._beat = time.monotonic()
+        self._retry_after_s = 0.0  # as the API server asked in this sweep
 
     # for the health server's thread
 
@@ -104,7 +108,8 @@ class Sweeper:
                 log.exception("the sweep failed")
                 metrics.SWEEPS["failed"].inc()
             self._beat = time.monotonic()
-            await asyncio.sleep(min(GAP_S, self._settings.sweep_s))
+            gap_s = WORRIED_GAP_S if self._complaints else GAP_S
+            await asyncio.sleep(max(min(gap_s, self._settings.sweep_s), self._retry_after_s))
             try:
                 async with asyncio.timeout(self._settings.sweep_s):
                     await self._wake.wait()
@@ -114,6 +119,7 @@ class Sweeper:
     async def sweep(self) -> None:
         """Once. A store or an API server that is away does not raise."""
         self._complained, self._complaints = self._complaints, set()
+        self._retry_after_s = 0.0
         began_s = time.perf_counter()
         await self._rights.review(self._clock_ms())
         body = await self._read_policy()
@@ -296,6 +302,7 @@ class Sweeper:
     def _on_failure(self, error: ApiFailed) -> None:
         if isinstance(error, Forbidden):
             self._rights.doubt()
+        self._retry_after_s = max(self._retry_after_s, error.retry_after_s)
         self._complain(str(error))
 
     def _complain(self, what: str) -> None:

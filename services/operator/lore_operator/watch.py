@@ -1,89 +1,91 @@
-"""kopf: it watches the policy and the generator pods, and wakes the sweep when they change.
+"""Watches of the policy and the generator pods, which wake the sweep when they change.
 
-What an event says is not used; the sweep lists everything anew. So nothing is lost with an
-event that a dropped or silent watch never delivered, but the time until the next sweep.
+What an event says is not used; the sweep lists everything anew. So a watch needs no list before
+it and no version to go on from, and nothing is lost with one that was dropped or silent but the
+time until the next sweep. Whatever the API server answers, a watch is begun again, later each
+time: what is denied or broken now may be granted or mended in a minute.
 """
 
 import asyncio
-import itertools
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+import random
+from collections.abc import Callable
 
-import kopf
+import structlog
 
-from lore_operator.cluster import VERSION, Login
-from lore_operator.rbac import GROUP
+from lore_operator.api import ApiFailed
+from lore_operator.cluster import Cluster
 
 COMPONENT_LABEL = "app.kubernetes.io/component"
-# The server ends a watch after five minutes, the client gives one up that the server forgot
-# to end, and one in which not even a bookmark (once a minute) arrives counts as dead.
-SERVER_S, CLIENT_S, SILENT_S, CONNECT_S = 300, 330, 75, 10
-END_S = 10.0
+PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Between attempts, give or take a quarter."""
+STEADY_S = 30.0
+"""A watch that has lasted so long is well again."""
+
+log = structlog.get_logger()
 
 
-class WatchFailed(Exception):
-    """kopf gave up; what it met is in its own log lines."""
+def pause_s(failures: int, retry_after_s: float, chance: float) -> float:
+    """How long to wait after so many watches in a row that did not last. ``chance``: 0 to 1."""
+    base_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
+    return max(base_s * (0.75 + chance / 2), retry_after_s)
 
 
-class _Backoffs:
-    """Seconds between attempts, for ever: a verb that is denied may be granted later."""
+class Watch:
+    """Of one resource, until it is cancelled."""
 
-    def __iter__(self) -> Iterator[float]:
-        return itertools.chain((1, 2, 4, 8), itertools.repeat(15))
+    def __init__(
+        self, cluster: Cluster, resource: str, on_change: Callable[[], None], **selectors: str
+    ) -> None:
+        self._cluster = cluster
+        self._resource = resource
+        self._on_change = on_change
+        self._selectors = selectors
+        self._failures = 0
+        self._told = ""  # the last reason, until it is well again
+
+    async def run(self) -> None:
+        while True:
+            retry_after_s = await self._once()
+            await asyncio.sleep(pause_s(self._failures, retry_after_s, random.random()))
+            self._failures += 1
+
+    async def _once(self) -> float:
+        """How long the server wants to be left alone."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        error: Exception | None = None
+        try:
+            async for event in self._cluster.changes(self._resource, **self._selectors):
+                if event["type"] != "BOOKMARK":
+                    self._on_change()
+                if loop.time() - began_s > STEADY_S:
+                    self._well()
+        except ApiFailed as failed:
+            error = failed
+        except Exception as unknown:
+            log.exception("a watch failed as none should", resource=self._resource)
+            error = unknown
+        if loop.time() - began_s > STEADY_S:
+            self._well()
+        else:
+            self._tell(str(error) if error else "the API server ended it early")
+        return getattr(error, "retry_after_s", 0.0)
+
+    def _well(self) -> None:
+        self._failures = 0
+        if self._told:
+            log.info("the watch works again", resource=self._resource)
+        self._told = ""
+
+    def _tell(self, reason: str) -> None:
+        """Each reason once, until the watch is well again."""
+        if reason != self._told:
+            log.warning("a watch is begun again", resource=self._resource, reason=reason)
+        self._told = reason
 
 
-async def watch(
-    namespace: str,
-    policy: str,
-    *,
-    login: Login,
-    start: Callable[[], Awaitable[None]],
-    on_change: Callable[[], None],
-    stop: Callable[[], Awaitable[None]],
-) -> None:
-    """Run kopf until SIGTERM. Raises WatchFailed.
-
-    ``start`` and ``stop`` frame it: all tasks of ours must live between them, because kopf
-    waits for those that it finds when it ends.
-    """
-    ended = asyncio.Event()
-    registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-    settings.scanning.disabled = True  # it would watch kinds and namespaces, cluster-wide
-    settings.posting.enabled = False
-    settings.networking.error_backoffs = _Backoffs()
-    settings.networking.request_timeout = settings.networking.connect_timeout = CONNECT_S
-    settings.watching.server_timeout = SERVER_S
-    settings.watching.client_timeout = CLIENT_S
-    settings.watching.inactivity_timeout = SILENT_S
-    settings.watching.connect_timeout = CONNECT_S
-    settings.watching.label_selectors["pods"] = f"{COMPONENT_LABEL}=generator"
-    settings.watching.field_selectors["streampolicies"] = f"metadata.name={policy}"
-
-    @kopf.on.startup(registry=registry)
-    async def on_startup(**_: Any) -> None:
-        await start()
-
-    @kopf.on.cleanup(registry=registry)
-    async def on_cleanup(**_: Any) -> None:
-        await stop()
-        ended.set()
-
-    @kopf.on.login(registry=registry)
-    def on_login(**_: Any) -> kopf.ConnectionInfo:
-        return login()
-
-    @kopf.on.event("v1", "pods", registry=registry)
-    @kopf.on.event(GROUP, VERSION, "streampolicies", registry=registry)
-    async def on_event(**_: Any) -> None:
-        on_change()
-
-    watching = asyncio.create_task(
-        kopf.operator(registry=registry, settings=settings, namespaces=[namespace], standalone=True)
+def watches(cluster: Cluster, policy: str, on_change: Callable[[], None]) -> tuple[Watch, Watch]:
+    return (
+        Watch(cluster, "pods", on_change, labelSelector=f"{COMPONENT_LABEL}=generator"),
+        Watch(cluster, "streampolicies", on_change, fieldSelector=f"metadata.name={policy}"),
     )
-    ending = asyncio.create_task(ended.wait())
-    await asyncio.wait([watching, ending], return_when=asyncio.FIRST_COMPLETED)
-    ending.cancel()
-    # Where one watch has failed while another waited to be tried again, kopf never ends.
-    await asyncio.wait([watching], timeout=END_S)
-    if not watching.done() or watching.exception() is not None:
-        raise WatchFailed
