@@ -6,15 +6,22 @@ none is dropped in silence.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
+
+from lore.request_limits import DEFAULT_MAX_TOKENS, Limit, placeholder
 
 MAX_WINDOW_TOKENS = 1024
-MAX_PROMPT_CHARS = 100_000
-MAX_TOKENS = 32_768
-DEFAULT_MAX_TOKENS = 512
-MAX_MESSAGES = 256
 
 
 class Ack(StrEnum):
@@ -27,13 +34,45 @@ class Ack(StrEnum):
 
 Stop = Annotated[str, Field(min_length=1, max_length=64)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
+Text = Annotated[str, Limit("message_chars")]
+MaxTokens = Annotated[int, Field(ge=1), Limit("max_tokens")]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+"""What a client wants to find with its answer again; nobody else looks inside."""
+
+
+def check_content(role: object, content: str) -> str:
+    """Answers and instructions may be empty; a user who says nothing is a mistake."""
+    if not content and role == "user":
+        raise PydanticKnownError("string_too_short", {"min_length": 1})
+    return content
+
+
+def content_schema(schema: dict[str, Any]) -> None:
+    """What ``check_content`` checks, in a JSON schema."""
+    schema["anyOf"] = [
+        {"properties": {"role": {"not": {"const": "user"}}}},
+        {"properties": {"content": {"minLength": 1}}},
+    ]
 
 
 class Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        json_schema_extra=content_schema,
+    )
 
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
+    content: Text
+
+    @field_validator("content")
+    @classmethod
+    def _not_empty(cls, content: str, info: ValidationInfo) -> str:
+        return check_content(info.data.get("role"), content)
 
 
 class StreamRequest(BaseModel):
@@ -46,12 +85,17 @@ class StreamRequest(BaseModel):
         hide_input_in_errors=True,  # else an error that is logged tells the prompt
     )
 
-    question: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)] | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = DEFAULT_MAX_TOKENS
+    question: Annotated[Text, Field(min_length=1)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1), Limit("messages")] | None = None
+    max_tokens: Annotated[
+        MaxTokens, Field(json_schema_extra={"default": placeholder("default_max_tokens")})
+    ] = DEFAULT_MAX_TOKENS
+    """Unset, what the edge is set to."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     top_k: Annotated[int, Field(ge=0, le=1_000)] = 50
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Tokens less likely than this part of the likeliest are not drawn; unset, none is left out."""
     repetition_penalty: Annotated[float, Field(ge=0.1, le=2)] = 1.1
     no_repeat_ngram_size: Annotated[int, Field(ge=0, le=32)] = 0
     stop: Stops = []
@@ -59,10 +103,11 @@ class StreamRequest(BaseModel):
     ack: Annotated[Ack, Field(strict=False)] = Ack.CLIENT
     window: Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)] | None = None
     """A fixed window in tokens. Unset, the window adapts (protocol P6)."""
+    metadata: Metadata | None = None
 
-    @property
-    def expected_tokens(self) -> int:
-        """How long the answer counts for until it has ended."""
+    def expected_tokens(self, default: int) -> int:
+        """How long the answer counts for until it has ended; ``default`` where nobody said."""
+        del default
         return self.max_tokens
 
     @field_validator("stop", mode="before", json_schema_input_type=Stop | Stops)
@@ -86,6 +131,5 @@ class KeptRequest(StreamRequest):
     open_ended: bool = False
     """Nobody said how long the answer may be: ``max_tokens`` is only the most that there is."""
 
-    @property
-    def expected_tokens(self) -> int:
-        return min(self.max_tokens, DEFAULT_MAX_TOKENS) if self.open_ended else self.max_tokens
+    def expected_tokens(self, default: int) -> int:
+        return min(self.max_tokens, default) if self.open_ended else self.max_tokens

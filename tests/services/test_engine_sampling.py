@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 from transformers import (
+    MinPLogitsWarper,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -44,6 +45,8 @@ def as_transformers(row: torch.Tensor, wanted: Sampling) -> torch.Tensor:
         warped = TopKLogitsWarper(wanted.top_k)(none, warped)
     if wanted.top_p < 1:
         warped = TopPLogitsWarper(wanted.top_p)(none, warped)
+    if wanted.min_p:
+        warped = MinPLogitsWarper(wanted.min_p)(none, warped)
     return warped.softmax(-1)[0]
 
 
@@ -54,6 +57,8 @@ MIXED = [
     sampling(temperature=2, top_p=0.3),
     sampling(temperature=1, top_k=1),
     sampling(temperature=1, top_k=1000, top_p=0.001),
+    sampling(temperature=1.5, min_p=0.1),
+    sampling(temperature=1, top_k=20, top_p=0.8, min_p=0.2),
 ]
 
 

@@ -63,7 +63,7 @@ async def admit(
     if limits == Limits() and not quantum_ms:
         return Admission(True)
     prompt = prompt_tokens(_texts(asked))
-    tokens = prompt + asked.expected_tokens
+    tokens = prompt + asked.expected_tokens(settings.default_max_tokens)
     if 0 < limits.tokens_per_minute < tokens:
         raise answer_too_long(limits.tokens_per_minute, prompt)
 

@@ -1,5 +1,6 @@
 """The calls that are not hot: the JSON view, revive, cancel, the page, and what does not exist."""
 
+import json
 import math
 import re
 import time
@@ -18,7 +19,7 @@ from lore_edge import calls, views
 from lore_edge.auth import stream_tokens
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, not_found
-from lore_edge.openapi import DOCUMENT
+from lore_edge.openapi import describe
 from lore_edge.positions import wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import subject_of
@@ -57,6 +58,11 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         token = stream_tokens.issue(settings.secret, subject, request_id, expires_s=expires_s)
         return _json({"token": token, "expires_at": expires_at}, 201)
 
+    document = json.dumps(describe(settings.request_limits), ensure_ascii=False).encode()
+
+    async def description(_: Request) -> Response:
+        return Response(document, headers=_COMMON, media_type="application/json")
+
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
             wanted(request.scope)  # the same address is refused alike, whatever is accepted
@@ -72,7 +78,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
             Route("/v1/streams/{request_id}/ack", _nothing, methods=["POST"]),
             Route("/v1/streams/{request_id}/revive", revive, methods=["POST"]),
             Route("/v1/streams/{request_id}/token", token, methods=["POST"]),
-            Route("/openapi.json", _describe),
+            Route("/openapi.json", description),
             *web_routes(settings),
         ],
         exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
@@ -105,10 +111,6 @@ def _check(position: Position, code: str, message: str) -> None:
 async def _nothing(_: Request) -> Response:
     """Where app.py serves what is well-formed, nothing else exists."""
     raise not_found()
-
-
-async def _describe(_: Request) -> Response:
-    return Response(DOCUMENT, headers=_COMMON, media_type="application/json")
 
 
 def _json(data: object, status: int) -> Response:

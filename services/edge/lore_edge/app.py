@@ -187,7 +187,9 @@ class Edge:
     async def _created(self, scope: Scope, receive: Receive) -> View:
         """By itself, so that the body is not kept for as long as the stream lasts."""
         check_json(scope)
-        asked = parse(await read_body(receive, self._settings.max_body_bytes))
+        asked = parse(
+            await read_body(receive, self._settings.max_body_bytes), self._settings.request_limits
+        )
         key = header(scope, b"idempotency-key")
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)

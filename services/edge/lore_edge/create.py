@@ -13,6 +13,7 @@ from lore import logs, tracing
 from lore.metrics import REQUESTS_ACCEPTED
 from lore.protocol.window import WindowConfig
 from lore.request import Ack, Message, StreamRequest
+from lore.request_limits import RequestLimits
 from lore.store.base import Admission, NewRequest, Outcome, Store, View
 from lore.store.keys import PARTITIONS, partition_of
 from lore.tracing import NOTHING, Span
@@ -29,10 +30,10 @@ PARTITION_TRIES = 4
 _EXACTLY_ONE = "question"  # the field that a body with neither or both is told about
 
 
-def parse(body: bytes) -> StreamRequest:
+def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
     """Raises ApiError 400 that names the first field that is wrong."""
     try:
-        return StreamRequest.model_validate_json(body)
+        return StreamRequest.model_validate_json(body, context=limits)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
     kind, message = first["type"], first["msg"]
@@ -53,15 +54,18 @@ def fingerprint(asked: StreamRequest) -> str:
     return hashlib.blake2b(asked.model_dump_json().encode(), digest_size=16).hexdigest()
 
 
-def complete(asked: StreamRequest, system_prompt: str) -> StreamRequest:
-    """What the generator gets: messages in any case, and a seed that a takeover keeps."""
+def complete(asked: StreamRequest, settings: EdgeSettings) -> StreamRequest:
+    """What the generator gets: messages and a length in any case, and a seed that a takeover
+    keeps."""
     changes: dict[str, object] = {}
     if asked.question is not None:
         changes["question"] = None
         changes["messages"] = [
-            Message(role="system", content=system_prompt),
+            Message(role="system", content=settings.system_prompt),
             Message(role="user", content=asked.question),
         ]
+    if "max_tokens" not in asked.model_fields_set:
+        changes["max_tokens"] = settings.default_max_tokens
     if asked.seed is None:
         changes["seed"] = secrets.randbits(63)
     return asked.model_copy(update=changes)
@@ -103,7 +107,7 @@ async def create(
     check_size(settings, asked)
     mark = fingerprint(asked)
     limit = math.ceil(settings.queue_limit / PARTITIONS)
-    whole = complete(asked, settings.system_prompt)
+    whole = complete(asked, settings)
     text = whole.model_dump_json(exclude_none=True)
     for request_id in _ids(settings, subject, idempotency_key):
         if idempotency_key and await store.view(request_id) is not None:

@@ -4,11 +4,11 @@ Bodies come from the models that check them, positions from the patterns that re
 PROTOCOL.md says what the words mean.
 """
 
-import json
 from collections import defaultdict
 from importlib.metadata import version
 from typing import Any
 
+from lore.request_limits import RequestLimits, with_limits
 from lore_edge.create import MAX_KEY_CHARS
 from lore_edge.openai import description as openai
 from lore_edge.positions import LOG_ID, POSITION
@@ -224,8 +224,8 @@ def _acknowledge() -> Json:
     )
 
 
-def describe() -> Json:
-    """The OpenAPI document."""
+def describe(limits: RequestLimits | None = None) -> Json:
+    """The OpenAPI document, of an edge with these limits."""
     cancel = {
         "204": _empty("cancelled, now or before"),
         **_refusals(*AUTH_ERRORS, "not_found", "already_ended", "store_unavailable"),
@@ -271,10 +271,7 @@ def describe() -> Json:
         },
         "security": [{"bearer": []}],
         "components": {
-            "schemas": schemas() | openai.schemas(),
+            "schemas": with_limits(schemas() | openai.schemas(), limits or RequestLimits()),
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
-
-
-DOCUMENT = json.dumps(describe(), ensure_ascii=False).encode()

@@ -5,9 +5,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from lore.request_limits import RequestLimits
 from lore.settings import CommonSettings, Port, Positive
 
 SYSTEM_PROMPT = (
@@ -18,6 +19,7 @@ SYSTEM_PROMPT = (
 Origins = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated ``scheme://host[:port]``."""
 Network = IPv4Network | IPv6Network
+_LIMITS = RequestLimits()
 
 
 class EdgeSettings(CommonSettings):
@@ -64,6 +66,14 @@ class EdgeSettings(CommonSettings):
     really used once it has ended."""
     max_prompt_chars: Annotated[int, Field(ge=0)] = 0
     """Characters of a question, or of all messages together; 0 for no limit."""
+    max_message_chars: Annotated[int, Field(ge=1)] = _LIMITS.message_chars
+    """Characters of a question, or of one message."""
+    max_messages: Annotated[int, Field(ge=1)] = _LIMITS.messages
+    max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.max_tokens
+    """The longest answer that can be asked for, whatever the model's context would allow."""
+    default_max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.default_max_tokens
+    """Tokens of an answer whose length nobody named. OpenAI's API leaves it open then, and
+    counts it for this many until it has ended."""
     share_by: Literal["subject", "address"] = "subject"
     """What a client is, for its share of the queue and its limits: who is logged in (nobody:
     all are one client), or the address (IPv6: the /64) that a request comes from."""
@@ -98,6 +108,20 @@ class EdgeSettings(CommonSettings):
     """Readers are sent away over this long, so that they do not all arrive at once."""
     grace_s: Positive = 20.0
     """From the signal to the exit, at most."""
+
+    @property
+    def request_limits(self) -> RequestLimits:
+        return RequestLimits(
+            self.max_messages, self.max_message_chars, self.max_tokens, self.default_max_tokens
+        )
+
+    @field_validator("default_max_tokens")
+    @classmethod
+    def _within_the_longest(cls, default: int, info: ValidationInfo) -> int:
+        most = info.data.get("max_tokens", default)
+        if default > most:
+            raise ValueError(f"must be at most LORE_MAX_TOKENS ({most})")
+        return default
 
     @field_validator("edges", "cors_origins", mode="before")
     @classmethod

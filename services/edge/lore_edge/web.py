@@ -47,7 +47,7 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
     async def page(_: Request) -> Response:
         return FileResponse(WEB / "index.html", headers=headers)
 
-    docs = render(describe())
+    docs = render(describe(settings.request_limits))
 
     async def description(_: Request) -> Response:
         return HTMLResponse(docs, headers=headers)

@@ -24,7 +24,11 @@ def completion(view: View, note: ChatNote, text: str) -> dict[str, Any]:
         "logprobs": None,
         "finish_reason": _finish_reason(view),
     }
-    return _head(view, note, "chat.completion") | {"choices": [choice], "usage": usage(view)}
+    return (
+        _head(view, note, "chat.completion")
+        | {"choices": [choice], "usage": usage(view)}
+        | ({"metadata": note.metadata} if note.metadata else {})
+    )
 
 
 class ChatStream:

@@ -9,10 +9,9 @@ from pydantic import BaseModel
 
 from lore_edge.create import REQUEST_ID
 from lore_edge.openai import chat_events, response_events
-from lore_edge.openai.chat_request import NEUTRAL as CHAT_NEUTRAL
 from lore_edge.openai.chat_request import ChatRequest
-from lore_edge.openai.parameters import Neutral
-from lore_edge.openai.responses_request import NEUTRAL as RESPONSE_NEUTRAL
+from lore_edge.openai.neutral import ChatNeutral, ResponseNeutral
+from lore_edge.openai.parameters import Parameters, takes
 from lore_edge.openai.responses_request import ResponseRequest
 from lore_edge.schemas import STRING, Json, integer, ref
 
@@ -123,8 +122,8 @@ def paths() -> Json:
 def schemas() -> Json:
     model = _object(id=STRING, object=_const("model"), created=integer(), owned_by=STRING)
     return {
-        **_request("ChatRequest", ChatRequest, CHAT_NEUTRAL),
-        **_request("ResponseRequest", ResponseRequest, RESPONSE_NEUTRAL),
+        **_request("ChatRequest", ChatRequest, ChatNeutral),
+        **_request("ResponseRequest", ResponseRequest, ResponseNeutral),
         "OpenAIError": _object(
             error=_object(message=STRING, type=STRING, param=_NULLABLE, code=_NULLABLE)
         ),
@@ -189,7 +188,7 @@ def schemas() -> Json:
     }
 
 
-def _request(name: str, model: type[BaseModel], neutral: Neutral) -> Json:
+def _request(name: str, model: type[BaseModel], neutral: type[Parameters]) -> Json:
     """Null says nothing, whatever the parameter."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     properties = schema["properties"]
@@ -197,9 +196,9 @@ def _request(name: str, model: type[BaseModel], neutral: Neutral) -> Json:
     for field in properties.keys() - set(schema["required"]):
         if null not in properties[field].get("anyOf", ()):
             properties[field] = {"anyOf": [properties[field], null]}
-    for field, values in neutral.items():
-        harmless = "known, and not supported: only what changes nothing is taken"
-        properties[field] = {"enum": [*values, None], "description": harmless}
+    for field in neutral.model_fields:
+        harmless = takes(neutral, field) or "null"
+        properties[field]["description"] = f"not offered: only {harmless} is taken"
     return {**schema.pop("$defs"), name: schema}
 
 

@@ -8,15 +8,17 @@ from urllib.parse import parse_qsl
 from lore.request import KeptRequest
 from lore.store.base import Outcome, Store, View
 from lore_edge import calls, sse, views
-from lore_edge.create import REQUEST_ID, create
+from lore_edge.create import create
 from lore_edge.errors import ApiError
-from lore_edge.openai import chat_events, chat_request, response_events, responses_request
+from lore_edge.openai import chat_request, responses_request
 from lore_edge.openai.chat_events import ChatStream, completion
+from lore_edge.openai.earlier import Earlier
 from lore_edge.openai.errors import in_openai, not_answered, refused, unknown_model, unknown_object
 from lore_edge.openai.input_items import input_items
-from lore_edge.openai.notes import ChatNote, Note, ResponseNote, kept_with_note
+from lore_edge.openai.notes import ChatNote, ResponseNote
 from lore_edge.openai.parameters import MAX_SHOWN, unknown
 from lore_edge.openai.response_events import ResponseStream, chunks_had, response
+from lore_edge.openai.stored import Shelf
 from lore_edge.positions import MAX_SEQ, Wanted, wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
@@ -35,8 +37,6 @@ from lore_edge.wire import (
 NAMELESS = "default"
 """The model's id where nobody has named it."""
 
-_COMPLETION = rf"{chat_events.PREFIX}({REQUEST_ID})"
-_RESPONSE = rf"{response_events.PREFIX}({REQUEST_ID})"
 _PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
@@ -62,6 +62,7 @@ class OpenAI:
         self._store = store
         self._settings = settings
         self._streams = streams
+        self._limits = settings.request_limits
         self._model = settings.model or NAMELESS
         self.routes: dict[str, dict[str, Handler]] = {
             "/v1/chat/completions": {"POST": self._ask_chat},
@@ -100,16 +101,17 @@ class OpenAI:
 
     async def _ask_chat(self, call: Call) -> None:
         where = wanted(call.scope)
-        asked = chat_request.parse(await self._body(call))
+        asked = chat_request.parse(await self._body(call), self._limits)
         self._check_model(asked.model)
-        view = await self._create(call, asked.kept())
+        view = await self._create(call, asked.kept(self._limits))
         if asked.stream:
             await self._stream_chat(call, view, asked.note, where)
         else:
             await self._answer_chat(call, view, asked.note)
 
     async def _read_chat(self, call: Call) -> None:
-        view, note, _ = await self._find(call, _COMPLETION, "Chat completion", ChatNote)
+        view, note, _ = await self._shelf(call).completion(call.name)
+        calls.about(call.scope, view)
         query = _query(call, {"stream", "after", "log"})
         if _flag(query, "stream"):
             await self._stream_chat(call, view, note, wanted(call.scope))
@@ -133,24 +135,29 @@ class OpenAI:
     # responses
 
     async def _ask_response(self, call: Call) -> None:
-        asked = responses_request.parse(await self._body(call))
+        asked = responses_request.parse(await self._body(call), self._limits)
         self._check_model(asked.model)
+        earlier, now = await Earlier(self._store, self._shelf(call), self._limits.messages).resolve(
+            asked
+        )
+        note = asked.note(len(earlier))
         try:
-            view = await self._create(call, asked.kept())
+            view = await self._create(call, asked.kept(self._limits, earlier, now))
         except ApiError as error:
             raise in_openai(error, responses_request.NAMES) from None
         if asked.stream:
-            await self._stream_response(call, view, asked.note, None)
+            await self._stream_response(call, view, note, None)
         elif asked.background:
-            await self._answer_response(call, view, asked.note)
+            await self._answer_response(call, view, note)
         else:
             ended, text = await self._streams.collect(
                 call.scope, call.receive, view.request_id, view.subject
             )
-            await _answer(call, response(ended, asked.note, text), view.request_id)
+            await _answer(call, response(ended, note, text), view.request_id)
 
     async def _read_response(self, call: Call) -> None:
-        view, note, _ = await self._stored(call)
+        view, note, _ = await self._shelf(call).stored_response(call.name)
+        calls.about(call.scope, view)
         query = _query(call, {"stream", "starting_after", "include_obfuscation"})
         if _flag(query, "include_obfuscation"):
             raise refused(
@@ -179,7 +186,8 @@ class OpenAI:
 
     async def _cancel_response(self, call: Call) -> None:
         """Whether or not it is a background response: hanging up cancels nothing (P14)."""
-        view, note, _ = await self._find(call, _RESPONSE, "Response", ResponseNote)
+        view, note, _ = await self._shelf(call).response(call.name)
+        calls.about(call.scope, view)
         retention_ms = round(self._settings.retention_s * 1000)
         position = await self._store.cancel(
             view.request_id, retention_ms=retention_ms, subject=view.subject
@@ -192,12 +200,14 @@ class OpenAI:
         await self._answer_response(call, view, note)
 
     async def _delete_response(self, call: Call) -> None:
-        view, _, _ = await self._find(call, _RESPONSE, "Response", ResponseNote)
+        view, _, _ = await self._shelf(call).response(call.name)
+        calls.about(call.scope, view)
         await self._store.forget(view.request_id, subject=view.subject)
         await _answer(call, {"id": call.name, "object": "response", "deleted": True})
 
     async def _list_input(self, call: Call) -> None:
-        view, note, kept = await self._stored(call)
+        view, note, kept = await self._shelf(call).stored_response(call.name)
+        calls.about(call.scope, view)
         await _answer(
             call, input_items(view, note, kept, _query(call, {"after", "limit", "order"}))
         )
@@ -239,29 +249,8 @@ class OpenAI:
         calls.about(scope, view)
         return view
 
-    async def _find(
-        self, call: Call, pattern: str, kind: str, note_kind: type[Note]
-    ) -> tuple[View, Note, KeptRequest]:
-        """What an id names, if it is this subject's and came by this API: anything else is as
-        good as none."""
-        match = re.fullmatch(pattern, call.name)
-        view = await self._store.view(match[1]) if match else None
-        if view is None or view.subject != subject_of(call.scope):
-            raise unknown_object(kind, call.name[:MAX_SHOWN])
-        calls.about(call.scope, view)
-        body = await self._store.body(view.request_id)
-        if body is None:
-            raise unknown_object(kind, call.name[:MAX_SHOWN])
-        kept, note = kept_with_note(body, note_kind, view)
-        if note is None:
-            raise unknown_object(kind, call.name[:MAX_SHOWN])
-        return view, note, kept
-
-    async def _stored(self, call: Call) -> tuple[View, ResponseNote, KeptRequest]:
-        found = await self._find(call, _RESPONSE, "Response", ResponseNote)
-        if not found[1].store:
-            raise unknown_object("Response", call.name)
-        return found
+    def _shelf(self, call: Call) -> Shelf:
+        return Shelf(self._store, subject_of(call.scope))
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -21,6 +21,7 @@ class ChatNote(BaseModel):
     api: Literal["chat"] = "chat"
     model: str
     include_usage: bool
+    metadata: dict[str, str] = {}
 
 
 class ResponseNote(BaseModel):
@@ -38,6 +39,9 @@ class ResponseNote(BaseModel):
     user: str | None
     safety_identifier: str | None
     prompt_cache_key: str | None
+    previous_response_id: str | None = None
+    earlier: int = 0
+    """How many of the messages are what ``previous_response_id`` stood for."""
 
 
 def as_json(note: ChatNote | ResponseNote) -> dict[str, JsonValue]:

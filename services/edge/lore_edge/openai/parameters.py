@@ -1,34 +1,24 @@
-"""Parameters checked and refused as OpenAI does it: none is dropped in silence."""
+"""Parameters checked and refused as OpenAI does it: none is dropped in silence.
+
+A parameter is honoured, or it is known and takes only what changes nothing, or it is refused
+by its name. Null is the same as nothing, at every depth.
+"""
 
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
-from lore.request import MAX_PROMPT_CHARS, MAX_TOKENS, Message, Stop, Stops
+from lore.request import Metadata, Stop, Stops
+from lore.request_limits import RequestLimits
 from lore_edge.openai.errors import OpenAIError, refused
 
-Model = TypeVar("Model", bound=BaseModel)
-Neutral = Mapping[str, tuple[Any, ...]]
-"""Parameters that are known and not honoured: the values that change nothing, beside null."""
-
 MAX_SHOWN = 64  # of what a caller made up
-_TEXT_PARTS = ("text", "input_text", "output_text")
-_NOT_IN_MESSAGES = frozenset(
-    ("name", "refusal", "annotations", "audio", "function_call", "tool_calls", "phase")
-)
-_LABELS = frozenset(("id", "status"))
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
+KINDS = ("a message", "a reference")
+"""The items of an input: between an item's number and its fields where something is wrong."""
 _NAMES = {
     "int": "an integer",
     "float": "a decimal",
@@ -50,56 +40,6 @@ _CODES = {
     "string_too_long": "string_above_max_length",
 }
 
-
-def _text(content: Any) -> Any:
-    """The text of a content that is a string, or a list of parts of text."""
-    if not isinstance(content, list):
-        return content
-    texts: list[str] = []
-    for part in content:
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise PydanticCustomError("invalid_type", "an array of objects that have a type")
-        kind, text = part["type"], part.get("text")
-        if kind not in _TEXT_PARTS:
-            raise PydanticCustomError(
-                "unsupported_value",
-                "only text is supported, and not '{kind}'",
-                {"kind": kind[:MAX_SHOWN]},
-            )
-        if not isinstance(text, str):
-            raise PydanticCustomError("invalid_type", "a part of text needs its text, a string")
-        for name in part.keys() - {"type", "text"}:
-            if part[name] not in _EMPTY:
-                raise PydanticCustomError(
-                    "unsupported_parameter",
-                    "a part of text has nothing but its text, and no {name}",
-                    {"name": name[:MAX_SHOWN]},
-                )
-        texts.append(text)
-    return "".join(texts)
-
-
-Text = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARS)]
-
-
-class TextPart(BaseModel):
-    """For the description alone: ``_text`` checks parts."""
-
-    type: Literal["text", "input_text", "output_text"]
-    text: Text
-
-
-Content = Annotated[
-    Text,
-    BeforeValidator(
-        _text,
-        json_schema_input_type=Text | Annotated[list[TextPart], Field(min_length=1)],
-    ),
-]
-Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
-    Field(max_length=16),
-]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 StopSequences = Annotated[
@@ -109,62 +49,77 @@ StopSequences = Annotated[
         json_schema_input_type=Stop | Stops,
     ),
 ]
-MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 
 class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Turn(Parameters):
-    """One message. What an answer of ours carries beside its text may be sent back with it."""
+class Honoured(Parameters):
+    """What both of OpenAI's calls honour; what a model here has without ``Neutral`` is such."""
 
-    type: Literal["message"] = "message"
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content
+    model: str
+    stream: bool = False
+    temperature: Temperature = 1.0
+    top_p: TopP = 1.0
+    top_k: Annotated[int, Field(ge=-1, le=1_000)] = 0
+    """Not OpenAI's, but of most servers that speak its API; 0 and -1 leave nothing out."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Field(ge=0.1, le=2)] = 1.0
+    metadata: Metadata = Field(default={})
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_the_rest(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        for name in _NOT_IN_MESSAGES & value.keys():
-            if value[name] not in _EMPTY:
-                raise PydanticCustomError(
-                    "unsupported_parameter", "'{name}' is not supported", {"name": name}
-                )
-        return {key: value[key] for key in value.keys() - _NOT_IN_MESSAGES - _LABELS}
-
-    def message(self) -> Message:
-        """``developer`` is what newer models call the system."""
-        return Message(
-            role="system" if self.role == "developer" else self.role, content=self.content
-        )
+    def sampling(self) -> dict[str, Any]:
+        """As a ``KeptRequest`` has it. What nothing is said of is OpenAI's default, not Lore's."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": max(0, self.top_k),
+            "min_p": self.min_p or None,
+            "repetition_penalty": self.repetition_penalty,
+        }
 
 
-def check(model: type[Model], body: Mapping[str, Any], neutral: Neutral) -> Model:
-    """Raises OpenAIError 400 that names the first parameter that is wrong."""
+Model = TypeVar("Model", bound=Honoured)
+
+
+def check(
+    model: type[Model], neutral: type[Parameters], body: Mapping[str, Any], limits: RequestLimits
+) -> Model:
+    """``neutral`` has the parameters that take only what changes nothing.
+
+    Raises OpenAIError 400 that names the first parameter that is wrong.
+    """
     given: dict[str, Any] = {}
     for name, value in body.items():
         if not _is_unicode(name) or not _is_unicode(value):
             shown = name.encode(errors="replace").decode()[:MAX_SHOWN]
             raise refused("invalid_value", f"Invalid '{shown}': not valid Unicode.", shown)
-        if name in model.model_fields:
-            if value is not None:
-                given[name] = value
-        elif name not in neutral:
+        if value is None:
+            continue
+        if name not in model.model_fields:
             raise unknown(name)
-        elif value is not None and not any(_same(value, harmless) for harmless in neutral[name]):
-            raise _not_neutral(name, neutral[name])
+        given[name] = _without_nulls(value)
     try:
-        return model.model_validate(given)
+        return model.model_validate(given, context=limits)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False, include_input=False)[0]) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    raise _not_neutral(name, neutral) if name in neutral.model_fields else _refusal(first)
 
 
 def unknown(name: str) -> OpenAIError:
     shown = name[:MAX_SHOWN]
     return refused("unknown_parameter", f"Unknown parameter: '{shown}'.", shown)
+
+
+def takes(neutral: type[Parameters], name: str) -> str:
+    """What changes nothing, in JSON or in words; '' when that is null alone."""
+    schema = neutral.model_json_schema()["properties"][name]
+    if "description" in schema:
+        return schema["description"]
+    some = next((one for one in schema.get("anyOf", [schema]) if one != {"type": "null"}), {})
+    values = [some["const"]] if "const" in some else some.get("enum", [])
+    return " or ".join(json.dumps(value) for value in values)
 
 
 def _is_unicode(value: Any) -> bool:
@@ -176,20 +131,19 @@ def _is_unicode(value: Any) -> bool:
     return True
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Null inside is the same as nothing, and true is not 1."""
-    if isinstance(one, dict):
-        one = {name: value for name, value in one.items() if value is not None}
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+def _without_nulls(value: Any) -> Any:
+    """A member that is null says nothing, in whatever object it is."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _not_neutral(name: str, allowed: tuple[Any, ...]) -> OpenAIError:
-    shown = [json.dumps(value) for value in allowed if value not in ([], {})]
-    if not shown:
-        message = f"Unsupported parameter: '{name}' is not supported with this model."
-        return refused("unsupported_parameter", message, name)
-    message = f"Unsupported value: '{name}' supports only {' or '.join(shown)} with this model."
-    return refused("unsupported_value", message, name)
+def _not_neutral(name: str, neutral: type[Parameters]) -> OpenAIError:
+    if shown := takes(neutral, name):
+        message = f"Unsupported value: Lore takes only {shown} for '{name}'."
+        return refused("unsupported_value", message, name)
+    message = f"Unsupported parameter: Lore does not offer '{name}'."
+    return refused("unsupported_parameter", message, name)
 
 
 def _refusal(details: ErrorDetails) -> OpenAIError:
@@ -221,5 +175,6 @@ def _refusal(details: ErrorDetails) -> OpenAIError:
 
 def _param(loc: tuple[str | int, ...]) -> str:
     """``messages[0].content``, as OpenAI writes where something is."""
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    named = [part for part in loc if part not in KINDS]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named)
     return re.sub(r"^\.", "", path)

@@ -136,7 +136,7 @@ def _common(view: View, note: ResponseNote) -> dict[str, Any]:
         "prompt_cache_key": note.prompt_cache_key,
         "max_tool_calls": None,
         "parallel_tool_calls": True,
-        "previous_response_id": None,
+        "previous_response_id": note.previous_response_id,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "text": {"format": {"type": "text"}},

@@ -1,62 +1,45 @@
 """The body of ``POST /v1/responses``."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from lore.request import MAX_MESSAGES, MAX_TOKENS, Ack, KeptRequest, Message
+from lore.request import Ack, KeptRequest, MaxTokens, Message, Text
+from lore.request_limits import Limit, RequestLimits
 from lore_edge.openai.errors import refused
+from lore_edge.openai.messages import Content, Turn
+from lore_edge.openai.neutral import ResponseNeutral
 from lore_edge.openai.notes import ResponseNote, as_json
-from lore_edge.openai.parameters import (
-    Content,
-    MaxTokens,
-    Metadata,
-    Neutral,
-    Parameters,
-    Temperature,
-    Text,
-    TopP,
-    Turn,
-    check,
-)
+from lore_edge.openai.parameters import KINDS, Honoured, Parameters, check
 
 NAMES = {"messages": "input", "max_tokens": "max_output_tokens"}
 """What a response calls the parameters of a ``KeptRequest``."""
 
-NEUTRAL: Neutral = {
-    "access_programs": (),
-    "background_options": (),
-    "context_management": ([],),
-    "conversation": (),
-    "image": (),
-    "include": ([],),
-    "max_tool_calls": (),
-    "moderation": (),
-    "parallel_tool_calls": (True, False),
-    "previous_response_id": (),
-    "prompt": (),
-    "prompt_cache_options": (),
-    "prompt_cache_retention": (),
-    "reasoning": ({}, {"effort": "none"}),
-    "service_tier": ("auto", "default"),
-    "text": (
-        {},
-        {"format": {"type": "text"}},
-        {"verbosity": "medium"},
-        {"format": {"type": "text"}, "verbosity": "medium"},
-    ),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "truncation": ("disabled",),
-}
+
+class Reference(Parameters):
+    """An item that Lore answered, or was asked, by its id: it is looked up."""
+
+    type: Literal["item_reference"] = "item_reference"
+    id: Annotated[str, Field(min_length=1)]
 
 
-Turns = Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES - 1)]
-"""With the instructions, no more than a request may have."""
+def _kind(value: Any) -> str:
+    if not isinstance(value, dict):
+        return KINDS[0]
+    is_reference = value.get("type") == "item_reference" or (
+        "id" in value and not value.keys() & {"type", "role", "content"}
+    )
+    return KINDS[is_reference]
 
 
-def _turns(value: Any) -> Any:
+Item = Annotated[
+    Annotated[Turn, Tag(KINDS[0])] | Annotated[Reference, Tag(KINDS[1])], Discriminator(_kind)
+]
+Items = Annotated[list[Item], Field(min_length=1), Limit("messages")]
+
+
+def _items(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
@@ -64,51 +47,47 @@ class ResponseStreamOptions(Parameters):
     include_obfuscation: Literal[False] = False
 
 
-class ResponseRequest(Parameters):
-    """What is sampled by is OpenAI's default where nothing is said, and not Lore's."""
-
+class ResponseRequest(ResponseNeutral, Honoured):
     input: Annotated[
-        Turns,
-        BeforeValidator(_turns, json_schema_input_type=Text | Turns),
+        Items,
+        BeforeValidator(
+            _items, json_schema_input_type=Annotated[Text, Field(min_length=1)] | Items
+        ),
     ]
-    model: str
+    previous_response_id: str | None = None
     instructions: Content | None = None
-    stream: bool = False
     stream_options: ResponseStreamOptions | None = None
     background: bool = False
     store: bool = True
     max_output_tokens: MaxTokens | None = None
-    temperature: Temperature = 1.0
-    top_p: TopP = 1.0
-    metadata: Metadata = Field(default={})
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
-    @property
-    def note(self) -> ResponseNote:
+    def note(self, earlier: int) -> ResponseNote:
+        names = ResponseNote.model_fields.keys() - {"api", "earlier"}
         return ResponseNote.model_validate(
-            {name: getattr(self, name) for name in ResponseNote.model_fields if name != "api"}
+            {name: getattr(self, name) for name in names} | {"earlier": earlier}
         )
 
-    def kept(self) -> KeptRequest:
+    def kept(
+        self, limits: RequestLimits, earlier: Sequence[Message], asked: Sequence[Message]
+    ) -> KeptRequest:
+        """``earlier`` is what ``previous_response_id`` stands for, ``asked`` the ``input``."""
         system = [Message(role="system", content=self.instructions)] if self.instructions else []
         return KeptRequest(
-            messages=[*system, *(turn.message() for turn in self.input)],
-            max_tokens=self.max_output_tokens or MAX_TOKENS,
+            **self.sampling(),
+            messages=[*system, *earlier, *asked],
+            max_tokens=self.max_output_tokens or limits.max_tokens,
             open_ended=self.max_output_tokens is None,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=0,
-            repetition_penalty=1.0,
             ack=Ack.NONE if self.background else Ack.SOCKET,
-            note=as_json(self.note),
+            note=as_json(self.note(len(earlier))),
         )
 
 
-def parse(body: dict[str, Any]) -> ResponseRequest:
+def parse(body: dict[str, Any], limits: RequestLimits) -> ResponseRequest:
     """Raises OpenAIError 400."""
-    asked = check(ResponseRequest, body, NEUTRAL)
+    asked = check(ResponseRequest, ResponseNeutral, body, limits)
     if asked.background and not asked.store:
         raise refused(
             "invalid_value", "A background response has to be stored: set 'store'.", "store"

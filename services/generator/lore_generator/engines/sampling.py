@@ -2,7 +2,7 @@
 
 Takes the place of transformers' logits processors, which drop the repetition penalties
 in continuous batching. The order is that of ``generate``: repetition penalty, repeated
-n-grams, then temperature, top-k and top-p unless the request is greedy.
+n-grams, then temperature, top-k, top-p and min-p unless the request is greedy.
 
 The draw for a token depends on the request's seed and the token's position alone, not on
 the batch or on how often the device's generator was asked before. So a seeded request
@@ -34,6 +34,7 @@ class Sampling:
     repetition_penalty: float
     no_repeat_ngram_size: int
     seed: int
+    min_p: float = 0.0
 
     @classmethod
     def of(cls, request_id: str, request: StreamRequest) -> "Sampling":
@@ -46,6 +47,7 @@ class Sampling:
             request.repetition_penalty,
             request.no_repeat_ngram_size,
             int.from_bytes(drawn) if request.seed is None else request.seed,
+            request.min_p or 0.0,
         )
 
 
@@ -186,7 +188,7 @@ def choose(
 def candidates(
     scores: torch.Tensor, samplings: Sequence[Sampling]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and token ids, ordered by id, of what temperature, top-k and top-p leave.
+    """Weights and token ids, ordered by id, of what temperature, top-k, top-p and min-p leave.
 
     A token with weight 0 is out. Weights of a row need not add up to 1.
     """
@@ -204,5 +206,8 @@ def candidates(
     # 1 keeps everything: rounding must not cut the tail.
     top_p = column([s.top_p if s.top_p < 1 else torch.inf for s in samplings])
     weights = weights.masked_fill(better >= top_p, 0.0)
+    weights = weights.masked_fill(
+        weights < column([s.min_p for s in samplings]) * weights[:, :1], 0
+    )
     order = tokens.argsort(dim=-1)
     return weights.gather(1, order), tokens.gather(1, order)

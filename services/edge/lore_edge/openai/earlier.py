@@ -1,0 +1,102 @@
+"""What an input names instead of saying it: items and responses that Lore keeps (P3's retention).
+
+An answer that is not over counts for what it has said so far: whoever stopped reading it and
+goes on has no more of it either.
+"""
+
+import re
+from collections.abc import Sequence
+
+from lore.request import Message
+from lore.store.base import Store
+from lore_edge import views
+from lore_edge.create import REQUEST_ID
+from lore_edge.openai.errors import OpenAIError, refused
+from lore_edge.openai.notes import ResponseNote
+from lore_edge.openai.parameters import MAX_SHOWN
+from lore_edge.openai.response_events import PREFIX
+from lore_edge.openai.responses_request import Reference, ResponseRequest
+from lore_edge.openai.stored import Shelf, Stored
+
+_ITEM = re.compile(rf"msg_({REQUEST_ID})(?:_([0-9]{{1,6}}))?")
+
+
+class Earlier:
+    """Of one caller, for one input."""
+
+    def __init__(self, store: Store, shelf: Shelf, max_messages: int) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._max_messages = max_messages
+
+    async def resolve(self, asked: ResponseRequest) -> tuple[list[Message], list[Message]]:
+        """What came before, and what is asked now.
+
+        Raises OpenAIError 404 for what is gone, and 400 for more than may be asked.
+        """
+        earlier = await self._chain(asked.previous_response_id)
+        now = [
+            await self._item(item.id, f"input[{number}].id")
+            if isinstance(item, Reference)
+            else item.message()
+            for number, item in enumerate(asked.input)
+        ]
+        self._check(len(earlier) + len(now))
+        return earlier, now
+
+    async def _chain(self, response_id: str | None) -> list[Message]:
+        turns: list[Sequence[Message]] = []
+        count = 0
+        while response_id is not None:
+            stored = await self._get(response_id, "previous_response_id")
+            said = _input(stored)[stored.note.earlier :]
+            turns.append([*said, await self._answer(stored)])
+            count += len(turns[-1])
+            self._check(count)
+            response_id = stored.note.previous_response_id
+        return [message for turn in reversed(turns) for message in turn]
+
+    async def _item(self, item_id: str, param: str) -> Message:
+        match = _ITEM.fullmatch(item_id)
+        if match is None:
+            raise _gone("Item", item_id, param)
+        stored = await self._get(PREFIX + match[1], param, item_id)
+        if match[2] is None:
+            return await self._answer(stored)
+        items, number = _input(stored), int(match[2])
+        if number >= len(items):
+            raise _gone("Item", item_id, param)
+        return items[number]
+
+    async def _get(self, response_id: str, param: str, item_id: str = "") -> Stored[ResponseNote]:
+        try:
+            return await self._shelf.stored_response(response_id)
+        except OpenAIError as error:
+            if error.status != 404:
+                raise
+        raise _gone("Item", item_id, param) if item_id else _gone("Response", response_id, param)
+
+    async def _answer(self, stored: Stored[ResponseNote]) -> Message:
+        _, text = await views.read(self._store, stored.view.request_id, stored.view.subject)
+        return Message(role="assistant", content=text)
+
+    def _check(self, count: int) -> None:
+        if count > self._max_messages:
+            raise refused(
+                "array_above_max_length",
+                f"Invalid 'input': with what came before, more than {self._max_messages} messages.",
+                "input",
+            )
+
+
+def _input(stored: Stored[ResponseNote]) -> Sequence[Message]:
+    return (stored.kept.messages or [])[1 if stored.note.instructions else 0 :]
+
+
+def _gone(kind: str, name: str, param: str) -> OpenAIError:
+    message = (
+        f"{kind} with id '{name[:MAX_SHOWN]}' not found: it was never stored here, it was "
+        "deleted, or it is no longer kept."
+    )
+    code = "previous_response_not_found" if kind == "Response" else "item_not_found"
+    return OpenAIError(404, code, message, field=param)

@@ -1,0 +1,107 @@
+"""Messages as OpenAI's clients write them: text, and what may come with it.
+
+What an answer of ours carries beside its text may be sent back with it, and so may what other
+servers put there, as long as it changes nothing.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from lore.request import Message, Text, check_content, content_schema
+from lore_edge.openai.parameters import MAX_SHOWN, Parameters
+
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_LABELS = frozenset(("id", "status", "name", "phase", "cache_control"))
+"""Of a message: change nothing, whatever they say."""
+_PART_LABELS = frozenset(("annotations", "logprobs", "cache_control", "prompt_cache_breakpoint"))
+_NOT_OFFERED = frozenset(
+    ("refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id")
+)
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+def _text(content: Any) -> Any:
+    """The text of a content that is a string, or a list of parts of text."""
+    if not isinstance(content, list):
+        return content
+    texts: list[str] = []
+    for part in content:
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise PydanticCustomError("invalid_type", "an array of objects that have a type")
+        kind, text = part["type"], part.get("text")
+        if kind not in _TEXT_PARTS:
+            raise PydanticCustomError(
+                "unsupported_value",
+                "Lore takes text alone, and not '{kind}'",
+                {"kind": kind[:MAX_SHOWN]},
+            )
+        if not isinstance(text, str):
+            raise PydanticCustomError("invalid_type", "a part of text needs its text, a string")
+        for name in part.keys() - {"type", "text"} - _PART_LABELS:
+            if part[name] not in _EMPTY:
+                raise PydanticCustomError(
+                    "unsupported_parameter",
+                    "Lore does not offer '{name}' in a part of text",
+                    {"name": name[:MAX_SHOWN]},
+                )
+        texts.append(text)
+    return "".join(texts)
+
+
+class TextPart(BaseModel):
+    """For the description alone: ``_text`` checks parts."""
+
+    type: Literal["text", "input_text", "output_text"]
+    text: Text
+
+
+Content = Annotated[Text, BeforeValidator(_text, json_schema_input_type=Text | list[TextPart])]
+
+
+class Turn(Parameters):
+    """One message. An answer may be empty, and have no content at all."""
+
+    model_config = ConfigDict(json_schema_extra=content_schema)
+
+    type: Literal["message"] = "message"
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[Content | None, Field(validate_default=True)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_rest(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for name in _NOT_OFFERED & value.keys():
+            if value[name] not in _EMPTY:
+                raise PydanticCustomError(
+                    "unsupported_parameter", "Lore does not offer '{name}'", {"name": name}
+                )
+        return {
+            name: inner
+            for name, inner in value.items()
+            if name not in _LABELS and (name in cls.model_fields or inner not in _EMPTY)
+        }
+
+    @field_validator("content")
+    @classmethod
+    def _said(cls, content: str | None, info: ValidationInfo) -> str:
+        role = info.data.get("role")
+        if content is None and role in ("system", "developer", "user"):
+            raise PydanticCustomError("missing", "it is required")
+        return check_content(role, content or "")
+
+    def message(self) -> Message:
+        """``developer`` is what newer models call the system."""
+        role = "system" if self.role == "developer" else self.role
+        return Message(role=role, content=self.content or "")

@@ -1,0 +1,153 @@
+"""What OpenAI's calls know and Lore does not offer: only values that change nothing are taken.
+
+One class for each call; a field's type says what those are, beside null, and its description
+says it in words where the type alone would not.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lore_edge.openai.parameters import Parameters
+
+Zero = Annotated[float, Field(ge=0, le=0)] | None
+One = Annotated[float, Field(ge=1, le=1)] | None
+Empty = Annotated[list[Any], Field(max_length=0)] | None
+EmptyObject = Annotated[dict[str, Any], Field(max_length=0)] | None
+
+
+class TextFormat(Parameters):
+    type: Literal["text"] = "text"
+
+
+class CacheOptions(Parameters):
+    """Where a prompt is cached, and for how long, changes no answer."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: str | None = None
+    prewarm: Literal[False] | None = None
+
+
+class Prediction(Parameters):
+    """Makes a known answer faster, where it does anything."""
+
+    type: Literal["content"]
+    content: Any
+
+
+class Neutral(Parameters):
+    """Of both calls, OpenAI's own and those of other servers that speak its API."""
+
+    moderation: None = None
+    parallel_tool_calls: bool | None = None
+    prompt_cache_options: Annotated[
+        CacheOptions | None, Field(description="a `mode` and a `ttl`")
+    ] = None
+    prompt_cache_retention: Annotated[
+        Literal["in_memory", "in-memory", "24h"] | None, Field(description="any of its values")
+    ] = None
+    service_tier: Literal["auto", "default"] | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    tools: Empty = None
+    top_logprobs: Annotated[Zero, Field(description="0")] = None
+
+    best_of: Annotated[One, Field(description="1")] = None
+    chat_template_kwargs: EmptyObject = None
+    echo: Literal[False] | None = None
+    ignore_eos: Literal[False] | None = None
+    length_penalty: Annotated[One, Field(description="1")] = None
+    min_tokens: Annotated[Zero, Field(description="0")] = None
+    mirostat: Annotated[Zero, Field(description="0")] = None
+    typical_p: Annotated[One, Field(description="1")] = None
+
+
+class ChatNeutral(Neutral):
+    audio: None = None
+    frequency_penalty: Annotated[Zero, Field(description="0")] = None
+    function_call: Literal["none", "auto"] | None = None
+    functions: Empty = None
+    logit_bias: Annotated[
+        dict[str, Annotated[float, Field(ge=0, le=0)]] | None, Field(description="biases of 0")
+    ] = None
+    logprobs: Literal[False] | None = None
+    modalities: Annotated[
+        Annotated[list[Literal["text"]], Field(min_length=1)] | None,
+        Field(description='["text"]'),
+    ] = None
+    n: Annotated[One, Field(description="1")] = None
+    prediction: Annotated[Prediction | None, Field(description="any content that is predicted")] = (
+        None
+    )
+    presence_penalty: Annotated[Zero, Field(description="0")] = None
+    reasoning_effort: Literal["none"] | None = None
+    response_format: Annotated[TextFormat | None, Field(description='{"type": "text"}')] = None
+    verbosity: Literal["medium"] | None = None
+    web_search_options: None = None
+
+
+class Reasoning(Parameters):
+    """There is none, so that nothing is told of it, or shown again."""
+
+    effort: Literal["none"] | None = None
+    mode: Literal["standard"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+
+
+class TextOptions(Parameters):
+    format: TextFormat | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class AccessPrograms(Parameters):
+    cyber: Literal["standard"] | None = None
+
+
+class BackgroundOptions(Parameters):
+    completion_window: Literal["soonest"] | None = None
+    continuation_id: str | None = None
+
+
+class ImageOptions(Parameters):
+    """There are none in what Lore takes."""
+
+    context_compression: Literal["auto", "enabled", "disabled"] | None = None
+
+
+OfOtherItems = Literal[
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+]
+"""What there is more to say of, but never in an answer of Lore's."""
+
+
+class ResponseNeutral(Neutral):
+    access_programs: Annotated[
+        AccessPrograms | None, Field(description='{"cyber": "standard"}')
+    ] = None
+    background_options: Annotated[
+        BackgroundOptions | None, Field(description='{"completion_window": "soonest"}')
+    ] = None
+    context_management: Empty = None
+    conversation: None = None
+    image: Annotated[ImageOptions | None, Field(description="any of its values")] = None
+    include: Annotated[
+        list[OfOtherItems] | None,
+        Field(description='anything but "message.output_text.logprobs"'),
+    ] = None
+    max_tool_calls: Annotated[
+        Annotated[int, Field(ge=1)] | None, Field(description="any number")
+    ] = None
+    prompt: None = None
+    reasoning: Annotated[
+        Reasoning | None, Field(description='{"effort": "none"}, and no summary')
+    ] = None
+    text: Annotated[
+        TextOptions | None,
+        Field(description='{"format": {"type": "text"}, "verbosity": "medium"}'),
+    ] = None
+    truncation: Literal["disabled"] | None = None

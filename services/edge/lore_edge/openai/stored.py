@@ -1,0 +1,57 @@
+"""What OpenAI's ids name: requests that were made by this API, each with what was asked."""
+
+import re
+from typing import Generic, NamedTuple
+
+from lore.request import KeptRequest
+from lore.store.base import Store, View
+from lore_edge.create import REQUEST_ID
+from lore_edge.openai import chat_events, response_events
+from lore_edge.openai.errors import unknown_object
+from lore_edge.openai.notes import ChatNote, Note, ResponseNote, kept_with_note
+from lore_edge.openai.parameters import MAX_SHOWN
+
+_COMPLETION = re.compile(rf"{chat_events.PREFIX}({REQUEST_ID})")
+_RESPONSE = re.compile(rf"{response_events.PREFIX}({REQUEST_ID})")
+
+
+class Stored(NamedTuple, Generic[Note]):
+    view: View
+    note: Note
+    kept: KeptRequest
+
+
+class Shelf:
+    """Of one subject. What is somebody else's, or came by another API, is as good as none.
+
+    All calls raise OpenAIError 404, ApiError 410 for what cannot be read, and StoreUnavailable.
+    """
+
+    def __init__(self, store: Store, subject: str) -> None:
+        self._store = store
+        self._subject = subject
+
+    async def completion(self, name: str) -> Stored[ChatNote]:
+        return await self._find(_COMPLETION, "Chat completion", name, ChatNote)
+
+    async def response(self, name: str) -> Stored[ResponseNote]:
+        """Also one that must not be read again: it can be cancelled and deleted."""
+        return await self._find(_RESPONSE, "Response", name, ResponseNote)
+
+    async def stored_response(self, name: str) -> Stored[ResponseNote]:
+        found = await self.response(name)
+        if not found.note.store:
+            raise unknown_object("Response", name)
+        return found
+
+    async def _find(
+        self, pattern: re.Pattern[str], kind: str, name: str, note_kind: type[Note]
+    ) -> Stored[Note]:
+        match = pattern.fullmatch(name)
+        view = await self._store.view(match[1]) if match else None
+        if view is not None and view.subject == self._subject:
+            body = await self._store.body(view.request_id)
+            kept, note = kept_with_note(body, note_kind, view) if body else (None, None)
+            if kept is not None and note is not None:
+                return Stored(view, note, kept)
+        raise unknown_object(kind, name[:MAX_SHOWN])

@@ -1,0 +1,107 @@
+"""A store in memory whose answers are as the last question says: its first word is the outcome."""
+
+from dataclasses import dataclass
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import Status
+from lore.request import KeptRequest, Message
+from lore.store import MemoryStore
+from lore.store.base import Claimed, NewRequest, Opened
+from lore.store.keys import partition_of
+
+OWNER = "generator-1"
+LEASE_MS = RETENTION_MS = 600_000
+PROMPT_TOKENS = 7
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an answer goes."""
+
+    texts: tuple[str, ...]
+    status: Status = Status.DONE
+    finish_reason: str = "stop"
+    error: str = ""
+    taken_over_after: int = 0
+    """Another generator goes on after so many chunks; 0 for none."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+
+WORDS = ("Two ", "“words”\n", "\n🙂 and\u2028 one", " line.\n")
+OUTCOMES: dict[str, Outcome] = {
+    "text": Outcome(WORDS),
+    "empty": Outcome(()),
+    "blank": Outcome((" \n",)),
+    "stopped": Outcome(WORDS[:2]),
+    "length": Outcome(WORDS[:3], finish_reason="length"),
+    "cut_to_nothing": Outcome((), finish_reason="length"),
+    "cancelled": Outcome(WORDS[:2], Status.CANCELLED),
+    "cancelled_at_once": Outcome((), Status.CANCELLED),
+    "failed": Outcome(WORDS[:1], Status.FAILED, "error", "the generator failed here"),
+    "failed_at_once": Outcome((), Status.FAILED, "error", "the generator failed here"),
+    "taken_over": Outcome(WORDS, taken_over_after=2),
+}
+
+
+class ScriptedStore(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: dict[str, list[Message]] = {}
+        """The messages of each request by its last question, as the generator gets them."""
+        self.requests: dict[str, list[str]] = {}
+        """The ids of the requests with this last question."""
+
+    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
+        opened = await super().open(new, queue_limit=queue_limit)
+        if opened.created:
+            messages = KeptRequest.model_validate_json(new.body).messages or []
+            question = messages[-1].content
+            self.asked[question] = messages
+            self.requests.setdefault(question, []).append(new.request_id)
+            if (outcome := OUTCOMES.get(question.partition(" ")[0])) is not None:
+                await self._answer(new.request_id, outcome)
+        return opened
+
+    async def _answer(self, request_id: str, outcome: Outcome) -> None:
+        claimed = await self._claim(request_id)
+        seq = 0
+        for text in outcome.texts:
+            if outcome.taken_over_after and seq == outcome.taken_over_after:
+                await self.release(request_id, OWNER, claimed.view.epoch)
+                claimed = await self._claim(request_id)
+            seq += 1
+            await self.append(
+                request_id,
+                OWNER,
+                claimed.view.epoch,
+                [Chunk(seq, text, (seq,), seq)],
+                log_id=claimed.view.log_id,
+                window=32,
+                reopen_tokens=0,
+                lease_ms=LEASE_MS,
+            )
+        if outcome.status is Status.CANCELLED:
+            await self.cancel(request_id, retention_ms=RETENTION_MS)
+            return
+        await self.finish(
+            request_id,
+            OWNER,
+            claimed.view.epoch,
+            seq + 1,
+            log_id=claimed.view.log_id,
+            status=outcome.status,
+            finish_reason=outcome.finish_reason,
+            error=outcome.error,
+            prompt_tokens=PROMPT_TOKENS,
+            retention_ms=RETENTION_MS,
+        )
+
+    async def _claim(self, request_id: str) -> Claimed:
+        """Nothing else waits in any queue."""
+        claimed = await self.claim(partition_of(request_id), OWNER, lease_ms=LEASE_MS)
+        assert claimed is not None
+        assert claimed.view.request_id == request_id
+        return claimed
