@@ -46,7 +46,7 @@ class LangChain:
             except Exception as error:
                 raise Said(None if answer is None else answer.text, error) from None
         self._messages.append(answer)
-        return str(answer.text)
+        return None if answer.content == [] else str(answer.text)  # that is no message then
 
     def keep(self, text: str) -> None:
         self._messages.append(AIMessage(text))
