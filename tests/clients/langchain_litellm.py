@@ -3,6 +3,8 @@
 Says as JSON what openai_python.py says. Runs in the environment that has them.
 """
 
+# pyright: reportMissingImports=false
+
 import json
 import os
 import sys
@@ -43,7 +45,7 @@ class LangChain:
             try:
                 for chunk in self._model.stream(self._messages):
                     answer = chunk if answer is None else answer + chunk
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - each library has its own
                 raise Said(None if answer is None else answer.text, error) from None
         self._messages.append(answer)
         return None if answer.content == [] else str(answer.text)  # that is no message then
@@ -72,9 +74,8 @@ class LiteLLM:
         else:
             chunks: list[Any] = []
             try:
-                for chunk in litellm.completion(**asked, stream=True):
-                    chunks.append(chunk)
-            except Exception as error:
+                chunks.extend(litellm.completion(**asked, stream=True))
+            except Exception as error:  # noqa: BLE001 - each library has its own
                 text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
                 raise Said(text, error) from None
             answer = litellm.stream_chunk_builder(chunks, messages=self._messages)

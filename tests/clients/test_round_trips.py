@@ -6,6 +6,7 @@ A client is a program that carries on conversations in each of its ways; an outc
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,7 +46,7 @@ async def edge(store: ScriptedStore) -> AsyncIterator[RunningEdge]:
 
 async def run(client: str, edge: RunningEdge, *argv: str) -> Any:
     program, name = PROGRAMS[client]
-    if not Path(program).exists():
+    if shutil.which(program) is None:
         pytest.skip(f"{client}: not installed here (make setup)")
     env = os.environ | {"LORE_URL": edge.url, "OPENAI_API_KEY": "any", "NO_PROXY": "*"}
     done = await programs.run(program, str(HERE / name), *argv, env=env, limit_s=LIMIT_S)

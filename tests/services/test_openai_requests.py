@@ -8,14 +8,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from typing_extensions import get_original_bases
 
 from lore.request import Ack, KeptRequest, Message, StreamRequest
 from lore.request_limits import RequestLimits
 from lore_edge.openai import chat_request, responses_request
 from lore_edge.openai.errors import OpenAIError
 from lore_edge.openai.messages import Turn
-from lore_edge.openai.neutral import ChatNeutral, ResponseNeutral
 from tests.services.auth_harness import KeyRing
 from tests.services.edge_harness import FaultyStore, RunningEdge, running_edge
 from tests.services.openai_harness import MODEL, sdk
