@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
@@ -83,10 +83,10 @@ def placeholder(name: str) -> str:
 def with_limits(schema: Any, limits: RequestLimits) -> Any:
     """The JSON schema of a model here, with an edge's own limits written in."""
     if isinstance(schema, dict):
-        given: dict[str, Any] = schema
+        given = cast("dict[str, Any]", schema)
         return {key: with_limits(value, limits) for key, value in given.items()}
     if isinstance(schema, list):
-        items: list[Any] = schema
+        items = cast("list[Any]", schema)
         return [with_limits(value, limits) for value in items]
     if isinstance(schema, str) and schema.startswith(_PLACEHOLDER):
         return getattr(limits, schema.removeprefix(_PLACEHOLDER))

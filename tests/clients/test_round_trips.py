@@ -91,6 +91,6 @@ async def test_what_was_answered_is_taken_back(
         for way, found in told.items()
         for questions, turns in zip(conversations, found, strict=True)
     ]
-    failures = [found for way, *case in cases if (found := wrong(store, way, *case))]
+    failures = [found for case in cases if (found := wrong(store, *case))]
     print(f"{client}: {len(cases)} conversations, {len(failures)} wrong")
     assert not failures, "\n".join(failures)
