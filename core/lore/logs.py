@@ -1,16 +1,25 @@
 """Logs: one JSON object a line on stderr, with the service and, where there is one, the request.
 
 No line holds a prompt, an answer or a secret, at any level. What the levels mean stands in
-``docs/traces-and-logs.md``.
+``docs/traces-and-logs.md``. To log never raises: a line that cannot be made or written is
+counted (``stderr.py``).
 """
 
+import functools
+import json
 import logging
-import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TextIO, cast
 
 import structlog
 
+from lore import stderr
+from lore.metrics import LOG_LINES_LOST
 from lore.protocol.messages import View
 from lore.tracing import trace_id_of
+
+_METHODS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 
 
 def of(view: View) -> dict[str, str]:
@@ -22,6 +31,9 @@ def of(view: View) -> dict[str, str]:
 def configure_logging(service: str, level: str = "info") -> None:
     """Set up structlog, and send the libraries' own warnings the same way."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    stream = stderr.stream()
+    stream.on_lost = LOG_LINES_LOST.inc
+    stream.notice = functools.partial(_line, service, "warning", "log lines were lost", "lost")
     shared = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -33,12 +45,12 @@ def configure_logging(service: str, level: str = "info") -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=_never_raising(service, structlog.make_filtering_bound_logger(number)),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", stream)),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(service)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -50,3 +62,45 @@ def configure_logging(service: str, level: str = "info") -> None:
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+class _Handler(logging.StreamHandler[stderr.Stderr]):
+    """Of the libraries' lines."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(stderr.stream())
+        self._service = service
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Called while the error is handled. The line of the standard library's own would have
+        its arguments, and be no JSON."""
+        _lose(self._service, record.name)
+
+
+def _never_raising(service: str, kind: type[Any]) -> type[Any]:
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(self: Any, event: Any = None, /, *args: Any, **values: Any) -> None:
+            try:
+                method(self, event, *args, **values)
+            except Exception:  # noqa: BLE001 - whoever has something to say is not at fault
+                _lose(service, event if isinstance(event, str) else type(event).__name__)
+
+        return call
+
+    methods = {name: getattr(kind, name) for name in _METHODS}
+    nothing: Any = structlog.make_filtering_bound_logger(logging.CRITICAL).debug
+    heard = {name: guarded(one) for name, one in methods.items() if one is not nothing}
+    return type("Logger", (kind,), heard)
+
+
+def _lose(service: str, of_what: str) -> None:
+    """Of a line that cannot be made: what it was about, and nothing of its values."""
+    stream = stderr.stream()
+    stream.lose()
+    stream.write(_line(service, "error", "a log line could not be made", "of", of_what))
+
+
+def _line(service: str, level: str, event: str, key: str, value: str | int) -> str:
+    told = {"event": event, key: value, "service": service, "level": level}
+    return json.dumps(told | {"timestamp": datetime.now(UTC).isoformat()}) + "\n"

@@ -67,6 +67,10 @@ LOOP_LAG = every.histogram(
     "How late a timer of the event loop rang, looked at four times a second",
     _CALL_S,
 )
+LOG_LINES_LOST = every.counter(
+    "lore_log_lines_lost_total",
+    "Log lines that could not be written: the disk is full, or nobody reads them",
+)
 
 # Edge
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from lore.protocol.chunk import Chunk
 from lore.store.valkey import Log
-from lore_generator.__main__ import main
+from lore_generator.main import main
 
 _notes: list[tuple[str, int, int, float]] = []
 _append = Log.append

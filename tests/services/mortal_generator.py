@@ -3,7 +3,7 @@
 import os
 import signal
 
-from lore_generator import __main__ as generator
+from lore_generator import main as generator
 from lore_generator.engine import Piece
 from lore_generator.engines.options import SyntheticOptions, TransformersOptions
 from lore_generator.engines.synthetic import SyntheticEngine

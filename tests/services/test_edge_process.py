@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lore.cli.fleet import free_ports
-from lore_edge.__main__ import main
+from lore_edge.main import main
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,

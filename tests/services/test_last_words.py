@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lore_generator import __main__ as generator
 from lore_generator import last_words
+from lore_generator import main as generator
 
 
 def test_every_process_of_a_container_leaves_its_name(tmp_path: Path) -> None:

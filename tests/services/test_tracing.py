@@ -320,7 +320,7 @@ import sys
 from prometheus_client.exposition import choose_encoder
 
 from lore import metrics, tracing
-import lore_edge.__main__, lore_generator.__main__, lore_operator.__main__
+import lore_edge.main, lore_generator.main, lore_operator.main
 tracing.start("edge", "here")
 assert not tracing.is_on()
 print([name for name in sys.modules if name.startswith("opentelemetry")])

@@ -171,6 +171,9 @@ class Cluster:
             except StoreUnavailable as error:
                 log.warning("store_map_unknown", reason=str(error))
                 self._is_stale = True
+            except Exception:
+                log.exception("store_map_failed")
+                self._is_stale = True
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, LAST_PAUSE_S)
             up = all(node.is_up for node in self._owners.values())

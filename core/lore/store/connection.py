@@ -11,7 +11,6 @@ that is away. A server that leaves anything unanswered for ``timeout_s`` counts 
 """
 
 import asyncio
-import contextlib
 import random
 import re
 from collections import deque
@@ -24,6 +23,7 @@ import structlog
 from valkey.asyncio.connection import AbstractConnection
 from valkey.exceptions import ResponseError, ValkeyError
 
+from lore.keepers import Keeper
 from lore.metering import Counter, Histogram
 from lore.metrics import STORE_CALL, STORE_CONNECTIONS, STORE_ERRORS, STORE_LOST
 from lore.store.location import Endpoint, hang_up
@@ -82,22 +82,25 @@ class Link:
         self._wrote_s = self._read_s = 0.0  # by perf_counter: a loop's time is coarse
         self._heard_at = 0.0
         self._reading: asyncio.Task[None] | None = None
-        self._supervising: asyncio.Task[None] | None = None
+        self._keepers: list[Keeper] = []
 
     async def connect(self) -> None:
         """Raises StoreUnavailable when the first attempt fails. Later ones are made for ever."""
         await self._open()
-        self._supervising = asyncio.create_task(self._supervise())
+        self.start()
 
     def start(self) -> None:
         """Begin to connect, without an end to it."""
-        self._supervising = asyncio.create_task(self._supervise())
+        name = f"{self.kind} to {self.endpoint.name}"
+        self._keepers = [
+            Keeper(name, self._supervise),
+            Keeper(f"{name}: silence", self._watch),
+        ]
 
     async def close(self) -> None:
         try:
-            if self._supervising is not None:
-                self._supervising.cancel()
-                await asyncio.wait([self._supervising])
+            for keeper in self._keepers:
+                await keeper.stop()
         finally:
             await self._shut("the store was closed")
 
@@ -182,6 +185,10 @@ class Link:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._on_up()
+            self.is_up = True
+            STORE_CONNECTIONS[self.kind].inc()
+            self.came_up.set()
+            self.on_arrival()
         except TimeoutError:
             await self._shut("did not answer")
             raise self._away("does not answer") from None
@@ -191,31 +198,23 @@ class Link:
         except BaseException:
             await self._shut("could not be set up")
             raise
-        self.is_up = True
-        STORE_CONNECTIONS[self.kind].inc()
-        self.came_up.set()
-        self.on_arrival()
 
     async def _supervise(self) -> None:
-        watching = asyncio.create_task(self._watch())
-        try:
-            if self._reading is None:
-                await self._reopen(0.0)
-            loop, pause_s = asyncio.get_running_loop(), 0.0
-            while True:
-                assert self._reading is not None
-                came_s = loop.time()
-                await asyncio.wait([self._reading])
-                if loop.time() - came_s > LAST_RETRY_S:
-                    pause_s = 0.0  # else it does as badly as one that never came
-                await self._shut("was lost")
-                STORE_LOST[self.kind].inc()
-                log.warning("store_lost", store=self.endpoint.name)
-                pause_s = _longer(pause_s)
-                await self._reopen(pause_s)
-                log.info("store_back", store=self.endpoint.name)
-        finally:
-            watching.cancel()
+        if self._reading is None:
+            await self._reopen(0.0)
+        loop, pause_s = asyncio.get_running_loop(), 0.0
+        while True:
+            assert self._reading is not None
+            came_s = loop.time()
+            await asyncio.wait([self._reading])
+            if loop.time() - came_s > LAST_RETRY_S:
+                pause_s = 0.0  # else it does as badly as one that never came
+            await self._shut("was lost")
+            STORE_LOST[self.kind].inc()
+            log.warning("store_lost", store=self.endpoint.name)
+            pause_s = _longer(pause_s)
+            await self._reopen(pause_s)
+            log.info("store_back", store=self.endpoint.name)
 
     async def _reopen(self, pause_s: float) -> None:
         """Try until it works, with growing pauses, so that no herd falls on a server come back."""
@@ -251,13 +250,17 @@ class Link:
         parser = libvalkey.Reader(
             encoding="utf-8", errors="replace", notEnoughData=_MORE, replyError=self._error
         )
-        with contextlib.suppress(OSError, libvalkey.ProtocolError):
+        try:
             while data := await reader.read(READ_BYTES):
                 self._heard_at = loop.time()
                 self._read_s = perf_counter()
                 parser.feed(data)
                 while (reply := parser.gets()) is not _MORE:
                     self._receive(reply)
+        except (OSError, libvalkey.ProtocolError):
+            pass
+        except Exception:
+            log.exception("store_reply_failed", store=self.endpoint.name)
         self._on_down()
 
     def _flush(self) -> None:
@@ -288,9 +291,11 @@ class Link:
                 self._reading.cancel()
                 await asyncio.wait([self._reading])
         finally:
-            if self._connection is not None:
-                await hang_up(self._connection)
-            self._forget(why)
+            try:
+                if self._connection is not None:
+                    await hang_up(self._connection)
+            finally:
+                self._forget(why)
 
     def _forget(self, why: str) -> None:
         self._connection = self._writer = self._reading = None

@@ -19,6 +19,8 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from lore import keepers
+from lore.keepers import Keeper
 from lore.lag import measure_lag
 from lore_edge.app import Edge
 from lore_edge.settings import EdgeSettings
@@ -75,7 +77,7 @@ class EdgeServer(uvicorn.Server):
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
             _log.info("listening", host=host, port=port)
-        self._watching = [asyncio.create_task(self._watch()), asyncio.create_task(measure_lag())]
+        self._keepers = [Keeper("watch", self._watch), Keeper("event loop's lag", measure_lag)]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.draining = True
@@ -86,8 +88,8 @@ class EdgeServer(uvicorn.Server):
         drain = asyncio.create_task(self._edge.streams.drain(self._settings.drain_spread_s))
         await super().shutdown(sockets)
         drain.cancel()
-        for task in self._watching:
-            task.cancel()
+        for keeper in self._keepers:
+            keeper.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -108,7 +110,7 @@ class EdgeServer(uvicorn.Server):
 
     def live(self) -> str | None:
         """For the health server's thread: an edge under load is alive, a stuck one is not."""
-        return "stuck" if time.monotonic() - self._beat > STUCK_S else None
+        return "stuck" if time.monotonic() - self._beat > STUCK_S else keepers.live()
 
     def ready(self) -> str | None:
         if self.draining:

@@ -37,7 +37,9 @@ class Intake:
         adopt: Adopt,
         settings: GeneratorSettings,
         tasks: asyncio.TaskGroup,
+        stop: asyncio.Event,
     ) -> None:
+        """Nothing is claimed once ``stop`` is set."""
         self._store = store
         self._roster = roster
         self._adopt = adopt
@@ -47,6 +49,7 @@ class Intake:
         self._claims: set[asyncio.Task[None]] = set()
         self._poll_now = asyncio.Event()
         self._pause: asyncio.TimerHandle | None = None
+        self._stop = stop
         self._takes_any = False
         """A claim is under way that may bring a request on trial."""
         self.closed = False
@@ -71,7 +74,7 @@ class Intake:
 
     def pump(self) -> None:
         """Claim while there is room and something may wait."""
-        if self.closed or self._pause is not None:
+        if self._is_over() or self._pause is not None:
             return
         while self._waiting and self._roster.room() > len(self._claims):
             partition = next(iter(self._waiting))
@@ -79,6 +82,9 @@ class Intake:
             claim = self._tasks.create_task(self._claim(partition))
             self._claims.add(claim)
             claim.add_done_callback(self._claims.discard)
+
+    def _is_over(self) -> bool:
+        return self.closed or self._stop.is_set()
 
     async def close(self) -> None:
         """Claim nothing more; returns when the claims under way are settled."""
@@ -112,6 +118,8 @@ class Intake:
         self.pump()
 
     async def _claim(self, partition: int) -> None:
+        if self._is_over():
+            return
         takes_any = not self._takes_any and self._roster.on_trial is None
         self._takes_any |= takes_any
         asked_s = asyncio.get_running_loop().time()

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import structlog
 
 from lore import logs, metrics
+from lore.keepers import Keeper
 from lore.lag import measure_lag
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Store, StoreUnavailable
@@ -123,17 +124,25 @@ class Service:
         store, roster, settings = self._store, self._roster, self._settings
         self._appender = Appender(store, roster, settings, tasks)
         self._leases = Leases(store, roster, self._appender, settings, tasks)
-        self._intake = Intake(store, roster, self._adopt, settings, tasks)
+        self._intake = Intake(store, roster, self._adopt, settings, tasks, stop)
         roster.on_room = self._intake.pump
-        endless = (self._intake.run(), self._leases.run(), self._measure(), measure_lag())
-        loops = [tasks.create_task(loop) for loop in endless]
+        keepers = [
+            Keeper("queue", self._intake.run, tasks),
+            Keeper("leases", self._leases.run, tasks),
+            Keeper("metrics", self._measure, tasks),
+            Keeper("event loop's lag", measure_lag, tasks),
+        ]
+        joining = tasks.create_task(self._join())
+        await self._until_stopped(stop)
+        joining.cancel()
+        await self._drain()
+        for keeper in keepers:
+            keeper.cancel()
+
+    async def _join(self) -> None:
         await self._store.on_wake(self)
         self._not_ready = ""
-        log.info("ready", generator_id=settings.generator_id)
-        await self._until_stopped(stop)
-        await self._drain()
-        for task in loops:
-            task.cancel()
+        log.info("ready", generator_id=self._settings.generator_id)
 
     def on_wake(self, partition: int | None) -> None:
         assert self._intake is not None
@@ -313,7 +322,7 @@ def _in_daemon_thread(call: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     def run() -> None:
         try:
             outcome = (future.set_result, call(*args))
-        except Exception as error:  # noqa: BLE001 - the future carries it to whoever waits
+        except BaseException as error:  # noqa: BLE001 - the future carries it to whoever waits
             outcome = (future.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
             loop.call_soon_threadsafe(settle, *outcome)

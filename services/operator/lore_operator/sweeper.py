@@ -12,7 +12,8 @@ from typing import Any
 
 import structlog
 
-from lore import logs, metrics, tracing
+from lore import keepers, logs, metrics, tracing
+from lore.keepers import Keeper
 from lore.lag import measure_lag
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Outcome, Store, StoreUnavailable, View
@@ -64,7 +65,7 @@ class Sweeper:
         self._rights = Rights(cluster, settings.policy)
         self._policy: StreamPolicy | None = None
         self._wake = asyncio.Event()
-        self._running: list[asyncio.Task[None]] = []
+        self._keepers: list[Keeper] = []
         self._asked = False
         self._complaints: set[str] = set()  # of this sweep
         self._complained: set[str] = set()  # of the one before
@@ -76,7 +77,7 @@ class Sweeper:
     def live(self) -> str | None:
         silent_s = time.monotonic() - self._beat
         hung = silent_s > HUNG_S + self._settings.sweep_s
-        return f"no sweep for {silent_s:.0f} s" if hung else None
+        return f"no sweep for {silent_s:.0f} s" if hung else keepers.live()
 
     def ready(self) -> str | None:
         """A store that is away does not make it unready: that is the store's own alarm."""
@@ -85,13 +86,11 @@ class Sweeper:
     # its life
 
     async def start(self) -> None:
-        self._running = [asyncio.create_task(self._run()), asyncio.create_task(measure_lag())]
+        self._keepers = [Keeper("sweep", self._run), Keeper("event loop's lag", measure_lag)]
 
     async def stop(self) -> None:
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+        for keeper in self._keepers:
+            await keeper.stop()
         await self._store.close()
         await self._cluster.close()
 

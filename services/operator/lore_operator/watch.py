@@ -37,7 +37,7 @@ class Watch:
         self, cluster: Cluster, resource: str, on_change: Callable[[], None], **selectors: str
     ) -> None:
         self._cluster = cluster
-        self._resource = resource
+        self.resource = resource
         self._on_change = on_change
         self._selectors = selectors
         self._failures = 0
@@ -55,7 +55,7 @@ class Watch:
         began_s = loop.time()
         error: Exception | None = None
         try:
-            async for event in self._cluster.changes(self._resource, **self._selectors):
+            async for event in self._cluster.changes(self.resource, **self._selectors):
                 if event["type"] != "BOOKMARK":
                     self._on_change()
                 if loop.time() - began_s > STEADY_S:
@@ -63,7 +63,7 @@ class Watch:
         except ApiFailed as failed:
             error = failed
         except Exception as unknown:
-            log.exception("a watch failed as none should", resource=self._resource)
+            log.exception("a watch failed as none should", resource=self.resource)
             error = unknown
         if loop.time() - began_s > STEADY_S:
             self._well()
@@ -74,13 +74,13 @@ class Watch:
     def _well(self) -> None:
         self._failures = 0
         if self._told:
-            log.info("the watch works again", resource=self._resource)
+            log.info("the watch works again", resource=self.resource)
         self._told = ""
 
     def _tell(self, reason: str) -> None:
         """Each reason once, until the watch is well again."""
         if reason != self._told:
-            log.warning("a watch is begun again", resource=self._resource, reason=reason)
+            log.warning("a watch is begun again", resource=self.resource, reason=reason)
         self._told = reason
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from lore.store.base import Position, StoreUnavailable
+from lore.store.base import Position
 from lore.store.codec import position_from
 from lore.store.functions import REPEATED, Functions
 from lore.store.keys import partition_keys
@@ -108,10 +108,10 @@ class Appends:
             self._call(batch)
 
     def _call(self, batch: Batch) -> None:
-        command = batch.command(self._now_ms())
         try:
+            command = batch.command(self._now_ms())
             reply = batch.functions.call(*command)
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001 - it is for those who wait
             batch.fail(error)
         else:
             reply.add_done_callback(partial(self._on_reply, batch, command))
@@ -119,7 +119,10 @@ class Appends:
     def _on_reply(self, batch: Batch, command: Command, reply: asyncio.Future[Any]) -> None:
         error = reply.exception()
         if error is None:
-            batch.settle(reply.result())
+            try:
+                batch.settle(reply.result())
+            except Exception as unreadable:  # noqa: BLE001 - it is for those who wait
+                batch.fail(unreadable)
         elif isinstance(error, REPEATED):
             repeat = asyncio.create_task(_repeat(batch, command, error))
             self._repeats.add(repeat)

@@ -162,18 +162,19 @@ class TransformersEngine:
         """In the intake thread: from a job to a request of the loop."""
         job = run.job
         try:
-            prepared = prepare(job, self._loaded, self._context_tokens)
+            self._admit(run)
         except Refused as refused:
             self._end(run, Piece(job.request_id, finish_reason="error", error=str(refused)))
-            return
         except OUT_OF_MEMORY:
             self._end(run, Piece(job.request_id, finish_reason="error", error=NO_MEMORY))
-            return
         except Exception:
             log.exception("cannot prepare a request", request_id=_named(job.request_id))
             self._end(run, _failure(job.request_id))
-            return
-        run.prepared = prepared
+
+    def _admit(self, run: _Run) -> None:
+        """Raises Refused."""
+        job = run.job
+        prepared = run.prepared = prepare(job, self._loaded, self._context_tokens)
         if prepared.finish_reason is not None:
             self._end(
                 run,
