@@ -449,3 +449,16 @@ def test_without_a_collector_nothing_is_said_of_traces() -> None:
     for name in OURS:
         (container,) = containers(one_of(objects, "Deployment", name)["spec"]["template"])
         assert not [e for e in container["env"] if e["name"].startswith("OTEL_")]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_metrics_are_for_the_namespace_of_prometheus_unless_said_otherwise(name: str) -> None:
+    def admitted(**values: Any) -> list[Any]:
+        rules = one_of(render({"networkPolicy": values}), "NetworkPolicy", name)["spec"]["ingress"]
+        return [rule for rule in rules if rule["ports"] == [{"port": "health"}]]
+
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
+    (rule,) = admitted()
+    assert rule["from"] == [{"namespaceSelector": selector}]
+    (rule,) = admitted(metricsFrom=[])
+    assert "from" not in rule

@@ -146,6 +146,12 @@ def test_costs_that_were_written_are_not_written_again(
             assert (one.cost or 0) == deletion_cost(observed.busy.get(one.uid, 0))
 
 
+def test_a_pod_that_a_policy_selects_and_that_is_no_generator_is_not_written_on() -> None:
+    pods = [pod("gen-1", cost=10), pod("database", cost=10, generator=False)]
+    actions = plan(Observed([], pods), POLICY, NOW_MS)
+    assert [one.pod.name for one in actions if isinstance(one, SetCost)] == ["gen-1"]
+
+
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_the_busier_pod_is_never_the_cheaper_one(one: int, other: int) -> None:
     assert (one <= other) <= (deletion_cost(one) <= deletion_cost(other))

@@ -92,10 +92,10 @@ def deletion_cost(requests: int) -> int:
 
 
 def _costs(observed: Observed) -> list[SetCost]:
-    costs = ((pod, deletion_cost(observed.busy.get(pod.uid, 0))) for pod in observed.pods)
-    return [
-        SetCost(pod, cost) for pod, cost in costs if cost != (pod.cost or 0) and not pod.leaving
-    ]
+    """RBAC lets the operator patch any pod of its namespace, so it looks itself."""
+    ours = (pod for pod in observed.pods if pod.generator and not pod.leaving)
+    costs = ((pod, deletion_cost(observed.busy.get(pod.uid, 0))) for pod in ours)
+    return [SetCost(pod, cost) for pod, cost in costs if cost != (pod.cost or 0)]
 
 
 def _tell(found: list[sweep.Action], releases: list[Release]) -> list[Tell]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+COMPONENT_LABEL, COMPONENT = "app.kubernetes.io/component", "generator"
 COST = "controller.kubernetes.io/pod-deletion-cost"
 HOSTNAME_CHARS = 63
 
@@ -23,6 +24,8 @@ class Pod:
     """It was asked to end, and hands its requests back by itself."""
     cost: int | None
     """What it would cost to delete it, as written on it."""
+    generator: bool = True
+    """It is labelled as one. A policy may select others; nothing is ever written on those."""
     over: bool = False
     """Nothing of it runs, or ever will."""
     ended: frozenset[str] = frozenset()
@@ -42,6 +45,7 @@ def pod_from(body: Mapping[str, Any]) -> Pod:
         ready=conditions.get("Ready") == "True",
         leaving="deletionTimestamp" in meta,
         cost=_cost(meta.get("annotations", {}).get(COST)),
+        generator=meta.get("labels", {}).get(COMPONENT_LABEL) == COMPONENT,
         over=status.get("phase") in ("Succeeded", "Failed"),
         ended=_last_words(status),
     )

@@ -14,8 +14,8 @@ import structlog
 
 from lore_operator.api import ApiFailed
 from lore_operator.cluster import Cluster
+from lore_operator.pods import COMPONENT, COMPONENT_LABEL
 
-COMPONENT_LABEL = "app.kubernetes.io/component"
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Between attempts, give or take a quarter."""
 STEADY_S = 30.0
@@ -86,6 +86,6 @@ class Watch:
 
 def watches(cluster: Cluster, policy: str, on_change: Callable[[], None]) -> tuple[Watch, Watch]:
     return (
-        Watch(cluster, "pods", on_change, labelSelector=f"{COMPONENT_LABEL}=generator"),
+        Watch(cluster, "pods", on_change, labelSelector=f"{COMPONENT_LABEL}={COMPONENT}"),
         Watch(cluster, "streampolicies", on_change, fieldSelector=f"metadata.name={policy}"),
     )
