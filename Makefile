@@ -8,7 +8,7 @@ PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
 
 TOOLS := fastapi grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-linter k6 \
   kubernetes-validate launchdarkly-eventsource locust matplotlib openai playwright pre-commit psutil \
-  "pyright[nodejs]" pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme
+  "pyright[nodejs]" pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme uv
 
 CLIENTS := langchain-openai==1.7.4 litellm==1.110.2
 
@@ -20,7 +20,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster check format explore sim faults soak pauses leaks storm \
-  window bench load-locust load-k6 chart metrics dashboards pictures images kind-up refresh-constraints clean
+  window bench load-locust load-k6 chart metrics dashboards pictures images kind-up refresh-constraints requirements clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ refresh-constraints: $(VENV)/.tools  ## pin in constraints.txt what .venv holds 
 	@{ echo "# What Lore is built and tested with. Made by: make refresh-constraints"; \
 	   $(BIN)/python -m pip freeze --all --exclude-editable \
 	   | grep -v '^pip==' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > constraints.txt
+
+requirements: $(VENV)/.tools  ## pin, with hashes, what the images install, after constraints.txt or a dependency changed
+	@UV=$(BIN)/uv k8s/requirements.sh
 
 chart: $(VENV)/.tools  ## write the chart's README tables and schema from its values and the settings
 	@$(BIN)/python charts/lore/generate.py

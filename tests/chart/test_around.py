@@ -123,7 +123,7 @@ def test_an_image_has_what_the_chart_expects(service: str) -> None:
     assert re.search(r"EXPOSE .*\b9090\b", last)
     for label in ("title", "description", "licenses", "version", "revision"):
         assert f"org.opencontainers.image.{label}=" in last
-    assert "-c constraints.txt" in text
+    assert "--require-hashes" in text
     assert ("torch" in text) == (service == "generator")
 
 
