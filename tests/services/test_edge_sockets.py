@@ -1,6 +1,9 @@
 """Real sockets: slow readers, dead ones, and what TCP acknowledged (protocol P8)."""
 
 import asyncio
+import fcntl
+import struct
+import termios
 from typing import Any
 
 import pytest
@@ -9,6 +12,8 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Position, View
+from lore_edge import sockets
+from lore_edge.sockets import StreamSocket
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,
@@ -94,6 +99,51 @@ async def test_an_ack_that_the_log_is_not_ready_for_is_repeated(
         await writer.write("a", "b", "c")
         await acked(store, writer.request_id, 3)
         assert not refusals
+
+
+def received_bytes(response: Response) -> int:
+    """What the peer's TCP has acknowledged to this edge: read by this side, or not yet."""
+    sock = response.writer.get_extra_info("socket")
+    (waiting,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+    return waiting + len(response.reader._buffer)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def acked_beyond_what_was_received(store: FaultyStore, patch: pytest.MonkeyPatch) -> bool:
+    """What comes of a peer that reads nothing, while the kernel here takes all for it."""
+    polls = 0
+    arrived = StreamSocket.arrived
+
+    def counted(self: StreamSocket) -> int:
+        nonlocal polls
+        polls += 1
+        return arrived(self)
+
+    patch.setattr(StreamSocket, "arrived", counted)
+    async with running_edge(store) as edge:
+        writer = Writer(store, await ask(edge, ack="socket"))
+        await writer.claim()
+        response = await stream(edge, writer.request_id, receive_buffer=SMALL_BUFFER)
+        await writer.write(*[TEXT] * 400)
+        await blocked(edge)
+        before = polls
+        await until(lambda: polls > before + 2)
+        acked_seq = (await view_of(store, writer.request_id)).acked_seq
+        return acked_seq * len(TEXT) > received_bytes(response) > 0
+
+
+async def test_what_lies_in_the_kernels_send_queue_is_not_acknowledged(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+):
+    """P8."""
+    assert not await acked_beyond_what_was_received(store, monkeypatch)
+
+
+async def test_an_edge_that_takes_the_send_queue_for_acknowledged_is_found(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+):
+    """P8: the test above can fail."""
+    monkeypatch.setattr(sockets, "_unacknowledged", lambda fd: 0)
+    assert await acked_beyond_what_was_received(store, monkeypatch)
 
 
 async def test_a_socket_that_stops_reading_stops_the_acks(store: FaultyStore):

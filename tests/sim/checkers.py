@@ -36,6 +36,8 @@ class Safety:
     def __init__(self, world: World) -> None:
         self.world = world
         self.may_forget = False
+        self.restored_at = 0.0
+        """When the store came back last."""
         self.logs: defaultdict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
         """(request, log) to the (text, tokens so far) of every chunk it has ever held."""
         self.ends: set[tuple[str, str, int]] = set()
@@ -172,6 +174,7 @@ class Safety:
 
     def on_restore(self) -> None:
         self.may_forget = True
+        self.restored_at = self.world.now
 
     def summary(self, state: StoreState) -> str:
         return ", ".join(
@@ -240,6 +243,11 @@ class Safety:
             "P1",
             f"{name} was told that log {log_id} ends at {last_seq}, which it never did",
         )
+
+    def on_given_up(self, request_id: str, grace_s: float) -> None:
+        """P4: an edge waits so long for an owner to give a request back."""
+        early = self.world.now < self.restored_at + grace_s
+        self.expect(not early, "P4", f"{request_id} was given up before its owner could report")
 
     def on_lost(self, name: str, request_id: str, why: str) -> None:
         self.expect(self.may_forget, "P4", f"{name} lost {request_id} ({why}) without any loss")

@@ -218,6 +218,8 @@ class Connection:
             self.close()
             return
         if isinstance(action, int):
+            waits = action in self._unread
+            self._edge.store.safety.expect(not waits, "P11", f"{action} waits in the socket")
             self._send_again(action)
         self.pump()
 

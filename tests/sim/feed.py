@@ -17,6 +17,7 @@ from lore.protocol.follower import (
     Read,
 )
 from lore.store.base import ChunkMessage, Message, StateMessage, View
+from tests.sim.promptness import Promptness
 from tests.sim.world import Timer
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Feed:
         self.follower = Follower(FOLLOWER, "", now=edge.world.now, wait_s=wait_s)
         self._looking: list[tuple[int, Callable[[bool], None]]] = []
         self._timer = Timer(edge, self._on_timer)
+        self._prompt = Promptness(self)
+        edge.world.after(0.0, edge, self._prompt.expect_again, FOLLOWER.look_every_s)
         edge.store.follow(edge, request_id, edge.on_message, self._on_first_subscription)
         self.carry_out()
 
@@ -52,18 +55,20 @@ class Feed:
     def is_used(self) -> bool:
         return bool(self.connections or self.opening)
 
-    def _is_current(self) -> bool:
+    @property
+    def is_current(self) -> bool:
         return self.edge.feeds.get(self.request_id) is self
 
     # events
 
     def _on_first_subscription(self, done: bool | None) -> None:
-        if not self._is_current():
+        if not self.is_current:
             return
         if done is None:
             self.edge.close_feed(self)
             return
         self.follower.on_subscribed(self.edge.world.now)
+        self._prompt.expect("has subscribed")
         self.carry_out()
 
     def on_message(self, message: Message) -> None:
@@ -74,6 +79,8 @@ class Feed:
                 for connection in list(self.connections):
                     connection.on_told(News())
                 return
+            if self.follower.is_open and message.log_id == self.view.log_id:
+                self._prompt.expect_chunk(message.log_id, message.seq)
         elif isinstance(message, StateMessage):
             self.follower.on_state(message, now)
         else:
@@ -82,16 +89,17 @@ class Feed:
 
     def on_reset(self) -> None:
         """The connection to the store is back: the channel is subscribed again."""
-        if not self._is_current():
+        if not self.is_current:
             return
 
         def followed(done: bool | None) -> None:
-            if not self._is_current():
+            if not self.is_current:
                 return
             if done is None:
                 self.edge.world.after(RETRY_S, self.edge, self.on_reset)
             else:
                 self.follower.on_reset(self.edge.world.now)
+                self._prompt.expect("has subscribed anew")
                 self.carry_out()
 
         self.edge.store.follow(self.edge, self.request_id, self.edge.on_message, followed)
@@ -114,7 +122,7 @@ class Feed:
     # commands
 
     def carry_out(self) -> None:
-        if not self._is_current():
+        if not self.is_current:
             return
         while commands := self.follower.take():
             for command in commands:
@@ -161,6 +169,8 @@ class Feed:
             self._on_failed()
             return
         self.follower.on_view(*found, self.edge.world.now)
+        if self.follower.gone and self.follower.lost:
+            self.edge.store.safety.on_given_up(self.request_id, FOLLOWER.restore_grace_s)
         self.carry_out()
         self._looked(True)
 
@@ -187,6 +197,7 @@ class Feed:
         self.carry_out()
 
     def _on_failed(self) -> None:
+        self._prompt.on_failed()
         self.follower.on_failed(self.edge.world.now)
         if not self.follower.is_open:
             self.edge.close_feed(self)

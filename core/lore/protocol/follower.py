@@ -130,7 +130,8 @@ class Follower:
         self._waits = wait_s > 0
         self._give_up_at = now + wait_s
         self._run_id = ""
-        self._forgotten_at: float | None = None
+        self._missed_in = ""
+        """The life of the store in which it was missed last; '' while it is there."""
         self._states: list[StateMessage] = []
         self._wants_look = True
         self._look_again_at: float | None = None
@@ -234,9 +235,10 @@ class Follower:
         self._begin(now)
 
     def on_reset(self, now: float) -> None:
-        """The subscription was lost and is back."""
-        self._merge.on_reset()
-        self.look_soon(now)
+        """The subscription was lost and is back, and so is the store: no more waiting for it."""
+        self._delay_s = self._config.retry_s
+        self._not_before = now
+        self._distrust(now)
 
     def on_state(self, message: StateMessage, now: float) -> None:
         """Told to readers once the view is read, which has the rest of it."""
@@ -251,7 +253,7 @@ class Follower:
             return False
         self._heard_at = now
         if is_foreign(chunk, self.view):
-            self.on_reset(now)
+            self._distrust(now)
             return False
         arrival = self._merge.on_live(chunk.seq)
         if arrival is Arrival.GAP:
@@ -269,7 +271,7 @@ class Follower:
             self._on_unknown(run_id, now)
         else:
             first, self._seen = not self._seen, True
-            self._run_id, self._forgotten_at = run_id, None
+            self._run_id, self._missed_in = run_id, ""
             if first:
                 self.view = view
                 self._begin(now)
@@ -343,6 +345,11 @@ class Follower:
 
     # deciding
 
+    def _distrust(self, now: float) -> None:
+        """Anything may have been missed, and the view may be of another time."""
+        self._merge.on_reset()
+        self.look_soon(now)
+
     def _go_on(self, now: float) -> None:
         """Ask for the next thing, unless something is asked already or it is too early."""
         if self._asked is not None or self.gone:
@@ -380,16 +387,19 @@ class Follower:
 
     def _on_unknown(self, run_id: str, now: float) -> None:
         """Deleted, or forgotten with the store's data: its owner gives it back then (P3)."""
-        if not self._seen:
-            self.lost = self._waits
-            waits = now < self._give_up_at
-            self._not_before = now + self._config.unknown_retry_s
-        else:
+        grace_s = self._config.restore_grace_s
+        if self._missed_in not in ("", run_id):
+            self._give_up_at = now + grace_s  # once more: owners have to come back to this one
+        elif self._seen and not self._missed_in:
+            self._give_up_at = now + grace_s
+        self._missed_in = run_id
+        if self._seen:
             self.lost = run_id != self._run_id
-            if self._forgotten_at is None:
-                self._forgotten_at = now
-            waits = self.lost and now < self._forgotten_at + self._config.restore_grace_s
             self._wait(now)
+        else:
+            self.lost = self._waits
+            self._not_before = now + self._config.unknown_retry_s
+        waits = self.lost and now < self._give_up_at
         self._wants_look = True
         if not waits:
             self.gone = True
