@@ -1,82 +1,73 @@
-"""What a generator asks of the store, and the producer that it makes of a claim."""
+"""What a generator asks of the store, and the owner that it makes of a claim."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from typing import Any
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
-from lore.protocol.fork import fork
-from lore.protocol.lifecycle import Status
-from lore.protocol.producer import Append, Producer
+from lore.protocol.commands import Append, Finish, Reinstate, Release, Renew
+from lore.protocol.messages import Claimed, Position
+from lore.protocol.owner import Owner, Terms
+from lore.protocol.producer import Producer
 from lore.protocol.window import Window, WindowConfig
-from lore.store.base import Position, View
-from tests.explore.depot import LEASE_MS, OWNER, RETENTION_MS, Depot
+from tests.explore.depot import LEASE_MS, OWNER, PARTITION, REQUEST, RETENTION_MS, Depot
+from tests.sim import calls
+
+Call = Append | Finish | Reinstate | Release | Renew
+
+TERMS = Terms(OWNER, LEASE_MS / 1000, RETENTION_MS)
 
 
-class Call(NamedTuple):
-    method: str
-    epoch: int
-    log_id: str = ""
-    append: Append | None = None
-
-    def __str__(self) -> str:
-        if self.append is None:
-            return f"the renewal of epoch {self.epoch}"
-        if self.method == "finish":
-            return f"the end by epoch {self.epoch}"
-        seqs = ", ".join(str(chunk.seq) for chunk in self.append.chunks) or "no chunk"
-        return f"the append of {seqs} by epoch {self.epoch}"
+def renewal(owner: Owner) -> Renew:
+    return Renew(PARTITION, OWNER, LEASE_MS, ((REQUEST, owner.epoch, owner.log_id),))
 
 
-def in_order(*calls: Call) -> tuple[Call, ...]:
+def epoch_of(call: Call) -> int:
+    if isinstance(call, Reinstate):
+        return call.view.epoch
+    return call.leases[0][1] if isinstance(call, Renew) else call.epoch
+
+
+def words(call: Call) -> str:
+    epoch = epoch_of(call)
+    match call:
+        case Append():
+            seqs = ", ".join(str(chunk.seq) for chunk in call.chunks) or "no chunk"
+            return f"the append of {seqs} by epoch {epoch}"
+        case Finish():
+            return f"the end by epoch {epoch}"
+        case Renew():
+            return f"the renewal of epoch {epoch}"
+        case Release():
+            return f"the release by epoch {epoch}"
+        case Reinstate():
+            return f"what epoch {epoch} gives back"
+
+
+def in_order(*some: Call) -> tuple[Call, ...]:
     """Calls that may be done in any order, in one of them."""
-    return tuple(sorted(calls, key=repr))
+    return tuple(sorted(some, key=repr))
 
 
 def perform(call: Call, depot: Depot) -> tuple[Position, Depot]:
-    if call.append is None:
-        return depot.call("renew", OWNER, call.epoch, call.log_id, lease_ms=LEASE_MS)
-    if call.method == "finish":
-        return depot.call(
-            *("finish", OWNER, call.epoch, call.append.next_seq),
-            log_id=call.log_id,
-            status=Status.DONE,
-            finish_reason="stop",
-            retention_ms=RETENTION_MS,
-        )
-    return depot.call(
-        *("append", OWNER, call.epoch, call.append.chunks),
-        log_id=call.log_id,
-        window=call.append.window,
-        reopen_tokens=call.append.reopen_tokens,
-        lease_ms=LEASE_MS,
-    )
+    after = depot
+
+    def do(method: str, _: str, *args: Any, **kwargs: Any) -> Any:
+        nonlocal after
+        result, after = depot.call(method, *args, **kwargs)
+        return result
+
+    answer = calls.perform(call, do)
+    return answer[0] if isinstance(call, Renew) else answer, after
 
 
-def give_back(
-    view: View, producer: Producer, depot: Depot, *, alone: bool
-) -> tuple[Position, View, Depot]:
-    """What its owner knows of a request, to a store that does not, as ``Owned.known``."""
-    chunks = producer.made if alone else producer.stored
-    acked_tokens = producer.window.acked_tokens
-    acked_seq = next((c.seq for c in chunks if 0 < acked_tokens == c.tokens), 0)
-    view = replace(view, acked_seq=acked_seq, acked_tokens=acked_tokens if acked_seq else 0)
-    if not alone:
-        view = replace(
-            view,
-            log_id=f"{view.log_id}/{view.epoch}/{depot.runs}",
-            forks=fork(view.forks, view.log_id, len(chunks) + 1),
-        )
-    position, after = depot.call("reinstate", view, "", chunks, lease_ms=LEASE_MS)
-    return position, view, after
-
-
-def producer_of(view: View, history: Sequence[Chunk]) -> Producer:
+def owner_of(claimed: Claimed, history: Sequence[Chunk], asked_s: float) -> Owner:
+    view = claimed.view
     window = Window(
         WindowConfig.fixed(view.window),
         size=view.window,
         acked_tokens=view.acked_tokens,
         generated_tokens=view.generated_tokens,
     )
-    return Producer(history, window, CoalesceConfig(max_delay_s=0.0))
+    producer = Producer(history, window, CoalesceConfig(max_delay_s=0.0))
+    return Owner(claimed, PARTITION, producer, TERMS, asked_s)

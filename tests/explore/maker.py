@@ -1,4 +1,4 @@
-"""A generator: the real ``Producer`` behind the smallest shell that can drive it.
+"""A generator: the real ``Owner`` behind the smallest shell that can drive it.
 
 As in ``tests/sim/generator.py``, for one request. A call is first under way, then answered;
 one that is given up early stays under way (``late``) and may be done at any time after. A
@@ -8,14 +8,13 @@ maker is never changed; each move gives another one.
 from collections.abc import Callable
 from typing import Any
 
-from lore.protocol.lifecycle import ENDED, Status
-from lore.protocol.producer import Producer
-from lore.store.base import News, Outcome, Position, View
-from tests.explore.calls import Call, give_back, in_order, perform, producer_of
-from tests.explore.depot import LEASE_MS, Depot
+from lore.protocol.claims import Verdict, judge
+from lore.protocol.commands import Release, Renew
+from lore.protocol.messages import Claimed, News, Outcome, Position
+from lore.protocol.owner import Owner, State, Turn
+from tests.explore.calls import Call, in_order, owner_of, perform, renewal, words
+from tests.explore.depot import OWNER, REQUEST, Depot
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
-
-ANSWERED = (Outcome.OK, Outcome.GAP)
 
 
 class Maker:
@@ -25,51 +24,44 @@ class Maker:
         """Whether the store may lose everything, so that it matters how long a lease runs."""
         self.keeps = keeps
         """Whether it keeps what has ended, for a store that may forget (P3)."""
-        self.view: View | None = None
-        """The claim that it works on."""
-        self.producer: Producer | None = None
-        self.finished = False
+        self.claimed: Claimed | None = None
+        """A claim whose log it has not read."""
+        self.owner: Owner | None = None
         self.call: Call | None = None
         self.answer: Position | None = None
-        self.renewal: Call | None = None
+        self.renewal: Renew | None = None
+        self.renewed_s = 0.0
         self.renewed: Position | None = None
-        self.forgotten = False
-        """The store does not know the request, and is to be given it back (P3)."""
-        self.lease_until = 0
-        """By the store's clock, which is this one's as well."""
         self.late: tuple[Call, ...] = ()
-        self.wakes: tuple[int | None, ...] = ()
-        """Acked tokens, or None for the hint that the request was taken away."""
+        self.wakes: tuple[News, ...] = ()
+        self.run_id = ""
+        """The life of the store that it is connected to."""
+        self.clock_s = 0.0
 
     def form(self) -> Any:
-        claim = self.view and (self.view.epoch, self.view.log_id, self.view.next_seq)
         return (
-            claim,
-            form_of(self.producer),
-            *(self.finished, self.call, self.answer, self.renewal, self.renewed),
-            *(self.late, self.wakes, self.forgotten),
-            self.gives_back and self.lease_until,
+            *(form_of(self.claimed), form_of(self.owner), self.call, self.answer),
+            *(self.renewal, self.renewed_s, self.renewed, self.late, self.wakes),
+            *(self.run_id, self.clock_s),
         )
 
     def copy(self) -> "Maker":
         new = Maker.__new__(Maker)
         new.__dict__.update(self.__dict__)
-        new.producer = copy_of(self.producer)
+        new.owner = copy_of(self.owner)
         return new
 
     @property
     def lives(self) -> int:
         """The epoch that it works under, or 0."""
-        return self.view.epoch if self.view is not None else 0
+        if self.claimed is not None:
+            return self.claimed.view.epoch
+        return self.owner.epoch if self.owner is not None else 0
 
     @property
-    def _work(self) -> Producer:
-        assert self.producer is not None
-        return self.producer
-
-    @property
-    def has_ended(self) -> bool:
-        return self.producer is not None and self.producer.ended
+    def _work(self) -> Owner:
+        assert self.owner is not None
+        return self.owner
 
     # moves that the store has no part in
 
@@ -84,74 +76,74 @@ class Maker:
 
             moves.append(attempt(label, act, kind))
 
+        call = words(self.call) if self.call is not None else ""
         if self.answer is not None:
-            add(f"{{}} hears that {self.call}: {self.answer.outcome}", "", Maker._hear_answer)
-            add(f"the answer to {self.call} by {{}} is lost", "drops", Maker._lose_call)
+            add(f"{{}} hears that {call}: {self.answer.outcome}", "", Maker._hear_answer)
+            add(f"the answer to {call} by {{}} is lost", "drops", Maker._lose_call)
         elif self.call is not None:
-            add(f"{self.call} by {{}} is lost", "drops", Maker._lose_call)
-            add(f"{{}} gives {self.call} up while it is under way", "lates", Maker._give_up)
+            add(f"{call} by {{}} is lost", "drops", Maker._lose_call)
+            add(f"{{}} gives {call} up while it is under way", "lates", Maker._give_up)
         if self.renewed is not None:
             add(f"{{}} hears of its lease: {self.renewed.outcome}", "", Maker._hear_renewed)
             add("the answer to the renewal by {} is lost", "drops", Maker._lose_renewal)
         if self.wakes:
-            wake = self.wakes[0]
-            what = "that it lost the request" if wake is None else f"of {wake} acked tokens"
+            wake = self.wakes[0].position
+            lost = wake.outcome is Outcome.FENCED
+            what = "that it lost the request" if lost else f"of {wake.acked_tokens} acked tokens"
             add(f"{{}} hears {what}", "", Maker._hear_wake)
             add(f"the news {what} is lost for {{}}", "drops", Maker._lose_wake)
         if self._may_decode:
             add(f"{{}} generates token {self._generated + 1}", "", Maker._decode)
-        if self.producer is not None and self.renewal is None:
-            add("{} renews its lease", "timers", Maker.renew)
-        if self.view is not None:
+        if self.owner is not None and self.renewal is None:
+            add("{} renews its lease", "timers", Maker._renew)
+        if self.lives:
             add("{} crashes", "crashes", Maker._crash)
         return moves
 
     @property
     def _generated(self) -> int:
-        return self.producer.generated_tokens if self.producer else 0
+        return self.owner.producer.generated_tokens if self.owner else 0
 
     @property
     def _may_decode(self) -> bool:
-        if self.producer is None or self.finished or self.producer.ended:
+        if self.owner is None or not self.owner.is_held or self.owner.finished:
             return False
-        limit = self.producer.limit
+        limit = self.owner.producer.limit
         return self._generated < self.tokens and (limit is None or self._generated < limit)
 
     def _decode(self) -> None:
-        assert self.view is not None
-        producer, token = self._work, self._generated + 1
-        producer.on_piece(f"{token}@{self.view.epoch} ", (token,), 0.0)
-        window = producer.window
-        ahead = producer.generated_tokens - window.acked_tokens
+        owner, token = self._work, self._generated + 1
+        owner.on_piece(f"{token}@{owner.epoch} ", (token,), self.clock_s)
+        window = owner.producer.window
+        ahead = self._generated - window.acked_tokens
         if ahead > window.size:
             raise Violation(f"P5: {ahead} tokens ahead of the acks, a window of {window.size}")
         self._end_if_all()
         self._pump()
 
     def _end_if_all(self) -> None:
-        if self._work.generated_tokens >= self.tokens:
-            self.finished = True
-            self._work.on_finish("stop")
+        if self._generated >= self.tokens:
+            self._work.on_piece("", (), self.clock_s, finish_reason="stop")
 
     def _pump(self) -> None:
-        assert self.view is not None
-        idle = self.call is None and not self.forgotten
-        append = self._work.outbox(0.0) if idle else None
-        if append is not None:
-            method = "append" if append.chunks or append.finish_reason is None else "finish"
-            self.call = Call(method, self.view.epoch, self.view.log_id, append)
-        elif self._work.ended and not self.keeps:
+        """Take what is due. Whatever is to come of a request that is gone concerns nobody."""
+        owner = self._work
+        if owner.state is State.GONE or (owner.state is State.ENDED and not self.keeps):
             self._drop()
+            return
+        due = owner.deadline()
+        if due is not None and due <= self.clock_s:
+            self.call = owner.take(self.clock_s, self.run_id)
 
     def _drop(self) -> None:
         """Forget the request. Calls under way stay so, and nobody hears of their answers."""
-        pending = [self.call if self.answer is None else None]
+        pending: list[Call | None] = [self.call if self.answer is None else None]
         pending.append(self.renewal if self.renewed is None else None)
         self.late = in_order(*self.late, *filter(None, pending))
-        self.view = self.producer = self.call = self.answer = self.renewal = self.renewed = None
-        self.finished = self.forgotten = False
-        self.lease_until = 0
+        self.claimed = self.owner = self.call = self.answer = self.renewal = self.renewed = None
+        self.renewed_s = 0.0
         self.wakes = ()
+        self.run_id, self.clock_s = "", 0.0
 
     _crash = _drop
 
@@ -171,112 +163,103 @@ class Maker:
     def _lose_wake(self) -> None:
         self.wakes = self.wakes[1:]
 
-    def renew(self) -> None:
-        assert self.view is not None
-        self.renewal = Call("renew", self.view.epoch, self.view.log_id)
+    def _renew(self) -> None:
+        self.renewal, self.renewed_s = renewal(self._work), self.clock_s
 
     def _hear_answer(self) -> None:
-        assert self.call is not None
         assert self.answer is not None
-        call, answer = self.call, self.answer
-        self.call = self.answer = None
-        # Fenced may mean that our own end is in and its answer was lost: finish tells.
-        if answer.outcome is Outcome.UNKNOWN:
-            self._work.on_lost()
-            self.forgotten = True
-            return
-        told = call.method == "append" and answer.outcome in (Outcome.OK, Outcome.FENCED)
-        if told and call.append is not None and call.append.finish_reason is not None:
-            self.call = Call("finish", call.epoch, call.log_id, call.append)
-        elif answer.outcome in ANSWERED:
-            self._work.on_appended(answer.next_seq, answer.acked_tokens, 0.0)
-            self._pump()
-        else:
-            self._drop()
+        answer, self.call, self.answer = self.answer, None, None
+        self._work.on_answer(answer, self.run_id, self.clock_s)
+        self._pump()
 
     def _hear_renewed(self) -> None:
         assert self.renewed is not None
-        answer = self.renewed
+        assert self.renewal is not None
+        answer, log_id = self.renewed, self.renewal.leases[0][2]
         self.renewal = self.renewed = None
-        if answer.outcome is Outcome.OK:
-            self._go_on(answer)
-        elif answer.outcome is Outcome.UNKNOWN:
-            self.forgotten = self.call is None  # else the append's own answer tells
-        elif answer.status not in ENDED or not self.finished:
-            self._drop()
-
-    def _go_on(self, answer: Position) -> None:
-        paused = answer.status is Status.PAUSED
-        self._work.on_position(answer.next_seq, answer.acked_tokens, 0.0, paused=paused)
+        self._work.on_renewed(answer, self.renewed_s, log_id, self.run_id, self.clock_s)
         self._pump()
 
     def _hear_wake(self) -> None:
         wake, self.wakes = self.wakes[0], self.wakes[1:]
-        if wake is not None:
-            self._work.on_acked(wake, 0.0)
-            self._pump()
-        elif self.renewal is None:
-            self.renew()
+        if self._work.on_news(wake, self.clock_s) is Turn.DOUBTED and self.renewal is None:
+            self._renew()
+        self._pump()
 
     # what others do to it
 
     def woken(self, wakes: tuple[News, ...]) -> "Maker":
-        if self.producer is None or self.view is None:
+        if self.owner is None:
             return self
         new = self.copy()
         for wake in wakes:
-            if wake.epoch == self.view.epoch:
-                new._tell(wake.position)
+            new._tell(wake)
         return new
 
-    def _tell(self, wake: Position) -> None:
+    def _tell(self, wake: News) -> None:
         """As with an edge's news: what says nothing new is as good as heard, and so on."""
-        if wake.outcome is Outcome.FENCED:
-            self.wakes += (None,)
-        elif wake.acked_tokens > self._work.window.acked_tokens:
-            if self.wakes and self.wakes[-1] is not None:
+        if wake.epoch != self._work.epoch:
+            return
+        if wake.position.outcome is not Outcome.OK:
+            self.wakes += (wake,)
+        elif wake.position.acked_tokens > self._work.producer.window.acked_tokens:
+            if self.wakes and self.wakes[-1].position.outcome is Outcome.OK:
                 self.wakes = self.wakes[:-1]
-            self.wakes += (wake.acked_tokens,)
+            self.wakes += (wake,)
+
+    def met(self, depot: Depot) -> "Maker":
+        """Time has passed at the store, or it is another one."""
+        clock_s = depot.clock / 1000 if self.gives_back else 0.0
+        run_id = depot.store.run_id
+        if self.owner is None or (self.clock_s, self.run_id) == (clock_s, run_id):
+            return self
+        new = self.copy()
+        new.clock_s, new.run_id = clock_s, run_id
+        return new
 
     def cut_off(self) -> "Maker":
         """The store restarted: what was under way is lost, and every position is reported."""
         new = self.copy()
         new.late, new.wakes, new.answer, new.renewed = (), (), None, None
-        if new.producer is not None:
+        if new.owner is not None:
             if new.call is not None:
                 new._lose_call()
-            new.renew()
-        elif new.view is not None:
-            new._drop()
+            if new.owner is not None:
+                new._renew()
+        elif new.claimed is not None:
+            new._give_claim_back()
         return new
+
+    def _give_claim_back(self) -> None:
+        """Nothing came of a claim. It is given back until the store has heard of it."""
+        assert self.claimed is not None
+        release = Release(REQUEST, OWNER, self.claimed.view.epoch)
+        self._drop()
+        self.late = in_order(*self.late, release)
 
     # moves at the store
 
     def moves(self, depot: Depot) -> list[Move]:
         moves: list[Move] = []
         if self.call is not None and self.answer is None:
-            label = f"{self.call} by {{}} reaches the store"
+            label = f"{words(self.call)} by {{}} reaches the store"
             moves.append(attempt(label, lambda: self._do_call(depot)))
         if self.renewal is not None and self.renewed is None:
-            label = f"{self.renewal} by {{}} reaches the store"
+            label = f"{words(self.renewal)} by {{}} reaches the store"
             moves.append(attempt(label, lambda: self._do_renewal(depot)))
-        if self.forgotten:
-            label = "{} gives the request back"
-            moves.append(attempt(label, lambda: self._give_back(depot)))
-            label += ", and the answer is lost"
-            moves.append(attempt(label, lambda: (self, self._give_back(depot)[1]), "drops"))
-        if self.view is not None and self.producer is None:
+        if self.claimed is not None:
             moves.append(attempt("{} reads the log", lambda: (self._take(depot), depot)))
         # One that has it does not claim it again. As both have the same name, the other's
         # claim together with this one's crash is the same.
-        if depot.claimable and (self.view is None or self.has_ended):
+        is_free = self.owner is None or self.owner.state is State.ENDED
+        if depot.claimable and self.claimed is None and is_free:
             moves.append(attempt("{} claims the request", lambda: self._claim(depot)))
         return moves
 
     def late_moves(self, depot: Depot) -> list[Move]:
         return [
             attempt(
-                f"{call} by {{}} reaches the store late",
+                f"{words(call)} by {{}} reaches the store late",
                 lambda call=call: self._do_late(depot, call),
             )
             for call in dict.fromkeys(self.late)
@@ -286,31 +269,12 @@ class Maker:
         assert self.call is not None
         new = self.copy()
         new.answer, after = perform(self.call, depot)
-        new._leased(new.answer, depot)
         return new, after
 
     def _do_renewal(self, depot: Depot) -> tuple["Maker", Depot]:
         assert self.renewal is not None
         new = self.copy()
         new.renewed, after = perform(self.renewal, depot)
-        new._leased(new.renewed, depot)
-        return new, after
-
-    def _leased(self, position: Position, depot: Depot) -> None:
-        if position.outcome is Outcome.OK:
-            self.lease_until = depot.clock + LEASE_MS
-
-    def _give_back(self, depot: Depot) -> tuple["Maker", Depot]:
-        assert self.view is not None
-        new = self.copy()
-        alone = depot.clock < self.lease_until
-        position, view, after = give_back(self.view, self._work, depot, alone=alone)
-        if position.outcome is Outcome.OK:
-            new.view, new.forgotten = view, False
-            new._leased(position, depot)
-            new._go_on(position)
-        else:
-            new._drop()
         return new, after
 
     def _do_late(self, depot: Depot, call: Call) -> tuple["Maker", Depot]:
@@ -325,19 +289,20 @@ class Maker:
         new = self.copy()
         if claimed is not None:
             new._drop()
-            new.view = claimed.view
-            new.lease_until = depot.clock + LEASE_MS
+            new.claimed = claimed
+            new.clock_s = depot.clock / 1000 if self.gives_back else 0.0
         return new, after
 
     def _take(self, depot: Depot) -> "Maker":
-        """Take the request up where its log ends; a log that moved since the claim is another's."""
+        """Take the request up where its log ends, if that is where it was claimed."""
         new = self.copy()
-        view, history = self.view, depot.log()
-        assert view is not None
-        if len(history) != view.next_seq - 1:
-            new._drop()
+        claimed, history, asked_s = self.claimed, depot.log(), self.clock_s
+        assert claimed is not None
+        if judge(claimed, history, depot.store.run_id) is not Verdict.WHOLE:
+            new._give_claim_back()
             return new
-        new.producer = producer_of(view, history)
+        new.claimed, new.owner = None, owner_of(claimed, history, asked_s)
+        new = new.met(depot)
         new._end_if_all()
         new._pump()
         return new

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tests.explore.bounds import Bounds
-from tests.explore.calls import perform
+from tests.explore.calls import epoch_of, perform
 from tests.explore.depot import Depot, record_form
 from tests.explore.forms import Move, Numbers
 from tests.explore.line import Line
@@ -114,6 +114,11 @@ class Parts:
             touched = self._touched[key] = numbers.of(new.form(), new)
         return touched
 
+    def meet(self, number: int, depot: int) -> int:
+        """What a generator knows by itself of the store: its time, and which life it is in."""
+        new = self.makers.things[number].met(self.depots.things[depot])
+        return number if new is self.makers.things[number] else self.maker(new)
+
     def catch_up(self, number: int, depot: int) -> int:
         key = (number, depot)
         caught_up = self._touched.get(key)
@@ -134,5 +139,5 @@ class Parts:
         records = {record_form(depot.record): depot for depot in there}
         for depot in records.values():
             for call in calls:
-                if call.epoch < depot.view.epoch:
+                if epoch_of(call) < depot.view.epoch:
                     perform(call, depot)  # its check is a fenced call's

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from lore.protocol.lifecycle import ENDED
 from tests.explore.bounds import COUNTED, FREE, Bounds
+from tests.explore.calls import epoch_of
 from tests.explore.depot import Depot
 from tests.explore.forms import Numbers, Violation
 from tests.explore.line import Line
@@ -116,7 +117,7 @@ class Space:
     def _fenced(self, world: World, place: int) -> tuple[Step, ...]:
         """All that an owner can do whom the store has fenced, or its calls that are late."""
         maker, epoch = self.maker(world, place), self.depot(world).view.epoch
-        if any(call.epoch < epoch for call in maker.late):
+        if any(epoch_of(call) < epoch for call in maker.late):
             return self.parts.steps_of("maker late", world[place], world[0])
         if 0 < maker.lives < epoch:
             at_store = self.parts.steps_of("maker at", world[place], world[0])
@@ -202,6 +203,7 @@ class Space:
             new[0] = step.depot
             restarted = step.kind in ("restarts", "wipes")
             for other in MAKERS:
+                new[other] = self.parts.meet(new[other], step.depot)
                 new[other] = self.parts.touch(self.parts.makers, new[other], step.wakes, restarted)
             for other in self.lines:
                 new[other] = self.parts.touch(self.parts.lines, new[other], step.news, restarted)

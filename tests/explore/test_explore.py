@@ -9,12 +9,12 @@ import pytest
 
 from lore.protocol import follower, fork
 from lore.protocol.lifecycle import LIVE
+from lore.protocol.owner import Owner
 from lore.protocol.receiver import Receiver
 from lore.protocol.window import Window
 from lore.store.records import Records
 from lore.store.twin import StoreState
 from lore.store.twin import log as twin_log
-from tests.explore import maker
 from tests.explore.bounds import FORGETS, LOSES_ALL, SHORT, Bounds, scope
 from tests.explore.search import Found, Search
 from tests.explore.space import MAKERS, World
@@ -95,8 +95,7 @@ def test_a_log_that_is_given_back_as_nobody_elses_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P3, P4: an owner whose lease is over gives back the log in which its successor went on."""
-    honest = maker.give_back
-    monkeypatch.setattr(maker, "give_back", lambda *args, alone: honest(*args, alone=True))
+    monkeypatch.setattr(Owner, "is_alone", lambda self, now: True)
     found = first_violation(scope("no fork", **LOSES_ALL, lapses=1, readers=1, tokens=1))
     assert "P4" in found.violation
     assert "the store comes back with nothing" in found.path
@@ -112,8 +111,10 @@ def test_a_successor_of_an_owner_out_of_reach_writes_under_another_name(
     """
     release = StoreState.release
 
-    def as_if_dead(self: StoreState, *args: Any, silent: bool, **kwargs: Any) -> Any:
-        return release(self, *args, failed=silent, **kwargs)
+    def as_if_dead(
+        self: StoreState, *args: Any, silent: bool = False, failed: bool = False, now_ms: int
+    ) -> Any:
+        return release(self, *args, failed=silent or failed, now_ms=now_ms)
 
     monkeypatch.setattr(StoreState, "release", as_if_dead)
     found = first_violation(scope("a seizure", **LOSES_ALL, seizures=1, readers=1, tokens=1))

@@ -83,6 +83,9 @@ class Line:
                 self._called.clear()
                 await self._called.wait()
 
+    def is_ready(self, partition: int) -> bool:
+        return not self._is_cut and self.store.is_ready(partition)
+
     def run_id(self, partition: int) -> str:
         return self.store.run_id(partition)
 

@@ -294,8 +294,8 @@ async def test_nothing_is_sent_while_a_fork_is_given_back(
         reader = await reader_of(store, "a", ask(ack="none"))
         before = await reader.until(lambda view: view.next_seq > 3)
         # What the report finds, when nothing of the request is on its way.
-        owned = generator.service._roster.live["a"]
-        owned.renewed_s = -math.inf
+        owner = generator.service._leases.live["a"]
+        owner.renewed_s = -math.inf
         store.state.restore(EMPTY, "run-2")
         generator.line.mend()
         await reader.until_there()
@@ -432,13 +432,13 @@ async def test_kept_answers_are_bounded_and_let_go_once_they_are_acknowledged(
         readers = [await reader_of(store, name, ask(ack="none")) for name in "abc"]
         for reader in readers:
             await reader.until_status(Status.DONE)
-        roster = generator.service._roster
-        assert len(roster.kept) == 2
+        leases = generator.service._leases
+        assert len(leases.kept) == 2
         for reader in readers:
             await reader.ack()
         generator.line.mend()  # the report after a reconnection tells of the acks
         await generator.line.until_called("renew", 2)
-        assert roster.kept == {}
+        assert leases.kept == {}
 
 
 async def test_nobody_claims_before_the_owners_of_a_returned_store_have_reported(

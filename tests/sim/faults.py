@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from random import Random
 
 from lore.protocol.window import Window
+from lore_generator.settings import GeneratorSettings
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Options:
     failing_ratio: float = 0.0  # answers that end in an engine's error
     poisonous_ratio: float = 0.0  # requests that kill their generator at their middle
     lease_s: float = 6.0
+    poll_s: float = GeneratorSettings.model_fields["poll_s"].default
+    grace_s: float = GeneratorSettings.model_fields["return_grace_s"].default
     reap_idle_s: float = 0.0  # 0: nothing is reaped
     seizure_rate: float = 0.0  # owners that an operator takes for lost, dead or not
     arrive_within_s: float = 5.0

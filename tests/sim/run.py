@@ -13,6 +13,7 @@ from tests.sim.checkers import Safety
 from tests.sim.edge import Edge
 from tests.sim.faults import Options, calm, draw
 from tests.sim.generator import RETENTION_MS, Generator
+from tests.sim.liveness import Pace
 from tests.sim.reader import Reader
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, Violation, World
@@ -72,6 +73,8 @@ class Simulation:
         ]
         self.fate = Node(world, "fate")
         self.readers: list[Reader] = []
+        self.poisoned = False
+        """A request kills generators, each of which is missed for its lease."""
         Sweeper(world, self.store)
         for i in range(options.requests):
             self._make_request(i)
@@ -98,7 +101,9 @@ class Simulation:
     def _body(self) -> str:
         if self.world.random.random() < self.options.failing_ratio:
             return "fails"
-        return "poison" if self.world.random.random() < self.options.poisonous_ratio else ""
+        poison = self.world.random.random() < self.options.poisonous_ratio
+        self.poisoned |= poison
+        return "poison" if poison else ""
 
     def _plan_reader(self, reader: Reader) -> None:
         random, options, fate = self.world.random, self.options, self.fate
@@ -203,10 +208,14 @@ class Simulation:
         world.mend_all()
         for generator in self.generators:
             generator.frozen_until = min(generator.frozen_until, world.now)
-        if not world.run(world.now + HEALED_WITHIN_S, self._quiet):
+        pace = Pace(world, self.safety)
+        if not world.run(world.now + HEALED_WITHIN_S, partial(self._quiet, pace)):
             self.safety.fail("liveness", "; ".join(self._unsettled()))
 
-    def _quiet(self) -> bool:
+    def _quiet(self, pace: Pace | None = None) -> bool:
+        if pace is not None and not self.poisoned:
+            requests = {reader.request_id for reader in self.readers}
+            pace.watch(self.store.state, [self.store, *self.generators], requests)
         return not self._unsettled()
 
     def _unsettled(self) -> list[str]:

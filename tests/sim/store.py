@@ -1,13 +1,16 @@
 """The store as a part of the simulation: the real twin, its publications and its crashes."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from lore.protocol.commands import Claim
 from lore.store.base import Message, News, View
 from lore.store.keys import partition_of
 from lore.store.memory import StoreState
 from lore.store.records import Publication, Snapshot
+from tests.sim.calls import perform
 from tests.sim.checkers import Safety
 from tests.sim.world import Node, World
 
@@ -22,7 +25,9 @@ class StoreNode(Node):
         self.clients: list[Node] = []
         self._readers: dict[str, dict[Node, Callable[[str, Message], None]]] = {}
         self._owners: dict[str, tuple[Node, Callable[[str, News], None]]] = {}
-        self._wakers: list[tuple[Node, Callable[[], None]]] = []
+        self._wakers: list[tuple[Node, Callable[[int], None]]] = []
+        self._hearing: dict[Node, float] = {}
+        """Generators whose connection for what is published is up, and since when."""
         self._snapshots: deque[tuple[float, Snapshot]] = deque()
         self._runs = 1
         self._forgets = world.options.store_crash_rate > 0 and world.options.forget_ratio > 0
@@ -65,6 +70,14 @@ class StoreNode(Node):
         self._publish()
         return result
 
+    def carry(self, caller: Node, answer: Callable[[Any], None], command: Any) -> None:
+        """Carry out a generator's command. Answers (result,), or None when the call was lost."""
+
+        def do(method: str, request_id: str, *args: Any, **kwargs: Any) -> Any:
+            return self._do(method, request_id, args, kwargs)
+
+        self.world.call(caller, self, lambda: (perform(command, do),), answer)
+
     def do(self, caller: Node, answer: Callable[[Any], None], act: Callable[[int], Any]) -> None:
         """Any other work at the store: ``act`` is given the store's time in milliseconds."""
 
@@ -81,17 +94,15 @@ class StoreNode(Node):
         """Answers (view,), (None,) for an unknown request, or None when the call was lost."""
         self.do(caller, answer, lambda now_ms: (self.state.view(request_id, now_ms=now_ms),))
 
-    def claim(
-        self,
-        caller: Node,
-        answer: Callable[[Any], None],
-        partition: int,
-        owner: str,
-        **kwargs: Any,
-    ) -> None:
+    def claim(self, caller: Node, answer: Callable[[Any], None], command: Claim) -> None:
+        """Answers (claimed or None,), or None when the call was lost."""
+        partition, owner, lease_ms, untried = command
+
         def act(now_ms: int) -> Any:
             before = self.safety.before_claim(self.state)
-            claimed = self.state.claim(partition, owner, now_ms=now_ms, **kwargs)
+            claimed = self.state.claim(
+                partition, owner, lease_ms=lease_ms, untried=untried, now_ms=now_ms
+            )
             if claimed is not None:
                 view = claimed.view
                 self.safety.after_claim(before, self.state, view)
@@ -99,7 +110,7 @@ class StoreNode(Node):
                     f"store claim {view.request_id} by {owner}: epoch {view.epoch} "
                     f"log {view.log_id} next_seq {view.next_seq} forks {view.forks!r}"
                 )
-            return claimed
+            return (claimed,)
 
         self.do(caller, answer, act)
 
@@ -121,16 +132,44 @@ class StoreNode(Node):
     def unfollow(self, edge: Node, request_id: str) -> None:
         self._readers.get(request_id, {}).pop(edge, None)
 
-    def guard(self, owner: Node, request_id: str, heard: Callable[[str, News], None]) -> None:
-        """A lost guard is made good by renewals, so nobody waits for this."""
-
-        def act(_: int) -> None:
+    def guard(
+        self,
+        owner: Node,
+        request_id: str,
+        heard: Callable[[str, News], None],
+        answer: Callable[[Any], None],
+    ) -> None:
+        def act(_: int) -> Any:
+            if owner not in self._hearing:
+                return None  # there is no connection to subscribe it on
             self._owners[request_id] = (owner, heard)
+            return (None,)
 
-        self.do(owner, lambda _: None, act)
+        self.do(owner, answer, act)
 
-    def on_wake(self, generator: Node, heard: Callable[[], None]) -> None:
+    def unguard(self, owner: Node, request_id: str) -> None:
+        if self._owners.get(request_id, (None, None))[0] is owner:
+            del self._owners[request_id]
+
+    def on_wake(self, generator: Node, heard: Callable[[int], None]) -> None:
         self._wakers.append((generator, heard))
+
+    def hear(self, generator: Node) -> None:
+        """Its connection for what is published is there, if the store is."""
+        if self.up:
+            self._hearing[generator] = self.world.now
+
+    def hang_up(self, generator: Node) -> None:
+        self._hearing.pop(generator, None)
+        for request_id, (owner, _) in list(self._owners.items()):
+            if owner is generator:
+                del self._owners[request_id]
+
+    def is_heard_by(self, generator: Node) -> bool:
+        return generator in self._hearing
+
+    def heard_since(self, generator: Node) -> float:
+        return self._hearing.get(generator, math.inf)
 
     def _publish(self) -> None:
         for publication in self.state.take_outbox():
@@ -139,7 +178,9 @@ class StoreNode(Node):
                     self._tell(edge, heard, publication)
             elif publication.channel == "wake":
                 for generator, wake in self._wakers:
-                    self.world.after(self.world.delay_s(), generator, wake)
+                    if generator in self._hearing:
+                        delay_s = self.world.delay_s()
+                        self.world.after(delay_s, generator, wake, publication.message)
             elif publication.request_id in self._owners:
                 owner, heard = self._owners[publication.request_id]
                 self._tell(owner, heard, publication)
@@ -176,6 +217,7 @@ class StoreNode(Node):
         super().crash()
         self._readers.clear()
         self._owners.clear()
+        self._hearing.clear()
         self.world.say("store is down")
 
     def restart(self) -> None:
@@ -198,7 +240,11 @@ class StoreNode(Node):
         world.say(f"store is up as {self.state.run_id}: {self.safety.summary(self.state)}")
         self._keep_snapshots()
         for client in self.clients:
-            world.after(world.random.uniform(0.0, 1.0), client, client.on_store_reset)
+            world.after(world.random.uniform(0.0, 1.0), client, self._back, client)
+
+    def _back(self, client: Node) -> None:
+        self.hear(client)
+        client.on_store_reset()
 
 
 def _short(args: tuple[Any, ...]) -> str:

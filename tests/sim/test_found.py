@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from lore.protocol import claims
+from lore.protocol.claims import Verdict
 from lore.protocol.follower import Follower
-from lore.protocol.producer import Append, Producer
+from lore.protocol.owner import Owner
+from lore.protocol.producer import Due, Producer
 from lore.store import records
 from lore.store.records import Record, Records
 from tests.sim.faults import Options
-from tests.sim.generator import Generator, Job
 from tests.sim.run import simulate
 
 Patch = pytest.MonkeyPatch
@@ -36,17 +38,17 @@ def resent_in_pieces(patch: Patch) -> None:
     The store takes an append for the word that its log is whole, so the takeover did not fork
     it, and readers of the chunks that were never sent again read on in another text.
     """
-    real = Producer.outbox
+    real = Producer.take
 
-    def outbox(self: Producer, now: float) -> Append | None:
-        append = real(self, now)
-        if append is None or len(append.chunks) <= 1:
-            return append
-        first = append.chunks[:1]
-        self._in_flight = Append(first, append.window, 0, first[0].seq + 1, None)
+    def take(self: Producer, now: float) -> Due:
+        due = real(self, now)
+        if len(due.chunks) <= 1:
+            return due
+        first = due.chunks[:1]
+        self._in_flight = Due(first, due.window, 0, first[0].seq + 1, None)
         return self._in_flight
 
-    patch.setattr(Producer, "outbox", outbox)
+    patch.setattr(Producer, "take", take)
 
 
 def lapsed_lease_counts_after_a_loss(patch: Patch) -> None:
@@ -107,7 +109,7 @@ def a_shorter_log_is_gone_on_from(patch: Patch) -> None:
     The claim is newer than what the store knows, so it takes the owner's word for it, and the
     owner puts other chunks into the same log from where it now ends.
     """
-    patch.setattr(Generator, "_is_whole", lambda self, view, log: True)
+    patch.setattr(claims, "judge", lambda *_: Verdict.WHOLE)
 
 
 def only_what_is_known_is_given_back(patch: Patch) -> None:
@@ -126,15 +128,22 @@ def a_lease_counts_from_its_answer(patch: Patch) -> None:
     one believed itself alone, and gave the log back under its old name.
     """
 
-    def renewed(self: Generator, job: Job, asked_s: float) -> None:
-        job.renewed_s, job.run_id = self.world.now, self.store.state.run_id
+    on_answer, go_on = Owner.on_answer, Owner._go_on
 
-    patch.setattr(Generator, "_renewed", renewed)
+    def answered(self: Owner, position: Any, run_id: str, now: float) -> Any:
+        self._asked_s = now
+        return on_answer(self, position, run_id, now)
+
+    def gone_on(self: Owner, position: Any, asked_s: float, run_id: str, now: float) -> None:
+        go_on(self, position, now, run_id, now)
+
+    patch.setattr(Owner, "on_answer", answered)
+    patch.setattr(Owner, "_go_on", gone_on)
 
 
 def a_zombie_gives_the_log_back_as_its_own(patch: Patch) -> None:
     """It cannot know what its successor wrote, and so must fork the log behind what it knows."""
-    patch.setattr(Generator, "_is_alone", lambda self, job: True)
+    patch.setattr(Owner, "is_alone", lambda self, now: True)
 
 
 def with_(**changes: Any) -> Options:

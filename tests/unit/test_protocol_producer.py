@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
-from lore.protocol.producer import Append, Producer
+from lore.protocol.producer import Due, Producer
 from lore.protocol.window import Window, WindowConfig
 
 COALESCE = CoalesceConfig(max_delay_s=0.03, max_chars=10)
@@ -22,13 +22,13 @@ def producer(*history: Chunk, size: int = 32, acked: int = 0) -> Producer:
     return Producer(history, window, COALESCE)
 
 
-def sent(maker: Producer, now: float = 0.0) -> Append:
+def sent(maker: Producer, now: float = 0.0) -> Due:
     append = maker.outbox(now)
     assert append is not None
     return append
 
 
-def stored(maker: Producer, acked_tokens: int = 0, now: float = 0.0) -> Append:
+def stored(maker: Producer, acked_tokens: int = 0, now: float = 0.0) -> Due:
     append = sent(maker, now)
     maker.on_appended(append.next_seq, acked_tokens, now)
     return append
@@ -221,7 +221,7 @@ class Log:
         self.chunks: list[Chunk] = []
         self.finish_reason: str | None = None
 
-    def take(self, append: Append) -> int:
+    def take(self, append: Due) -> int:
         first = append.chunks[0].seq if append.chunks else append.next_seq
         if first <= len(self.chunks) + 1:
             for chunk in append.chunks:

@@ -19,7 +19,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.window import Window
 
 
-class Append(NamedTuple):
+class Due(NamedTuple):
     """One append to send. With a ``finish_reason``, end the request once it is in."""
 
     chunks: tuple[Chunk, ...]
@@ -43,13 +43,17 @@ class Producer:
         self._assembler = Assembler(coalesce)
         self._generated = history[-1].tokens if history else 0
         self._finish_reason: str | None = None
-        self._in_flight: Append | None = None
+        self._in_flight: Due | None = None
         self._told_reopen = 0  # what the store was last told of a closed window
         self.ended = False
 
     @property
     def limit(self) -> int | None:
         return self.window.limit
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self._finish_reason
 
     @property
     def generated_tokens(self) -> int:
@@ -125,19 +129,19 @@ class Producer:
             return float("-inf")
         return self._assembler.deadline()
 
-    def outbox(self, now: float) -> Append | None:
+    def outbox(self, now: float) -> Due | None:
         """What to append now, or None. The caller answers with on_appended or on_lost."""
         due = self.deadline()
         return None if due is None or due > now else self.take(now)
 
-    def take(self, now: float) -> Append:
+    def take(self, now: float) -> Due:
         """``outbox`` for a caller who has seen that the deadline is over."""
         reopen_tokens = self.window.reopen_tokens(self._generated)
         if self._assembler.pending and (
             reopen_tokens or self._finish_reason is not None or self._is_due(now)
         ):
             self._cut(now)
-        self._in_flight = Append(
+        self._in_flight = Due(
             chunks=tuple(self._chunks[self._stored :]),
             window=self.window.size,
             reopen_tokens=reopen_tokens if self._finish_reason is None else 0,

@@ -46,6 +46,10 @@ class MemoryStore:
     def run_id(self, partition: int) -> str:  # noqa: ARG002
         return self.state.run_id
 
+    def is_ready(self, partition: int) -> bool:
+        del partition
+        return True
+
     async def connect(self) -> None:
         pass
 

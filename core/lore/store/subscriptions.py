@@ -118,6 +118,13 @@ class Subscriptions:
         """Whether no server has refused a channel since it was asked for it."""
         return not self._unplaced
 
+    def is_heard(self, name: str) -> bool:
+        """Whether its server has confirmed the channel, and is there."""
+        channel = self._channels.get(name)
+        if channel is None or channel.link is None or not channel.link.is_up:
+            return False
+        return channel.confirmed.done() and channel not in self._unplaced
+
     async def subscribe(
         self, partition: int, name: str, handler: Handler, *, must_be_up: bool = True
     ) -> None:

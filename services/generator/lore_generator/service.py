@@ -1,8 +1,10 @@
 """The generator: one engine in its own thread, and asyncio between it and the store.
 
-engine --pieces--> Producer --appends--> store        (appender.py)
-engine <--credit-- Window   <--acks----- store        (lease.py, roster.py)
-                   claims   <--queue---- store        (intake.py)
+engine --pieces--> Owner  --appends--> store        (carrier.py)
+engine <--credit-- Owner  <--acks----- store        (carrier.py, roster.py)
+                   Claims <--queue---- store        (carrier.py)
+
+What is decided of a request is in ``lore/protocol``: ``owner.py``, ``leases.py``, ``claims.py``.
 """
 
 import asyncio
@@ -13,18 +15,18 @@ from typing import Any, TypeVar
 
 import structlog
 
-from lore import logs, metrics
+from lore import metrics
 from lore.keepers import Keeper
 from lore.lag import measure_lag
-from lore.protocol.lifecycle import Status
-from lore.store.base import Claimed, Store, StoreUnavailable
-from lore.store.keys import partition_of
+from lore.protocol.claims import UNREADABLE, Candidate, Claims
+from lore.protocol.leases import Leases
+from lore.store.base import Store, StoreUnavailable
 from lore_generator import traces
-from lore_generator.appender import Appender
+from lore_generator.accounts import Accounts
+from lore_generator.carrier import Carrier, jitter
 from lore_generator.engine import Engine, EngineInfo, Piece
-from lore_generator.intake import Intake
-from lore_generator.lease import Leases
-from lore_generator.owned import Owned, from_claim
+from lore_generator.journal import Journal
+from lore_generator.owned import from_claim
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
 from lore_generator.watchdog import Watchdog
@@ -33,8 +35,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-MAX_TRIES = 3
-"""So many generators may come to nothing over a request before it fails (P15)."""
 STORE_RETRY_S = 0.5
 LOADING = "loading the model"
 ENGINE_CHECK_S = 0.5
@@ -56,7 +56,8 @@ class Service:
         self._store = store
         self._not_ready = "starting"
         self._failure = ""
-        self._intake: Intake | None = None
+        self._carrier: Carrier | None = None
+        self._claims: Claims | None = None
 
     def ready(self) -> str | None:
         """Why it takes no requests, or None. May be called from another thread."""
@@ -64,7 +65,7 @@ class Service:
             return self._not_ready
         if not self._engine.alive():
             return "the engine has died"
-        if self._intake is not None and not self._intake.store_answers:
+        if self._claims is not None and not self._claims.store_answers:
             return "the store is away"
         return None
 
@@ -77,21 +78,13 @@ class Service:
         info = await self._start(stop)
         if info is None:
             return
-        self._model, settings = info.model, self._settings
-        self._roster = Roster(
-            self._engine,
-            slots=info.slots,
-            max_requests=settings.max_requests,
-            max_kept=settings.max_kept,
-        )
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                try:
-                    await self._serve(stop, tasks)
-                finally:
-                    self._let_go()  # an answer that comes while the tasks end begins no other
-        finally:
-            self._let_go()  # of what was claimed meanwhile
+        self._model, self._slots = info.model, info.slots
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                await self._serve(stop, tasks)
+            finally:
+                if self._carrier is not None:
+                    self._carrier.close()  # an answer that comes while the tasks end begins none
         if self._failure:
             raise EngineDied(f"{self._failure}; its requests were handed back")
         await asyncio.to_thread(self._engine.stop)
@@ -121,35 +114,45 @@ class Service:
         return info
 
     async def _serve(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-        store, roster, settings = self._store, self._roster, self._settings
-        self._appender = Appender(store, roster, settings, tasks)
-        self._leases = Leases(store, roster, self._appender, settings, tasks)
-        self._intake = Intake(store, roster, self._adopt, settings, tasks, stop)
-        roster.on_room = self._intake.pump
+        self._accounts = Accounts(self._store)
+        self._carrier = carrier = self._build(stop, tasks)
         keepers = [
-            Keeper("queue", self._intake.run, tasks),
-            Keeper("leases", self._leases.run, tasks),
             Keeper("metrics", self._measure, tasks),
             Keeper("event loop's lag", measure_lag, tasks),
         ]
-        joining = tasks.create_task(self._join())
+        joining = tasks.create_task(self._join(carrier))
         await self._until_stopped(stop)
         joining.cancel()
-        await self._drain()
+        await self._drain(carrier)
         for keeper in keepers:
             keeper.cancel()
 
-    async def _join(self) -> None:
-        await self._store.on_wake(self)
+    async def _join(self, carrier: Carrier) -> None:
+        carrier.start()
+        await self._store.on_wake(carrier)
         self._not_ready = ""
         log.info("ready", generator_id=self._settings.generator_id)
 
-    def on_wake(self, partition: int | None) -> None:
-        assert self._intake is not None
-        self._intake.on_wake(partition)
-        if partition is None:
-            self._appender.retry()
-            self._leases.report()
+    def _build(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> Carrier:
+        settings, store, now = self._settings, self._store, self._loop.time()
+        self._leases = leases = Leases(
+            settings.terms, max_kept=settings.max_kept, run_id=store.run_id, jitter=jitter, now=now
+        )
+        self._claims = claims = Claims(
+            settings.terms,
+            leases,
+            slots=self._slots,
+            max_requests=settings.max_requests,
+            poll_s=settings.poll_s,
+            grace_s=settings.return_grace_s,
+            run_id=store.run_id,
+            is_ready=store.is_ready,
+            jitter=jitter,
+            now=now,
+        )
+        self._roster = roster = Roster(self._engine, leases, slots=self._slots)
+        journal = Journal(roster, self._accounts)
+        return Carrier(store, leases, claims, roster, journal, self._adopt, tasks, stop)
 
     def _sink(self, pieces: Sequence[Piece]) -> None:
         """In the engine's thread: one hand-over for each decoding step."""
@@ -157,6 +160,8 @@ class Service:
             self._loop.call_soon_threadsafe(self._on_pieces, pieces)
 
     def _on_pieces(self, pieces: Sequence[Piece]) -> None:
+        carrier = self._carrier
+        assert carrier is not None
         now = self._loop.time()
         tokens = 0
         for piece in pieces:
@@ -171,71 +176,37 @@ class Service:
                 owned.step_tokens += len(piece.token_ids)
             if owned.on_piece(piece, now):
                 self._roster.refresh(owned)
-                if owned.finished and owned.steps_s:
+                if owned.owner.finished and owned.steps_s:
                     speed = owned.step_tokens / owned.steps_s
                     metrics.GENERATION_SPEED.observe(speed, exemplar=owned.span.exemplar)
-            self._appender.transmit(owned, now)
+            self._leases.pump(owned.owner, now)
         metrics.TOKENS_GENERATED.inc(tokens)
+        carrier.transmit()
 
-    async def _adopt(self, claimed: Claimed, asked_s: float) -> None:
-        """Work on a claimed request, from its log on. Raises StoreUnavailable."""
-        with contextlib.ExitStack() as unless_owned:
-            span = traces.begin(claimed, self._model, self._loop.time() - asked_s)
-            unless_owned.enter_context(span)
-            owned = await self._take_up(claimed, asked_s)
-            if owned is None:
-                span.fail("not_taken_up")
-                return
-            unless_owned.pop_all()
-        traces.work_on(owned, span)
-        self._roster.add(owned)
-        self._appender.transmit(owned, self._loop.time())
-
-    async def _take_up(self, claimed: Claimed, asked_s: float) -> Owned | None:
-        view = claimed.view
-        if view.tries > MAX_TRIES:
-            await self._refuse(claimed, f"the model failed on this request {MAX_TRIES} times")
-            return None
-        history = await self._store.log(view.request_id) if view.next_seq > 1 else []
-        settings = self._settings
-        if len(history) != view.next_seq - 1:
-            await self._leave_broken(claimed)
-            return None
+    def _adopt(self, candidate: Candidate) -> None:
+        """Work on a claimed request, from its log on."""
+        assert self._claims is not None
+        claimed, settings, now = candidate.claimed, self._settings, self._loop.time()
+        assert claimed is not None
+        span = traces.begin(claimed, self._model, now - candidate.asked_s)
         try:
-            owned = from_claim(claimed, history, settings.window, settings.coalesce, asked_s)
+            owned = from_claim(
+                claimed,
+                candidate.history,
+                settings.window,
+                settings.coalesce,
+                settings.terms,
+                candidate.asked_s,
+            )
         except ValueError:
-            unreadable = "the request was kept in a form that this version cannot read"
-            await self._refuse(claimed, unreadable)
-            return None
-        await self._leases.guard(owned)
-        return owned
-
-    async def _leave_broken(self, claimed: Claimed) -> None:
-        """The log is not as long as the claim said."""
-        if self._store.run_id(partition_of(claimed.view.request_id)) != claimed.run_id:
-            # Forgotten since the claim: to go on from here would put other chunks into a log
-            # that readers may have more of (P4). Who claims it anew forks it.
-            view = claimed.view
-            await self._store.release(view.request_id, self._settings.generator_id, view.epoch)
-        else:
-            # Whoever claimed it would find the same, and hand it back as well.
-            await self._refuse(claimed, "a part of the answer was lost with a store's data")
-
-    async def _refuse(self, claimed: Claimed, error: str) -> None:
-        view = claimed.view
-        log.error("request refused", **logs.of(view), error=error)
-        metrics.REQUESTS_ENDED[Status.FAILED.value].inc()
-        await self._store.finish(
-            view.request_id,
-            self._settings.generator_id,
-            view.epoch,
-            view.next_seq,
-            log_id=view.log_id,
-            status=Status.FAILED,
-            finish_reason="error",
-            error=error,
-            retention_ms=self._settings.retention_ms,
-        )
+            span.fail("not_taken_up")
+            span.end()
+            self._claims.refuse(candidate, UNREADABLE)
+            return
+        traces.work_on(owned, span)
+        self._leases.add(owned.owner, now)
+        self._roster.add(owned)
+        self._claims.on_taken_up(candidate, now)
 
     async def _connect(self) -> None:
         """Wait for a store that is not there yet, or of no use yet, saying so."""
@@ -261,7 +232,7 @@ class Service:
     async def _measure(self) -> None:
         while True:
             self._roster.measure()
-            await self._appender.accounts.settle()
+            await self._accounts.settle()
             await asyncio.sleep(MEASURE_S)
 
     async def _until_stopped(self, stop: asyncio.Event) -> None:
@@ -283,29 +254,23 @@ class Service:
             return f"a step of the engine takes longer than {self._settings.step_timeout_s:g} s"
         return ""
 
-    def _let_go(self) -> None:
-        """From here on no event finds anything to do, however the service ended."""
-        if self._intake is not None:
-            self._intake.closed = True
-        for owned in list(self._roster.live.values()):
-            self._roster.drop(owned)
-
-    async def _drain(self) -> None:
+    async def _drain(self, carrier: Carrier) -> None:
         """Claim nothing more, append what is ready, release every lease (P15)."""
-        assert self._intake is not None
+        claims, leases = self._claims, self._leases
+        assert claims is not None
         self._not_ready = self._failure or "draining"
-        live = self._roster.live
         try:
             async with asyncio.timeout(self._settings.drain_s):
-                await self._intake.close()
-                log.info("draining", requests=len(live))
-                handed = list(live.values())
-                for owned in handed:
-                    self._engine.cancel(owned.job.request_id)
-                failed = bool(self._failure)
-                back = [self._appender.hand_back(owned, failed=failed) for owned in handed]
-                await asyncio.gather(*back)
-                await self._appender.accounts.close()
+                claims.close()
+                await carrier.until(lambda: claims.is_idle)
+                log.info("draining", requests=len(leases.live))
+                for owned in map(self._roster.of, leases.live.values()):
+                    if owned is not None:
+                        self._engine.cancel(owned.job.request_id)
+                leases.drain(self._loop.time(), failed=bool(self._failure))
+                carrier.transmit()
+                await carrier.until(lambda: not leases.leaving)
+                await self._accounts.close()
         except TimeoutError:
             log.warning("not everything was handed back; its leases will lapse")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from lore.protocol.assembly import CoalesceConfig
+from lore.protocol.owner import Terms
 from lore.protocol.window import WindowConfig
 from lore.request import MAX_WINDOW_TOKENS
 from lore.settings import CommonSettings, Positive
@@ -57,9 +58,9 @@ class GeneratorSettings(CommonSettings):
     """How long the store waits for this generator before another one may take over."""
     poll_s: Positive = 1.0
     """How often the store is asked for waiting requests whose wake-up was lost."""
-    return_grace_s: Positive = 2.5
+    return_grace_s: Positive = 1.5
     """How long nothing is claimed after the store was away, so that owners report first.
-    Longer than the longest pause between two attempts to connect (2 s)."""
+    Longer than two attempts to connect and a report take (0.5 s, 0.5 s and 0.25 s)."""
     max_requests: Count = 4096
     """Live requests at a time, the parked ones included."""
     max_kept: Annotated[int, Field(ge=0)] = 512
@@ -112,12 +113,8 @@ class GeneratorSettings(CommonSettings):
         )
 
     @property
-    def lease_ms(self) -> int:
-        return round(self.lease_s * 1000)
-
-    @property
-    def retention_ms(self) -> int:
-        return round(self.retention_s * 1000)
+    def terms(self) -> Terms:
+        return Terms(self.generator_id, self.lease_s, round(self.retention_s * 1000))
 
     @property
     def coalesce(self) -> CoalesceConfig:

@@ -65,7 +65,7 @@ def ended(owned: Owned, finish_reason: str) -> None:
     """The store has its end."""
     owned.span.set(
         {
-            "gen_ai.usage.input_tokens": owned.prompt_tokens,
+            "gen_ai.usage.input_tokens": owned.owner.prompt_tokens,
             "gen_ai.usage.output_tokens": owned.producer.generated_tokens,
             "gen_ai.response.finish_reasons": [finish_reason],
         }

@@ -47,6 +47,10 @@ class ValkeyStore(Queue, Log, Life):
         self._appends = Appends(self._functions, self._now_ms)
         self._guards: dict[str, OwnerHandler] = {}
 
+    def is_ready(self, partition: int) -> bool:
+        is_heard = self._subscriptions.is_heard
+        return self._functions[partition].is_up and is_heard(wake_channel(partition))
+
     async def connect(self) -> None:
         await self._servers.connect()
 

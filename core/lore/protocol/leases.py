@@ -1,0 +1,305 @@
+"""All requests of one generator: when their leases are renewed, and when the store is tried again.
+
+Events come in with ``now``; pairs of (whom it is for, command) lie in ``outbox`` afterwards, and
+turns that a request took in ``turns``. ``deadline`` says when ``on_time`` has something to do. A
+shell drains the two lists after each event, and says what came of each command: ``on_answer``,
+or ``on_lost`` when there was no answer (P3, P15).
+
+An append renews its request's lease. Requests that have none, the parked ones above all, are
+renewed in one call a partition, a quarter of a lease after they were last. The answers say where
+the store is, which repairs whatever a lost wake-up or a store that forgot has broken; so do the
+reports that follow a lost connection. Finished requests are kept for a store that forgets, and
+asked for every third lease, until it says that their readers have everything.
+
+While the store is away nothing is lost and nothing is hammered: producers keep their chunks, and
+one timer with backoff tries again.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, cast
+
+from lore.protocol.commands import Append, Finish, Guard, Reinstate, Release, Renew, Unguard
+from lore.protocol.messages import News, Outcome, Position
+from lore.protocol.owner import Owner, State, Terms, Turn
+
+RENEWALS_PER_LEASE = 4
+KEPT_EVERY_LEASES = 3
+FIRST_RETRY_S, LAST_RETRY_S = 0.05, 0.5
+"""Between two attempts at a store that is away: text moves again soon after it is back."""
+REPORT_RETRY_S = 0.25
+
+
+class Renewing(NamedTuple):
+    """Whom a ``Renew`` is for, in its order, and when it was asked."""
+
+    owners: tuple[Owner, ...]
+    asked_s: float
+    is_report: bool
+
+
+Command = Append | Finish | Reinstate | Release | Renew | Guard | Unguard
+Subject = Owner | Renewing
+
+
+class Leases:
+    def __init__(
+        self,
+        config: Terms,
+        *,
+        max_kept: int,
+        run_id: Callable[[int], str],
+        jitter: Callable[[], float],
+        now: float,
+    ) -> None:
+        """``run_id`` names the life of the store that has a partition (``Store.run_id``);
+        ``jitter`` is between 0.5 and 1, anew each time."""
+        self.live: dict[str, Owner] = {}
+        """Those that this generator works on."""
+        self.kept: dict[str, Owner] = {}
+        """Finished ones, the oldest first."""
+        self.outbox: list[tuple[Subject, Command]] = []
+        self.turns: list[tuple[Owner, Turn, Position | None]] = []
+        self.config = config
+        self._max_kept = max_kept
+        self._run_id = run_id
+        self._jitter = jitter
+        self._trial: Owner | None = None
+        self._leaving: dict[Owner, None] = {}
+        self._decoding: dict[Owner, None] = {}
+        self._interval_s = config.lease_s / RENEWALS_PER_LEASE
+        self._beats = 0
+        self._beat_s = now + self._interval_s
+        self._report_s = math.inf
+        self._attempts = 0
+        self._retry_s = math.inf
+        self._stuck: dict[Owner, None] = {}
+        self._alarms: list[tuple[float, int, Owner]] = []
+        self._alarms_set = 0
+
+    # what there is
+
+    @property
+    def on_trial(self) -> bool:
+        """A request is here that may be what ended its generators before (P15)."""
+        trial = self._trial
+        return trial is not None and trial.doubtful and self.holds(trial)
+
+    @property
+    def leaving(self) -> int:
+        """Those that are being handed back."""
+        return len(self._leaving)
+
+    @property
+    def decoding(self) -> int:
+        """Those that take a place in the batch. A parked one takes none."""
+        return len(self._decoding)
+
+    def is_decoding(self, owner: Owner) -> bool:
+        return owner in self._decoding
+
+    def holds(self, owner: Owner) -> bool:
+        return self.live.get(owner.request_id) is owner
+
+    def note(self, owner: Owner) -> bool | None:
+        """Count it as decoding or not: True or False when that has changed."""
+        decodes = self.holds(owner) and not (owner.finished or owner.parked)
+        if decodes is (owner in self._decoding):
+            return None
+        if decodes:
+            self._decoding[owner] = None
+        else:
+            del self._decoding[owner]
+        return decodes
+
+    # what happens here
+
+    def add(self, owner: Owner, now: float) -> None:
+        """Work on a request. An earlier lease on the same is void now."""
+        earlier = self.live.get(owner.request_id)
+        if earlier is not None and earlier is not owner:
+            earlier.let_go()
+            self._drop(earlier, Turn.TAKEN, None, unguard=False)
+        self.kept.pop(owner.request_id, None)
+        self.live[owner.request_id] = owner
+        if owner.doubtful:
+            self._trial = owner
+        self.pump(owner, now)
+
+    def pump(self, owner: Owner, now: float) -> None:
+        """Send what is due of a request, or set the alarm for it."""
+        due = owner.deadline()
+        if due is None:
+            return
+        if due > now:
+            self._set_alarm(owner, due)
+        elif self._retry_s < math.inf:
+            self._stuck[owner] = None
+        else:
+            self.outbox.append((owner, owner.take(now, self._run_id(owner.partition))))
+            if owner.state is State.RELEASING and self.holds(owner):
+                self._remove(owner)
+
+    def drain(self, now: float, *, failed: bool) -> None:
+        """Hand everything back (P15)."""
+        for owner in list(self.live.values()):
+            owner.hand_back(failed=failed)
+            self._leaving[owner] = None
+            self.pump(owner, now)
+
+    def close(self) -> None:
+        """From here on no event finds anything to do."""
+        for owner in [*self.live.values(), *self._leaving]:
+            owner.let_go()
+            self._drop(owner, Turn.TAKEN, None, unguard=False)
+        self.outbox.clear()
+
+    # what the store says
+
+    def on_answer(self, subject: Subject, command: Command, answer: object, now: float) -> None:
+        self._attempts = 0
+        if isinstance(subject, Renewing):
+            assert isinstance(command, Renew)
+            self._on_renewed(subject, command, cast("list[Position]", answer), now)
+        elif isinstance(answer, Position):
+            turn = subject.on_answer(answer, self._run_id(subject.partition), now)
+            self._follow(subject, turn, answer, now)
+        elif isinstance(command, Guard):
+            subject.guarded = True
+
+    def on_lost(self, subject: Subject, command: Command, now: float) -> None:
+        """No answer came."""
+        if isinstance(subject, Renewing):
+            if subject.is_report:
+                self._report_s = min(self._report_s, now + REPORT_RETRY_S)
+            return
+        if isinstance(command, Guard | Unguard):
+            return  # it is asked for again with the next renewal
+        subject.on_lost()
+        if subject.state is State.GONE:
+            return
+        self._stuck[subject] = None
+        if self._retry_s == math.inf:
+            pause_s = min(LAST_RETRY_S, FIRST_RETRY_S * 2**self._attempts)
+            self._attempts += 1
+            self._retry_s = now + pause_s * self._jitter()
+
+    def on_news(self, owner: Owner, news: News, now: float) -> None:
+        turn = owner.on_news(news, now)
+        if turn is Turn.DOUBTED:
+            self._renew([owner], now)  # a lost answer is made good by the next renewal
+        else:
+            self._follow(owner, turn, news.position, now)
+
+    def on_store_back(self, now: float) -> None:
+        """Try again, and tell the store of every request, also of the kept ones: it may have
+        forgotten some."""
+        self._report_s = now
+        self._retry_s = min(self._retry_s, now)
+        self.on_time(now)
+
+    # time
+
+    def deadline(self) -> float:
+        alarm_s = self._alarms[0][0] if self._alarms else math.inf
+        return min(alarm_s, self._beat_s, self._report_s, self._retry_s)
+
+    def on_time(self, now: float) -> None:
+        if self._retry_s <= now:
+            self._retry_s = math.inf
+            stuck, self._stuck = self._stuck, {}
+            for owner in stuck:
+                self.pump(owner, now)
+        while self._alarms and self._alarms[0][0] <= now:
+            owner = heapq.heappop(self._alarms)[2]
+            owner.alarm_s = None
+            self.pump(owner, now)
+        if self._report_s <= now:
+            self._report_s = math.inf
+            self._beat_s = now + self._interval_s
+            self._renew([*self.live.values(), *self.kept.values()], now, is_report=True)
+        elif self._beat_s <= now:
+            self._beat(now)
+
+    def _beat(self, now: float) -> None:
+        self._beats += 1
+        self._beat_s = now + self._interval_s
+        oldest_s = now - self._interval_s
+        due = [o for o in self.live.values() if o.renewed_s <= oldest_s and not o.is_calling]
+        if self._beats % (KEPT_EVERY_LEASES * RENEWALS_PER_LEASE) == 0:
+            due += self.kept.values()
+        self._renew(due, now)
+
+    def _renew(self, due: Iterable[Owner], now: float, *, is_report: bool = False) -> None:
+        partitions: dict[int, list[Owner]] = {}
+        for owner in due:
+            partitions.setdefault(owner.partition, []).append(owner)
+        for partition, owners in partitions.items():
+            leases = tuple((one.request_id, one.epoch, one.log_id) for one in owners)
+            command = Renew(partition, self.config.owner, self.config.lease_ms, leases)
+            self.outbox.append((Renewing(tuple(owners), now, is_report), command))
+
+    def _on_renewed(
+        self, subject: Renewing, command: Renew, answers: list[Position], now: float
+    ) -> None:
+        for owner, lease, position in zip(subject.owners, command.leases, answers, strict=True):
+            run_id = self._run_id(owner.partition)
+            turn = owner.on_renewed(position, subject.asked_s, lease[2], run_id, now)
+            self._follow(owner, turn, position, now)
+            if position.outcome is Outcome.OK and not owner.guarded and self.holds(owner):
+                self.outbox.append((owner, Guard(owner.request_id, owner.epoch)))
+
+    def _set_alarm(self, owner: Owner, due: float) -> None:
+        if owner.alarm_s is None or owner.alarm_s > due:
+            owner.alarm_s = due
+            self._alarms_set += 1
+            heapq.heappush(self._alarms, (due, self._alarms_set, owner))
+
+    # what became of a request
+
+    def _follow(self, owner: Owner, turn: Turn | None, position: Position, now: float) -> None:
+        if turn is None:
+            pass
+        elif turn is Turn.ENDED:
+            self._keep(owner, position)
+        elif owner.state is State.GONE:
+            self._drop(owner, turn, position)
+        else:
+            if self.kept.get(owner.request_id) is owner:
+                self._work_again(owner)
+            self.turns.append((owner, turn, position))
+        self.pump(owner, now)
+
+    def _keep(self, owner: Owner, position: Position) -> None:
+        """Its chunks stay for a while; the oldest answer's go first (P3)."""
+        self._drop(owner, Turn.ENDED, position)
+        self.kept[owner.request_id] = owner
+        if len(self.kept) > self._max_kept:
+            oldest = next(iter(self.kept.values()))
+            oldest.let_go()
+            self._drop(oldest, Turn.LET_GO, None)
+
+    def _work_again(self, owner: Owner) -> None:
+        del self.kept[owner.request_id]
+        self.live[owner.request_id] = owner
+        owner.guarded = False
+        self.outbox.append((owner, Guard(owner.request_id, owner.epoch)))
+
+    def _drop(
+        self, owner: Owner, turn: Turn, position: Position | None, *, unguard: bool = True
+    ) -> None:
+        was_held = self.holds(owner) or owner in self._leaving
+        self._remove(owner)
+        self._leaving.pop(owner, None)
+        if self.kept.get(owner.request_id) is owner:
+            del self.kept[owner.request_id]
+        self.turns.append((owner, turn, position))
+        if was_held and unguard:
+            self.outbox.append((owner, Unguard(owner.request_id, owner.epoch)))
+
+    def _remove(self, owner: Owner) -> None:
+        if self.holds(owner):
+            del self.live[owner.request_id]
+        self._decoding.pop(owner, None)
+        self._stuck.pop(owner, None)

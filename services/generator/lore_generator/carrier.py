@@ -1,0 +1,296 @@
+"""Between what was decided and the store: commands go out, answers go back. It decides nothing.
+
+What a generator does with its requests is decided in ``lore/protocol``: ``leases.py`` and
+``owner.py`` for those that it has, ``claims.py`` for those that it takes. Here commands become
+calls of the store, answers and news become events, and turns become metrics, spans and lines of
+the log. Everything due in one turn of the event loop is sent in that turn, so that the store's
+client joins a decoding step's appends into one write.
+"""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+
+from lore import logs, metrics, tracing
+from lore.protocol.claims import Candidate, Claims
+from lore.protocol.commands import (
+    Append,
+    Claim,
+    Finish,
+    Guard,
+    ReadLog,
+    Reinstate,
+    Release,
+    Renew,
+    Unguard,
+    Waiting,
+)
+from lore.protocol.leases import Leases, Renewing
+from lore.protocol.lifecycle import Status
+from lore.protocol.owner import Owner
+from lore.store.base import News, OwnerListener, Store, StoreUnavailable
+from lore_generator.journal import Journal
+from lore_generator.roster import Roster
+
+log = structlog.get_logger()
+
+
+class Machine(Protocol):
+    def on_answer(self, subject: Any, command: Any, answer: object, now: float) -> None: ...
+
+    def on_lost(self, subject: Any, command: Any, now: float) -> None: ...
+
+
+Adopt = Callable[[Candidate], None]
+
+
+def jitter() -> float:
+    return random.uniform(0.5, 1.0)
+
+
+class Ear(OwnerListener):
+    """What the store tells an owner of one request, between its appends."""
+
+    def __init__(self, carrier: "Carrier", request_id: str) -> None:
+        self._carrier = carrier
+        self._request_id = request_id
+
+    def on_news(self, news: News) -> None:
+        self._carrier.on_news(self._request_id, news)
+
+
+class Carrier:
+    def __init__(
+        self,
+        store: Store,
+        leases: Leases,
+        claims: Claims,
+        roster: Roster,
+        journal: Journal,
+        adopt: Adopt,
+        tasks: asyncio.TaskGroup,
+        stop: asyncio.Event,
+    ) -> None:
+        """``adopt`` makes a request of what was claimed. Nothing is claimed once ``stop`` is set."""
+        self._store = store
+        self._leases = leases
+        self._claims = claims
+        self._roster = roster
+        self._journal = journal
+        self._adopt = adopt
+        self._tasks = tasks
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._guards: dict[str, int] = {}
+        """The epoch whose owner listens, of each request."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = math.inf
+        self._moved = asyncio.Event()
+        self._closed = False
+
+    # events
+
+    def start(self) -> None:
+        self._claims.on_time(self._loop.time())
+        self.transmit()
+
+    def transmit(self) -> None:
+        """Carry out all that was decided. To be called after each event."""
+        if self._closed:
+            return
+        leases, claims, now = self._leases, self._claims, self._loop.time()
+        if self._stop.is_set():
+            claims.close()
+        claims.pump(now)
+        self._tell()
+        while leases.outbox or leases.turns or claims.outbox or claims.taken_up or claims.refused:
+            self._tell()
+            outbox, leases.outbox = leases.outbox, []
+            for subject, command in outbox:
+                if type(command) is Append:
+                    self._append(subject, command)
+                else:
+                    self._tasks.create_task(self._carry(leases, subject, command))
+            for subject, command in _taken(claims.outbox):
+                self._tasks.create_task(self._carry(claims, subject, command))
+            for candidate in _taken(claims.taken_up):
+                self._adopt(candidate)
+        self._set_timer()
+        self._moved.set()
+
+    def on_wake(self, partition: int | None) -> None:
+        """A request waits, or None: the subscriptions were lost and are back."""
+        now = self._loop.time()
+        if partition is None:
+            self._claims.on_store_back(now)
+            self._leases.on_store_back(now)
+        else:
+            self._claims.on_wake(partition, now)
+        self.transmit()
+
+    def on_news(self, request_id: str, news: News) -> None:
+        owner = self._leases.live.get(request_id)
+        if owner is None:
+            return
+        self._leases.on_news(owner, news, self._loop.time())
+        self._refresh(owner)
+        self.transmit()
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        """Wait for events that make it true."""
+        while not done():
+            self._moved.clear()
+            await self._moved.wait()
+
+    def close(self) -> None:
+        """From here on no event finds anything to do, however the service ended."""
+        self._closed = True
+        self._claims.close()
+        self._leases.close()
+        self._tell()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # the store's calls
+
+    def _append(self, subject: Owner | Renewing, command: Append) -> None:
+        """What goes on as it should costs no task: most appends, twenty a second each."""
+        assert isinstance(subject, Owner)
+        answer = self._call(command)
+        if not isinstance(answer, asyncio.Future):
+            answer = asyncio.ensure_future(answer)
+        answer.add_done_callback(partial(self._on_appended, subject, command))
+
+    def _on_appended(self, owner: Owner, command: Append, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled():
+            return
+        error = answer.exception()
+        if error is None:
+            self._on_answer(self._leases, owner, command, answer.result())
+        else:
+            self._on_lost(self._leases, owner, command, error)
+
+    async def _carry(self, machine: Machine, subject: Any, command: Any) -> None:
+        began_ns = time.time_ns()
+        try:
+            answer = await self._call(command)
+        except Exception as error:  # noqa: BLE001 - it is told, and the command asked again
+            self._on_lost(machine, subject, command, error)
+            return
+        if isinstance(command, Finish) and isinstance(subject, Owner):
+            owned = self._roster.of(subject)
+            if owned is not None:
+                tracing.call("lore_finish", owned.span, began_ns=began_ns).end()
+        self._on_answer(machine, subject, command, answer)
+
+    def _on_answer(self, machine: Machine, subject: Any, command: Any, answer: object) -> None:
+        now = self._loop.time()
+        self._journal.on_answer(subject, command, answer, now)
+        machine.on_answer(subject, command, answer, now)
+        self._refresh(subject)
+        self.transmit()
+
+    def _on_lost(self, machine: Machine, subject: Any, command: Any, error: BaseException) -> None:
+        if not isinstance(error, StoreUnavailable):
+            log.error("a call of the store failed", call=type(command).__name__, exc_info=error)
+        if isinstance(command, Append | Finish):
+            metrics.APPENDS_REPEATED["no_answer"].inc()
+        machine.on_lost(subject, command, self._loop.time())
+        self.transmit()
+
+    def _refresh(self, subject: object) -> None:
+        """The credit may have grown."""
+        if isinstance(subject, Owner):
+            owned = self._roster.of(subject)
+            if owned is not None:
+                self._roster.refresh(owned)
+        elif isinstance(subject, Renewing):
+            for owner in subject.owners:
+                self._refresh(owner)
+
+    def _call(self, command: Any) -> Awaitable[Any]:
+        store = self._store
+        match command:
+            case Append(request_id, owner, epoch, log_id, window, reopen_tokens, lease_ms, chunks):
+                return store.append(
+                    *(request_id, owner, epoch, chunks),
+                    log_id=log_id,
+                    window=window,
+                    reopen_tokens=reopen_tokens,
+                    lease_ms=lease_ms,
+                )
+            case Renew(partition, owner, lease_ms, leases):
+                return store.renew(partition, owner, leases, lease_ms=lease_ms)
+            case Finish():
+                return store.finish(
+                    *(command.request_id, command.owner, command.epoch, command.next_seq),
+                    log_id=command.log_id,
+                    status=command.status,
+                    finish_reason=command.finish_reason,
+                    error=command.error,
+                    prompt_tokens=command.prompt_tokens,
+                    retention_ms=command.retention_ms,
+                )
+            case Reinstate(view, body, chunks, lease_ms):
+                return store.reinstate(view, body, chunks, lease_ms=lease_ms)
+            case Release(request_id, owner, epoch, failed):
+                return store.release(request_id, owner, epoch, failed=failed)
+            case Claim(partition, owner, lease_ms, untried):
+                return store.claim(partition, owner, lease_ms=lease_ms, untried=untried)
+            case ReadLog(request_id):
+                return store.log(request_id)
+            case Waiting():
+                return store.waiting()
+            case Guard(request_id, epoch):
+                self._guards[request_id] = epoch
+                return store.guard(request_id, Ear(self, request_id))
+            case Unguard(request_id, epoch):
+                return self._unguard(request_id, epoch)
+            case _:
+                raise TypeError(f"no such command: {command!r}")
+
+    async def _unguard(self, request_id: str, epoch: int) -> None:
+        if self._guards.get(request_id) == epoch:
+            del self._guards[request_id]
+            await self._store.unguard(request_id)
+
+    # what is told, and when
+
+    def _tell(self) -> None:
+        self._journal.on_store(answers=self._claims.store_answers)
+        for owner, turn, position in _taken(self._leases.turns):
+            if owned := self._roster.of(owner):
+                self._journal.on_turn(owned, turn, position)
+        for candidate, error in _taken(self._claims.refused):
+            assert candidate.claimed is not None
+            log.error("request refused", **logs.of(candidate.claimed.view), error=error)
+            metrics.REQUESTS_ENDED[Status.FAILED.value].inc()
+
+    def _set_timer(self) -> None:
+        due = min(self._leases.deadline(), self._claims.deadline())
+        if self._timer is not None:
+            if self._timer_s == due:
+                return
+            self._timer.cancel()
+        self._timer_s = due
+        self._timer = self._loop.call_at(due, self._ring) if due < math.inf else None
+
+    def _ring(self) -> None:
+        # A loop's timer may go off within its clock's grain before its time.
+        now = max(self._loop.time(), self._timer_s)
+        self._timer = None
+        self._leases.on_time(now)
+        self._claims.on_time(now)
+        self.transmit()
+
+
+def _taken(events: list[Any]) -> list[Any]:
+    taken = events[:]
+    events.clear()
+    return taken

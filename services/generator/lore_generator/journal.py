@@ -1,0 +1,128 @@
+"""What is told of a request's life here: metrics, spans and lines of the log. Decides nothing."""
+
+import structlog
+
+from lore import logs, metrics
+from lore.protocol.claims import Candidate
+from lore.protocol.commands import Append, Claim
+from lore.protocol.lifecycle import Status
+from lore.protocol.owner import Owner, Turn
+from lore.store.base import Claimed, Outcome, Position
+from lore_generator import accounts, traces
+from lore_generator.accounts import Accounts
+from lore_generator.owned import Owned
+from lore_generator.roster import Roster
+
+log = structlog.get_logger()
+
+
+class Journal:
+    def __init__(self, roster: Roster, accounts: Accounts) -> None:
+        self._roster = roster
+        self._accounts = accounts
+        self._store_answers = True
+
+    def on_store(self, *, answers: bool) -> None:
+        if answers is not self._store_answers:
+            self._store_answers = answers
+            if answers:
+                log.info("the store is back")
+            else:
+                log.warning("the store is away")
+
+    # calls
+
+    def on_answer(
+        self, subject: Owner | Candidate | None, command: object, answer: object, now: float
+    ) -> None:
+        if isinstance(subject, Owner) and isinstance(command, Append):
+            assert isinstance(answer, Position)
+            owned = self._roster.of(subject)
+            if answer.outcome is Outcome.OK and owned is not None:
+                self._on_appended(owned, command, now)
+            elif answer.outcome is Outcome.GAP:
+                metrics.APPENDS_REPEATED["gap"].inc()
+        elif isinstance(command, Claim) and isinstance(answer, Claimed):
+            _on_claimed(answer)
+
+    def _on_appended(self, owned: Owned, command: Append, now: float) -> None:
+        metrics.CHUNKS_APPENDED.inc(len(command.chunks))
+        if command.chunks and owned.queued_s is not None:
+            first_token_s = owned.queued_s + now - owned.claimed_s
+            metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s, exemplar=owned.span.exemplar)
+            owned.span.set({"gen_ai.response.time_to_first_chunk": first_token_s})
+            owned.queued_s = None
+
+    # turns
+
+    def on_turn(self, owned: Owned, turn: Turn, position: Position | None) -> None:
+        match turn:
+            case Turn.ENDED:
+                self._on_ended(owned)
+            case Turn.TAKEN:
+                self._on_taken(owned, position)
+            case Turn.GIVEN_BACK:
+                view, chunks = owned.view, len(owned.producer.made)
+                metrics.APPENDS_REPEATED["forgotten"].inc()
+                owned.span.event("given_back", chunks=chunks, log_id=view.log_id)
+                log.info("the store forgot a request", **logs.of(view))
+                self._roster.add(owned)
+            case Turn.ALIVE_AGAIN:
+                log.info("the store forgot an end", **logs.of(owned.view))
+                self._roster.add(owned)
+            case Turn.HANDED_BACK:
+                assert position is not None
+                owned.span.event("handed_back", failed=owned.owner.failed)
+                accounts.count_acks(owned, position.acked_tokens)
+                metrics.HANDED_BACK.inc()
+                self._roster.forget(owned)
+            case Turn.LET_GO | Turn.DOUBTED:
+                self._roster.forget(owned)
+
+    def _on_ended(self, owned: Owned) -> None:
+        owner = owned.owner
+        reason, status = owner.producer.finish_reason or "", owner.end_status
+        traces.ended(owned, reason)
+        self._roster.leave(owned)
+        metrics.REQUESTS_ENDED[status.value].inc()
+        self._accounts.settle_later(owned, status)
+        if status is Status.FAILED:
+            log.warning("request failed", **logs.of(owned.view), error=owner.error)
+        else:
+            log.debug("request done", **logs.of(owned.view), reason=reason)
+
+    def _on_taken(self, owned: Owned, position: Position | None) -> None:
+        """The store says that the request is not ours, or not as we know it."""
+        view = owned.view
+        if position is None:  # it was claimed anew here, or the service ends
+            self._roster.forget(owned)
+            return
+        gone = position.status in (Status.CANCELLED, Status.REAPED)
+        if gone:
+            owned.span.event("taken_away", status=str(position.status))
+        else:
+            owned.span.event("lost", outcome=position.outcome.value)
+        self._roster.forget(owned)
+        if position.status is Status.CANCELLED or position.status is Status.REAPED:
+            # Its reader cancelled it, or nobody read it: it is over, here at least.
+            metrics.REQUESTS_ENDED[Status.CANCELLED].inc(position.status is Status.CANCELLED)
+            accounts.close(owned, position.status, position.acked_tokens)
+            tell = log.debug if position.status is Status.CANCELLED else log.info
+            tell("request taken away", **logs.of(view), status=position.status)
+        elif position.outcome is Outcome.FENCED:
+            metrics.FENCED.inc()
+            log.info("lease lost", **logs.of(view), epoch=view.epoch)
+        elif position.outcome is Outcome.UNKNOWN:
+            log.debug("request deleted", **logs.of(view))
+        else:
+            log.error("request dropped", **logs.of(view), outcome=position.outcome.value)
+
+
+def _on_claimed(claimed: Claimed) -> None:
+    view = claimed.view
+    if traces.is_first(claimed):
+        metrics.QUEUE_WAIT.observe((view.started_ms - view.created_ms) / 1000)
+        log.debug("taking a request", **logs.of(view))
+    else:
+        metrics.TAKEOVERS.inc()
+        log.info("continuing a request", **logs.of(view), epoch=view.epoch, next_seq=view.next_seq)
