@@ -181,7 +181,7 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
     ),
     (
         only_what_is_known_is_given_back,
-        replace(WIPED, generator_crash_rate=0.3, delay_max_s=0.5, answer_lost=0.3),
+        replace(WIPED, requests=3, generator_crash_rate=0.6, delay_max_s=0.5, answer_lost=0.3),
     ),
     (
         a_lease_counts_from_its_answer,
