@@ -77,7 +77,7 @@ class Carrier:
         tasks: asyncio.TaskGroup,
         stop: asyncio.Event,
     ) -> None:
-        """``adopt`` makes a request of what was claimed. Nothing is claimed once ``stop`` is set."""
+        """``adopt`` makes a request of what was claimed. After ``stop`` nothing is claimed."""
         self._store = store
         self._leases = leases
         self._claims = claims
