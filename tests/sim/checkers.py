@@ -199,11 +199,12 @@ class Safety:
         )
 
     def on_let_go(self, owner: Owner, state: StoreState) -> None:
-        """P3: the chunks are kept until the store has the end and its readers everything."""
+        """P3: the chunks are kept until the readers have everything, or it is another's to keep
+        them: of a lease that lapsed while the store forgot its end, the next owner's."""
         view = state.view(owner.request_id, now_ms=self.world.now_ms)
-        if view is None or view.epoch != owner.epoch or view.log_id != owner.log_id:
+        if view is None or view.status not in ENDED or view.epoch != owner.epoch:
             return
-        whole = view.status in ENDED and view.acked_seq == view.next_seq - 1
+        whole = view.acked_seq == view.next_seq - 1
         self.expect(whole, "P3", f"{owner.request_id} was let go of, and may be needed: {view}")
 
     def on_decoded(self, request_id: str, generated: int, limit: int | None, size: int) -> None:

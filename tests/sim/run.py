@@ -18,7 +18,7 @@ from tests.sim.reader import Reader
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, Violation, World
 
-HEALED_WITHIN_S = 500.0
+HEALED_WITHIN_S = 1000.0
 SWEEP_EVERY_S = 5.0
 
 
