@@ -78,6 +78,8 @@ REFUSALS = (
     *("queue_full", "too_many_streams", "too_many_requests", "too_many_tokens"),
     *("prompt_too_long", "answer_too_long", "unauthorized"),
     *("store_unavailable", "auth_unavailable", "draining"),
+    *("invalid_http", "url_too_long", "headers_too_large", "request_timeout", "body_too_large"),
+    *("not_implemented", "http_version_not_supported"),
 )
 OUTCOMES = ("done", "failed", "cancelled", "history_lost", "gone", "cut")
 
@@ -96,6 +98,16 @@ CONNECTIONS = edge.gauges(
 )
 BLOCKED_CONNECTIONS = edge.gauge(
     "lore_edge_blocked_connections", "Open streams whose reader takes nothing at the moment"
+)
+OPEN_CONNECTIONS = edge.gauge(
+    "lore_edge_open_connections", "Connections to this edge, those that wait for a request as well"
+)
+CONNECTIONS_REFUSED = edge.counters(
+    "lore_edge_connections_refused_total",
+    "Connections closed because there were too many: one that waited for a request and made room, "
+    "a new one at the edge's limit, or a new one at the limit of its address",
+    "reason",
+    ("evicted", "limit", "address"),
 )
 FEEDS = edge.gauge("lore_edge_feeds", "Requests that this edge follows for its readers")
 STREAMS_ENDED = edge.counters(

@@ -34,6 +34,7 @@ from lore_edge.wire import (
     answer,
     answer_error,
     check_json,
+    check_length,
     header,
     parse_object,
     read_body,
@@ -122,7 +123,11 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            if scope["path"] == "*":  # OPTIONS of the server as a whole (RFC 9110 section 9.3.7)
+                await answer(send, 204, headers=[(b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")])
+                return
             await self.auth.admit(scope)
+            check_length(scope, self._settings.max_body_bytes)
             await self._dispatch(scope, receive, send)
         except (ApiError, UnknownRequest, StoreUnavailable) as error:
             told = as_api_error(error)

@@ -1,4 +1,4 @@
-"""uvicorn, as an edge runs it: streams know their socket, and a stop sends readers elsewhere.
+"""uvicorn, as an edge runs it: connections are our own, and a stop sends readers elsewhere.
 
 Stopping. uvicorn waits for open connections before it lets the application shut down, so
 streams are told to leave by themselves. Order: unready, wait for load balancers to see
@@ -8,43 +8,28 @@ no farewell, exit. A second signal exits at once.
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
+from typing import Any, cast
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lore import keepers
 from lore.keepers import Keeper
 from lore.lag import measure_lag
 from lore_edge.app import Edge
+from lore_edge.http.connection import Connection
+from lore_edge.http.connections import Connections
 from lore_edge.settings import EdgeSettings
-from lore_edge.streams import TRANSPORT
 
-KEEP_ALIVE_S = 75  # longer than the load balancers in front, which often reuse after 60 s
 WATCH_S = 1.0
 STUCK_S = 60.0
 
 _log = structlog.get_logger()
-
-
-class EdgeProtocol(HttpToolsProtocol):
-    on_lost: Callable[[], None] | None = None
-    """Hears that the peer has left: a task that waits for it is dear with many readers."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self.on_lost is not None:
-            self.on_lost()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[typeddict-item]
 
 
 class EdgeServer(uvicorn.Server):
@@ -52,7 +37,7 @@ class EdgeServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 edge,
-                http=EdgeProtocol,
+                http=cast("Any", self._connection),
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -60,7 +45,6 @@ class EdgeServer(uvicorn.Server):
                 proxy_headers=False,  # LORE_TRUSTED_PROXIES says whom to believe
                 log_config=None,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(settings.grace_s - settings.drain_delay_s)),
             )
         )
@@ -70,14 +54,23 @@ class EdgeServer(uvicorn.Server):
         self._beat = time.monotonic()
         self._edge = edge
         self._settings = settings
+        open_connections = cast("set[Connection]", self.server_state.connections)
+        self.connections = Connections(settings, open_connections)
         self._hurry = asyncio.Event()
+
+    def _connection(self, **given: Any) -> Connection:
+        return Connection(settings=self._settings, connections=self.connections, **given)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
             _log.info("listening", host=host, port=port)
-        self._keepers = [Keeper("watch", self._watch), Keeper("event loop's lag", measure_lag)]
+        self._keepers = [
+            Keeper("watch", self._watch),
+            Keeper("connections", self.connections.sweep),
+            Keeper("event loop's lag", measure_lag),
+        ]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.draining = True
@@ -126,14 +119,6 @@ class EdgeServer(uvicorn.Server):
             self._edge.auth.poll()
             await self._edge.check_store()
             await asyncio.sleep(WATCH_S)
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """What strangers send that is no HTTP is nobody's fault here, and nobody's to mend."""
-    return "Invalid HTTP request" not in record.getMessage()
-
-
-logging.getLogger("uvicorn.error").addFilter(_is_ours)
 
 
 def bind(host: str, port: int) -> socket.socket:

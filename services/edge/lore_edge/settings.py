@@ -83,6 +83,26 @@ class EdgeSettings(CommonSettings):
     """A client's requests stand this far apart in the queue, and others come between them;
     0 for first come, first served. Longer than one request keeps the fleet busy."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    max_url_bytes: Annotated[int, Field(ge=256)] = 8192
+    max_field_bytes: Annotated[int, Field(ge=256)] = 12_288
+    """One header field, name and value. A JWT may have 8,192 characters."""
+    max_head_bytes: Annotated[int, Field(ge=1024)] = 24_576
+    """All header fields of a request together; trailers and chunk extensions as well."""
+    max_fields: Annotated[int, Field(ge=8)] = 100
+
+    head_timeout_s: Positive = 10.0
+    """From a connection, or the first byte of a later request on it, to the end of the head."""
+    body_timeout_s: Positive = 60.0
+    """From a request's head to the end of its body."""
+    keep_alive_s: Positive = 75.0
+    """How long a connection may wait for its next request. Longer than the load balancers in
+    front, which often reuse connections after 60 s."""
+    max_connections: Annotated[int, Field(ge=1)] = 10_000
+    """Connections of one edge; fewer where it may have fewer files. Beyond it, the connection
+    that has waited longest for a request makes room, and where none waits the new one gets 503."""
+    max_connections_per_address: Annotated[int, Field(ge=0)] = 0
+    """Connections of one address (IPv6: of a /64) to one edge, the trusted proxies' not counted;
+    0 for no limit."""
 
     heartbeat_s: Positive = 15.0
     """A comment goes out after this long without an event."""

@@ -32,10 +32,16 @@ MAX_POLL_S = 0.5
 _ZERO = struct.pack("i", 0)
 
 
+class Exchange(Protocol):
+    def write_part(self, body: bytes) -> None: ...
+
+
 class Connection(Protocol):
-    """What the server keeps of a connection (``server.EdgeProtocol``)."""
+    """What the server keeps of a connection (``http.Connection``)."""
 
     on_lost: Callable[[], None] | None
+    exchange: Exchange
+    peer_ended: bool
 
 
 class StreamSocket:
@@ -43,9 +49,7 @@ class StreamSocket:
 
     __slots__ = ("_arrived", "_connection", "_ends", "_fd", "_transport", "_written")
 
-    def __init__(
-        self, transport: asyncio.Transport, *, buffer_bytes: int, user_timeout_s: float
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, *, buffer_bytes: int) -> None:
         self._transport = transport
         self._connection = cast("Connection", transport.get_protocol())
         sock = cast("Any", transport.get_extra_info("socket"))
@@ -54,14 +58,14 @@ class StreamSocket:
         self._arrived = 0
         self._ends: list[tuple[int, int]] = []  # (seq, offset behind it)
         if LINUX and sock.family in (socket.AF_INET, socket.AF_INET6):
-            tcp = socket.IPPROTO_TCP
-            sock.setsockopt(tcp, socket.TCP_USER_TIMEOUT, round(user_timeout_s * 1000))
-            sock.setsockopt(tcp, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         transport.set_write_buffer_limits(high=buffer_bytes)
 
     def watch(self, on_lost: Callable[[], None] | None) -> None:
         """Call ``on_lost`` when the peer has left, or nobody any more."""
         self._connection.on_lost = on_lost
+        if on_lost is not None and self._connection.peer_ended:
+            on_lost()
 
     @property
     def is_idle(self) -> bool:
@@ -69,9 +73,9 @@ class StreamSocket:
         return not self._transport.get_write_buffer_size() and not self._transport.is_closing()
 
     def write(self, body: bytes) -> None:
-        """A part of the body, framed as an HTTP chunk (RFC 9112 section 7.1) as the server does
-        it, without a task's turn through the server. Only between its own writes, while idle."""
-        self._transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        """A part of the response's body, without a task's turn through the server. Only between
+        its own writes, while idle."""
+        self._connection.exchange.write_part(body)
 
     def on_written(self, body_bytes: int, seq: int | None) -> None:
         """A body of this size went out, framed as an HTTP chunk, and ended with chunk ``seq``."""
@@ -99,6 +103,13 @@ class StreamSocket:
 
     def abort(self) -> None:
         self._transport.abort()
+
+
+def limit_silence(sock: socket.socket, after_s: float) -> None:
+    """A peer that acknowledges nothing of what it was sent, or has room for nothing, is gone after
+    ``after_s``."""
+    if LINUX and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(after_s * 1000))
 
 
 def notice_death(transport: asyncio.Transport, after_s: float) -> None:

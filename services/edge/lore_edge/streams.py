@@ -38,6 +38,7 @@ from lore_edge.views import stream_url
 from lore_edge.waker import Waker
 from lore_edge.wire import (
     COMMON_HEADERS,
+    TRANSPORT,
     Disconnected,
     Headers,
     Receive,
@@ -49,7 +50,6 @@ from lore_edge.wire import (
 
 _log = structlog.get_logger()
 
-TRANSPORT = "lore.transport"  # in the scope's extensions, put there by server.EdgeProtocol
 AGE_SPREAD = (0.8, 1.2)
 BLOCKED_S = 1.0  # a reader that takes no farewell in this time is cut off
 CUT_EARLY_S = 1.0  # before the server would end what is left in its own way
@@ -227,11 +227,7 @@ class Streams:
         settings, feed = self._settings, reader.feed
         if transport.is_closing():
             raise Disconnected  # a closed socket has no options to set
-        socket = StreamSocket(
-            transport,
-            buffer_bytes=settings.socket_buffer_bytes,
-            user_timeout_s=settings.tcp_user_timeout_s,
-        )
+        socket = StreamSocket(transport, buffer_bytes=settings.socket_buffer_bytes)
         socket_acks = None
         if feed.view.ack == Ack.SOCKET:
             socket_acks = SocketAcks(socket, functools.partial(self._acknowledge, feed))

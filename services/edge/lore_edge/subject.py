@@ -35,7 +35,7 @@ def client_of(scope: Scope, settings: EdgeSettings) -> str:
     if settings.share_by == "subject" or not scope.get("client"):
         return subject_of(scope)
     forwarded = header(scope, b"x-forwarded-for")
-    return _shared_by(_address(scope["client"][0], forwarded, settings.trusted_proxies))
+    return share_of(_address(scope["client"][0], forwarded, settings.trusted_proxies))
 
 
 def _address(peer: str, forwarded: str, proxies: Collection[Network]) -> IPv4Address | IPv6Address:
@@ -50,7 +50,8 @@ def _address(peer: str, forwarded: str, proxies: Collection[Network]) -> IPv4Add
     return address
 
 
-def _shared_by(address: IPv4Address | IPv6Address) -> str:
+def share_of(address: IPv4Address | IPv6Address) -> str:
+    """Whom an address counts as: itself, or in IPv6 its /64."""
     if isinstance(address, IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:

@@ -19,6 +19,9 @@ COMMON_HEADERS: Headers = [
 ]
 
 
+TRANSPORT = "lore.transport"  # in the scope's extensions, put there by http.Connection
+
+
 class Disconnected(Exception):
     """The peer left before its request was complete."""
 
@@ -41,19 +44,35 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise ApiError(
-                413,
-                "body_too_large",
-                f"the body is longer than {limit} bytes",
-                headers={"Connection": "close"},
-            )
+            raise _too_large(limit)
         parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts)
 
 
+def _too_large(limit: int) -> ApiError:
+    message = f"the body is longer than {limit} bytes"
+    return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
+
+
+def check_length(scope: Scope, limit: int) -> None:
+    """Raises ApiError 413 for a body that says it is longer than any may be, before it comes."""
+    length = header(scope, b"content-length")
+    if length and int(length) > limit:
+        raise _too_large(limit)
+
+
 def check_json(scope: Scope) -> None:
-    """Raises ApiError 415 for a body that does not say that it is JSON."""
+    """Raises ApiError 415 for a body that does not say that it is JSON, or is compressed."""
+    coding = header(scope, b"content-encoding").strip().lower()
+    if coding not in ("", "identity"):
+        raise ApiError(
+            415,
+            "unsupported_encoding",
+            "Content-Encoding: bodies are taken as they are",
+            field="Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
     kind = header(scope, b"content-type").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(415, "not_json", "send the body as Content-Type: application/json")

@@ -1,0 +1,143 @@
+"""All connections of an edge: how many there may be, and until when each may say nothing."""
+
+import asyncio
+import resource
+from collections import Counter
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lore.metrics import CONNECTIONS_REFUSED, OPEN_CONNECTIONS
+from lore_edge.errors import ApiError
+from lore_edge.settings import EdgeSettings
+from lore_edge.subject import share_of
+
+if TYPE_CHECKING:
+    from lore_edge.http.connection import Connection
+
+SWEEP_S = 0.5
+RESERVED_FILES = 64  # for the store, the health port, and for telling those who are turned away
+MAX_TOLD = 16  # who are turned away and hear why, at a time
+TOLD_S = 1.0
+WARN_S = 60.0
+RETRY_S = 5
+
+_log = structlog.get_logger()
+
+
+class Connections:
+    def __init__(self, settings: EdgeSettings, connections: "set[Connection]") -> None:
+        self.waiting: dict[Connection, None] = {}
+        """Those without a call, the longest waiting first: they make room when there is none."""
+        self._open = connections
+        self._settings = settings
+        self._most = self._files = 0
+        self._by_address: Counter[str] = Counter()
+        self._told: set[Connection] = set()
+        self._turned_away = 0
+        self._warn_at = 0.0
+        self._read_limit()
+
+    def admit(self, connection: "Connection", file: int) -> ApiError | None:
+        """Count a new connection in, or say why not. ``file`` is its descriptor: descriptors are
+        given out from the lowest, so it also tells how many there are in all."""
+        self._open.add(connection)
+        address = self._address(connection)
+        if address is not None:
+            self._by_address[address] += 1
+            if self._by_address[address] > self._settings.max_connections_per_address:
+                return self._turn_away("address", _too_many_of_yours())
+        if len(self._open) > self._most or file >= self._files:
+            victim = next(iter(self.waiting), None)
+            if victim is None:
+                return self._turn_away("limit", _too_many())
+            CONNECTIONS_REFUSED["evicted"].inc()
+            self._turned_away += 1
+            self._drop(victim)
+            self._warn()
+        self.waiting[connection] = None
+        return None
+
+    def may_be_told(self, connection: "Connection") -> bool:
+        """Whether a connection that is turned away hears why, which keeps it for a moment."""
+        if len(self._told) >= MAX_TOLD:
+            return False
+        self._told.add(connection)
+        return True
+
+    def on_lost(self, connection: "Connection") -> None:
+        self._open.discard(connection)
+        self._told.discard(connection)
+        self.waiting.pop(connection, None)
+        address = self._address(connection)
+        if address is not None:
+            self._by_address[address] -= 1
+            if self._by_address[address] <= 0:
+                del self._by_address[address]
+
+    async def sweep(self) -> None:
+        """Close those that have been silent for too long, for as long as the edge runs."""
+        now = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._read_limit()
+            OPEN_CONNECTIONS.set(len(self._open))
+            at = now()
+            for connection in [one for one in self._open if one.deadline <= at]:
+                connection.on_deadline()
+
+    def _drop(self, connection: "Connection") -> None:
+        self.waiting.pop(connection, None)
+        self._open.discard(connection)
+        connection.abort()
+
+    def _turn_away(self, reason: str, error: ApiError) -> ApiError:
+        CONNECTIONS_REFUSED[reason].inc()
+        self._turned_away += 1
+        self._warn()
+        return error
+
+    def _warn(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._warn_at:
+            self._warn_at = now + WARN_S
+            _log.warning(
+                "too many connections",
+                open=len(self._open),
+                limit=self._most,
+                turned_away=self._turned_away,
+            )
+            self._turned_away = 0
+
+    def _read_limit(self) -> None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._files = max(files - RESERVED_FILES, files // 2)
+        self._most = min(self._settings.max_connections, self._files)
+
+    def _address(self, connection: "Connection") -> str | None:
+        """Whose connections are counted together; None where they are not."""
+        if not self._settings.max_connections_per_address or connection.client is None:
+            return None
+        address = ip_address(connection.client[0].partition("%")[0])
+        if any(address in network for network in self._settings.trusted_proxies):
+            return None
+        return share_of(address)
+
+
+def _too_many() -> ApiError:
+    return ApiError(
+        503,
+        "too_many_connections",
+        "this edge has as many connections as it can; try again",
+        headers={"Retry-After": str(RETRY_S)},
+    )
+
+
+def _too_many_of_yours() -> ApiError:
+    return ApiError(
+        429,
+        "too_many_connections",
+        "there are too many connections from your address; close some, or reuse them",
+        headers={"Retry-After": str(RETRY_S)},
+    )

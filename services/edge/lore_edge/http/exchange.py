@@ -1,0 +1,211 @@
+"""One request and its response, as ASGI has them."""
+
+import asyncio
+import http
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from lore_edge.errors import ApiError
+from lore_edge.wire import COMMON_HEADERS, Headers, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from lore_edge.http.connection import Connection
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in http.HTTPStatus
+}
+_UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_DISCONNECT = {"type": "http.disconnect"}
+
+_log = logging.getLogger(__name__)
+
+
+class Exchange:
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_connection",
+        "_expects_continue",
+        "_length",
+        "_scope",
+        "_waiter",
+        "gone",
+        "half_closed",
+        "keep_alive",
+        "more_body",
+        "started",
+    )
+
+    def __init__(
+        self, connection: "Connection", scope: Scope, *, keep_alive: bool, expects_continue: bool
+    ) -> None:
+        self._connection = connection
+        self._scope = scope
+        self._expects_continue = expects_continue
+        self._waiter: asyncio.Future[None] | None = None
+        self._body: bytearray | None = bytearray()  # None once its end was passed on
+        self._chunked = False
+        self._length: int | None = 0  # of the response's body that is to come; None: it is not told
+        self.keep_alive = keep_alive
+        self.more_body = True
+        self.started = False
+        """The response's head is written."""
+        self.half_closed = False
+        """The peer sends no more, which is all that is known of one that has left."""
+        self.gone = False
+        """Nobody waits for the response, or no more of it."""
+
+    async def run(self, app: App) -> None:
+        connection = self._connection
+        try:
+            await app(self._scope, self.receive, self.send)
+        except Exception:  # noqa: BLE001
+            _log.exception("a call crashed")
+            if self.started:
+                connection.abort()
+            elif not self.gone:
+                self.keep_alive = False
+                self._length = 0
+                error = ApiError(500, "internal_error", "this edge failed; it is in its log")
+                connection.write(error_response(error, connection.date(), head_only=self.is_head))
+                self._complete()
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        else:
+            if connection.exchange is self and not self.gone:  # nobody waits for the response
+                connection.close()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        if self._body is None:
+            while not (self.gone or self.half_closed) and self._connection.exchange is self:
+                await self._wait()
+            return _DISCONNECT
+        if self._expects_continue and not self._body and self.more_body and not self.started:
+            self._connection.write(CONTINUE)
+        self._expects_continue = False
+        self._connection.resume_reading()
+        while not self._body and self.more_body and not self.gone:
+            await self._wait()
+        if self.gone:
+            return _DISCONNECT
+        body, self._body = bytes(self._body), bytearray() if self.more_body else None
+        return {"type": "http.request", "body": body, "more_body": self._body is not None}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if not self.gone:
+            await self._connection.drain()
+        if self.gone:
+            return
+        if message["type"] == "http.response.start":
+            self._start(message["status"], message.get("headers", ()))
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if body and not self.is_head:
+            self.write_part(body)
+        if not more:
+            if self._chunked:
+                self._connection.write(b"0\r\n\r\n")
+            self._complete()
+
+    def write_part(self, body: bytes) -> None:
+        """A part of the response's body, framed as its head says (RFC 9112 section 6)."""
+        if self._chunked:
+            self._connection.write(b"%x\r\n%b\r\n" % (len(body), body))
+            return
+        if self._length is not None:
+            self._length -= len(body)
+            if self._length < 0:
+                raise RuntimeError("the response is longer than its Content-Length")
+        self._connection.write(body)
+
+    def on_body(self, data: bytes) -> int:
+        """A part of the request's body; returns how many bytes wait to be read."""
+        if self._body is None or self.gone:
+            return 0
+        self._body += data
+        self.wake()
+        return len(self._body)
+
+    def on_end(self) -> None:
+        self.more_body = False
+        self.wake()
+
+    @property
+    def is_head(self) -> bool:
+        return self._scope["method"] == "HEAD"
+
+    def half_close(self) -> None:
+        self.half_closed = True
+        self.wake()
+
+    def leave(self) -> None:
+        self.gone = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        told = None
+        parts: list[bytes] = [_STATUS_LINES[status], self._connection.date()]
+        for name, value in headers:
+            if _UNSAFE.search(value):
+                raise RuntimeError(f"a header of the response has a control character: {name!r}")
+            if name == b"content-length":
+                told = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+                continue
+            parts.append(b"%b: %b\r\n" % (name, value))
+        bodiless = self.is_head or status in (204, 304)
+        self._length = 0 if bodiless else told
+        if told is None and not bodiless:
+            if self._scope["http_version"] == "1.0":  # ends with the connection
+                self.keep_alive = False
+            else:
+                self._chunked = True
+                parts.append(b"transfer-encoding: chunked\r\n")
+        if self.more_body or self._connection.is_last:
+            self.keep_alive = False  # what comes of the body now is not looked at
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"\r\n")
+        self.started = True
+        self._connection.write(b"".join(parts))
+
+    def _complete(self) -> None:
+        if self._length:
+            raise RuntimeError("the response is shorter than its Content-Length")
+        self.wake()
+        self._connection.on_complete(self)
+
+
+def error_response(error: ApiError, date: bytes, *, head_only: bool = False) -> bytes:
+    """The whole response, for what no call stands behind; the connection closes with it."""
+    body = error.body()
+    headers: Headers = [
+        *COMMON_HEADERS,
+        *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join(
+        [_STATUS_LINES[error.status], date, *lines, b"\r\n", b"" if head_only else body]
+    )

@@ -1,0 +1,1 @@
+"""Attacks on real processes, over raw sockets."""
