@@ -2,18 +2,76 @@
 
 A busy event loop must not turn load into restarts: liveness says that the process can
 still answer, readiness what the service says of itself. Neither waits for the loop.
+
+Connections are few and short: one that is not done in time is closed, and so is the oldest
+when there are too many, because a probe is the newest and takes a moment.
 """
 
 import contextlib
+import socket
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+MAX_CONNECTIONS = 16
+DEADLINE_S = 5.0  # of a connection, whatever it does
+BACKLOG = 64
+ACCEPT_RETRY_S = 0.1
+
 Check = Callable[[], str | None]
 """Returns None when all is well, else a short reason."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Closes what is silent, slow or too much."""
+
+    daemon_threads = True
+    request_queue_size = BACKLOG
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._began: dict[socket.socket, float] = {}  # oldest first
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(ACCEPT_RETRY_S)  # without descriptors: the listener stays ready
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            while len(self._began) >= MAX_CONNECTIONS:
+                self._end(next(iter(self._began)))
+            self._began[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Called twice a second."""
+        late = time.monotonic() - DEADLINE_S
+        with self._lock:
+            for request in [one for one, began in self._began.items() if began <= late]:
+                self._end(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._began.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A peer that was closed, or has left, is no error."""
+
+    def _end(self, request: socket.socket) -> None:
+        """Its thread wakes at once, and closes it."""
+        del self._began[request]
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
 
 class HealthServer:
@@ -55,8 +113,7 @@ class HealthServer:
             def log_message(self, format: str, *args: object) -> None:
                 """A line per probe would drown everything else."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="health", daemon=True
         )
