@@ -79,7 +79,7 @@ REFUSALS = (
     *("prompt_too_long", "answer_too_long", "unauthorized"),
     *("store_unavailable", "auth_unavailable", "draining"),
     *("invalid_http", "url_too_long", "headers_too_large", "request_timeout", "body_too_large"),
-    *("not_implemented", "http_version_not_supported"),
+    *("not_implemented", "http_version_not_supported", "expectation_failed"),
 )
 OUTCOMES = ("done", "failed", "cancelled", "history_lost", "gone", "cut")
 

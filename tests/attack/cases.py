@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one line for each case)
 """What a server must do with what a client may send: one line for each case.
 
 Sections are of RFC 9110 (semantics) and RFC 9112 (HTTP/1.1). A case is the bytes that are sent at

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (one line for each case)
 """Endless messages of strangers: one line for each kind. None of them comes with a key."""
 
 import asyncio

@@ -28,6 +28,8 @@ async def edge() -> AsyncIterator[EdgeProcess]:
 
 async def check(one: Peer, case: Case, *, dripped: bool = False) -> None:
     """``dripped``: an error may be early, while the body still comes, and ends the connection."""
+    assert case.statuses
+    answer = None
     methods = case.methods or ("GET",) * len(case.statuses)
     for status, method in zip(case.statuses, methods, strict=True):
         answer = await one.answer(method)
@@ -35,6 +37,7 @@ async def check(one: Peer, case: Case, *, dripped: bool = False) -> None:
         assert answer.version == "HTTP/1.1"
         if status >= 400 and method != "HEAD":
             assert answer.error
+    assert answer is not None
     early = dripped and answer.status >= 400 and "connection" in answer.headers
     if case.stays and not early:
         await one.send(request("GET", "/v1/streams/nothing"))

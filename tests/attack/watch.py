@@ -41,10 +41,6 @@ class Watch:
             await asyncio.sleep(SAMPLE_S)
 
 
-def port_of(edge: Part) -> int:
-    return int(edge.setting("PORT"))
-
-
 @contextlib.asynccontextmanager
 async def watched(fleet: Fleet, readers: int) -> AsyncIterator[Watch]:
     """So many readers of answers that never end while this lasts."""
@@ -54,7 +50,7 @@ async def watched(fleet: Fleet, readers: int) -> AsyncIterator[Watch]:
 
     async def read(number: int) -> None:
         now = asyncio.get_running_loop().time
-        async with Reader([f"http://127.0.0.1:{port_of(edge)}"], config=READER) as reader:
+        async with Reader([f"http://127.0.0.1:{edge.serving_port}"], config=READER) as reader:
             while True:
                 asked = await reader.create(question=f"{number}", max_tokens=4096)
                 last = None

@@ -51,6 +51,11 @@ class Part(Child):
     def health_port(self) -> int:
         return int(self._env["LORE_HEALTH_PORT"])
 
+    @property
+    def serving_port(self) -> int:
+        """An edge's own, without the proxy in front."""
+        return int(self._env["LORE_PORT"])
+
     def is_running(self) -> bool:
         return self._process is not None and self.returncode is None
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from lore.store import MemoryStore
 from lore_edge.api import rest
 from lore_edge.app import Edge
-from lore_edge.openapi import ERRORS, describe
+from lore_edge.openapi import CONNECTION_ERRORS, ERRORS, describe
 from lore_edge.web import web_routes
 from tests.services.auth_harness import Issuer, bearer
 from tests.services.edge_harness import FaultyStore, Writer, settings
@@ -89,11 +89,13 @@ def test_every_schema_of_the_description_is_a_schema() -> None:
 
 
 def test_the_protocol_page_and_the_description_name_the_same_errors() -> None:
-    errors = PROTOCOL.read_text().partition("### Errors")[2]
+    errors = PROTOCOL.read_text().partition("### Errors")[2].partition("### HTTP")[0]
     codes = {code for code in re.findall(r"`([a-z_]+)`", errors) if "_" in code}
     statuses = {int(status) for status in re.findall(r"\b[45]\d\d\b", errors)}
-    assert codes <= ERRORS.keys()
-    assert statuses == {status for status, _ in ERRORS.values()}
+    described = ERRORS | CONNECTION_ERRORS
+    assert codes <= described.keys()
+    assert codes >= CONNECTION_ERRORS.keys()
+    assert statuses == {status for status, _ in described.values()}
 
 
 # each error, made to happen
@@ -147,6 +149,10 @@ async def _another_log(scene: Scene) -> httpx.Response:
     return await scene.read(await scene.created(), "?after=3&log=another")
 
 
+async def _compressed(scene: Scene) -> httpx.Response:
+    return await scene.create(**{"content-encoding": "gzip"})
+
+
 async def _key_again(scene: Scene) -> httpx.Response:
     await scene.create({"question": "a"}, **{"idempotency-key": "k"})
     return await scene.create({"question": "b"}, **{"idempotency-key": "k"})
@@ -189,6 +195,7 @@ MAKING: dict[str, tuple[str, str, Made]] = {
     "history_lost": ("get", "/{request_id}", _another_log),
     "body_too_large": ("post", "", lambda scene: scene.create(b" " * 2_000_000)),
     "not_json": ("post", "", lambda scene: scene.create(**{"content-type": "text/plain"})),
+    "unsupported_encoding": ("post", "", _compressed),
     "idempotency_key_reused": ("post", "", _key_again),
     "queue_full": ("post", "", _one_too_many),
     "too_many_streams": ("post", "", _one_too_many),

@@ -29,6 +29,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "history_lost": (410, "the end of the text that the reader has was lost with a store"),
     "body_too_large": (413, "the body is longer than is taken"),
     "not_json": (415, "the body does not say that it is JSON"),
+    "unsupported_encoding": (415, "the body is compressed; send it as it is"),
     "idempotency_key_reused": (422, "this key was used for another body, or a deleted request"),
     "queue_full": (429, "too many requests are waiting"),
     "too_many_streams": (429, "this client has all the live requests it may have"),
@@ -38,9 +39,26 @@ ERRORS: dict[str, tuple[int, str]] = {
     "store_unavailable": (503, "the store cannot be reached at the moment"),
     "draining": (503, "this edge is shutting down; another one takes the stream"),
 }
-"""Every code of an error: its status, and what it means."""
+"""Every code of an error that a call is answered with: its status, and what it means."""
 
-_BODY_ERRORS = ("invalid_request", "invalid_json", "body_too_large", "not_json")
+CONNECTION_ERRORS: dict[str, tuple[int, str]] = {
+    "invalid_http": (400, "the bytes are no request that HTTP/1.1 allows"),
+    "request_timeout": (408, "the head or the body did not come in time"),
+    "url_too_long": (414, "the address is longer than is taken"),
+    "expectation_failed": (417, "only `Expect: 100-continue` can be met"),
+    "too_many_connections": (429, "there are too many connections from this address"),
+    "headers_too_large": (431, "a header field, or all together, are larger than is taken"),
+    "internal_error": (500, "this edge failed"),
+    "not_implemented": (501, "this method or transfer coding is not known here"),
+    "edge_full": (503, "this edge has as many connections as it can have"),
+    "http_version_not_supported": (505, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
+}
+"""Errors that may come before a call is looked at, at any address; the connection closes."""
+
+_BODY_ERRORS = (
+    *("invalid_request", "invalid_json", "body_too_large"),
+    *("not_json", "unsupported_encoding"),
+)
 _STREAM_ERRORS = ("invalid_request", "history_lost", "store_unavailable", "draining")
 
 
@@ -246,7 +264,13 @@ def describe(limits: RequestLimits | None = None) -> Json:
             "version": version("lore-edge"),
             "description": "Answers that survive lost connections, edges and generators. "
             "Whole numbers are written without a point or an exponent. "
-            "A method that an address does not have is 405 `method_not_allowed` with `Allow`.",
+            "A method that an address does not have is 405 `method_not_allowed` with `Allow`. "
+            "At any address, with the connection closed: "
+            + "; ".join(
+                f"{status} `{code}`: {meaning}"
+                for code, (status, meaning) in CONNECTION_ERRORS.items()
+            )
+            + ".",
         },
         "paths": {
             "/v1/streams": {"post": _create()},

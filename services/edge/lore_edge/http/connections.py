@@ -128,7 +128,7 @@ class Connections:
 def _too_many() -> ApiError:
     return ApiError(
         503,
-        "too_many_connections",
+        "edge_full",
         "this edge has as many connections as it can; try again",
         headers={"Retry-After": str(RETRY_S)},
     )
