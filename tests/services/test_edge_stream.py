@@ -1,12 +1,16 @@
 """An edge's streams: order, events, ends, several readers, and what a stream leaves behind."""
 
 import asyncio
+import struct
+from socket import SO_LINGER, SOL_SOCKET
+from typing import cast
 
 import pytest
 
 from lore.protocol.lifecycle import Status
 from lore.store.base import View
 from lore.store.twin import StoreState
+from lore_edge.http.connection import Connection
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,
@@ -203,8 +207,12 @@ async def test_a_stream_whose_request_is_no_longer_kept_ends_with_an_error(store
         assert events[-1].data["error"]["code"] == "not_found"
 
 
+@pytest.mark.parametrize("resets", [False, True])
 async def test_a_reader_that_leaves_before_its_stream_begins_is_no_error(
-    store: FaultyStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    resets: bool,
 ):
     """Its socket was closed while its request was looked up, and setting the socket's options
     ended in a traceback for each such reader."""
@@ -222,8 +230,13 @@ async def test_a_reader_that_leaves_before_its_stream_begins_is_no_error(
         head = f"GET /v1/streams/{request_id} HTTP/1.1", "host: a", "accept: text/event-stream"
         writer.write("\r\n".join([*head, "", ""]).encode())
         await asyncio.wait_for(looked.wait(), WAIT_S)
+        if resets:  # else its end may be that of its own side alone
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, linger)
         writer.transport.abort()
-        await until(lambda: not edge.server.server_state.connections)
+        connections = cast("set[Connection]", edge.server.server_state.connections)
+        await until(lambda: all(one.peer_ended for one in connections))
+        assert bool(connections) != resets
         goes_on.set()
         await until(lambda: not edge.server.server_state.tasks)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
