@@ -35,7 +35,7 @@ class EdgeProcess:
         return await asyncio.wait_for(self.process.wait(), PROCESS_S)
 
     async def health(self, path: str) -> tuple[int, str]:
-        return await asyncio.to_thread(_get, f"http://127.0.0.1:{self.health_port}{path}")
+        return await asyncio.to_thread(get, f"http://127.0.0.1:{self.health_port}{path}")
 
     async def new_stream(self) -> Response:
         headers = {"content-type": "application/json", "accept": "text/event-stream"}
@@ -44,7 +44,7 @@ class EdgeProcess:
         return response
 
 
-def _get(url: str) -> tuple[int, str]:
+def get(url: str) -> tuple[int, str]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=WAIT_S) as answer:

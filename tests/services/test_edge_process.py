@@ -18,7 +18,7 @@ from tests.services.edge_harness import (
     running_edge,
     stream,
 )
-from tests.services.edge_process import PROCESS_S, edge_process, said, start
+from tests.services.edge_process import PROCESS_S, edge_process, get, said, start
 
 
 async def refusal(**settings: Any) -> tuple[int, str]:
@@ -111,7 +111,7 @@ async def test_while_the_store_is_not_there_readiness_names_it():
     try:
         health_port = (await said(process, "health"))["port"]
         await said(process, "waiting for the store")
-        status, why = await asyncio.to_thread(_get, f"http://127.0.0.1:{health_port}/readyz")
+        status, why = await asyncio.to_thread(get, f"http://127.0.0.1:{health_port}/readyz")
         assert status == 503
         assert f"waiting for the store: the store at 127.0.0.1:{port}" in why
         assert "secret" not in why
