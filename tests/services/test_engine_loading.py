@@ -64,6 +64,35 @@ def test_a_hub_name_that_cannot_be_had_is_asked_for_once(monkeypatch: pytest.Mon
     assert refusal("not a name!") == "no model at not a name!: neither a path nor a hub name"
 
 
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def test_a_hub_model_is_loaded_at_the_revision_that_was_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def known(self: HfApi, name: str, *, revision: str | None, **_: object) -> None:
+        asked.append(revision)
+
+    def fetched(path: str, **where: object) -> None:
+        asked.append(where.get("revision"))
+        raise ConnectionError("far enough")
+
+    monkeypatch.setattr(HfApi, "model_info", known)
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fetched)
+    for revision in (COMMIT, None):
+        with pytest.raises(ValueError, match="far enough"):
+            loading.load(TransformersOptions(model="nobody/no-such-model", revision=revision))
+    assert asked == [COMMIT, COMMIT, None, None]
+
+
+def test_a_model_that_is_here_has_no_revision(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="LORE_MODEL_REVISION is for a model on the hub"):
+        loading.load(TransformersOptions(model=str(tmp_path), revision=COMMIT))
+
+
 def test_the_default_model_comes_with_its_package() -> None:
     assert find(None).name == "SmolLM2-135M-Instruct.Q4_1"
 
@@ -94,7 +123,7 @@ def test_without_room_for_the_unpacked_model_the_file_is_loaded_as_it_is(tmp_pat
     broken.write_bytes(b"GGUF" + bytes(40))
     cache.touch()
     with pytest.raises(ValueError, match="cannot load the model broken"):
-        loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
+        loading.loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
 
 
 def weights(model: Any) -> dict[str, bytes]:
@@ -108,5 +137,5 @@ def test_a_model_that_cannot_be_unpacked_leaves_nothing_behind(tmp_path: Path) -
     broken, cache = tmp_path / "broken.gguf", tmp_path / "models"
     broken.write_bytes(b"GGUF" + bytes(40))
     with pytest.raises(ValueError, match="cannot load the model broken"):
-        loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
+        loading.loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
     assert [path for path in cache.iterdir() if path.is_dir()] == []

