@@ -123,7 +123,7 @@ def test_without_room_for_the_unpacked_model_the_file_is_loaded_as_it_is(tmp_pat
     broken.write_bytes(b"GGUF" + bytes(40))
     cache.touch()
     with pytest.raises(ValueError, match="cannot load the model broken"):
-        loading.loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
+        loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
 
 
 def weights(model: Any) -> dict[str, bytes]:
@@ -137,5 +137,5 @@ def test_a_model_that_cannot_be_unpacked_leaves_nothing_behind(tmp_path: Path) -
     broken, cache = tmp_path / "broken.gguf", tmp_path / "models"
     broken.write_bytes(b"GGUF" + bytes(40))
     with pytest.raises(ValueError, match="cannot load the model broken"):
-        loading.loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
+        loading.load(TransformersOptions(model=str(broken), cache=str(cache)))
     assert [path for path in cache.iterdir() if path.is_dir()] == []
