@@ -22,6 +22,8 @@ class Flood:
     """Again and again."""
     status: int | None
     """What it is told; None where it sends right calls and does not read the answers."""
+    or_status: int | None = None
+    """When more has come before the answer."""
 
     def blocks(self, size: int) -> Iterator[bytes]:
         yield self.begins
@@ -52,7 +54,7 @@ FLOODS = [
     Flood("a body", post("Transfer-Encoding: chunked", body=b""), b"400\r\n%b\r\n" % (b" " * 1024), 413),
     Flood("a body that is told", post("Content-Length: 99999999999", body=b""), b" ", 413),
     Flood("a body after an early answer", request("POST", "/v1/streams", "Transfer-Encoding: chunked"), b"400\r\n%b\r\n" % (b" " * 1024), 415),
-    Flood("trailers after an early answer", request("POST", "/v1/streams", "Transfer-Encoding: chunked", body=b"0\r\n"), b"a:b\r\n", 415),
+    Flood("trailers after an early answer", request("POST", "/v1/streams", "Transfer-Encoding: chunked", body=b"0\r\n"), b"a:b\r\n", 415, 431),
     Flood("calls", b"", request(), None),
     Flood("chunked calls", b"", request("GET", "/v1/models", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"), None),
     Flood("no HTTP", b"\x16\x03", b"\x00", 400),

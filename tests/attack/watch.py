@@ -10,6 +10,7 @@ import psutil
 from lore.client import Reader, Text
 from tests.faults.fleet import Fleet, Part
 from tests.faults.readers import READER
+from tests.services.edge_harness import WAIT_S
 
 SAMPLE_S = 0.05
 
@@ -21,6 +22,7 @@ class Watch:
     most_mib: float = 0.0
     pauses_s: list[float] = field(default_factory=list[float])
     """Each reader's longest since ``reset``."""
+    heard: list[asyncio.Event] = field(default_factory=list[asyncio.Event])
 
     @property
     def grown_mib(self) -> float:
@@ -34,6 +36,14 @@ class Watch:
         self.pauses_s = [0.0] * len(self.pauses_s)
         self.first_mib = self.most_mib = self.edge.rss_mib()
 
+    async def all_go_on(self) -> None:
+        """Wait until each reader has been given more."""
+        for event in self.heard:
+            event.clear()
+        async with asyncio.timeout(WAIT_S):
+            for event in self.heard:
+                await event.wait()
+
     async def sample(self) -> None:
         process = psutil.Process(self.edge.pid)
         while True:
@@ -45,8 +55,8 @@ class Watch:
 async def watched(fleet: Fleet, readers: int) -> AsyncIterator[Watch]:
     """So many readers of answers that never end while this lasts."""
     edge = fleet.edges[0]
-    watch = Watch(edge, pauses_s=[0.0] * readers)
-    level = [asyncio.Event() for _ in range(readers)]
+    heard = [asyncio.Event() for _ in range(readers)]
+    watch = Watch(edge, pauses_s=[0.0] * readers, heard=heard)
 
     async def read(number: int) -> None:
         now = asyncio.get_running_loop().time
@@ -60,13 +70,12 @@ async def watched(fleet: Fleet, readers: int) -> AsyncIterator[Watch]:
                         if last is not None:
                             watch.pauses_s[number] = max(watch.pauses_s[number], at - last)
                         last = at
-                        level[number].set()
+                        heard[number].set()
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(read(number)) for number in range(readers)]
         tasks.append(group.create_task(watch.sample()))
-        for one in level:
-            await one.wait()
+        await watch.all_go_on()
         watch.reset()
         yield watch
         for task in tasks:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
+import resource
 import signal
 import sys
 import urllib.error
@@ -54,7 +56,7 @@ def get(url: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-async def start(**settings: Any) -> asyncio.subprocess.Process:
+async def start(*, files: int = 0, **settings: Any) -> asyncio.subprocess.Process:
     quick = {"auth": "off", "valkey_url": "memory://", "port": 0, "drain_spread_s": 0.1}
     chosen = quick | settings
     environment = {f"LORE_{name.upper()}": str(value) for name, value in chosen.items()}
@@ -65,7 +67,12 @@ async def start(**settings: Any) -> asyncio.subprocess.Process:
         env={"PATH": os.environ["PATH"]} | environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=functools.partial(_limit_files, files) if files else None,
     )
+
+
+def _limit_files(count: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 @contextlib.asynccontextmanager

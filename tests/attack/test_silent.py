@@ -1,0 +1,138 @@
+"""Peers that say nothing, or half of it, and an edge that may open few files."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.attack.raw import Peer, peer, post, request
+from tests.services.edge_harness import WAIT_S
+from tests.services.edge_process import EdgeProcess, edge_process
+
+SILENT = 400
+FILES = 256
+QUICK = {"head_timeout_s": 0.3, "body_timeout_s": 0.3, "keep_alive_s": 0.3}
+
+HALVES = [
+    pytest.param(b"", None, id="nothing"),
+    pytest.param(b"GET / HT", 408, id="half a request line"),
+    pytest.param(request()[:-2], 408, id="half a head"),
+    pytest.param(post()[:-1], 408, id="half a body"),
+    pytest.param(post("Transfer-Encoding: chunked", body=b"5\r\nab"), 408, id="half a chunk"),
+    pytest.param(post("Transfer-Encoding: chunked", body=b"0\r\na: b"), 408, id="half a trailer"),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), HALVES)
+async def test_a_silent_peer_is_closed_and_told_why_where_it_began(sent: bytes, status: int | None):
+    async with edge_process(**QUICK) as edge, peer(edge.port) as one:
+        await one.send(sent)
+        if status is not None:
+            answer = await one.answer()
+            assert (answer.status, answer.error) == (status, "request_timeout")
+        assert await one.ended()
+
+
+@pytest.mark.parametrize("sent", [request(), post()[:-1]])
+async def test_a_peer_that_drips_has_no_more_time(sent: bytes):
+    async with edge_process(**QUICK) as edge, peer(edge.port) as one:
+
+        async def drip() -> None:
+            for byte in sent * 1000:
+                one.writer.write(bytes([byte]))
+                await asyncio.sleep(0.1)
+
+        dripping = asyncio.create_task(drip())
+        assert (await one.answer()).status == 408
+        dripping.cancel()
+
+
+async def test_an_idle_connection_is_closed_without_a_word():
+    async with edge_process(**QUICK) as edge, peer(edge.port) as one:
+        await one.send(request())
+        assert (await one.answer()).status == 200
+        assert await one.ended()
+
+
+async def test_a_stream_has_no_deadline_of_a_request():
+    async with edge_process(**QUICK, heartbeat_s=0.5) as edge:
+        reader = await edge.new_stream()
+        for _ in range(3):
+            await reader.next_comment()
+
+
+async def crowd(stack: AsyncExitStack, edge: EdgeProcess, count: int, sent: bytes) -> list[Peer]:
+    peers: list[Peer] = []
+    for _ in range(count):
+        one = await stack.enter_async_context(peer(edge.port))
+        await one.send(sent)
+        peers.append(one)
+    return peers
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT"])
+async def test_an_edge_without_descriptors_answers_goes_on_and_warns_once(sent: bytes):
+    patient = {"head_timeout_s": 10 * WAIT_S, "heartbeat_s": 0.2}
+    async with edge_process(files=FILES, **patient) as edge, AsyncExitStack() as stack:
+        reader = await edge.new_stream()
+        await crowd(stack, edge, SILENT, sent)
+        assert await edge.health("/livez") == (200, "ok\n")
+        await reader.next_comment()
+        async with peer(edge.port) as one:
+            await one.send(post())
+            assert (await one.answer()).status == 201, "who waits longest makes room"
+        edge.signal()
+        assert edge.process.stderr is not None
+        lines = (await asyncio.wait_for(edge.process.stderr.read(), 6 * WAIT_S)).splitlines()
+    warnings = [line for line in map(json.loads, lines) if line["level"] != "info"]
+    assert [line["event"] for line in warnings] == ["too many connections"]
+    assert warnings[0]["limit"] < FILES
+    assert warnings[0]["turned_away"] >= 1
+
+
+async def test_where_all_are_served_a_new_one_is_turned_away_with_a_reason():
+    async with edge_process(max_connections=2) as edge:
+        for _ in range(2):
+            await edge.new_stream()
+        async with peer(edge.port) as one:
+            answer = await one.answer()
+            assert (answer.status, answer.error) == (503, "edge_full")
+            assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(("trusted", "turned_away"), [("", True), ("127.0.0.0/8", False)])
+async def test_one_address_has_its_share_and_a_trusted_proxy_all(trusted: str, turned_away: bool):
+    limits = {"max_connections_per_address": 2, "trusted_proxies": trusted}
+    async with edge_process(**limits) as edge, AsyncExitStack() as stack:
+        first, _ = await crowd(stack, edge, 2, b"")
+        async with peer(edge.port) as one:
+            await one.send(request())
+            answer = await one.answer()
+            told = (answer.status, answer.error)
+            assert told == ((429, "too_many_connections") if turned_away else (200, ""))
+        first.abort()
+        await asyncio.wait_for(_served_again(edge), WAIT_S)
+
+
+async def _served_again(edge: EdgeProcess) -> None:
+    """Once the edge has noticed that the others have left."""
+    while True:
+        async with peer(edge.port) as one:
+            await one.send(request())
+            if (await one.answer()).status == 200:
+                return
+
+
+async def test_the_liveness_port_answers_among_silent_peers_of_its_own():
+    async with edge_process() as edge, AsyncExitStack() as stack:
+        for _ in range(100):
+            one = await stack.enter_async_context(peer(edge.health_port))
+            await one.send(b"GET /livez HT")
+        assert await edge.health("/livez") == (200, "ok\n")
+
+
+async def test_the_liveness_port_has_a_deadline():
+    async with edge_process() as edge, peer(edge.health_port) as one:
+        await one.send(b"GET /livez HT")
+        assert await one.ended()
