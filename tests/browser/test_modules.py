@@ -10,9 +10,9 @@ from tests.examples.stack import NODE
 MODULES = Path(__file__).parent / "modules"
 
 
-@pytest.mark.parametrize("name", ["receiver", "lore", "markdown", "credentials"])
+@pytest.mark.parametrize("name", ["receiver", "lore", "markdown", "formatting", "credentials"])
 def test_the_module_behaves(name: str) -> None:
     """P1, P9, P11 for the receiver, P1 for the stream; run one seed again with LORE_SEED=n."""
     command = [NODE, "--test", str(MODULES / f"{name}.test.js")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -91,7 +91,7 @@ export class AnswerView {
       const before = page.scrollHeight;
       const atEnd = before > innerHeight && innerHeight + scrollY >= before - 40;
       const short = before <= innerHeight;
-      this.#view.show(this.#text, !this.#end);
+      if (!this.#view.show(this.#text, !this.#end)) this.#draw();
       const jumped = page.scrollHeight - before > innerHeight * JUMP_SHARE;
       if ((atEnd || short) && !jumped && !this.#end) scrollTo(0, page.scrollHeight);
     });

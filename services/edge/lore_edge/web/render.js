@@ -1,10 +1,23 @@
 /**
- * Markdown data to DOM. Every text goes in as a text node, so an answer cannot inject markup.
+ * The view of a text that grows. It formats one window of the text at a time, from the last block
+ * that can still change, so drawing costs the same however long the text and its blocks are.
  */
 
+import { draw, element } from "./draw.js";
 import { parse } from "./markdown.js";
 
-/** Shows a text that grows, redrawing only what its growth can still change. */
+/** A block longer than this is formatted in pieces. */
+const MAX_WINDOW_CHARS = 2000;
+/** Lines at the start of a block that each further piece of it needs. */
+const HEAD_LINES = { fence: 1, table_open: 2 };
+/** Blocks stand in groups: a browser styles and lays out what stands beside something new. */
+const MAX_PART_BLOCKS = 60;
+/** A browser lays out a whole table at once: a longer one is several, each with the head. */
+const MAX_ROWS = 100;
+/** Pieces of these are elements that follow each other; those of code share one element. */
+const FOLLOWING = new Set(["OL", "UL", "BLOCKQUOTE"]);
+const BLOCKS = new Set(["P", "H2", "H3", "H4", "H5", "H6", "PRE", "UL", "OL", "LI", "BLOCKQUOTE"]);
+
 export class MarkdownView {
   /** @param {HTMLElement} root an empty element, which this view then owns */
   constructor(root) {
@@ -13,98 +26,162 @@ export class MarkdownView {
 
   #root;
   #settled = 0;
-  #settledCount = 0;
+  /** What the next window can still change: blocks, or what was added to one. */
+  #fresh = [];
+  /** Whether the text after #settled goes on with a block, and the lines which it needs for that. */
+  #goesOn = false;
+  #head = "";
+  /** The element in which the text goes on. CSS would find it by :has(), slowly. */
+  #end = null;
 
   /**
+   * Draws one window, no more than a browser lays out within a frame.
+   *
    * @param {string} text the whole text so far: the one given before, and more
    * @param {boolean} growing whether more will come
+   * @returns {boolean} whether all of it is drawn; if not, show it again in the next frame
    */
   show(text, growing) {
-    const found = parse(text.slice(this.#settled), growing);
-    while (this.#root.childNodes.length > this.#settledCount) this.#root.lastChild.remove();
-    this.#root.append(...found.map(({ block }) => drawBlock(block)));
-    // The last block grows, and its first line may yet turn out to continue the one before.
-    const kept = found.at(-2);
-    if (kept) {
-      this.#settled += kept.start;
-      this.#settledCount += found.length - 2;
+    const end = windowEnd(text, this.#settled);
+    const isLast = end === text.length;
+    const blocks = this.#format(text.slice(this.#settled, end), growing && isLast);
+    this.#replace(blocks);
+    // The last block may grow, and its first line may yet turn out to continue the one before.
+    if (isLast) this.#settle(blocks, blocks.length - 2);
+    else if (blocks.length > 1) this.#settle(blocks, blocks.length - 1);
+    else this.#settlePiece(text, end, blocks[0]);
+    this.#markEnd();
+    return isLast;
+  }
+
+  /** The window's blocks, drawn. What cannot be formatted is shown as it is. */
+  #format(source, growing) {
+    try {
+      const blocks = split(this.#head + source, parse(this.#head + source, growing));
+      for (const block of blocks) {
+        block.start = Math.max(0, block.start - this.#head.length);
+        block.node = draw(block.tokens);
+      }
+      return blocks;
+    } catch (error) {
+      console.warn("Shown without formatting:", error);
+      return [{ start: 0, tokens: [], items: [], node: element("p", [source], "plain") }];
     }
   }
-}
 
-function element(name, content = [], className = "") {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  node.append(...content);
-  return node;
-}
-
-function drawBlock(block) {
-  switch (block.type) {
-    case "heading":
-      // The page's own h1 is the question, so the answer starts below it.
-      return element(`h${Math.min(6, block.level + 1)}`, block.content.map(drawInline));
-    case "code":
-      return drawCode(block);
-    case "list":
-      return drawList(block);
-    case "quote":
-      return element("blockquote", block.blocks.map(drawBlock));
-    case "table":
-      return drawTable(block);
-    case "rule":
-      return element("hr");
-    default:
-      return element("p", block.content.map(drawInline));
-  }
-}
-
-function drawCode({ language, text }) {
-  const pre = element("pre", [element("code", [text])]);
-  pre.tabIndex = 0; // A wide block scrolls, and must scroll by keyboard too.
-  if (language) pre.dataset.language = language;
-  return pre;
-}
-
-function drawList({ ordered, start, items }) {
-  const list = element(ordered ? "ol" : "ul", items.map(drawItem));
-  if (ordered && start !== 1) list.start = start;
-  return list;
-}
-
-/** An item that is one paragraph is drawn without it, tight. */
-function drawItem(blocks) {
-  const [first, ...others] = blocks;
-  if (first?.type !== "paragraph") return element("li", blocks.map(drawBlock));
-  return element("li", [...first.content.map(drawInline), ...others.map(drawBlock)]);
-}
-
-function drawTable({ head, rows }) {
-  const row = (cells, name) =>
-    element("tr", cells.map((cell) => element(name, cell.map(drawInline))));
-  const table = element("table", [
-    element("thead", [row(head, "th")]),
-    element("tbody", rows.map((cells) => row(cells, "td"))),
-  ]);
-  return element("div", [table], "table");
-}
-
-function drawInline(node) {
-  switch (node.type) {
-    case "text":
-      return document.createTextNode(node.text);
-    case "code":
-      return element("code", [node.text]);
-    case "break":
-      return element("br");
-    case "link": {
-      const link = element("a", node.content.map(drawInline));
-      link.href = node.href;
-      link.rel = "noopener noreferrer nofollow";
-      link.target = "_blank";
-      return link;
+  #replace(blocks) {
+    for (const node of this.#fresh) node.remove();
+    if (this.#root.lastChild?.childNodes.length === 0) this.#root.lastChild.remove();
+    this.#fresh = [];
+    for (const block of blocks) {
+      const joins = this.#goesOn && block === blocks[0];
+      block.nodes = joins ? this.#join(block) : [block.node];
+      if (!joins) this.#place(block.node);
+      this.#fresh.push(...block.nodes);
     }
-    default:
-      return element(node.type, node.content.map(drawInline));
+  }
+
+  #place(node) {
+    let part = this.#root.lastChild;
+    if (!part || part.childNodes.length >= MAX_PART_BLOCKS) {
+      part = element("div", [], "part");
+      this.#root.append(part);
+    }
+    part.append(node);
+  }
+
+  /** Draws a further piece of the block before it. Returns the nodes that this added. */
+  #join({ tokens, node }) {
+    if (this.#head && tokens.length && isEmpty(tokens)) return [];
+    const before = this.#root.lastChild?.lastChild;
+    const isSame = node.tagName === before?.tagName;
+    if (isSame && FOLLOWING.has(node.tagName)) {
+      node.className = "goes-on";
+      if (node.tagName === "OL") node.start = before.start + before.childNodes.length;
+    }
+    const inside = isSame && goOnInside(before, node);
+    if (!inside) this.#place(node);
+    return inside || [node];
+  }
+
+  #markEnd() {
+    this.#end?.classList.remove("end");
+    let node = this.#root.lastChild?.lastChild;
+    while (BLOCKS.has(node?.lastChild?.tagName)) node = node.lastChild;
+    this.#end = node?.tagName === "PRE" ? node.lastChild : node;
+    this.#end?.classList.add("end");
+  }
+
+  /** The first `count` blocks cannot change any more. */
+  #settle(blocks, count) {
+    if (count < 1) return;
+    this.#settled += blocks[count].start;
+    this.#fresh = blocks.slice(count).flatMap(({ nodes }) => nodes);
+    this.#goesOn = false;
+    this.#head = "";
+  }
+
+  /** Nor can a block that is longer than the window, as far as the window goes. */
+  #settlePiece(text, end, block) {
+    const cut = block?.items.length ? this.#settled + block.items.at(-1) : end;
+    if (cut < end) this.#replace(this.#format(text.slice(this.#settled, cut), false));
+    const [first] = block?.tokens ?? [];
+    this.#goesOn = isOpen(first);
+    if (!this.#goesOn) this.#head = "";
+    else this.#head ||= firstLines(text.slice(this.#settled + block.start, end), HEAD_LINES[first.type]);
+    this.#settled = cut;
+    this.#fresh = [];
   }
 }
+
+/** Moves what `piece` has into the element that it goes on with: code, and rows of a short table. */
+function goOnInside(before, piece) {
+  const [into, from] =
+    piece.tagName === "PRE" ? [before, piece] : [before, piece].map((one) => one.lastChild?.lastChild);
+  const isRoomy = into?.tagName === "TBODY" && into.childNodes.length < MAX_ROWS;
+  if (piece.tagName !== "PRE" && !isRoomy) return null;
+  const nodes = [...from.childNodes];
+  into.append(...nodes);
+  return nodes;
+}
+
+/** Where the window that starts at `start` ends: with the text, a line, a word, or where it is full. */
+function windowEnd(text, start) {
+  const full = start + MAX_WINDOW_CHARS;
+  if (text.length <= full) return text.length;
+  const filled = text.slice(start, full);
+  const cut = Math.max(filled.lastIndexOf("\n"), filled.lastIndexOf("\r", filled.length - 2)) + 1;
+  if (cut > 0) return start + cut;
+  return start + (filled.lastIndexOf(" ") + 1 || filled.replace(/[\ud800-\udbff\r]$/, "").length);
+}
+
+/** The tokens of each block at the top, with the offsets of the block and of its items in `source`. */
+function split(source, tokens) {
+  const lines = [0, ...[...source.matchAll(/\r\n?|\n/g)].map(({ index, 0: end }) => index + end.length)];
+  const blocks = [];
+  for (const token of tokens) {
+    if (token.level === 0 && token.nesting !== -1) {
+      blocks.push({ start: lines[token.map[0]], tokens: [], items: [] });
+    }
+    const block = blocks.at(-1);
+    block.tokens.push(token);
+    if (token.type === "list_item_open" && token.level === 1 && token.map[0] > block.tokens[0].map[0]) {
+      block.items.push(lines[token.map[0]]);
+    }
+  }
+  return blocks;
+}
+
+/** Whether the block may go on after what was parsed of it. */
+function isOpen(token) {
+  if (token?.type !== "fence") return token !== undefined;
+  const [from, to] = token.map;
+  return token.content.split("\n").length === to - from; // else its last line closes it
+}
+
+/** A further piece of code without text, or of a table without rows. */
+const isEmpty = (tokens) =>
+  tokens[0].type === "fence" ? !tokens[0].content : !tokens.some(({ type }) => type === "tbody_open");
+
+const firstLines = (text, count = 0) =>
+  new RegExp(`^(?:[^\\r\\n]*(?:\\r\\n?|\\n)){${count}}`).exec(text)?.[0] ?? "";
