@@ -367,8 +367,8 @@ def test_a_full_context_ends_an_answer_with_length(shared: Running, emoji: Answe
     assert ended.prompt_tokens + len(ids) + len(shared.sink.ids(name)) == OPTIONS.context_tokens
     beyond = shared.submit(ask("word " * 600))
     refused = shared.sink.until_end(beyond)
-    assert refused.finish_reason == "error"
-    assert "the model takes 511 at most" in str(refused.error)
+    assert refused.finish_reason == "context_length_exceeded"
+    assert "maximum context length is 512 tokens" in str(refused.error)
 
 
 def test_a_cancelled_request_says_nothing_more_and_may_come_again(

@@ -149,8 +149,8 @@ async def test_a_request_that_the_engine_refuses_fails_with_its_reason(store: Me
     async with Generator(store, engine=options):
         reader = await reader_of(store, "a", ask("one two three four"))
         view = await reader.until_status(Status.FAILED)
-        assert view.finish_reason == "error"
-        assert view.error == "the prompt is longer than the model's context"
+        assert view.finish_reason == "context_length_exceeded"
+        assert "maximum context length" in view.error
 
 
 async def test_a_request_of_another_version_fails_and_the_generator_goes_on(

@@ -42,6 +42,7 @@ CALLS = {
         "claim",
         "append_all",
         "finish",
+        "prompt",
         "renew",
         "reinstate",
         "release",

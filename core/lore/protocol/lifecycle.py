@@ -60,6 +60,18 @@ OWNED = frozenset({Status.GENERATING, Status.PAUSED})
 ENDED = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
 
 
+CONTEXT_EXCEEDED = "context_length_exceeded"
+INVALID_PROMPT = "invalid_prompt"
+REFUSALS = frozenset({CONTEXT_EXCEEDED, INVALID_PROMPT})
+"""Finish reasons of a request that failed for what was asked: nobody could answer it."""
+FAILURES = REFUSALS | {"error"}
+
+
+def end_status(finish_reason: str) -> Status:
+    """How a request ends that its generator has ended for this reason."""
+    return Status.FAILED if finish_reason in FAILURES else Status.DONE
+
+
 class LifecycleError(Exception):
     """An event that the table does not know in this state."""
 

@@ -32,7 +32,7 @@ from enum import StrEnum
 from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Finish, Reinstate, Release
 from lore.protocol.fork import fork
-from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.lifecycle import ENDED, Status, end_status
 from lore.protocol.messages import Claimed, News, Outcome, Position, View
 from lore.protocol.producer import Due, Producer
 
@@ -270,7 +270,7 @@ class Owner:
 
     @property
     def end_status(self) -> Status:
-        return Status.FAILED if self.producer.finish_reason == "error" else Status.DONE
+        return end_status(self.producer.finish_reason or "")
 
     def known(self, run_id: str, *, alone: bool) -> tuple[View, Sequence[Chunk]]:
         """What this owner can tell a store, ``run_id``, that has forgotten the request (P3).

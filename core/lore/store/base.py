@@ -172,6 +172,34 @@ class Store(Protocol):
 
     async def unfollow(self, request_id: str, listener: Listener) -> None: ...
 
+    # what is found without a request's id: hints, to be looked at before they count
+
+    async def list_request(self, subject: str, request_id: str, *, keep_ms: int) -> None:
+        """Let the subject find this request, for ``keep_ms`` after its last one; ``MAX_LISTED``
+        of them."""
+        ...
+
+    async def listed(self, subject: str, *, start: int, limit: int) -> list[str]:
+        """Ids of the subject's requests, newest first; some may be gone."""
+        ...
+
+    async def note_attempt(self, mark: str, request_id: str, *, window_ms: int) -> None:
+        """This request was made for a body with this mark, which may be sent again."""
+        ...
+
+    async def attempted(self, mark: str) -> str | None:
+        """The request of this mark that was longest not asked for; the next call finds another,
+        so that equal bodies that are sent again find each their own."""
+        ...
+
+    async def tell_model(self, facts: Mapping[str, str], *, keep_ms: int) -> None:
+        """What a generator says of the model that it serves."""
+        ...
+
+    async def model_fact(self, name: str) -> str | None:
+        """What the last generator said; None when none has within its ``keep_ms``."""
+        ...
+
     # generators' side
 
     async def claim(
@@ -215,6 +243,13 @@ class Store(Protocol):
         tell the owner when they are there already, so no wake-up is lost. ``window`` is kept
         for the view alone: the rule that opens a window lives in protocol/window.py.
         """
+        ...
+
+    async def prompt(
+        self, request_id: str, owner: str, epoch: int, prompt_tokens: int
+    ) -> Position:
+        """The prompt has so many tokens: told once it is read, so that a request that is
+        cancelled or reaped before its end has them too. OK, FENCED or UNKNOWN."""
         ...
 
     async def finish(

@@ -16,6 +16,9 @@ queue, leases and index lie beside it and move in the same atomic call.
 | ``lore:{pNN}:t:<client>`` | string | where in the queues the client's next request stands |
 | ``lore:{pNN}:m:<client>`` | sorted set | the client's requests of the last minute |
 | ``lore:{pNN}:k:<client>`` | hash | the tokens that each of those counts for, and their sum |
+| ``lore:{pNN}:u:<subject>`` | sorted set | the subject's requests by when they were accepted |
+| ``lore:{pNN}:a:<mark>`` | sorted set | requests of one body, by when they were last asked for |
+| ``lore:{pNN}:model`` | hash | what generators tell of their model |
 | ``lore:{pNN}:n:<id>`` | sharded channel | to the edges |
 | ``lore:{pNN}:b:<id>`` | sharded channel | back to the owner |
 | ``lore:{pNN}:wake`` | sharded channel | a request waits in the partition |
@@ -64,6 +67,18 @@ def client_keys(client: str) -> tuple[str, str, str, str]:
     """(open requests, turn, last minute, tokens) of a client, in a partition of its own."""
     tag = prefix(partition_of(client))
     return f"{tag}s:{client}", f"{tag}t:{client}", f"{tag}m:{client}", f"{tag}k:{client}"
+
+
+def subject_key(subject: str) -> str:
+    return f"{prefix(partition_of(subject))}u:{subject}"
+
+
+def attempts_key(mark: str) -> str:
+    return f"{prefix(partition_of(mark))}a:{mark}"
+
+
+def model_key() -> str:
+    return f"{prefix(partition_of(''))}model"
 
 
 @cache

@@ -23,6 +23,7 @@ from lore.store.base import (
     WakeListener,
 )
 from lore.store.twin import Publication, StoreState
+from lore.store.twin.directory import Directory
 
 __all__ = ["MemoryStore", "StoreState"]
 
@@ -31,12 +32,13 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class MemoryStore:
+class MemoryStore(Directory):
     """A ``Store``. Publications reach the listeners in the loop's next turn, in order."""
 
     def __init__(
         self, state: StoreState | None = None, clock_ms: Callable[[], int] = wall_clock_ms
     ) -> None:
+        super().__init__()
         self.state = state or StoreState()
         self._clock_ms = clock_ms
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
@@ -165,6 +167,13 @@ class MemoryStore:
                 lease_ms=lease_ms,
                 now_ms=self._clock_ms(),
             )
+        )
+
+    async def prompt(
+        self, request_id: str, owner: str, epoch: int, prompt_tokens: int
+    ) -> Position:
+        return self.state.prompt(
+            request_id, owner, epoch, prompt_tokens, now_ms=self._clock_ms()
         )
 
     async def finish(

@@ -9,6 +9,9 @@ from typing import Literal
 
 from lore.protocol.messages import Outcome, View
 
+MAX_LISTED = 10_000
+"""Requests of one subject that are found without their ids: the newest."""
+
 
 class StoreUnavailable(Exception):
     """The store cannot be reached or cannot write now; the call may or may not have happened.

@@ -17,6 +17,7 @@ from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore_edge import calls, sse, views
 from lore_edge.api import rest
 from lore_edge.auth.authenticator import Authenticator
+from lore_edge.context import Context
 from lore_edge.create import REQUEST_ID, create, parse
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, invalid, not_found
 from lore_edge.feeds import Feeds
@@ -48,14 +49,7 @@ NATIVE = (
     "/v1/streams/{request_id}/revive",
     "/v1/streams/{request_id}/token",
 )
-ALLOWED_HEADERS = (
-    "Authorization",
-    "Content-Type",
-    "Idempotency-Key",
-    "Last-Event-ID",
-    "traceparent",
-    "tracestate",
-)
+EXPOSED_HEADERS = ("Location", "Retry-After", "Server-Timing", "X-Request-Id", "X-Should-Retry")
 _STREAM = re.compile(rf"/v1/streams/({REQUEST_ID})")
 _ACK = re.compile(rf"/v1/streams/({REQUEST_ID})/ack")
 
@@ -75,7 +69,8 @@ class Edge:
         self._store = store
         self._settings = settings
         self._rest = rest(store, settings)
-        self.openai = OpenAI(store, settings, self.streams)
+        self._context = Context(store, settings)
+        self.openai = OpenAI(store, settings, self.streams, self._context)
         self._routes = calls.patterns([*NATIVE, *self.openai.routes])
         self._app = self._serve
         if settings.cors_origins:
@@ -83,8 +78,9 @@ class Edge:
                 self._serve,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "DELETE"),
-                allow_headers=ALLOWED_HEADERS,
-                expose_headers=("Location", "Retry-After", "Server-Timing", "X-Request-Id"),
+                allow_headers=("*",),  # those that are asked for; who may ask, the origins say
+                allow_credentials="*" not in settings.cors_origins,
+                expose_headers=EXPOSED_HEADERS,
             )
 
     async def check_store(self) -> None:
@@ -97,6 +93,7 @@ class Edge:
 
     async def close(self) -> None:
         self.auth.close()
+        self._context.close()
         await self.feeds.close()
 
     # What would only wait for another coroutine returns that one instead: a stream keeps the
@@ -198,6 +195,7 @@ class Edge:
         key = header(scope, b"idempotency-key")
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
+        await self._context.is_doubtful(asked)
         span = calls.begin(scope)
         view = await create(self._store, settings, subject, client, asked, key, span)
         calls.about(scope, view)

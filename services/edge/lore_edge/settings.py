@@ -66,6 +66,10 @@ class EdgeSettings(CommonSettings):
     really used once it has ended."""
     max_prompt_chars: Annotated[int, Field(ge=0)] = 0
     """Characters of a question, or of all messages together; 0 for no limit."""
+    tokenizer: str = ""
+    """The model's ``tokenizer.json``, by which prompts that may be too long for its context are
+    counted before they are accepted; unset, the generators' own where it is on this machine.
+    Without one a generator finds out."""
     max_message_chars: Annotated[int, Field(ge=1)] = _LIMITS.message_chars
     """Characters of a question, or of one message."""
     max_messages: Annotated[int, Field(ge=1)] = _LIMITS.messages
@@ -82,6 +86,9 @@ class EdgeSettings(CommonSettings):
     fair_quantum_s: Annotated[float, Field(ge=0)] = 10.0
     """A client's requests stand this far apart in the queue, and others come between them;
     0 for first come, first served. Longer than one request keeps the fleet busy."""
+    retry_window_s: Annotated[float, Field(ge=0)] = 900.0
+    """How long after an answer was asked for with OpenAI's SDK a retry of theirs joins it instead
+    of asking anew; 0 for never. Longer than they, and proxies, wait."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     max_url_bytes: Annotated[int, Field(ge=256)] = 8192
     max_field_bytes: Annotated[int, Field(ge=256)] = 12_288

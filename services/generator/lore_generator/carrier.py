@@ -36,6 +36,7 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.owner import Owner
 from lore.store.base import News, OwnerListener, Store, StoreUnavailable
 from lore_generator.journal import Journal
+from lore_generator.owned import Owned
 from lore_generator.roster import Roster
 
 log = structlog.get_logger()
@@ -123,6 +124,20 @@ class Carrier:
                 self._adopt(candidate)
         self._set_timer()
         self._moved.set()
+
+    def tell_prompt(self, owned: Owned, tokens: int) -> None:
+        """How long its prompt is, once that is known. Nothing is decided by it."""
+        if tokens != owned.told_prompt_tokens:
+            owned.told_prompt_tokens = tokens
+            self._tasks.create_task(self._tell_prompt(owned))
+
+    async def _tell_prompt(self, owned: Owned) -> None:
+        owner, tokens = owned.owner, owned.told_prompt_tokens
+        owner.prompt_tokens = tokens
+        try:
+            await self._store.prompt(owner.request_id, owner.config.owner, owner.epoch, tokens)
+        except StoreUnavailable:
+            owned.told_prompt_tokens = 0  # the next piece, or the end, tells it
 
     def on_wake(self, partition: int | None) -> None:
         """A request waits, or None: the subscriptions were lost and are back."""

@@ -18,6 +18,14 @@ from typing import NamedTuple, Protocol
 from lore.request import StreamRequest
 
 
+def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
+    """As clients look for it."""
+    return (
+        f"This model's maximum context length is {context_tokens} tokens, and the prompt has "
+        f"{prompt_tokens}. Please shorten the messages."
+    )
+
+
 class InvalidRequest(Exception):
     """The engine cannot honour what is asked; ``field`` names the parameter."""
 
@@ -43,9 +51,10 @@ class Job:
 class Piece(NamedTuple):
     """What one decoding step brought for one request.
 
+    A piece with nothing but ``prompt_tokens`` may come before: the prompt is about to be read.
     ``text`` may be empty while a character or a possible stop string is incomplete.
-    ``finish_reason`` is ``stop``, ``length`` or ``error`` on the last piece, and
-    ``error`` then says what a reader may know.
+    ``finish_reason`` is set on the last piece: ``stop``, ``length``, or one of
+    ``lifecycle.FAILURES``; ``error`` then says what a reader may know.
     """
 
     request_id: str
@@ -80,6 +89,8 @@ class EngineInfo:
     slots: int
     """Requests that decode well side by side; the service claims no more unparked ones."""
     context_tokens: int
+    tokenizer: str = ""
+    """The tokenizer's file, where there is one on this machine."""
     details: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -97,7 +108,7 @@ class Engine(Protocol):
         """Take a request. ``limit``: see ``grant``.
 
         A request that cannot be honoured (prompt too long for the context, unknown token)
-        is answered by a piece with ``finish_reason="error"``, not by an exception here.
+        is answered by a piece with a reason of ``lifecycle.FAILURES``, not by an exception here.
         """
         ...
 

@@ -39,6 +39,8 @@ class Owned:
     """How long its steps took here, those after a pause not counted, and what they brought."""
     counted_tokens: int = 0
     """Acknowledged tokens that have been counted (``accounts.py``)."""
+    told_prompt_tokens: int = 0
+    """What the store knows of the prompt, or is just being told."""
     span: Span = NOTHING
     """Of the work on it here."""
 
@@ -46,6 +48,7 @@ class Owned:
         self.request_id = self.owner.request_id
         self.producer = self.owner.producer
         self.counted_tokens = self.view.acked_tokens
+        self.told_prompt_tokens = self.view.prompt_tokens
 
     @property
     def view(self) -> View:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -26,6 +27,7 @@ from lore_generator.accounts import Accounts
 from lore_generator.carrier import Carrier, jitter
 from lore_generator.engine import Engine, EngineInfo, Piece
 from lore_generator.journal import Journal
+from lore_generator.model_news import tell
 from lore_generator.owned import from_claim
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
@@ -78,7 +80,7 @@ class Service:
         info = await self._start(stop)
         if info is None:
             return
-        self._model, self._slots = info.model, info.slots
+        self._info, self._model, self._slots = info, info.model, info.slots
         async with asyncio.TaskGroup() as tasks:
             try:
                 await self._serve(stop, tasks)
@@ -117,6 +119,7 @@ class Service:
         self._accounts = Accounts(self._store)
         self._carrier = carrier = self._build(stop, tasks)
         keepers = [
+            Keeper("word of the model", partial(tell, self._store, self._info), tasks),
             Keeper("metrics", self._measure, tasks),
             Keeper("event loop's lag", measure_lag, tasks),
         ]
@@ -168,6 +171,10 @@ class Service:
             owned = self._roster.of_job(piece.request_id)
             if owned is None:
                 continue  # dropped while the piece was on its way
+            if piece.prompt_tokens and piece.finish_reason is None:
+                carrier.tell_prompt(owned, piece.prompt_tokens)
+            if not (piece.token_ids or piece.text or piece.finish_reason):
+                continue  # its prompt is about to be read
             tokens += len(piece.token_ids)
             if owned.stepped_s is not None:
                 step_s = now - owned.stepped_s

@@ -6,6 +6,7 @@ Names are those of OpenTelemetry's conventions for generative AI where there are
 import time
 
 from lore import tracing
+from lore.protocol.lifecycle import FAILURES
 from lore.store.base import Claimed
 from lore.tracing import Span
 from lore_generator.owned import Owned
@@ -70,5 +71,5 @@ def ended(owned: Owned, finish_reason: str) -> None:
             "gen_ai.response.finish_reasons": [finish_reason],
         }
     )
-    if finish_reason == "error":
-        owned.span.fail("engine")
+    if finish_reason in FAILURES:
+        owned.span.fail("engine" if finish_reason == "error" else finish_reason)

@@ -30,6 +30,19 @@ local function lore_ack(keys, args)
   return position('ok', request)
 end
 
+-- Its owner has read the prompt. Said before the end, so that it is known of a request, too,
+-- that somebody cancels or reaps.
+-- ARGV  2 owner  3 epoch  4 prompt_tokens
+local function lore_prompt(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  if request.owner ~= args[2] or request.epoch ~= tonumber(args[3]) then
+    return position('fenced', request)
+  end
+  server.call('HSET', request.r, 'prompt_tokens', args[4])
+  return position('ok', request)
+end
+
 -- End a request as done or failed (P13).
 -- ARGV  2 owner  3 epoch  4 next_seq  5 status  6 finish_reason  7 error  8 prompt_tokens
 --       9 retention_ms  10 log_id  11 server run id

@@ -61,6 +61,17 @@ class Life(Records):
             record, Event.CANCEL, "ended", retention_ms=retention_ms, now_ms=now_ms
         )
 
+    def prompt(
+        self, request_id: str, owner: str, epoch: int, prompt_tokens: int, *, now_ms: int
+    ) -> Position:
+        record = self._find(request_id, now_ms)
+        if record is None:
+            return UNKNOWN
+        if (record.view.owner, record.view.epoch) != (owner, epoch):
+            return position(Outcome.FENCED, record.view)
+        record.view = replace(record.view, prompt_tokens=prompt_tokens)
+        return position(Outcome.OK, record.view)
+
     def forget(self, request_id: str, *, subject: str | None = None, now_ms: int) -> Position:
         record = self._find_of(request_id, subject, now_ms)
         if record is None:

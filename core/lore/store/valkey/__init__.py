@@ -12,6 +12,7 @@ from lore.store.keys import PARTITIONS, owner_channel, partition_of, reader_chan
 from lore.store.location import Location
 from lore.store.servers import OneServer
 from lore.store.valkey.appends import Appends
+from lore.store.valkey.directory import Directory
 from lore.store.valkey.life import Life
 from lore.store.valkey.log import Log
 from lore.store.valkey.queue import Queue
@@ -20,7 +21,7 @@ from lore.store.valkey.replicas import Replicas
 __all__ = ["ValkeyStore"]
 
 
-class ValkeyStore(Queue, Log, Life):
+class ValkeyStore(Queue, Log, Life, Directory):
     """A ``Store`` on two connections to each primary: one for calls, one for subscriptions."""
 
     def __init__(

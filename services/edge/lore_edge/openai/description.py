@@ -17,10 +17,10 @@ from lore_edge.schemas import STRING, Json, integer, ref
 
 TAG = "OpenAI"
 _REFUSALS = {
-    400: "a parameter is wrong, or not supported; `param` names it and nothing changed",
+    400: "a parameter is wrong, or not offered, which `param` names, or the prompt too long; "
+    "or the answer was cancelled",
     401: "no key or token, or none that is good here",
     404: "there is no such object, or it is somebody else's, or it is no longer kept",
-    409: "the answer was cancelled",
     410: "the end of what the reader has was lost with a store",
     413: "the body is longer than is taken",
     415: "the body does not say that it is JSON",
@@ -47,7 +47,7 @@ def paths() -> Json:
             "post": _operation(
                 "createChatCompletion",
                 "Ask in a chat; with `stream`, the answer as it is written",
-                _answers("ChatCompletion", "ChatEvent", 409, 500, *_ASKING),
+                _answers("ChatCompletion", "ChatEvent", 500, *_ASKING),
                 parameters=[_KEY],
                 requestBody=_body("ChatRequest"),
             )
@@ -57,7 +57,7 @@ def paths() -> Json:
             "get": _operation(
                 "readChatCompletion",
                 "The answer once it has ended; with `stream`, what follows `Last-Event-ID`",
-                _answers("ChatCompletion", "ChatEvent", 409, 410, 500, *_READING),
+                _answers("ChatCompletion", "ChatEvent", 400, 410, 500, *_READING),
                 parameters=[stream, _LAST_EVENT_ID],
             ),
         },

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lore.protocol.lifecycle import Status
+from lore.protocol.lifecycle import REFUSALS, Status
 from lore.store.base import View
 from lore_edge.errors import ApiError
 
@@ -33,7 +33,7 @@ def refused(code: str, message: str, param: str | None = None) -> OpenAIError:
 
 def in_openai(error: ApiError, names: Mapping[str, str] | None = None) -> OpenAIError:
     """``names``: what a field of ours is called there."""
-    if isinstance(error, OpenAIError):
+    if isinstance(error, OpenAIError) and not names:
         return error
     field, message = error.field, error.message
     if field and (param := (names or {}).get(field)):
@@ -54,12 +54,21 @@ def not_answered(view: View) -> OpenAIError | None:
     """Why there is no whole answer to give, if there is none. Asking again by itself would not
     help, and a client that retries is told so."""
     headers = {"X-Should-Retry": "false"}
-    if view.status is Status.CANCELLED:
-        return OpenAIError(409, "cancelled", "the answer was cancelled", headers=headers)
+    if view.status is Status.CANCELLED:  # 409 is what some clients ask again after
+        return OpenAIError(400, "cancelled", "the answer was cancelled", headers=headers)
+    if (refusal := prompt_refused(view)) is not None:
+        return refusal
     if view.status is Status.FAILED:
         message = view.error or "the answer failed"
         return OpenAIError(500, "server_error", message, headers=headers)
     return None
+
+
+def prompt_refused(view: View) -> OpenAIError | None:
+    """What its generator found wrong with what was asked."""
+    if view.status is not Status.FAILED or view.finish_reason not in REFUSALS:
+        return None
+    return OpenAIError(400, view.finish_reason, view.error, field="messages")
 
 
 def _type(status: int, code: str) -> str:

@@ -5,15 +5,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from lore.request import KeptRequest
 from lore.store.base import Outcome, Store, View
 from lore_edge import calls, sse, views
-from lore_edge.create import create
+from lore_edge.context import Context
 from lore_edge.errors import ApiError
 from lore_edge.openai import chat_request, responses_request
+from lore_edge.openai.asking import Asking
 from lore_edge.openai.chat_events import ChatStream, completion
 from lore_edge.openai.earlier import Earlier
-from lore_edge.openai.errors import in_openai, not_answered, refused, unknown_model, unknown_object
+from lore_edge.openai.errors import (
+    in_openai,
+    not_answered,
+    prompt_refused,
+    refused,
+    unknown_model,
+    unknown_object,
+)
 from lore_edge.openai.input_items import input_items
 from lore_edge.openai.notes import ChatNote, ResponseNote
 from lore_edge.openai.parameters import MAX_SHOWN, unknown
@@ -22,14 +29,13 @@ from lore_edge.openai.stored import Shelf
 from lore_edge.positions import MAX_SEQ, Wanted, wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
-from lore_edge.subject import client_of, subject_of
+from lore_edge.subject import subject_of
 from lore_edge.wire import (
     Receive,
     Scope,
     Send,
     answer,
     check_json,
-    header,
     parse_object,
     read_body,
 )
@@ -58,10 +64,13 @@ def is_openai(path: str) -> bool:
 
 
 class OpenAI:
-    def __init__(self, store: Store, settings: EdgeSettings, streams: Streams) -> None:
+    def __init__(
+        self, store: Store, settings: EdgeSettings, streams: Streams, context: Context
+    ) -> None:
         self._store = store
         self._settings = settings
         self._streams = streams
+        self._asking = Asking(store, settings, context)
         self._limits = settings.request_limits
         self._model = settings.model or NAMELESS
         self.routes: dict[str, dict[str, Handler]] = {
@@ -103,7 +112,7 @@ class OpenAI:
         where = wanted(call.scope)
         asked = chat_request.parse(await self._body(call), self._limits)
         self._check_model(asked.model)
-        view = await self._create(call, asked.kept(self._limits))
+        view = await self._asking.ask(call.scope, asked.kept(self._limits), now=asked.stream)
         if asked.stream:
             await self._stream_chat(call, view, asked.note, where)
         else:
@@ -142,7 +151,8 @@ class OpenAI:
         )
         note = asked.note(len(earlier))
         try:
-            view = await self._create(call, asked.kept(self._limits, earlier, now))
+            kept = asked.kept(self._limits, earlier, now)
+            view = await self._asking.ask(call.scope, kept, now=asked.stream)
         except ApiError as error:
             raise in_openai(error, responses_request.NAMES) from None
         if asked.stream:
@@ -153,6 +163,8 @@ class OpenAI:
             ended, text = await self._streams.collect(
                 call.scope, call.receive, view.request_id, view.subject
             )
+            if (refusal := prompt_refused(ended)) is not None:
+                raise in_openai(refusal, responses_request.NAMES)
             await _answer(call, response(ended, note, text), view.request_id)
 
     async def _read_response(self, call: Call) -> None:
@@ -239,15 +251,6 @@ class OpenAI:
         self._streams.check_open()
         check_json(call.scope)
         return parse_object(await read_body(call.receive, self._settings.max_body_bytes))
-
-    async def _create(self, call: Call, kept: KeptRequest) -> View:
-        scope, settings = call.scope, self._settings
-        client = client_of(scope, settings)
-        key = header(scope, b"idempotency-key")
-        span = calls.begin(scope)
-        view = await create(self._store, settings, subject_of(scope), client, kept, key, span)
-        calls.about(scope, view)
-        return view
 
     def _shelf(self, call: Call) -> Shelf:
         return Shelf(self._store, subject_of(call.scope))

@@ -6,7 +6,7 @@ the response, chunk ``seq`` is ``seq + 3``, and four events end it.
 
 from typing import Any
 
-from lore.protocol.lifecycle import ENDED, Status
+from lore.protocol.lifecycle import ENDED, REFUSALS, Status
 from lore.protocol.sender import Sender
 from lore.store.base import View
 from lore_edge import sse
@@ -162,7 +162,8 @@ def _status(view: View, note: ResponseNote) -> str:
 def _error(view: View) -> dict[str, str] | None:
     if view.status is not Status.FAILED:
         return None
-    return {"code": "server_error", "message": view.error or "the answer failed"}
+    code = view.finish_reason if view.finish_reason in REFUSALS else "server_error"
+    return {"code": code, "message": view.error or "the answer failed"}
 
 
 def _item_id(view: View) -> str:

@@ -45,6 +45,8 @@ class Loaded:
     decoder: Tokenizer
     """A copy of the tokenizer: the loop decodes while another thread encodes."""
     eos_ids: frozenset[int]
+    tokenizer_file: str
+    """'' where there is none on this machine."""
 
 
 def find(model: str | None, revision: str | None = None) -> Source:
@@ -102,7 +104,15 @@ def load(options: TransformersOptions) -> Loaded:
     if not isinstance(tokenizer, TokenizersBackend):
         raise ValueError(f"the model {source.name} has no fast tokenizer (tokenizer.json)")
     decoder = copy.deepcopy(tokenizer.backend_tokenizer)
-    return Loaded(source.name, model, tokenizer, decoder, _eos_ids(model, tokenizer))
+    file = Path(path) / "tokenizer.json"
+    return Loaded(
+        source.name,
+        model,
+        tokenizer,
+        decoder,
+        _eos_ids(model, tokenizer),
+        str(file.absolute()) if file.is_file() else "",
+    )
 
 
 def _folder_and_file(source: Source, cache: str | None) -> tuple[str, dict[str, str]]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from jinja2 import TemplateError
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
 from lore.request import Message
-from lore_generator.engine import Job
+from lore_generator.engine import Job, context_exceeded
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.messages import messages_of
 from lore_generator.engines.transcript import Transcript
@@ -16,7 +17,12 @@ ANOTHER_MODEL = "the answer so far was made by another model and cannot be conti
 
 
 class Refused(Exception):
-    """The request cannot be decoded; the message is for its reader."""
+    """The request cannot be decoded; the message is for its reader, and the reason is one of
+    ``lifecycle.FAILURES``."""
+
+    def __init__(self, message: str, reason: str = INVALID_PROMPT) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(slots=True)
@@ -39,19 +45,17 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
     """Raises ``Refused`` for a prompt that does not fit and a log of another model."""
     prompt = prompt_tokens(job, loaded.tokenizer)
     if len(prompt) >= context_tokens:
-        raise Refused(
-            f"the prompt has {len(prompt)} tokens; the model takes {context_tokens - 1} at most"
-        )
+        raise Refused(context_exceeded(len(prompt), context_tokens), CONTEXT_EXCEEDED)
     done = job.generated_ids
     known = range(loaded.model.config.get_text_config().vocab_size)
     if not all(token in known for token in prompt):
         raise Refused("the prompt holds a token that the model does not know")
     if not all(token in known for token in done):
-        raise Refused(ANOTHER_MODEL)
+        raise Refused(ANOTHER_MODEL, "error")
     transcript = Transcript(loaded.decoder, job.request.stop)
     said = transcript.feed(token for token in done if token not in loaded.eos_ids)
     if not said.startswith(job.generated_text):
-        raise Refused(ANOTHER_MODEL)
+        raise Refused(ANOTHER_MODEL, "error")
     room = min(job.request.max_tokens, context_tokens - len(prompt)) - len(done)
     reason = None
     if transcript.stopped or (done and done[-1] in loaded.eos_ids):

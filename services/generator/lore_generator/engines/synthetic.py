@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink, context_exceeded
 from lore_generator.engines.messages import messages_of
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic_text import Answer, answer
@@ -116,7 +117,11 @@ class SyntheticEngine:
         prompt_tokens = sum(len(m.content.split()) for m in messages_of(job.request))
         room = self._options.context_tokens - prompt_tokens
         if room < 1:
-            return _refusal(job, "the prompt is longer than the model's context")
+            return _refusal(
+                job,
+                context_exceeded(prompt_tokens, self._options.context_tokens),
+                CONTEXT_EXCEEDED,
+            )
         length = min(job.request.max_tokens, room)
         script = answer(
             job.request.model_copy(update={"max_tokens": length}),
@@ -177,5 +182,5 @@ class SyntheticEngine:
             self._enqueue(stream)
 
 
-def _refusal(job: Job, message: str) -> Piece:
-    return Piece(job.request_id, finish_reason="error", error=message)
+def _refusal(job: Job, message: str, reason: str = "error") -> Piece:
+    return Piece(job.request_id, finish_reason=reason, error=message)

@@ -90,6 +90,7 @@ class TransformersEngine:
             self._loaded.name,
             options.slots,
             self._context_tokens,
+            self._loaded.tokenizer_file,
             {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")},
         )
 
@@ -164,7 +165,7 @@ class TransformersEngine:
         try:
             self._admit(run)
         except Refused as refused:
-            self._end(run, Piece(job.request_id, finish_reason="error", error=str(refused)))
+            self._end(run, Piece(job.request_id, finish_reason=refused.reason, error=str(refused)))
         except OUT_OF_MEMORY:
             self._end(run, Piece(job.request_id, finish_reason="error", error=NO_MEMORY))
         except Exception:
@@ -201,6 +202,7 @@ class TransformersEngine:
                 logit_processor_kwargs={DECODING_KEY: decoding},
             )
             run.admitted = True
+            self._sink([Piece(job.request_id, prompt_tokens=prepared.prompt_tokens)])
             self._send(Admit(state))
 
     def _send(self, command: "Admit | Grant | str") -> None:

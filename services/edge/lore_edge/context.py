@@ -1,0 +1,122 @@
+"""Whether a prompt fits the model's context, found out before it is accepted (protocol P17).
+
+Generators tell how large it is. A prompt of fewer bytes than that has fewer tokens too; a larger
+one is counted where the model's tokenizer is at hand, message by message and without the words
+of the chat template, so that nothing is refused here that a generator would take. What only
+the template makes too long, or a prompt that cannot be counted, is *doubtful*: its generator
+judges it.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore.request import Message, StreamRequest
+from lore.store.base import Store
+from lore_edge.errors import ApiError, invalid
+from lore_edge.settings import EdgeSettings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_log = structlog.get_logger()
+
+KNOWN_S = 5.0
+"""So long what generators told is not asked for again."""
+TEMPLATE_TOKENS = 16
+"""Of each message, at most, by and large."""
+
+
+class Context:
+    """Of the model that this edge's generators serve."""
+
+    def __init__(self, store: Store, settings: EdgeSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._tokens = 0
+        self._file = settings.tokenizer
+        self._asked_s = float("-inf")
+        self._tokenizer: Tokenizer | None = None
+        self._loaded = ""
+        self._counting = ThreadPoolExecutor(1, thread_name_prefix="lore-count")
+
+    def close(self) -> None:
+        self._counting.shutdown(wait=False, cancel_futures=True)
+
+    async def is_doubtful(self, asked: StreamRequest) -> bool:
+        """Whether its generator may find that the prompt does not fit.
+
+        Raises ApiError 400 when it surely does not, and StoreUnavailable.
+        """
+        messages = _messages(asked)
+        await self._ask()
+        if not self._tokens:
+            return False
+        size = sum(len(message.content.encode()) for message in messages)
+        if size + TEMPLATE_TOKENS * len(messages) < self._tokens:
+            return False
+        loop = asyncio.get_running_loop()
+        count = await loop.run_in_executor(self._counting, self._count, messages)
+        if count is not None and count >= self._tokens:
+            raise context_exceeded(
+                count, self._tokens, "messages" if asked.messages else "question"
+            )
+        return count is None or count + TEMPLATE_TOKENS * len(messages) >= self._tokens
+
+    async def _ask(self) -> None:
+        now = time.monotonic()
+        if now - self._asked_s < KNOWN_S:
+            return
+        self._tokens = int(await self._store.model_fact("context_tokens") or 0)
+        self._file = self._settings.tokenizer or await self._store.model_fact("tokenizer") or ""
+        self._asked_s = now
+
+    def _count(self, messages: Sequence[Message]) -> int | None:
+        """In a thread of its own: a long prompt takes a tenth of a second."""
+        tokenizer = self._load()
+        if tokenizer is None:
+            return None
+        found = tokenizer.encode_batch_fast(
+            [message.content for message in messages], add_special_tokens=False
+        )
+        return sum(len(one) for one in found)
+
+    def _load(self) -> "Tokenizer | None":
+        if self._file != self._loaded:
+            self._loaded, self._tokenizer = self._file, None
+            if self._file and Path(self._file).is_file():
+                self._tokenizer = _read(self._file)
+        return self._tokenizer
+
+
+def context_exceeded(count: int, limit: int, field: str) -> ApiError:
+    """In the words by which clients know it."""
+    message = (
+        f"This model's maximum context length is {limit} tokens. However, your messages resulted "
+        f"in at least {count} tokens. Please reduce the length of the messages."
+    )
+    return invalid(message, field=field, code=CONTEXT_EXCEEDED)
+
+
+def _messages(asked: StreamRequest) -> Sequence[Message]:
+    if asked.question is not None:
+        return [Message(role="user", content=asked.question)]
+    return asked.messages or ()
+
+
+def _read(file: str) -> "Tokenizer | None":
+    from tokenizers import Tokenizer  # some megabytes, for those who count
+
+    try:
+        tokenizer = Tokenizer.from_file(file)
+    except Exception as error:  # noqa: BLE001 - it raises nothing closer
+        _log.warning("prompts_not_counted", tokenizer=file, reason=str(error))
+        return None
+    tokenizer.encode_special_tokens = True  # what users write has none
+    return tokenizer

@@ -1,0 +1,88 @@
+"""From a checked body to the request that answers it: a new one, or one that is under way.
+
+OpenAI's SDKs ask again by themselves when a connection breaks or a proxy's time is up, and say
+so in ``x-stainless-retry-count``. The answer is still being made then: such a retry joins it.
+"""
+
+import asyncio
+import contextlib
+
+from lore.protocol.lifecycle import ENDED, Status
+from lore.request import KeptRequest
+from lore.store.base import Store, StoreUnavailable, View
+from lore_edge import calls
+from lore_edge.auth.secret import sign
+from lore_edge.context import Context
+from lore_edge.create import create, fingerprint
+from lore_edge.openai.errors import prompt_refused
+from lore_edge.settings import EdgeSettings
+from lore_edge.subject import client_of, subject_of
+from lore_edge.wire import Scope, header
+
+JUDGED_S = 10.0
+"""So long a stream that may be refused waits for its generator before it begins."""
+LOOK_S = 0.05
+
+
+class Asking:
+    def __init__(self, store: Store, settings: EdgeSettings, context: Context) -> None:
+        self._store = store
+        self._settings = settings
+        self._context = context
+
+    async def ask(self, scope: Scope, kept: KeptRequest, *, now: bool) -> View:
+        """``now``: its answer goes out as it is made, so that an error has to come first.
+
+        Raises ApiError and StoreUnavailable.
+        """
+        doubtful = await self._context.is_doubtful(kept)
+        view = await self._retried(scope, kept) or await self._create(scope, kept)
+        calls.about(scope, view)
+        if doubtful and now:
+            view = await self._judged(view)
+            if (refusal := prompt_refused(view)) is not None:
+                raise refusal
+        return view
+
+    async def _create(self, scope: Scope, kept: KeptRequest) -> View:
+        settings, subject = self._settings, subject_of(scope)
+        client = client_of(scope, settings)
+        key = header(scope, b"idempotency-key")
+        span = calls.begin(scope)
+        view = await create(self._store, settings, subject, client, kept, key, span)
+        if settings.retry_window_s and not key and _attempt(scope) is not None:
+            window_ms = round(settings.retry_window_s * 1000)
+            with contextlib.suppress(StoreUnavailable):  # the request is there all the same
+                await self._store.note_attempt(
+                    self._mark(subject, kept), view.request_id, window_ms=window_ms
+                )
+        return view
+
+    async def _retried(self, scope: Scope, kept: KeptRequest) -> View | None:
+        """The request that this call is a retry of, unless it came to nothing."""
+        subject = subject_of(scope)
+        if not _attempt(scope) or header(scope, b"idempotency-key"):
+            return None
+        request_id = await self._store.attempted(self._mark(subject, kept))
+        view = await self._store.view(request_id) if request_id else None
+        if view is None or view.subject != subject or view.fingerprint != fingerprint(kept):
+            return None
+        return None if view.status in ENDED and view.status is not Status.DONE else view
+
+    def _mark(self, subject: str, kept: KeptRequest) -> str:
+        return sign(self._settings.secret, "attempt", subject, fingerprint(kept)).hex()[:32]
+
+    async def _judged(self, view: View) -> View:
+        """As soon as its generator has begun with it, or ended it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(JUDGED_S):
+                while view.status not in ENDED and view.next_seq == 1:
+                    await asyncio.sleep(LOOK_S)
+                    view = await self._store.view(view.request_id) or view
+        return view
+
+
+def _attempt(scope: Scope) -> int | None:
+    """How often the SDK has asked before; None for other clients."""
+    count = header(scope, b"x-stainless-retry-count")
+    return int(count) if count.isascii() and count.isdecimal() and len(count) < 5 else None

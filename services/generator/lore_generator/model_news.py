@@ -1,0 +1,28 @@
+"""What edges are told of the model here, so that they can refuse what it could not take.
+
+The last generator's word counts; while a fleet changes its model, a prompt that an edge lets
+pass may still be refused by whoever claims it.
+"""
+
+import asyncio
+import contextlib
+
+from lore.store.base import Store, StoreUnavailable
+from lore_generator.engine import EngineInfo
+
+INTERVAL_S = 15.0
+KEPT_INTERVALS = 4
+"""A word that was not heard again for so long is forgotten."""
+
+
+async def tell(store: Store, info: EngineInfo) -> None:
+    """For as long as the generator lives."""
+    facts = {
+        "model": info.model,
+        "context_tokens": str(info.context_tokens),
+        "tokenizer": info.tokenizer,
+    }
+    while True:
+        with contextlib.suppress(StoreUnavailable):
+            await store.tell_model(facts, keep_ms=round(KEPT_INTERVALS * INTERVAL_S * 1000))
+        await asyncio.sleep(INTERVAL_S)
