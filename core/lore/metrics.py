@@ -76,7 +76,7 @@ LOG_LINES_LOST = every.counter(
 
 REFUSALS = (
     *("queue_full", "too_many_streams", "too_many_requests", "too_many_tokens"),
-    *("prompt_too_long", "answer_too_long", "unauthorized"),
+    *("prompt_too_long", "context_length_exceeded", "answer_too_long", "unauthorized"),
     *("store_unavailable", "auth_unavailable", "draining"),
     *("invalid_http", "url_too_long", "headers_too_large", "request_timeout", "body_too_large"),
     *("not_implemented", "http_version_not_supported", "expectation_failed"),

@@ -43,6 +43,15 @@ Metadata = Annotated[
 """What a client wants to find with its answer again; nobody else looks inside."""
 
 
+def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
+    """Why a prompt is refused, in all the words by which clients know it and shorten it."""
+    return (
+        "The prompt is too long and exceeds the context window: this model's maximum context "
+        f"length is {context_tokens} tokens, and the messages have at least {prompt_tokens}. "
+        "Please reduce the length of the messages."
+    )
+
+
 def check_content(role: object, content: str) -> str:
     """Answers and instructions may be empty; a user who says nothing is a mistake."""
     if not content and role == "user":

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.lifecycle import Status
-from lore.request import KeptRequest, Message
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED, Status
+from lore.request import KeptRequest, Message, context_exceeded
 from lore.store import MemoryStore
 from lore.store.base import Claimed, NewRequest, Opened
 from lore.store.keys import partition_of
@@ -42,6 +42,9 @@ OUTCOMES: dict[str, Outcome] = {
     "cancelled_at_once": Outcome((), Status.CANCELLED),
     "failed": Outcome(WORDS[:1], Status.FAILED, "error", "the generator failed here"),
     "failed_at_once": Outcome((), Status.FAILED, "error", "the generator failed here"),
+    "refused_by_the_generator": Outcome(
+        (), Status.FAILED, CONTEXT_EXCEEDED, context_exceeded(9, 9)
+    ),
     "taken_over": Outcome(WORDS, taken_over_after=2),
 }
 

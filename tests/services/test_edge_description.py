@@ -19,6 +19,7 @@ from lore_edge.openapi import CONNECTION_ERRORS, ERRORS, describe
 from lore_edge.web import web_routes
 from tests.services.auth_harness import Issuer, bearer
 from tests.services.edge_harness import FaultyStore, Writer, settings
+from tests.services.words import let_count
 
 DOCUMENT = describe()
 NOBODY = "A" * 22
@@ -169,6 +170,11 @@ async def _one_too_many(scene: Scene) -> httpx.Response:
     pytest.fail("all were taken")
 
 
+async def _more_than_the_context(scene: Scene) -> httpx.Response:
+    await let_count(scene.edge, scene.store, 3)
+    return await scene.create({"question": "one two three"})
+
+
 async def _store_away(scene: Scene) -> httpx.Response:
     scene.store.away = True
     return await scene.create()
@@ -202,6 +208,7 @@ MAKING: dict[str, tuple[str, str, Made]] = {
     "too_many_requests": ("post", "", _one_too_many),
     "too_many_tokens": ("post", "", _one_too_many),
     "prompt_too_long": ("post", "", lambda scene: scene.create({"question": "abcdef"})),
+    "context_length_exceeded": ("post", "", _more_than_the_context),
     "answer_too_long": ("post", "", lambda scene: scene.create({"question": "a"})),
     "store_unavailable": ("post", "", _store_away),
     "draining": ("get", "/{request_id}", _leaving),

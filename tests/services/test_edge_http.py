@@ -457,7 +457,7 @@ async def test_pages_of_other_origins_may_call_only_where_the_settings_say_so(st
     asks = {
         "origin": "https://reader.example",
         "access-control-request-method": "POST",
-        "access-control-request-headers": "content-type,idempotency-key,last-event-id",
+        "access-control-request-headers": "content-type,x-stainless-lang,x-stainless-retry-count",
     }
     path = "/v1/streams"
     async with direct_client(store, cors_origins="https://reader.example") as edge:
@@ -468,6 +468,7 @@ async def test_pages_of_other_origins_may_call_only_where_the_settings_say_so(st
     async with direct_client(store) as edge:
         closed = await edge.options(path, headers=asks)
     assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-headers"] == asks["access-control-request-headers"]
     assert allowed.headers["access-control-allow-origin"] == "https://reader.example"
     assert "access-control-allow-origin" not in other.headers
     assert "access-control-allow-origin" not in closed.headers

@@ -12,6 +12,7 @@ from lore_edge.app import Edge
 from lore_edge.errors import auth_unavailable
 from tests.services.edge_harness import FaultyStore, Writer, settings
 from tests.services.meters import grows, meter
+from tests.services.words import let_count
 
 
 class Full(FaultyStore):
@@ -88,6 +89,14 @@ async def test_what_is_too_long_is_refused(store: FaultyStore):
     for limit in ({"max_prompt_chars": 3}, {"tokens_per_minute": 10}):
         edge = Edge(settings(share_by="address", **limit), store)
         assert (await post(edge)).status_code == 400
+
+
+@grows("lore_requests_refused_total", "context_length_exceeded", by=1)
+async def test_what_the_context_cannot_take_is_refused(store: FaultyStore):
+    """P17"""
+    edge = Edge(settings(), store)
+    await let_count(edge, store, 1)
+    assert (await post(edge)).status_code == 400
 
 
 @grows("lore_requests_refused_total", "unauthorized", by=1)

@@ -245,9 +245,7 @@ class Store(Protocol):
         """
         ...
 
-    async def prompt(
-        self, request_id: str, owner: str, epoch: int, prompt_tokens: int
-    ) -> Position:
+    async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
         """The prompt has so many tokens: told once it is read, so that a request that is
         cancelled or reaped before its end has them too. OK, FENCED or UNKNOWN."""
         ...

@@ -169,12 +169,8 @@ class MemoryStore(Directory):
             )
         )
 
-    async def prompt(
-        self, request_id: str, owner: str, epoch: int, prompt_tokens: int
-    ) -> Position:
-        return self.state.prompt(
-            request_id, owner, epoch, prompt_tokens, now_ms=self._clock_ms()
-        )
+    async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
+        return self.state.prompt(request_id, owner, epoch, prompt_tokens, now_ms=self._clock_ms())
 
     async def finish(
         self,

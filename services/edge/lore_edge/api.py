@@ -19,7 +19,7 @@ from lore_edge import calls, views
 from lore_edge.auth import stream_tokens
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, not_found
-from lore_edge.openapi import describe
+from lore_edge.openapi import document
 from lore_edge.positions import wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import subject_of
@@ -58,10 +58,10 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         token = stream_tokens.issue(settings.secret, subject, request_id, expires_s=expires_s)
         return _json({"token": token, "expires_at": expires_at}, 201)
 
-    document = json.dumps(describe(settings.request_limits), ensure_ascii=False).encode()
+    described = json.dumps(document(settings.request_limits), ensure_ascii=False).encode()
 
     async def description(_: Request) -> Response:
-        return Response(document, headers=_COMMON, media_type="application/json")
+        return Response(described, headers=_COMMON, media_type="application/json")
 
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:

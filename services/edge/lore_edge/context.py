@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
-from lore.request import Message, StreamRequest
+from lore.request import Message, StreamRequest, context_exceeded
 from lore.store.base import Store
-from lore_edge.errors import ApiError, invalid
+from lore_edge.errors import invalid
 from lore_edge.settings import EdgeSettings
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class Context:
         loop = asyncio.get_running_loop()
         count = await loop.run_in_executor(self._counting, self._count, messages)
         if count is not None and count >= self._tokens:
-            raise context_exceeded(
-                count, self._tokens, "messages" if asked.messages else "question"
-            )
+            field = "messages" if asked.messages else "question"
+            message = context_exceeded(count, self._tokens)
+            raise invalid(message, field=field, code=CONTEXT_EXCEEDED)
         return count is None or count + TEMPLATE_TOKENS * len(messages) >= self._tokens
 
     async def _ask(self) -> None:
@@ -93,15 +93,6 @@ class Context:
             if self._file and Path(self._file).is_file():
                 self._tokenizer = _read(self._file)
         return self._tokenizer
-
-
-def context_exceeded(count: int, limit: int, field: str) -> ApiError:
-    """In the words by which clients know it."""
-    message = (
-        f"This model's maximum context length is {limit} tokens. However, your messages resulted "
-        f"in at least {count} tokens. Please reduce the length of the messages."
-    )
-    return invalid(message, field=field, code=CONTEXT_EXCEEDED)
 
 
 def _messages(asked: StreamRequest) -> Sequence[Message]:

@@ -5,6 +5,7 @@ PROTOCOL.md says what the words mean.
 """
 
 from collections import defaultdict
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -242,6 +243,12 @@ def _acknowledge() -> Json:
         requestBody=_body("AckBody"),
         **_BY_STREAM_TOKEN,
     )
+
+
+@cache
+def document(limits: RequestLimits) -> Json:
+    """``describe``, once for all who only read it."""
+    return describe(limits)
 
 
 def describe(limits: RequestLimits | None = None) -> Json:

@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from lore_edge.docs import render
-from lore_edge.openapi import describe
+from lore_edge.openapi import document
 from lore_edge.settings import EdgeSettings
 from lore_edge.status import Status
 
@@ -47,7 +47,7 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
     async def page(_: Request) -> Response:
         return FileResponse(WEB / "index.html", headers=headers)
 
-    docs = render(describe(settings.request_limits))
+    docs = render(document(settings.request_limits))
 
     async def description(_: Request) -> Response:
         return HTMLResponse(docs, headers=headers)

@@ -18,14 +18,6 @@ from typing import NamedTuple, Protocol
 from lore.request import StreamRequest
 
 
-def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
-    """As clients look for it."""
-    return (
-        f"This model's maximum context length is {context_tokens} tokens, and the prompt has "
-        f"{prompt_tokens}. Please shorten the messages."
-    )
-
-
 class InvalidRequest(Exception):
     """The engine cannot honour what is asked; ``field`` names the parameter."""
 

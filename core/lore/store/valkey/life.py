@@ -59,9 +59,7 @@ class Life(Calls):
     async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
         return await self._change("lore_revive", request_id, *_given(subject))
 
-    async def prompt(
-        self, request_id: str, owner: str, epoch: int, prompt_tokens: int
-    ) -> Position:
+    async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
         return await self._change("lore_prompt", request_id, owner, epoch, prompt_tokens)
 
     async def finish(

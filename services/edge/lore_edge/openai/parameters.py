@@ -7,6 +7,7 @@ by its name. Null is the same as nothing, at every depth.
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -114,12 +115,17 @@ def unknown(name: str) -> OpenAIError:
 
 def takes(neutral: type[Parameters], name: str) -> str:
     """What changes nothing, in JSON or in words; '' when that is null alone."""
-    schema = neutral.model_json_schema()["properties"][name]
+    schema = _properties(neutral)[name]
     if "description" in schema:
         return schema["description"]
     some = next((one for one in schema.get("anyOf", [schema]) if one != {"type": "null"}), {})
     values = [some["const"]] if "const" in some else some.get("enum", [])
     return " or ".join(json.dumps(value) for value in values)
+
+
+@cache
+def _properties(model: type[Parameters]) -> dict[str, Any]:
+    return model.model_json_schema()["properties"]
 
 
 def _is_unicode(value: Any) -> bool:

@@ -7,8 +7,8 @@ from jinja2 import TemplateError
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
-from lore.request import Message
-from lore_generator.engine import Job, context_exceeded
+from lore.request import Message, context_exceeded
+from lore_generator.engine import Job
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.messages import messages_of
 from lore_generator.engines.transcript import Transcript

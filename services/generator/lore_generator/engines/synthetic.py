@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
-from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink, context_exceeded
+from lore.request import context_exceeded
+from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines.messages import messages_of
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic_text import Answer, answer
