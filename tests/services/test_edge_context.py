@@ -97,6 +97,6 @@ async def test_a_stream_that_may_be_refused_begins_when_its_generator_has_begun(
         await writer.claim()
         assert not asking.done()
         await writer.write("a")
-        stream = await asking
+        stream: Any = await asking
         await writer.finish()
         assert [event async for event in stream][-1].response.output_text == "a"

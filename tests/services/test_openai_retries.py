@@ -16,11 +16,16 @@ BODY: dict[str, Any] = {"model": MODEL, "input": "a", "background": True}
 
 
 async def ask(
-    client: httpx.AsyncClient, attempt: int | None, body: dict[str, Any] = BODY, **headers: str
+    client: httpx.AsyncClient,
+    attempt: int | None,
+    body: dict[str, Any] = BODY,
+    key: str = "",
+    bearing: dict[str, str] | None = None,
 ) -> str:
     """The id of the response."""
     count = {} if attempt is None else {"x-stainless-retry-count": str(attempt)}
-    answer = await client.post("/v1/responses", json=body, headers=count | headers)
+    headers = count | (bearing or {}) | ({"idempotency-key": key} if key else {})
+    answer = await client.post("/v1/responses", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.json()["id"]
 
@@ -88,9 +93,9 @@ async def end(store: FaultyStore, request_id: str, status: Status) -> None:
 async def test_a_key_counts_before_a_retry(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, edge.client() as client:
         first = await ask(client, 0)
-        keyed = await ask(client, 1, **{"idempotency-key": "k"})
+        keyed = await ask(client, 1, key="k")
         assert keyed != first
-        assert await ask(client, 2, **{"idempotency-key": "k"}) == keyed
+        assert await ask(client, 2, key="k") == keyed
 
 
 async def test_nobody_joins_somebody_elses(store: FaultyStore, tmp_path: Any) -> None:
@@ -102,9 +107,9 @@ async def test_nobody_joins_somebody_elses(store: FaultyStore, tmp_path: Any) ->
         running_edge(store, model=MODEL, **ring.settings) as edge,
         edge.client() as client,
     ):
-        first = await ask(client, 0, **bearer(mine))
-        assert await ask(client, 1, **bearer(theirs)) != first
-        assert await ask(client, 1, **bearer(mine)) == first
+        first = await ask(client, 0, bearing=bearer(mine))
+        assert await ask(client, 1, bearing=bearer(theirs)) != first
+        assert await ask(client, 1, bearing=bearer(mine)) == first
 
 
 async def test_a_window_of_nothing_joins_nothing(store: FaultyStore) -> None:
