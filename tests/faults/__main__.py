@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 import uvloop
 
 from lore.logs import configure_logging
-from tests.faults.fleet import Fleet
-from tests.faults.kinds import KINDS, Kind
+from tests.faults.kinds import Kind
 from tests.faults.leaks import leaks
 from tests.faults.pauses import pauses
 from tests.faults.readers import Outcome, Question
 from tests.faults.report import memory_table, row, table
 from tests.faults.run import Round, run_round
+from tests.faults.stores import STORES, fleet_on, kinds_of
 
 
 def plan(
@@ -31,12 +31,14 @@ def plan(
         yield rng.sample(kinds, min(len(kinds), rng.randint(1, 3))), rng.randint(10, 40)
 
 
-async def faults(kinds: Sequence[Kind], streams: int, seed: int, minutes: float) -> bool:
+async def faults(
+    store: str, kinds: Sequence[Kind], streams: int, seed: int, minutes: float
+) -> bool:
     """Print a line for each round, then the tables. False when something was violated."""
     rng = random.Random(seed)
     rounds: list[Round] = []
     memory: defaultdict[str, list[float]] = defaultdict(list)
-    async with Fleet() as fleet:
+    async with fleet_on(store) as fleet:
         for chosen, count in plan(kinds, streams, minutes, rng):
             questions = [Question.draw(rng, number) for number in range(count)]
             this = await run_round(fleet, chosen, questions, rng)
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=17, help="in each round")
     parser.add_argument("--minutes", type=float, default=0, help="0: each kind once")
     parser.add_argument("--kind", action="append", help="only these; may be given several times")
+    parser.add_argument("--store", choices=(*STORES, "every"), default="single", help="its kind")
     parser.add_argument("--pauses", action="store_true", help="measure what readers wait instead")
     parser.add_argument("--leaks", type=int, metavar="STREAMS", help="measure memory instead")
     options = parser.parse_args()
@@ -72,9 +75,12 @@ def main() -> None:
         print(uvloop.run(leaks(options.leaks)))
     else:
         seed = random.getrandbits(32) if options.seed is None else options.seed
-        kinds = [kind for kind in KINDS if not options.kind or kind.name in options.kind]
         print(f"seed {seed}", flush=True)
-        fine = uvloop.run(faults(kinds, options.streams, seed, options.minutes))
+        fine = True
+        for store in STORES if options.store == "every" else [options.store]:
+            print(f"store: {store}", flush=True)
+            kinds = [k for k in kinds_of(store) if not options.kind or k.name in options.kind]
+            fine &= uvloop.run(faults(store, kinds, options.streams, seed, options.minutes))
         sys.exit(not fine)
 
 

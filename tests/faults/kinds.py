@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tests.faults import machine
 from tests.faults.fleet import Fleet, Part
 from tests.faults.proxy import Proxy
 
@@ -24,6 +25,8 @@ class Kind:
     """How often in one round."""
     may_lose: bool = False
     """The store forgets: a reader may be told ``history_lost``."""
+    of_one_server: bool = False
+    """It is done to a store of one server, which the fleet has started."""
 
     def once(self) -> "Kind":
         return replace(self, times=1)
@@ -131,7 +134,8 @@ async def _cut_off(fleet: Fleet) -> int:
 def _link(fleet: Fleet, rng: random.Random) -> Proxy:
     """Any kind of link alike, however many of it there are."""
     links = fleet.links
-    return rng.choice(rng.choice((links.generator, links.edge, links.reader)))
+    there = [some for some in (links.generator, links.edge, links.reader) if some]
+    return rng.choice(rng.choice(there))
 
 
 async def net_delay(fleet: Fleet, rng: random.Random) -> None:
@@ -160,15 +164,20 @@ KINDS = (
     Kind("generator frozen", generator_freeze),
     Kind("edge kill -9", edge_kill),
     Kind("edge SIGTERM", edge_term),
-    Kind("valkey kill -9", valkey_kill),
-    Kind("valkey SIGTERM", valkey_term),
-    Kind("valkey empty", valkey_empty, times=1, may_lose=True),
-    Kind("valkey log cut", valkey_cut, times=1, may_lose=True),
-    Kind("valkey read-only", valkey_replica, may_lose=True),
-    Kind("valkey out of memory", valkey_oom),
-    Kind("disk full", disk_full),
-    Kind("subscriptions killed", pubsub_kill, times=4),
-    Kind("buffer limit", buffer_limit),
+    Kind("valkey kill -9", valkey_kill, of_one_server=True),
+    Kind("valkey SIGTERM", valkey_term, of_one_server=True),
+    Kind("valkey empty", valkey_empty, times=1, may_lose=True, of_one_server=True),
+    Kind("valkey log cut", valkey_cut, times=1, may_lose=True, of_one_server=True),
+    Kind("valkey read-only", valkey_replica, may_lose=True, of_one_server=True),
+    Kind("valkey out of memory", valkey_oom, of_one_server=True),
+    Kind("disk full", disk_full, of_one_server=True),
+    Kind("subscriptions killed", pubsub_kill, times=4, of_one_server=True),
+    Kind("buffer limit", buffer_limit, of_one_server=True),
+    Kind("store full", machine.store_full, of_one_server=True),
+    Kind("log disk full", machine.log_full),
+    Kind("log reader gone", machine.log_unread, times=1),
+    Kind("no descriptors", machine.no_descriptors),
+    Kind("header flood", machine.header_flood),
     Kind("network delay", net_delay, times=4),
     Kind("network reset", net_reset, times=6),
     Kind("network black hole", net_black_hole, times=3),

@@ -52,6 +52,7 @@ async def run_round(
 ) -> Round:
     """All questions are asked and read to their end while the faults happen, one after another."""
     this = Round(kinds, list(questions))
+    fleet.questions = this.questions
     async with Reader(fleet.readers, config=READER) as reader, asyncio.TaskGroup() as tasks:
         tasks.create_task(_inject(fleet, this, random.Random(rng.random())))
         for question in this.questions:

