@@ -157,8 +157,8 @@ class Answer:
             case "state":
                 state = State.model_validate_json(event.data)
                 self._log_id = state.log_id or self._log_id
-                if state.reason == "drain":
-                    raise TryAgain("the edge is shutting down")
+                if state.reason in ("drain", "store_lost"):
+                    raise TryAgain("the edge sends its readers elsewhere")
             case "end":
                 return self._end(End.model_validate_json(event.data))
             case "error" if "history_lost" in event.data:

@@ -93,6 +93,7 @@ class Connection:
         self._start = position
         self._unread: deque[int] = deque()
         """The chunks on their way."""
+        self._again: set[int] = set()
         self._busy = False
         """A call of the store for this reader is under way."""
         self._closed = False
@@ -218,7 +219,9 @@ class Connection:
             self.close()
             return
         if isinstance(action, int):
-            waits = action in self._unread
+            # Of those sent again the edge does not know where in the socket they are.
+            waits = action in self._unread and action not in self._again
+            self._again.add(action)
             self._edge.store.safety.expect(not waits, "P11", f"{action} waits in the socket")
             self._send_again(action)
         self.pump()

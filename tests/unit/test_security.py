@@ -31,6 +31,8 @@ NOT_BOUNDS = {
     "poll_s",
     "port",
     "return_grace_s",
+    "silence_s",
+    "store_lost_s",
     "sweep_s",
     "synthetic_length",
     "synthetic_rate",

@@ -38,10 +38,16 @@ class Acker:
         self._changed = asyncio.Event()
         self._ending = False
         self._failures = 0
+        self._sending: asyncio.Task[bool] | None = None
 
     def changed(self) -> None:
         """The receiver's deadline may have moved."""
         self._changed.set()
+
+    def moved(self) -> None:
+        """Another edge is in use: an ack under way to the one before may never be answered."""
+        if self._sending is not None:
+            self._sending.cancel()
 
     def end(self) -> None:
         """Let ``run`` return once nothing is left to acknowledge."""
@@ -65,14 +71,15 @@ class Acker:
                 await self._send(seq)
 
     async def _send(self, seq: int) -> None:
+        self._sending = asyncio.create_task(self._post(seq))
         try:
-            response = await self._http.post(self._edges.current + self._path, json={"seq": seq})
-            arrived = response.status_code == HTTPStatus.NO_CONTENT
-        except httpx.TransportError:
-            arrived = False
-            if self._ending:
-                self._edges.advance()
-        if arrived:
+            await asyncio.wait({self._sending})
+        finally:
+            self._sending.cancel()
+        if self._sending.cancelled():
+            self._receiver.on_ack_lost(asyncio.get_running_loop().time())
+            return
+        if self._sending.result():
             self._failures = 0
             self._counters.acks += 1
             return
@@ -81,3 +88,13 @@ class Acker:
         wait_s = config.backoff_s(self._failures, config.retry_s, config.ack_backoff_max_s)
         self._failures += 1
         self._receiver.on_ack_lost(asyncio.get_running_loop().time() + wait_s)
+
+    async def _post(self, seq: int) -> bool:
+        """Whether it has arrived."""
+        try:
+            response = await self._http.post(self._edges.current + self._path, json={"seq": seq})
+        except httpx.TransportError:
+            if self._ending:
+                self._edges.advance()
+            return False
+        return response.status_code == HTTPStatus.NO_CONTENT

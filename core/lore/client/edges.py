@@ -27,7 +27,8 @@ _TRY_AGAIN = frozenset(
 class ReaderConfig:
     receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
     silence_s: float = 40.0
-    """Not even a heartbeat for this long (an edge sends one every 15 s): reconnect."""
+    """Not even a heartbeat for this long, until an edge has said how long it may be silent:
+    reconnect."""
     call_timeout_s: float = 10.0
     patience_s: float = 30.0
     """How long a call goes from edge to edge before it raises Unavailable."""

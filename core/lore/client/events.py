@@ -34,6 +34,8 @@ class State(Wire):
     generated_tokens: int = 0
     rto_ms: float | None = None
     retransmits: int = 0
+    silence_ms: int = 0
+    """How long the edge may be silent; 0 when it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ from lore.client.events import (
 )
 from lore.client.sse import ServerEvent, SseParser
 from lore.protocol.receiver import Receiver
+from lore.protocol.silence import Silence
+
+SENT_AWAY = {
+    "drain": "the edge is shutting down",
+    "store_lost": "the edge cannot reach its store",
+}
 
 
 class _ErrorEvent(BaseModel):
@@ -68,6 +74,7 @@ class Stream(AsyncIterator[Event]):
         self._failures = 0
         self._heard_at = 0.0
         self._connected_at = 0.0
+        self._silence = Silence(config.silence_s)
         self._events = self._run()
 
     @property
@@ -115,6 +122,7 @@ class Stream(AsyncIterator[Event]):
                 yield lost
                 await asyncio.sleep(lost.delay_s)
                 self._edges.advance()
+                self._acker.moved()
                 self.counters.reconnects += 1
         finally:
             self._ack_task.cancel()
@@ -142,7 +150,7 @@ class Stream(AsyncIterator[Event]):
                 self.edge + self._path,
                 params={"after": after},
                 headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
-                timeout=httpx.Timeout(self._config.call_timeout_s, read=self._config.silence_s),
+                timeout=httpx.Timeout(self._config.call_timeout_s, read=self._read_timeout_s),
             ) as response:
                 if response.status_code == HTTPStatus.NO_CONTENT:
                     yield await self._finished(await self._end_of_view())
@@ -162,15 +170,25 @@ class Stream(AsyncIterator[Event]):
         except ValidationError as error:
             raise TryAgain("the edge sent something that is not the protocol") from error
 
+    @property
+    def _read_timeout_s(self) -> float:
+        """Longer than the silence that is watched for here, but for an answer's head."""
+        return max(self._silence.limit_s, self._config.call_timeout_s)
+
     async def _server_events(self, response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:
         parser = SseParser()
         body = response.aiter_raw()
+        self._heard_at = self._now()
         while True:
+            gap_at, silent_at = self._receiver.gap_deadline, self._heard_at + self._silence.limit_s
             try:
-                async with asyncio.timeout_at(self._receiver.gap_deadline):
+                async with asyncio.timeout_at(min(silent_at, gap_at or silent_at)):
                     data = await anext(body, None)
             except TimeoutError as error:
-                raise TryAgain("a missing piece did not come again") from error
+                if gap_at is not None and gap_at < silent_at:
+                    raise TryAgain("a missing piece did not come again") from error
+                self._silence.on_silent()
+                raise TryAgain("no answer") from error
             if data is None:
                 raise TryAgain("the edge ended the connection")
             self._heard_at = self._now()
@@ -188,6 +206,7 @@ class Stream(AsyncIterator[Event]):
                 if not text:
                     return None
                 self._failures = 0
+                self._silence.on_text()
                 return Text(seq=self.position, text=text, tokens=self._receiver.tokens)
             case "state":
                 return await self._on_state(State.model_validate_json(event.data))
@@ -225,8 +244,9 @@ class Stream(AsyncIterator[Event]):
         due = self._receiver.deadline()
         self._receiver.on_window(state.window, self._now())
         self._check_ack(due)
-        if state.reason == "drain":
-            raise TryAgain("the edge is shutting down", self._retry_s)
+        self._silence.on_told(state.silence_ms / 1000)
+        if state.reason in SENT_AWAY:
+            raise TryAgain(SENT_AWAY[state.reason], self._retry_s)
         if state.status == "reaped" and self._revive:
             response = await self._http.post(f"{self.edge}{self._path}/revive")
             # 409: another reader was quicker.

@@ -63,8 +63,6 @@ class Edge:
         """Raises BadAuth when the settings do not say who may come in."""
         self.auth = Authenticator(settings)
         self.feeds = Feeds(store, settings)
-        self.store_up = True
-        """Whether the store answered when it was last asked."""
         self.streams = Streams(store, self.feeds, settings, sender or SenderConfig())
         self._store = store
         self._settings = settings
@@ -84,16 +82,19 @@ class Edge:
             )
 
     async def check_store(self) -> None:
-        try:
-            await self._store.view("")
+        await self.streams.store_watch.check()
+        if self.store_up:
             self.feeds.notice_losses()
-            self.store_up = True
-        except StoreUnavailable:
-            self.store_up = False
+
+    @property
+    def store_up(self) -> bool:
+        """Whether the store answers, as far as is known."""
+        return self.streams.store_watch.is_up
 
     async def close(self) -> None:
         self.auth.close()
         self._context.close()
+        self.streams.store_watch.close()
         await self.feeds.close()
 
     # What would only wait for another coroutine returns that one instead: a stream keeps the

@@ -40,8 +40,9 @@ class Native:
     returns = True
     chunk = staticmethod(attrgetter("data"))
 
-    def __init__(self, edge_id: str) -> None:
+    def __init__(self, edge_id: str, silence_s: float) -> None:
         self._edge_id = edge_id
+        self._silence_ms = round(silence_s * 1000)
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         return sse.retry(sse.RETRY_MS) + self.state(feed, sender, feed.view.status, "open")
@@ -60,6 +61,7 @@ class Native:
                 "generated_tokens": view.generated_tokens,
                 "rto_ms": round(sender.round_trip.rto_s * 1000) if sender else None,
                 "retransmits": sender.retransmits if sender else 0,
+                "silence_ms": self._silence_ms,
             },
         )
 

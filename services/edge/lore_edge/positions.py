@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from lore_edge import sse
 from lore_edge.errors import invalid
 from lore_edge.wire import Scope, header
 
@@ -12,6 +13,7 @@ LOG_ID = r"[A-Za-z0-9_-]{1,64}"
 POSITION = rf"([0-9]{{1,15}})(?::({LOG_ID}))?"
 _LOG = re.compile(LOG_ID)
 _POSITION = re.compile(POSITION)
+_HEARTBEAT = re.compile(rb"(?:^|&)heartbeat=([^&]*)")
 
 
 class Wanted(NamedTuple):
@@ -39,3 +41,13 @@ def wanted(scope: Scope) -> Wanted:
     if match is None:
         raise invalid(f"{name}: not a seq, nor <seq>:<log_id>", field=name)
     return Wanted(int(match[1]), match[2] or log_id, said)
+
+
+def heartbeat_of(scope: Scope) -> bytes:
+    """How the caller wants to hear of a silence (``?heartbeat=event``). Raises ApiError 400."""
+    match = _HEARTBEAT.search(scope["query_string"])
+    if match is None or match[1] == b"comment":
+        return sse.HEARTBEAT
+    if match[1] == b"event" and scope["path"].startswith("/v1/streams"):
+        return sse.HEARTBEAT_EVENT
+    raise invalid("heartbeat: comment or event", field="heartbeat")

@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 _REASONS = [
     *("open", "claimed", "paused", "resumed", "failed_over"),
-    *("released", "reaped", "revived", "drain"),
+    *("released", "reaped", "revived", "drain", "store_lost"),
 ]
 
 
@@ -113,6 +113,7 @@ def schemas() -> Json:
                 "generated_tokens": integer(),
                 "rto_ms": {"type": ["number", "null"]},
                 "retransmits": integer(),
+                "silence_ms": integer(),
             }
         ),
         "EndEvent": _object(

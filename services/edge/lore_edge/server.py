@@ -27,6 +27,7 @@ from lore_edge.http.connections import Connections
 from lore_edge.settings import EdgeSettings
 
 WATCH_S = 1.0
+CHECKS_PER_LOSS = 3  # so often the store is asked before it counts as lost
 STUCK_S = 60.0
 
 _log = structlog.get_logger()
@@ -118,7 +119,7 @@ class EdgeServer(uvicorn.Server):
             self._edge.streams.measure()
             self._edge.auth.poll()
             await self._edge.check_store()
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(min(WATCH_S, self._settings.store_lost_s / CHECKS_PER_LOSS))
 
 
 def bind(host: str, port: int) -> socket.socket:

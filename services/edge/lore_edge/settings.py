@@ -112,7 +112,13 @@ class EdgeSettings(CommonSettings):
     0 for no limit."""
 
     heartbeat_s: Positive = 15.0
-    """A comment goes out after this long without an event."""
+    """A request without news is looked at after this long, and its readers hear a comment, or
+    sooner (``silence_s``)."""
+    silence_s: Positive = 4.0
+    """How long a reader may hear nothing before it goes to another edge, which state events tell
+    it: heartbeats come at least every half of that."""
+    store_lost_s: Positive = 3.0
+    """An edge that the store has not answered for this long sends its readers elsewhere."""
     ring_chunks: Annotated[int, Field(ge=1)] = 256
     ring_bytes: Annotated[int, Field(ge=1024)] = 65_536
     """What is kept of each followed request in memory; older chunks are read from the log."""

@@ -11,6 +11,10 @@ HEARTBEAT = b":\n"
 of that one, once they have seen an id."""
 
 
+HEARTBEAT_EVENT = b"event: heartbeat\ndata: {}\n\n"
+"""For an EventSource that watches for silence: it does not hear comments."""
+
+
 def event_id(seq: int, fork: str) -> str:
     """What a reader names to come back after a chunk; ``fork`` is its log, once it was forked."""
     return f"{seq}:{fork}" if fork else str(seq)

@@ -28,7 +28,8 @@ from lore_edge.wire import Send
 
 MAX_JOINED_BYTES = 16_384
 SETTLE_S = 1.0  # for the peer's TCP to acknowledge the end
-DRAIN_RETRY_MS = (100, 1000)
+RETRY_MS = {"drain": (100, 1000), "store_lost": (50, 250)}
+"""When to come back; those whose edge lost the store have waited already, and go one by one."""
 BROKEN = frozenset({"history_lost", "gone"})
 
 
@@ -40,15 +41,19 @@ class Stream:
         waker: Waker,
         *,
         socket_acks: SocketAcks | None,
+        heartbeat: bytes = sse.HEARTBEAT,
     ) -> None:
         self.reader = reader
         self.socket = socket
         self._waker = waker
         self._socket_acks = socket_acks
+        self._heartbeat = heartbeat
         self._now = asyncio.get_running_loop().time
+        self.opened_at = self._now()
         self._began_ms = time.time() * 1000
         self._stood: tuple[int, float] | None = None  # at which chunk, and since when
         self._gone = False
+        self._reason = ""
         reader.on_news = self._on_news
 
     @property
@@ -82,8 +87,9 @@ class Stream:
             self._stood = reader.position, now
         return now - self._stood[1]
 
-    def leave(self) -> None:
+    def leave(self, reason: str = "drain") -> None:
         """Tell the reader to come back elsewhere, and end."""
+        self._reason = reason
         self.reader.delivery.leave()
         self.reader.span.event("sent_away")
         self._waker.wake()
@@ -119,7 +125,7 @@ class Stream:
             case Step.CHECK:
                 return await self._retransmit(send)
             case Step.HEARTBEAT:
-                await self._write(send, Batch(sse.HEARTBEAT, []))
+                await self._write(send, Batch(self._heartbeat, []))
             case Step.WAIT:
                 await self._waker.wait(reader.deadline())
             case Step.FAREWELL:
@@ -184,8 +190,8 @@ class Stream:
     # the end
 
     def _farewell(self) -> Batch:
-        state = self.reader.state(self.reader.feed.view.status, "drain")
-        return Batch(sse.retry(random.randint(*DRAIN_RETRY_MS)) + state, [])
+        state = self.reader.state(self.reader.feed.view.status, self._reason)
+        return Batch(sse.retry(random.randint(*RETRY_MS[self._reason])) + state, [])
 
     def _on_lost(self) -> None:
         self._gone = True

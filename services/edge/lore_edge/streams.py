@@ -26,13 +26,14 @@ from lore.tracing import Span
 from lore_edge import calls
 from lore_edge.collecting import collect
 from lore_edge.dialect import Dialect, Native
-from lore_edge.errors import ApiError, LostRequest, history_lost
+from lore_edge.errors import ApiError, LostRequest, history_lost, store_unavailable
 from lore_edge.feed import Feed
 from lore_edge.feeds import Feeds
-from lore_edge.positions import Wanted, wanted
+from lore_edge.positions import Wanted, heartbeat_of, wanted
 from lore_edge.reader import Reader
 from lore_edge.settings import EdgeSettings
 from lore_edge.sockets import SocketAcks, StreamSocket, notice_death
+from lore_edge.store_watch import StoreWatch
 from lore_edge.stream import Stream
 from lore_edge.views import stream_url
 from lore_edge.waker import Waker
@@ -51,6 +52,7 @@ from lore_edge.wire import (
 _log = structlog.get_logger()
 
 AGE_SPREAD = (0.8, 1.2)
+HEARTBEATS_PER_SILENCE = 2
 BLOCKED_S = 1.0  # a reader that takes no farewell in this time is cut off
 CUT_EARLY_S = 1.0  # before the server would end what is left in its own way
 
@@ -63,11 +65,14 @@ class Streams:
         self._feeds = feeds
         self._settings = settings
         self._sender = sender
-        self._delivery = DeliveryConfig(heartbeat_s=settings.heartbeat_s)
-        self._native = Native(settings.edge_id)
+        self._delivery = DeliveryConfig(
+            heartbeat_s=min(settings.heartbeat_s, settings.silence_s / HEARTBEATS_PER_SILENCE)
+        )
+        self._native = Native(settings.edge_id, settings.silence_s)
         self._open: set[Stream] = set()
         self._staying: set[asyncio.Transport] = set()
         self._draining = False
+        self.store_watch = StoreWatch(store, settings.store_lost_s, self._on_store_lost)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -92,11 +97,11 @@ class Streams:
         self.check_open()
         if scope["method"] == "GET":  # a reader whose body waits to be read is not seen to leave
             await read_body(receive, self._settings.max_body_bytes)
-        dialect = dialect or self._native
+        dialect, heartbeat = dialect or self._native, heartbeat_of(scope)
         where = where or wanted(scope)
         try:
             async with self._feeds.use(request_id, owner) as feed:
-                stream = await self._begin(scope, send, feed, dialect, where)
+                stream = await self._begin(scope, send, feed, dialect, where, heartbeat)
                 if stream is not None:
                     await self._run(stream, send, scope["extensions"][TRANSPORT])
         except LostRequest:
@@ -130,7 +135,13 @@ class Streams:
         return view, text
 
     async def _begin(
-        self, scope: Scope, send: Send, feed: Feed, dialect: Dialect, where: Wanted
+        self,
+        scope: Scope,
+        send: Send,
+        feed: Feed,
+        dialect: Dialect,
+        where: Wanted,
+        heartbeat: bytes,
     ) -> Stream | None:
         """The stream, after the head of its response; None when there was nothing to stream."""
         waker = Waker()
@@ -151,14 +162,34 @@ class Streams:
         await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
         _log.debug("stream opened", after=where.position)
         scope["headers"].clear()  # nothing asks for them any more, and browsers send many
-        return self._stream(scope["extensions"][TRANSPORT], reader, waker)
+        return self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
 
     def check_open(self) -> None:
-        """Raises ApiError 503 once readers are sent away."""
+        """Raises ApiError 503 once readers are sent away, for good or until the store is back."""
+        if self.store_watch.is_lost:
+            raise store_unavailable()
         if self._draining:
             raise ApiError(
                 503, "draining", "this edge is shutting down", headers={"Retry-After": "0"}
             )
+
+    def _on_store_lost(self) -> None:
+        leaving = [one for one in self._open if self.store_watch.sends_away(one.opened_at)]
+        _log.warning("store lost: readers go elsewhere", streams=len(leaving))
+        loop = asyncio.get_running_loop()
+        for stream in leaving:
+            delay_s = random.uniform(0, self._settings.drain_spread_s)
+            loop.call_later(delay_s, self._send_elsewhere, stream)
+
+    def _send_elsewhere(self, stream: Stream) -> None:
+        """Unless the store is back, or the reader has left."""
+        if not self.store_watch.is_lost or stream not in self._open:
+            return
+        if stream.returns:
+            stream.leave("store_lost")
+        else:
+            ANSWERS["cut"].inc()
+            stream.socket.abort()
 
     async def drain(self, spread_s: float) -> None:
         """Send every reader elsewhere, one after the other, within about ``spread_s``.
@@ -223,7 +254,9 @@ class Streams:
             span=span,
         )
 
-    def _stream(self, transport: asyncio.Transport, reader: Reader, waker: Waker) -> Stream:
+    def _stream(
+        self, transport: asyncio.Transport, reader: Reader, waker: Waker, heartbeat: bytes
+    ) -> Stream:
         settings, feed = self._settings, reader.feed
         if transport.is_closing():
             raise Disconnected  # a closed socket has no options to set
@@ -231,7 +264,7 @@ class Streams:
         socket_acks = None
         if feed.view.ack == Ack.SOCKET:
             socket_acks = SocketAcks(socket, functools.partial(self._acknowledge, feed))
-        return Stream(reader, socket, waker, socket_acks=socket_acks)
+        return Stream(reader, socket, waker, socket_acks=socket_acks, heartbeat=heartbeat)
 
     async def _run(self, stream: Stream, send: Send, transport: asyncio.Transport) -> None:
         reader, feed = stream.reader, stream.reader.feed

@@ -228,3 +228,38 @@ test("a stream that was left while it waited for its token is not opened", async
   globalThis.fetch = before;
   assert.equal(sources.length, 0);
 });
+
+const PATIENT = JSON.stringify({
+  status: "generating", reason: "open", log_id: "log-1", silence_ms: 4000,
+});
+
+test("an edge that says nothing for longer than it promised is left for another", () =>
+  scene(() => {
+    const first = connection();
+    assert.equal(new URL(first.url).searchParams.get("heartbeat"), "event");
+    first.say("open");
+    first.say("state", PATIENT);
+    mock.timers.tick(3000);
+    first.say("heartbeat", "{}");
+    mock.timers.tick(3000);
+    assert.equal(first.readyState, 0, "heartbeats are heard");
+    mock.timers.tick(1500);
+    assert.equal(first.readyState, FakeEventSource.CLOSED);
+    const second = connection();
+    assert.notEqual(new URL(second.url).host, new URL(first.url).host);
+    second.say("open");
+    second.say("state", PATIENT);
+    mock.timers.tick(5000);
+    assert.equal(second.readyState, 0, "the second silence in a row is borne for longer");
+    mock.timers.tick(4000);
+    assert.equal(second.readyState, FakeEventSource.CLOSED);
+  }));
+
+test("a word that the edge has lost its store moves the reader on at once", () =>
+  scene(() => {
+    const first = connection();
+    open(first);
+    first.say("state", JSON.stringify({ status: "generating", reason: "store_lost" }));
+    assert.equal(first.readyState, FakeEventSource.CLOSED);
+    assert.notEqual(new URL(connection().url).host, new URL(first.url).host);
+  }));

@@ -8,8 +8,10 @@ import { backoff } from "./receiver.js";
 import * as read from "./events.js";
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Longer than the edge's heartbeat of 15 s: a connection this quiet is tried again on wake-up. */
+/** A connection this quiet is tried again: until an edge has said how long it may be silent. */
 const QUIET_MS = 20_000;
+/** Each silence in a row doubles the patience, so often: a slow network is given time at last. */
+const MAX_DOUBLINGS = 3;
 /** A connection that lasted this long, or brought a chunk, ends the backing off. */
 const STEADY_MS = 5000;
 
@@ -22,6 +24,7 @@ export class Connection {
    * @param {() => boolean} reader.browserKnows whether Last-Event-ID is where the reader is
    * @param {(status: string) => void} reader.onStatus
    * @param {() => void} reader.onDropped what was not passed on yet comes again
+   * @param {() => void} reader.onMoved another edge is in use: this one may answer nothing more
    * @param {() => void} reader.onRefused the edge answered, and not with a stream
    * @param {(chunk: object, event: MessageEvent) => void} reader.onChunk
    * @param {(state: object) => void} reader.onState
@@ -44,6 +47,9 @@ export class Connection {
   #attempt = 0;
   #openedAt = 0;
   #lastHeard = 0;
+  #watch = null;
+  #silenceMs = QUIET_MS;
+  #silences = 0;
 
   /** Whether there is one, or the browser makes one. */
   get isThere() {
@@ -61,14 +67,15 @@ export class Connection {
     this.#drop();
     if (this.status === "open" && Date.now() - this.#openedAt > STEADY_MS) this.#attempt = 0;
     this.#edges.next();
+    this.#reader.onMoved();
     this.say("waiting");
-    this.#timer = setTimeout(() => this.open(), backoff(this.#attempt));
+    this.#after(backoff(this.#attempt), () => this.open());
     this.#attempt += 1;
   }
 
   /** A network that came back, or a page shown again, need not wait for a timer. */
   wake(networkChanged) {
-    const quiet = Date.now() - this.#lastHeard > QUIET_MS;
+    const quiet = Date.now() - this.#lastHeard > this.#patienceMs;
     if (networkChanged || quiet || this.status === "waiting") this.open();
   }
 
@@ -95,9 +102,9 @@ export class Connection {
 
   #listen(token) {
     const reader = this.#reader;
-    const url = `${this.#edges.current}${reader.path()}${reader.begin()}${token}`;
+    const url = `${this.#edges.current}${reader.path()}${reader.begin()}&heartbeat=event${token}`;
     const source = (this.#source = new EventSource(url));
-    this.#timer = setTimeout(() => this.retryElsewhere(), CONNECT_TIMEOUT_MS);
+    this.#after(CONNECT_TIMEOUT_MS, () => this.retryElsewhere());
     const on = (name, handler) =>
       source.addEventListener(name, (event) => {
         if (source !== this.#source) return;
@@ -112,7 +119,8 @@ export class Connection {
     const onProblem = onData(read.problem, (error) => reader.onProblem(error));
     on("open", () => this.#opened());
     on("message", onData(read.chunk, (chunk, event) => this.#onChunk(chunk, event)));
-    on("state", onData(read.state, (state) => reader.onState(state)));
+    on("state", onData(read.state, (state) => this.#onState(state)));
+    on("heartbeat", () => {});
     on("end", onData(read.end, (end) => reader.onEnd(end)));
     on("error", (event) => {
       if (event.data === undefined) this.#onLost();
@@ -121,18 +129,50 @@ export class Connection {
   }
 
   #opened() {
-    clearTimeout(this.#timer);
+    this.#after(null);
+    this.#watchForSilence();
     this.#openedAt = Date.now();
     this.reconnects += 1;
     this.say("open");
   }
 
+  get #patienceMs() {
+    return this.#silenceMs * 2 ** Math.min(this.#silences, MAX_DOUBLINGS);
+  }
+
+  /** An edge that stands still, or a path that died, says nothing: not even a heartbeat. */
+  #watchForSilence() {
+    this.#stopWatching();
+    const left = this.#lastHeard + this.#patienceMs - Date.now();
+    this.#watch = setTimeout(() => {
+      this.#watch = null;
+      if (Date.now() < this.#lastHeard + this.#patienceMs) return this.#watchForSilence();
+      this.#silences += 1;
+      this.retryElsewhere();
+    }, Math.max(left, 0));
+  }
+
+  #stopWatching() {
+    if (this.#watch !== null) clearTimeout(this.#watch);
+    this.#watch = null;
+  }
+
+  #onState(state) {
+    if (state.silence_ms > 0) {
+      this.#silenceMs = state.silence_ms;
+      this.#watchForSilence();
+    }
+    this.#reader.onState(state);
+  }
+
   #onChunk(chunk, event) {
     this.#attempt = 0;
+    this.#silences = 0;
     this.#reader.onChunk(chunk, event);
   }
 
   #onLost() {
+    this.#stopWatching();
     if (this.#source.readyState === EventSource.CLOSED) {
       this.#drop();
       this.say("connecting");
@@ -140,14 +180,26 @@ export class Connection {
     } else if (this.status === "open" && this.#reader.browserKnows()) {
       // The browser connects again by itself, after the server's `retry:`, with Last-Event-ID.
       this.say("connecting");
-      this.#timer = setTimeout(() => this.retryElsewhere(), CONNECT_TIMEOUT_MS);
+      this.#after(CONNECT_TIMEOUT_MS, () => this.retryElsewhere());
     } else {
       this.retryElsewhere();
     }
   }
 
+  /** One thing at a time is waited for. */
+  #after(ms, act) {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (ms === null) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      act();
+    }, ms);
+  }
+
   #drop() {
-    clearTimeout(this.#timer);
+    this.#after(null);
+    this.#stopWatching();
     this.#source?.close();
     this.#source = null;
     this.#opening = null;

@@ -21,6 +21,11 @@ import { ApiError, Edges, failure } from "./edges.js";
 import { Receiver } from "./receiver.js";
 import { onWakeUp } from "./wakeup.js";
 
+const ACK_TIMEOUT_MS = 15_000;
+/** Older browsers know no `any`: an ack of theirs waits until the reader moves. */
+const withTimeout = (signal) =>
+  AbortSignal.any?.([signal, AbortSignal.timeout(ACK_TIMEOUT_MS)]) ?? signal;
+const SENT_AWAY = new Set(["drain", "store_lost"]);
 const FINAL_CODES = new Set(["history_lost", "not_found", "unauthorized"]);
 
 export class LoreStream extends EventTarget {
@@ -48,6 +53,7 @@ export class LoreStream extends EventTarget {
       browserKnows: () => this.#browserKnowsPosition(),
       onStatus: (status) => this.#onStatus(status),
       onDropped: () => this.#receiver.restarted(),
+      onMoved: () => this.#acking?.abort(),
       onRefused: () => this.#askWhy(),
       onChunk: (chunk, event) => this.#onChunk(chunk, event),
       onState: (state) => this.#onState(state),
@@ -67,6 +73,8 @@ export class LoreStream extends EventTarget {
   #ended = false;
   #timer = null;
   #wakeUps = null;
+  /** The ack under way. */
+  #acking = null;
 
   get stats() {
     const { seq, acked, duplicates, early } = this.#receiver;
@@ -157,7 +165,7 @@ export class LoreStream extends EventTarget {
   }
 
   #close(status) {
-    clearTimeout(this.#timer);
+    this.#stopTending();
     this.#wakeUps?.();
     this.#wakeUps = null;
     this.#connection.close(status);
@@ -180,7 +188,7 @@ export class LoreStream extends EventTarget {
     if (state.window > 0) this.#receiver.window = state.window;
     this.#changed();
     this.#emit("state", state);
-    if (state.reason === "drain" && this.#edges.count > 1) this.#connection.retryElsewhere();
+    if (SENT_AWAY.has(state.reason) && this.#edges.count > 1) this.#connection.retryElsewhere();
   }
 
   #onEnd(end) {
@@ -219,21 +227,31 @@ export class LoreStream extends EventTarget {
 
   /** Do what is due now, and set the one timer for what is due later. */
   #tend() {
-    clearTimeout(this.#timer);
+    this.#stopTending();
     if (!this.#connection.isThere && !this.#ended) return;
     if (this.#receiver.gapExpired(Date.now())) this.#connection.retryElsewhere();
     else this.#acknowledge();
     const wait = this.#receiver.deadline() - Date.now();
-    if (wait < Infinity) this.#timer = setTimeout(() => this.#tend(), Math.max(wait, 0));
+    if (wait === Infinity) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#tend();
+    }, Math.max(wait, 0));
+  }
+
+  #stopTending() {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
   }
 
   async #acknowledge() {
     const seq = this.#receiver.takeAck(Date.now());
     if (seq === null) return;
     let ok = false;
+    const acking = (this.#acking = new AbortController());
     try {
       // keepalive: the last ack leaves even when the page closes right after the end.
-      const options = { body: { seq }, keepalive: true };
+      const options = { body: { seq }, keepalive: true, signal: withTimeout(acking.signal) };
       const { status } = await this.#edges.call("POST", `${this.#path()}/ack`, options);
       // What is refused will be refused again, but for 409: that log is about to be refilled.
       ok = status < 400 || (status < 500 && status !== 409 && status !== 429);

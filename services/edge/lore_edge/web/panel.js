@@ -134,6 +134,8 @@ export class Panel {
       this.#log(`${state.edge} serves the stream after seq ${this.#stream.stats.seq}`);
     } else if (state.reason === "drain") {
       this.#log(`${state.edge} is shutting down: moving on`);
+    } else if (state.reason === "store_lost") {
+      this.#log(`${state.edge} cannot reach its store: moving on`);
     } else {
       this.#log(REASONS[state.reason] ?? `${sentence(state.status)} (${state.reason})`);
     }
