@@ -59,7 +59,7 @@ async def test_a_service_whose_log_cannot_be_written_works_and_ends_in_order(
         with server.client() as admin:
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal")
             admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-        while how != "closed" and not await _lost_lines(port):
+        while how != "closed" and not await _lost_lines(port):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         await _until_ready(port)
         async with httpx.AsyncClient(trust_env=False) as http:
