@@ -24,7 +24,7 @@ from lore_edge.wire import header
 from tests import programs
 from tests.clients.scripted import ScriptedStore
 from tests.clients.test_round_trips import HERE, LIMIT_S, OTHERS
-from tests.examples.stack import NODE
+from tests.examples.stack import NODE, OFFLINE
 from tests.services.auth_harness import KeyRing
 from tests.services.edge_harness import running_edge
 from tests.services.openai_harness import MODEL
@@ -166,7 +166,7 @@ async def test_each_fault_is_raised_as_what_it_is(client: str, place: Place) -> 
         pytest.skip(f"{client}: not installed here (make setup)")
     done = await programs.run(
         *(program, str(HERE / name), json.dumps(place.addresses)),
-        env=os.environ | {"NO_PROXY": "*"},
+        env=os.environ | {"NO_PROXY": "*"} | OFFLINE,
         limit_s=LIMIT_S,
     )
     assert done.status == 0, done.out + done.err

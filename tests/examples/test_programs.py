@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,21 @@ MOST_BYTES = 6_500
 async def test_a_chat_says_the_answer(stack: Stack, program: str, suffix: str) -> None:
     out, err = await run(program, f"openai_chat.{suffix}", env=stack.environment(stack.edges[0]))
     assert out == await stack.text(err.strip()) + "\n" != "\n"
+
+
+@pytest.mark.parametrize("program", ["langchain_chat.py", "litellm_chat.py"])
+async def test_two_turns_say_two_answers(stack: Stack, program: str) -> None:
+    """The second question comes with the first answer, as the library writes it."""
+    python = Path(sys.prefix) / "clients" / "bin" / "python"
+    if shutil.which(python) is None:
+        pytest.skip("LangChain and LiteLLM are not installed here (make setup)")
+    before = {view["request_id"] for view in (await stack.get("/v1/streams"))["streams"]}
+    out, _ = await run(str(python), program, env=stack.environment(stack.edges[0]))
+    views = (await stack.get("/v1/streams?limit=3"))["streams"]
+    second, first = [view["request_id"] for view in views if view["request_id"] not in before]
+    answers = [await stack.text(name) for name in (first, second)]
+    assert out == "".join(f"{answer}\n" for answer in answers)
+    assert all(answers)
 
 
 @LANGUAGES

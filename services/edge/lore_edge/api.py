@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from lore.metrics import REQUESTS_REVIVED
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
-from lore_edge import calls, views
+from lore_edge import calls, listing, views
 from lore_edge.auth import stream_tokens
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, not_found
@@ -35,7 +35,13 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         request_id, owner = _whose(request)
         found, text = await views.read(store, request_id, owner)
         calls.about(request.scope, found)
-        return _json(views.describe(found, text, settings.edge_id), status)
+        metadata = views.metadata_of(await store.body(request_id))
+        return _json(views.describe(found, text, settings.edge_id, metadata), status)
+
+    async def listed(request: Request) -> Response:
+        statuses, limit = listing.asked(request.url.query)
+        found = await listing.own(store, subject_of(request.scope), statuses, limit)
+        return _json(listing.described(found, settings.edge_id), 200)
 
     async def cancel(request: Request) -> Response:
         retention_ms = round(settings.retention_s * 1000)
@@ -63,6 +69,13 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
     async def description(_: Request) -> Response:
         return Response(described, headers=_COMMON, media_type="application/json")
 
+    class Streams(HTTPEndpoint):
+        async def get(self, request: Request) -> Response:
+            return await listed(request)
+
+        async def post(self, request: Request) -> Response:
+            return await _nothing(request)
+
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
             wanted(request.scope)  # the same address is refused alike, whatever is accepted
@@ -73,7 +86,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/v1/streams", _nothing, methods=["POST"]),
+            Route("/v1/streams", Streams),
             Route("/v1/streams/{request_id}", Stream),
             Route("/v1/streams/{request_id}/ack", _nothing, methods=["POST"]),
             Route("/v1/streams/{request_id}/revive", revive, methods=["POST"]),

@@ -173,10 +173,11 @@ class Edge:
             del view  # the feed has a newer one, for as long as the stream lasts
             await self.streams.serve(scope, receive, send, request_id, subject)
             return
+        metadata = views.metadata_of(await self._store.body(view.request_id))
         text = ""
         if view.next_seq > 1:  # a retried POST, whose answer has begun
             view, text = await views.read(self._store, view.request_id, subject)
-        described = views.describe(view, text, self._settings.edge_id)
+        described = views.describe(view, text, self._settings.edge_id, metadata)
         await answer(
             send,
             201,

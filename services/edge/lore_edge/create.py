@@ -1,6 +1,7 @@
 """From the body of ``POST /v1/streams`` to an accepted request (protocol P17)."""
 
 import base64
+import contextlib
 import hashlib
 import math
 import secrets
@@ -14,7 +15,7 @@ from lore.metrics import REQUESTS_ACCEPTED
 from lore.protocol.window import WindowConfig
 from lore.request import Ack, Message, StreamRequest
 from lore.request_limits import RequestLimits
-from lore.store.base import Admission, NewRequest, Outcome, Store, View
+from lore.store.base import Admission, NewRequest, Outcome, Store, StoreUnavailable, View
 from lore.store.keys import PARTITIONS, partition_of
 from lore.tracing import NOTHING, Span
 from lore_edge.admission import admit, check_size
@@ -27,6 +28,8 @@ _log = structlog.get_logger()
 REQUEST_ID = r"[A-Za-z0-9_-]{22}"
 MAX_KEY_CHARS = 255
 PARTITION_TRIES = 4
+LISTED_MS = 86_400_000
+"""Beyond its retention, a subject's list is kept for as long as an answer may take."""
 _EXACTLY_ONE = "question"  # the field that a body with neither or both is told about
 
 
@@ -132,6 +135,11 @@ async def create(
             if opened.view.fingerprint != mark:
                 raise idempotency_key_reused("this Idempotency-Key was used for another body")
             REQUESTS_ACCEPTED.inc(opened.created)
+            if opened.created:
+                with contextlib.suppress(StoreUnavailable):  # the request is there all the same
+                    await store.list_request(
+                        subject, request_id, keep_ms=round(settings.retention_s * 1000) + LISTED_MS
+                    )
             _log.debug("request accepted", **logs.of(opened.view), created=opened.created)
             return opened.view
         await store.leave(client, request_id)

@@ -11,6 +11,7 @@ from typing import Any
 
 from lore.request_limits import RequestLimits, with_limits
 from lore_edge.create import MAX_KEY_CHARS
+from lore_edge.listing import MAX_LIMIT, STATES
 from lore_edge.openai import description as openai
 from lore_edge.positions import LOG_ID, POSITION
 from lore_edge.schemas import REQUEST_ID_TEXT, STRING, Json, integer, ref, schemas
@@ -214,6 +215,22 @@ def _create() -> Json:
     )
 
 
+def _list() -> Json:
+    limit = integer(1, maximum=MAX_LIMIT)
+    return _operation(
+        "listStreams",
+        "The caller's own requests, newest first",
+        {
+            "200": _json("Streams", "their JSON views, without the texts"),
+            **_refusals(*AUTH_ERRORS, "invalid_request", "store_unavailable"),
+        },
+        parameters=[
+            _parameter("query", "state", "which ones; all unless it is said", {"enum": [*STATES]}),
+            _parameter("query", "limit", "how many at most", limit),
+        ],
+    )
+
+
 def _read() -> Json:
     stream = _view("the JSON view; with `Accept: text/event-stream`, the stream")
     stream["content"]["text/event-stream"] = {"schema": ref("Event")}
@@ -282,7 +299,7 @@ def describe(limits: RequestLimits | None = None) -> Json:
             + ".",
         },
         "paths": {
-            "/v1/streams": {"post": _create()},
+            "/v1/streams": {"get": _list(), "post": _create()},
             "/v1/streams/{request_id}": {
                 "parameters": [_ID],
                 "get": _read(),

@@ -72,6 +72,21 @@ def schemas() -> Json:
         name: integer()
         for name in ("acked_seq", "generated_tokens", "acked_tokens", "window", "prompt_tokens")
     }
+    view: Json = {
+        "request_id": REQUEST_ID_TEXT,
+        "status": _STATUS,
+        "log_id": STRING,
+        "next_seq": integer(1),
+        **counts,
+        "finish_reason": _NULLABLE,
+        "error": _NULLABLE,
+        "created_at": _TIME,
+        "started_at": _TIME,
+        "finished_at": _TIME,
+        "metadata": {"type": "object", "additionalProperties": STRING},
+        "stream_url": {"type": "string", "format": "uri-reference"},
+        "edge": STRING,
+    }
     return {
         **request.pop("$defs"),
         "StreamRequest": request,
@@ -79,23 +94,8 @@ def schemas() -> Json:
             **_object({"seq": _SEQ}, description="Everything up to `seq` is here (P9)."),
             "additionalProperties": False,
         },
-        "View": _object(
-            {
-                "request_id": REQUEST_ID_TEXT,
-                "status": _STATUS,
-                "text": {"type": "string", "description": "the answer so far"},
-                "log_id": STRING,
-                "next_seq": integer(1),
-                **counts,
-                "finish_reason": _NULLABLE,
-                "error": _NULLABLE,
-                "created_at": _TIME,
-                "started_at": _TIME,
-                "finished_at": _TIME,
-                "stream_url": {"type": "string", "format": "uri-reference"},
-                "edge": STRING,
-            }
-        ),
+        "View": _object(view | {"text": {"type": "string", "description": "the answer so far"}}),
+        "Streams": _object({"streams": {"type": "array", "items": _object(view)}}),
         "StreamToken": _object(
             {"token": STRING, "expires_at": {"type": "string", "format": "date-time"}}
         ),

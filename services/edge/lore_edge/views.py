@@ -1,5 +1,7 @@
 """The JSON view of a request (PROTOCOL.md, HTTP)."""
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +19,15 @@ def stream_url(view: View) -> str:
     return f"/v1/streams/{view.request_id}?log={view.log_id}"
 
 
-def describe(view: View, text: str, edge_id: str) -> dict[str, Any]:
+def metadata_of(body: str | None) -> dict[str, str]:
+    """What was to be kept with a request, whichever API it came by."""
+    if not body or '"metadata"' not in body:
+        return {}
+    kept = json.loads(body)
+    return kept.get("metadata") or (kept.get("note") or {}).get("metadata") or {}
+
+
+def describe(view: View, text: str, edge_id: str, metadata: Mapping[str, str]) -> dict[str, Any]:
     return {
         "request_id": view.request_id,
         "status": view.status,
@@ -34,6 +44,7 @@ def describe(view: View, text: str, edge_id: str) -> dict[str, Any]:
         "created_at": _time(view.created_ms),
         "started_at": _time(view.started_ms),
         "finished_at": _time(view.finished_ms),
+        "metadata": dict(metadata),
         "stream_url": stream_url(view),
         "edge": edge_id,
     }

@@ -4,6 +4,7 @@ Hints, each of plain commands and none atomic with a request: what they name is 
 before it counts, and what a store lost of them is lost. All raise StoreUnavailable.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -19,10 +20,13 @@ def _now_ms() -> int:
 class Directory(Calls):
     async def list_request(self, subject: str, request_id: str, *, keep_ms: int) -> None:
         functions, key, now_ms = self._of(subject), subject_key(subject), _now_ms()
-        await functions.ask("ZADD", key, now_ms, request_id)
-        await functions.ask("PEXPIREAT", key, now_ms + keep_ms)
-        await functions.ask("ZREMRANGEBYSCORE", key, "-inf", now_ms - keep_ms)
-        over = await functions.ask("ZCARD", key) - MAX_LISTED
+        *_, count = await asyncio.gather(  # in one round trip
+            functions.ask("ZADD", key, now_ms, request_id),
+            functions.ask("PEXPIREAT", key, now_ms + keep_ms),
+            functions.ask("ZREMRANGEBYSCORE", key, "-inf", now_ms - keep_ms),
+            functions.ask("ZCARD", key),
+        )
+        over = count - MAX_LISTED
         if over > 0:
             await functions.ask("ZREM", key, *await functions.ask("ZRANGE", key, 0, over - 1))
 
@@ -33,8 +37,10 @@ class Directory(Calls):
 
     async def note_attempt(self, mark: str, request_id: str, *, window_ms: int) -> None:
         functions, key, now_ms = self._of(mark), attempts_key(mark), _now_ms()
-        await functions.ask("ZADD", key, now_ms, request_id)
-        await functions.ask("PEXPIREAT", key, now_ms + window_ms)
+        await asyncio.gather(
+            functions.ask("ZADD", key, now_ms, request_id),
+            functions.ask("PEXPIREAT", key, now_ms + window_ms),
+        )
 
     async def attempted(self, mark: str) -> str | None:
         functions, key = self._of(mark), attempts_key(mark)
