@@ -116,14 +116,11 @@ WRONG: dict[str, Answer] = {
 @asynccontextmanager
 async def serving(answer: Answer) -> AsyncIterator[BadServer]:
     """Each call is answered like this; a peer that leaves ends it."""
-    tasks: set[asyncio.Task[None]] = set()
+    tasks: list[asyncio.Task[None]] = []
+    writers: list[asyncio.StreamWriter] = []
     server = BadServer()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        server.calls += 1
         with suppress(ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             answering = asyncio.ensure_future(answer(writer))
@@ -137,13 +134,23 @@ async def serving(answer: Answer) -> AsyncIterator[BadServer]:
                 leaving.cancel()
                 writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server.calls += 1
+        writers.append(writer)
+        tasks.append(asyncio.create_task(serve(reader, writer)))
+
+    listening = await asyncio.start_server(come, "127.0.0.1", 0)
     server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
     try:
         yield server
     finally:
         listening.close()
+        await asyncio.sleep(0)  # who was just accepted comes
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        for writer in writers:
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()

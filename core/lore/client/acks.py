@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import httpx
 
+from lore.client.calls import call
 from lore.client.edges import Edges, ReaderConfig
 from lore.protocol.receiver import Receiver
 
@@ -91,9 +92,10 @@ class Acker:
 
     async def _post(self, seq: int) -> bool:
         """Whether it has arrived."""
+        url, timeout_s = self._edges.current + self._path, self._config.call_timeout_s
         try:
-            response = await self._http.post(self._edges.current + self._path, json={"seq": seq})
-        except httpx.TransportError:
+            response = await call(self._http, "POST", url, timeout_s=timeout_s, json={"seq": seq})
+        except httpx.RequestError:
             if self._ending:
                 self._edges.advance()
             return False

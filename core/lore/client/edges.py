@@ -72,12 +72,17 @@ class Edges:
 
 
 class TryAgain(Exception):
-    """This edge cannot answer now; ``delay_s`` is what it asked for, or None."""
+    """This edge cannot answer now; ``delay_s`` is what it asked for, or None. ``heard``: what it
+    has sent counts as a sign of life."""
 
-    def __init__(self, why: str, delay_s: float | None = None) -> None:
+    def __init__(self, why: str, delay_s: float | None = None, *, heard: bool = True) -> None:
         super().__init__(why)
         self.why = why
         self.delay_s = delay_s
+        self.heard = heard
+
+
+NO_PROTOCOL = "the edge sent something that is not the protocol"
 
 
 class _ErrorBody(BaseModel):
@@ -99,7 +104,7 @@ def judge(response: httpx.Response) -> TryAgain | LoreError:
     return Refused(status, detail)
 
 
-def describe(error: httpx.TransportError) -> str:
+def describe(error: httpx.RequestError) -> str:
     """A few words for a person; many transport errors have no message of their own."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "no connection"

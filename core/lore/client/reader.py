@@ -3,15 +3,19 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 import httpx
+from pydantic import ValidationError
 
-from lore.client.edges import Edges, ReaderConfig, TryAgain, describe, judge
+from lore.client.calls import call
+from lore.client.edges import NO_PROTOCOL, Edges, ReaderConfig, TryAgain, describe, judge
 from lore.client.events import Unavailable, View
 from lore.client.stream import Stream
+
+T = TypeVar("T")
 
 # A proxy from the environment is no way to one's own machine.
 _NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
@@ -72,10 +76,8 @@ class Reader:
         if messages is not None:
             body["messages"] = [dict(message) for message in messages]
         key = idempotency_key or secrets.token_urlsafe(16)
-        response = await self._call(
-            "POST", "/v1/streams", json=body, headers={"Idempotency-Key": key}
-        )
-        return View.model_validate_json(response.content)
+        headers = {"Idempotency-Key": key}
+        return await self._view("POST", "/v1/streams", json=body, headers=headers)
 
     def stream(
         self,
@@ -107,39 +109,34 @@ class Reader:
 
     async def view(self, request_id: str) -> View:
         """The state and the text so far."""
-        response = await self._call("GET", f"/v1/streams/{request_id}")
-        return View.model_validate_json(response.content)
+        return await self._view("GET", f"/v1/streams/{request_id}")
 
     async def stop(self, request_id: str) -> None:
         """End the answer for everybody (P14). Raises Refused when it ended otherwise before."""
-        await self._call("DELETE", f"/v1/streams/{request_id}")
+        await self._call("DELETE", f"/v1/streams/{request_id}", lambda _: None)
 
     async def revive(self, request_id: str) -> View:
         """Take a reaped request up again where its text ends."""
-        response = await self._call("POST", f"/v1/streams/{request_id}/revive")
-        return View.model_validate_json(response.content)
+        return await self._view("POST", f"/v1/streams/{request_id}/revive")
 
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    async def _view(self, method: str, path: str, **more: Any) -> View:
+        return await self._call(method, path, View.model_validate_json, **more)
+
+    async def _call(self, method: str, path: str, parse: Callable[[bytes], T], **more: Any) -> T:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._config.patience_s
         failures = 0
         while True:
             try:
-                response = await self._http.request(
-                    method, self._edges.current + path, json=json, headers=headers
-                )
+                url, timeout_s = self._edges.current + path, self._config.call_timeout_s
+                response = await call(self._http, method, url, timeout_s=timeout_s, **more)
                 if response.is_success:
-                    return response
+                    return parse(response.content)
                 verdict = judge(response)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 verdict = TryAgain(describe(error))
+            except ValidationError:
+                verdict = TryAgain(NO_PROTOCOL)
             if not isinstance(verdict, TryAgain):
                 raise verdict
             delay_s = verdict.delay_s

@@ -24,6 +24,9 @@ class SseParser:
 
     def __init__(self) -> None:
         self.retry_ms: int | None = None
+        self.lines = 0
+        self.pending_chars = 0
+        """Of the event that is not whole yet."""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._at_start = True
         self._after_cr = False
@@ -44,6 +47,7 @@ class SseParser:
             text = text.removeprefix("\n")
         if not text:
             return []
+        self.pending_chars += len(text)
         self._after_cr = text.endswith("\r")
         first, *rest = _LINE_END.split(text)
         self._partial.append(first)
@@ -53,10 +57,12 @@ class SseParser:
             if event is not None:
                 events.append(event)
             self._partial = [following]
+            self.lines += 1
         return events
 
     def _line(self, line: str) -> ServerEvent | None:
         if not line:
+            self.pending_chars = 0
             return self._dispatch()
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")

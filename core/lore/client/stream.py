@@ -7,15 +7,16 @@ and the GPU turns to others. Leaving the stream never stops the answer; ``Reader
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from lore.client.acks import Acker, Counters
-from lore.client.edges import Edges, ReaderConfig, TryAgain, describe, judge
+from lore.client.calls import call, read
+from lore.client.edges import NO_PROTOCOL, Edges, ReaderConfig, TryAgain, describe, judge
 from lore.client.events import (
     Cancelled,
     End,
@@ -38,6 +39,9 @@ SENT_AWAY = {
     "drain": "the edge is shutting down",
     "store_lost": "the edge cannot reach its store",
 }
+
+MAX_EVENT_CHARS = 4 * 1_048_576
+"""Of what an edge sends between two empty lines."""
 
 
 class _ErrorEvent(BaseModel):
@@ -109,13 +113,15 @@ class Stream(AsyncIterator[Event]):
         self._ack_task = asyncio.create_task(self._acker.run())
         try:
             while True:
-                lost = None
+                lost, heard_at = None, self._heard_at
                 self._connected_at = self._now()
                 async with aclosing(self._connection()) as events:
                     try:
                         async for event in events:
                             yield event
                     except TryAgain as reason:
+                        if not reason.heard:
+                            self._heard_at = heard_at
                         lost = self._lost(reason)
                 if lost is None:
                     break
@@ -145,19 +151,15 @@ class Stream(AsyncIterator[Event]):
         self._receiver.on_reconnect()
         after = f"{self.position}:{self.log_id}" if self.log_id else str(self.position)
         try:
-            async with self._http.stream(
-                "GET",
-                self.edge + self._path,
-                params={"after": after},
-                headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
-                timeout=httpx.Timeout(self._config.call_timeout_s, read=self._read_timeout_s),
-            ) as response:
+            async with self._opened(after) as response:
                 if response.status_code == HTTPStatus.NO_CONTENT:
                     yield await self._finished(await self._end_of_view())
                     return
                 if response.status_code != HTTPStatus.OK:
-                    await response.aread()
-                    raise judge(response)
+                    async with asyncio.timeout(self._config.call_timeout_s):
+                        raise judge(await read(response))
+                if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                    raise TryAgain(NO_PROTOCOL, heard=False)
                 async with aclosing(self._server_events(response)) as server_events:
                     async for server_event in server_events:
                         event = await self._take(server_event)
@@ -165,22 +167,42 @@ class Stream(AsyncIterator[Event]):
                             yield event
                         if isinstance(event, End):
                             return
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise TryAgain(describe(error)) from error
+        except TimeoutError as error:
+            raise TryAgain("no answer") from error
         except ValidationError as error:
-            raise TryAgain("the edge sent something that is not the protocol") from error
+            raise TryAgain(NO_PROTOCOL, heard=False) from error
 
-    @property
-    def _read_timeout_s(self) -> float:
-        """Longer than the silence that is watched for here, but for an answer's head."""
-        return max(self._silence.limit_s, self._config.call_timeout_s)
+    @asynccontextmanager
+    async def _opened(self, after: str) -> AsyncGenerator[httpx.Response, None]:
+        """An answer whose head is there. Raises httpx.RequestError, and TimeoutError."""
+        async with AsyncExitStack() as opened:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                response = await opened.enter_async_context(
+                    self._http.stream(
+                        "GET",
+                        self.edge + self._path,
+                        params={"after": after},
+                        headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
+                        timeout=httpx.Timeout(self._config.call_timeout_s, read=None),
+                    )
+                )
+            yield response
 
     async def _server_events(self, response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:
         parser = SseParser()
         body = response.aiter_raw()
         self._heard_at = self._now()
+        waited_s, lines = 0.0, 0
         while True:
-            gap_at, silent_at = self._receiver.gap_deadline, self._heard_at + self._silence.limit_s
+            # An edge that drips is silent too: only whole lines count. The time that the caller
+            # takes between two events does not.
+            began = self._now()
+            gap_at, silent_at = (
+                self._receiver.gap_deadline,
+                began + self._silence.limit_s - waited_s,
+            )
             try:
                 async with asyncio.timeout_at(min(silent_at, gap_at or silent_at)):
                     data = await anext(body, None)
@@ -191,8 +213,14 @@ class Stream(AsyncIterator[Event]):
                 raise TryAgain("no answer") from error
             if data is None:
                 raise TryAgain("the edge ended the connection")
-            self._heard_at = self._now()
-            for event in parser.feed(data):
+            events = parser.feed(data)
+            if parser.pending_chars > MAX_EVENT_CHARS:
+                raise TryAgain(NO_PROTOCOL, heard=False)
+            waited_s += self._now() - began
+            if parser.lines > lines:
+                waited_s, lines = 0.0, parser.lines
+                self._heard_at = self._now()
+            for event in events:
                 if parser.retry_ms is not None:
                     self._retry_s = max(parser.retry_ms / 1000, 0.05)
                 yield event
@@ -248,7 +276,7 @@ class Stream(AsyncIterator[Event]):
         if state.reason in SENT_AWAY:
             raise TryAgain(SENT_AWAY[state.reason], self._retry_s)
         if state.status == "reaped" and self._revive:
-            response = await self._http.post(f"{self.edge}{self._path}/revive")
+            response = await self._call("POST", "/revive")
             # 409: another reader was quicker.
             if not response.is_success and response.status_code != HTTPStatus.CONFLICT:
                 raise judge(response)
@@ -256,9 +284,7 @@ class Stream(AsyncIterator[Event]):
 
     async def _end_of_view(self) -> End:
         """After a 204 there is nothing left to read; how the request ended stands in its view."""
-        response = await self._http.get(
-            self.edge + self._path, headers={"Accept": "application/json"}
-        )
+        response = await self._call("GET", headers={"Accept": "application/json"})
         if not response.is_success:
             raise judge(response)
         view = View.model_validate_json(response.content)
@@ -274,9 +300,13 @@ class Stream(AsyncIterator[Event]):
             ),
         )
 
+    async def _call(self, method: str, path: str = "", **more: Any) -> httpx.Response:
+        url, timeout_s = f"{self.edge}{self._path}{path}", self._config.call_timeout_s
+        return await call(self._http, method, url, timeout_s=timeout_s, **more)
+
     async def _finished(self, end: End) -> End:
         if end.last_seq > self.position:
-            raise TryAgain("the end came before the text was complete", 0.0)
+            raise TryAgain("the end came before the text was complete", heard=False)
         if self._acks:
             self._receiver.on_end(self._now())
             await self._last_ack()

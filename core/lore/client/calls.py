@@ -1,0 +1,39 @@
+"""A call to an edge, in one total deadline and with an answer of a bounded size."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+MAX_ANSWER_BYTES = 16 * 1_048_576
+"""The longest text with the state around it is a tenth of it."""
+_KEPT = ("retry-after", "content-type")
+
+
+async def call(
+    http: httpx.AsyncClient, method: str, url: str, *, timeout_s: float, **more: Any
+) -> httpx.Response:
+    """The whole answer. Raises httpx.RequestError."""
+    request = http.build_request(method, url, timeout=timeout_s, **more)
+    try:
+        async with asyncio.timeout(timeout_s):
+            answer = await http.send(request, stream=True)
+            try:
+                return await read(answer)
+            finally:
+                await answer.aclose()
+    except TimeoutError:
+        raise httpx.ReadTimeout("no answer in time", request=request) from None
+
+
+async def read(answer: httpx.Response) -> httpx.Response:
+    """The same with its body read. Raises httpx.RequestError."""
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > MAX_ANSWER_BYTES:
+            raise httpx.RemoteProtocolError("too long an answer", request=answer.request)
+    headers = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
+    return httpx.Response(
+        answer.status_code, headers=headers, content=bytes(body), request=answer.request
+    )
