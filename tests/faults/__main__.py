@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     configure_logging("faults", "error")
     if options.pauses:
-        print(uvloop.run(pauses()))
+        print(uvloop.run(pauses(options.kind)))
     elif options.leaks:
         print(uvloop.run(leaks(options.leaks)))
     else:

@@ -5,21 +5,27 @@ import asyncio
 import math
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lore.client import Reader, State, Text
 from tests.faults import kinds
 from tests.faults.fleet import Fleet, Part
+from tests.faults.kinds import Injection
+from tests.faults.outages import cut_off, edge_frozen, store_away
+from tests.faults.proxy import Proxy
 from tests.faults.readers import READER
 from tests.faults.report import markdown
 
+LONG_S = 12.0
 SETTLED_S = 4.0
 """After this all streams run."""
 SYNTHETIC = {"synthetic_rate": 20, "synthetic_length": 500, "lease_s": 10}
 MODEL = {"engine": "transformers", "threads": 1, "lease_s": 10}
 EDGE = {"heartbeat_s": 15, "tcp_user_timeout_s": 30, "drain_spread_s": 1, "grace_s": 20}
+
+Injected = Callable[[Fleet], Awaitable[None]]
 
 
 @dataclass
@@ -35,6 +41,10 @@ class Watched:
         pairs = zip(self.times, self.times[1:], strict=False)
         return max((late - early for early, late in pairs if late > fault_s), default=math.nan)
 
+    def again_s(self, healed_s: float) -> float:
+        """How long there was no text after the fault was over."""
+        return next(time - healed_s for time in self.times if time > healed_s)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -44,6 +54,8 @@ class Case:
     """Whether an event of a stream shows that the fault touched it."""
     streams: int = 40
     times: int = 2
+    heals: bool = False
+    """What counts is how long text takes to move again once the fault is over."""
     engine: str = "synthetic"
 
 
@@ -60,6 +72,18 @@ async def _empty(fleet: Fleet) -> None:
     await kinds.valkey_empty(fleet, random.Random(0))
 
 
+def _away(length_s: float) -> Injected:
+    return outage(store_away(length_s))
+
+
+def outage(inject: Injection) -> Injected:
+    return lambda fleet: inject(fleet, random.Random(0))
+
+
+def _first_edge(fleet: Fleet, rng: random.Random) -> list[Proxy]:
+    return [fleet.links.edge[0]]
+
+
 def _says(*reasons: str) -> Callable[[Any], bool]:
     return lambda event: isinstance(event, State) and event.reason in reasons
 
@@ -68,6 +92,7 @@ def _always(event: Any) -> bool:
     return True
 
 
+OPENED = "open", "store_lost"
 GENERATOR_KILL = _killed(lambda fleet: fleet.generators[0], signal.SIGKILL)
 CASES = (
     Case("edge kill -9", _killed(lambda f: f.edges[0], signal.SIGKILL), _says("open")),
@@ -78,7 +103,7 @@ CASES = (
         _says("failed_over"),
         6,
         1,
-        "transformers",
+        engine="transformers",
     ),
     Case(
         "generator SIGTERM",
@@ -87,12 +112,23 @@ CASES = (
     ),
     Case("Valkey kill -9 and restart", _killed(lambda f: f.valkey, signal.SIGKILL), _always),
     Case("Valkey restart, all data lost", _empty, _always),
+    Case(
+        "store cut off from an edge",
+        outage(cut_off(_first_edge, LONG_S, ends=False)),
+        _says(*OPENED),
+    ),
+    Case("edge frozen", outage(edge_frozen(LONG_S)), _says(*OPENED)),
+    Case("store away for 5 s, since its return", _away(5), _always, heals=True),
+    Case("store away for 14 s, since its return", _away(14), _always, heals=True),
 )
 
 
-async def pauses() -> str:
+async def pauses(names: Sequence[str] | None = None) -> str:
+    """Of these cases, or of all."""
     rows: list[tuple[str, ...]] = []
     for case in CASES:
+        if names and case.name not in names:
+            continue
         settings = MODEL if case.engine == "transformers" else SYNTHETIC
         found: list[float] = []
         async with Fleet(generator=settings, edge=EDGE) as fleet:
@@ -122,8 +158,10 @@ async def _measure(fleet: Fleet, case: Case) -> list[float]:
             one.touched = False
         fault_s = loop.time()
         await case.inject(fleet)
+        since_s = loop.time() if case.heals else fault_s
         await asyncio.wait(streams)
-    return [one.pause_s(fault_s) for one in readers if one.touched and one.times[-1] > fault_s]
+    touched = [one for one in readers if one.touched and one.times[-1] > since_s]
+    return [one.again_s(since_s) if case.heals else one.pause_s(since_s) for one in touched]
 
 
 async def _watch(reader: Reader, watched: Watched, case: Case) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from tests.faults.fleet import Fleet
 from tests.faults.groups import CLUSTER_KINDS, CUT_OFF, SENTINEL_KINDS, GroupFleet
 from tests.faults.kinds import KINDS, Kind
+from tests.faults.outages import OUTAGES
 from tests.faults.proxy import Proxy
 from tests.parting import can_part
 from tests.valkeys import Cluster, Tls, Trio
@@ -38,7 +39,7 @@ STORES = ("single", "tls", *(name + by for name in _GROUPS for by in ("", "-tls"
 def kinds_of(store: str) -> list[Kind]:
     """What can be done to a fleet on it."""
     if store in ("single", "tls"):
-        return list(KINDS)
+        return [*KINDS, *OUTAGES]
     _, kinds = _GROUPS[store.removesuffix("-tls")]
     able = [kind for kind in kinds if kind is not CUT_OFF or can_part()]
     return [*(kind for kind in KINDS if not kind.of_one_server), *able]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.fleet import Fleet
 from tests.faults.kinds import KINDS, Kind
+from tests.faults.outages import SHORT
 from tests.faults.readers import Question, ask_alone
 from tests.faults.run import run_round
 
@@ -24,6 +25,7 @@ def groups() -> list[Sequence[Kind]]:
     return [
         *(careful[first : first + AT_ONCE] for first in range(0, len(careful), AT_ONCE)),
         careless,
+        SHORT,
     ]
 
 

@@ -51,7 +51,7 @@ async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store
             "generated_tokens": 0,
             "rto_ms": 60_000,
             "retransmits": 0,
-            "silence_ms": 4000,
+            "silence_ms": 3000,
         }
         writer = Writer(store, request_id)
         await writer.claim()

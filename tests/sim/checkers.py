@@ -38,8 +38,8 @@ class Safety:
     def __init__(self, world: World) -> None:
         self.world = world
         self.may_forget = False
-        self.restored_at = 0.0
-        """When the store came back last."""
+        self.restored_at: dict[str, float] = {}
+        """When each life of the store began."""
         self.logs: defaultdict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
         """(request, log) to the (text, tokens so far) of every chunk it has ever held."""
         self.ends: set[tuple[str, str, int]] = set()
@@ -176,9 +176,9 @@ class Safety:
         self.expect(view.acked_tokens == tokens, "P9", f"{acked} is {tokens} tokens: {view}")
         self.acked_tokens[view.request_id] = max(self.acked_tokens[view.request_id], tokens)
 
-    def on_restore(self) -> None:
+    def on_restore(self, run_id: str) -> None:
         self.may_forget = True
-        self.restored_at = self.world.now
+        self.restored_at[run_id] = self.world.now
 
     def summary(self, state: StoreState) -> str:
         return ", ".join(
@@ -267,9 +267,9 @@ class Safety:
             f"{name} was told that log {log_id} ends at {last_seq}, which it never did",
         )
 
-    def on_given_up(self, request_id: str, grace_s: float) -> None:
-        """P4: an edge waits so long for an owner to give a request back."""
-        early = self.world.now < self.restored_at + grace_s
+    def on_given_up(self, request_id: str, run_id: str, grace_s: float) -> None:
+        """P4: an edge waits so long for an owner to give a request back to this store."""
+        early = self.world.now < self.restored_at.get(run_id, 0.0) + grace_s
         self.expect(not early, "P4", f"{request_id} was given up before its owner could report")
 
     def on_lost(self, name: str, request_id: str, why: str) -> None:

@@ -170,7 +170,8 @@ class Feed:
             return
         self.follower.on_view(*found, self.edge.world.now)
         if self.follower.gone and self.follower.lost:
-            self.edge.store.safety.on_given_up(self.request_id, FOLLOWER.restore_grace_s)
+            safety, grace_s = self.edge.store.safety, FOLLOWER.restore_grace_s
+            safety.on_given_up(self.request_id, found[1], grace_s)
         self.carry_out()
         self._looked(True)
 

@@ -235,7 +235,7 @@ class StoreNode(Node):
             snapshot = StoreState().snapshot()
         self.state.restore(snapshot, f"run-{self._runs}")
         self.state.take_outbox()
-        self.safety.on_restore()
+        self.safety.on_restore(self.state.run_id)
         self.up = True
         world.say(f"store is up as {self.state.run_id}: {self.safety.summary(self.state)}")
         self._keep_snapshots()

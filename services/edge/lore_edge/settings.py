@@ -114,7 +114,7 @@ class EdgeSettings(CommonSettings):
     heartbeat_s: Positive = 15.0
     """A request without news is looked at after this long, and its readers hear a comment, or
     sooner (``silence_s``)."""
-    silence_s: Positive = 4.0
+    silence_s: Positive = 3.0
     """How long a reader may hear nothing before it goes to another edge, which state events tell
     it: heartbeats come at least every half of that."""
     store_lost_s: Positive = 3.0

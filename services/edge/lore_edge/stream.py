@@ -55,6 +55,7 @@ class Stream:
         self._gone = False
         self._reason = ""
         reader.on_news = self._on_news
+        waker.ring(self._on_alarm)
 
     @property
     def returns(self) -> bool:
@@ -146,6 +147,16 @@ class Stream:
         self._on_written(batch)
         if self.reader.sender is not None:
             self._waker.set(self.reader.sender.deadline())
+
+    def _on_alarm(self) -> None:
+        """A heartbeat needs no turn of the writing task either: idle readers are many."""
+        waker = self._waker
+        if waker.is_waiting and self.socket.is_idle and self.reader.next() is Step.HEARTBEAT:
+            self.socket.write(self._heartbeat)
+            self._on_written(Batch(self._heartbeat, []))
+            waker.set(self.reader.deadline())
+        else:
+            waker.wake()
 
     async def _write(self, send: Send, batch: Batch) -> None:
         await send({"type": "http.response.body", "body": batch.data, "more_body": True})

@@ -178,7 +178,7 @@ class Streams:
         _log.warning("store lost: readers go elsewhere", streams=len(leaving))
         loop = asyncio.get_running_loop()
         for stream in leaving:
-            delay_s = random.uniform(0, self._settings.drain_spread_s)
+            delay_s = random.uniform(0, self._settings.drain_spread_s / 2)  # they have waited
             loop.call_later(delay_s, self._send_elsewhere, stream)
 
     def _send_elsewhere(self, stream: Stream) -> None:

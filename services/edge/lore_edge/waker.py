@@ -47,6 +47,10 @@ class Waker(Alarm):
         self._future: asyncio.Future[None] | None = None
         self._woken = False
 
+    def ring(self, call: Callable[[], None]) -> None:
+        """Call this when the time has come, instead of waking the waiter."""
+        self._call = call
+
     @property
     def is_waiting(self) -> bool:
         """Somebody waits, and nothing has woken them yet."""
