@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 RING_CHUNKS = 16
 RETRY_S = 0.5
+RESTORE_GRACE_S = 4.0
 FOLLOWER = FollowerConfig(
-    page_chunks=64, restore_grace_s=4.0, look_every_s=5.0, unknown_retry_s=0.5, retry_s=0.2
+    page_chunks=64,
+    restore_grace_s=RESTORE_GRACE_S,
+    look_every_s=5.0,
+    unknown_retry_s=0.5,
+    retry_s=0.2,
 )
 
 
@@ -170,8 +175,7 @@ class Feed:
             return
         self.follower.on_view(*found, self.edge.world.now)
         if self.follower.gone and self.follower.lost:
-            safety, grace_s = self.edge.store.safety, FOLLOWER.restore_grace_s
-            safety.on_given_up(self.request_id, found[1], grace_s)
+            self.edge.store.safety.on_given_up(self.request_id, found[1], RESTORE_GRACE_S)
         self.carry_out()
         self._looked(True)
 

@@ -7,7 +7,7 @@ well: they stay, so that nobody moves twice for an outage that all edges share.
 
 from dataclasses import dataclass
 
-LATE_S = 1.0
+LATE_S = 2.0
 """A timer that rings so late was set by an edge that stood still itself."""
 
 
