@@ -118,7 +118,7 @@ async def test_no_http_at_all_is_no_warning_and_every_line_is_json() -> None:
         port = httpx.URL(fleet.readers[0]).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"no request\r\n\r\n")
-        assert b"400" in await asyncio.wait_for(reader.read(), WAIT_S)
+        assert b" 501 " in await asyncio.wait_for(reader.read(), WAIT_S)
         writer.close()
         async with httpx.AsyncClient(timeout=WAIT_S, trust_env=False) as http:
             url = f"{fleet.readers[0]}/v1/responses"
