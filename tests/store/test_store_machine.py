@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.fork import fork
-from lore.protocol.lifecycle import LIVE, OWNED, TRANSITIONS, Event, Status
+from lore.protocol.lifecycle import ENDED, LIVE, OWNED, TRANSITIONS, Event, Status
 from lore.store import ValkeyStore
 from lore.store.base import Message, News, Outcome, Position, View
 from lore.store.keys import partition_keys, partition_of
@@ -210,6 +210,7 @@ class StoreMachine(RuleBasedStateMachine):
         later_ms=st.sampled_from([0, 0, 30]),
         ahead=st.sampled_from([0, 0, 64, 128]),
         trace=st.sampled_from(["", "00-a-b-01"]),
+        asks_elsewhere=st.booleans(),
     )
     def open(
         self,
@@ -218,9 +219,11 @@ class StoreMachine(RuleBasedStateMachine):
         later_ms: int = 0,
         ahead: int = 0,
         trace: str = "",
+        asks_elsewhere: bool = False,
     ) -> None:
         place_ms = later_ms and self.real.now_ms + later_ms
         asked = new(request_id, place_ms=place_ms, ahead=ahead, trace=trace)
+        asked = replace(asked, asks_elsewhere=asks_elsewhere)
         self.both("open", asked, queue_limit=queue_limit)
 
     @rule(target=leases, partition=partitions, owner=owners, untried=st.booleans())
@@ -263,6 +266,29 @@ class StoreMachine(RuleBasedStateMachine):
         if subject == "somebody else":
             assert position == Position(Outcome.UNKNOWN, None)
             assert self.real.kept() == before
+
+    @rule(partition=partitions, ago_ms=st.sampled_from([0, 30, 100]), most=st.integers(1, 3))
+    def give_up(self, partition: int, ago_ms: int, most: int) -> None:
+        """P17: nothing is touched but what has ended and was read."""
+        until_ms = self.real.now_ms - ago_ms
+        before = {i: self.twin.view(i, now_ms=self.real.now_ms) for i in IDS}
+        given_up = self.both("give_up", partition, until_ms=until_ms, most=most)
+        for request_id, view in before.items():
+            after = self.twin.view(request_id, now_ms=self.real.now_ms)
+            if after != view:
+                given_up -= 1
+                assert view is not None
+                assert view.status in ENDED
+                assert view.acked_seq == view.next_seq - 1
+                assert view.finished_ms <= until_ms
+        assert given_up == 0
+
+    @rule(lease=leases)
+    def finish_and_read_and_give_up(self, lease: Lease) -> None:
+        self.finish(lease, offset=0, status=Status.DONE)
+        view = self.twin.view(lease.request_id, now_ms=self.real.now_ms)
+        self.both("ack", lease.request_id, view.next_seq - 1 if view else 1)
+        self.give_up(partition_of(lease.request_id), ago_ms=0, most=3)
 
     @rule(lease=leases, count=st.integers(0, 3))
     def append(self, lease: Lease, count: int) -> None:
@@ -531,6 +557,9 @@ def check_places(views: list[View], queue: dict[str, int], places: list[list[str
 
 
 def check_request(view: View, log: list[Chunk]) -> None:
+    if view.given_up_ms:
+        assert (log, view.status in ENDED, view.acked_seq) == ([], True, view.next_seq - 1)
+        return
     assert [entry.seq for entry in log] == list(range(1, view.next_seq))  # P2
     tokens = [0, *(entry.tokens for entry in log)]
     assert tokens == sorted(tokens)
@@ -621,6 +650,13 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
             "'forks', '',",
             id="a request given back without its fork",
         ),
+        pytest.param("and is_read(request) and ended_ms", "and ended_ms", id="unread and given up"),
+        pytest.param(
+            "if request and ENDED[request.status] and is_read(request) then",
+            "if request then",
+            id="whatever is there is given up",
+        ),
+        pytest.param("if given.elsewhere then", "if false then", id="two partitions for one key"),
     ],
 )
 def test_the_machine_catches_a_broken_library(real: RealStore, right: str, wrong: str) -> None:
@@ -637,7 +673,7 @@ def test_the_machine_catches_a_broken_library(real: RealStore, right: str, wrong
             id="a deleted request given back",
         ),
         pytest.param(
-            "if server.call('EXISTS', deleted_key(keys[1])) == 1 then return {'unknown', 0} end",
+            "if gone then return {gone == 'elsewhere' and 'full' or 'unknown', 0} end",
             "",
             id="a deleted request opened again",
         ),

@@ -61,6 +61,8 @@ class View:
     """Where its trace goes on (``lore.tracing``), or ''; the store does not look inside."""
     written_off_tokens: int = 0
     """Tokens up to which its generator has judged what nobody read, when it was reaped."""
+    given_up_ms: int = 0
+    """When its text was given up for lack of memory, after its readers had all of it (P17)."""
 
     def shared(self, log_id: str) -> int:
         """How many of that log's chunks are this one's too (P4)."""

@@ -7,9 +7,10 @@ from lore.store.valkey import ValkeyStore
 __all__ = ["MemoryStore", "Store", "StoreUnavailable", "ValkeyStore", "create_store"]
 
 
-def create_store(url: str) -> Store:
-    """The store at ``url``: ``memory://``, or one that ``location.py`` tells of.
+def create_store(url: str, *, floor_s: float = 300.0) -> Store:
+    """The store at ``url``: ``memory://``, or one that ``location.py`` tells of. A full one gives
+    answers up that were read, ``floor_s`` after their end (``valkey/room.py``).
 
     Raises ValueError for any other URL.
     """
-    return MemoryStore() if url == "memory://" else ValkeyStore(url)
+    return MemoryStore() if url == "memory://" else ValkeyStore(url, floor_ms=round(floor_s * 1000))

@@ -8,10 +8,11 @@ queue, leases and index lie beside it and move in the same atomic call.
 |---|---|---|
 | ``lore:{pNN}:r:<id>`` | hash | the request |
 | ``lore:{pNN}:c:<id>`` | stream | its log, entry id ``<seq>-0`` |
-| ``lore:{pNN}:x:<id>`` | string | there for an hour after the request was deleted |
+| ``lore:{pNN}:x:<id>`` | string | for an hour that it was deleted; ``elsewhere`` (``lore_open``) |
 | ``lore:{pNN}:q`` | sorted set | waiting requests by their place, which they keep |
 | ``lore:{pNN}:lease`` | sorted set | owned requests by the end of their lease |
 | ``lore:{pNN}:live`` | sorted set | live requests by their last progress |
+| ``lore:{pNN}:ended`` | sorted set | the others by when their memory may be had for new ones |
 | ``lore:{pNN}:s:<client>`` | sorted set | the client's live requests, and some that ended |
 | ``lore:{pNN}:t:<client>`` | string | where in the queues the client's next request stands |
 | ``lore:{pNN}:m:<client>`` | sorted set | the client's requests of the last minute |
@@ -86,3 +87,7 @@ def partition_keys(partition: int) -> tuple[str, str, str]:
     """(queue, lease, live) of a partition."""
     tag = prefix(partition)
     return f"{tag}q", f"{tag}lease", f"{tag}live"
+
+
+def ended_key(partition: int) -> str:
+    return f"{prefix(partition)}ended"

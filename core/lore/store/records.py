@@ -12,6 +12,8 @@ from lore.store.keys import partition_of
 
 DELETED_MS = 3_600_000
 """An id that was deleted cannot be used for this long."""
+ELSEWHERE_MS = 10_000
+"""Longer than a POST is on its way: two of the same key, made at the same time, end as one."""
 
 
 class Publication(NamedTuple):
@@ -50,6 +52,7 @@ class Snapshot(NamedTuple):
     records: dict[str, Record]
     accounts: dict[str, Account]
     deleted_ms: dict[str, int]
+    elsewhere_ms: dict[str, int]
 
 
 class Records:
@@ -61,13 +64,14 @@ class Records:
         self._records: dict[str, Record] = {}
         self._accounts: dict[str, Account] = {}
         self._deleted_ms: dict[str, int] = {}
+        self._elsewhere_ms: dict[str, int] = {}
 
     def snapshot(self) -> Snapshot:
-        return _copy(Snapshot(self._records, self._accounts, self._deleted_ms))
+        return _copy(Snapshot(self._records, self._accounts, self._deleted_ms, self._elsewhere_ms))
 
     def restore(self, snapshot: Snapshot, run_id: str) -> None:
         """Come back as ``snapshot``, as a server started anew."""
-        self._records, self._accounts, self._deleted_ms = _copy(snapshot)
+        self._records, self._accounts, self._deleted_ms, self._elsewhere_ms = _copy(snapshot)
         self.run_id = run_id
 
     def take_outbox(self) -> list[Publication]:
@@ -202,6 +206,7 @@ def _copy(snapshot: Snapshot) -> Snapshot:
         {key: replace(record, log=list(record.log)) for key, record in snapshot.records.items()},
         {client: account.copy() for client, account in snapshot.accounts.items()},
         dict(snapshot.deleted_ms),
+        dict(snapshot.elsewhere_ms),
     )
 
 

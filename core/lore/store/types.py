@@ -23,6 +23,9 @@ class StoreUnavailable(Exception):
 class StoreFull(StoreUnavailable):
     """The server's memory is full: what begins is refused, what was accepted goes on (P17)."""
 
+    retry_after_s: float | None = None
+    """When there is room again, whatever else ends before; None when nobody has looked."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
@@ -41,6 +44,9 @@ class NewRequest:
     """How many of its client's requests stand ahead of it (``Admission``)."""
     trace: str = ""
     """See ``View.trace``."""
+    asks_elsewhere: bool = False
+    """Whether FULL makes its caller ask another partition, under a name of the same key: for the
+    next ``ELSEWHERE_MS`` then all who ask under this name hear FULL, and go there too."""
 
 
 @dataclass(frozen=True, slots=True)

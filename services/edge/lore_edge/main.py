@@ -59,7 +59,7 @@ async def run(settings: EdgeSettings) -> None:
     except OSError as error:
         raise Fatal(_bind_problem(settings.host, settings.port, "PORT", error)) from None
     try:
-        store = create_store(settings.valkey_url)
+        store = create_store(settings.valkey_url, floor_s=settings.retention_floor_s)
     except ValueError as error:
         raise BadSetting(f"LORE_VALKEY_URL: {error}") from None
     try:

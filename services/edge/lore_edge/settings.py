@@ -55,6 +55,9 @@ class EdgeSettings(CommonSettings):
     system_prompt: Annotated[str, Field(min_length=1)] = SYSTEM_PROMPT
     """Put in front of a ``question``; ``messages`` are taken as they are."""
 
+    retention_floor_s: Positive = 300.0
+    """How long an answer is kept in any case: when the store is full, older ones that their readers
+    have wholly acknowledged are given up for new requests."""
     queue_limit: Annotated[int, Field(ge=1)] = 4096
     """Requests that may wait for a generator, over all partitions."""
     streams_per_client: Annotated[int, Field(ge=0)] = 0

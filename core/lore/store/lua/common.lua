@@ -4,8 +4,9 @@ Lore's state changes: each one an atomic call on the keys of one partition. Only
 requests travel in one call, across partitions where the server is of no cluster.
 
 Theory of operation. A request is a hash (r) with its log, a stream (c) whose entry ids are
-"<seq>-0". Three sorted sets of the partition say where it is: q (waiting, by place_ms),
-lease (owned, by the end of the lease) and live (queued or owned, by last progress). Every
+"<seq>-0". Four sorted sets of the partition say where it is: q (waiting, by place_ms),
+lease (owned, by the end of the lease), live (queued or owned, by last progress) and ended (ended
+or reaped, by when its memory may be had for others). Every
 function reads, judges, and only then writes, because functions do not roll back; what it
 publishes goes out in the same atomic step. All of them may be repeated, also after being broken
 off: a server of a cluster does that to a function which asks for a key that is not there, or
@@ -41,6 +42,7 @@ local OLDEST_CALLER = 5
 
 local OWNED = {generating = true, paused = true}
 local LIVE = {queued = true, generating = true, paused = true}
+local ENDED = {done = true, failed = true, cancelled = true}
 local MAX_AHEAD_MS = 3600000
 local COUNTED_MS = 86400000
 local MINUTE_MS = 60000
@@ -170,17 +172,29 @@ local function disown(request, status)
   if not LIVE[status] then server.call('ZREM', request.live, request.id) end
 end
 
-local function expire(request, at_ms)
-  server.call('PEXPIREAT', request.r, int(at_ms))
-  server.call('PEXPIREAT', request.c, int(at_ms))
+local function is_read(request)
+  return request.acked_seq >= request.next_seq - 1
 end
 
--- Cancel or reap: the epoch grows, so that whoever owned the request is fenced.
-local function take_away(request, status, reason, expires_ms)
+-- Lets a request expire that has ended (at `ended_ms`) or was reaped. Its memory may be had from its
+-- end on when it was read, else when it expires (P17). What has expired since is struck off the
+-- index here, some at a time.
+local function expire(request, at_ms, ended_ms)
+  server.call('PEXPIREAT', request.r, int(at_ms))
+  server.call('PEXPIREAT', request.c, int(at_ms))
+  local index = request.tag .. 'ended'
+  for _, id in ipairs(server.call('ZRANGE', index, '0', '3')) do
+    if server.call('EXISTS', request.tag .. 'r:' .. id) == 0 then server.call('ZREM', index, id) end
+  end
+  server.call('ZADD', index, int(ended_ms and is_read(request) and ended_ms or at_ms), request.id)
+end
+
+-- Cancel (at `ended_ms`) or reap: the epoch grows, so that whoever owned the request is fenced.
+local function take_away(request, status, reason, expires_ms, ended_ms)
   local owned = OWNED[request.status]
   disown(request, status)
   server.call('HINCRBY', request.r, 'epoch', 1)
-  expire(request, expires_ms)
+  expire(request, expires_ms, ended_ms)
   if owned then publish_position('fenced', request) end
   publish_state(request, reason)
   return position('ok', request)

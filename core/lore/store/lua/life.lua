@@ -19,7 +19,12 @@ local function lore_ack(keys, args)
   request.acked_seq, request.acked_tokens = seq, tonumber(entry[2][6])
   server.call('HSET', request.r, 'acked_seq', args[2], 'acked_tokens', entry[2][6],
     'progress_ms', int(now))
-  if LIVE[request.status] then server.call('ZADD', request.live, int(now), request.id) end
+  if LIVE[request.status] then
+    server.call('ZADD', request.live, int(now), request.id)
+  elseif ENDED[request.status] and is_read(request) then
+    server.call('ZADD', request.tag .. 'ended', int(number_of(request, 'finished_ms')),
+      request.id)
+  end
   publish(request, 'a ' .. args[2] .. ' ' .. entry[2][6])
   if request.status == 'paused' and request.acked_tokens >= request.reopen_tokens then
     request.status = 'generating'
@@ -61,7 +66,7 @@ local function lore_finish(keys, args)
   if epoch > request.epoch then own(request, args[2], epoch, now) end
   server.call('HSET', request.r, 'finish_reason', args[6], 'error', args[7],
     'prompt_tokens', args[8], 'finished_ms', int(now))
-  expire(request, now + tonumber(args[9]))
+  expire(request, now + tonumber(args[9]), now)
   disown(request, args[5])
   publish_state(request, 'ended')
   return position('ok', request)
@@ -78,7 +83,7 @@ local function lore_cancel(keys, args)
   end
   local now = clock(args[1])
   server.call('HSET', request.r, 'finish_reason', 'cancelled', 'finished_ms', int(now))
-  return take_away(request, 'cancelled', 'ended', now + tonumber(args[2]))
+  return take_away(request, 'cancelled', 'ended', now + tonumber(args[2]), now)
 end
 
 -- Delete a request, stopping it first when it was live. For DELETED_MS nobody opens it again,
@@ -91,12 +96,53 @@ local function lore_forget(keys, args)
   -- First: while the slot is on its way to another server of a cluster, this ends the function.
   server.call('SET', deleted_key(request.r), '', 'PXAT', int(now + DELETED_MS))
   if LIVE[request.status] or request.status == 'reaped' then
-    take_away(request, 'cancelled', 'ended', now)
+    take_away(request, 'cancelled', 'ended', now, now)
   else
     publish_state(request, 'ended')
   end
   server.call('DEL', request.r, request.c)
+  server.call('ZREM', request.tag .. 'ended', request.id)
   return position('ok', request)
+end
+
+local KEPT = {
+  'request_id', 'subject', 'fingerprint', 'ack', 'status', 'epoch', 'log_id', 'forks', 'next_seq',
+  'generated_tokens', 'acked_seq', 'acked_tokens', 'window', 'prompt_tokens', 'finish_reason',
+  'error', 'created_ms', 'started_ms', 'progress_ms', 'finished_ms', 'trace',
+}
+
+-- Give up an answer that was read: its text and its question. What is left says so to whoever comes
+-- for it, until it would have expired. Written anew, as a hash that was large stays so.
+local function give_up(request, now)
+  local values, hash = server.call('HMGET', request.r, unpack(KEPT)), {'given_up_ms', int(now)}
+  local expires_ms = server.call('PEXPIRETIME', request.r)
+  for i, name in ipairs(KEPT) do
+    hash[#hash + 1], hash[#hash + 2] = name, values[i] or ''
+  end
+  server.call('DEL', request.r, request.c)
+  server.call('HSET', request.r, unpack(hash))
+  if expires_ms > 0 then server.call('PEXPIREAT', request.r, int(expires_ms)) end
+  publish_state(request, 'ended')
+end
+
+-- Make room on a server whose memory is full (P17): the oldest answers first that have ended and
+-- whose readers have acknowledged everything.
+-- KEYS  ended
+-- ARGV  2 the latest end, in ms  3 how many at most
+-- reply how many were given up, and how many entries the index has lost
+local function lore_give_up(keys, args)
+  local now, tag, given = clock(args[1]), string.sub(keys[1], 1, -6), 0
+  local ids = server.call('ZRANGEBYSCORE', keys[1], '-inf', args[2], 'LIMIT', '0', args[3])
+  for _, id in ipairs(ids) do
+    local request = load(tag .. 'r:' .. id, tag .. 'c:' .. id, tag .. 'q', tag .. 'lease',
+      tag .. 'live')
+    if request and ENDED[request.status] and is_read(request) then
+      give_up(request, now)
+      given = given + 1
+    end
+    server.call('ZREM', keys[1], id)
+  end
+  return {given, #ids}
 end
 
 -- Take a request that made no progress from its owner (P16).
@@ -131,6 +177,7 @@ local function lore_revive(keys, args)
   local now = int(clock(args[1]))
   server.call('PERSIST', request.r)
   server.call('PERSIST', request.c)
+  server.call('ZREM', request.tag .. 'ended', request.id)
   server.call('HSET', request.r, 'progress_ms', now)
   server.call('ZADD', request.live, now, request.id)
   return enqueue(request, 'revived')

@@ -1,10 +1,12 @@
-local NAMED = {place = true, ahead = true, traceparent = true}
+local NAMED = {place = true, ahead = true, traceparent = true, elsewhere = true}
+local ELSEWHERE_MS = 10000
 
 -- Accept a request, or find it.
 -- ARGV  2 queue_limit  3 server run id  4 request_id  5 subject  6 body  7 fingerprint
 --       8 ack  9 window  10… the fields wanted, and after them, if it has them: 'place',
 --       place_ms, 'ahead', how many of its client's requests stand ahead of it,
---       'traceparent', the context of its trace
+--       'traceparent', the context of its trace, 'elsewhere', '1' from one that then asks another
+--       partition, in the same name: its other callers are sent there too, for ELSEWHERE_MS
 -- reply {outcome, created 0|1, values of the fields wanted…}; {"full", 0} creates nothing, nor
 --       does {"unknown", 0}: one that was deleted stays so for DELETED_MS
 local function lore_open(keys, args)
@@ -15,10 +17,14 @@ local function lore_open(keys, args)
   local wanted = {unpack(args, 10, last)}
   local created = server.call('EXISTS', keys[1]) == 0
   if created then
-    if server.call('EXISTS', deleted_key(keys[1])) == 1 then return {'unknown', 0} end
+    local gone = server.call('GET', deleted_key(keys[1]))
+    if gone then return {gone == 'elsewhere' and 'full' or 'unknown', 0} end
     local waiting, limit = server.call('ZCARD', keys[3]), tonumber(args[2])
     local free, ahead = limit - waiting, tonumber(given.ahead or '0')
     if free <= 0 or (2 * waiting >= limit and ahead >= PARTITIONS * free) then
+      if given.elsewhere then
+        server.call('SET', deleted_key(keys[1]), 'elsewhere', 'PXAT', int(now + ELSEWHERE_MS))
+      end
       return {'full', 0}
     end
     local ms = int(now)

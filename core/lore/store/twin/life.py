@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
+from lore.protocol.lifecycle import ENDED, LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.base import AckMessage, Outcome, Position, View
+from lore.store.keys import partition_of
 from lore.store.records import UNKNOWN, Records, position
 
 
@@ -15,7 +16,7 @@ class Life(Records):
 
     def body(self, request_id: str, *, now_ms: int) -> str | None:
         record = self._find(request_id, now_ms)
-        return record.body if record else None
+        return record.body or None if record else None
 
     def live(self, *, limit: int = 1000, now_ms: int) -> list[View]:
         del now_ms
@@ -96,6 +97,27 @@ class Life(Records):
         self._publish_state(record.view, "revived")
         self._wake(record.view)
         return position(Outcome.OK, record.view)
+
+    def give_up(self, partition: int, *, until_ms: int, most: int, now_ms: int) -> int:
+        """What ``lua/life.lua`` has from an index is looked for here."""
+        ended = [
+            record
+            for key, record in self._records.items()
+            if partition_of(key) == partition
+            and self._find(key, now_ms)
+            and record.view.status in ENDED
+            and record.view.acked_seq >= record.view.next_seq - 1
+            and record.view.finished_ms <= until_ms
+            and not record.view.given_up_ms
+        ]
+        ended.sort(key=lambda record: (record.view.finished_ms, record.view.request_id))
+        for record in ended[:most]:
+            record.view = replace(
+                record.view, given_up_ms=now_ms, tries=0, written_off_tokens=0, lease_until_ms=0
+            )
+            record.body, record.log, record.reopen_tokens = "", [], 0
+            self._publish_state(record.view, "ended")
+        return len(ended[:most])
 
     def finish(
         self,

@@ -8,7 +8,7 @@ from lore.protocol.lifecycle import Status
 from lore.store.account import Account
 from lore.store.base import Admission, Claimed, Limits, NewRequest, Opened, Outcome, View
 from lore.store.keys import PARTITIONS, partition_of
-from lore.store.records import Record, Records
+from lore.store.records import ELSEWHERE_MS, Record, Records
 
 
 class Queue(Records):
@@ -42,9 +42,13 @@ class Queue(Records):
             return Opened(Outcome.OK, False, record.view)
         if self._was_deleted(new.request_id, now_ms):
             return Opened(Outcome.UNKNOWN, False, None)
+        if now_ms < self._elsewhere_ms.get(new.request_id, 0):
+            return Opened(Outcome.FULL, False, None)
         waiting = sum(1 for _ in self._queued(partition_of(new.request_id)))
         free = queue_limit - waiting
         if free <= 0 or (2 * waiting >= queue_limit and new.ahead >= PARTITIONS * free):
+            if new.asks_elsewhere:
+                self._elsewhere_ms[new.request_id] = now_ms + ELSEWHERE_MS
             return Opened(Outcome.FULL, False, None)
         view = View(
             request_id=new.request_id,

@@ -30,9 +30,11 @@ class ValkeyStore(Queue, Log, Life, Directory):
         *,
         timeout_s: float = 5.0,
         max_in_flight: int = 10_000,
+        floor_ms: int = 300_000,
         clock_ms: Callable[[], int] | None = None,
     ) -> None:
-        """``clock_ms`` stands in for the server's clock in tests.
+        """An answer that was read is kept for ``floor_ms`` after its end, however full the store
+        is. ``clock_ms`` stands in for the server's clock in tests.
 
         Raises ValueError for a URL that cannot be one.
         """
@@ -46,6 +48,8 @@ class ValkeyStore(Queue, Log, Life, Directory):
         self._subscriptions = self._servers.subscriptions
         self._now_ms = clock_ms or (lambda: 0)  # 0 lets the server look at its own
         self._appends = Appends(self._functions, self._now_ms)
+        self._floor_ms = floor_ms
+        self._making = {}
         self._guards: dict[str, OwnerHandler] = {}
 
     def is_ready(self, partition: int) -> bool:

@@ -8,13 +8,14 @@ from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Position, View, Vitals
 from lore.store.codec import VIEW_FIELDS, position_from, view_from, vitals_from, worst_of
 from lore.store.keys import partition_keys, request_key
-from lore.store.valkey.calls import Calls, answers
+from lore.store.valkey.calls import answers
+from lore.store.valkey.room import Room
 
 LOOKS_AT_ONCE = 50
 """Of one that looks at all: the rest of the connection is for others, and refuses what is more."""
 
 
-class Life(Calls):
+class Life(Room):
     async def view(self, request_id: str) -> View | None:
         return view_from(
             await self._of(request_id).ask("HMGET", request_key(request_id), *VIEW_FIELDS)
@@ -57,7 +58,10 @@ class Life(Calls):
         return await self._change("lore_forget", request_id, *_given(subject))
 
     async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
-        return await self._change("lore_revive", request_id, *_given(subject))
+        return await self._begin(
+            self._of(request_id),
+            lambda: self._change("lore_revive", request_id, *_given(subject)),
+        )
 
     async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
         return await self._change("lore_prompt", request_id, owner, epoch, prompt_tokens)

@@ -6,23 +6,28 @@ from collections.abc import Mapping
 from lore.store.base import Admission, Claimed, Limits, NewRequest, Opened, Outcome
 from lore.store.codec import VIEW_FIELDS, admission_from, view_from
 from lore.store.keys import client_keys, partition_keys
-from lore.store.valkey.calls import Calls, answers, keys_of
+from lore.store.valkey.calls import answers, keys_of
+from lore.store.valkey.room import Room
 
 
-class Queue(Calls):
+class Queue(Room):
     async def admit(
         self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
     ) -> Admission:
-        reply = await self._of(client).fcall(
-            "lore_admit",
-            client_keys(client),
-            self._now_ms(),
-            request_id,
-            limits.streams,
-            quantum_ms,
-            limits.requests_per_minute,
-            limits.tokens_per_minute,
-            tokens,
+        functions = self._of(client)
+        reply = await self._begin(
+            functions,
+            lambda: functions.fcall(
+                "lore_admit",
+                client_keys(client),
+                self._now_ms(),
+                request_id,
+                limits.streams,
+                quantum_ms,
+                limits.requests_per_minute,
+                limits.tokens_per_minute,
+                tokens,
+            ),
         )
         return admission_from(reply)
 
@@ -39,24 +44,29 @@ class Queue(Calls):
 
     async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
         functions = self._of(new.request_id)
-        outcome, created, *values = await functions.fcall(
-            "lore_open",
-            keys_of(new.request_id),
-            self._now_ms(),
-            queue_limit,
-            functions.run_id,
-            new.request_id,
-            new.subject,
-            new.body,
-            new.fingerprint,
-            new.ack,
-            new.window,
-            *VIEW_FIELDS,
-            *(("place", new.place_ms) if new.place_ms else ()),
-            *(("ahead", new.ahead) if new.ahead else ()),
-            *(("traceparent", new.trace) if new.trace else ()),
+        outcome, created, *values = await self._begin(
+            functions,
+            lambda: functions.fcall(
+                "lore_open",
+                keys_of(new.request_id),
+                self._now_ms(),
+                queue_limit,
+                functions.run_id,
+                new.request_id,
+                new.subject,
+                new.body,
+                new.fingerprint,
+                new.ack,
+                new.window,
+                *VIEW_FIELDS,
+                *(("elsewhere", "1") if new.asks_elsewhere else ()),
+                *(("place", new.place_ms) if new.place_ms else ()),
+                *(("ahead", new.ahead) if new.ahead else ()),
+                *(("traceparent", new.trace) if new.trace else ()),
+            ),
         )
-        return Opened(Outcome(outcome), bool(created), view_from(values) if values else None)
+        view = view_from(values[: len(VIEW_FIELDS)]) if values else None  # see ``claim``
+        return Opened(Outcome(outcome), bool(created), view)
 
     async def claim(
         self, partition: int, owner: str, *, lease_ms: int, untried: bool = False

@@ -1,0 +1,136 @@
+"""Making room on a server whose memory is full (P17).
+
+What begins is refused there. Then the oldest answers are given up that have ended, whose readers
+have acknowledged everything, and that were kept for the floor of retention; the call is made once
+more. When that does not help it is refused with the time at which there will be room.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import structlog
+
+from lore.store.codec import vitals_from
+from lore.store.functions import Functions
+from lore.store.keys import ended_key, log_key
+from lore.store.types import StoreFull, Vitals
+from lore.store.valkey.calls import Calls
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+FIRST_VERSION = 6
+"""Of the library that knows what has ended."""
+BATCH = 64
+"""Answers given up before the server's memory is looked at again."""
+FREED_WITHIN_S = 1.0
+FILL_TO = 0.95
+"""Of the limit: so much may be left, so that not every call makes room for itself alone."""
+
+
+class Ending(NamedTuple):
+    """When a request's memory may be had, before the floor is added."""
+
+    at_ms: int
+    partition: int
+    request_id: str
+
+
+class Room(Calls):
+    _floor_ms: int
+    _making: dict[Functions, asyncio.Task[None]]
+
+    async def give_up(self, partition: int, *, until_ms: int, most: int) -> int:
+        """Give up the partition's answers that ended by then and are read, the oldest first.
+        Returns how many."""
+        return (await self._strike(partition, until_ms, most))[0]
+
+    async def _begin(self, functions: Functions, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that begins something, and room for it where there is none. Raises
+        StoreFull that says when to ask again."""
+        try:
+            return await call()
+        except StoreFull as full:
+            if functions.version < FIRST_VERSION:
+                raise
+            making = self._making.get(functions)
+            if making is None or making.done():
+                making = self._making[functions] = asyncio.create_task(self._make(functions, full))
+            await asyncio.shield(making)
+        try:
+            return await call()
+        except StoreFull as full:
+            full.retry_after_s = self._floor_ms / 1000
+            raise
+
+    async def _make(self, functions: Functions, full: StoreFull) -> None:
+        """Returns when there is room. Raises StoreFull with the time to ask again."""
+        given_up = 0
+        while True:
+            vitals = await self._settled(functions)
+            now_ms, endings = await self._endings(functions)
+            ripe = [one for one in endings if one.at_ms <= now_ms - self._floor_ms][:BATCH]
+            if not ripe or vitals.memory_bytes <= FILL_TO * vitals.memory_limit_bytes:
+                break
+            strikes = (
+                self._strike(partition, ripe[-1].at_ms, BATCH)
+                for partition in {one.partition for one in ripe}
+            )
+            given_up += sum(given for given, _ in await asyncio.gather(*strikes))
+        if given_up:
+            log.warning("answers_given_up", store=functions.endpoint.name, count=given_up)
+        over = vitals.memory_bytes - vitals.memory_limit_bytes
+        if over > 0:
+            refusal = StoreFull(str(full))
+            refusal.retry_after_s = await self._wait_s(functions, over, now_ms, endings)
+            raise refusal
+
+    async def _settled(self, functions: Functions) -> Vitals:
+        """Once what was deleted is freed, which another thread of the server does."""
+        async with asyncio.timeout(FREED_WITHIN_S):
+            while True:
+                info = await functions.ask("INFO", "memory", "replication")
+                if "lazyfree_pending_objects:0" in info:
+                    return vitals_from(info)
+                await asyncio.sleep(FREED_WITHIN_S / 100)
+
+    async def _endings(self, functions: Functions) -> tuple[int, list[Ending]]:
+        """The server's clock, and what has ended there: the first of each partition, in order."""
+        partitions = [i for i, link in enumerate(self._functions) if link is functions]
+        time, *pages = await asyncio.gather(
+            functions.ask("TIME"),
+            *(
+                functions.ask("ZRANGE", ended_key(partition), 0, BATCH - 1, "WITHSCORES")
+                for partition in partitions
+            ),
+        )
+        endings = (
+            Ending(int(page[i + 1]), partition, page[i])
+            for partition, page in zip(partitions, pages, strict=True)
+            for i in range(0, len(page), 2)
+        )
+        return self._now_ms() or int(time[0]) * 1000 + int(time[1]) // 1000, sorted(endings)
+
+    async def _strike(self, partition: int, until_ms: int, most: int) -> tuple[int, int]:
+        given_up, struck = await self._functions[partition].fcall(
+            "lore_give_up", (ended_key(partition),), self._now_ms(), until_ms, most
+        )
+        return given_up, struck
+
+    async def _wait_s(
+        self, functions: Functions, over: int, now_ms: int, endings: Sequence[Ending]
+    ) -> float:
+        """Until as much has ended for long enough. When nothing has ended nobody can know, but
+        not before the floor."""
+        first = endings[:BATCH]
+        sizes = await asyncio.gather(
+            *(functions.ask("MEMORY", "USAGE", log_key(one.request_id)) for one in first)
+        )
+        at_ms = now_ms
+        for ending, size in zip(first, sizes, strict=True):
+            at_ms, over = ending.at_ms, over - (size or 0)
+            if over <= 0:
+                break
+        return max(0, at_ms + self._floor_ms - now_ms) / 1000
