@@ -31,7 +31,8 @@ every, edge, generator, operator = Table(), Table(), Table(), Table()
 STORE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "edge": (
         *("lore_open", "lore_ack", "lore_cancel", "lore_revive", "lore_forget", "lore_admit"),
-        *("lore_settle", "lore_leave", "HMGET", "HGET", "XRANGE", "SSUBSCRIBE", "other"),
+        *("lore_settle", "lore_leave", "lore_give_up"),
+        *("HMGET", "HGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "generator": (
         *("lore_claim", "lore_append_all", "lore_finish", "lore_renew", "lore_release"),
@@ -77,11 +78,11 @@ LOG_LINES_LOST = every.counter(
 REFUSALS = (
     *("queue_full", "too_many_streams", "too_many_requests", "too_many_tokens"),
     *("prompt_too_long", "context_length_exceeded", "answer_too_long", "unauthorized"),
-    *("store_unavailable", "auth_unavailable", "draining"),
+    *("store_unavailable", "store_full", "auth_unavailable", "draining"),
     *("invalid_http", "url_too_long", "headers_too_large", "request_timeout", "body_too_large"),
     *("not_implemented", "http_version_not_supported", "expectation_failed"),
 )
-OUTCOMES = ("done", "failed", "cancelled", "history_lost", "gone", "cut")
+OUTCOMES = ("done", "failed", "cancelled", "history_lost", "given_up", "gone", "cut")
 
 EDGE_BUFFER_UTILIZATION = edge.gauge(
     "lore_edge_buffer_utilization_ratio",
@@ -120,6 +121,10 @@ STREAMS_ENDED = edge.counters(
 REQUESTS_ACCEPTED = edge.counter("lore_requests_accepted_total", "Requests put into the queue")
 REQUESTS_REFUSED = edge.counters(
     "lore_requests_refused_total", "Calls answered with this error", "code", REFUSALS
+)
+ANSWERS_GIVEN_UP = edge.counter(
+    "lore_answers_given_up_total",
+    "Answers that were read and given up because the store was full",
 )
 REQUESTS_REVIVED = edge.counter(
     "lore_requests_revived_total", "Reaped requests that a reader wanted to go on"

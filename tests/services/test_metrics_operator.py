@@ -213,7 +213,8 @@ async def test_a_real_valkey_tells_its_memory_and_its_limit() -> None:
 
 def test_replicas_that_are_in_step_are_told_from_those_that_are_not() -> None:
     info = """# Memory\r
-used_memory:100\r
+used_memory:130\r
+mem_not_counted_for_evict:30\r
 maxmemory:0\r
 # Replication\r
 role:master\r

@@ -20,6 +20,20 @@ def test_what_lasts_is_told_when_it_begins_and_again_after_half_an_hour() -> Non
     assert reasons(news, AGAIN_MS + 2, WAITING) == ["Waiting"]
 
 
+def test_a_full_store_is_told_while_it_lasts_and_once_when_it_has_room() -> None:
+    """P17"""
+    news = News()
+
+    def told(now_ms: int, *, full: bool, away: str = "") -> list[str]:
+        return [one.reason for one in news.take((), away, "", now_ms, store_full=full)]
+
+    assert told(0, full=True) == ["StoreFull"]
+    assert told(1, full=True) == []
+    assert told(AGAIN_MS, full=True) == ["StoreFull"]
+    assert told(AGAIN_MS + 1, full=False) == ["StoreHasRoom"]
+    assert told(AGAIN_MS + 2, full=False) == []
+
+
 def test_one_thing_that_lasts_does_not_hide_another() -> None:
     news = News()
     reasons(news, 0, WAITING)

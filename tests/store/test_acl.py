@@ -37,7 +37,7 @@ CONNECTING = {"hello", "client|setinfo", "select", "ping", "info", "function|lis
 CONNECTING |= {"cluster|slots", "asking"}
 FOLLOWING = {"ssubscribe", "sunsubscribe"}
 CALLS = {
-    "edge": {"admit", "settle", "leave", "open", "ack", "cancel", "revive", "forget"},
+    "edge": {"admit", "settle", "leave", "open", "ack", "cancel", "revive", "forget", "give_up"},
     "generator": {
         "claim",
         "append_all",
@@ -51,7 +51,7 @@ CALLS = {
     "operator": {"reap", "release"},
 }
 COMMANDS = {
-    "edge": {"hmget", "hget", "xrange", "readonly"} | FOLLOWING,
+    "edge": {"hmget", "hget", "xrange", "readonly", "memory|usage"} | FOLLOWING,
     # Who loads the functions decides what they do with the rights of all who call them: not the
     # edge, which is open to the world.
     "generator": {"xrange", "function|load"} | FOLLOWING,

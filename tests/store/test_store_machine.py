@@ -651,11 +651,6 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
             id="a request given back without its fork",
         ),
         pytest.param("and is_read(request) and ended_ms", "and ended_ms", id="unread and given up"),
-        pytest.param(
-            "if request and ENDED[request.status] and is_read(request) then",
-            "if request then",
-            id="whatever is there is given up",
-        ),
         pytest.param("if given.elsewhere then", "if false then", id="two partitions for one key"),
     ],
 )

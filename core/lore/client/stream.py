@@ -242,7 +242,7 @@ class Stream(AsyncIterator[Event]):
                 return await self._finished(End.model_validate_json(event.data))
             case "error":
                 error = _ErrorEvent.model_validate_json(event.data).error
-                if error.code == "history_lost":
+                if error.code in ("history_lost", "given_up"):
                     raise HistoryLost(error.message)
                 raise TryAgain(error.message)
             case _:

@@ -31,7 +31,7 @@ class Opening(Enum):
 
     STREAM = "stream"
     COMPLETE = "complete"  # it has all of an answer that ended
-    LOST = "lost"  # it has what the log does not have, or needs what the log has lost (P4)
+    LOST = "lost"  # it has what the log does not have, or needs what the log has lost (P4, P17)
 
 
 class Step(Enum):
@@ -152,11 +152,13 @@ class Delivery(Generic[Piece]):
 
     def loses_history(self) -> bool:
         """Whether this reader has text that the log does not have and will not have (P4), or
-        needs some that the log lost."""
+        needs some that the log lost, or that was given up (P17)."""
         follower = self.follower
         if (follower.gone and follower.lost) or self.position + 1 in follower.holes:
             return True
         view = follower.view
+        if view.given_up_ms and not self.is_at_end:
+            return True
         if self._log_id != view.log_id:
             if self.position > view.shared(self._log_id):
                 return True

@@ -52,7 +52,8 @@ def admission_from(reply: Sequence[Any]) -> Admission:
 
 
 def vitals_from(info: str) -> Vitals:
-    """From INFO's sections memory and replication."""
+    """From INFO's sections memory and replication. Buffers for replicas and the append-only file do
+    not count towards the limit."""
     values = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     sent = int(values["master_repl_offset"])
     replicas = [
@@ -62,7 +63,7 @@ def vitals_from(info: str) -> Vitals:
     ]
     following = [one for one in replicas if one["state"] == "online"]
     return Vitals(
-        memory_bytes=int(values["used_memory"]),
+        memory_bytes=int(values["used_memory"]) - int(values["mem_not_counted_for_evict"]),
         memory_limit_bytes=int(values["maxmemory"]),
         replicas=len(following),
         replica_lag_bytes=max((sent - int(one["offset"]) for one in following), default=0),

@@ -90,6 +90,11 @@ class Vitals:
     replica_lag_bytes: int = 0
     """What the one furthest behind has yet to take."""
 
+    @property
+    def is_full(self) -> bool:
+        """What begins is refused then (P17)."""
+        return 0 < self.memory_limit_bytes < self.memory_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:

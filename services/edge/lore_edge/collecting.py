@@ -11,7 +11,7 @@ from lore.protocol.lifecycle import Status
 from lore.request import Ack
 from lore.store.base import StoreUnavailable, View
 from lore.tracing import Span
-from lore_edge.errors import UnknownRequest, history_lost
+from lore_edge.errors import UnknownRequest, history_lost, lost
 from lore_edge.feed import Feed
 from lore_edge.waker import Waker
 from lore_edge.wire import Disconnected, Receive
@@ -47,7 +47,7 @@ async def collect(
 ) -> tuple[View, str]:
     """The view and the text of the ended answer. ``acknowledge`` may raise StoreUnavailable.
 
-    Raises Disconnected, UnknownRequest and ApiError 410 ``history_lost``.
+    Raises Disconnected, UnknownRequest and ApiError 410 ``history_lost`` or ``given_up``.
     """
     collector = _Collector(span)
     feed.readers.add(collector)
@@ -61,8 +61,8 @@ async def collect(
                 text = await feed.text() if feed.last_seq is not None else None
                 if text is not None:
                     return feed.view, text
-                if feed.follower.holes:
-                    raise history_lost()
+                if feed.follower.holes or feed.view.given_up_ms:
+                    raise lost(feed.view)
                 pause_s = await _go_on(feed, acknowledge)
             except StoreUnavailable:
                 pause_s = STORE_RETRY_S

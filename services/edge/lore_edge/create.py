@@ -1,11 +1,11 @@
 """From the body of ``POST /v1/streams`` to an accepted request (protocol P17)."""
 
+import asyncio
 import base64
 import contextlib
 import hashlib
 import math
 import secrets
-from collections.abc import Iterator
 
 import structlog
 from pydantic import SecretStr, ValidationError
@@ -20,7 +20,7 @@ from lore.store.keys import PARTITIONS, partition_of
 from lore.tracing import NOTHING, Span
 from lore_edge.admission import admit, check_size
 from lore_edge.auth.secret import sign
-from lore_edge.errors import idempotency_key_reused, invalid, queue_full
+from lore_edge.errors import given_up, idempotency_key_reused, invalid, queue_full
 from lore_edge.settings import EdgeSettings
 
 _log = structlog.get_logger()
@@ -81,10 +81,17 @@ def initial_window(asked: StreamRequest) -> int:
     return asked.window or WindowConfig().initial_tokens
 
 
-def derived_id(secret: SecretStr, subject: str, key: str) -> str:
-    """The request id that this subject's key stands for, on every edge with this secret."""
-    digest = sign(secret, "idempotency key", subject, key)
-    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+def derived_ids(secret: SecretStr, subject: str, key: str) -> list[str]:
+    """The request ids that this subject's key stands for, on every edge with this secret: each of
+    another partition, to be asked for in this order."""
+    ids: dict[int, str] = {}
+    number = 0
+    while len(ids) < PARTITION_TRIES:
+        digest = sign(secret, f"idempotency key {number or ''}".rstrip(), subject, key)
+        request_id = base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+        ids.setdefault(partition_of(request_id), request_id)
+        number += 1
+    return list(ids.values())
 
 
 async def create(
@@ -101,7 +108,7 @@ async def create(
     ``subject`` owns it; ``client`` is whose share of the queue it takes; its trace goes on from
     ``span``.
 
-    Raises ApiError (400 for the key or a size, 422, 429) and StoreUnavailable.
+    Raises ApiError (400 for the key or a size, 410, 422, 429) and StoreUnavailable.
     """
     if len(idempotency_key) > MAX_KEY_CHARS:
         raise invalid(
@@ -112,8 +119,10 @@ async def create(
     limit = math.ceil(settings.queue_limit / PARTITIONS)
     whole = complete(asked, settings)
     text = whole.model_dump_json(exclude_none=True)
-    for request_id in _ids(settings, subject, idempotency_key):
-        if idempotency_key and await store.view(request_id) is not None:
+    ids = _ids(settings, subject, idempotency_key)
+    made = await _made(store, ids) if idempotency_key else None
+    for request_id in [made] if made else ids:
+        if made:
             admission = Admission(True)  # it is there, and counted then
         else:
             with tracing.call("lore_admit", span):
@@ -128,12 +137,15 @@ async def create(
             place_ms=admission.place_ms,
             ahead=admission.ahead,
             trace=span.context,
+            asks_elsewhere=bool(idempotency_key) and request_id != ids[-1],
         )
         with tracing.call("lore_open", span):
             opened = await store.open(new, queue_limit=limit)
         if opened.outcome is Outcome.OK and opened.view is not None:
             if opened.view.fingerprint != mark:
                 raise idempotency_key_reused("this Idempotency-Key was used for another body")
+            if opened.view.given_up_ms:
+                raise given_up()
             REQUESTS_ACCEPTED.inc(opened.created)
             if opened.created:
                 with contextlib.suppress(StoreUnavailable):  # the request is there all the same
@@ -148,14 +160,18 @@ async def create(
     raise queue_full()
 
 
-def _ids(settings: EdgeSettings, subject: str, key: str) -> Iterator[str]:
+async def _made(store: Store, ids: list[str]) -> str | None:
+    """The one of a key's ids under which a request was made before."""
+    views = await asyncio.gather(*map(store.view, ids))
+    return next((view.request_id for view in views if view is not None), None)
+
+
+def _ids(settings: EdgeSettings, subject: str, key: str) -> list[str]:
     """The ids to try in turn, each of another partition: one queue may be full by chance."""
     if key:
-        yield derived_id(settings.secret, subject, key)
-        return
-    tried: set[int] = set()
-    while len(tried) < PARTITION_TRIES:
+        return derived_ids(settings.secret, subject, key)
+    ids: dict[int, str] = {}
+    while len(ids) < PARTITION_TRIES:
         request_id = secrets.token_urlsafe(16)
-        if (partition := partition_of(request_id)) not in tried:
-            tried.add(partition)
-            yield request_id
+        ids.setdefault(partition_of(request_id), request_id)
+    return list(ids.values())

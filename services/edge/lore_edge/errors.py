@@ -6,9 +6,11 @@ import math
 from starlette.exceptions import HTTPException
 
 from lore.metrics import ANSWERS, REQUESTS_REFUSED
-from lore.store.base import StoreUnavailable
+from lore.protocol.messages import View
+from lore.store.types import StoreFull, StoreUnavailable
 
 STORE_RETRY_S = 1
+STORE_FULL_RETRY_S = 60  # where nobody has looked when there is room
 AUTH_RETRY_S = 5
 QUEUE_RETRY_S = 2
 CLIENT_RETRY_S = 5
@@ -80,11 +82,24 @@ def history_lost() -> ApiError:
     return ApiError(410, HISTORY_LOST_CODE, HISTORY_LOST)
 
 
+def given_up() -> ApiError:
+    return ApiError(410, GIVEN_UP_CODE, GIVEN_UP)
+
+
+def lost(view: View) -> ApiError:
+    """Why text of a request that is known is not to be had."""
+    return given_up() if view.given_up_ms else history_lost()
+
+
 def request_lost() -> ApiError:
     message = "what was asked is kept in a form that cannot be read here; ask again"
     return ApiError(410, HISTORY_LOST_CODE, message)
 
 
+GIVEN_UP_CODE = "given_up"
+GIVEN_UP = (
+    "this answer had been read to its end, and was given up because the store was full; ask again"
+)
 HISTORY_LOST_CODE = "history_lost"
 HISTORY_LOST = "the end of the text you have was lost with a store; ask again for a whole answer"
 
@@ -95,6 +110,16 @@ def store_unavailable() -> ApiError:
         "store_unavailable",
         "the store cannot be reached at the moment; try again",
         headers={"Retry-After": str(STORE_RETRY_S)},
+    )
+
+
+def store_full(retry_after_s: float | None) -> ApiError:
+    wait_s = STORE_FULL_RETRY_S if retry_after_s is None else retry_after_s
+    return ApiError(
+        503,
+        "store_full",
+        "the store is full: it takes nothing new at the moment; try again later",
+        headers=_retry_after_ms(round(1000 * wait_s)),
     )
 
 
@@ -161,14 +186,16 @@ def count(error: ApiError) -> None:
     """Every error that a call is answered with, whoever found it."""
     if (refusals := REQUESTS_REFUSED.get(error.code)) is not None:
         refusals.inc()
-    if error.code == HISTORY_LOST_CODE:
-        ANSWERS[HISTORY_LOST_CODE].inc()
+    if error.code in (HISTORY_LOST_CODE, GIVEN_UP_CODE):
+        ANSWERS[error.code].inc()
 
 
 def as_api_error(error: Exception) -> ApiError:
     """What the reader is told of an exception that a call may end with."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, StoreFull):
+        return store_full(error.retry_after_s)
     if isinstance(error, StoreUnavailable):
         return store_unavailable()
     if isinstance(error, HTTPException):

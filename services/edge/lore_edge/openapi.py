@@ -30,6 +30,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "already_ended": (409, "the request ended before it could be cancelled"),
     "not_reaped": (409, "there is nothing to revive"),
     "history_lost": (410, "the end of the text that the reader has was lost with a store"),
+    "given_up": (410, "the answer was read to its end and then given up by a full store"),
     "body_too_large": (413, "the body is longer than is taken"),
     "not_json": (415, "the body does not say that it is JSON"),
     "unsupported_encoding": (415, "the body is compressed; send it as it is"),
@@ -40,10 +41,12 @@ ERRORS: dict[str, tuple[int, str]] = {
     "too_many_tokens": (429, "this client uses all the tokens that it may use in a minute"),
     "auth_unavailable": (503, "this token cannot be checked at the moment"),
     "store_unavailable": (503, "the store cannot be reached at the moment"),
+    "store_full": (503, "the store is full; `Retry-After` says when there is room"),
     "draining": (503, "this edge is shutting down; another one takes the stream"),
 }
 """Every code of an error that a call is answered with: its status, and what it means."""
 
+<<<<<<< HEAD
 CONNECTION_ERRORS: dict[str, tuple[int, str]] = {
     "invalid_http": (400, "the bytes are no request that HTTP/1.1 allows"),
     "request_timeout": (408, "the head or the body did not come in time"),
@@ -63,6 +66,10 @@ _BODY_ERRORS = (
     *("not_json", "unsupported_encoding"),
 )
 _STREAM_ERRORS = ("invalid_request", "history_lost", "store_unavailable", "draining")
+=======
+_BODY_ERRORS = ("invalid_request", "invalid_json", "body_too_large", "not_json")
+_STREAM_ERRORS = ("invalid_request", "history_lost", "given_up", "store_unavailable", "draining")
+>>>>>>> 797eba2 (Say that the store is full, and that an answer was given up, in codes of their own; let a key find room in another partition)
 
 
 def _parameter(place: str, name: str, description: str, schema: Json) -> Json:
@@ -201,6 +208,7 @@ def _create() -> Json:
                 *_BODY_ERRORS,
                 *_STREAM_ERRORS,
                 "idempotency_key_reused",
+                "store_full",
                 "prompt_too_long",
                 "context_length_exceeded",
                 "answer_too_long",
@@ -276,7 +284,7 @@ def describe(limits: RequestLimits | None = None) -> Json:
     }
     revive = {
         "202": _view("queued again"),
-        **_refusals(*AUTH_ERRORS, "not_found", "not_reaped", "store_unavailable"),
+        **_refusals(*AUTH_ERRORS, "not_found", "not_reaped", "store_unavailable", "store_full"),
     }
     token = {
         "201": _json("StreamToken", "made; whether there is such a request, its use shows"),

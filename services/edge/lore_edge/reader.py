@@ -15,7 +15,7 @@ from lore.protocol.sender import Sender
 from lore.store.base import StoreUnavailable
 from lore.tracing import NOTHING, Span
 from lore_edge.dialect import Dialect
-from lore_edge.errors import HISTORY_LOST
+from lore_edge.errors import GIVEN_UP, GIVEN_UP_CODE, HISTORY_LOST
 from lore_edge.feed import Feed
 from lore_edge.ring import Piece
 
@@ -140,6 +140,8 @@ class Reader:
 
     def last_word(self, step: Step) -> Batch:
         self.outcome, code, message = LAST_WORDS[step]
+        if step is Step.LOST and self.feed.view.given_up_ms:
+            self.outcome, code, message = GIVEN_UP_CODE, GIVEN_UP_CODE, GIVEN_UP
         self.is_over = True
         self.span.event(self.outcome)
         return Batch(self.dialect.error(code, message, self.position), [])

@@ -26,7 +26,7 @@ from lore.tracing import Span
 from lore_edge import calls
 from lore_edge.collecting import collect
 from lore_edge.dialect import Dialect, Native
-from lore_edge.errors import ApiError, LostRequest, history_lost, store_unavailable
+from lore_edge.errors import ApiError, LostRequest, history_lost, lost, store_unavailable
 from lore_edge.feed import Feed
 from lore_edge.feeds import Feeds
 from lore_edge.positions import Wanted, heartbeat_of, wanted
@@ -151,8 +151,9 @@ class Streams:
         reader = self._reader(feed, dialect, where, waker, span)
         opening = reader.opening(asked=where.position is not None)
         if opening is Opening.LOST:
-            span.event("history_lost")
-            raise history_lost()
+            error = lost(feed.view)
+            span.event(error.code)
+            raise error
         if opening is Opening.COMPLETE:
             await answer(send, 204)
             return None

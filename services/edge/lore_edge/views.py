@@ -7,7 +7,7 @@ from typing import Any
 
 from lore.protocol.follower import in_sequence, is_foreign
 from lore.store.base import Store, StoreUnavailable, View
-from lore_edge.errors import UnknownRequest, history_lost
+from lore_edge.errors import UnknownRequest, given_up, history_lost
 from lore_edge.history import is_broken
 
 PAGE_CHUNKS = 1000
@@ -64,11 +64,14 @@ async def owned(store: Store, request_id: str, owner: str) -> View:
 async def read(store: Store, request_id: str, owner: str) -> tuple[View, str]:
     """The view and the whole text of the same moment.
 
-    Raises UnknownRequest, ApiError 410 ``history_lost`` when the log has a hole, and
-    StoreUnavailable also when it does not hold still.
+    Raises UnknownRequest, ApiError 410 ``history_lost`` when the log has a hole and
+    ``given_up`` when there was no room for it, and StoreUnavailable also when it does not hold
+    still.
     """
     for _ in range(MAX_TRIES):
         view = await owned(store, request_id, owner)
+        if view.given_up_ms:
+            raise given_up()
         parts = await _texts(store, view)
         if len(parts) == view.next_seq - 1:
             return view, "".join(parts)

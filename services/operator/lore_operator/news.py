@@ -12,6 +12,10 @@ from typing import Literal
 from lore.sweep import Finding
 from lore_operator.plan import Loss, Tell
 
+STORE_FULL = (
+    "The store's memory is full: answers that were read are given up, the oldest first, and new "
+    "requests are refused until there is room"
+)
 AGAIN_MS = 30 * 60_000
 GATHER_MS = 60_000
 
@@ -66,15 +70,27 @@ class News:
     def released(self, owner: str, loss: Loss) -> None:
         self._released[owner, loss] += 1
 
-    def take(self, found: Iterable[Tell], store_away: str, denied: str, now_ms: int) -> list[Event]:
+    def take(
+        self,
+        found: Iterable[Tell],
+        store_away: str,
+        denied: str,
+        now_ms: int,
+        *,
+        store_full: bool = False,
+    ) -> list[Event]:
         lasting = [_event_of(tell) for tell in found]
         if store_away:
             lasting.append(Event("Warning", "StoreUnreachable", f"{store_away}; nothing is swept"))
+        if store_full:
+            lasting.append(Event("Warning", "StoreFull", STORE_FULL))
         if denied:
             lasting.append(Event("Warning", "Forbidden", denied))
         events = [*self._take_released(), *self._take_reaped(now_ms)]
         if "StoreUnreachable" in self._told and not store_away:
             events.append(Event("Normal", "StoreReachable", "The store answers again"))
+        if "StoreFull" in self._told and not store_full and not store_away:
+            events.append(Event("Normal", "StoreHasRoom", "The store takes new requests again"))
         before, self._told = self._told, {}
         for event in lasting:
             told_ms = before.get(event.reason)

@@ -21,6 +21,7 @@ class Facts:
     denied: str = ""
     pods: Sequence[Pod] | None = None
     """None when they could not be listed."""
+    store_full: bool = False
 
 
 def new_status(body: dict[str, Any], facts: Facts, now: str) -> dict[str, Any] | None:

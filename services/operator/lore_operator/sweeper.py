@@ -62,6 +62,7 @@ class Sweeper:
         self._clock_ms = clock_ms
         self._connected = False
         self._fleet, self._news = Fleet(), News()
+        self._store_full = False
         self._rights = Rights(cluster, settings.policy)
         self._policy: StreamPolicy | None = None
         self._wake = asyncio.Event()
@@ -135,7 +136,7 @@ class Sweeper:
         if views is not None:
             self._measure(views, found, pods)
         if body is not None:
-            facts = Facts(invalid, store_away, str(self._rights), pods)
+            facts = Facts(invalid, store_away, str(self._rights), pods, self._store_full)
             await self._report(body, facts, found)
         metrics.SWEEP_DURATION.observe(time.perf_counter() - began_s)
         incomplete = "incomplete" if self._complaints else "ok"
@@ -180,6 +181,7 @@ class Sweeper:
             vitals = await self._store.vitals()
         except StoreUnavailable as error:
             return None, str(error)
+        self._store_full = vitals.is_full
         metrics.VALKEY_MEMORY.set(vitals.memory_bytes)
         metrics.VALKEY_MEMORY_LIMIT.set(vitals.memory_limit_bytes)
         metrics.VALKEY_REPLICAS.set(vitals.replicas)
@@ -293,7 +295,9 @@ class Sweeper:
         except ApiFailed as error:
             self._on_failure(error)
         try:
-            for event in self._news.take(found, facts.store_away, facts.denied, now_ms):
+            for event in self._news.take(
+                found, facts.store_away, facts.denied, now_ms, store_full=facts.store_full
+            ):
                 await self._cluster.post_event(body, event.kind, event.reason, event.message, now)
         except ApiFailed as error:
             self._on_failure(error)

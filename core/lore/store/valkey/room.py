@@ -11,7 +11,9 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 
+from lore.metrics import ANSWERS_GIVEN_UP
 from lore.store.codec import vitals_from
+from lore.store.connection import forget
 from lore.store.functions import Functions
 from lore.store.keys import ended_key, log_key
 from lore.store.types import StoreFull, Vitals
@@ -24,8 +26,10 @@ log = structlog.get_logger()
 FIRST_VERSION = 6
 """Of the library that knows what has ended."""
 BATCH = 64
-"""Answers given up before the server's memory is looked at again."""
+"""Answers given up before the server's memory is looked at again, at most."""
 FREED_WITHIN_S = 1.0
+LOOK_AGAIN_S = 1.0
+"""How long a refusal stands: who asks meanwhile is refused alike, and costs the server one call."""
 FILL_TO = 0.95
 """Of the limit: so much may be left, so that not every call makes room for itself alone."""
 
@@ -40,7 +44,7 @@ class Ending(NamedTuple):
 
 class Room(Calls):
     _floor_ms: int
-    _making: dict[Functions, asyncio.Task[None]]
+    _making: dict[Functions, tuple[asyncio.Task[None], float]]
 
     async def give_up(self, partition: int, *, until_ms: int, most: int) -> int:
         """Give up the partition's answers that ended by then and are read, the oldest first.
@@ -55,15 +59,25 @@ class Room(Calls):
         except StoreFull as full:
             if functions.version < FIRST_VERSION:
                 raise
-            making = self._making.get(functions)
-            if making is None or making.done():
-                making = self._making[functions] = asyncio.create_task(self._make(functions, full))
-            await asyncio.shield(making)
+            await asyncio.shield(self._make_soon(functions, full))
         try:
             return await call()
         except StoreFull as full:
             full.retry_after_s = self._floor_ms / 1000
             raise
+
+    def _make_soon(self, functions: Functions, full: StoreFull) -> asyncio.Task[None]:
+        """Many calls may find the server full; one makes room."""
+        now_s = asyncio.get_running_loop().time()
+        making, began_s = self._making.get(functions, (None, 0.0))
+        if making is not None and not making.done():
+            return making
+        if making is not None and making.exception() and now_s - began_s < LOOK_AGAIN_S:
+            return making
+        making = asyncio.create_task(self._make(functions, full))
+        making.add_done_callback(forget)
+        self._making[functions] = making, now_s
+        return making
 
     async def _make(self, functions: Functions, full: StoreFull) -> None:
         """Returns when there is room. Raises StoreFull with the time to ask again."""
@@ -71,30 +85,41 @@ class Room(Calls):
         while True:
             vitals = await self._settled(functions)
             now_ms, endings = await self._endings(functions)
-            ripe = [one for one in endings if one.at_ms <= now_ms - self._floor_ms][:BATCH]
-            if not ripe or vitals.memory_bytes <= FILL_TO * vitals.memory_limit_bytes:
+            over = vitals.memory_bytes - vitals.memory_limit_bytes
+            spare = round((1 - FILL_TO) * vitals.memory_limit_bytes)
+            ripe = [one for one in endings if one.at_ms <= now_ms - self._floor_ms]
+            if not ripe or over + spare <= 0:
                 break
+            chosen = await self._first(functions, ripe, over + spare)
             strikes = (
-                self._strike(partition, ripe[-1].at_ms, BATCH)
-                for partition in {one.partition for one in ripe}
+                self._strike(
+                    partition,
+                    chosen[-1].at_ms,
+                    sum(1 for one in chosen if one.partition == partition),
+                )
+                for partition in {one.partition for one in chosen}
             )
             given_up += sum(given for given, _ in await asyncio.gather(*strikes))
         if given_up:
+            ANSWERS_GIVEN_UP.inc(given_up)
             log.warning("answers_given_up", store=functions.endpoint.name, count=given_up)
-        over = vitals.memory_bytes - vitals.memory_limit_bytes
         if over > 0:
             refusal = StoreFull(str(full))
-            refusal.retry_after_s = await self._wait_s(functions, over, now_ms, endings)
+            refusal.retry_after_s = self._floor_ms / 1000  # when nothing has ended: not before
+            if endings:
+                last = (await self._first(functions, endings, over))[-1]
+                refusal.retry_after_s = max(0, last.at_ms + self._floor_ms - now_ms) / 1000
             raise refusal
 
     async def _settled(self, functions: Functions) -> Vitals:
         """Once what was deleted is freed, which another thread of the server does."""
-        async with asyncio.timeout(FREED_WITHIN_S):
-            while True:
-                info = await functions.ask("INFO", "memory", "replication")
-                if "lazyfree_pending_objects:0" in info:
-                    return vitals_from(info)
-                await asyncio.sleep(FREED_WITHIN_S / 100)
+        until_s = asyncio.get_running_loop().time() + FREED_WITHIN_S
+        while True:
+            info = await functions.ask("INFO", "memory", "replication")
+            is_late = asyncio.get_running_loop().time() >= until_s
+            if is_late or "lazyfree_pending_objects:0" in info:
+                return vitals_from(info)
+            await asyncio.sleep(FREED_WITHIN_S / 100)
 
     async def _endings(self, functions: Functions) -> tuple[int, list[Ending]]:
         """The server's clock, and what has ended there: the first of each partition, in order."""
@@ -119,18 +144,18 @@ class Room(Calls):
         )
         return given_up, struck
 
-    async def _wait_s(
-        self, functions: Functions, over: int, now_ms: int, endings: Sequence[Ending]
-    ) -> float:
-        """Until as much has ended for long enough. When nothing has ended nobody can know, but
-        not before the floor."""
-        first = endings[:BATCH]
+    async def _first(
+        self, functions: Functions, endings: Sequence[Ending], wanted_bytes: int
+    ) -> list[Ending]:
+        """As many as have so many bytes, one at least."""
+        some = endings[:BATCH]
         sizes = await asyncio.gather(
-            *(functions.ask("MEMORY", "USAGE", log_key(one.request_id)) for one in first)
+            *(functions.ask("MEMORY", "USAGE", log_key(one.request_id)) for one in some)
         )
-        at_ms = now_ms
-        for ending, size in zip(first, sizes, strict=True):
-            at_ms, over = ending.at_ms, over - (size or 0)
-            if over <= 0:
+        chosen: list[Ending] = []
+        for ending, size in zip(some, sizes, strict=True):
+            chosen.append(ending)
+            wanted_bytes -= size or 0
+            if wanted_bytes <= 0:
                 break
-        return max(0, at_ms + self._floor_ms - now_ms) / 1000
+        return chosen

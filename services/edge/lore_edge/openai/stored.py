@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple
 from lore.request import KeptRequest
 from lore.store.base import Store, View
 from lore_edge.create import REQUEST_ID
+from lore_edge.errors import given_up
 from lore_edge.openai import chat_events, response_events
 from lore_edge.openai.errors import unknown_object
 from lore_edge.openai.notes import ChatNote, Note, ResponseNote, kept_with_note
@@ -24,7 +25,8 @@ class Stored(NamedTuple, Generic[Note]):
 class Shelf:
     """Of one subject. What is somebody else's, or came by another API, is as good as none.
 
-    All calls raise OpenAIError 404, ApiError 410 for what cannot be read, and StoreUnavailable.
+    All calls raise OpenAIError 404, ApiError 410 for what cannot be read or was given up, and
+    StoreUnavailable.
     """
 
     def __init__(self, store: Store, subject: str) -> None:
@@ -50,6 +52,8 @@ class Shelf:
         match = pattern.fullmatch(name)
         view = await self._store.view(match[1]) if match else None
         if view is not None and view.subject == self._subject:
+            if view.given_up_ms:
+                raise given_up()
             body = await self._store.body(view.request_id)
             kept, note = kept_with_note(body, note_kind, view) if body else (None, None)
             if kept is not None and note is not None:

@@ -26,7 +26,7 @@ const ACK_TIMEOUT_MS = 15_000;
 const withTimeout = (signal) =>
   AbortSignal.any?.([signal, AbortSignal.timeout(ACK_TIMEOUT_MS)]) ?? signal;
 const SENT_AWAY = new Set(["drain", "store_lost"]);
-const FINAL_CODES = new Set(["history_lost", "not_found", "unauthorized"]);
+const FINAL_CODES = new Set(["history_lost", "given_up", "not_found", "unauthorized"]);
 
 export class LoreStream extends EventTarget {
   /**
