@@ -8,6 +8,9 @@ import pytest
 
 from lore.metrics import REFUSALS
 from lore.store.base import NewRequest, Opened, Outcome
+from lore.store.keys import partition_of
+from lore.store.memory import wall_clock_ms
+from lore.store.types import StoreFull
 from lore_edge.app import Edge
 from lore_edge.errors import auth_unavailable
 from tests.services.edge_harness import FaultyStore, Writer, settings
@@ -65,6 +68,32 @@ async def test_a_reaped_request_that_is_wanted_again_counts_once(store: FaultySt
 async def test_a_full_queue_refuses():
     """P17"""
     assert (await post(Edge(settings(), Full()))).status_code == 429
+
+
+@grows("lore_requests_refused_total", "store_full", by=1)
+async def test_a_full_store_refuses(store: FaultyStore, monkeypatch: pytest.MonkeyPatch):
+    """P17"""
+
+    async def refuse(*_: Any, **__: Any) -> Opened:
+        raise StoreFull("the store is full")
+
+    monkeypatch.setattr(store, "open", refuse)
+    assert (await post(Edge(settings(), store))).status_code == 503
+
+
+@grows("lore_answers_total", "given_up", by=1)
+async def test_an_answer_that_was_given_up_is_told(store: FaultyStore):
+    """P17"""
+    edge = Edge(settings(), store)
+    writer = Writer(store, (await post(edge)).json()["request_id"])
+    await writer.claim()
+    await writer.write("one ")
+    await writer.finish()
+    await store.ack(writer.request_id, 1)
+    partition, ever = partition_of(writer.request_id), 2**60
+    assert store.state.give_up(partition, until_ms=ever, most=1, now_ms=wall_clock_ms()) == 1
+    async with at(edge) as client:
+        assert (await client.get(f"/v1/streams/{writer.request_id}")).status_code == 410
 
 
 @grows("lore_requests_refused_total", "too_many_streams", by=1)

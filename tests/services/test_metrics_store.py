@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,21 @@ def test_a_service_shows_the_functions_that_it_calls() -> None:
     for functions in STORE_FUNCTIONS.values():
         shown = {s.labels["function"] for s in row.collect(functions).samples}
         assert shown == set(functions)
+
+
+@grows("lore_answers_given_up_total", by=1)
+async def test_an_answer_that_a_full_store_gives_up_counts(
+    server: ValkeyServer, admin: valkey.Valkey
+) -> None:
+    """P17"""
+    store = ValkeyStore(server.connection_url, floor_ms=0)
+    await store.connect()
+    try:
+        await store.open(replace(NEW, request_id="read"), queue_limit=9)
+        await store.cancel("read", retention_ms=60_000)
+        admin.config_set("maxmemory", 1)
+        with pytest.raises(StoreUnavailable):
+            await store.open(replace(NEW, request_id="new"), queue_limit=9)
+    finally:
+        admin.config_set("maxmemory", 0)
+        await store.close()

@@ -46,7 +46,6 @@ ERRORS: dict[str, tuple[int, str]] = {
 }
 """Every code of an error that a call is answered with: its status, and what it means."""
 
-<<<<<<< HEAD
 CONNECTION_ERRORS: dict[str, tuple[int, str]] = {
     "invalid_http": (400, "the bytes are no request that HTTP/1.1 allows"),
     "request_timeout": (408, "the head or the body did not come in time"),
@@ -65,11 +64,7 @@ _BODY_ERRORS = (
     *("invalid_request", "invalid_json", "body_too_large"),
     *("not_json", "unsupported_encoding"),
 )
-_STREAM_ERRORS = ("invalid_request", "history_lost", "store_unavailable", "draining")
-=======
-_BODY_ERRORS = ("invalid_request", "invalid_json", "body_too_large", "not_json")
 _STREAM_ERRORS = ("invalid_request", "history_lost", "given_up", "store_unavailable", "draining")
->>>>>>> 797eba2 (Say that the store is full, and that an answer was given up, in codes of their own; let a key find room in another partition)
 
 
 def _parameter(place: str, name: str, description: str, schema: Json) -> Json:
