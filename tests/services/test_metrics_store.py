@@ -23,7 +23,17 @@ from tests.services.meters import ROWS, grows, meter, shows
 
 NEW = NewRequest("a", "", "{}", "", "client", 32)
 STORE = Path(lore.store.__file__).parent
-UNSEEN = {"ZCARD", "PING", "FUNCTION", "SUNSUBSCRIBE", "CLUSTER", "ASKING", "READONLY"}
+UNSEEN = {
+    "ZCARD",
+    "PING",
+    "TIME",
+    "MEMORY",
+    "FUNCTION",
+    "SUNSUBSCRIBE",
+    "CLUSTER",
+    "ASKING",
+    "READONLY",
+}
 """Of the command line, or of the connection itself: ``other``."""
 
 
