@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from heapq import nsmallest
 
 from lore.protocol.lifecycle import LIVE, Status
-from lore.store.base import Position, View, Vitals
+from lore.store.base import Outcome, Position, View, Vitals
 from lore.store.codec import VIEW_FIELDS, position_from, view_from, vitals_from, worst_of
 from lore.store.keys import partition_keys, request_key
 from lore.store.valkey.calls import answers
-from lore.store.valkey.room import Room
+from lore.store.valkey.room import FIRST_VERSION, Room
 
 LOOKS_AT_ONCE = 50
 """Of one that looks at all: the rest of the connection is for others, and refuses what is more."""
@@ -64,6 +64,8 @@ class Life(Room):
         )
 
     async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
+        if self._of(request_id).version < FIRST_VERSION:
+            return Position(Outcome.OK, None)  # nothing is decided by it
         return await self._change("lore_prompt", request_id, owner, epoch, prompt_tokens)
 
     async def finish(
