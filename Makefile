@@ -20,7 +20,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster check format explore sim faults soak pauses leaks storm \
-  window bench load-locust load-k6 chart metrics dashboards pictures images kind-up refresh-constraints requirements clean
+  window bench load-locust load-k6 chart readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ requirements: $(VENV)/.tools  ## pin, with hashes, what the images install, afte
 
 chart: $(VENV)/.tools  ## write the chart's README tables and schema from its values and the settings
 	@$(BIN)/python charts/lore/generate.py
+
+readme: $(VENV)/.tools  ## write the README's table of clients and parameters from the code
+	@$(BIN)/python -m tests.clients.readme
 
 metrics: $(VENV)/.lore  ## write docs/metrics.md from the table of metrics
 	@$(BIN)/python -m lore.metrics_page docs/metrics.md

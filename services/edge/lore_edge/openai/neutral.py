@@ -39,7 +39,7 @@ class Neutral(Parameters):
     """Of both calls, OpenAI's own and those of other servers that speak its API."""
 
     moderation: None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: Annotated[bool | None, Field(description="true or false")] = None
     prompt_cache_options: Annotated[
         CacheOptions | None, Field(description="a `mode` and a `ttl`")
     ] = None
