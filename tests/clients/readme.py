@@ -6,6 +6,7 @@ ways, from the programs beside this one; their versions from the files that pin 
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from lore_edge.openai.chat_request import ChatRequest
@@ -88,15 +89,14 @@ def parameters() -> list[str]:
         "honoured": "honoured",
         "ignored": "taken, changes nothing",
         "neutral": "taken only with this value, else refused",
-        "refused": "refused, unless null or empty",
+        "refused": "refused, unless null or an empty list",
     }
     head = ["| | chat completions | responses |", "|---|---|---|"]
     return head + [f"| {says[kind]} | {' | '.join(found)} |" for kind, found in rows.items()]
 
 
-def _names(names: object) -> str:
-    assert hasattr(names, "__iter__")
-    return ", ".join(f"`{name}`" for name in sorted(names))  # pyright: ignore[reportArgumentType, reportCallIssue]
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def rendered(text: str) -> str:

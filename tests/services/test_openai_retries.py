@@ -3,14 +3,16 @@
 They say so in ``x-stainless-retry-count``.
 """
 
+import asyncio
+import re
 from typing import Any
 
 import httpx
 import pytest
 
 from lore.protocol.lifecycle import Status
-from tests.services.edge_harness import FaultyStore, RunningEdge, Writer, running_edge
-from tests.services.openai_harness import MODEL
+from tests.services.edge_harness import FaultyStore, RunningEdge, Writer, running_edge, until
+from tests.services.openai_harness import MODEL, sdk, text_of
 
 BODY: dict[str, Any] = {"model": MODEL, "input": "a", "background": True}
 
@@ -119,3 +121,74 @@ async def test_a_window_of_nothing_joins_nothing(store: FaultyStore) -> None:
         edge.client() as client,
     ):
         assert await ask(client, 0) != await ask(client, 1)
+
+
+class ImpatientProxy:
+    """Answers 504 to a POST that the edge has accepted, ``times`` times, as a proxy whose time
+    is up; passes on what comes later."""
+
+    def __init__(self, edge: RunningEdge, store: FaultyStore, times: int) -> None:
+        self._edge = edge
+        self._store = store
+        self._times = times
+        self.posts = 0
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        head = await near.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        body = await near.readexactly(int(length[1])) if length else b""
+        self.posts += 1
+        far, forth = await asyncio.open_connection("127.0.0.1", self._edge.port)
+        try:
+            forth.write(head.replace(b"keep-alive", b"close") + body)
+            if self.posts <= self._times:
+                await until(lambda: self._store.state._records)
+                back.write(b"HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\n")
+                back.write(b"connection: close\r\n\r\n")
+            else:
+                while data := await far.read(65_536):
+                    back.write(data)
+            await back.drain()
+        finally:
+            forth.close()
+            back.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_a_proxy_whose_time_is_up_leaves_no_orphans(
+    store: FaultyStore, api: str, stream: bool
+) -> None:
+    """The SDK asks three times; there is one answer, and it reads that."""
+    async with running_edge(store, model=MODEL) as edge:
+        proxy = ImpatientProxy(edge, store, 2)
+        async with proxy as url, sdk(url, max_retries=2) as client:
+            asked: dict[str, Any] = {"model": MODEL, "stream": stream}
+            if api == "chat":
+                messages: Any = [{"role": "user", "content": "a"}]
+                call: Any = client.chat.completions.create(messages=messages, **asked)
+            else:
+                call = client.responses.create(input="a", **asked)
+            asking = asyncio.create_task(call)
+            await until(lambda: proxy.posts == 3)
+            (request_id,) = store.state._records
+            writer = Writer(store, request_id)
+            await writer.claim()
+            await writer.write("a", "b")
+            await writer.finish()
+            answer: Any = await asking
+            if not stream:
+                text = answer.choices[0].message.content if api == "chat" else answer.output_text
+            elif api == "chat":
+                text = "".join([chunk.choices[0].delta.content or "" async for chunk in answer])
+            else:
+                text = text_of([event async for event in answer])
+            assert text == "ab"
+    assert len(store.state._records) == 1
