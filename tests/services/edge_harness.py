@@ -270,7 +270,8 @@ class Response:
                     if (event := self._parse(block)) is not None:
                         return event
                 elif not (data := await self._http_chunk()):
-                    assert not self._text, "the response ended within an event"
+                    rest = [line for line in self._text.split("\n") if line[:1] != ":"]
+                    assert rest in ([], [""]), "the response ended within an event"
                     return None
                 else:
                     self.raw += data

@@ -35,7 +35,7 @@ async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store
         request_id = await ask(edge)
         response = await stream(edge, request_id)
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["cache-control"] == "no-store, no-transform"
         assert response.headers["x-accel-buffering"] == "no"
         opened = await response.event()
         assert response.retry_ms == 1000

@@ -13,6 +13,9 @@ from lore.protocol.follower import REASONS, Follower
 from lore.protocol.lifecycle import LIVE, Status
 from lore.protocol.sender import Action, Sender
 
+PADS_BYTES = (16_384, 65_536, 65_536, 65_536)
+"""What is sent behind a chunk that nobody acknowledges, although the peer's TCP has it: more than
+proxies hold back, and no more than this for a connection."""
 MAX_STATES = 16  # a reader slower than the request's changes of state hears of the latest
 
 
@@ -88,6 +91,8 @@ class Delivery(Generic[Piece]):
         self._has_text = not repeats_text
         self._heartbeat_at = now + config.heartbeat_s
         self._log_at = now
+        self._heard_from = position
+        self._pads = list(PADS_BYTES)
         if sender is not None:
             sender.on_ack(follower.acked_seq, now)
 
@@ -235,3 +240,11 @@ class Delivery(Generic[Piece]):
             return None
         action = sender.on_timer(now, socket_pending=away or arrived < seq)
         return seq if action is Action.RETRANSMIT else action
+
+    def padding_bytes(self) -> int:
+        """How much to send behind a chunk that is sent again, so that it does not lie in a proxy
+        that waits for more, while the window waits for its ack."""
+        if self.sender is None or self.sender.acked > self._heard_from:
+            self._heard_from = self.sender.acked if self.sender is not None else 0
+            return 0
+        return self._pads.pop(0) if self._pads else 0

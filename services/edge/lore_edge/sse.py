@@ -1,11 +1,14 @@
 """Server-sent events as bytes (PROTOCOL.md, Server-sent events)."""
 
+import base64
 import json
+import os
 from typing import Any
 
 encode_json = json.JSONEncoder(ensure_ascii=False).encode  # escapes every line end
 
 RETRY_MS = 1000
+PAD_LINE_BYTES = 747  # a thousand in base64
 HEARTBEAT = b":\n"
 """A comment without an empty line after it: httpx-sse and the OpenAI SDK for Python make an event
 of that one, once they have seen an id."""
@@ -13,6 +16,12 @@ of that one, once they have seen an id."""
 
 HEARTBEAT_EVENT = b"event: heartbeat\ndata: {}\n\n"
 """For an EventSource that watches for silence: it does not hear comments."""
+
+
+def padding(size: int) -> bytes:
+    """Comments of about ``size`` bytes that no compression makes small."""
+    lines = [b": " + base64.b64encode(os.urandom(PAD_LINE_BYTES)) for _ in range(size // 1000)]
+    return b"".join(line + b"\n" for line in lines)
 
 
 def event_id(seq: int, fork: str) -> str:

@@ -194,7 +194,8 @@ class Stream:
         action = reader.delivery.on_checked(self._now(), away=away, arrived=arrived)
         if isinstance(action, int) and (piece := await reader.piece(action)) is not None:
             reader.span.event("retransmission", seq=piece.seq)
-            await self._write(send, Batch(piece.data, []))
+            pad = sse.padding(reader.delivery.padding_bytes())
+            await self._write(send, Batch(piece.data + pad, []))
             RETRANSMISSIONS[reason].inc()
         return action is not Action.CLOSE
 

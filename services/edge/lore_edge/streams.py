@@ -301,7 +301,8 @@ class Streams:
 
 def _headers(feed: Feed) -> Headers:
     return [
-        *COMMON_HEADERS,
+        *(header for header in COMMON_HEADERS if header[0] != b"cache-control"),
+        (b"cache-control", b"no-store, no-transform"),  # compressing proxies wait for more
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"x-accel-buffering", b"no"),
         (b"x-request-id", feed.request_id.encode()),
