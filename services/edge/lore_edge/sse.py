@@ -5,8 +5,9 @@ import json
 import os
 from typing import Any
 
-encode_json = json.JSONEncoder(ensure_ascii=False).encode  # escapes every line end
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # escapes the line ends of ASCII
 
+_LINE_ENDS = [(end, f"\\u{ord(end):04x}") for end in "\x85\u2028\u2029"]
 RETRY_MS = 1000
 PAD_LINE_BYTES = 747  # a thousand in base64
 HEARTBEAT = b":\n"
@@ -22,6 +23,16 @@ def padding(size: int) -> bytes:
     """Comments of about ``size`` bytes that no compression makes small."""
     lines = [b": " + base64.b64encode(os.urandom(PAD_LINE_BYTES)) for _ in range(size // 1000)]
     return b"".join(line + b"\n" for line in lines)
+
+
+def encode_json(value: object) -> str:
+    """As one line, to those who split at Unicode's line ends too, as httpx and requests do."""
+    text = _encode(value)
+    if text.isascii():
+        return text
+    for end, escaped in _LINE_ENDS:
+        text = text.replace(end, escaped)
+    return text
 
 
 def event_id(seq: int, fork: str) -> str:

@@ -9,6 +9,7 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
 from lore.request import Message, context_exceeded
 from lore_generator.engine import Job
+from lore_generator.engines import literal
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.messages import messages_of
 from lore_generator.engines.transcript import Transcript
@@ -67,14 +68,20 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
 
 
 def prompt_tokens(job: Job, tokenizer: TokenizersBackend) -> list[int]:
-    """The conversation as the model was taught to read it.
+    """The conversation as the model was taught to read it. Special tokens are the template's alone:
+    what messages hold of them is text.
 
     A model without a chat template gets ``plain_prompt``.
     """
     messages = messages_of(job.request)
+    by = literal.stand_ins(tokenizer, (message.content for message in messages))
+    hidden = [
+        one.model_copy(update={"content": literal.hide(tokenizer, one.content, by)})
+        for one in messages
+    ]
     if not tokenizer.chat_template:
-        return tokenizer.encode(plain_prompt(messages))
-    conversation = [{"role": m.role, "content": m.content} for m in messages]
+        return literal.encode(tokenizer, plain_prompt(hidden), by, add_special_tokens=True)
+    conversation = [{"role": m.role, "content": m.content} for m in hidden]
     try:
         text = tokenizer.apply_chat_template(
             conversation, add_generation_prompt=True, tokenize=False
@@ -82,7 +89,7 @@ def prompt_tokens(job: Job, tokenizer: TokenizersBackend) -> list[int]:
     except TemplateError as error:
         raise Refused(f"the model's chat template refuses these messages: {error}") from None
     # The template has written the special tokens itself.
-    return tokenizer.encode(str(text), add_special_tokens=False)
+    return literal.encode(tokenizer, str(text), by, add_special_tokens=False)
 
 
 def plain_prompt(messages: Sequence[Message]) -> str:

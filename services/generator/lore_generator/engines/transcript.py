@@ -18,6 +18,7 @@ class Transcript:
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
+        self._anchor: list[int] = []
         self._stops = StopStrings(stops)
 
     @property
@@ -27,8 +28,24 @@ class Transcript:
 
     def feed(self, token_ids: Iterable[int]) -> str:
         """The text that these tokens let out; '' while a character is incomplete."""
-        texts = (self._stream.step(self._tokenizer, token) for token in token_ids)
+        texts = (self._step(token) for token in token_ids)
         return "".join(self._stops.feed(text) for text in texts if text)
+
+    def _step(self, token: int) -> str | None:
+        """What was let out stays, whatever the bytes that follow make of it.
+
+        A tokenizer with byte fallback reads a run of bytes as a whole: one that is no UTF-8 turns
+        the characters before it into U+FFFD as well, and the library then raises. The token
+        begins anew then, behind the last whole piece: at the very beginning a blank is dropped.
+        """
+        try:
+            text = self._stream.step(self._tokenizer, token)
+        except Exception:  # noqa: BLE001  # the library raises no other
+            self._stream = DecodeStream(ids=self._anchor, skip_special_tokens=True)
+            text = self._stream.step(self._tokenizer, token)
+        if text and not (self._tokenizer.id_to_token(token) or "").startswith("<0x"):
+            self._anchor = [token]
+        return text
 
     def finish(self) -> str:
         """What was held back for a stop string that never came. Half a character is dropped."""
