@@ -52,7 +52,7 @@ async def test_a_retry_joins_the_request_on_any_edge(store: FaultyStore) -> None
 CASES = [
     ("without the header equal calls stay two", [(None, BODY), (None, BODY)], 2),
     ("first attempts stay two", [(0, BODY), (0, BODY)], 2),
-    ("a retry of what had no header is new", [(None, BODY), (1, BODY)], 2),
+    ("a retry joins what had no header", [(None, BODY), (1, BODY)], 1),
     ("another body is new", [(0, BODY), (1, BODY | {"input": "b"})], 2),
     ("another limit is new", [(0, BODY), (1, BODY | {"max_output_tokens": 3})], 2),
     ("two that are retried find each their own", [(0, BODY), (0, BODY), (1, BODY), (1, BODY)], 2),

@@ -173,6 +173,7 @@ BOTH: list[dict[str, Any]] = [
     {"stream": False},
     {"stream": True, "stream_options": {"include_obfuscation": False}},
     {"vendors_own": None},
+    {"cache_control": CACHED},
     {"best_of": 1},
     {"echo": False},
     {"ignore_eos": False},

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-KNOWN_S = 5.0
-"""So long what generators told is not asked for again."""
+KNOWN_S, UNKNOWN_S = 5.0, 0.5
+"""So long what generators told, or that none has, is not asked for again."""
 TEMPLATE_TOKENS = 16
 """Of each message, at most, by and large."""
 
@@ -71,7 +71,7 @@ class Context:
 
     async def _ask(self) -> None:
         now = time.monotonic()
-        if now - self._asked_s < KNOWN_S:
+        if now - self._asked_s < (KNOWN_S if self._tokens else UNKNOWN_S):
             return
         self._tokens = int(await self._store.model_fact("context_tokens") or 0)
         self._file = self._settings.tokenizer or await self._store.model_fact("tokenizer") or ""

@@ -90,8 +90,8 @@ class EdgeSettings(CommonSettings):
     """A client's requests stand this far apart in the queue, and others come between them;
     0 for first come, first served. Longer than one request keeps the fleet busy."""
     retry_window_s: Annotated[float, Field(ge=0)] = 900.0
-    """How long after an answer was asked for with OpenAI's SDK a retry of theirs joins it instead
-    of asking anew; 0 for never. Longer than they, and proxies, wait."""
+    """How long after an answer was asked for a retry of OpenAI's SDKs joins it instead of asking
+    anew; 0 for never. Longer than they, and proxies, wait."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     max_url_bytes: Annotated[int, Field(ge=256)] = 8192
     max_field_bytes: Annotated[int, Field(ge=256)] = 12_288

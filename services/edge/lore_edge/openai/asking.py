@@ -50,7 +50,7 @@ class Asking:
         key = header(scope, b"idempotency-key")
         span = calls.begin(scope)
         view = await create(self._store, settings, subject, client, kept, key, span)
-        if settings.retry_window_s and not key and _attempt(scope) is not None:
+        if settings.retry_window_s and not key:
             window_ms = round(settings.retry_window_s * 1000)
             with contextlib.suppress(StoreUnavailable):  # the request is there all the same
                 await self._store.note_attempt(
@@ -82,7 +82,7 @@ class Asking:
         return view
 
 
-def _attempt(scope: Scope) -> int | None:
-    """How often the SDK has asked before; None for other clients."""
+def _attempt(scope: Scope) -> int:
+    """How often the SDK has asked before; 0 for other clients."""
     count = header(scope, b"x-stainless-retry-count")
-    return int(count) if count.isascii() and count.isdecimal() and len(count) < 5 else None
+    return int(count) if count.isascii() and count.isdecimal() and len(count) < 5 else 0

@@ -52,6 +52,7 @@ class Neutral(Parameters):
     top_logprobs: Annotated[Zero, Field(description="0")] = None
 
     best_of: Annotated[One, Field(description="1")] = None
+    cache_control: Annotated[dict[str, Any] | None, Field(description="any of its values")] = None
     chat_template_kwargs: EmptyObject = None
     echo: Literal[False] | None = None
     ignore_eos: Literal[False] | None = None
