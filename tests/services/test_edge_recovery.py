@@ -361,7 +361,7 @@ async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
 
         reader = Reader(
             feed,
-            Native("edge-1"),
+            Native("edge-1", 3.0),
             DeliveryConfig(),
             position=0,
             log_id=writer.view.log_id,
