@@ -167,13 +167,12 @@ class Edge:
         if stream:
             self.streams.check_open()
         wanted(scope)  # what is malformed creates nothing
-        view = await self._created(scope, receive)
+        view, metadata = await self._created(scope, receive)
         if stream:
             request_id = view.request_id
-            del view  # the feed has a newer one, for as long as the stream lasts
+            del view, metadata  # the feed has a newer one, for as long as the stream lasts
             await self.streams.serve(scope, receive, send, request_id, subject)
             return
-        metadata = views.metadata_of(await self._store.body(view.request_id))
         text = ""
         if view.next_seq > 1:  # a retried POST, whose answer has begun
             view, text = await views.read(self._store, view.request_id, subject)
@@ -188,7 +187,7 @@ class Edge:
             ],
         )
 
-    async def _created(self, scope: Scope, receive: Receive) -> View:
+    async def _created(self, scope: Scope, receive: Receive) -> tuple[View, dict[str, str]]:
         """By itself, so that the body is not kept for as long as the stream lasts."""
         check_json(scope)
         asked = parse(
@@ -201,7 +200,7 @@ class Edge:
         span = calls.begin(scope)
         view = await create(self._store, settings, subject, client, asked, key, span)
         calls.about(scope, view)
-        return view
+        return view, asked.metadata or {}
 
 
 def _seq(data: dict[str, object]) -> int:
