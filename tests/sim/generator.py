@@ -1,5 +1,6 @@
 """A generator's shell: carries out what ``lore/protocol`` decides, decodes in virtual time."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -150,8 +151,9 @@ class Generator(Node):
                 store.unguard(self, request_id)
             case ReadLog(request_id):
                 store.do(self, answer, lambda now_ms: (store.state.log(request_id, now_ms=now_ms),))
-            case Waiting():
-                store.do(self, answer, lambda now_ms: (store.state.waiting(now_ms=now_ms),))
+            case Waiting(lease_ms):
+                wait = functools.partial(store.state.waiting, lease_ms=lease_ms)
+                store.do(self, answer, lambda now_ms: (wait(now_ms=now_ms),))
             case _:
                 store.carry(self, answer, command)
 

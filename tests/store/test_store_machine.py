@@ -482,9 +482,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.real.now_ms += ms
         expire_keys(self.real.admin, self.real.now_ms)
         if ms == LEASE_MS:
-            self.both("waiting")
+            self.both("waiting", lease_ms=LEASE_MS)
+            for view in self.twin.live(now_ms=self.real.now_ms):
+                assert view.lease_until_ms <= self.real.now_ms + LEASE_MS  # P15
             self.both("live", limit=2)
             self.both("queue_depth")
+
+    @rule(ms=st.sampled_from([10, LEASE_MS, 3 * LEASE_MS]))
+    def set_the_clock_back(self, ms: int) -> None:
+        """P15: of this server, or of another one that takes its place."""
+        self.real.now_ms -= ms
 
     @rule(target=snapshots)
     def take_snapshot(self) -> Any:
@@ -650,6 +657,7 @@ def test_valkey_and_its_twin_forget_alike(real: RealStore) -> None:
             "'forks', '',",
             id="a request given back without its fork",
         ),
+        pytest.param("> now + lease_ms then", "> now + 9e9 then", id="leases of another clock"),
         pytest.param("and is_read(request) and ended_ms", "and ended_ms", id="unread and given up"),
         pytest.param("if given.elsewhere then", "if false then", id="two partitions for one key"),
     ],

@@ -170,7 +170,7 @@ class Claims:
                 self.outbox.append((candidate, command))
         if self._poll_s <= now and not self._polling:
             self._polling = True
-            self.outbox.append((None, Waiting()))
+            self.outbox.append((None, Waiting(self._config.lease_ms)))
 
     # what the store says
 

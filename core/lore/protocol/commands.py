@@ -78,7 +78,10 @@ class Claim(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """Ask what waits (P17). Answer: (place_ms, partition) of each partition in which some does."""
+    """Ask what waits (P17), and have leases shortened that would last longer from now on (P15).
+    Answer: (place_ms, partition) of each partition in which some does."""
+
+    lease_ms: int
 
 
 class ReadLog(NamedTuple):

@@ -303,10 +303,13 @@ class Store(Protocol):
         ends: a claim before that forks the log (P3)."""
         ...
 
-    async def waiting(self) -> list[tuple[int, int]]:
+    async def waiting(self, *, lease_ms: int = 0) -> list[tuple[int, int]]:
         """(place_ms, partition) of the first claimable request of each partition that has one,
         in the order of their places: queued ones and lapsed leases. A server of a cluster that
-        is away is left out, unless all are."""
+        is away is left out, unless all are.
+
+        Who says how long leases are has those shortened that would last longer from now on: the
+        server's clock is another than that which gave them (P15)."""
         ...
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None: ...

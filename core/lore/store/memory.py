@@ -238,8 +238,8 @@ class MemoryStore(Directory):
             )
         )
 
-    async def waiting(self) -> list[tuple[int, int]]:
-        return self.state.waiting(now_ms=self._clock_ms())
+    async def waiting(self, *, lease_ms: int = 0) -> list[tuple[int, int]]:
+        return self.state.waiting(lease_ms=lease_ms, now_ms=self._clock_ms())
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None:
         self._owners[request_id] = listener

@@ -41,6 +41,8 @@ class Record:
     place_ms: int
     """Where it stands in the queue."""
     reopen_tokens: int = 0
+    lease_ms: int = 0
+    """How long its owner's leases are."""
     alone_until_ms: int = 0
     """Until then an owner that it was taken from unasked may believe itself alone (P3)."""
     expires_ms: int = 0
@@ -119,8 +121,18 @@ class Records:
             default=None,
         )
 
-    def _own(self, record: Record, view: View, owner: str, epoch: int, *, now_ms: int) -> None:
+    def _shorten_leases(self, partition: int, now_ms: int) -> None:
+        """One that ends later than its length from now was given by another clock (P15)."""
+        for key, record in self._records.items():
+            ends_ms = min(record.view.lease_until_ms, now_ms + record.lease_ms)
+            if record.view.lease_until_ms > ends_ms and partition_of(key) == partition:
+                record.view = replace(record.view, lease_until_ms=ends_ms)
+
+    def _own(
+        self, record: Record, view: View, owner: str, epoch: int, *, lease_ms: int, now_ms: int
+    ) -> None:
         """Make ``owner`` the owner: a claim, or one that the store has forgotten (P2)."""
+        record.lease_ms = lease_ms
         record.view = replace(
             view,
             status=transition(view.status, Event.CLAIM),

@@ -260,8 +260,8 @@ class Carrier:
                 return store.claim(partition, owner, lease_ms=lease_ms, untried=untried)
             case ReadLog(request_id):
                 return store.log(request_id)
-            case Waiting():
-                return store.waiting()
+            case Waiting(lease_ms):
+                return store.waiting(lease_ms=lease_ms)
             case Guard(request_id, epoch):
                 self._guards[request_id] = epoch
                 return store.guard(request_id, Ear(self, request_id))

@@ -136,14 +136,14 @@ end
 
 -- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15). Of those nobody
 -- knows whether they hear epochs, and most do.
-local function own(request, owner, epoch, now, hears_epochs)
+local function own(request, owner, epoch, now, lease_ms, hears_epochs)
   local started_ms = number_of(request, 'started_ms')
   local started = started_ms > 0
   request.status, request.owner, request.epoch = 'generating', owner, epoch
   request.reopen_tokens = 0
   server.call('HSET', request.r, 'status', 'generating', 'owner', owner, 'epoch', int(epoch),
     'reopen_tokens', '0', 'started_ms', int(started and started_ms or now),
-    'hears_epochs', hears_epochs or '1')
+    'lease_ms', int(lease_ms), 'hears_epochs', hears_epochs or '1')
   server.call('ZREM', request.q, request.id)
   publish_state(request, started and 'failed_over' or 'claimed')
 end
@@ -160,6 +160,20 @@ end
 local function set_lease(request, until_ms)
   server.call('HSET', request.r, 'lease_until_ms', int(until_ms))
   server.call('ZADD', request.lease, int(until_ms), request.id)
+end
+
+-- A lease that ends later than its length from now was given by another clock: that of the server
+-- which had the partition before, or this one's before it was set back. From now on it lasts its
+-- length (P15). `usual_ms` is how long leases are; those of before VERSION 6 do not say.
+local function shorten_leases(lease, tag, now, usual_ms)
+  local far = server.call('ZRANGEBYSCORE', lease, '(' .. int(now + usual_ms), '+inf', 'WITHSCORES')
+  for i = 1, #far, 2 do
+    local key = tag .. 'r:' .. far[i]
+    local lease_ms = tonumber(server.call('HGET', key, 'lease_ms') or usual_ms)
+    if tonumber(far[i + 1]) > now + lease_ms then
+      set_lease({r = key, lease = lease, id = far[i]}, now + lease_ms)
+    end
+  end
 end
 
 -- Takes the request out of an owner's hands, into `status`.

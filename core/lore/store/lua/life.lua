@@ -63,7 +63,7 @@ local function lore_finish(keys, args)
   if request.next_seq < next_seq then return position('gap', request) end
   if request.next_seq > next_seq then return position('conflict', request) end
 
-  if epoch > request.epoch then own(request, args[2], epoch, now) end
+  if epoch > request.epoch then own(request, args[2], epoch, now, 0) end
   server.call('HSET', request.r, 'finish_reason', args[6], 'error', args[7],
     'prompt_tokens', args[8], 'finished_ms', int(now))
   expire(request, now + tonumber(args[9]), now)
@@ -218,7 +218,7 @@ local function lore_renew(keys, args)
     elseif not may_write(request, args[2], epoch, log_id, args[4], now, tonumber(args[3])) then
       positions[#positions + 1] = position('fenced', request)
     else
-      if epoch > request.epoch then own(request, args[2], epoch, now) end
+      if epoch > request.epoch then own(request, args[2], epoch, now, args[3]) end
       set_lease(request, now + tonumber(args[3]))
       positions[#positions + 1] = position('ok', request)
     end
@@ -228,9 +228,14 @@ end
 
 -- The place in the queue of the request that a claim would take.
 -- KEYS  q, lease
+-- ARGV  2 how long leases are, in ms, or absent
 -- reply place_ms, or nil when nothing can be claimed
 local function lore_waiting(keys, args)
-  local now = int(clock(args[1]))
+  local given = clock(args[1])
+  local now = int(given)
+  if args[2] then
+    shorten_leases(keys[2], string.sub(keys[1], 1, -2), given, tonumber(args[2]))
+  end
   local lapsed = server.call('ZRANGEBYSCORE', keys[2], '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
   if lapsed[1] then
     local key = string.sub(keys[1], 1, -2) .. 'r:' .. lapsed[1]

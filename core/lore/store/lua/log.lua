@@ -52,7 +52,7 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
   if refusal then return position(refusal, request) end
 
   local at_ms, begun = by.at_ms, request.next_seq
-  if epoch > request.epoch then own(request, by.owner, epoch, by.now) end
+  if epoch > request.epoch then own(request, by.owner, epoch, by.now, by.lease_ms) end
   local channel = request.tag .. 'n:' .. request.id
   for i = first, last, 4 do
     if tonumber(args[i]) >= begun then
@@ -159,7 +159,7 @@ local function lore_reinstate(keys, args)
     'reopen_tokens', '0', 'prompt_tokens', args[14], 'finish_reason', '', 'error', '',
     'created_ms', args[15], 'started_ms', args[16], 'progress_ms', at_ms, 'finished_ms', '0',
     'lease_until_ms', int(now + tonumber(args[19])), 'trace', trace,
-    'hears_epochs', args[6])
+    'lease_ms', args[19], 'hears_epochs', args[6])
   for i = FIRST, last, 4 do
     server.call('XADD', keys[2], args[i] .. '-0',
       't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])

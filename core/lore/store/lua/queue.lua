@@ -78,6 +78,8 @@ local function lore_claim(keys, args)
   if untried then last = last - 1 end
   local hears_epochs = args[last] == 'epochs'
   if hears_epochs then last = last - 1 end
+  local lease_ms = tonumber(args[3])
+  shorten_leases(keys[2], string.sub(keys[1], 1, -2), now, lease_ms)
   local request = next_claimable(keys[1], keys[2], keys[3], now, untried)
   if not request then return nil end
   local epoch = math.max(request.epoch + 1, now)
@@ -87,8 +89,8 @@ local function lore_claim(keys, args)
     server.call('HSET', request.r, 'log_id', string.format('%x', epoch),
       'forks', fork(request), 'run_id', args[4])
   end
-  own(request, args[2], epoch, now, hears_epochs and '1' or '')
-  set_lease(request, now + tonumber(args[3]))
+  own(request, args[2], epoch, now, lease_ms, hears_epochs and '1' or '')
+  set_lease(request, now + lease_ms)
   server.call('HSET', request.r, 'progress_ms', int(now), 'tries', int(request.tries + 1))
   server.call('ZADD', request.live, int(now), request.id)
   return server.call('HMGET', request.r, unpack(args, 5, last))

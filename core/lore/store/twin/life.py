@@ -145,7 +145,7 @@ class Life(Records):
         if view.next_seq != next_seq:
             return position(Outcome.GAP if view.next_seq < next_seq else Outcome.CONFLICT, view)
         if epoch > view.epoch:
-            self._own(record, view, owner, epoch, now_ms=now_ms)
+            self._own(record, view, owner, epoch, lease_ms=0, now_ms=now_ms)
         event = Event.FINISH if status is Status.DONE else Event.FAIL
         record.view = replace(
             record.view,
@@ -186,7 +186,7 @@ class Life(Records):
         if not self._may_write(record, owner, epoch, log_id, lease_ms=lease_ms, now_ms=now_ms):
             return position(Outcome.FENCED, record.view)
         if epoch > record.view.epoch:
-            self._own(record, record.view, owner, epoch, now_ms=now_ms)
+            self._own(record, record.view, owner, epoch, lease_ms=lease_ms, now_ms=now_ms)
         record.view = replace(record.view, lease_until_ms=now_ms + lease_ms)
         return position(Outcome.OK, record.view)
 

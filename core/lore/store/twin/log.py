@@ -47,7 +47,7 @@ class Log(Records):
             return position(refusal, view)
         new = [chunk for chunk in chunks if chunk.seq >= view.next_seq]
         if epoch > view.epoch:
-            self._own(record, view, owner, epoch, now_ms=now_ms)
+            self._own(record, view, owner, epoch, lease_ms=lease_ms, now_ms=now_ms)
         record.log += [Entry(chunk, now_ms, log_id) for chunk in new]
         if chunks:
             record.run_id = self.run_id
@@ -91,6 +91,8 @@ class Log(Records):
             written_off_tokens=0,
         )
         log = [Entry(chunk, now_ms, view.log_id) for chunk in chunks]
-        self._records[view.request_id] = Record(view, body, self.run_id, view.created_ms, log=log)
+        self._records[view.request_id] = Record(
+            view, body, self.run_id, view.created_ms, lease_ms=lease_ms, log=log
+        )
         self._publish_state(view, "failed_over")
         return position(Outcome.OK, view)

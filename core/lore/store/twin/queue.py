@@ -82,6 +82,7 @@ class Queue(Records):
     def claim(
         self, partition: int, owner: str, *, lease_ms: int, untried: bool = False, now_ms: int
     ) -> Claimed | None:
+        self._shorten_leases(partition, now_ms)
         record = self._claimable(partition, now_ms, untried=untried)
         if record is None:
             return None
@@ -93,7 +94,7 @@ class Queue(Records):
             forks = fork(view.forks, view.log_id, view.next_seq)
             view = replace(view, log_id=f"{epoch:x}", forks=forks)
             record.run_id = self.run_id
-        self._own(record, view, owner, epoch, now_ms=now_ms)
+        self._own(record, view, owner, epoch, lease_ms=lease_ms, now_ms=now_ms)
         record.view = replace(
             record.view,
             lease_until_ms=now_ms + lease_ms,
@@ -102,8 +103,11 @@ class Queue(Records):
         )
         return Claimed(record.view, record.body, self.run_id)
 
-    def waiting(self, *, now_ms: int) -> list[tuple[int, int]]:
+    def waiting(self, *, lease_ms: int = 0, now_ms: int) -> list[tuple[int, int]]:
         partitions = {partition_of(key) for key in self._records}
+        if lease_ms:
+            for partition in partitions:
+                self._shorten_leases(partition, now_ms)
         found = [(self._claimable(partition, now_ms), partition) for partition in partitions]
         return sorted((record.place_ms, partition) for record, partition in found if record)
 

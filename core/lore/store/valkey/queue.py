@@ -92,10 +92,10 @@ class Queue(Room):
         assert view is not None
         return Claimed(view, body, run_id)
 
-    async def waiting(self) -> list[tuple[int, int]]:
-        now_ms = self._now_ms()
+    async def waiting(self, *, lease_ms: int = 0) -> list[tuple[int, int]]:
+        now_ms, usual = self._now_ms(), (lease_ms,) if lease_ms else ()
         places = await answers(
-            functions.fcall("lore_waiting", partition_keys(partition)[:2], now_ms)
+            functions.fcall("lore_waiting", partition_keys(partition)[:2], now_ms, *usual)
             for partition, functions in enumerate(self._functions)
         )
         return sorted((ms, partition) for partition, ms in enumerate(places) if ms is not None)
