@@ -368,8 +368,8 @@ async def test_what_is_unknown_is_404_in_json(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/v1/streams", {"POST"}),
-        ("PUT", "/v1/streams", {"POST"}),
+        ("PUT", "/v1/streams", {"GET", "HEAD", "POST"}),
+        ("DELETE", "/v1/streams", {"GET", "HEAD", "POST"}),
         ("POST", f"/v1/streams/{NOBODY}", {"GET", "HEAD", "DELETE"}),
         ("GET", f"/v1/streams/{NOBODY}/ack", {"POST"}),
         ("GET", f"/v1/streams/{NOBODY}/revive", {"POST"}),
