@@ -119,7 +119,8 @@ async def read(reader: Reader, request_id: str) -> tuple[str, str]:
 
 def library(server: ValkeyServer) -> int:
     with server.client() as client:
-        return Library.of(client.function_list("lore", withcode=True)[0][-1].decode()).version
+        found: Any = client.function_list("lore", withcode=True)
+        return Library.of(found[0][-1].decode()).version
 
 
 @pytest.mark.parametrize("is_full", [False, True], ids=["room", "full"])
