@@ -97,6 +97,27 @@ async def test_a_reader_whose_edge_is_cut_off_reads_on_at_another(store: FaultyS
             await answer.aclose()
 
 
+async def test_who_waits_for_the_store_is_sent_away_all_the_same(store: FaultyStore) -> None:
+    """A call that was not answered once held its reader until it had timed out."""
+    async with watched(store, "one") as edge:
+        writer = await started(store, edge, "a")
+        keeper = await stream(edge, writer.request_id, after=1)
+        await keeper.until_event("state", reason="open")
+        never = asyncio.Event()
+        answer = store.view
+
+        async def unanswered(*_: object, **__: object) -> None:
+            await never.wait()
+
+        store.read = unanswered  # pyright: ignore[reportAttributeAccessIssue]
+        behind = await stream(edge, writer.request_id)
+        await behind.until_event("state", reason="open")
+        store.view = unanswered  # pyright: ignore[reportAttributeAccessIssue]
+        await behind.until_event("state", reason="store_lost")
+        store.view = answer
+        never.set()
+
+
 async def test_for_an_outage_that_all_share_a_reader_moves_once(store: FaultyStore) -> None:
     async with watched(store, "one") as one, watched(store, "two") as two:
         writer = await started(store, one, "a")

@@ -7,8 +7,11 @@ heard, and the writing task sleeps on: its turn would cost as much as all the re
 """
 
 import asyncio
+import contextlib
 import random
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from lore.metrics import (
     ANSWERS,
@@ -54,6 +57,7 @@ class Stream:
         self._stood: tuple[int, float] | None = None  # at which chunk, and since when
         self._gone = False
         self._reason = ""
+        self._work: asyncio.Task[None] | None = None
         reader.on_news = self._on_news
         waker.ring(self._on_alarm)
 
@@ -91,6 +95,8 @@ class Stream:
     def leave(self, reason: str = "drain") -> None:
         """Tell the reader to come back elsewhere, and end."""
         self._reason = reason
+        if self._work is not None:
+            self._work.cancel()
         self.reader.delivery.leave()
         self.reader.span.event("sent_away")
         self._waker.wake()
@@ -122,7 +128,7 @@ class Stream:
                 if batch.data:  # else this dialect has no words for it
                     await self._write(send, batch)
             case Step.LOAD | Step.REPEAT | Step.REVIVE:
-                await reader.fetch(step)
+                await self._unless_leaving(reader.fetch(step))
             case Step.CHECK:
                 return await self._retransmit(send)
             case Step.HEARTBEAT:
@@ -147,6 +153,18 @@ class Stream:
         self._on_written(batch)
         if self.reader.sender is not None:
             self._waker.set(self.reader.sender.deadline())
+
+    async def _unless_leaving(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it was done: a reader who is sent elsewhere waits for no store that is away."""
+        self._work = asyncio.create_task(work)
+        try:
+            await asyncio.wait({self._work})
+        finally:
+            self._work.cancel()
+        if self._work.cancelled():
+            return False
+        self._work.result()
+        return True
 
     def _on_alarm(self) -> None:
         """A heartbeat needs no turn of the writing task either: idle readers are many."""
@@ -184,11 +202,9 @@ class Stream:
         """The oldest chunk is overdue: False when this reader has been told often enough."""
         reader = self.reader
         assert reader.sender is not None
-        try:
-            await reader.feed.look()  # news of its ack may have been lost
-            away = False
-        except StoreUnavailable:
-            away = True
+        away = True
+        with contextlib.suppress(StoreUnavailable):  # else: was news of its ack lost?
+            away = not await self._unless_leaving(reader.feed.look())
         reason = "partial_ack" if reader.sender.knows_of_loss else "timeout"
         arrived = self.socket.arrived()
         action = reader.delivery.on_checked(self._now(), away=away, arrived=arrived)
