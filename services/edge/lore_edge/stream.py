@@ -156,14 +156,15 @@ class Stream:
 
     async def _unless_leaving(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether it was done: a reader who is sent elsewhere waits for no store that is away."""
-        self._work = asyncio.create_task(work)
+        task = self._work = asyncio.create_task(work)
         try:
-            await asyncio.wait({self._work})
+            await asyncio.wait({task})
         finally:
-            self._work.cancel()
-        if self._work.cancelled():
+            task.cancel()
+            self._work = None
+        if task.cancelled():
             return False
-        self._work.result()
+        task.result()
         return True
 
     def _on_alarm(self) -> None:
