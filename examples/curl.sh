@@ -16,6 +16,8 @@ call() {
 asked=$(call --fail-with-body "$url/v1/streams" -H 'Content-Type: application/json' \
   -d "{\"question\": \"$question\", \"ack\": \"socket\"}")
 stream=$(expr "$asked" : '.*"stream_url": *"\([^"]*\)"')
+# It begins at the root of the host, also where Lore is below a path.
+root() { expr "$1" : '\([a-z]*://[^/]*\)'; }
 
 # Read, and be cut off. Only events that an empty line ends have come whole.
 whole_events() {
@@ -23,18 +25,18 @@ whole_events() {
 }
 events=$(mktemp)
 trap 'rm -f "$events"' EXIT
-call -N --max-time "${CUT_AFTER_S:-2}" -H 'Accept: text/event-stream' "$url$stream" |
+call -N --max-time "${CUT_AFTER_S:-2}" -H 'Accept: text/event-stream' "$(root "$url")$stream" |
   whole_events >"$events" || true
 
 # Go on elsewhere, after the last chunk that came, until the answer ends.
 last=$(sed -n 's/^id: //p' "$events" | tail -n 1)
 echo "cut off after chunk ${last:-0}; going on at $other" >&2
-call -N -H 'Accept: text/event-stream' -H "Last-Event-ID: ${last:-0}" "$other$stream" |
+call -N -H 'Accept: text/event-stream' -H "Last-Event-ID: ${last:-0}" "$(root "$other")$stream" |
   whole_events >>"$events"
 cat "$events"
 
 # Chunks are pieces of the answer's text, written as JSON strings: joined, they are all of it.
 read_so=$(sed -nE 's/^data: \{"seq": [0-9]*, "text": "(([^"\\]|\\.)*)".*/\1/p' "$events" | tr -d '\n')
-kept=$(call "$url${stream%%\?*}" | sed -E 's/.*"text": *"(([^"\\]|\\.)*)".*/\1/')
+kept=$(call "$(root "$url")${stream%%\?*}" | sed -E 's/.*"text": *"(([^"\\]|\\.)*)".*/\1/')
 [ "$read_so" = "$kept" ] || { echo "that is not what the edge has" >&2; exit 1; }
 echo "the same text as the edge has, ${#kept} characters of JSON" >&2

@@ -11,6 +11,7 @@ import json
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
 LORE = os.environ.get("LORE_URL", "http://localhost:8080")
@@ -35,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         # "socket": the edge sees from the connection what was read, and the page says nothing.
         asked = call("/v1/streams", {"question": question, "ack": "socket"})
         token = call(f"/v1/streams/{asked['request_id']}/token")["token"]
-        self.answer("text/plain", f"{LORE}{asked['stream_url']}&token={token}".encode())
+        self.answer("text/plain", f"{urljoin(LORE, asked['stream_url'])}&token={token}".encode())
 
     def answer(self, kind: str, body: bytes) -> None:
         self.send_response(200)

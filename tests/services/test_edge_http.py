@@ -493,7 +493,7 @@ async def test_the_page_comes_with_a_policy_that_names_the_edges(store: MemorySt
     assert script.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_without_configured_edges_the_page_knows_the_one_it_came_from(store: MemoryStore):
+async def test_without_configured_edges_the_page_asks_where_it_came_from(store: MemoryStore):
     async with direct_client(store) as client:
         config = await client.get("/web/config.json")
-    assert config.json()["edges"] == ["http://edge.example"]
+    assert config.json()["edges"] == []

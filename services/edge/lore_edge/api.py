@@ -17,6 +17,7 @@ from lore.metrics import REQUESTS_REVIVED
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
 from lore_edge import calls, listing, views
 from lore_edge.auth import stream_tokens
+from lore_edge.below import prefix_of
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, not_found
 from lore_edge.openapi import document
@@ -36,12 +37,14 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         found, text = await views.read(store, request_id, owner)
         calls.about(request.scope, found)
         metadata = views.metadata_of(await store.body(request_id))
-        return _json(views.describe(found, text, settings.edge_id, metadata), status)
+        prefix = prefix_of(request.scope, settings)
+        return _json(views.describe(found, text, settings.edge_id, metadata, prefix), status)
 
     async def listed(request: Request) -> Response:
         statuses, limit = listing.asked(request.url.query)
         found = await listing.own(store, subject_of(request.scope), statuses, limit)
-        return _json(listing.described(found, settings.edge_id), 200)
+        prefix = prefix_of(request.scope, settings)
+        return _json(listing.described(found, settings.edge_id, prefix), 200)
 
     async def cancel(request: Request) -> Response:
         retention_ms = round(settings.retention_s * 1000)
@@ -64,10 +67,10 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         token = stream_tokens.issue(settings.secret, subject, request_id, expires_s=expires_s)
         return _json({"token": token, "expires_at": expires_at}, 201)
 
-    described = json.dumps(document(settings.request_limits), ensure_ascii=False).encode()
-
-    async def description(_: Request) -> Response:
-        return Response(described, headers=_COMMON, media_type="application/json")
+    async def description(request: Request) -> Response:
+        described = document(settings.request_limits, prefix_of(request.scope, settings))
+        body = json.dumps(described, ensure_ascii=False).encode()
+        return Response(body, headers=_COMMON, media_type="application/json")
 
     class Streams(HTTPEndpoint):
         async def get(self, request: Request) -> Response:

@@ -17,6 +17,7 @@ from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore_edge import calls, sse, views
 from lore_edge.api import rest
 from lore_edge.auth.authenticator import Authenticator
+from lore_edge.below import prefix_of, without_root
 from lore_edge.context import Context
 from lore_edge.create import REQUEST_ID, create, parse
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, invalid, not_found
@@ -101,6 +102,8 @@ class Edge:
     # frames of all that wait for its end.
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if self._settings.root_path:
+            scope["path"] = without_root(scope["path"], self._settings)
         return self._app(scope, receive, send)
 
     def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -123,6 +126,10 @@ class Edge:
         try:
             if scope["path"] == "*":  # OPTIONS of the server as a whole (RFC 9110 section 9.3.7)
                 await answer(send, 204, headers=[(b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")])
+                return
+            if (root := self._settings.root_path) and scope["path"] == root:
+                # The page's links are relative to where its address ends.
+                await answer(send, 308, headers=[(b"location", f"{root}/".encode())])
                 return
             await self.auth.admit(scope)
             check_length(scope, self._settings.max_body_bytes)
@@ -176,13 +183,14 @@ class Edge:
         text = ""
         if view.next_seq > 1:  # a retried POST, whose answer has begun
             view, text = await views.read(self._store, view.request_id, subject)
-        described = views.describe(view, text, self._settings.edge_id, metadata)
+        prefix = prefix_of(scope, self._settings)
+        described = views.describe(view, text, self._settings.edge_id, metadata, prefix)
         await answer(
             send,
             201,
             sse.encode_json(described).encode(),
             [
-                (b"location", views.stream_url(view).encode()),
+                (b"location", views.stream_url(view, prefix).encode()),
                 (b"x-request-id", view.request_id.encode()),
             ],
         )

@@ -166,17 +166,17 @@ _PAGE = """<!doctype html>
   <title>{title}</title>
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <meta name="color-scheme" content="light dark">
-  <link rel="icon" type="image/svg+xml" href="/web/icon.svg">
-  <link rel="stylesheet" href="/web/style.css">
-  <link rel="stylesheet" href="/web/docs.css">
+  <link rel="icon" type="image/svg+xml" href="web/icon.svg">
+  <link rel="stylesheet" href="web/style.css">
+  <link rel="stylesheet" href="web/docs.css">
 </head>
 <body class="docs">
   <a class="skip" href="#main">Skip to the calls</a>
-  <header class="top"><a class="brand" href="/">Lore</a></header>
+  <header class="top"><a class="brand" href="./">Lore</a></header>
   <main id="main" tabindex="-1">
     <h1>{title}</h1>
     <p class="lead">{about}</p>
-    <p>Version {version}. For a machine: <a href="/openapi.json">/openapi.json</a>.</p>
+    <p>Version {version}. For a machine: <a href="openapi.json">/openapi.json</a>.</p>
     <h2>Who asks</h2>
     <dl class="schemes">{security}</dl>
     <nav aria-label="Calls"><h2>Calls</h2><ul>{calls}</ul></nav>

@@ -59,9 +59,11 @@ async def own(
     return [(view, views.metadata_of(body)) for view, body in zip(found, bodies, strict=True)]
 
 
-def described(found: list[tuple[View, dict[str, str]]], edge_id: str) -> dict[str, Any]:
+def described(
+    found: list[tuple[View, dict[str, str]]], edge_id: str, prefix: str
+) -> dict[str, Any]:
     """The JSON views, without their texts."""
-    streams = [views.describe(view, "", edge_id, metadata) for view, metadata in found]
+    streams = [views.describe(view, "", edge_id, metadata, prefix) for view, metadata in found]
     for stream in streams:
         del stream["text"]
     return {"streams": streams}

@@ -5,7 +5,7 @@ PROTOCOL.md says what the words mean.
 """
 
 from collections import defaultdict
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -265,13 +265,13 @@ def _acknowledge() -> Json:
     )
 
 
-@cache
-def document(limits: RequestLimits) -> Json:
+@lru_cache(maxsize=8)
+def document(limits: RequestLimits, prefix: str = "") -> Json:
     """``describe``, once for all who only read it."""
-    return describe(limits)
+    return describe(limits, prefix)
 
 
-def describe(limits: RequestLimits | None = None) -> Json:
+def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
     """The OpenAPI document, of an edge with these limits."""
     cancel = {
         "204": _empty("cancelled, now or before"),
@@ -301,6 +301,7 @@ def describe(limits: RequestLimits | None = None) -> Json:
             )
             + ".",
         },
+        "servers": [{"url": prefix or "/"}],
         "paths": {
             "/v1/streams": {"get": _list(), "post": _create()},
             "/v1/streams/{request_id}": {

@@ -1,5 +1,6 @@
 """What an edge can be told: environment variables ``LORE_<NAME>``."""
 
+import re
 import socket
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
@@ -16,6 +17,9 @@ SYSTEM_PROMPT = (
     "show a short code example where it helps, and say what each part of it does."
 )
 
+PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
+"""Plain segments: no escapes, no dots that lead elsewhere, nothing that ends an attribute."""
+
 Origins = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated ``scheme://host[:port]``."""
 Network = IPv4Network | IPv6Network
@@ -28,7 +32,11 @@ class EdgeSettings(CommonSettings):
     edge_id: Annotated[str, Field(min_length=1, max_length=64)] = socket.gethostname()
     """How this edge names itself in state events and views."""
     edges: Origins = ()
-    """The public URLs of all edges, for the page; empty means the one it was loaded from."""
+    """The public URLs of all edges, for the page; empty means the one it was loaded from.
+    Below a path they end with it: ``https://example.org/lore``."""
+    root_path: str = ""
+    """The path that a proxy serves this Lore below, such as ``/lore``: links begin with it, whether
+    the proxy takes it away or not. A trusted proxy's ``X-Forwarded-Prefix`` takes precedence."""
     cors_origins: Origins = ()
     """Origins whose pages may call this edge; ``*`` for all, empty for none but its own."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
@@ -85,7 +93,8 @@ class EdgeSettings(CommonSettings):
     """What a client is, for its share of the queue and its limits: who is logged in (nobody:
     all are one client), or the address (IPv6: the /64) that a request comes from."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    """Comma-separated networks whose ``X-Forwarded-For`` is believed."""
+    """Comma-separated networks whose ``X-Forwarded-For`` and ``X-Forwarded-Prefix`` are
+    believed."""
     fair_quantum_s: Annotated[float, Field(ge=0)] = 10.0
     """A client's requests stand this far apart in the queue, and others come between them;
     0 for first come, first served. Longer than one request keeps the fleet busy."""
@@ -180,13 +189,26 @@ class EdgeSettings(CommonSettings):
             return value
         return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
 
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not PATH.fullmatch(value):
+            raise ValueError(f"'{value}' is not a path such as /lore")
+        if value.split("/")[1:2] in (["v1"], ["web"]):
+            raise ValueError(f"'{value}' begins like a path of Lore's own")
+        return value
+
     @field_validator("edges", "cors_origins")
     @classmethod
-    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for origin in value:
             parts = urlsplit(origin)
+            below = info.field_name == "edges" and PATH.fullmatch(parts.path)
             if origin != "*" and (
-                parts.scheme not in ("http", "https") or not parts.netloc or parts.path
+                parts.scheme not in ("http", "https")
+                or not parts.netloc
+                or (parts.path and not below)
             ):
                 raise ValueError(f"'{origin}' is not an origin such as https://example.org")
         return value

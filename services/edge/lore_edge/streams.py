@@ -24,6 +24,7 @@ from lore.request import Ack
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore.tracing import Span
 from lore_edge import calls
+from lore_edge.below import prefix_of
 from lore_edge.collecting import collect
 from lore_edge.dialect import Dialect, Native
 from lore_edge.errors import ApiError, LostRequest, history_lost, lost, store_unavailable
@@ -160,7 +161,8 @@ class Streams:
         if where.position:
             feed.on_resumed(where.position)
             RESUMES[where.said].inc()
-        await send({"type": "http.response.start", "status": 200, "headers": _headers(feed)})
+        headers = _headers(feed, prefix_of(scope, self._settings))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         _log.debug("stream opened", after=where.position)
         scope["headers"].clear()  # nothing asks for them any more, and browsers send many
         return self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
@@ -299,12 +301,12 @@ class Streams:
         return loop.call_later(age_s * random.uniform(*AGE_SPREAD), stream.leave)
 
 
-def _headers(feed: Feed) -> Headers:
+def _headers(feed: Feed, prefix: str) -> Headers:
     return [
         *(header for header in COMMON_HEADERS if header[0] != b"cache-control"),
         (b"cache-control", b"no-store, no-transform"),  # compressing proxies wait for more
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"x-accel-buffering", b"no"),
         (b"x-request-id", feed.request_id.encode()),
-        (b"location", stream_url(feed.view).encode()),
+        (b"location", stream_url(feed.view, prefix).encode()),
     ]

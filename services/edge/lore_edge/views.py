@@ -14,9 +14,9 @@ PAGE_CHUNKS = 1000
 MAX_TRIES = 5
 
 
-def stream_url(view: View) -> str:
+def stream_url(view: View, prefix: str) -> str:
     """Names the log, so that a plain seq is never read against another one (P4)."""
-    return f"/v1/streams/{view.request_id}?log={view.log_id}"
+    return f"{prefix}/v1/streams/{view.request_id}?log={view.log_id}"
 
 
 def metadata_of(body: str | None) -> dict[str, str]:
@@ -27,7 +27,9 @@ def metadata_of(body: str | None) -> dict[str, str]:
     return kept.get("metadata") or (kept.get("note") or {}).get("metadata") or {}
 
 
-def describe(view: View, text: str, edge_id: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+def describe(
+    view: View, text: str, edge_id: str, metadata: Mapping[str, str], prefix: str
+) -> dict[str, Any]:
     return {
         "request_id": view.request_id,
         "status": view.status,
@@ -45,7 +47,7 @@ def describe(view: View, text: str, edge_id: str, metadata: Mapping[str, str]) -
         "started_at": _time(view.started_ms),
         "finished_at": _time(view.finished_ms),
         "metadata": dict(metadata),
-        "stream_url": stream_url(view),
+        "stream_url": stream_url(view, prefix),
         "edge": edge_id,
     }
 

@@ -1,6 +1,7 @@
 """The page and its files."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
@@ -30,7 +31,7 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
                 "style-src 'self'",
                 "img-src 'self' data:",
                 "font-src 'self'",
-                " ".join(["connect-src 'self'", *settings.edges]),
+                " ".join(["connect-src 'self'", *map(_source, settings.edges)]),
                 "base-uri 'none'",
                 "form-action 'self'",
                 "frame-ancestors 'none'",
@@ -52,11 +53,10 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
     async def description(_: Request) -> Response:
         return HTMLResponse(docs, headers=headers)
 
-    async def config(request: Request) -> Response:
-        edges = settings.edges or [str(request.base_url).rstrip("/")]
+    async def config(_: Request) -> Response:
         return JSONResponse(
             {
-                "edges": [*edges],
+                "edges": [*settings.edges],
                 "edge": settings.edge_id,
                 "model": settings.model or None,
                 "auth": settings.auth == "required",
@@ -77,6 +77,11 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
         figures = Status(settings.prometheus_url).figures
         routes += [Route("/status", status), Route("/status/figures", figures)]
     return routes
+
+
+def _source(edge: str) -> str:
+    """An edge in the policy: a path without a slash at its end would allow that one path alone."""
+    return f"{edge}/" if urlsplit(edge).path else edge
 
 
 class _Files:

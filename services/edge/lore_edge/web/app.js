@@ -1,6 +1,7 @@
 /** The page: asking, opening an answer by its link, and this browser's earlier questions. */
 
 import { AnswerView } from "./answer.js";
+import { BASE } from "./base.js";
 import { Credentials } from "./credentials.js";
 import * as history from "./history.js";
 import { askForKey } from "./keydialog.js";
@@ -11,8 +12,8 @@ const REQUEST_ID = /^[\w-]{16,128}$/;
 const byId = (id) => document.getElementById(id);
 
 const panel = new Panel();
-const answer = new AnswerView({ onNew: () => navigate("/"), onRevived: () => panel.poll() });
-let edges = [location.origin];
+const answer = new AnswerView({ onNew: () => navigate("./"), onRevived: () => panel.poll() });
+let edges = [BASE];
 /** Null where nobody is asked who they are. */
 let credentials = null;
 let shown = null;
@@ -32,7 +33,7 @@ async function configure() {
 
 async function loadConfig() {
   try {
-    return await (await fetch("/web/config.json")).json();
+    return await (await fetch(`${BASE}/web/config.json`)).json();
   } catch {
     return {};
   }
@@ -40,8 +41,8 @@ async function loadConfig() {
 
 /** The edge that served the page comes first; the others follow in their order. */
 function edgesFrom(urls) {
-  const at = urls.indexOf(location.origin);
-  return at === -1 ? [location.origin, ...urls] : [...urls.slice(at), ...urls.slice(0, at)];
+  const at = urls.indexOf(BASE);
+  return at === -1 ? [BASE, ...urls] : [...urls.slice(at), ...urls.slice(0, at)];
 }
 
 function listen() {
@@ -66,7 +67,7 @@ function listen() {
   byId("brand").addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
-    navigate("/");
+    navigate("./");
   });
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault();
@@ -102,7 +103,7 @@ async function ask(question) {
     history.remember(detail.request_id, question);
     if (shown !== stream) return;
     place = detail.request_id;
-    window.history.pushState(null, "", `/#${place}`);
+    window.history.pushState(null, "", `#${place}`);
   });
   show(stream, question);
 }
@@ -154,7 +155,7 @@ function showHistory() {
   byId("history-list").replaceChildren(
     ...list.map(({ id, title }) => {
       const link = document.createElement("a");
-      link.href = `/#${id}`;
+      link.href = `#${id}`;
       link.textContent = title;
       const item = document.createElement("li");
       item.append(link);

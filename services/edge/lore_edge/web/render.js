@@ -7,7 +7,7 @@ import { draw, element } from "./draw.js";
 import { parse } from "./markdown.js";
 
 /** A block longer than this is formatted in pieces. */
-const MAX_WINDOW_CHARS = 2000;
+const MAX_WINDOW_CHARS = 1800;
 /** Lines at the start of a block that each further piece of it needs. */
 const HEAD_LINES = { fence: 1, table_open: 2 };
 /** Blocks stand in groups: a browser styles and lays out what stands beside something new. */

@@ -1,5 +1,6 @@
 /** The page of plots: asks for the figures every few seconds and draws them with uPlot. */
 
+import { BASE } from "./base.js";
 import { Credentials } from "./credentials.js";
 import { askForKey } from "./keydialog.js";
 
@@ -27,14 +28,14 @@ function inWords(value, unit) {
 }
 
 async function headersOf() {
-  const config = await (await fetch("/web/config.json")).json();
+  const config = await (await fetch(`${BASE}/web/config.json`)).json();
   return config.auth ? new Credentials(askForKey) : null;
 }
 
 async function ask(credentials) {
   for (;;) {
     const headers = (await credentials?.headers()) ?? {};
-    const answer = await fetch("/status/figures", { headers });
+    const answer = await fetch(`${BASE}/status/figures`, { headers });
     if (answer.status === 401 && credentials && (await credentials.refused(headers))) continue;
     if (answer.ok) return answer.json();
     throw new Error((await answer.json()).error.message);

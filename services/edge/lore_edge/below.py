@@ -1,0 +1,52 @@
+"""The path that this Lore stands below, behind a proxy that serves other things as well.
+
+Nothing in here decides anything but what links begin with: whoever may ask for what is asked of
+the path without the prefix.
+"""
+
+from ipaddress import ip_address
+
+from lore_edge.settings import PATH, EdgeSettings
+from lore_edge.wire import Scope, header
+
+MAX_PREFIX_CHARS = 256
+
+
+def prefix_of(scope: Scope, settings: EdgeSettings) -> str:
+    """What the links of this answer begin with, '' at the root.
+
+    The last ``X-Forwarded-Prefix`` of a trusted proxy counts: what stands before it, anyone may
+    write. One that is no plain path is passed over.
+    """
+    if not settings.trusted_proxies:
+        return settings.root_path
+    told = header(scope, b"x-forwarded-prefix").rpartition(",")[2].strip()
+    if not told or not _comes_from_a_proxy(scope, settings):
+        return settings.root_path
+    if told == "/":
+        return ""
+    return clean(told) or settings.root_path
+
+
+def clean(path: str) -> str:
+    """The path without a slash at its end, '' for what is none."""
+    path = path.removesuffix("/")
+    fits = len(path) <= MAX_PREFIX_CHARS and PATH.fullmatch(path)
+    return path if fits else ""
+
+
+def without_root(path: str, settings: EdgeSettings) -> str:
+    """The path of a call as its proxy would have sent it, had it taken LORE_ROOT_PATH away."""
+    root = settings.root_path
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def _comes_from_a_proxy(scope: Scope, settings: EdgeSettings) -> bool:
+    client = scope.get("client")
+    if not client:
+        return False
+    try:
+        address = ip_address(client[0])
+    except ValueError:
+        return False
+    return any(address in network for network in settings.trusted_proxies)
