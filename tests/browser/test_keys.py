@@ -101,7 +101,9 @@ def test_somebody_else_s_answer_is_not_there(
     other = new_page()
     other.goto(page.url)
     give(other, bob)
-    expect(other.locator("#answer-problem")).to_have_text(re.compile("no such request"))
+    expect(other.locator("#answer-problem")).to_have_text(
+        re.compile("no longer kept, or it was asked with another key")
+    )
 
 
 def test_who_has_no_key_keeps_the_question(lore: Stack, new_page: NewPage) -> None:

@@ -107,7 +107,8 @@ def test_a_network_that_comes_back_continues_the_answer(writing: Stack, new_page
     page.context.set_offline(True)
     page.get_by_role("button", name="Under the hood").click()
     page.get_by_role("button", name="Switch edge").click()  # the old connection still stands
-    expect(page.locator("#status-text")).to_have_text("Connection lost, connecting again")
+    expect(page.locator("#status-text")).to_have_text("You are offline")
+    expect(page.locator("#status-hint")).to_contain_text("once you are connected")
     had = received(page)
     page.context.set_offline(False)
     expect_more(page, had)

@@ -52,7 +52,8 @@ test("a wrong key is asked for again with a word, once for all calls", async () 
   const { asked, credentials } = person("wrong", "right");
   const edges = new Edges(["http://a.example"], credentials);
   await Promise.all([edges.json("GET", "/a"), edges.json("GET", "/b")]);
-  assert.deepEqual(asked, ["", "That key is not valid here, or no longer."]);
+  assert.equal(asked.length, 2);
+  assert.match(asked[1], /^That key is not valid here/);
   assert.deepEqual(calls.filter((sent) => sent === "Bearer right").length, 2);
   assert.equal(memory.get("lore.key"), "right");
 });

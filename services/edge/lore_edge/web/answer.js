@@ -1,6 +1,7 @@
 /** One answer on the page: its text as it arrives, how it fares, and what can be done with it. */
 
 import { MarkdownView } from "./render.js";
+import { words, wordsForAnswer } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 /** A window that closes and opens again faster than this is no news to a person. */
@@ -12,6 +13,13 @@ const ENDINGS = {
   done: (end) => (end.finish_reason === "length" ? "Ended at its length limit" : "Finished"),
   cancelled: () => "Stopped",
   failed: () => "Failed",
+};
+
+const HINTS = {
+  cancelled: "What was written stays. For a whole answer, ask again.",
+  cut: "The answer waits. Reconnect to go on.",
+  offline: "The answer goes on by itself once you are connected.",
+  reaped: "Continue it, and it goes on where it stopped.",
 };
 
 export class AnswerView {
@@ -70,6 +78,9 @@ export class AnswerView {
     on("connection", () => this.#refresh());
     on("end", (end) => this.#onEnd(end));
     on("error", (error) => this.#onError(error));
+    for (const type of ["online", "offline"]) {
+      addEventListener(type, () => this.#refresh(), { signal });
+    }
   }
 
   #entitle(title) {
@@ -78,8 +89,12 @@ export class AnswerView {
   }
 
   #take(text) {
-    if (!this.#text) announce("The answer has started.");
+    const isFirst = !this.#text;
     this.#text += text;
+    if (isFirst) {
+      announce("The answer has started.");
+      this.#refresh();
+    }
     this.#draw();
   }
 
@@ -92,6 +107,7 @@ export class AnswerView {
       const atEnd = before > innerHeight && innerHeight + scrollY >= before - 40;
       const short = before <= innerHeight;
       if (!this.#view.show(this.#text, !this.#end)) this.#draw();
+      this.#progress();
       const jumped = page.scrollHeight - before > innerHeight * JUMP_SHARE;
       if ((atEnd || short) && !jumped && !this.#end) scrollTo(0, page.scrollHeight);
     });
@@ -121,7 +137,7 @@ export class AnswerView {
     this.#end = { status: "failed" };
     this.#draw();
     this.#refresh();
-    this.#problem(error.message);
+    this.#problem(wordsForAnswer(error));
   }
 
   async #stop() {
@@ -129,7 +145,7 @@ export class AnswerView {
     try {
       await this.#stream.stop();
     } catch (error) {
-      this.#problem(`Could not stop: ${error.message}`);
+      this.#problem(`The answer was not stopped. ${words(error)}`);
       byId("stop").disabled = false;
     }
   }
@@ -139,7 +155,7 @@ export class AnswerView {
       await this.#stream.revive();
       this.#onRevived();
     } catch (error) {
-      this.#problem(`Could not continue: ${error.message}`);
+      this.#problem(`The answer was not continued. ${words(error)}`);
     }
   }
 
@@ -148,14 +164,22 @@ export class AnswerView {
     byId("answer-problem").hidden = !message;
   }
 
+  /** Not announced: it changes with every chunk. */
+  #progress() {
+    const { tokens } = this.#stream.stats;
+    byId("progress").textContent = !this.#end && tokens ? `${tokens} tokens` : "";
+  }
+
   #refresh() {
-    const { kind, text } = this.#describe();
+    const { kind, text, hint = "" } = this.#describe();
     const status = byId("status");
     if (status.dataset.kind !== kind || byId("status-text").textContent !== text) {
       status.dataset.kind = kind;
       byId("status-text").textContent = text;
-      announce(text);
+      byId("status-hint").textContent = hint;
+      announce(hint ? `${text}. ${hint}` : text);
     }
+    this.#progress();
     byId("text").setAttribute("aria-busy", String(kind === "live"));
     byId("text").classList.toggle("growing", kind === "live");
     byId("stop").hidden = this.#end !== null;
@@ -169,18 +193,21 @@ export class AnswerView {
     if (this.#end) {
       const { status, usage } = this.#end;
       const tokens = usage?.completion_tokens ? ` · ${usage.completion_tokens} tokens` : "";
-      return { kind: status, text: ENDINGS[status](this.#end) + tokens };
+      return { kind: status, text: ENDINGS[status](this.#end) + tokens, hint: HINTS[status] };
     }
     const { connection, seq } = this.#stream.stats;
     if (!this.#stream.requestId) return { kind: "waiting", text: "Asking" };
-    if (connection === "cut") return { kind: "cut", text: "Disconnected. The answer waits." };
+    if (connection === "cut") return { kind: "cut", text: "Disconnected", hint: HINTS.cut };
+    if (connection !== "open" && !navigator.onLine) {
+      return { kind: "cut", text: "You are offline", hint: HINTS.offline };
+    }
     if (connection !== "open") {
       const text = seq ? "Connection lost, connecting again" : "Connecting";
       return { kind: "waiting", text };
     }
     if (this.#status === "queued") return { kind: "waiting", text: "Waiting for its turn" };
     if (this.#status === "reaped") {
-      return { kind: "reaped", text: "Set aside while nobody was reading" };
+      return { kind: "reaped", text: "Set aside while nobody was reading", hint: HINTS.reaped };
     }
     if (this.#status === "paused" && this.#pause === null) {
       return { kind: "paused", text: "Paused until this is read" };
@@ -190,7 +217,8 @@ export class AnswerView {
 }
 
 function failureText(error) {
-  return error || "The answer could not be finished.";
+  const why = error ? ` (${error})` : "";
+  return `The answer could not be finished${why}. What is here stays; ask again for all of it.`;
 }
 
 /** Said once, politely: the page announces how the answer fares, never its single words. */

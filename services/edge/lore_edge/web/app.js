@@ -7,6 +7,7 @@ import * as history from "./history.js";
 import { askForKey } from "./keydialog.js";
 import { LoreStream } from "./lore.js";
 import { Panel } from "./panel.js";
+import { words } from "./words.js";
 
 const REQUEST_ID = /^[\w-]{16,128}$/;
 const byId = (id) => document.getElementById(id);
@@ -128,7 +129,7 @@ async function show(stream, title) {
 function refused(question, error) {
   showAsk();
   byId("question").value = question;
-  byId("ask-problem").textContent = error.message;
+  byId("ask-problem").textContent = words(error);
   byId("ask-problem").hidden = false;
 }
 

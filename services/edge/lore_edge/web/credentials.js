@@ -31,7 +31,7 @@ export class Credentials {
   async refused({ Authorization: used }) {
     if (used === `Bearer ${this.#key}`) this.#keep(null);
     if (this.#key) return true; // another call has got a new one meanwhile
-    return Boolean(await this.#obtain(used ? "That key is not valid here, or no longer." : ""));
+    return Boolean(await this.#obtain(used ? "That key is not valid here, or no longer. Check that it is whole, or ask for a new one." : ""));
   }
 
   /** All who need a key wait for one question. */

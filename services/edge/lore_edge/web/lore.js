@@ -77,10 +77,10 @@ export class LoreStream extends EventTarget {
   #acking = null;
 
   get stats() {
-    const { seq, acked, duplicates, early } = this.#receiver;
+    const { seq, acked, tokens, duplicates, early } = this.#receiver;
     const { status: connection } = this.#connection;
     const reconnects = Math.max(0, this.#connection.reconnects);
-    return { seq, acked, duplicates, early, reconnects, edge: this.edge, connection };
+    return { seq, acked, tokens, duplicates, early, reconnects, edge: this.edge, connection };
   }
 
   get edge() {

@@ -41,6 +41,11 @@ export class Receiver {
   #failures = 0;
   #retryAt = 0;
 
+  /** Tokens of the answer up to `seq`; 0 where an edge does not say. */
+  get tokens() {
+    return this.#tokens;
+  }
+
   get early() {
     return this.#early.size;
   }

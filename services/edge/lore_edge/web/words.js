@@ -1,0 +1,48 @@
+/** What went wrong, for the person who asked: what happened, and what to do about it. */
+
+const BUSY = "Lore cannot answer at the moment. Try again in a minute.";
+const ENOUGH = "You have asked all that you may ask in a minute. Try again in a minute.";
+const TOO_LONG = "That is longer than Lore takes. Shorten it and ask again.";
+
+/** By the code of the error (PROTOCOL.md, HTTP); what is not here is said in the edge's words. */
+const WORDS = {
+  unauthorized: "This Lore answers only with an API key. Ask again and enter yours; whoever runs this Lore hands keys out.",
+  not_found: "This answer is no longer kept, or it was asked with another key. Ask the question again.",
+  history_lost: "The rest of this answer was lost. What is here stays; ask again for all of it.",
+  already_ended: "The answer had already ended.",
+  not_reaped: "The answer goes on already.",
+  queue_full: "Too many questions are waiting. Try again in a minute.",
+  too_many_streams: "You have as many answers under way as you may have. Stop one, or let one end, and ask again.",
+  too_many_requests: ENOUGH,
+  too_many_tokens: ENOUGH,
+  too_many_connections: "You have too many pages of this Lore open. Close some and try again.",
+  prompt_too_long: TOO_LONG,
+  body_too_large: TOO_LONG,
+  context_length_exceeded: TOO_LONG,
+  auth_unavailable: "Your key cannot be checked at the moment. Try again in a minute.",
+  store_unavailable: BUSY,
+  store_full: BUSY,
+  draining: BUSY,
+  edge_full: BUSY,
+  internal_error: BUSY,
+  http_502: BUSY,
+  http_503: BUSY,
+  http_504: BUSY,
+};
+
+/** @param {{code: string, message: string}} error */
+export function words({ code, message }) {
+  if (code === "unreachable") {
+    return navigator.onLine
+      ? "Lore cannot be reached. Check your connection, and try again."
+      : "You are offline. Try again once you are connected.";
+  }
+  return Object.hasOwn(WORDS, code) ? WORDS[code] : message;
+}
+
+/** An answer that was opened by its link wants the key that it was asked with. */
+export function wordsForAnswer(error) {
+  return error.code === "unauthorized"
+    ? "This answer opens only with the API key that it was asked with. Reload the page and enter it."
+    : words(error);
+}
