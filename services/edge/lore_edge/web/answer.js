@@ -92,8 +92,8 @@ export class AnswerView {
     const isFirst = !this.#text;
     this.#text += text;
     if (isFirst) {
-      announce("The answer has started.");
       this.#refresh();
+      announce("The answer has started.");
     }
     this.#draw();
   }
