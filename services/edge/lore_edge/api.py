@@ -1,5 +1,6 @@
 """The calls that are not hot: the JSON view, revive, cancel, the page, and what does not exist."""
 
+import functools
 import json
 import math
 import re
@@ -67,9 +68,13 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         token = stream_tokens.issue(settings.secret, subject, request_id, expires_s=expires_s)
         return _json({"token": token, "expires_at": expires_at}, 201)
 
+    @functools.lru_cache(maxsize=8)
+    def described(prefix: str) -> bytes:
+        whole = document(settings.request_limits, prefix)
+        return json.dumps(whole, ensure_ascii=False).encode()
+
     async def description(request: Request) -> Response:
-        described = document(settings.request_limits, prefix_of(request.scope, settings))
-        body = json.dumps(described, ensure_ascii=False).encode()
+        body = described(prefix_of(request.scope, settings))
         return Response(body, headers=_COMMON, media_type="application/json")
 
     class Streams(HTTPEndpoint):
