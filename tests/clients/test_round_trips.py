@@ -30,6 +30,12 @@ PROGRAMS = {
 }
 TURNS = ("text", "text")
 CONVERSATIONS = [(outcome, *TURNS) for outcome in OUTCOMES]
+BY_NAME = {
+    "responses, by previous_response_id",
+    "node responses, by previous_response_id",
+    "litellm responses",
+}
+"""Go on from the last response that they were given."""
 LIMIT_S = 300.0
 
 
@@ -74,6 +80,8 @@ def wrong(store: ScriptedStore, way: str, questions: list[str], turns: list[dict
             return f"{asked}: said {said!r}, which was not answered"
         if said is not None:
             history.append(("assistant", said))
+        elif "error" in turn and way in BY_NAME:
+            history.pop()  # there is no response to name
     return ""
 
 

@@ -56,7 +56,7 @@ async def test_the_page_lets_nothing_foreign_in_and_is_framed_by_nobody(path: st
 
 def is_guarded(headers: dict[str, str] | httpx.Headers) -> bool:
     return (
-        headers["cache-control"] == "no-store"
+        "no-store" in headers["cache-control"].split(", ")
         and headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         and headers["cross-origin-resource-policy"] == "same-origin"
         and headers["x-content-type-options"] == "nosniff"

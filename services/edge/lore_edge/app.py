@@ -9,7 +9,9 @@ import re
 import time
 from collections.abc import Awaitable
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
 from lore.metrics import ACK_PROCESSING, ACKS
 from lore.protocol.sender import SenderConfig
@@ -50,9 +52,31 @@ NATIVE = (
     "/v1/streams/{request_id}/revive",
     "/v1/streams/{request_id}/token",
 )
+READ_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "traceparent",
+    "tracestate",
+)
 EXPOSED_HEADERS = ("Location", "Retry-After", "Server-Timing", "X-Request-Id", "X-Should-Retry")
 _STREAM = re.compile(rf"/v1/streams/({REQUEST_ID})")
 _ACK = re.compile(rf"/v1/streams/({REQUEST_ID})/ack")
+
+
+class Origins(CORSMiddleware):
+    """Pages of the origins that are set may send whatever headers they ask for. Those that Lore
+    reads are named as well, so that one answer serves a browser for all its calls."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        asked = answer.headers.get("access-control-allow-headers", "")
+        names = [name.strip() for name in asked.split(",") if name.strip()]
+        known = {name.lower() for name in READ_HEADERS}
+        others = [name for name in names if name.lower() not in known]
+        answer.headers["access-control-allow-headers"] = ", ".join([*READ_HEADERS, *others])
+        return answer
 
 
 class Edge:
@@ -73,7 +97,7 @@ class Edge:
         self._routes = calls.patterns([*NATIVE, *self.openai.routes])
         self._app = self._serve
         if settings.cors_origins:
-            self._app = CORSMiddleware(
+            self._app = Origins(
                 self._serve,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "DELETE"),
