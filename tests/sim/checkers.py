@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Any
 
-from lore.protocol.claims import MAX_TRIES
+from lore.protocol.claims import FAILS, MAX_TRIES
 from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
 from lore.protocol.owner import Owner
-from lore.store.base import Outcome, View
+from lore.store.base import Outcome, Position, View
 from lore.store.memory import StoreState
 from lore.store.records import Record
 from tests.sim.world import Violation, World
@@ -197,6 +197,37 @@ class Safety:
         self.expect(
             not early, "P15", f"{name} claims {now - heard_s:.2f} s after the store is back"
         )
+
+    def on_taken(self, owner: Owner, position: Position, state: StoreState) -> None:
+        """P2, P3: an owner drops a request for a reason. Nobody deletes one here."""
+        forgotten = position.outcome is Outcome.UNKNOWN
+        self.expect(not forgotten, "P3", f"{owner.request_id} was not given back by its owner")
+        record = _record(state, owner.request_id)
+        if record is None:
+            return
+        view = record.view
+        may = state._may_write(  # pyright: ignore[reportPrivateUsage]
+            *(record, owner.config.owner, owner.epoch, owner.log_id),
+            lease_ms=owner.config.lease_ms,
+            now_ms=self.world.now_ms,
+        )
+        self.expect(not may, "P2", f"{view.request_id} was dropped by its owner: {view}")
+        own_end = view.status in (Status.DONE, Status.FAILED) and view.epoch == owner.epoch
+        whole = view.acked_seq == view.next_seq - 1
+        self.expect(whole or not own_end, "P3", f"{view.request_id} is not kept: {view}")
+
+    def on_refused(self, request_id: str, error: str) -> None:
+        """P15: no log is broken here, and only what ended a generator again and again fails."""
+        self.expect(error == FAILS, "P15", f"{request_id} was failed: {error}")
+        kinds = ("generator crash", "generator freeze", "seizure", "store crash", "partition")
+        lost = ("call lost", "call late", "answer lost")
+        why = any(self.world.injected[kind] for kind in (*kinds, *lost))
+        self.expect(why, "P15", f"{request_id} was failed, and no claim came to nothing")
+
+    def on_trial(self, name: str, owners: list[Owner]) -> None:
+        """P15: one that was claimed in vain is worked on at a time."""
+        doubtful = [owner.request_id for owner in owners if owner.doubtful]
+        self.expect(len(doubtful) <= 1, "P15", f"{name} works on {doubtful} at a time")
 
     def on_let_go(self, owner: Owner, state: StoreState) -> None:
         """P3: the chunks are kept until the readers have everything, or it is another's to keep

@@ -7,7 +7,7 @@ from typing import Any
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.claims import Candidate, Claims
-from lore.protocol.commands import Claim, Guard, ReadLog, Unguard, Waiting
+from lore.protocol.commands import Claim, Guard, ReadLog, Release, Unguard, Waiting
 from lore.protocol.leases import Leases
 from lore.protocol.messages import News, Outcome
 from lore.protocol.owner import Owner, Terms, Turn
@@ -91,6 +91,21 @@ class Generator(Node):
         self.leases.drain(self.world.now, failed=False)
         self._transmit()
 
+    @property
+    def owner(self) -> str:
+        return self.leases.config.owner
+
+    def holds(self, request_id: str, epoch: int) -> bool:
+        owner = self.leases.live.get(request_id)
+        return owner is not None and owner.epoch == epoch
+
+    def works_on(self, request_id: str, epoch: int) -> bool:
+        """Or is about to, or hands it back."""
+        if self.holds(request_id, epoch):
+            return True
+        claims = (one.claimed for one in self.claims.under_way if one.claimed is not None)
+        return any((c.view.request_id, c.view.epoch) == (request_id, epoch) for c in claims)
+
     # events
 
     def on_store_reset(self) -> None:
@@ -141,9 +156,9 @@ class Generator(Node):
             self._transmit(*(owner for owner in owners if isinstance(owner, Owner)))
 
         store = self.store
+        self._check(command)
         match command:
             case Claim():
-                self.store.safety.on_claim(self.name, self.world.now, store.heard_since(self))
                 store.claim(self, answer, command)
             case Guard(request_id):
                 store.guard(self, request_id, self._on_news, answer)
@@ -157,14 +172,23 @@ class Generator(Node):
             case _:
                 store.carry(self, answer, command)
 
+    def _check(self, command: Any) -> None:
+        safety = self.store.safety
+        if isinstance(command, Claim):
+            safety.on_claim(self.name, self.world.now, self.store.heard_since(self))
+        elif isinstance(command, Release):
+            safety.expect(not command.failed, "P15", "a failure, and no engine has failed")
+
     def _hear_turns(self) -> None:
         turns, self.leases.turns = self.leases.turns, []
         for owner, turn, position in turns:
             self.world.say(f"{self.name} {owner.request_id}: {turn}")
             if turn is Turn.LET_GO:
                 self.store.safety.on_let_go(owner, self.store.state)
-            elif turn is Turn.TAKEN and position and position.outcome is Outcome.CONFLICT:
-                self.world.injected["conflict (seen)"] += 1
+            elif turn is Turn.TAKEN and position and not self.draining:
+                self.store.safety.on_taken(owner, position, self.store.state)
+                if position.outcome is Outcome.CONFLICT:
+                    self.world.injected["conflict (seen)"] += 1
             if owner.state == "gone":
                 job = self.jobs.pop(owner, None)
                 if job is not None:
@@ -172,8 +196,10 @@ class Generator(Node):
             else:
                 self._refresh(owner)
         refused, self.claims.refused = self.claims.refused, []
-        if refused:
-            self.world.injected["poisonous (seen)"] += len(refused)
+        for candidate, error in refused:
+            assert candidate.claimed is not None
+            self.world.injected["poisonous (seen)"] += 1
+            self.store.safety.on_refused(candidate.claimed.view.request_id, error)
 
     # decoding
 
@@ -205,9 +231,10 @@ class Generator(Node):
             dies_at=options.answer_tokens // 2 if claimed.body == "poison" else None,
         )
         self.leases.add(owner, now)
+        self.store.safety.on_trial(self.name, list(self.leases.live.values()))
         self.claims.on_taken_up(candidate, now)
         self.leases.note(owner)
-        job.decode.arm(now)
+        job.decode.arm(now + options.step_s)  # its prompt is read first
 
     def _decode(self, job: Job) -> None:
         owner, decoding = job.owner, job.decoding

@@ -206,16 +206,13 @@ class Simulation:
         world.say("the faults end")
         world.options = calm(options)
         world.mend_all()
-        for generator in self.generators:
-            generator.frozen_until = min(generator.frozen_until, world.now)
-        pace = Pace(world, self.safety)
+        pace = Pace(world, self.store, self.generators)
         if not world.run(world.now + HEALED_WITHIN_S, partial(self._quiet, pace)):
             self.safety.fail("liveness", "; ".join(self._unsettled()))
 
     def _quiet(self, pace: Pace | None = None) -> bool:
         if pace is not None and not self.poisoned:
-            requests = {reader.request_id for reader in self.readers}
-            pace.watch(self.store.state, [self.store, *self.generators], requests)
+            pace.watch({reader.request_id for reader in self.readers})
         return not self._unsettled()
 
     def _unsettled(self) -> list[str]:

@@ -28,6 +28,8 @@ class StoreNode(Node):
         self._wakers: list[tuple[Node, Callable[[int], None]]] = []
         self._hearing: dict[Node, float] = {}
         """Generators whose connection for what is published is up, and since when."""
+        self.unheard: set[tuple[str, int]] = set()
+        """(request, epoch) of each claim whose answer has not arrived."""
         self._snapshots: deque[tuple[float, Snapshot]] = deque()
         self._runs = 1
         self._forgets = world.options.store_crash_rate > 0 and world.options.forget_ratio > 0
@@ -71,12 +73,19 @@ class StoreNode(Node):
         return result
 
     def carry(self, caller: Node, answer: Callable[[Any], None], command: Any) -> None:
-        """Carry out a generator's command. Answers (result,), or None when the call was lost."""
+        """Carry out a generator's command. Answers (result, …), or None when the call was lost. An
+        answer goes with the connection that it would come by: none comes from an earlier life."""
 
         def do(method: str, request_id: str, *args: Any, **kwargs: Any) -> Any:
             return self._do(method, request_id, args, kwargs)
 
-        self.world.call(caller, self, lambda: (perform(command, do),), answer)
+        def act() -> tuple[Any, int]:
+            return perform(command, do), self.incarnation
+
+        def heard(found: tuple[Any, int] | None) -> None:
+            answer(found if found is not None and found[1] == self.incarnation else None)
+
+        self.world.call(caller, self, act, heard)
 
     def do(self, caller: Node, answer: Callable[[Any], None], act: Callable[[int], Any]) -> None:
         """Any other work at the store: ``act`` is given the store's time in milliseconds."""
@@ -98,6 +107,12 @@ class StoreNode(Node):
         """Answers (claimed or None,), or None when the call was lost."""
         partition, owner, lease_ms, untried = command
 
+        def heard(found: Any) -> None:
+            if found is not None and found[0] is not None:
+                view = found[0].view
+                self.unheard.discard((view.request_id, view.epoch))
+            answer(found)
+
         def act(now_ms: int) -> Any:
             before = self.safety.before_claim(self.state)
             claimed = self.state.claim(
@@ -105,6 +120,7 @@ class StoreNode(Node):
             )
             if claimed is not None:
                 view = claimed.view
+                self.unheard.add((view.request_id, view.epoch))
                 self.safety.after_claim(before, self.state, view)
                 self.world.say(
                     f"store claim {view.request_id} by {owner}: epoch {view.epoch} "
@@ -112,7 +128,7 @@ class StoreNode(Node):
                 )
             return (claimed,)
 
-        self.do(caller, answer, act)
+        self.do(caller, heard, act)
 
     # subscriptions
 

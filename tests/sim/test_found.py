@@ -165,7 +165,10 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
             call_late=0.1, answer_lost=0.1, vanish_ratio=1.0, return_ratio=0.0, answer_tokens=160
         ),
     ),
-    (forgotten_acks_stay_forgotten, with_(crash_together_ratio=1.0, window_tokens=4)),
+    (
+        forgotten_acks_stay_forgotten,
+        with_(crash_together_ratio=1.0, window_tokens=4, requests=6, forget_s=5.0),
+    ),
     (
         a_shorter_log_is_gone_on_from,
         with_(

@@ -104,7 +104,8 @@ class Claims:
         self._jitter = jitter
         self._waiting: dict[int, None] = {}
         """Partitions to claim from, in order."""
-        self._under_way: dict[Candidate, None] = {}
+        self.under_way: dict[Candidate, None] = {}
+        """Claims that wait for something."""
         self._returns: dict[Candidate, tuple[float, Release | Finish]] = {}
         """Answers that did not arrive, and when they are given again."""
         self._from_s = now
@@ -115,14 +116,14 @@ class Claims:
     @property
     def is_idle(self) -> bool:
         """Whether no claim waits for anything."""
-        return not self._under_way
+        return not self.under_way
 
     @property
     def room(self) -> int:
         """How many more requests may be claimed. A parked one takes no place in the batch."""
         leases = self._leases
         free = min(self._slots - leases.decoding, self._max_requests - len(leases.live))
-        return free - len(self._under_way)
+        return free - len(self.under_way)
 
     def close(self) -> None:
         """Claim nothing more; what is under way is given back."""
@@ -151,9 +152,9 @@ class Claims:
                 self._claim(partition, now)
 
     def _claim(self, partition: int, now: float) -> None:
-        tried = self._leases.on_trial or any(other.takes_any for other in self._under_way)
+        tried = self._leases.on_trial or any(other.takes_any for other in self.under_way)
         candidate = Candidate(partition, not tried, now)
-        self._under_way[candidate] = None
+        self.under_way[candidate] = None
         command = Claim(partition, self._config.owner, self._config.lease_ms, tried)
         self.outbox.append((candidate, command))
 
@@ -297,7 +298,7 @@ class Claims:
             self.outbox.append((candidate, Unguard(view.request_id, view.epoch)))
 
     def _settle(self, candidate: Candidate, now: float) -> None:
-        self._under_way.pop(candidate, None)
+        self.under_way.pop(candidate, None)
         self._returns.pop(candidate, None)
         self.pump(now)
 

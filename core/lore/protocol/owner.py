@@ -85,10 +85,12 @@ class Turn(StrEnum):
 class Owner:
     __slots__ = (
         "_asked_s",
+        "_asks_first",
         "_call",
         "_due",
         "_errand",
         "_failed",
+        "_given",
         "_life",
         "alarm_s",
         "body",
@@ -139,6 +141,8 @@ class Owner:
         self._due: Due | None = None
         self._asked_s = asked_s
         self._life = ""
+        self._given: Reinstate | None = None
+        self._asks_first = False
         self._errand: Errand | None = None
         self._failed = False
 
@@ -223,9 +227,7 @@ class Owner:
 
     def _next(self, now: float, run_id: str) -> Call:
         if self._errand is Errand.GIVE_BACK:
-            self._life = run_id
-            view, chunks = self.known(run_id, alone=self.is_alone(now))
-            return Reinstate(view, self.body, chunks, self.config.lease_ms)
+            return self._reinstate(now, run_id)
         if self._errand is Errand.FINISH:
             return self._finish()
         if self.state is State.WORKING:
@@ -237,9 +239,18 @@ class Owner:
         self.state = State.RELEASING
         return Release(self.request_id, self.config.owner, self.epoch, self._failed)
 
+    def _reinstate(self, now: float, run_id: str) -> Reinstate:
+        """Repeated as it was, if it is to the same life of the store: it may have it, and then
+        takes another name for another log. Nobody can have gone on there meanwhile."""
+        if self._given is None or self._life != run_id:
+            self._life = run_id
+            view, chunks = self.known(run_id, alone=self.is_alone(now))
+            self._given = Reinstate(view, self.body, chunks, self.config.lease_ms)
+        return self._given
+
     def _append(self, due: Due) -> Append | Finish:
         self._due = due
-        if not due.chunks and due.finish_reason is not None:
+        if not due.chunks and due.finish_reason is not None and not self._asks_first:
             return self._finish()
         return Append(
             self.request_id,
@@ -323,7 +334,7 @@ class Owner:
     def _on_appended(self, position: Position, run_id: str, now: float) -> None:
         due = self._due
         assert due is not None
-        self.renewed_s, self.run_id = self._asked_s, run_id
+        self.renewed_s, self.run_id, self._asks_first = self._asked_s, run_id, False
         if due.chunks or due.reopen_tokens:
             self.doubtful = False
         if due.finish_reason is None:
@@ -346,13 +357,20 @@ class Owner:
         if kind is Append and outcome is Outcome.FENCED and due.finish_reason is not None:
             self._errand = Errand.FINISH  # perhaps our own end is in: finish tells
             return None
+        is_other_life = outcome is Outcome.FENCED and run_id != self.run_id
+        if kind is Finish and is_other_life and not self._asks_first:
+            # Another life of the store, which may have forgotten the claim: an end does not say
+            # how long that lasts, so an append asks first.
+            self._asks_first = True
+            self.producer.on_lost()
+            return None
         return self._go(Turn.TAKEN)
 
     def _on_reinstated(
         self, call: Call | None, position: Position, run_id: str, now: float
     ) -> Turn | None:
         assert isinstance(call, Reinstate)
-        self._errand = None
+        self._errand = self._given = None
         if position.outcome is not Outcome.OK:
             return self._go(Turn.TAKEN)
         self.view, self.run_id = call.view, self._life
@@ -379,6 +397,8 @@ class Owner:
         """The store said where the request is, asked at ``asked_s`` with this log's name."""
         if self.state in (State.GONE, State.RELEASING) or log_id != self.view.log_id:
             return None
+        if position.outcome is not Outcome.OK and asked_s < self.renewed_s:
+            return None  # what was asked later has been answered
         if self._is_forgotten(position, run_id):
             if self._call is None:
                 self._errand = Errand.GIVE_BACK
@@ -387,9 +407,11 @@ class Owner:
             if self.state is State.ENDED:
                 self.state = State.WORKING
                 return Turn.ALIVE_AGAIN
+        elif self._call is not None or self._errand is Errand.GIVE_BACK:
+            pass  # its own answer tells
         elif self.state is State.ENDED:
             return self._on_kept(position, run_id)
-        elif self._call is None and not (self.finished and position.status in ENDED):
+        elif not (self.finished and position.status in ENDED):
             # Of what ended, our own end may be in and its answer lost: finish tells.
             return self._go(Turn.TAKEN)
         return None

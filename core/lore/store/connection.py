@@ -36,7 +36,7 @@ LOADING = "+function|load"
 """A right that not every component has: who loads says whether it is missed."""
 READ_BYTES = 1 << 16
 FIRST_RETRY_S = 0.05
-LAST_RETRY_S = 2.0
+LAST_RETRY_S = 0.5
 
 _MORE = object()
 
