@@ -91,6 +91,14 @@ class HealthServer:
         checks = {"/livez": live, "/readyz": ready}
 
         class Handler(BaseHTTPRequestHandler):
+            default_request_version = "HTTP/1.0"  # an error has a status line, whatever came
+            error_content_type = "text/plain"
+            error_message_format = "%(message)s\n"
+
+            def do_HEAD(self) -> None:
+                """Some load balancers ask so."""
+                self.do_GET()
+
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 if path == "/metrics":
@@ -108,7 +116,8 @@ class HealthServer:
                 self.send_header("Content-Length", str(len(body)))
                 with contextlib.suppress(ConnectionError):  # the prober had no more patience
                     self.end_headers()
-                    self.wfile.write(body)
+                    if self.command != "HEAD":
+                        self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
                 """A line per probe would drown everything else."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+import pytest_asyncio
 
 from tests.attack.raw import Peer, peer, post, request
 from tests.services.edge_harness import WAIT_S
@@ -12,7 +14,17 @@ from tests.services.edge_process import EdgeProcess, edge_process
 
 SILENT = 400
 FILES = 256
-QUICK = {"head_timeout_s": 0.3, "body_timeout_s": 0.3, "keep_alive_s": 0.3}
+QUICK = {"head_timeout_s": 0.3, "body_timeout_s": 0.3, "keep_alive_s": 0.3, "heartbeat_s": 0.5}
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def quick() -> AsyncIterator[EdgeProcess]:
+    """One for all that leave it as it was."""
+    async with edge_process(**QUICK) as edge:
+        yield edge
+
 
 HALVES = [
     pytest.param(b"", None, id="nothing"),
@@ -25,8 +37,10 @@ HALVES = [
 
 
 @pytest.mark.parametrize(("sent", "status"), HALVES)
-async def test_a_silent_peer_is_closed_and_told_why_where_it_began(sent: bytes, status: int | None):
-    async with edge_process(**QUICK) as edge, peer(edge.port) as one:
+async def test_a_silent_peer_is_closed_and_told_why_where_it_began(
+    quick: EdgeProcess, sent: bytes, status: int | None
+):
+    async with peer(quick.port) as one:
         await one.send(sent)
         if status is not None:
             answer = await one.answer()
@@ -35,8 +49,8 @@ async def test_a_silent_peer_is_closed_and_told_why_where_it_began(sent: bytes, 
 
 
 @pytest.mark.parametrize("sent", [request(), post()[:-1]])
-async def test_a_peer_that_drips_has_no_more_time(sent: bytes):
-    async with edge_process(**QUICK) as edge, peer(edge.port) as one:
+async def test_a_peer_that_drips_has_no_more_time(quick: EdgeProcess, sent: bytes):
+    async with peer(quick.port) as one:
 
         async def drip() -> None:
             for byte in sent * 1000:
@@ -48,18 +62,17 @@ async def test_a_peer_that_drips_has_no_more_time(sent: bytes):
         dripping.cancel()
 
 
-async def test_an_idle_connection_is_closed_without_a_word():
-    async with edge_process(**QUICK) as edge, peer(edge.port) as one:
+async def test_an_idle_connection_is_closed_without_a_word(quick: EdgeProcess):
+    async with peer(quick.port) as one:
         await one.send(request())
         assert (await one.answer()).status == 200
         assert await one.ended()
 
 
-async def test_a_stream_has_no_deadline_of_a_request():
-    async with edge_process(**QUICK, heartbeat_s=0.5) as edge:
-        reader = await edge.new_stream()
-        for _ in range(3):
-            await reader.next_comment()
+async def test_a_stream_has_no_deadline_of_a_request(quick: EdgeProcess):
+    reader = await quick.new_stream()
+    for _ in range(3):
+        await reader.next_comment()
 
 
 async def crowd(stack: AsyncExitStack, edge: EdgeProcess, count: int, sent: bytes) -> list[Peer]:
@@ -124,15 +137,42 @@ async def _served_again(edge: EdgeProcess) -> None:
                 return
 
 
-async def test_the_liveness_port_answers_among_silent_peers_of_its_own():
-    async with edge_process() as edge, AsyncExitStack() as stack:
+async def test_the_liveness_port_answers_among_silent_peers_of_its_own(quick: EdgeProcess):
+    async with AsyncExitStack() as stack:
         for _ in range(100):
-            one = await stack.enter_async_context(peer(edge.health_port))
+            one = await stack.enter_async_context(peer(quick.health_port))
             await one.send(b"GET /livez HT")
-        assert await edge.health("/livez") == (200, "ok\n")
+        assert await quick.health("/livez") == (200, "ok\n")
 
 
-async def test_the_liveness_port_has_a_deadline():
-    async with edge_process() as edge, peer(edge.health_port) as one:
+async def test_the_liveness_port_has_a_deadline(quick: EdgeProcess):
+    async with peer(quick.health_port) as one:
         await one.send(b"GET /livez HT")
         assert await one.ended()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(request("HEAD", "/livez"), 200, id="HEAD"),
+        pytest.param(request("HEAD", "/no"), 404, id="HEAD of nothing"),
+        pytest.param(request("POST", "/livez"), 501, id="POST"),
+        pytest.param(request("GET", "/" + "a" * 70_000), 414, id="a long address"),
+        pytest.param(request("GET", "/livez", "A: " + "b" * 70_000), 431, id="a long field"),
+        pytest.param(request("GET", "/livez", *["A: b"] * 1_000), 431, id="many fields"),
+        pytest.param(b"\x00\xff\r\n\r\n", 400, id="garbage"),
+        pytest.param(request("GET", "/livez", version="A/1.1"), 400, id="no version"),
+        pytest.param(request("GET", "/livez", version="HTTP/2.0"), 505, id="HTTP/2"),
+        pytest.param(b"PROXY TCP4 1 2 3 4\r\n\r\n", 400, id="PROXY"),
+    ],
+)
+async def test_the_liveness_port_tells_in_a_line_what_it_does_not_take(
+    quick: EdgeProcess, sent: bytes, status: int
+):
+    async with peer(quick.health_port) as one:
+        await one.send(sent)
+        answer = await one.head()
+        body = await one.read()
+        assert answer.status == status
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert (body.count(b"\n") == 1) is not sent.startswith(b"HEAD")

@@ -1,6 +1,7 @@
 """What an edge asks of other servers ends by a deadline and within a bound, however they answer."""
 
 import asyncio
+import contextlib
 import json
 import os
 import tracemalloc
@@ -85,6 +86,22 @@ async def test_a_key_set_is_read_again_after_one_that_dripped(monkeypatch: pytes
             "LORE_JWT_JWKS cannot be read (not whole after 0.5 s)"
         ]
         assert await keys.find("key-0") is not None
+
+
+async def test_a_key_set_that_stays_away_is_told_of_once_for_each_reason_and_when_it_is_back():
+    good = sending(OK + b"Connection: close\r\n\r\n", ISSUED.jwks().encode())
+    bad = sending(OK + b"Connection: close\r\n\r\n", b"{")
+    answers = [good, SLOW["a body in drips"], bad, bad, bad]
+    async with serving(lambda writer: answers.pop()(writer)) as server:
+        keys = Jwks(server.url)
+        with capture_logs() as lines:
+            while answers:
+                with contextlib.suppress(ApiError):
+                    await keys.find("nobody's")
+    told = [(line["event"], line["log_level"]) for line in lines]
+    assert told == [("JWKS not read, the old keys stay", "warning")] * 2 + [
+        ("JWKS read again", "info")
+    ]
 
 
 @pytest.mark.parametrize("answer", CASES.values(), ids=CASES.keys())

@@ -21,11 +21,11 @@ from lore_edge.api import rest
 from lore_edge.auth.authenticator import Authenticator
 from lore_edge.below import prefix_of, without_root
 from lore_edge.context import Context
-from lore_edge.create import REQUEST_ID, create, parse
+from lore_edge.create import REQUEST_ID, create, key_of, parse
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, invalid, not_found
 from lore_edge.feeds import Feeds
-from lore_edge.openai.errors import in_openai
-from lore_edge.openai.handlers import OpenAI, is_openai
+from lore_edge.openai.errors import is_openai, told
+from lore_edge.openai.handlers import OpenAI
 from lore_edge.positions import MAX_SEQ, wanted
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
@@ -39,7 +39,6 @@ from lore_edge.wire import (
     answer_error,
     check_json,
     check_length,
-    header,
     parse_object,
     read_body,
     wants_stream,
@@ -159,9 +158,9 @@ class Edge:
             check_length(scope, self._settings.max_body_bytes)
             await self._dispatch(scope, receive, send)
         except (ApiError, UnknownRequest, StoreUnavailable) as error:
-            told = as_api_error(error)
-            count(told)
-            await answer_error(send, in_openai(told) if is_openai(scope["path"]) else told)
+            found = as_api_error(error)
+            count(found)
+            await answer_error(send, told(found, scope["path"]))
         except Disconnected:
             pass
 
@@ -225,7 +224,7 @@ class Edge:
         asked = parse(
             await read_body(receive, self._settings.max_body_bytes), self._settings.request_limits
         )
-        key = header(scope, b"idempotency-key")
+        key = key_of(scope)
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
         await self._context.is_doubtful(asked)

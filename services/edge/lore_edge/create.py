@@ -22,6 +22,7 @@ from lore_edge.admission import admit, check_size
 from lore_edge.auth.secret import sign
 from lore_edge.errors import given_up, idempotency_key_reused, invalid, queue_full
 from lore_edge.settings import EdgeSettings
+from lore_edge.wire import Scope, header, not_json
 
 _log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
     kind, message = first["type"], first["msg"]
     field = ".".join(str(part) for part in first["loc"])
     if kind == "json_invalid":
-        raise invalid("the body is not valid JSON", code="invalid_json")
+        raise not_json(message.removeprefix("Invalid JSON: "))
     if not field and kind != "value_error":
         raise invalid("the body is not a JSON object")
     if kind == "extra_forbidden":
@@ -50,6 +51,17 @@ def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
     elif kind == "value_error":
         message = message.removeprefix("Value error, ")
     raise invalid(f"{field}: {message}" if field else message, field=field or _EXACTLY_ONE)
+
+
+def key_of(scope: Scope) -> str:
+    """The ``Idempotency-Key``, or '' without one.
+
+    Raises ApiError 400 for one that is empty: its sender takes a retry for safe, and it is not.
+    """
+    key = header(scope, b"idempotency-key")
+    if not key and any(name == b"idempotency-key" for name, _ in scope["headers"]):
+        raise invalid("Idempotency-Key: at least 1 character", field="Idempotency-Key")
+    return key
 
 
 def fingerprint(asked: StreamRequest) -> str:

@@ -82,7 +82,7 @@ _KEY = _parameter(
     "header",
     "Idempotency-Key",
     "makes a retried POST the same request",
-    {"type": "string", "maxLength": MAX_KEY_CHARS},
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
 )
 _POSITIONS = [
     _parameter(

@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from lore_edge.docs import render
 from lore_edge.openapi import document
@@ -45,8 +45,10 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
         "Cache-Control": "no-cache",
     }
 
-    async def page(_: Request) -> Response:
-        return FileResponse(WEB / "index.html", headers=headers)
+    files = _Files(headers)
+
+    async def page(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
 
     docs = render(document(settings.request_limits))
 
@@ -64,14 +66,14 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
             headers=headers,
         )
 
-    async def status(_: Request) -> Response:
-        return FileResponse(WEB / "status.html", headers=headers)
+    async def status(request: Request) -> Response:
+        return await files.get_response("status.html", request.scope)
 
     routes: list[BaseRoute] = [
         Route("/", page),
         Route("/docs", description),
         Route("/web/config.json", config),
-        Mount("/web", _Files(headers)),
+        Mount("/web", files),
     ]
     if settings.prometheus_url:
         figures = Status(settings.prometheus_url).figures
@@ -84,17 +86,16 @@ def _source(edge: str) -> str:
     return f"{edge}/" if urlsplit(edge).path else edge
 
 
-class _Files:
-    """The files of the page, each with the page's headers."""
+class _Files(StaticFiles):
+    """The files of the page, each with the page's headers, and whole: ``Range`` may be ignored,
+    and one that is malformed has to be (RFC 9110 section 14.2)."""
 
     def __init__(self, headers: dict[str, str]) -> None:
-        self._files = StaticFiles(directory=WEB)
-        self._headers = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+        super().__init__(directory=WEB)
+        self._headers = {**headers, "Accept-Ranges": "none"}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_more(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._headers]
-            await send(message)
-
-        await self._files(scope, receive, send_more)
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        scope["headers"] = [field for field in scope["headers"] if field[0] != b"range"]
+        response = await super().get_response(path, scope)
+        response.headers.update(self._headers)
+        return response

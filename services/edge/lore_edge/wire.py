@@ -1,8 +1,9 @@
 """The few lines of raw ASGI that the hot paths need (measurements: twice the rate)."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from lore_edge.errors import ApiError, invalid
 
@@ -19,6 +20,10 @@ COMMON_HEADERS: Headers = [
 ]
 
 
+MAX_DEPTH = 64
+"""Levels of arrays and objects in a body; what is honoured has 7."""
+_STREAM = "text/event-stream"
+_WEIGHT = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 TRANSPORT = "lore.transport"  # in the scope's extensions, put there by http.Connection
 
 
@@ -79,18 +84,73 @@ def check_json(scope: Scope) -> None:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Raises ApiError 400 for a body that is not a JSON object."""
+    """Raises ApiError 400 for a body that is not a JSON object (RFC 8259)."""
     try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        raise invalid("the body is not valid JSON", code="invalid_json") from None
+        data = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number)
+    except UnicodeDecodeError:
+        raise not_json("not UTF-8") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except json.JSONDecodeError as error:
+        raise not_json(f"{error.msg} at line {error.lineno} column {error.colno}") from None
+    except ValueError:
+        raise not_json("a number that cannot be read") from None
     if not isinstance(data, dict):
         raise invalid("the body is not a JSON object")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
+        raise _too_deep()
     return data
 
 
+def not_json(reason: str) -> ApiError:
+    """``reason`` holds nothing of the body."""
+    return invalid(f"the body is not valid JSON: {reason}", code="invalid_json")
+
+
+def _no_number(name: str) -> float:
+    """``NaN`` and ``Infinity``, which Python would read."""
+    raise ValueError(name)
+
+
+def _too_deep() -> ApiError:
+    return invalid(f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """Level by level, since a recursion would be as deep as the body says."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [inner for one in level for inner in _members(one)]
+        if not level:
+            return False
+    return True
+
+
+def _members(value: Any) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
+
+
 def wants_stream(scope: Scope) -> bool:
-    return "text/event-stream" in header(scope, b"accept").lower()
+    """Whether ``Accept`` names the stream, and nothing that it likes better (RFC 9110 section
+    12.5.1). Ranges like ``*/*`` do not ask for one."""
+    asked = header(scope, b"accept").lower()
+    if _STREAM not in asked or asked == _STREAM:
+        return bool(asked) and asked == _STREAM
+    weights: dict[str, float] = {}
+    for part in asked.split(","):
+        kind, *parameters = (one.strip() for one in part.split(";"))
+        weights[kind] = max(_weight(parameters), weights.get(kind, 0.0))
+    return weights.get(_STREAM, 0.0) > 0 and weights[_STREAM] >= weights.get("application/json", 0)
+
+
+def _weight(parameters: Iterable[str]) -> float:
+    """A weight that is none counts as 1, as one that is left out."""
+    for parameter in parameters:
+        if (match := _WEIGHT.fullmatch(parameter)) is not None:
+            return float(match[1])
+    return 1.0
 
 
 async def answer(

@@ -45,6 +45,7 @@ class Jwks:
         self._where = where
         self._keys: dict[str | None, SigningKey] = {}
         self._failed = True
+        self._reason = ""
         self._tried_s = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         if is_url(where):
@@ -100,11 +101,22 @@ class Jwks:
             data = await self._data()
             self._keys = await asyncio.to_thread(_parse, data)
             self._failed = False
+            self._say("")
         except BadJwks as error:
             self._failed = True
-            _log.warning("JWKS not read, the old keys stay", reason=str(error))
+            self._say(str(error))
         finally:
             self._reading = None
+
+    def _say(self, reason: str) -> None:
+        """Each reason once, and that it is over."""
+        if reason == self._reason:
+            return
+        self._reason = reason
+        if reason:
+            _log.warning("JWKS not read, the old keys stay", reason=reason)
+        else:
+            _log.info("JWKS read again")
 
     async def _data(self) -> bytes:
         """Raises BadJwks."""

@@ -433,8 +433,10 @@ class Connection(asyncio.Protocol):
             if exchange.started:
                 self.abort()
                 return
-        head_only = exchange is not None and exchange.is_head
-        self.write(error_response(error, self.date(), head_only=head_only))
+        if exchange is None:
+            self.write(error_response(error, self.date()))
+        else:
+            self.write(exchange.error_response(error))
         self._linger()
 
     def _linger(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from lore_edge.errors import ApiError
+from lore_edge.openai.errors import told
 from lore_edge.wire import COMMON_HEADERS, Headers, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Exchange:
                 self.keep_alive = False
                 self._length = 0
                 error = ApiError(500, "internal_error", "this edge failed; it is in its log")
-                connection.write(error_response(error, connection.date(), head_only=self.is_head))
+                connection.write(self.error_response(error))
                 self._complete()
         except asyncio.CancelledError:
             connection.abort()
@@ -136,6 +137,11 @@ class Exchange:
     def on_end(self) -> None:
         self.more_body = False
         self.wake()
+
+    def error_response(self, error: ApiError) -> bytes:
+        """For this call, instead of its own."""
+        path = self._scope["path"]
+        return error_response(told(error, path), self._connection.date(), head_only=self.is_head)
 
     @property
     def is_head(self) -> bool:

@@ -13,7 +13,7 @@ from lore.store.base import Store, StoreUnavailable, View
 from lore_edge import calls
 from lore_edge.auth.secret import sign
 from lore_edge.context import Context
-from lore_edge.create import create, fingerprint
+from lore_edge.create import create, fingerprint, key_of
 from lore_edge.openai.errors import prompt_refused
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import client_of, subject_of
@@ -47,7 +47,7 @@ class Asking:
     async def _create(self, scope: Scope, kept: KeptRequest) -> View:
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
-        key = header(scope, b"idempotency-key")
+        key = key_of(scope)
         span = calls.begin(scope)
         view = await create(self._store, settings, subject, client, kept, key, span)
         if settings.retry_window_s and not key:
@@ -61,7 +61,7 @@ class Asking:
     async def _retried(self, scope: Scope, kept: KeptRequest) -> View | None:
         """The request that this call is a retry of, unless it came to nothing."""
         subject = subject_of(scope)
-        if not _attempt(scope) or header(scope, b"idempotency-key"):
+        if not _attempt(scope) or key_of(scope):
             return None
         request_id = await self._store.attempted(self._mark(subject, kept))
         view = await self._store.view(request_id) if request_id else None

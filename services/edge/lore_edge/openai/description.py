@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lore_edge.create import REQUEST_ID
+from lore_edge.create import MAX_KEY_CHARS, REQUEST_ID
 from lore_edge.openai import chat_events, response_events
 from lore_edge.openai.chat_request import ChatRequest
 from lore_edge.openai.neutral import ChatNeutral, ResponseNeutral
@@ -257,5 +257,10 @@ _NULLABLE: Json = {"type": ["string", "null"]}
 _FINISHED: Json = {"enum": ["stop", "length"]}
 _MESSAGE = _object(role=_const("assistant"), content=STRING)
 _USAGE = _object(prompt_tokens=integer(), completion_tokens=integer(), total_tokens=integer())
-_KEY = _in("header", "Idempotency-Key", "makes a retried POST the same request", STRING)
+_KEY = _in(
+    "header",
+    "Idempotency-Key",
+    "makes a retried POST the same request",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+)
 _LAST_EVENT_ID = _in("header", "Last-Event-ID", "the last event that the reader has", STRING)

@@ -1,6 +1,7 @@
 """Errors as OpenAI's clients know them: ``{"error": {"message", "type", "param", "code"}}``."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from lore.protocol.lifecycle import REFUSALS, Status
 from lore.store.base import View
 from lore_edge.errors import ApiError
 
+_PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?", re.DOTALL)
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 """Where OpenAI has one word for what we have several."""
 
@@ -29,6 +31,15 @@ class OpenAIError(ApiError):
 
 def refused(code: str, message: str, param: str | None = None) -> OpenAIError:
     return OpenAIError(400, code, message, field=param)
+
+
+def is_openai(path: str) -> bool:
+    return _PATHS.fullmatch(path) is not None
+
+
+def told(error: ApiError, path: str) -> ApiError:
+    """As callers of this address know errors, whoever finds them."""
+    return in_openai(error) if is_openai(path) else error
 
 
 def in_openai(error: ApiError, names: Mapping[str, str] | None = None) -> OpenAIError:

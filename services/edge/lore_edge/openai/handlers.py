@@ -43,7 +43,6 @@ from lore_edge.wire import (
 NAMELESS = "default"
 """The model's id where nobody has named it."""
 
-_PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
@@ -56,11 +55,6 @@ class Call(NamedTuple):
 
 
 Handler = Callable[[Call], Awaitable[None]]
-
-
-def is_openai(path: str) -> bool:
-    """Whether errors here are told as OpenAI tells them, whoever finds them."""
-    return _PATHS.fullmatch(path) is not None
 
 
 class OpenAI:
@@ -93,9 +87,10 @@ class OpenAI:
         for pattern, handlers in self._patterns.items():
             if (match := pattern.fullmatch(scope["path"])) is None:
                 continue
-            handler = handlers.get(scope["method"])
+            method = scope["method"]
+            handler = handlers.get("GET" if method == "HEAD" else method)
             if handler is None:
-                allowed = ", ".join(handlers)
+                allowed = ", ".join(handlers).replace("GET", "GET, HEAD")
                 raise ApiError(
                     405,
                     "method_not_allowed",
@@ -122,7 +117,7 @@ class OpenAI:
         view, note, _ = await self._shelf(call).completion(call.name)
         calls.about(call.scope, view)
         query = _query(call, {"stream", "after", "log"})
-        if _flag(query, "stream"):
+        if _streams(call, query):
             await self._stream_chat(call, view, note, wanted(call.scope))
         else:
             await self._answer_chat(call, view, note)
@@ -178,7 +173,7 @@ class OpenAI:
                 "include_obfuscation",
             )
         starting_after = _starting_after(query)
-        if _flag(query, "stream"):
+        if _streams(call, query):
             await self._stream_response(call, view, note, starting_after)
         elif starting_after is not None:
             raise refused(
@@ -280,6 +275,11 @@ def _flag(query: dict[str, str], name: str) -> bool:
     if value not in ("true", "false"):
         raise refused("invalid_type", f"Invalid type for '{name}': expected a boolean.", name)
     return value == "true"
+
+
+def _streams(call: Call, query: dict[str, str]) -> bool:
+    """HEAD asks for the head of what is there now: a stream would keep it waiting."""
+    return _flag(query, "stream") and call.scope["method"] != "HEAD"
 
 
 def _starting_after(query: dict[str, str]) -> int | None:
