@@ -138,10 +138,12 @@ VALKEY: list[Panel] = [
     ),
     over_time(
         "Calls that brought nothing",
-        "Valkey was away, or refused; and connections that broke.",
+        "Valkey was away, or refused; connections that broke; and answers that were read and given "
+        "up because it was full.",
         [
             Query(rate("lore_store_errors_total", by="function"), "{{function}}"),
             Query(rate("lore_store_connections_lost_total", by="link"), "lost: {{link}}"),
+            Query(rate("lore_answers_given_up_total"), "given up"),
         ],
         "ops",
         stacked=True,

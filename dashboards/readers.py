@@ -110,10 +110,12 @@ BOARD = board(
             over_time(
                 "Open streams",
                 "By who acknowledges: the client, the edge for its socket, or nobody; and those "
-                "whose reader takes nothing at the moment.",
+                "whose reader takes nothing at the moment. Beside them all connections, idle ones "
+                "too.",
                 [
                     Query("sum by (ack) (lore_edge_connections{RELEASE})", "{{ack}}"),
                     Query("sum(lore_edge_blocked_connections{RELEASE})", "takes nothing"),
+                    Query("sum(lore_edge_open_connections{RELEASE})", "all connections"),
                 ],
                 "short",
             ),
@@ -121,8 +123,15 @@ BOARD = board(
         "Coming back": [
             over_time(
                 "Streams that ended",
-                "With the answer; the reader left; sent elsewhere; no sign of life; or an error.",
-                [Query(rate("lore_edge_streams_ended_total", by="reason"), "{{reason}}")],
+                "With the answer; the reader left; sent elsewhere; no sign of life; or an error. "
+                "And connections that were closed because there were too many.",
+                [
+                    Query(rate("lore_edge_streams_ended_total", by="reason"), "{{reason}}"),
+                    Query(
+                        rate("lore_edge_connections_refused_total", by="reason"),
+                        "too many: {{reason}}",
+                    ),
+                ],
                 "ops",
                 stacked=True,
             ),

@@ -13,6 +13,9 @@ import pytest
 from starlette.routing import Route
 
 from lore.store import MemoryStore
+from lore.store.keys import partition_of
+from lore.store.memory import wall_clock_ms
+from lore.store.types import StoreFull
 from lore_edge.api import rest
 from lore_edge.app import Edge
 from lore_edge.openapi import CONNECTION_ERRORS, ERRORS, describe
@@ -180,6 +183,25 @@ async def _store_away(scene: Scene) -> httpx.Response:
     return await scene.create()
 
 
+async def _store_full(scene: Scene) -> httpx.Response:
+    def full(*_: object, **__: object) -> None:
+        raise StoreFull("the store is full")
+
+    scene.store.open = full  # pyright: ignore[reportAttributeAccessIssue]
+    return await scene.create()
+
+
+async def _given_up(scene: Scene) -> httpx.Response:
+    writer = Writer(scene.store, await scene.created())
+    await writer.claim()
+    await writer.write("one")
+    await writer.finish()
+    await scene.store.ack(writer.request_id, 1)
+    partition, now_ms = partition_of(writer.request_id), wall_clock_ms()
+    assert scene.store.state.give_up(partition, until_ms=2**60, most=1, now_ms=now_ms) == 1
+    return await scene.read(writer.request_id)
+
+
 async def _leaving(scene: Scene) -> httpx.Response:
     request_id = await scene.created()
     drain = asyncio.create_task(scene.edge.streams.drain(0))
@@ -211,6 +233,8 @@ MAKING: dict[str, tuple[str, str, Made]] = {
     "context_length_exceeded": ("post", "", _more_than_the_context),
     "answer_too_long": ("post", "", lambda scene: scene.create({"question": "a"})),
     "store_unavailable": ("post", "", _store_away),
+    "store_full": ("post", "", _store_full),
+    "given_up": ("get", "/{request_id}", _given_up),
     "draining": ("get", "/{request_id}", _leaving),
 }
 NO_KEYS = Issuer().settings | {"jwt_jwks": "http://keys.invalid/"}
