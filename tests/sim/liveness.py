@@ -75,7 +75,8 @@ class Pace:
 
     def _watch_owner(self, view: View) -> None:
         """P15: who owns a request works on it, and who works on it keeps it."""
-        owner = self._alive(view.owner) if view.status in OWNED else None
+        is_leased = view.status in OWNED and view.lease_until_ms > self._world.now_ms
+        owner = self._alive(view.owner) if is_leased else None
         unheard = (view.request_id, view.epoch) in self._store.unheard
         if owner is None or unheard or owner.works_on(view.request_id, view.epoch):
             self._orphans.pop(view.request_id, None)
