@@ -11,7 +11,6 @@ import pytest
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import OWNED, TRANSITIONS, Event, Status
-from lore.protocol.merge import Arrival, Merge
 from lore.protocol.producer import Producer
 from lore.protocol.receiver import Receiver
 from lore.protocol.sender import Action, Sender
@@ -53,16 +52,6 @@ def no_fencing(patch: Patch) -> None:
         return record.view.status in OWNED
 
     patch.setattr(Records, "_may_write", may_write)
-
-
-def no_gap_check_in_the_merge(patch: Patch) -> None:
-    def on_live(self: Merge, seq: int) -> Arrival:
-        if seq <= self.head:
-            return Arrival.KNOWN
-        self.head = seq
-        return Arrival.NEXT
-
-    patch.setattr(Merge, "on_live", on_live)
 
 
 def no_gap_check_in_the_append(patch: Patch) -> None:
@@ -131,7 +120,6 @@ BUGS: list[Callable[[Patch], None]] = [
     ack_off_by_one_in_the_store,
     ack_off_by_one_in_the_reader,
     no_fencing,
-    no_gap_check_in_the_merge,
     no_gap_check_in_the_append,
     no_gap_check_in_the_reader,
     no_fork_after_a_loss,
