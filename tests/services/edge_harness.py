@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import httpx
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
@@ -209,7 +210,7 @@ class Writer:
         await asyncio.sleep(0)  # the news of it goes out
 
     async def finish(self, status: Status = Status.DONE, error: str = "") -> None:
-        position = await self._store.finish(
+        command = Finish(
             self.request_id,
             self._owner,
             self.view.epoch,
@@ -221,6 +222,7 @@ class Writer:
             prompt_tokens=7,
             retention_ms=60_000,
         )
+        position = await self._store.finish(command)
         assert position.outcome is Outcome.OK, position
 
 

@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import Any
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import ENDED, Status
 from lore.store import MemoryStore
 from lore.store.base import Claimed, Listener, NewRequest, Opened, Outcome, Position
@@ -86,7 +87,7 @@ class SelfAnsweringStore(MemoryStore):
 
     async def _finish(self, request_id: str, status: Status, error: str = "") -> None:
         view = self._working[request_id].view
-        await self.finish(
+        command = Finish(
             request_id,
             OWNER,
             view.epoch,
@@ -98,3 +99,4 @@ class SelfAnsweringStore(MemoryStore):
             prompt_tokens=7,
             retention_ms=RETENTION_MS,
         )
+        await self.finish(command)

@@ -19,15 +19,7 @@ def perform(command: Command, do: Do) -> Any:
             more = {"window": window, "reopen_tokens": reopen_tokens, "lease_ms": lease_ms}
             return do("append", request_id, owner, epoch, chunks, log_id=log_id, **more)
         case Finish():
-            return do(
-                *("finish", command.request_id, command.owner, command.epoch, command.next_seq),
-                log_id=command.log_id,
-                status=command.status,
-                finish_reason=command.finish_reason,
-                error=command.error,
-                prompt_tokens=command.prompt_tokens,
-                retention_ms=command.retention_ms,
-            )
+            return do("finish", *command)
         case Reinstate(view, body, chunks, lease_ms):
             return do("reinstate", view.request_id, view, body, chunks, lease_ms=lease_ms)
         case Release(request_id, owner, epoch, failed):

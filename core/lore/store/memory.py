@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.lifecycle import Status
+from lore.protocol.commands import Finish
 from lore.store.base import (
     Admission,
     ChunkMessage,
@@ -172,35 +172,8 @@ class MemoryStore(Directory):
     async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
         return self.state.prompt(request_id, owner, epoch, prompt_tokens, now_ms=self._clock_ms())
 
-    async def finish(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        next_seq: int,
-        *,
-        log_id: str,
-        status: Status,
-        finish_reason: str,
-        error: str = "",
-        prompt_tokens: int = 0,
-        retention_ms: int,
-    ) -> Position:
-        return self._told(
-            self.state.finish(
-                request_id,
-                owner,
-                epoch,
-                next_seq,
-                log_id=log_id,
-                status=status,
-                finish_reason=finish_reason,
-                error=error,
-                prompt_tokens=prompt_tokens,
-                retention_ms=retention_ms,
-                now_ms=self._clock_ms(),
-            )
-        )
+    async def finish(self, command: Finish) -> Position:
+        return self._told(self.state.finish(command, now_ms=self._clock_ms()))
 
     async def renew(
         self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int

@@ -243,15 +243,7 @@ class Carrier:
             case Renew(partition, owner, lease_ms, leases):
                 return store.renew(partition, owner, leases, lease_ms=lease_ms)
             case Finish():
-                return store.finish(
-                    *(command.request_id, command.owner, command.epoch, command.next_seq),
-                    log_id=command.log_id,
-                    status=command.status,
-                    finish_reason=command.finish_reason,
-                    error=command.error,
-                    prompt_tokens=command.prompt_tokens,
-                    retention_ms=command.retention_ms,
-                )
+                return store.finish(command)
             case Reinstate(view, body, chunks, lease_ms):
                 return store.reinstate(view, body, chunks, lease_ms=lease_ms)
             case Release(request_id, owner, epoch, failed):

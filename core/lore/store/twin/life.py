@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lore.protocol.commands import Finish
 from lore.protocol.lifecycle import ENDED, LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.base import AckMessage, Outcome, Position, View
 from lore.store.keys import partition_of
@@ -119,28 +120,15 @@ class Life(Records):
             self._publish_state(record.view, "ended")
         return len(ended[:most])
 
-    def finish(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        next_seq: int,
-        *,
-        log_id: str,
-        status: Status,
-        finish_reason: str,
-        error: str = "",
-        prompt_tokens: int = 0,
-        retention_ms: int,
-        now_ms: int,
-    ) -> Position:
+    def finish(self, command: Finish, *, now_ms: int) -> Position:
+        request_id, owner, epoch, next_seq, status, *_ = command
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
         view = record.view
         if view.status is status and view.epoch == epoch:
             return position(Outcome.OK, view)
-        if not self._may_write(record, owner, epoch, log_id, lease_ms=0, now_ms=now_ms):
+        if not self._may_write(record, owner, epoch, command.log_id, lease_ms=0, now_ms=now_ms):
             return position(Outcome.FENCED, view)
         if view.next_seq != next_seq:
             return position(Outcome.GAP if view.next_seq < next_seq else Outcome.CONFLICT, view)
@@ -151,14 +139,14 @@ class Life(Records):
             record.view,
             status=transition(record.view.status, event),
             owner="",
-            finish_reason=finish_reason,
-            error=error,
-            prompt_tokens=prompt_tokens,
+            finish_reason=command.finish_reason,
+            error=command.error,
+            prompt_tokens=command.prompt_tokens,
             finished_ms=now_ms,
             lease_until_ms=0,
         )
         record.reopen_tokens = 0
-        record.expires_ms = now_ms + retention_ms
+        record.expires_ms = now_ms + command.retention_ms
         self._publish_state(record.view, "ended")
         return position(Outcome.OK, record.view)
 

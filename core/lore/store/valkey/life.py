@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from heapq import nsmallest
 
-from lore.protocol.lifecycle import LIVE, Status
+from lore.protocol.commands import Finish
+from lore.protocol.lifecycle import LIVE
 from lore.store.base import Outcome, Position, View, Vitals
 from lore.store.codec import VIEW_FIELDS, position_from, view_from, vitals_from, worst_of
 from lore.store.keys import partition_keys, request_key
@@ -68,34 +69,8 @@ class Life(Room):
             return Position(Outcome.OK, None)  # nothing is decided by it
         return await self._change("lore_prompt", request_id, owner, epoch, prompt_tokens)
 
-    async def finish(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        next_seq: int,
-        *,
-        log_id: str,
-        status: Status,
-        finish_reason: str,
-        error: str = "",
-        prompt_tokens: int = 0,
-        retention_ms: int,
-    ) -> Position:
-        return await self._change(
-            "lore_finish",
-            request_id,
-            owner,
-            epoch,
-            next_seq,
-            status,
-            finish_reason,
-            error,
-            prompt_tokens,
-            retention_ms,
-            log_id,
-            self._of(request_id).run_id,
-        )
+    async def finish(self, command: Finish) -> Position:
+        return await self._change("lore_finish", *command, self._of(command.request_id).run_id)
 
     async def renew(
         self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
