@@ -18,7 +18,8 @@ from tests.sim.reader import Reader
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, Violation, World
 
-HEALED_WITHIN_S = 1000.0
+HEALED_WITHIN_S = 800.0
+"""Before a request that was reaped expires (``RETENTION_MS``)."""
 SWEEP_EVERY_S = 5.0
 
 
