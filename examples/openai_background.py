@@ -1,5 +1,6 @@
 """An answer that is made to its end, read through any number of cuts with the OpenAI SDK.
 
+    pip install openai
     OPENAI_BASE_URL=http://localhost:8080/v1 OPENAI_API_KEY=lore_… python openai_background.py
 
 Cut the network, kill the edge: it goes on where it was. Kill this program and start it again

@@ -1,5 +1,6 @@
 """A streamed chat with the OpenAI SDK as it is: only its two variables point to Lore.
 
+pip install openai
 OPENAI_BASE_URL=http://localhost:8080/v1 OPENAI_API_KEY=lore_… python openai_chat.py
 """
 

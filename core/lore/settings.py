@@ -8,6 +8,7 @@ import sys
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -40,5 +41,16 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         for mistake in error.errors():
             name = "_".join(str(part) for part in mistake["loc"]).upper()
-            print(f"{kind.model_config.get('env_prefix')}{name}: {mistake['msg']}", file=sys.stderr)
+            print(
+                f"{kind.model_config.get('env_prefix')}{name}: {_said(kind, mistake)}",
+                file=sys.stderr,
+            )
         sys.exit(2)
+
+
+def _said(kind: type[BaseSettings], mistake: ErrorDetails) -> str:
+    """What is wrong; in place of a pattern, which few can read, the setting's example."""
+    field = kind.model_fields.get(str(mistake["loc"][0])) if mistake["loc"] else None
+    if mistake["type"] == "string_pattern_mismatch" and field is not None and field.examples:
+        return f"must look like {field.examples[0]}"
+    return mistake["msg"].removeprefix("Value error, ")

@@ -26,11 +26,11 @@ def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
         ({"window_maximum": "2000"}, "LORE_WINDOW_MAXIMUM: Input should be less than or equal"),
         (
             {"window_initial": "64", "window_maximum": "32"},
-            "LORE_WINDOW_MAXIMUM: Value error, must be at least LORE_WINDOW_INITIAL (64)",
+            "LORE_WINDOW_MAXIMUM: must be at least LORE_WINDOW_INITIAL (64)",
         ),
         (
             {"device_map": "cpu", "tp_plan": "auto"},
-            "LORE_TP_PLAN: Value error, excludes LORE_DEVICE_MAP",
+            "LORE_TP_PLAN: excludes LORE_DEVICE_MAP",
         ),
     ],
 )

@@ -20,8 +20,8 @@ def settings(host: str, api_keys: Path | None, *, no_auth: bool, place: Place) -
         if _is_loopback(host) and "LORE_AUTH" not in os.environ:
             return _for_everyone(host)
         raise Problem(
-            f"others can reach {host}: say who may come in with --api-keys FILE (lore keys new "
-            "NAME makes a key), or let everyone in with --no-auth"
+            f"others can reach {host}: configure authentication with --api-keys FILE (lore keys "
+            "new NAME makes a key), or let everyone in with --no-auth"
         )
     chosen = {"LORE_AUTH": "required"}
     if api_keys is not None:

@@ -17,11 +17,13 @@ def new(subject: str, file: Path | None) -> None:
     key = apikeys.new_key()
     line = f"{apikeys.digest(key)} {subject}"
     if file is None:
-        print("a line for LORE_API_KEYS_FILE, and the key, which is kept nowhere:", file=sys.stderr)
+        print(
+            "a line for LORE_API_KEYS_FILE, then the key, which is shown only now:", file=sys.stderr
+        )
         print(line)
     else:
         _add(file, line)
-        print(f"added to {file}; the key, which is kept nowhere:", file=sys.stderr)
+        print(f"added to {file}; the key, which is shown only now:", file=sys.stderr)
     print(key)
 
 

@@ -31,7 +31,7 @@ def render(document: Json) -> str:
     return _PAGE.format(
         title=title,
         version=escape(info["version"]),
-        about=_text(info.get("description", "")),
+        about=_about(info.get("description", "")),
         calls=calls,
         security="".join(_scheme(name, scheme) for name, scheme in _schemes(document)),
         operations="".join(_operation(document, *found) for found in operations),
@@ -40,6 +40,17 @@ def render(document: Json) -> str:
             "</section>"
             for name, schema in sorted(schemas.items())
         ),
+    )
+
+
+def _about(description: str) -> str:
+    """Its paragraphs and its list, the two things of CommonMark that it has."""
+    blocks = description.split("\n\n")
+    return "".join(
+        "".join(("<ul>", *(f"<li>{_text(line[2:])}</li>" for line in block.split("\n")), "</ul>"))
+        if block.startswith("- ")
+        else f"<p>{_text(block)}</p>"
+        for block in blocks
     )
 
 
@@ -175,7 +186,7 @@ _PAGE = """<!doctype html>
   <header class="top"><a class="brand" href="./">Lore</a></header>
   <main id="main" tabindex="-1">
     <h1>{title}</h1>
-    <p class="lead">{about}</p>
+    <div class="lead">{about}</div>
     <p>Version {version}. For a machine: <a href="openapi.json">/openapi.json</a>.</p>
     <h2>Who asks</h2>
     <dl class="schemes">{security}</dl>

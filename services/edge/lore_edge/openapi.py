@@ -294,12 +294,11 @@ def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
             "description": "Answers that survive lost connections, edges and generators. "
             "Whole numbers are written without a point or an exponent. "
             "A method that an address does not have is 405 `method_not_allowed` with `Allow`. "
-            "At any address, with the connection closed: "
-            + "; ".join(
-                f"{status} `{code}`: {meaning}"
+            "These errors may come at any address, and close the connection:\n\n"
+            + "\n".join(
+                f"- {status} `{code}`: {meaning}"
                 for code, (status, meaning) in CONNECTION_ERRORS.items()
-            )
-            + ".",
+            ),
         },
         "servers": [{"url": prefix or "/"}],
         "paths": {

@@ -57,15 +57,17 @@ class EdgeSettings(CommonSettings):
     """How long a stream token opens its request."""
     model: str = ""
     """The model's name, as the page shows it."""
-    prometheus_url: Annotated[str, Field(pattern="^(https?://.+)?$")] = ""
+    prometheus_url: Annotated[
+        str, Field(pattern="^(https?://.+)?$", examples=["http://prometheus:9090"])
+    ] = ""
     """A Prometheus that scrapes this Lore: ``/status`` then plots its key figures, for all who
     are let in. They tell how much Lore is used; empty, there is no such page."""
     system_prompt: Annotated[str, Field(min_length=1)] = SYSTEM_PROMPT
     """Put in front of a ``question``; ``messages`` are taken as they are."""
 
     retention_floor_s: Positive = 300.0
-    """How long an answer is kept in any case: when the store is full, older ones that their readers
-    have wholly acknowledged are given up for new requests."""
+    """How long an answer is kept at least. When the store is full, older answers that were
+    acknowledged to their end are given up for new requests."""
     queue_limit: Annotated[int, Field(ge=1)] = 4096
     """Requests that may wait for a generator, over all partitions."""
     streams_per_client: Annotated[int, Field(ge=0)] = 0
@@ -87,8 +89,8 @@ class EdgeSettings(CommonSettings):
     max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.max_tokens
     """The longest answer that can be asked for, whatever the model's context would allow."""
     default_max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.default_max_tokens
-    """Tokens of an answer whose length nobody named. OpenAI's API leaves it open then, and
-    counts it for this many until it has ended."""
+    """Tokens of an answer whose request sets no limit. OpenAI's API then sets none either, and
+    limits on tokens count this many until it has ended."""
     share_by: Literal["subject", "address"] = "subject"
     """What a client is, for its share of the queue and its limits: who is logged in (nobody:
     all are one client), or the address (IPv6: the /64) that a request comes from."""
@@ -99,8 +101,8 @@ class EdgeSettings(CommonSettings):
     """A client's requests stand this far apart in the queue, and others come between them;
     0 for first come, first served. Longer than one request keeps the fleet busy."""
     retry_window_s: Annotated[float, Field(ge=0)] = 900.0
-    """How long after an answer was asked for a retry of OpenAI's SDKs joins it instead of asking
-    anew; 0 for never. Longer than they, and proxies, wait."""
+    """For how long a retry by OpenAI's SDKs joins the request that it repeats; 0 for never. Longer
+    than the SDKs, and proxies, wait."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
     max_url_bytes: Annotated[int, Field(ge=256)] = 8192
     max_field_bytes: Annotated[int, Field(ge=256)] = 12_288
@@ -117,18 +119,19 @@ class EdgeSettings(CommonSettings):
     """How long a connection may wait for its next request. Longer than the load balancers in
     front, which often reuse connections after 60 s."""
     max_connections: Annotated[int, Field(ge=1)] = 10_000
-    """Connections of one edge; fewer where it may have fewer files. Beyond it, the connection
-    that has waited longest for a request makes room, and where none waits the new one gets 503."""
+    """Connections of one edge; fewer where its limit of open files is lower. Beyond it, the
+    connection that has waited longest for a request makes room; where none waits, the new one
+    gets 503."""
     max_connections_per_address: Annotated[int, Field(ge=0)] = 0
     """Connections of one address (IPv6: of a /64) to one edge, the trusted proxies' not counted;
     0 for no limit."""
 
     heartbeat_s: Positive = 15.0
-    """A request without news is looked at after this long, and its readers hear a comment, or
-    sooner (``silence_s``)."""
+    """How often a request without news is read again from the store. Its readers hear a comment
+    then, or sooner (``silence_s``)."""
     silence_s: Positive = 3.0
-    """How long a reader may hear nothing before it goes to another edge, which state events tell
-    it: heartbeats come at least every half of that."""
+    """How long a reader may hear nothing before it goes to another edge. State events carry it;
+    heartbeats come at least every half of it."""
     store_lost_s: Positive = 3.0
     """An edge that the store has not answered for this long sends its readers elsewhere."""
     ring_chunks: Annotated[int, Field(ge=1)] = 256

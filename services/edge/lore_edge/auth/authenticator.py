@@ -43,9 +43,9 @@ class Authenticator:
             raise BadAuth("LORE_JWT_ISSUER, LORE_JWT_AUDIENCE and LORE_JWT_JWKS go together")
         if not settings.api_keys_file and not any(jwt):
             raise BadAuth(
-                "nobody could be let in: name LORE_API_KEYS_FILE (lore keys new NAME makes a key), "
-                "or LORE_JWT_ISSUER, LORE_JWT_AUDIENCE and LORE_JWT_JWKS, or let everyone in with "
-                "LORE_AUTH=off"
+                "no authentication is configured: set LORE_API_KEYS_FILE (lore keys new "
+                "NAME makes a key), or LORE_JWT_ISSUER, LORE_JWT_AUDIENCE and LORE_JWT_JWKS, or "
+                "let everyone in with LORE_AUTH=off"
             )
         if len(settings.secret.get_secret_value()) < MIN_CHARS:
             raise BadAuth(

@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
             self._raise_head_too_large()
         self._fields.append((name.lower(), value))
         if len(self._fields) > settings.max_fields:
-            raise head.fields_too_large(f"there are more than {settings.max_fields} fields")
+            raise head.fields_too_large(f"there are more than {settings.max_fields} header fields")
 
     def on_headers_complete(self) -> None:
         if self._replays:
