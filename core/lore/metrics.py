@@ -32,11 +32,13 @@ STORE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "edge": (
         *("lore_open", "lore_ack", "lore_cancel", "lore_revive", "lore_forget", "lore_admit"),
         *("lore_settle", "lore_leave", "lore_give_up"),
+        *("ZADD", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "PEXPIREAT"),
         *("HMGET", "HGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "generator": (
         *("lore_claim", "lore_append_all", "lore_finish", "lore_renew", "lore_release"),
-        *("lore_reinstate", "lore_waiting", "HMGET", "XRANGE", "SSUBSCRIBE", "other"),
+        *("lore_prompt", "lore_reinstate", "lore_waiting", "HSET", "PEXPIREAT"),
+        *("HMGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "operator": ("lore_reap", "lore_release", "HMGET", "ZRANGE", "INFO", "other"),
 }
