@@ -169,7 +169,8 @@ class Maker:
     def _hear_answer(self) -> None:
         assert self.answer is not None
         answer, self.call, self.answer = self.answer, None, None
-        self._work.on_answer(answer, self.run_id, self.clock_s)
+        if self._work.on_answer(answer, self.run_id, self.clock_s) is Turn.DOUBTED:
+            self._ask()
         self._pump()
 
     def _hear_renewed(self) -> None:
@@ -182,9 +183,13 @@ class Maker:
 
     def _hear_wake(self) -> None:
         wake, self.wakes = self.wakes[0], self.wakes[1:]
-        if self._work.on_news(wake, self.clock_s) is Turn.DOUBTED and self.renewal is None:
-            self._renew()
+        if self._work.on_news(wake, self.clock_s) is Turn.DOUBTED:
+            self._ask()
         self._pump()
+
+    def _ask(self) -> None:
+        if self.renewal is None:
+            self._renew()
 
     # what others do to it
 

@@ -13,10 +13,11 @@ import pytest
 from lore.protocol import claims
 from lore.protocol.claims import Verdict
 from lore.protocol.follower import Follower
-from lore.protocol.owner import Owner
+from lore.protocol.owner import Owner, Turn
 from lore.protocol.producer import Due, Producer
 from lore.store import records
 from lore.store.records import Record, Records
+from tests.sim.connection import Connection
 from tests.sim.faults import Options
 from tests.sim.run import simulate
 
@@ -146,6 +147,47 @@ def a_zombie_gives_the_log_back_as_its_own(patch: Patch) -> None:
     patch.setattr(Owner, "is_alone", lambda self, now: True)
 
 
+def a_refusal_counts_from_when_it_was_asked_for(patch: Patch) -> None:
+    """A renewal overtakes a give-back on its way to an empty store, and its answer, unknown, comes
+    behind the other's. The owner dropped what it had just given back."""
+    real = Owner.on_renewed
+
+    def on_renewed(self: Owner, *args: Any) -> Turn | None:
+        self._heard_s = self.renewed_s
+        return real(self, *args)
+
+    patch.setattr(Owner, "on_renewed", on_renewed)
+
+
+def a_refused_fork_is_nobodys(patch: Patch) -> None:
+    """A log was given back, the answer was lost, and the store began another life with that log.
+    Its owner's lease had lapsed meanwhile, so it offers a fork, is refused, and dropped its own."""
+    real = Owner._on_reinstated
+
+    def on_reinstated(self: Owner, *args: Any) -> Turn | None:
+        turn = real(self, *args)
+        return self._go(Turn.TAKEN) if turn is Turn.DOUBTED else turn
+
+    patch.setattr(Owner, "_on_reinstated", on_reinstated)
+
+
+def an_edge_knows_where_in_its_socket_a_chunk_lies_again(patch: Patch) -> None:
+    """A slow reader's chunk is sent again, behind later ones. Those leave the socket, and so the
+    edge, which knows the last seq that left, sends it once more. The checker called that wrong."""
+
+    class Forgetful(set[int]):
+        def add(self, element: int) -> None:
+            del element
+
+    real = Connection.__init__
+
+    def init(self: Connection, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        self._again = Forgetful()
+
+    patch.setattr(Connection, "__init__", init)
+
+
 def with_(**changes: Any) -> Options:
     return Options(**{**FORGETFUL.__dict__, **changes})
 
@@ -205,6 +247,34 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
     (
         a_zombie_gives_the_log_back_as_its_own,
         replace(WIPED, generator_freeze_rate=0.1, lease_s=3.0),
+    ),
+    (
+        a_refusal_counts_from_when_it_was_asked_for,
+        replace(WIPED, requests=6, delay_max_s=0.5),
+    ),
+    (
+        a_refused_fork_is_nobodys,
+        replace(
+            WIPED,
+            requests=6,
+            wipe_ratio=0.4,
+            down_s=2.0,
+            lease_s=4.0,
+            delay_max_s=1.0,
+            answer_lost=0.2,
+        ),
+    ),
+    (
+        an_edge_knows_where_in_its_socket_a_chunk_lies_again,
+        Options(
+            readers_per_request=2,
+            answer_tokens=160,
+            tokens_per_step=7,
+            window_tokens=32,
+            slow_ratio=1.0,
+            slow_spacing_s=1.8,
+            event_loss=0.1,
+        ),
     ),
     (chunks_name_no_log, with_(news_loss=0.3, crash_together_ratio=1.0, answer_tokens=160)),
 ]

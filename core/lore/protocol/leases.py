@@ -186,11 +186,7 @@ class Leases:
             self._retry_s = now + pause_s * self._jitter()
 
     def on_news(self, owner: Owner, news: News, now: float) -> None:
-        turn = owner.on_news(news, now)
-        if turn is Turn.DOUBTED:
-            self._renew([owner], now)  # a lost answer is made good by the next renewal
-        else:
-            self._follow(owner, turn, news.position, now)
+        self._follow(owner, owner.on_news(news, now), news.position, now)
 
     def on_store_back(self, now: float) -> None:
         """Try again, and tell the store of every request, also of the kept ones: it may have
@@ -261,6 +257,8 @@ class Leases:
     def _follow(self, owner: Owner, turn: Turn | None, position: Position, now: float) -> None:
         if turn is None:
             pass
+        elif turn is Turn.DOUBTED:
+            self._renew([owner], now)  # a lost answer is made good by the next renewal
         elif turn is Turn.ENDED:
             self._keep(owner, position)
         elif owner.state is State.GONE:

@@ -10,7 +10,8 @@ says what came of it: ``on_answer``, or ``on_lost`` when there was no answer. No
     any -> gone                  it is another's, or nobody's any more
 
 One call is under way at a time, renewals aside: they are joined for many requests (``leases.py``)
-and decide nothing while a call is under way, whose own answer tells.
+and decide nothing while a call is under way, whose own answer tells. Two calls may reach the
+store in either order: a refusal counts only if it was asked for after the last *ok* was heard.
 
 What an answer means, whatever it was to:
 
@@ -19,6 +20,8 @@ What an answer means, whatever it was to:
 * *fenced*: the lease is another's, or over. The request is dropped at once, with one exception:
   what it refuses with our own end already made may be the echo of that end, whose answer was
   lost. ``finish`` tells, as it may be repeated.
+  Nor does a refused fork (P4) say that the log is lost: the store may have it as we know it.
+  A renewal tells.
 * *unknown* of another life of the store (its run id differs): it forgot the request, which is
   given back. Of the same life: it was deleted or has expired, and is dropped.
 """
@@ -91,6 +94,7 @@ class Owner:
         "_errand",
         "_failed",
         "_given",
+        "_heard_s",
         "_life",
         "alarm_s",
         "body",
@@ -140,6 +144,8 @@ class Owner:
         self._call: Call | None = None
         self._due: Due | None = None
         self._asked_s = asked_s
+        self._heard_s = asked_s
+        """When we last heard from the store that the request is ours."""
         self._life = ""
         self._given: Reinstate | None = None
         self._asks_first = False
@@ -317,6 +323,8 @@ class Owner:
         call, self._call = self._call, None
         if self.state is State.GONE:
             return None
+        if position.outcome is Outcome.OK:
+            self._heard_s = now
         kind = type(call)
         if kind is Append and position.outcome is Outcome.OK:
             return self._on_appended(position, run_id, now)
@@ -371,6 +379,8 @@ class Owner:
     ) -> Turn | None:
         assert isinstance(call, Reinstate)
         self._errand = self._given = None
+        if position.outcome is Outcome.FENCED and call.view.log_id != self.view.log_id:
+            return Turn.DOUBTED  # the store may have what we know, and not the fork of it
         if position.outcome is not Outcome.OK:
             return self._go(Turn.TAKEN)
         self.view, self.run_id = call.view, self._life
@@ -397,8 +407,8 @@ class Owner:
         """The store said where the request is, asked at ``asked_s`` with this log's name."""
         if self.state in (State.GONE, State.RELEASING) or log_id != self.view.log_id:
             return None
-        if position.outcome is not Outcome.OK and asked_s < self.renewed_s:
-            return None  # what was asked later has been answered
+        if position.outcome is not Outcome.OK and asked_s < self._heard_s:
+            return None  # the store may have said so before it said that the request is ours
         if self._is_forgotten(position, run_id):
             if self._call is None:
                 self._errand = Errand.GIVE_BACK
@@ -439,7 +449,7 @@ class Owner:
         self._go(Turn.LET_GO)
 
     def _go_on(self, position: Position, asked_s: float, run_id: str, now: float) -> None:
-        self.renewed_s, self.run_id = asked_s, run_id
+        self.renewed_s, self.run_id, self._heard_s = asked_s, run_id, now
         self.producer.on_position(
             position.next_seq,
             position.acked_tokens,
