@@ -1,6 +1,7 @@
 """An edge as a process: starting, being asked how it is, and stopping."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -68,6 +69,35 @@ async def test_a_second_signal_exits_although_a_reader_is_blocked():
         await said(edge.process, "draining")
         edge.signal(signal.SIGINT)
         assert await edge.exit_status() == 0
+
+
+@pytest.mark.parametrize("calls", [["a stream"], ["half a body"], ["a stream", "half a body"], []])
+async def test_what_the_grace_was_too_short_for_is_a_warning(calls: list[str]):
+    """A drain that ends as it should has no line at ``error`` (docs/traces-and-logs.md)."""
+    async with edge_process(drain_delay_s=0, drain_spread_s=2 * PROCESS_S, grace_s=1) as edge:
+        with contextlib.ExitStack() as stack:
+            for call in calls:
+                if call == "a stream":
+                    await edge.new_stream()
+                else:
+                    stack.enter_context(await asyncio.to_thread(_half_a_body, edge.port))
+            edge.signal()
+            _, stderr = await asyncio.wait_for(edge.process.communicate(), PROCESS_S)
+        lines = [json.loads(line) for line in stderr.splitlines()]
+        loud = [(line["level"], line.get("calls")) for line in lines if line["level"] != "info"]
+        assert loud == ([("warning", len(calls))] if calls else [])
+        assert edge.process.returncode == 0
+
+
+def _half_a_body(port: int) -> socket.socket:
+    """The connection of a call that is being read."""
+    connection = socket.create_connection(("127.0.0.1", port), WAIT_S)
+    connection.sendall(
+        b"POST /v1/streams HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    )
+    assert connection.recv(1024).startswith(b"HTTP/1.1 100")
+    return connection
 
 
 async def test_metrics_are_served_beside_health():

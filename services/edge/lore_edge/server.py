@@ -46,7 +46,6 @@ class EdgeServer(uvicorn.Server):
                 proxy_headers=False,  # LORE_TRUSTED_PROXIES says whom to believe
                 log_config=None,
                 server_header=False,
-                timeout_graceful_shutdown=max(1, round(settings.grace_s - settings.drain_delay_s)),
             )
         )
         self.draining = False
@@ -80,10 +79,23 @@ class EdgeServer(uvicorn.Server):
             async with asyncio.timeout(self._settings.drain_delay_s):
                 await self._hurry.wait()
         drain = asyncio.create_task(self._edge.streams.drain(self._settings.drain_spread_s))
-        await super().shutdown(sockets)
+        grace_s = max(1.0, self._settings.grace_s - self._settings.drain_delay_s)
+        try:
+            async with asyncio.timeout(grace_s):
+                await super().shutdown(sockets)
+        except TimeoutError:
+            self._cut_off()
         drain.cancel()
         for keeper in self._keepers:
             keeper.cancel()
+
+    def _cut_off(self) -> None:
+        """The calls that are left when the grace is over. uvicorn would call that an error."""
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _log.warning("the grace is over: calls are cut off", calls=len(tasks))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
