@@ -37,14 +37,14 @@ async def faults(
     """Print a line for each round, then the tables. False when something was violated."""
     rng = random.Random(seed)
     rounds: list[Round] = []
-    memory: defaultdict[str, list[float]] = defaultdict(list)
+    memory: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     async with fleet_on(store) as fleet:
         for chosen, count in plan(kinds, streams, minutes, rng):
             questions = [Question.draw(rng, number) for number in range(count)]
             this = await run_round(fleet, chosen, questions, rng)
             rounds.append(this)
             for part in fleet.parts:
-                memory[part.name].append(part.rss_mib())
+                memory[part.name].append((part.rss_mib(), part.peak_mib()))
             print("  ".join(row(this.name, [this], this.injected.total())), flush=True)
             for question in this.questions:
                 if question.outcome is not Outcome.WHOLE:

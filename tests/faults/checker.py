@@ -15,6 +15,20 @@ IDLE_MS = 10_000
 RETENTION_MS = 60_000
 
 
+async def given_up(store: Store, questions: Sequence[Question], *, floor_s: float) -> set[str]:
+    """The requests whose text a full store gave up as it may (P17): wholly acknowledged, and kept
+    for the floor. One that was given up otherwise is left to ``check_ends``."""
+    ids = [question.request_id for question in questions if question.request_id]
+    views = await asyncio.gather(*map(store.view, ids))
+    return {
+        view.request_id
+        for view in views
+        if view is not None
+        and view.given_up_ms >= view.finished_ms + 1000 * floor_s
+        and view.acked_seq >= view.next_seq - 1
+    }
+
+
 async def check_ends(store: Store, questions: Sequence[Question], *, may_lose: bool) -> list[str]:
     """A line for each accepted request that did not end as it should; waits a while for them."""
     accepted = [question for question in questions if question.request_id]

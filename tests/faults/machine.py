@@ -79,12 +79,3 @@ async def _flood(port: int) -> None:
                 for _ in range(FLOOD_BYTES // len(lines)):
                     writer.write(lines)
                     await writer.drain()
-
-
-async def store_full(fleet: Fleet, rng: random.Random) -> None:
-    """There is room for nothing, though less than this would be enough to free."""
-    admin = fleet.valkey.admin
-    used = (await admin.info("memory"))["used_memory"]
-    await admin.config_set("maxmemory", used)
-    await asyncio.sleep(rng.uniform(0.5, 3))
-    await admin.config_set("maxmemory", 0)

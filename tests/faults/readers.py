@@ -54,6 +54,10 @@ class Question:
     was_hit: bool = False
     """Whether it was being read when something was done to the store."""
 
+    @property
+    def was_asked(self) -> bool:
+        return bool(self.request_id) or self.outcome is Outcome.REFUSED
+
     @classmethod
     def draw(cls, rng: random.Random, number: int, **more: Any) -> "Question":
         """One that the synthetic engine answers. ``more`` are parameters of ``StreamRequest``."""
@@ -113,6 +117,11 @@ async def ask_and_read(reader: Reader, question: Question, rng: random.Random) -
         question.outcome, question.note = Outcome.REFUSED, str(error)
         return
     question.request_id = asked.request_id
+    await read_answer(reader, question, rng)
+
+
+async def read_answer(reader: Reader, question: Question, rng: random.Random) -> None:
+    """Of a request that was accepted. Sets the question's ``outcome``; never raises."""
     try:
         async with asyncio.timeout(STREAM_S):
             text = await _read(reader, question, rng)

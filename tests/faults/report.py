@@ -49,13 +49,15 @@ def table(rounds: Sequence[Round]) -> str:
     return markdown(HEAD, [*rows, row("all", rounds, injected.total())])
 
 
-def memory_table(samples: Mapping[str, Sequence[float]]) -> str:
-    """MiB of resident memory of each part after each round; restarts start anew."""
-    rows = [
-        (name, *(f"{mib:.1f}" for mib in (found[0], min(found), max(found), found[-1])))
-        for name, found in samples.items()
-    ]
-    return markdown(("part", "first MiB", "least", "most", "last"), rows)
+def memory_table(samples: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """MiB of resident memory of each part after each round, and its peak till then; restarts
+    start anew."""
+    rows: list[tuple[str, ...]] = []
+    for name, found in samples.items():
+        after = [mib for mib, _ in found]
+        values = (after[0], min(after), max(after), after[-1], max(peak for _, peak in found))
+        rows.append((name, *(f"{mib:.1f}" for mib in values)))
+    return markdown(("part", "first MiB", "least", "most", "last", "peak"), rows)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lore.client import Reader
-from tests.faults.checker import check_ends
-from tests.faults.fleet import Fleet
+from tests.faults.checker import check_ends, given_up
+from tests.faults.fleet import FLOOR_S, Fleet
 from tests.faults.kinds import Kind
 from tests.faults.readers import READER, Outcome, Question, ask_and_read
 
@@ -23,6 +23,10 @@ class Round:
     questions: list[Question]
     injected: Counter[str] = field(default_factory=Counter[str])
     not_ended: list[str] = field(default_factory=list[str])
+    found: list[str] = field(default_factory=list[str])
+    """By the injections themselves."""
+    given_up: set[str] = field(default_factory=set[str])
+    """Requests whose answers a full store gave up as it may (P17)."""
 
     @property
     def name(self) -> str:
@@ -43,8 +47,9 @@ class Round:
             f"request {question.request_id}: {question.outcome}, {question.note}"
             for question in self.questions
             if question.outcome not in allowed
+            and not (question.outcome is Outcome.TOLD and question.request_id in self.given_up)
         ]
-        return [f"{self.name}: {line}" for line in wrong + self.not_ended]
+        return [f"{self.name}: {line}" for line in wrong + self.not_ended + self.found]
 
 
 async def run_round(
@@ -52,13 +57,16 @@ async def run_round(
 ) -> Round:
     """All questions are asked and read to their end while the faults happen, one after another."""
     this = Round(kinds, list(questions))
-    fleet.questions = this.questions
+    fleet.questions, fleet.found = this.questions, this.found
     async with Reader(fleet.readers, config=READER) as reader, asyncio.TaskGroup() as tasks:
         tasks.create_task(_inject(fleet, this, random.Random(rng.random())))
-        for question in this.questions:
+        for question in questions:
             tasks.create_task(_one(reader, question, random.Random(rng.random())))
     await fleet.settle()
-    this.not_ended = await check_ends(fleet.store, this.questions, may_lose=this.may_lose)
+    if any(kind.gives_up for kind in kinds):
+        this.given_up = await given_up(fleet.store, this.questions, floor_s=FLOOR_S)
+    others = [one for one in this.questions if one.request_id not in this.given_up]
+    this.not_ended = await check_ends(fleet.store, others, may_lose=this.may_lose)
     return this
 
 

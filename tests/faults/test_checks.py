@@ -1,8 +1,12 @@
 """The fault run's own judges: each finds what it is there to find."""
 
+from types import SimpleNamespace
+from typing import cast
+from unittest.mock import AsyncMock
+
 import pytest
 
-from lore.store import MemoryStore
+from lore.store import MemoryStore, Store
 from lore.store.base import NewRequest
 from tests.faults import checker
 from tests.faults.kinds import KINDS, Kind
@@ -47,6 +51,24 @@ def test_a_stream_that_is_not_whole_is_a_violation(outcome: Outcome) -> None:
     for may_lose in (False, True):
         this = Round([_kind(may_lose=may_lose)], [_question(outcome)])
         assert bool(this.violations) != (may_lose and outcome is Outcome.TOLD)
+
+
+@pytest.mark.parametrize(("acked", "floor_s", "may"), [(1, 0, True), (0, 0, False), (1, 60, False)])
+async def test_only_what_was_read_and_is_old_enough_may_be_given_up(
+    acked: int, floor_s: float, may: bool
+) -> None:
+    """P17"""
+    question = _question(Outcome.TOLD)
+    view = SimpleNamespace(
+        request_id="a", given_up_ms=2000, finished_ms=1000, acked_seq=acked, next_seq=2
+    )
+    store = SimpleNamespace(view=AsyncMock(return_value=view))
+    found = await checker.given_up(cast("Store", store), [question], floor_s=floor_s)
+    assert found == ({"a"} if may else set())
+    this = Round([_kind(may_lose=False)], [question], given_up=found)
+    assert bool(this.violations) != may
+    this.found.append("what an injection saw")
+    assert "what an injection saw" in this.violations[-1]
 
 
 async def test_a_request_without_an_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
