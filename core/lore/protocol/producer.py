@@ -62,7 +62,7 @@ class Producer:
     @property
     def stored(self) -> Sequence[Chunk]:
         """The chunks that the store is known to have had, from seq 1 on."""
-        return self._chunks[: self._stored]
+        return tuple(self._chunks[: self._stored])
 
     @property
     def made(self) -> Sequence[Chunk]:
