@@ -182,6 +182,8 @@ class _Seen:
     def _text(
         self, name: str, request_id: str, log_id: str, start: int, end: int, text: str
     ) -> None:
+        if not end:
+            return  # no text yet
         tokens = self._safety.logs[request_id, log_id][end - 1][1]
         self.read.append((self._world.now, tokens))
         self._on_text(name, request_id, log_id, start, end, text)

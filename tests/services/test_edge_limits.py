@@ -90,7 +90,8 @@ async def post(
     edge: httpx.AsyncClient, *, prompt: str = PROMPT, max_tokens: int = 100, key: str = ""
 ) -> httpx.Response:
     body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": max_tokens}
-    return await edge.post("/v1/streams", json=body, headers={"idempotency-key": key})
+    headers = {"idempotency-key": key} if key else {}
+    return await edge.post("/v1/streams", json=body, headers=headers)
 
 
 def refusals(code: str) -> float:

@@ -90,7 +90,7 @@ def test_a_draw_depends_on_seed_and_position_alone() -> None:
     assert len({draw(seed, position) for seed in range(20) for position in range(20)}) == 400
     assert all(0 <= draw(2**63 - 1, position) < 1 for position in range(100))
     alone = choose(scores(1), MIXED[:1], [draw(3, 0)])
-    batch = choose(scores(6), MIXED, [draw(3, 0)] * 6)
+    batch = choose(scores(len(MIXED)), MIXED, [draw(3, 0)] * len(MIXED))
     assert alone[0] == batch[0]
 
 
