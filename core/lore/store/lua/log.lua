@@ -146,7 +146,7 @@ local function lore_reinstate(keys, args)
       tonumber(args[19]))
     return position(may and 'ok' or 'fenced', request)
   end
-  if server.call('EXISTS', deleted_key(keys[1])) == 1 then return unknown() end
+  if server.call('GET', deleted_key(keys[1])) == '' then return unknown() end
   local at_ms, trace = int(now), ''
   if args[last - 1] == 'traceparent' then
     trace, last = args[last], last - 2
