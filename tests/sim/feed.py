@@ -217,9 +217,8 @@ class Feed:
             then(done)
 
     def _opened(self, done: bool) -> None:
-        opening, self.opening = self.opening, []
-        for answer in opening:
-            answer(done)
+        while self.opening:  # those who still wait keep the feed open when one of them leaves
+            self.opening.pop(0)(done)
 
     def close(self) -> None:
         """Nobody is served any more; who still waits is told to try again."""
