@@ -285,6 +285,21 @@ async def test_a_reader_beyond_the_fork_is_told_that_its_history_is_lost(
             assert (await response.json())["error"]["code"] == "history_lost"
 
 
+async def test_an_edge_that_has_not_heard_of_a_fork_looks_before_it_says_that_history_is_lost(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+):
+    """P4: the reader comes from an edge that has heard of it."""
+    async with running_edge(store) as edge:
+        writer = await generating(store, edge, "a", "b", "c", "d")
+        slow = await stream(edge, writer.request_id)
+        assert text_of(await slow.chunks(4)) == "abcd"
+        monkeypatch.setattr(store, "_dispatch", lambda publication: None)  # news is under way
+        other = await fork(store, writer, 2, "X", "Y")
+        newer = await stream(edge, writer.request_id, after=f"3:{other.view.log_id}")
+        assert newer.status == 200
+        assert text_of(await newer.chunks(1)) == "Y"
+
+
 async def test_a_position_that_names_no_log_is_of_the_first_one(store: FaultyStore):
     """P4: after two forks it once counted as the parent's, and was spliced."""
     async with running_edge(store) as edge:

@@ -3,6 +3,7 @@ another edge would miss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from lore.protocol.delivery import Opening
 from lore.protocol.follower import Restores
@@ -135,17 +136,25 @@ class Edge(Node):
                 answer(Reply(410 if feed.follower.lost and position else 404))
                 self.on_left(feed)
                 return
-            view = feed.view
             connection = Connection(feed, reader, position, log_id, hear, spacing_s)
-            opening = connection.delivery.opening(asked=True)
-            if opening is Opening.STREAM:
+            if connection.delivery.opening(asked=True) is Opening.LOST:
+                feed.look(partial(judged, connection))  # the reader's log may be news here (P4)
+            else:
+                judged(connection, True)
+
+        def judged(connection: Connection, done: bool) -> None:
+            view, opening = feed.view, connection.delivery.opening(asked=True)
+            if not done:
+                answer(Reply(UNANSWERED))
+            elif opening is Opening.STREAM:
                 feed.connections.append(connection)
                 answer(Reply(200, view.log_id, connection, window=view.window))
                 connection.begin(position)
+                return
             else:
                 status = 410 if opening is Opening.LOST else 204
                 answer(Reply(status, view.log_id, last_seq=position))
-                self.on_left(feed)
+            self.on_left(feed)
 
         feed.opening.append(opened)
         feed.carry_out()

@@ -58,7 +58,7 @@ class Feed:
 
     @property
     def is_used(self) -> bool:
-        return bool(self.connections or self.opening)
+        return bool(self.connections or self.opening or self._looking)
 
     @property
     def is_current(self) -> bool:

@@ -151,6 +151,9 @@ class Streams:
             span.set({"lore.resumed_after": where.position})
         reader = self._reader(feed, dialect, where, waker, span)
         opening = reader.opening(asked=where.position is not None)
+        if opening is Opening.LOST:  # unless this edge has not heard of the reader's log yet (P4)
+            await feed.look()
+            opening = reader.opening(asked=where.position is not None)
         if opening is Opening.LOST:
             error = lost(feed.view)
             span.event(error.code)
