@@ -12,9 +12,17 @@ call() {
   curl -sS -H "Authorization: Bearer ${LORE_API_KEY:-}" "$@"
 }
 
+# Quotes, backslashes, tabs and line ends as JSON writes them.
+json() {
+  tab=$(printf '\t')
+  printf '%s' "$1" | sed -e 's/[\\"]/\\&/g' -e "s/$tab/\\\\t/g" |
+    awk 'NR > 1 { printf "\\n" } { printf "%s", $0 }'
+}
+
 # Ask. "ack": "socket" lets the edge see from the connection what was read: curl says nothing.
 asked=$(call --fail-with-body "$url/v1/streams" -H 'Content-Type: application/json' \
-  -d "{\"question\": \"$question\", \"ack\": \"socket\"}")
+  -d "{\"question\": \"$(json "$question")\", \"ack\": \"socket\"}") ||
+  { echo "$asked" >&2; exit 1; }
 stream=$(expr "$asked" : '.*"stream_url": *"\([^"]*\)"')
 # It begins at the root of the host, also where Lore is below a path.
 root() { expr "$1" : '\([a-z]*://[^/]*\)'; }

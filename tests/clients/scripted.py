@@ -1,14 +1,16 @@
 """A store in memory whose answers are as the last question says: its first word is the outcome."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Append, Cancel, Claim, Finish, Release
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED, Status
 from lore.request import KeptRequest, Message, context_exceeded
 from lore.store import MemoryStore
-from lore.store.base import Claimed, NewRequest, Opened
+from lore.store.base import Claimed
 from lore.store.keys import partition_of
+from lore.store.types import Open
 
 OWNER = "generator-1"
 LEASE_MS = RETENTION_MS = 600_000
@@ -58,37 +60,31 @@ class ScriptedStore(MemoryStore):
         self.requests: dict[str, list[str]] = {}
         """The ids of the requests with this last question."""
 
-    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
-        opened = await super().open(new, queue_limit=queue_limit)
-        if opened.created:
+    async def do(self, command: Any) -> Any:
+        answer: Any = await super().do(command)
+        if isinstance(command, Open) and answer.created:
+            new = command.new
             messages = KeptRequest.model_validate_json(new.body).messages or []
             question = messages[-1].content
             self.asked[question] = messages
             self.requests.setdefault(question, []).append(new.request_id)
             if (outcome := OUTCOMES.get(question.partition(" ")[0])) is not None:
                 await self._answer(new.request_id, outcome)
-        return opened
+        return answer
 
     async def _answer(self, request_id: str, outcome: Outcome) -> None:
         claimed = await self._claim(request_id)
         seq = 0
         for text in outcome.texts:
             if outcome.taken_over_after and seq == outcome.taken_over_after:
-                await self.release(request_id, OWNER, claimed.view.epoch)
+                await self.do(Release(request_id, OWNER, claimed.view.epoch))
                 claimed = await self._claim(request_id)
             seq += 1
-            await self.append(
-                request_id,
-                OWNER,
-                claimed.view.epoch,
-                [Chunk(seq, text, (seq,), seq)],
-                log_id=claimed.view.log_id,
-                window=32,
-                reopen_tokens=0,
-                lease_ms=LEASE_MS,
-            )
+            lease = (request_id, OWNER, LEASE_MS, claimed.view.epoch, claimed.view.log_id)
+            chunk = Chunk(seq, text, (seq,), seq)
+            await self.do(Append(*lease, window=32, reopen_tokens=0, chunks=[chunk]))
         if outcome.status is Status.CANCELLED:
-            await self.cancel(request_id, retention_ms=RETENTION_MS)
+            await self.do(Cancel(request_id, retention_ms=RETENTION_MS))
             return
         command = Finish(
             request_id,
@@ -102,11 +98,11 @@ class ScriptedStore(MemoryStore):
             prompt_tokens=PROMPT_TOKENS,
             retention_ms=RETENTION_MS,
         )
-        await self.finish(command)
+        await self.do(command)
 
     async def _claim(self, request_id: str) -> Claimed:
         """Nothing else waits in any queue."""
-        claimed = await self.claim(partition_of(request_id), OWNER, lease_ms=LEASE_MS)
+        claimed = await self.do(Claim(partition_of(request_id), OWNER, LEASE_MS))
         assert claimed is not None
         assert claimed.view.request_id == request_id
         return claimed

@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from lore.protocol.lifecycle import LIVE
-from lore.store.base import NewRequest, Opened, Outcome, StoreUnavailable
+from lore.store.base import Opened, Outcome, StoreUnavailable
+from lore.store.types import Open, StoreFull
 from lore_edge.wire import header
 from tests import programs
 from tests.clients.scripted import ScriptedStore
@@ -40,12 +41,16 @@ PROGRAMS = {
 class FaultyStore(ScriptedStore):
     fault = ""
 
-    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
-        if self.fault == "queue_full":
+    async def do(self, command: Any) -> Any:
+        if isinstance(command, Open) and self.fault == "queue_full":
             return Opened(Outcome.FULL, False, None)
-        if self.fault == "store_away":
+        if isinstance(command, Open) and self.fault == "store_away":
             raise StoreUnavailable("it is away")
-        return await super().open(new, queue_limit=queue_limit)
+        if isinstance(command, Open) and self.fault == "store_full":
+            full = StoreFull("it is full")
+            full.retry_after_s = 1.0
+            raise full
+        return await super().do(command)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ FAULTS = {
     "too_many": Fault(429, "rate_limit_exceeded", retried=True, settings={"streams_per_client": 1}),
     "queue_full": Fault(429, "rate_limit_exceeded", retried=True),
     "store_away": Fault(503, "store_unavailable", retried=True),
+    "store_full": Fault(503, "store_full", retried=True),
     "cancelled": Fault(400, "cancelled", early=False),
     "failed": Fault(500, "server_error", early=False),
 }

@@ -85,6 +85,7 @@ def wrong(store: ScriptedStore, way: str, questions: list[str], turns: list[dict
     return ""
 
 
+@pytest.mark.rule("O18")
 @pytest.mark.parametrize("client", PROGRAMS)
 async def test_what_was_answered_is_taken_back(
     client: str, store: ScriptedStore, edge: RunningEdge

@@ -1,41 +1,19 @@
 """Sends a stream's acknowledgments when the receiver says that they are due (protocol P9)."""
 
 import asyncio
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
 
-from lore.client.calls import call
-from lore.client.edges import Edges, ReaderConfig
-from lore.protocol.receiver import Receiver
-
-
-@dataclass(slots=True)
-class Counters:
-    reconnects: int = 0
-    acks: int = 0
-    lost_acks: int = 0
+from lore_client.reading import Reading
 
 
 class Acker:
     """A task beside the stream, so that acks wait for no text and text for no ack."""
 
-    def __init__(
-        self,
-        http: httpx.AsyncClient,
-        edges: Edges,
-        path: str,
-        receiver: Receiver,
-        config: ReaderConfig,
-        counters: Counters,
-    ) -> None:
-        self._http = http
-        self._edges = edges
-        self._path = path
-        self._receiver = receiver
-        self._config = config
-        self._counters = counters
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._receiver = reading.receiver
         self._changed = asyncio.Event()
         self._ending = False
         self._failures = 0
@@ -82,21 +60,20 @@ class Acker:
             return
         if self._sending.result():
             self._failures = 0
-            self._counters.acks += 1
+            self._reading.counters.acks += 1
             return
-        self._counters.lost_acks += 1
-        config = self._config
+        self._reading.counters.lost_acks += 1
+        config = self._reading.config
         wait_s = config.backoff_s(self._failures, config.retry_s, config.ack_backoff_max_s)
         self._failures += 1
         self._receiver.on_ack_lost(asyncio.get_running_loop().time() + wait_s)
 
     async def _post(self, seq: int) -> bool:
         """Whether it has arrived."""
-        url, timeout_s = self._edges.current + self._path, self._config.call_timeout_s
         try:
-            response = await call(self._http, "POST", url, timeout_s=timeout_s, json={"seq": seq})
+            response = await self._reading.call("POST", "/ack", json={"seq": seq})
         except httpx.RequestError:
             if self._ending:
-                self._edges.advance()
+                self._reading.edges.advance()
             return False
         return response.status_code == HTTPStatus.NO_CONTENT

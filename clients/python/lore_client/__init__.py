@@ -1,12 +1,12 @@
 """The Python reader of Lore's streams. It resumes by itself and loses nothing (protocol P1)."""
 
-from lore.client.acks import Counters
-from lore.client.edges import ReaderConfig
-from lore.client.events import (
+from lore_client.edges import ReaderConfig
+from lore_client.events import (
     Cancelled,
     End,
     Event,
     Failed,
+    HeldBack,
     HistoryLost,
     LoreError,
     Lost,
@@ -16,8 +16,10 @@ from lore.client.events import (
     Unavailable,
     View,
 )
-from lore.client.reader import Reader
-from lore.client.stream import Stream
+from lore_client.reader import Reader
+from lore_client.reading import Counters
+from lore_client.stream import Stream
+from lore_client.sync import SyncReader, SyncStream
 
 __all__ = [
     "Cancelled",
@@ -25,6 +27,7 @@ __all__ = [
     "End",
     "Event",
     "Failed",
+    "HeldBack",
     "HistoryLost",
     "LoreError",
     "Lost",
@@ -33,6 +36,8 @@ __all__ = [
     "Refused",
     "State",
     "Stream",
+    "SyncReader",
+    "SyncStream",
     "Text",
     "Unavailable",
     "View",

@@ -7,41 +7,43 @@ and the GPU turns to others. Leaving the stream never stops the answer; ``Reader
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Self
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from lore.client.acks import Acker, Counters
-from lore.client.calls import call, read
-from lore.client.edges import NO_PROTOCOL, Edges, ReaderConfig, TryAgain, describe, judge
-from lore.client.events import (
+from lore_client.acks import Acker
+from lore_client.calls import read
+from lore_client.edges import NO_PROTOCOL, Edges, ReaderConfig, TryAgain, describe, judge
+from lore_client.events import (
     Cancelled,
     End,
     ErrorDetail,
     Event,
     Failed,
+    HeldBack,
     HistoryLost,
     Lost,
+    Poll,
     State,
     Text,
     Unavailable,
     Usage,
     View,
 )
-from lore.client.sse import ServerEvent, SseParser
-from lore.protocol.receiver import Receiver
-from lore.protocol.silence import Silence
+from lore_client.polls import Polls, StreamHeldBack
+from lore_client.protocol.fallback import WAIT_S
+from lore_client.protocol.receiver import Receiver
+from lore_client.reading import Counters, Reading
+from lore_client.source import Source
+from lore_client.sse import ServerEvent
 
 SENT_AWAY = {
     "drain": "the edge is shutting down",
     "store_lost": "the edge cannot reach its store",
 }
-
-MAX_EVENT_CHARS = 4 * 1_048_576
-"""Of what an edge sends between two empty lines."""
 
 
 class _ErrorEvent(BaseModel):
@@ -64,21 +66,19 @@ class Stream(AsyncIterator[Event]):
         revive: bool,
     ) -> None:
         self.request_id = request_id
-        self.log_id = log_id
-        self.counters = Counters()
-        self._http = http
-        self._edges = edges
-        self._path = f"/v1/streams/{request_id}"
         self._config = config
         self._acks = acks
         self._revive = revive
         self._receiver = Receiver(config.receiver, position=after)
-        self._acker = Acker(http, edges, f"{self._path}/ack", self._receiver, config, self.counters)
-        self._retry_s = config.retry_s
+        self._reading = Reading(
+            http, edges, f"/v1/streams/{request_id}", config, self._receiver, log_id
+        )
+        self._acker = Acker(self._reading)
+        self._polls = Polls(self._reading)
+        self._source = Source(self._reading, self._polls)
         self._failures = 0
-        self._heard_at = 0.0
+        self._status = ""
         self._connected_at = 0.0
-        self._silence = Silence(config.silence_s)
         self._events = self._run()
 
     @property
@@ -87,13 +87,22 @@ class Stream(AsyncIterator[Event]):
         return self._receiver.position
 
     @property
+    def log_id(self) -> str:
+        """Of the log that ``position`` counts in, '' until an edge has named it."""
+        return self._reading.log_id
+
+    @property
+    def counters(self) -> Counters:
+        return self._reading.counters
+
+    @property
     def duplicates(self) -> int:
         return self._receiver.duplicates
 
     @property
     def edge(self) -> str:
         """The URL of the edge in use."""
-        return self._edges.current
+        return self._reading.edges.current
 
     async def __anext__(self) -> Event:
         return await anext(self._events)
@@ -109,11 +118,11 @@ class Stream(AsyncIterator[Event]):
         await self.aclose()
 
     async def _run(self) -> AsyncGenerator[Event, None]:
-        self._heard_at = self._now()
+        self._source.heard_at = self._now()
         self._ack_task = asyncio.create_task(self._acker.run())
         try:
             while True:
-                lost, heard_at = None, self._heard_at
+                lost, heard_at = None, self._source.heard_at
                 self._connected_at = self._now()
                 async with aclosing(self._connection()) as events:
                     try:
@@ -121,13 +130,13 @@ class Stream(AsyncIterator[Event]):
                             yield event
                     except TryAgain as reason:
                         if not reason.heard:
-                            self._heard_at = heard_at
+                            self._source.heard_at = heard_at
                         lost = self._lost(reason)
                 if lost is None:
                     break
                 yield lost
-                await asyncio.sleep(lost.delay_s)
-                self._edges.advance()
+                await asyncio.sleep(lost.delay_s)  # jittered: readers of a lost edge spread out
+                self._reading.edges.advance()
                 self._acker.moved()
                 self.counters.reconnects += 1
         finally:
@@ -136,22 +145,43 @@ class Stream(AsyncIterator[Event]):
                 await self._ack_task
 
     def _lost(self, reason: TryAgain) -> Lost:
-        if self._now() - self._heard_at > self._config.stream_patience_s:
+        if self._now() - self._source.heard_at > self._config.stream_patience_s:
             raise Unavailable(f"no edge answers: {reason.why}") from reason
         if self._now() - self._connected_at > self._config.backoff_max_s:
             self._failures = 0
         delay_s = reason.delay_s
         if delay_s is None:
-            delay_s = self._config.backoff_s(self._failures, self._retry_s)
+            delay_s = self._config.backoff_s(self._failures, self._source.retry_s)
         self._failures += 1
         return Lost(self.edge, reason.why, delay_s)
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
-        """One connection's events, up to the answer's end. Raises TryAgain when it breaks."""
+        """One edge's events, up to the answer's end. Raises TryAgain when there are no more."""
         self._receiver.on_reconnect()
-        after = f"{self.position}:{self.log_id}" if self.log_id else str(self.position)
+        while True:
+            poll: Poll | None = None
+            if not self._polls.fallback.is_polling(self._now()):
+                try:
+                    async with aclosing(self._streamed()) as streamed:
+                        async for event in streamed:
+                            yield event
+                    return
+                except StreamHeldBack as held:
+                    poll = held.poll
+                yield HeldBack(self.edge)
+            async with aclosing(self._polled(poll)) as polled:
+                async for event in polled:
+                    yield event
+                    if isinstance(event, End):
+                        return
+
+    async def _streamed(self) -> AsyncGenerator[Event, None]:
+        """One connection's events, up to the answer's end. Raises TryAgain when it breaks, and
+        StreamHeldBack."""
+        self._polls.fallback.on_asked(self._now())
+        watch = asyncio.create_task(self._polls.watch())
         try:
-            async with self._opened(after) as response:
+            async with self._source.open() as response:
                 if response.status_code == HTTPStatus.NO_CONTENT:
                     yield await self._finished(await self._end_of_view())
                     return
@@ -160,7 +190,7 @@ class Stream(AsyncIterator[Event]):
                         raise judge(await read(response))
                 if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                     raise TryAgain(NO_PROTOCOL, heard=False)
-                async with aclosing(self._server_events(response)) as server_events:
+                async with aclosing(self._source.events(response)) as server_events:
                     async for server_event in server_events:
                         event = await self._take(server_event)
                         if event is not None:
@@ -170,60 +200,34 @@ class Stream(AsyncIterator[Event]):
         except httpx.RequestError as error:
             raise TryAgain(describe(error)) from error
         except TimeoutError as error:
+            self._polls.check()
             raise TryAgain("no answer") from error
         except ValidationError as error:
             raise TryAgain(NO_PROTOCOL, heard=False) from error
+        finally:
+            watch.cancel()
 
-    @asynccontextmanager
-    async def _opened(self, after: str) -> AsyncGenerator[httpx.Response, None]:
-        """An answer whose head is there. Raises httpx.RequestError, and TimeoutError."""
-        async with AsyncExitStack() as opened:
-            async with asyncio.timeout(self._config.call_timeout_s):
-                response = await opened.enter_async_context(
-                    self._http.stream(
-                        "GET",
-                        self.edge + self._path,
-                        params={"after": after},
-                        headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"},
-                        timeout=httpx.Timeout(self._config.call_timeout_s, read=None),
-                    )
-                )
-            yield response
-
-    async def _server_events(self, response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:
-        parser = SseParser()
-        body = response.aiter_raw()
-        self._heard_at = self._now()
-        waited_s, lines = 0.0, 0
-        while True:
-            # An edge that drips is silent too: only whole lines count. The time that the caller
-            # takes between two events does not.
-            began = self._now()
-            gap_at, silent_at = (
-                self._receiver.gap_deadline,
-                began + self._silence.limit_s - waited_s,
-            )
-            try:
-                async with asyncio.timeout_at(min(silent_at, gap_at or silent_at)):
-                    data = await anext(body, None)
-            except TimeoutError as error:
-                if gap_at is not None and gap_at < silent_at:
-                    raise TryAgain("a missing piece did not come again") from error
-                self._silence.on_silent()
-                raise TryAgain("no answer") from error
-            if data is None:
-                raise TryAgain("the edge ended the connection")
-            events = parser.feed(data)
-            if parser.pending_chars > MAX_EVENT_CHARS:
-                raise TryAgain(NO_PROTOCOL, heard=False)
-            waited_s += self._now() - began
-            if parser.lines > lines:
-                waited_s, lines = 0.0, parser.lines
-                self._heard_at = self._now()
-            for event in events:
-                if parser.retry_ms is not None:
-                    self._retry_s = max(parser.retry_ms / 1000, 0.05)
-                yield event
+    async def _polled(self, poll: Poll | None) -> AsyncGenerator[Event, None]:
+        """What comes in finished responses, until a stream is to be tried again (P18). ``poll``:
+        the first of them. Raises TryAgain when an edge has no more."""
+        while poll is not None or self._polls.fallback.is_polling(self._now()):
+            poll = poll or await self._polls.ask(WAIT_S)
+            self._source.heard_at = self._now()
+            self._in_log(poll.log_id)
+            due = self._receiver.deadline()
+            text = self._receiver.on_text(poll.seq, poll.text, self._now(), tokens=poll.tokens)
+            self._check_ack(due)
+            if text:
+                self._failures = 0
+                yield Text(seq=self.position, text=text, tokens=self._receiver.tokens)
+            if poll.end is not None:
+                yield await self._finished(poll.end)
+                return
+            changed = poll.state.status != self._status
+            state = await self._on_state(poll.state)
+            if changed:
+                yield state
+            poll = None
 
     async def _take(self, event: ServerEvent) -> Event | None:
         match event.event:
@@ -234,7 +238,7 @@ class Stream(AsyncIterator[Event]):
                 if not text:
                     return None
                 self._failures = 0
-                self._silence.on_text()
+                self._source.silence.on_text()
                 return Text(seq=self.position, text=text, tokens=self._receiver.tokens)
             case "state":
                 return await self._on_state(State.model_validate_json(event.data))
@@ -265,18 +269,20 @@ class Stream(AsyncIterator[Event]):
             if self.log_id:
                 # Chunks of the older log that came too early belong to no text any more (P4).
                 self._receiver.on_reconnect()
-            self.log_id = log_id
+            self._reading.log_id = log_id
 
     async def _on_state(self, state: State) -> State:
         self._in_log(state.log_id)
         due = self._receiver.deadline()
         self._receiver.on_window(state.window, self._now())
         self._check_ack(due)
-        self._silence.on_told(state.silence_ms / 1000)
+        self._source.silence.on_told(state.silence_ms / 1000)
+        self._polls.fallback.on_told(state.silence_ms / 1000)
+        self._status = state.status
         if state.reason in SENT_AWAY:
-            raise TryAgain(SENT_AWAY[state.reason], self._retry_s)
+            raise TryAgain(SENT_AWAY[state.reason], self._source.retry_s)
         if state.status == "reaped" and self._revive:
-            response = await self._call("POST", "/revive")
+            response = await self._reading.call("POST", "/revive")
             # 409: another reader was quicker.
             if not response.is_success and response.status_code != HTTPStatus.CONFLICT:
                 raise judge(response)
@@ -284,7 +290,7 @@ class Stream(AsyncIterator[Event]):
 
     async def _end_of_view(self) -> End:
         """After a 204 there is nothing left to read; how the request ended stands in its view."""
-        response = await self._call("GET", headers={"Accept": "application/json"})
+        response = await self._reading.call("GET", headers={"Accept": "application/json"})
         if not response.is_success:
             raise judge(response)
         view = View.model_validate_json(response.content)
@@ -299,10 +305,6 @@ class Stream(AsyncIterator[Event]):
                 total_tokens=view.prompt_tokens + view.generated_tokens,
             ),
         )
-
-    async def _call(self, method: str, path: str = "", **more: Any) -> httpx.Response:
-        url, timeout_s = f"{self.edge}{self._path}{path}", self._config.call_timeout_s
-        return await call(self._http, method, url, timeout_s=timeout_s, **more)
 
     async def _finished(self, end: End) -> End:
         if end.last_seq > self.position:

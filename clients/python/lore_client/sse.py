@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes, as the WHATWG HTML standard says (section 9.2.6).
+"""Parses server-sent events from bytes, as in the WHATWG HTML standard (section 9.2.6).
 
 Bytes go in as the network cuts them; events come out when their blank line has come.
 An event that a lost connection left incomplete is never given out.

@@ -1,4 +1,4 @@
-"""A call to an edge, in one total deadline and with an answer of a bounded size."""
+"""A call to an edge, with one total deadline and a bounded response."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a reader of a stream meets: events, and the ends that are not a complete answer."""
+"""The events of a stream, and the errors of an answer that is not complete."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -47,6 +47,14 @@ class Lost:
     delay_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Something on the way holds the stream back: what follows is read in finished responses,
+    and a stream is tried again later (P18)."""
+
+    edge: str
+
+
 class Usage(Wire):
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -63,7 +71,19 @@ class End(Wire):
     usage: Usage = Usage()
 
 
-Event = Text | State | Lost | End
+Event = Text | State | Lost | HeldBack | End
+
+
+class Poll(Wire):
+    """What follows a position, in a finished response."""
+
+    log_id: str
+    after: Annotated[int, Field(ge=0)]
+    seq: Annotated[int, Field(ge=0)]
+    text: str
+    tokens: int | None
+    state: State
+    end: End | None
 
 
 class View(Wire):

@@ -1,4 +1,4 @@
-"""Which edge to ask, how long to wait before asking again, and what an answer means."""
+"""Chooses the edge, the pause before the next try, and the meaning of a response."""
 
 import random
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from http import HTTPStatus
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from lore.client.events import ErrorDetail, HistoryLost, LoreError, Refused
-from lore.protocol.receiver import ReceiverConfig
+from lore_client.events import ErrorDetail, HistoryLost, LoreError, Refused
+from lore_client.protocol.receiver import ReceiverConfig
 
 _TRY_AGAIN = frozenset(
     {
@@ -51,13 +51,30 @@ class ReaderConfig:
         return random.uniform(0, min(ceiling_s, max_s or self.backoff_max_s))
 
 
+def address(text: str) -> str:
+    """The base URL of an edge, over HTTP where no scheme is named.
+
+    Raises ValueError that says what is wrong with it.
+    """
+    try:
+        url = httpx.URL(text if "://" in text else f"http://{text}")
+    except httpx.InvalidURL as error:
+        raise ValueError(f"'{text}' is no address of an edge ({error})") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"'{text}' is no address of an edge, such as http://localhost:8080")
+    if url.port is not None and url.port > 65535:
+        raise ValueError(f"'{text}' is no address of an edge (no port is above 65535)")
+    return str(url).rstrip("/")
+
+
 class Edges:
     """The edges that serve the same requests, and the one in use."""
 
     def __init__(self, urls: Sequence[str], *, start: int = 0) -> None:
+        """Raises ValueError."""
         if not urls:
             raise ValueError("name at least one edge")
-        self._urls = [url.rstrip("/") for url in urls]
+        self._urls = [address(url) for url in urls]
         self._index = start % len(urls)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""The Python reader: ask, read, stop, over a list of edges that may come and go."""
+"""The Python reader: asks, reads and cancels, over a list of edges that may come and go."""
 
 import asyncio
 import itertools
@@ -10,10 +10,10 @@ from weakref import WeakSet
 import httpx
 from pydantic import ValidationError
 
-from lore.client.calls import call
-from lore.client.edges import NO_PROTOCOL, Edges, ReaderConfig, TryAgain, describe, judge
-from lore.client.events import Unavailable, View
-from lore.client.stream import Stream
+from lore_client.calls import call
+from lore_client.edges import NO_PROTOCOL, Edges, ReaderConfig, TryAgain, describe, judge
+from lore_client.events import Unavailable, View
+from lore_client.stream import Stream
 
 T = TypeVar("T")
 
@@ -36,7 +36,10 @@ class Reader:
         headers: Mapping[str, str] | None = None,
         api_key: str | None = None,
     ) -> None:
-        """``api_key``: an API key or a JWT, for edges that ask who is there."""
+        """``api_key``: an API key or a JWT, for edges that ask who is there.
+
+        Raises ValueError when an edge's address is none.
+        """
         self._urls = list(edges)
         self._config = config or ReaderConfig()
         self._edges = Edges(edges)
@@ -53,6 +56,10 @@ class Reader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Leave all streams. Answers go on for other readers."""
         for stream in list(self._streams):
             await stream.aclose()
         await self._http.aclose()
@@ -144,10 +151,12 @@ class Reader:
                 # The other edges are asked at once; only a whole round of failures waits.
                 rounds, others = divmod(failures + 1, len(self._edges))
                 delay_s = 0.0 if others else self._config.backoff_s(rounds, self._config.retry_s)
-            if loop.time() + delay_s > give_up_at:
+            left_s = give_up_at - loop.time()
+            if left_s <= 0 or (verdict.delay_s or 0.0) > left_s:
                 raise Unavailable(f"{self._edges.current}: {verdict.why}")
+            delay_s = min(delay_s, left_s)  # whatever the backoff, patience ends with a try
             failures += 1
-            await asyncio.sleep(delay_s)
+            await asyncio.sleep(delay_s)  # jittered, or what the edge asked for
             self._edges.advance()
 
 

@@ -1,0 +1,1 @@
+"""Checks a client of Lore's streams against edges that misbehave by script."""

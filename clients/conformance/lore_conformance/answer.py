@@ -1,0 +1,84 @@
+"""The answer that every case tells, and how an edge says it (PROTOCOL.md, Server-sent events)."""
+
+import json
+from dataclasses import dataclass
+
+REQUEST_ID = "conformance-request-00"
+FIRST_LOG = "log-a"
+QUESTION = "What is a stream?"
+WINDOW = 8
+TOKENS_PER_CHUNK = 2
+
+CHUNKS = (
+    *("A stream: ", "größer ", "als 1 < 2; ", "日本語, "),
+    *("👩🏽‍💻 and ", "\u2028\n\n", '"quotes" ', "end."),
+)
+"""Characters of one to four bytes, those that some take for line ends, and JSON's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The first ``last_seq`` chunks, and how they end."""
+
+    last_seq: int = len(CHUNKS)
+    status: str = "done"
+
+    def text(self, after: int = 0) -> str:
+        return "".join(CHUNKS[after : self.last_seq])
+
+    def end(self) -> dict[str, object]:
+        return {
+            "status": self.status,
+            "finish_reason": "stop" if self.status == "done" else None,
+            "error": "the model failed" if self.status == "failed" else None,
+            "last_seq": self.last_seq,
+            "usage": {
+                "prompt_tokens": 5,
+                "completion_tokens": tokens(self.last_seq),
+                "total_tokens": 5 + tokens(self.last_seq),
+            },
+        }
+
+    def view(self, log: str, status: str | None = None) -> dict[str, object]:
+        return {
+            "request_id": REQUEST_ID,
+            "status": status or self.status,
+            "text": self.text(),
+            "log_id": log,
+            "next_seq": self.last_seq + 1,
+            "acked_seq": 0,
+            "generated_tokens": tokens(self.last_seq),
+            "acked_tokens": 0,
+            "window": WINDOW,
+            "prompt_tokens": 5,
+            "finish_reason": self.end()["finish_reason"],
+            "error": self.end()["error"],
+        }
+
+
+def tokens(seq: int) -> int:
+    return TOKENS_PER_CHUNK * seq
+
+
+def chunk(seq: int, log: str = "") -> bytes:
+    """``log`` is named once the first one was left (P4)."""
+    data = {"seq": seq, "text": CHUNKS[seq - 1], "tokens": tokens(seq)}
+    name = f"{seq}:{log}" if log else str(seq)
+    return b"id: " + name.encode() + b"\ndata: " + _line(data) + b"\n\n"
+
+
+def event(name: str, data: object) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + _line(data) + b"\n\n"
+
+
+def _line(data: object) -> bytes:
+    text = json.dumps(data, ensure_ascii=False)
+    for char in "\u0085\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text.encode()
+
+
+def half(data: bytes) -> int:
+    """Where to cut an event: inside a character where it has one of several bytes."""
+    inside = [at for at, byte in enumerate(data) if byte & 0xC0 == 0x80]
+    return inside[0] if inside else len(data) // 2

@@ -1,0 +1,1 @@
+"""What a reader decides, pure: no I/O, no clock; the standard library only."""
