@@ -1,3 +1,1 @@
 """Lore: AI answers as token streams that survive everything between the GPU and the reader."""
-
-__version__ = "0.1.0"

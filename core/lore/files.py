@@ -1,4 +1,4 @@
-"""Files that somebody else writes, while we run: keys that come and go."""
+"""Files that change while we run, such as keys."""
 
 import os
 import stat

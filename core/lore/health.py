@@ -75,8 +75,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class HealthServer:
-    """Serves ``/livez``, ``/readyz`` and, of ``registry``, ``/metrics``. All of them are asked in
-    its thread."""
+    """Serves ``/livez``, ``/readyz``, ``/startupz`` for a service whose start is long, and, of
+    ``registry``, ``/metrics``. All of them are asked in its thread."""
 
     def __init__(
         self,
@@ -85,10 +85,13 @@ class HealthServer:
         *,
         live: Check,
         ready: Check,
+        started: Check | None = None,
         registry: CollectorRegistry,
     ) -> None:
         """Bind at once. Raises OSError when the port is taken."""
         checks = {"/livez": live, "/readyz": ready}
+        if started is not None:
+            checks["/startupz"] = started
 
         class Handler(BaseHTTPRequestHandler):
             default_request_version = "HTTP/1.0"  # an error has a status line, whatever came

@@ -65,11 +65,11 @@ class Keeper:
         while True:
             try:
                 await self._work()
-                log.error("a task has ended and is begun again", task=self.name)
+                log.error("task ended and restarted", task=self.name)
             except (Exception, asyncio.CancelledError):
                 if self.task.cancelling():
                     raise
-                log.exception("a task has failed and is begun again", task=self.name)
+                log.exception("task failed and restarted", task=self.name)
             self._failures = 1 if self._is_steady() else self._failures + 1
             await asyncio.sleep(min(FIRST_PAUSE_S * 2 ** (self._failures - 1), LAST_PAUSE_S))
             self._began_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""How late the event loop is, which is what everything in it waits for."""
+"""The lag of the event loop, which delays everything in it."""
 
 import asyncio
 from time import perf_counter

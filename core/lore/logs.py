@@ -33,7 +33,7 @@ def configure_logging(service: str, level: str = "info") -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
     stream = stderr.stream()
     stream.on_lost = LOG_LINES_LOST.inc
-    stream.notice = functools.partial(_line, service, "warning", "log lines were lost", "lost")
+    stream.notice = functools.partial(_line, service, "warning", "log lines lost", "lost")
     shared = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -98,7 +98,7 @@ def _lose(service: str, of_what: str) -> None:
     """Of a line that cannot be made: what it was about, and nothing of its values."""
     stream = stderr.stream()
     stream.lose()
-    stream.write(_line(service, "error", "a log line could not be made", "of", of_what))
+    stream.write(_line(service, "error", "log line not made", "of", of_what))
 
 
 def _line(service: str, level: str, event: str, key: str, value: str | int) -> str:

@@ -1,4 +1,4 @@
-"""What a metric is made of: cells that cost next to nothing, and the way from them to Prometheus.
+"""The cells that metrics consist of, and their export to Prometheus.
 
 Lore counts on the way of every chunk. prometheus_client's own cells take a lock and half a
 microsecond for each count, two for a histogram, which together would be a tenth of what a chunk

@@ -31,13 +31,14 @@ every, edge, generator, operator = Table(), Table(), Table(), Table()
 STORE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "edge": (
         *("lore_open", "lore_ack", "lore_cancel", "lore_revive", "lore_forget", "lore_admit"),
-        *("lore_settle", "lore_leave", "lore_give_up"),
+        *("lore_settle", "lore_leave", "lore_give_up", "lore_readers"),
         *("ZADD", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "PEXPIREAT"),
         *("HMGET", "HGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "generator": (
         *("lore_claim", "lore_append_all", "lore_finish", "lore_renew", "lore_release"),
-        *("lore_prompt", "lore_reinstate", "lore_waiting", "HSET", "PEXPIREAT"),
+        *("lore_prompt", "lore_reinstate", "lore_waiting", "lore_meet", "PUBSUB"),
+        *("HSET", "PEXPIREAT"),
         *("HMGET", "XRANGE", "SSUBSCRIBE", "other"),
     ),
     "operator": ("lore_reap", "lore_release", "HMGET", "ZRANGE", "INFO", "other"),
@@ -99,6 +100,13 @@ DELIVERY_LAG = edge.gauge(
 CONNECTIONS = edge.gauges(
     "lore_edge_connections", "Open streams, by who acknowledges", "ack", _ACKS
 )
+POLLS_WAITING = edge.gauges(
+    "lore_edge_polls",
+    "Readers that wait for a finished response, most of them because something on their way holds "
+    "streams back; by who acknowledges",
+    "ack",
+    _ACKS,
+)
 BLOCKED_CONNECTIONS = edge.gauge(
     "lore_edge_blocked_connections", "Open streams whose reader takes nothing at the moment"
 )
@@ -159,6 +167,13 @@ RESUMES = edge.counters(
     "reason",
     ("last_event_id", "after", "starting_after"),
 )
+POLLS = edge.counters(
+    "lore_polls_total",
+    "Finished responses that readers waited for: with text, with the answer's end, with another "
+    "state, without news, or with a word to go on elsewhere; and those whose reader left before",
+    "outcome",
+    ("text", "end", "state", "nothing", "sent_away", "left"),
+)
 GAP_FILLS = edge.counter(
     "lore_gap_fills_total", "Reads of the log because news of chunks had not come"
 )
@@ -199,6 +214,26 @@ GENERATOR_SLOTS = generator.gauge(
     "lore_generator_slots", "Requests that decode well side by side here"
 )
 KV_USED = generator.gauge("lore_generator_kv_used_ratio", "KV memory in use")
+ENGINE_SERVERS = generator.gauges(
+    "lore_engine_servers",
+    "Servers of an engine that is driven over HTTP, as this generator sees them",
+    "state",
+    ("up", "down"),
+)
+ENGINE_WAITING = generator.gauge(
+    "lore_engine_waiting", "Requests that wait in such an engine, as its servers say"
+)
+ENGINE_CALLS = generator.counter(
+    "lore_engine_calls_total",
+    "Calls of such an engine. More than one for an answer where its window closed meanwhile",
+)
+ENGINE_TROUBLES = generator.counters(
+    "lore_engine_troubles_total",
+    "Calls that failed: nobody listens; another engine, model or key; an answer that broke off; "
+    "silence; 429 or 503; a request that the engine does not take",
+    "kind",
+    ("away", "unfit", "failed", "silent", "busy", "refused"),
+)
 WINDOW_UTILIZATION = generator.histogram(
     "lore_window_utilization_ratio",
     "Unacknowledged tokens over the window, of each request here whose window binds, looked at "
@@ -248,6 +283,9 @@ PARKED = generator.histogram(
 )
 TAKEOVERS = generator.counter(
     "lore_takeovers_total", "Requests claimed that another generator, or this one, had begun"
+)
+GENERATORS_WATCHED = generator.gauge(
+    "lore_generators_watched", "Other generators that this one would miss if they ended"
 )
 HANDED_BACK = generator.counter(
     "lore_requests_handed_back_total", "Requests given back to the queue by a generator that stops"

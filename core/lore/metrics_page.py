@@ -1,4 +1,4 @@
-"""``docs/metrics.md``, made from the table: ``python -m lore.metrics_page docs/metrics.md``."""
+"""Generates ``docs/metrics.md`` from the table: ``python -m lore.metrics_page docs/metrics.md``."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,12 @@
-"""What a reader asks for: the body of ``POST /v1/streams``, checked once and kept with the request.
+"""The body of ``POST /v1/streams``: validated once, and kept with the request.
 
 The edge validates it, the store keeps its JSON without looking inside, and the
 generator reads it back. Every parameter here is honoured or refused with its name;
 none is dropped in silence.
 """
 
+import hashlib
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from lore.request_limits import DEFAULT_MAX_TOKENS, Limit, placeholder
+from lore.template_args import TemplateArgs
 
 MAX_WINDOW_TOKENS = 1024
 
@@ -85,7 +88,8 @@ class Message(BaseModel):
 
 
 class StreamRequest(BaseModel):
-    """One question with its sampling parameters. Exactly one of ``question`` and ``messages``."""
+    """A question, the ``messages`` that an answer is to follow, or a question after messages, with
+    the sampling parameters."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -113,6 +117,29 @@ class StreamRequest(BaseModel):
     window: Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)] | None = None
     """A fixed window in tokens. Unset, the window adapts (protocol P6)."""
     metadata: Metadata | None = None
+    template_args: TemplateArgs | None = None
+    """More for the model's chat template, as ``{"enable_thinking": false}``."""
+
+    def fingerprint(self) -> str:
+        """The same for two bodies that ask for the same thing, in a release before as well: what
+        that does not know counts only where it is given."""
+        newer = {"template_args"} if self.template_args is None else set[str]()
+        text = self.model_dump_json(exclude=newer)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def kept_json(self) -> str:
+        """As the store keeps it. A release before refuses a body with a parameter that it does not
+        know, and does not look into the note: there it is left alone."""
+        kept = self.model_dump(mode="json", exclude_none=True)
+        args = kept.pop("template_args", None)
+        if args is not None:
+            kept["note"] = {**kept.get("note", {}), "template_args": args}
+        return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+
+    def conversation(self) -> list[Message]:
+        """The messages, and the question behind them."""
+        asked = [] if self.question is None else [Message(role="user", content=self.question)]
+        return [*(self.messages or ()), *asked]
 
     def expected_tokens(self, default: int) -> int:
         """How long the answer counts for until it has ended; ``default`` where nobody said."""
@@ -126,8 +153,8 @@ class StreamRequest(BaseModel):
 
     @model_validator(mode="after")
     def _question_or_messages(self) -> Self:
-        if (self.question is None) == (self.messages is None):
-            raise ValueError("give exactly one of 'question' and 'messages'")
+        if self.question is None and self.messages is None:
+            raise ValueError("give a 'question', 'messages', or both")
         return self
 
 
@@ -137,6 +164,14 @@ class KeptRequest(StreamRequest):
     note: dict[str, JsonValue] | None = None
     """What the edge wants to find with the answer again. Nobody else looks inside, and no
     reader of the native API can set it."""
+
+    @classmethod
+    def read(cls, body: str) -> Self:
+        """What ``kept_json`` wrote. Raises ValidationError for what another version kept."""
+        kept = cls.model_validate_json(body)
+        args = (kept.note or {}).get("template_args")
+        return kept.model_copy(update={"template_args": args}) if args else kept
+
     open_ended: bool = False
     """Nobody said how long the answer may be: ``max_tokens`` is only the most that there is."""
 

@@ -1,4 +1,4 @@
-"""How much an edge takes in one request: settings of the edge, and bounds in the models."""
+"""The limits of one request: settings of the edge, and bounds in the models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ A service subclasses ``CommonSettings`` and reads it once, with ``load``. The sa
 are the chart's values and ``lore up``'s options.
 """
 
+import os
 import sys
 from typing import Annotated, Literal, TypeVar
 
@@ -11,19 +12,24 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lore.setting_names import PREFIX, judge
+
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Positive = Annotated[float, Field(gt=0)]
 
 
 class CommonSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LORE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     valkey_url: str = "valkey://127.0.0.1:6379"
     """``valkey://``, ``valkey+sentinel://``, ``valkey+cluster://`` (``valkeys`` is TLS), ``unix://``;
     ``memory://`` for tests. ``core/lore/store/location.py`` says what each may have in it."""
-    store_wait_s: Positive = 30.0
-    """How long a starting service waits for a store that is not there yet."""
+    store_wait_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long a starting service waits for a store that is not there yet; 0 for as long as it
+    takes. The chart says 0: a pod that waits need not be restarted."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged. A healthy service says little at ``info``; no level logs prompts,
+    answers or secrets."""
     health_host: str = "127.0.0.1"
     health_port: Port = 0
     """``/livez``, ``/readyz`` and ``/metrics``; 0 takes a free port."""
@@ -36,6 +42,8 @@ S = TypeVar("S", bound=BaseSettings)
 
 def load(kind: type[S]) -> S:
     """Read the settings from the environment, or exit with status 2 and a line per mistake."""
+    if kind.model_config.get("env_prefix") == PREFIX:
+        check_names()
     try:
         return kind()
     except ValidationError as error:
@@ -45,6 +53,15 @@ def load(kind: type[S]) -> S:
                 f"{kind.model_config.get('env_prefix')}{name}: {_said(kind, mistake)}",
                 file=sys.stderr,
             )
+        sys.exit(2)
+
+
+def check_names() -> None:
+    """Exit with status 2 and a line for each name that is nearly a setting's."""
+    mistakes, ignored = judge(os.environ)
+    for line in (*mistakes, *ignored):
+        print(line, file=sys.stderr)
+    if mistakes:
         sys.exit(2)
 
 

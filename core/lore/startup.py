@@ -1,4 +1,4 @@
-"""How a service begins: able to end before anything else.
+"""The start of a service: it can be stopped before anything else works.
 
 Imports take a service seconds, and a process without a handler for SIGTERM dies of it; as the
 first process of a container it ignores it instead. So the handlers come before the imports, and
@@ -14,12 +14,27 @@ import sys
 from lore import stderr
 
 
+class Fatal(Exception):
+    """The service cannot start; the message says why and what to do."""
+
+    status = 1
+
+
+class BadSetting(Fatal):
+    status = 2
+
+
 def run(module: str) -> None:
     """Import a service's module and call its ``main``."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     sys.stdout = sys.stderr = stderr.stream()  # libraries print, to both
-    importlib.import_module(module).main()
+    try:
+        importlib.import_module(module).main()
+    except Fatal as error:
+        service = module.partition(".")[0].replace("_", "-")
+        print(f"{service}: {error}", file=sys.stderr)
+        sys.exit(error.status)
 
 
 def _leave(number: int, _: object) -> None:

@@ -1,4 +1,4 @@
-"""Standard error that neither raises nor blocks; what cannot be written is counted.
+"""Standard error that neither raises nor blocks; lines that cannot be written are counted.
 
 The disk is full, the pipe's reader has gone or sleeps, the descriptor is closed: whoever has
 something to say goes on all the same. A thread writes, from a queue that is bounded in bytes.
@@ -29,7 +29,7 @@ class Stderr(io.TextIOBase):
     def __init__(self, fd: int = 2) -> None:
         self.on_lost: Callable[[int], None] = lambda _: None
         """Hears how many lines are lost, as they are. Called with a lock held."""
-        self.notice: Callable[[int], str] = "{} log lines were lost\n".format
+        self.notice: Callable[[int], str] = "{} log lines lost\n".format
         """The line that says how many are missing."""
         self._fd = fd
         self._parts = threading.local()

@@ -1,4 +1,4 @@
-"""Finding requests that nobody moves on, and taking stalled windows from their generators.
+"""Finds requests without progress, and reaps stalled windows (P16).
 
 A window is stalled when its reader has let it stand for the policy's time (P16): it is
 reaped, which keeps the text, and the reader may revive it. The rest is told and not
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lore.protocol.commands import Reap
 from lore.protocol.lifecycle import OWNED, Status
 from lore.store.base import Outcome, Store, View
 
@@ -78,8 +79,8 @@ async def sweep(
     found: list[Action] = []
     for action in actions:
         if action.finding is Finding.STALLED:
-            position = await store.reap(
-                action.view.request_id, idle_ms=idle_ms, retention_ms=retention_ms
+            position = await store.do(
+                Reap(action.view.request_id, idle_ms=idle_ms, retention_ms=retention_ms)
             )
             if position.outcome is not Outcome.OK:
                 continue

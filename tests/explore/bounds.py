@@ -32,6 +32,8 @@ class Bounds:
     cancels: int = 0
     reaps: int = 0
     seizures: int = 0
+    losses: int = 0
+    """Owners that are not connected for a while, and keep on asking and appending all the same."""
     restarts: int = 0
     """Stores that come back, with another run id, as they are or as they were saved."""
     wipes: int = 0
@@ -64,6 +66,7 @@ COUNTED = (
     "cancels",
     "reaps",
     "seizures",
+    "losses",
     "restarts",
     "wipes",
     "saves",
@@ -96,6 +99,7 @@ SHORT = (
     scope("1 reader, a fault on a path", **ONE_OF_EACH, reorders=1, resets=1, readers=1, faults=1),
     scope("1 reader, a generator lost", crashes=1, lapses=1, readers=1),
     scope("1 reader, a reaping", reaps=1, readers=1, tokens=2),
+    scope("1 reader, an owner missed", losses=1, readers=1, tokens=2),
     scope("1 reader, a store that forgets", restarts=1, saves=1, readers=1, tokens=1),
     scope("1 reader, a store that loses all", **LOSES_ALL, readers=1, tokens=1),
 )
@@ -124,6 +128,23 @@ SCOPES = (
     scope("1 reader, a store that loses all, a lapse", **LOSES_ALL, lapses=1, readers=1, tokens=1),
     scope(
         "1 reader, a store that loses all, a seizure", **LOSES_ALL, seizures=1, readers=1, tokens=1
+    ),
+    scope("2 readers, an owner missed", losses=1),
+    scope("1 reader, an owner missed and a fault", losses=1, **ONE_OF_EACH, **SMALL, faults=2),
+    scope(
+        "1 reader, a store that loses all, an owner missed",
+        **LOSES_ALL,
+        losses=1,
+        readers=1,
+        tokens=1,
+    ),
+    scope(
+        "1 reader, a store that forgets, an owner missed",
+        restarts=1,
+        saves=1,
+        losses=1,
+        readers=1,
+        tokens=1,
     ),
     scope(
         "1 reader, any two faults but a loss", **dict.fromkeys(TWICE, 2), **ONCE, **SMALL, faults=2

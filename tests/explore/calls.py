@@ -1,17 +1,19 @@
-"""What a generator asks of the store, and the owner that it makes of a claim."""
+"""What a generator asks of the store, what it claims, and the owner that it makes of that."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Append, Finish, Reinstate, Release, Renew
+from lore.protocol.commands import Append, Claim, Finish, Reinstate, Release, Renew
 from lore.protocol.messages import Claimed, Position
-from lore.protocol.owner import Owner, Terms
+from lore.protocol.owner import Owner
+from lore.protocol.owner_words import Terms
 from lore.protocol.producer import Producer
 from lore.protocol.window import Window, WindowConfig
+from lore.store.twin import StoreState
+from lore.store.types import NewRequest, Open
 from tests.explore.depot import LEASE_MS, OWNER, PARTITION, REQUEST, RETENTION_MS, Depot
-from tests.sim import calls
+from tests.sim.checkers import lease_of
 
 Call = Append | Finish | Reinstate | Release | Renew
 
@@ -23,9 +25,7 @@ def renewal(owner: Owner) -> Renew:
 
 
 def epoch_of(call: Call) -> int:
-    if isinstance(call, Reinstate):
-        return call.view.epoch
-    return call.leases[0][1] if isinstance(call, Renew) else call.epoch
+    return lease_of(call)[1]
 
 
 def words(call: Call) -> str:
@@ -50,15 +50,17 @@ def in_order(*some: Call) -> tuple[Call, ...]:
 
 
 def perform(call: Call, depot: Depot) -> tuple[Position, Depot]:
-    after = depot
-
-    def do(method: str, _: str, *args: Any, **kwargs: Any) -> Any:
-        nonlocal after
-        result, after = depot.call(method, *args, **kwargs)
-        return result
-
-    answer = calls.perform(call, do)
+    answer, after = depot.call(call)
     return answer[0] if isinstance(call, Renew) else answer, after
+
+
+def claim_in(run_id: str) -> Claimed:
+    """A new request with a window of 8 tokens, claimed in this life of the store."""
+    store = StoreState(run_id)
+    store.do(Open(NewRequest(REQUEST, "", "", "", "client", 8), queue_limit=1), now_ms=1)
+    claimed = store.do(Claim(PARTITION, OWNER, LEASE_MS), now_ms=1)
+    assert claimed is not None
+    return claimed
 
 
 def owner_of(claimed: Claimed, history: Sequence[Chunk], asked_s: float) -> Owner:

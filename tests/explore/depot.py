@@ -8,12 +8,13 @@ from collections import defaultdict
 from typing import Any
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Cancel, Claim, Reap, Release, Revive, Silent
 from lore.protocol.lifecycle import OWNED, Status
 from lore.store.base import Claimed, NewRequest, StateMessage, View
 from lore.store.keys import partition_of
 from lore.store.records import Publication, Record, Snapshot
 from lore.store.twin import StoreState
+from lore.store.types import Open
 from tests.explore.forms import Move, Violation
 from tests.sim.checkers import Safety
 
@@ -42,10 +43,13 @@ class _Book:
 class Depot:
     """``news`` and ``wakes`` are what the last call published, to the edges and the owner."""
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, *, misses: bool = False) -> None:
+        """``misses``: owners may be taken for silent at any time, rightly or not."""
+        self.misses = misses
         self.store = StoreState("run-1")
+        self.store.present = {OWNER}
         new = NewRequest(REQUEST, "", "", "", "client", window)
-        view = self.store.open(new, queue_limit=1, now_ms=LEASE_MS).view
+        view = self.store.do(Open(new, queue_limit=1), now_ms=LEASE_MS).view
         assert view is not None
         self.store.take_outbox()
         self.clock = LEASE_MS
@@ -55,6 +59,8 @@ class Depot:
         self.ends: frozenset[tuple[str, int]] = frozenset()
         self.lossy = False
         """A restart brought back less than there was."""
+        self.present = True
+        """Whether the owner is connected. Both generators have one name, and whoever claims is."""
         self.lost_acked = 0
         """What was acknowledged when all was lost."""
         self.news: tuple[Any, ...] = ()
@@ -95,6 +101,7 @@ class Depot:
             tuple(sorted(self.logs.items())),
             self.ends,
             self.lossy,
+            self.present,
             self.lost_acked,
         )
 
@@ -103,44 +110,31 @@ class Depot:
         new.__dict__.update(self.__dict__)
         new.store = StoreState(self.store.run_id)
         new.store.restore(self.store.snapshot(), self.store.run_id)
+        new.store.present = {OWNER} if new.present else set()
         new.news = new.wakes = ()
         return new
 
     # calls: each answers with the depot afterwards
 
-    def call(self, method: str, *args: Any, read_seq: int = 0, **kwargs: Any) -> tuple[Any, Any]:
-        """(result, depot). ``read_seq`` is what the reader that acks really has."""
+    def call(self, command: Any, *, read_seq: int = 0) -> tuple[Any, "Depot"]:
+        """(answer, depot). ``read_seq`` is what the reader that acks really has."""
         new = self.copy()
         safety = new._safety(read_seq)
-        before = safety.before(new.store, REQUEST)
-        if method == "renew":
-            owner, epoch, log_id = args
-            lease = (REQUEST, epoch, log_id)
-            (result,) = new.store.renew(PARTITION, owner, [lease], now_ms=self.clock, **kwargs)
-        elif method == "finish":
-            result = new.store.finish(Finish(REQUEST, *args), now_ms=self.clock)
-        elif method == "reinstate":
-            result = new.store.reinstate(*args, now_ms=self.clock, **kwargs)
-        else:
-            result = getattr(new.store, method)(REQUEST, *args, now_ms=self.clock, **kwargs)
-        safety.after(before, new.store, method, REQUEST, args, result)
+        answer = safety.carry_out(new.store, command)
         new._take(safety)
-        return result, new
+        return answer, new
 
     def claim(self) -> tuple[Claimed | None, "Depot"]:
-        new = self.copy()
-        safety = new._safety(0)
-        before = safety.before_claim(new.store)
-        claimed = new.store.claim(PARTITION, OWNER, lease_ms=LEASE_MS, now_ms=self.clock)
-        if claimed is not None:
-            safety.after_claim(before, new.store, claimed.view)
-        new._take(safety)
+        silent = (Silent(self.store.run_id, 0, (OWNER,)),) * self.misses
+        claimed, new = self.call(Claim(PARTITION, OWNER, LEASE_MS, silent=silent))
+        new.present = new.present or claimed is not None
         return claimed, new
 
     def restart(self, *, saved: bool) -> "Depot":
         new = self.copy()
         new.runs += 1
         new.clock += RESTART_MS
+        new.present = True
         old = self.record
         new.store.restore(self.saved if saved else self.store.snapshot(), f"run-{new.runs}")
         back = new.record
@@ -153,6 +147,7 @@ class Depot:
         new = self.copy()
         new.runs += 1
         new.clock += RESTART_MS
+        new.present = True
         new.lost_acked = self.view.acked_seq
         new.lossy = True
         new.store = StoreState(f"run-{new.runs}")
@@ -186,19 +181,23 @@ class Depot:
         if not self.is_there:
             return [Move("time passes", "lapses", depot=self.lapse())]
         moves = [
-            self._move("a reader cancels", "cancels", "cancel", retention_ms=RETENTION_MS),
+            self._move("a reader cancels", "cancels", Cancel(REQUEST, RETENTION_MS)),
             Move("the store restarts", "restarts", depot=self.restart(saved=False)),
             Move("the store comes back with nothing", "wipes", depot=self.wipe()),
         ]
-        if self.view.status in OWNED and not self.claimable:
+        if self.view.status in OWNED and self.view.lease_until_ms > self.clock:
             moves.append(Move("the lease lapses", "lapses", depot=self.lapse()))
         if self.view.status in OWNED:
-            idle = {"idle_ms": LEASE_MS, "retention_ms": RETENTION_MS}
+            reap = Reap(REQUEST, idle_ms=LEASE_MS, retention_ms=RETENTION_MS)
             label = "the request stands still for long and is reaped"
-            moves.append(self.lapse()._move(label, "reaps", "reap", **idle))
+            moves.append(self.lapse()._move(label, "reaps", reap))
             moves.append(self._seize())
+            word, kind = ("not connected", "losses") if self.present else ("connected again", "")
+            moves.append(
+                Move(f"the owner is {word}", kind, depot=self._connected(not self.present))
+            )
         if self.view.status is Status.REAPED:
-            moves.append(self._move("a reader revives the request", "", "revive"))
+            moves.append(self._move("a reader revives the request", "", Revive(REQUEST)))
         if record_form(self.saved.records[REQUEST]) != record_form(self.record):
             back = self.saved.records[REQUEST].view.next_seq - 1
             label = f"the store comes back as it was saved, with {back} chunks"
@@ -208,27 +207,31 @@ class Depot:
             moves.append(Move("the store is saved", "saves", depot=saved))
         return moves
 
-    def _move(self, label: str, kind: str, method: str, *args: Any, **kwargs: Any) -> Move:
+    def _move(self, label: str, kind: str, command: Any) -> Move:
         try:
-            result, depot = self.call(method, *args, **kwargs)
+            result, depot = self.call(command)
         except Violation as violation:
             return Move(label, kind, violation=str(violation))
         return Move(f"{label}: {result.outcome}", kind, depot=depot)
 
     def _seize(self) -> Move:
         """An operator takes the request from an owner that it cannot see, and that may be there."""
-        lease = (OWNER, self.view.epoch)
-        return self._move(
-            "the silent owner is taken for lost", "seizures", "release", *lease, silent=True
-        )
+        release = Release(REQUEST, OWNER, self.view.epoch, "silent")
+        return self._move("the silent owner is taken for lost", "seizures", release)
+
+    def _connected(self, present: bool) -> "Depot":
+        new = self.copy()
+        new.present = present
+        new.store.present = {OWNER} if present else set()
+        return new
 
     @property
     def claimable(self) -> bool:
         if not self.is_there:
             return False
         view = self.view
-        lapsed = view.status in OWNED and view.lease_until_ms <= self.clock
-        return view.status is Status.QUEUED or lapsed
+        free = view.lease_until_ms <= self.clock or self.misses
+        return view.status is Status.QUEUED or (view.status in OWNED and free)
 
 
 def record_form(record: Record) -> Any:

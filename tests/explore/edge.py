@@ -8,12 +8,12 @@ the copy.
 from typing import Any, NamedTuple
 
 from lore.protocol.delivery import Delivery, DeliveryConfig, Opening, Step
-from lore.protocol.follower import (
+from lore.protocol.follower import Follower
+from lore.protocol.follower_words import (
     Acked,
     Acknowledge,
     Call,
     Clear,
-    Follower,
     FollowerConfig,
     Hole,
     Look,
@@ -22,7 +22,7 @@ from lore.protocol.follower import (
 from lore.protocol.lifecycle import ENDED
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import Action, Sender, SenderConfig
-from lore.store.base import AckMessage, ChunkMessage, Message, StateMessage, View
+from lore.store.base import AckMessage, ChunkMessage, Message, View
 from tests.explore.depot import Depot
 from tests.explore.forms import Violation, copy_of, form_of
 
@@ -141,14 +141,9 @@ class Edge:
         self.news += (message,)
 
     def hear(self, message: Message) -> None:
-        if isinstance(message, ChunkMessage):
-            if self.follower.on_chunk(message, 0.0):
-                self.ring[message.seq] = message
-                self._pass_on()
-        elif isinstance(message, StateMessage):
-            self.follower.on_state(message, 0.0)
-        else:
-            self.follower.on_acked(message.acked_seq)
+        if self.follower.on_message(message, 0.0) and isinstance(message, ChunkMessage):
+            self.ring[message.seq] = message
+            self._pass_on()
         self._carry_out()
 
     def resubscribe(self) -> None:

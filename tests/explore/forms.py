@@ -16,6 +16,10 @@ INERT = frozenset({"duplicates", "retransmits", "round_trip", "looks", "_looks_a
 little counts (see ``edge.py``)."""
 
 
+PURE = ("lore.protocol.", "lore_client.protocol.")
+"""Whose objects change, and are copied with their state."""
+
+
 def copy_of(value: Any) -> Any:
     """A copy that shares nothing that can change with the original."""
     match value:
@@ -28,7 +32,7 @@ def copy_of(value: Any) -> Any:
         case dict():
             return {key: copy_of(item) for key, item in value.items()}
     kind = type(value)
-    if kind.__module__.startswith("lore.protocol.") and not _is_frozen(kind):
+    if kind.__module__.startswith(PURE) and not _is_frozen(kind):
         new: Any = object.__new__(kind)
         for name in _names(value):
             item = getattr(value, name)
@@ -47,7 +51,7 @@ def form_of(value: Any) -> Any:
         case dict():
             return tuple(sorted((key, form_of(item)) for key, item in value.items()))
     kind = type(value)
-    if kind.__module__.startswith("lore.protocol.") and not _is_frozen(kind):
+    if kind.__module__.startswith(PURE) and not _is_frozen(kind):
         return tuple(
             form_of(getattr(value, name))
             for name in _names(value)

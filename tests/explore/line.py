@@ -8,11 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from lore.protocol.commands import Ack
 from lore.protocol.delivery import Opening
-from lore.protocol.receiver import Receiver, ReceiverConfig
 from lore.store.base import AckMessage, Message, Outcome
+from lore_client.protocol.receiver import Receiver, ReceiverConfig
 from tests.explore.channel import takes, words
-from tests.explore.depot import Depot
+from tests.explore.depot import REQUEST, Depot
 from tests.explore.edge import ChunkEvent, Closed, Edge, EndEvent, Event, LostEvent
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
 
@@ -293,7 +294,7 @@ class Line:
     ) -> Move:
         label = f"the ack of {seq} by {{}} reaches the store{', and will again' if kind else ''}"
         try:
-            position, after = depot.call("ack", seq, read_seq=self.receiver.position)
+            position, after = depot.call(Ack(REQUEST, seq), read_seq=self.receiver.position)
             if position.outcome is Outcome.AHEAD and depot.runs == 1:
                 return Move(label, kind, violation=f"P9: an ack of {seq}, and the log ends before")
         except Violation as violation:

@@ -11,7 +11,8 @@ from typing import Any
 from lore.protocol.claims import Verdict, judge
 from lore.protocol.commands import Release, Renew
 from lore.protocol.messages import Claimed, News, Outcome, Position
-from lore.protocol.owner import Owner, State, Turn
+from lore.protocol.owner import Owner
+from lore.protocol.owner_words import State, Turn
 from tests.explore.calls import Call, in_order, owner_of, perform, renewal, words
 from tests.explore.depot import OWNER, REQUEST, Depot
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of

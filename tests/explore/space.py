@@ -47,7 +47,7 @@ class Space:
         self._limits = tuple(getattr(bounds, kind) for kind in COUNTED)
 
     def start(self) -> World:
-        depot = Depot(self.bounds.window)
+        depot = Depot(self.bounds.window, misses=self.bounds.losses > 0)
         bounds = self.bounds
         keeps = bounds.restarts > 0 or bounds.wipes > 0
         maker = Maker(bounds.tokens, keeps=keeps, gives_back=bounds.wipes > 0)

@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from lore.protocol import follower, fork
+from lore.protocol.commands import Release
 from lore.protocol.lifecycle import LIVE
 from lore.protocol.owner import Owner
-from lore.protocol.receiver import Receiver
 from lore.protocol.window import Window
-from lore.store.records import Records
+from lore.store.records import Record, Records
 from lore.store.twin import StoreState
 from lore.store.twin import log as twin_log
+from lore_client.protocol.receiver import Receiver
 from tests.explore.bounds import FORGETS, LOSES_ALL, SHORT, Bounds, scope
 from tests.explore.search import Found, Search
 from tests.explore.space import MAKERS, World
+from tests.sim.checkers import Safety
 
 SLOW = {"slow_reads": True, "window": 1}
 FORGETFUL = scope("forgetful", **FORGETS, readers=1)
@@ -31,6 +33,7 @@ def first_violation(bounds: Bounds) -> Found:
     return found
 
 
+@pytest.mark.rule("P1.1", "P1.2", "P2.6", "P4.5", "P5.1", "P17.1")
 @pytest.mark.parametrize("bounds", SHORT, ids=lambda bounds: bounds.name)
 def test_every_interleaving_in_bounds_keeps_the_rules_and_ends_well(bounds: Bounds) -> None:
     """P1 to P17, as far as two generators, a store and two readers can break them."""
@@ -111,15 +114,47 @@ def test_a_successor_of_an_owner_out_of_reach_writes_under_another_name(
     """
     release = StoreState.release
 
-    def as_if_dead(
-        self: StoreState, *args: Any, silent: bool = False, failed: bool = False, now_ms: int
-    ) -> Any:
-        return release(self, *args, failed=silent or failed, now_ms=now_ms)
+    def as_if_dead(self: StoreState, command: Release, *, now_ms: int) -> Any:
+        why = "failed" if command.why == "silent" else command.why
+        return release(self, command._replace(why=why), now_ms=now_ms)
 
     monkeypatch.setattr(StoreState, "release", as_if_dead)
     found = first_violation(scope("a seizure", **LOSES_ALL, seizures=1, readers=1, tokens=1))
     assert "P4" in found.violation
     assert "the silent owner is taken for lost" in "\n".join(found.path)
+
+
+def test_a_successor_of_an_owner_that_was_missed_writes_under_another_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P4, P15: a claim from an owner without a subscriber forks the log, as it may live."""
+    monkeypatch.setattr(Record, "alone_until_ms", property(lambda self: 0, lambda self, _: None))
+    real = Safety.expect
+
+    def expect(self: Safety, condition: bool, rule: str, text: str) -> None:
+        """What comes of it is to be found."""
+        real(self, condition or "shares its log" in text, rule, text)
+
+    monkeypatch.setattr(Safety, "expect", expect)
+    found = first_violation(scope("no fork", **LOSES_ALL, losses=1, readers=1, tokens=1))
+    assert "P4" in found.violation
+    assert "the owner is not connected" in "\n".join(found.path)
+
+
+def test_a_claim_that_does_not_look_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P15: the owner was silent, and is there again."""
+    real = Records._has_left
+
+    def has_left(self: Records, *args: Any) -> bool:
+        present, self.present = self.present, set()
+        try:
+            return real(self, *args)
+        finally:
+            self.present = present
+
+    monkeypatch.setattr(Records, "_has_left", has_left)
+    found = first_violation(scope("an owner that is back", losses=1, readers=1, tokens=1))
+    assert "P15: claimed from an owner that is there" in found.violation
 
 
 def test_without_the_gap_check_it_finds_a_hole_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +198,7 @@ def test_an_edge_that_takes_a_chunk_of_another_log_for_the_next_is_found(
 
 def test_a_credit_that_is_one_too_large_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """P5"""
-    monkeypatch.setattr(Window, "limit", property(lambda self: self._granted + 1))
+    monkeypatch.setattr(Window, "limit", property(lambda self: self.granted + 1))
     found = first_violation(scope("too much credit"))
     assert "P5" in found.violation
 

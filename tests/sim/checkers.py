@@ -7,31 +7,66 @@ decoded token, every event an edge sends and every text a reader takes.
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from lore.protocol.claims import FAILS, MAX_TRIES
+from lore.protocol.commands import (
+    Ack,
+    Append,
+    Cancel,
+    Claim,
+    Finish,
+    Look,
+    Meet,
+    Readers,
+    Reap,
+    Reinstate,
+    Release,
+    Renew,
+    Revive,
+    Waiting,
+    name_of,
+)
+from lore.protocol.leases import RENEWALS_PER_LEASE
 from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
 from lore.protocol.owner import Owner
 from lore.store.base import Outcome, Position, View
 from lore.store.memory import StoreState
 from lore.store.records import Record
+from lore.store.types import Open
+from tests.sim.faults import LONGEST_FREEZE
 from tests.sim.world import Violation, World
 
-EVENTS = {
-    "open": set[Event](),
-    "ack": {Event.OPEN},
-    "cancel": {Event.CANCEL},
-    "revive": {Event.REVIVE},
-    "claim": {Event.CLAIM},
-    "append": {Event.CLAIM, Event.PAUSE, Event.OPEN},
-    "finish": {Event.CLAIM, Event.FINISH, Event.FAIL},
-    "renew": {Event.CLAIM},
-    "release": {Event.RELEASE},
-    "reap": {Event.REAP},
-    "reinstate": set[Event](),
+EVENTS: dict[type, set[Event]] = {
+    Open: set(),
+    Ack: {Event.OPEN},
+    Readers: {Event.PAUSE, Event.OPEN},
+    Cancel: {Event.CANCEL},
+    Revive: {Event.REVIVE},
+    Claim: {Event.CLAIM, Event.PAUSE},
+    Append: {Event.CLAIM, Event.PAUSE, Event.OPEN},
+    Finish: {Event.CLAIM, Event.FINISH, Event.FAIL},
+    Renew: {Event.CLAIM, Event.PAUSE},
+    Release: {Event.RELEASE},
+    Reap: {Event.REAP},
+    Reinstate: set(),
 }
-FENCED_CALLS = {"append", "finish", "renew", "release"}
+FENCED = {Append, Finish, Renew, Release}
+
+
+def lease_of(command: Any) -> tuple[str, int]:
+    """The request that a command is about, and the epoch that it names, or 0."""
+    match command:
+        case Reinstate(view):
+            return view.request_id, view.epoch
+        case Renew():
+            return command.leases[0][:2]
+        case Open(new):
+            return new.request_id, 0
+        case _:
+            return command.request_id, getattr(command, "epoch", 0)
 
 
 class Safety:
@@ -49,8 +84,14 @@ class Safety:
         self.acked_tokens: defaultdict[str, int] = defaultdict(int)
         self._sent: dict[object, int] = {}
         self.killed: Counter[tuple[str, int]] = Counter()
+        self._released: set[Owner] = set()
+        """Those that have asked for a release."""
         self.started: dict[str, float] = {}
         """When each generator was started last."""
+        self.on_missed: Callable[[View], None] = lambda view: None
+        """Called with each request that is claimed under a running lease."""
+        self._unread_s: dict[str, float] = {}
+        """Since when each request waits for a reader."""
 
     def fail(self, rule: str, text: str) -> None:
         self.world.say(f"VIOLATION {rule}: {text}")
@@ -62,19 +103,39 @@ class Safety:
 
     # the store
 
-    def before(self, state: StoreState, request_id: str) -> tuple[View, int] | None:
+    def carry_out(self, state: StoreState, command: Any) -> Any:
+        """The store's answer to a command, once what it did is checked. Of many leases that are
+        renewed, each is."""
+        if isinstance(command, Renew) and len(command.leases) > 1:
+            each = (command._replace(leases=(lease,)) for lease in command.leases)
+            return [self.carry_out(state, one)[0] for one in each]
+        if isinstance(command, Waiting | Meet | Look):
+            return state.do(command, now_ms=self.world.now_ms)
+        if isinstance(command, Claim):
+            all_before = {key: (one.view, len(one.log)) for key, one in _records(state).items()}
+            claimed = state.do(command, now_ms=self.world.now_ms)
+            if claimed is not None:
+                view = claimed.view
+                self._after_claim(all_before[view.request_id], state, command, view)
+            return claimed
+        request_id, _ = lease_of(command)
         record = _record(state, request_id)
-        return (record.view, len(record.log)) if record else None
+        before = (record.view, len(record.log)) if record else None
+        answer: Any = state.do(command, now_ms=self.world.now_ms)
+        self._after(before, state, command, request_id, answer)
+        return answer
 
-    def before_claim(self, state: StoreState) -> dict[str, tuple[View, int]]:
-        return {key: (record.view, len(record.log)) for key, record in _records(state).items()}
-
-    def after_claim(
-        self, before: dict[str, tuple[View, int]], state: StoreState, view: View
+    def _after_claim(
+        self, before: tuple[View, int], state: StoreState, command: Claim, view: View
     ) -> None:
-        old, _ = before[view.request_id]
-        lapsed = old.status in OWNED and old.lease_until_ms <= self.world.now_ms
-        self.expect(old.status is Status.QUEUED or lapsed, "P15", f"claimed under a lease: {old}")
+        old, _ = before
+        leased = old.status in OWNED and old.lease_until_ms > self.world.now_ms
+        there = leased and old.owner in state.present
+        self.expect(not there, "P15", f"claimed from an owner that is there: {old}")
+        forked = view.log_id != old.log_id
+        self.expect(forked or not leased, "P4", f"an owner that may live shares its log: {old}")
+        if leased:
+            self.on_missed(old)
         self.expect(view.epoch > old.epoch, "P15", f"epoch {view.epoch} after {old.epoch}")
         if view.log_id != old.log_id:
             record = _record(state, view.request_id)
@@ -83,19 +144,19 @@ class Safety:
             self.expect(why, "P4", f"{view.request_id} was forked without a reason")
             inherited = self.logs[view.request_id, old.log_id][: old.next_seq - 1]
             self.logs[view.request_id, view.log_id] = inherited
-        self.after(before[view.request_id], state, "claim", view.request_id, (), None)
+        self._after(before, state, command, view.request_id, None)
 
-    def after(
+    def _after(
         self,
         before: tuple[View, int] | None,
         state: StoreState,
-        method: str,
+        command: Any,
         request_id: str,
-        args: tuple[Any, ...],
-        result: Any,
+        answer: Any,
     ) -> None:
+        kind = type(command)
         record = _record(state, request_id)
-        if record is not None and before is None and method == "reinstate":
+        if record is not None and before is None and kind is Reinstate:
             self._on_given_back(record)
         if record is None or before is None:
             return
@@ -103,10 +164,11 @@ class Safety:
         view = record.view
         if view is old and len(record.log) == old_length:
             return
-        if method in FENCED_CALLS and args[1] < old.epoch:
-            self.fail("P2", f"{method} of epoch {args[1]} changed a request of epoch {old.epoch}")
-        refused = getattr(result, "outcome", Outcome.OK) is not Outcome.OK
-        self.expect(not refused, "P2", f"{method} changed {request_id} and answered {result}")
+        method = name_of(kind)
+        if kind in FENCED and (epoch := lease_of(command)[1]) < old.epoch:
+            self.fail("P2", f"{method} of epoch {epoch} changed a request of epoch {old.epoch}")
+        refused = getattr(answer, "outcome", Outcome.OK) is not Outcome.OK
+        self.expect(not refused, "P2", f"{method} changed {request_id} and answered {answer}")
         if old.status in ENDED:
             # Acks still count: its generator keeps the chunks until all is acknowledged (P3).
             acked = replace(
@@ -118,13 +180,14 @@ class Safety:
             changed = view != acked or len(record.log) != old_length
             self.expect(not changed, "P13", f"{method} changed an ended request: {old}")
         self.expect(
-            _reachable(old.status, view.status, EVENTS[method]),
+            _reachable(old.status, view.status, EVENTS[kind]),
             "P13",
             f"{method} led from {old.status} to {view.status}",
         )
         self.expect(view.epoch >= old.epoch, "P2", f"epoch fell from {old.epoch} to {view.epoch}")
         self._check_log(record, old_length)
         self._check_acks(record, old)
+        self._check_readers(record)
         if view.status in ENDED:
             self.ends.add((request_id, view.log_id, view.next_seq - 1))
 
@@ -176,9 +239,45 @@ class Safety:
         self.expect(view.acked_tokens == tokens, "P9", f"{acked} is {tokens} tokens: {view}")
         self.acked_tokens[view.request_id] = max(self.acked_tokens[view.request_id], tokens)
 
+    def _check_readers(self, record: Record) -> None:
+        view = record.view
+        if view.status is Status.PAUSED and record.is_unread:
+            self.expect(view.ack != "none", "P8", f"{view} waits for a reader")
+            self._unread_s.setdefault(view.request_id, self.world.now)
+        else:
+            self._unread_s.pop(view.request_id, None)
+        if record.unread:
+            self.killed.pop((view.request_id, 1), None)  # the count begins anew
+
+    def on_prompt_read(self, owner: Owner, state: StoreState) -> None:
+        """P7: an owner reads on for nobody until its next renewal at most."""
+        record, options = _record(state, owner.request_id), self.world.options
+        since_s = self._unread_s.get(owner.request_id)
+        hears = not (
+            options.call_lost
+            or options.answer_lost
+            or options.call_late
+            or options.partition_rate
+            or options.store_crash_rate
+            or options.generator_freeze_rate
+        )
+        if since_s is None or record is None or record.view.epoch != owner.epoch or not hears:
+            return
+        # A claim may be too young for the next renewal.
+        bound_s = 2 * options.lease_s / RENEWALS_PER_LEASE + 4 * options.delay_max_s + 0.1
+        if self.world.healed_s:  # the store may be down then, and the owner frozen
+            bound_s += options.down_s + LONGEST_FREEZE * options.lease_s
+        reads_s = self.world.now - max(since_s, self.world.healed_s)
+        self.expect(reads_s <= bound_s, "P7", f"{record.view} is read for nobody for {reads_s} s")
+
     def on_restore(self, run_id: str) -> None:
         self.may_forget = True
         self.restored_at[run_id] = self.world.now
+
+    def on_move(self, came_from: str, run_id: str) -> None:
+        """What owners reported where the partitions were went along with them."""
+        self.may_forget = True
+        self.restored_at[run_id] = self.restored_at.get(came_from, 0.0)
 
     def summary(self, state: StoreState) -> str:
         return ", ".join(
@@ -197,6 +296,16 @@ class Safety:
         self.expect(
             not early, "P15", f"{name} claims {now - heard_s:.2f} s after the store is back"
         )
+
+    def on_command(self, owner: Owner, command: Any) -> None:
+        """P3, P15: all that was made is appended before a release, and nothing after it."""
+        if isinstance(command, Append | Finish):
+            after = owner in self._released
+            self.expect(not after, "P3", f"{owner.request_id} goes on after its release")
+        elif isinstance(command, Release) and owner not in self._released:
+            self._released.add(owner)
+            due = owner.producer.outbox(math.inf)
+            self.expect(due is None, "P15", f"{owner.request_id} is released, and lacks {due}")
 
     def on_taken(self, owner: Owner, position: Position, state: StoreState) -> None:
         """P2, P3: an owner drops a request for a reason. Nobody deletes one here."""
@@ -219,7 +328,14 @@ class Safety:
     def on_refused(self, request_id: str, error: str) -> None:
         """P15: no log is broken here, and only what ended a generator again and again fails."""
         self.expect(error == FAILS, "P15", f"{request_id} was failed: {error}")
-        kinds = ("generator crash", "generator freeze", "seizure", "store crash", "partition")
+        kinds = (
+            "generator crash",
+            "generator freeze",
+            "seizure",
+            "engine failure",
+            "store crash",
+            "partition",
+        )
         lost = ("call lost", "call late", "answer lost")
         why = any(self.world.injected[kind] for kind in (*kinds, *lost))
         self.expect(why, "P15", f"{request_id} was failed, and no claim came to nothing")

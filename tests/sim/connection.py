@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lore.protocol.delivery import Delivery, DeliveryConfig, Step
-from lore.protocol.follower import Acked, Command, State
+from lore.protocol.follower_words import Acked, Command, State
 from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Action, Sender, SenderConfig
 from lore.store.base import ChunkMessage
@@ -205,9 +205,7 @@ class Connection:
             self.feed.carry_out()
             self.pump()
 
-        self._edge.store.call(
-            self._edge, loaded, "read", self.feed.request_id, after=after, limit=PAGE_CHUNKS
-        )
+        self._edge.store.read(self._edge, loaded, self.feed.request_id, after, PAGE_CHUNKS)
 
     def _checked(self, done: bool) -> None:
         self._busy = False
@@ -240,9 +238,7 @@ class Connection:
                 self._write_chunk(whole[0])
             self.feed.carry_out()
 
-        self._edge.store.call(
-            self._edge, loaded, "read", self.feed.request_id, after=seq - 1, limit=1
-        )
+        self._edge.store.read(self._edge, loaded, self.feed.request_id, seq - 1, 1)
 
     def _write_chunk(self, piece: ChunkMessage) -> None:
         view = self.feed.view

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from lore.protocol.commands import Ack, Cancel, Readers, Revive
 from lore.protocol.delivery import Opening
-from lore.protocol.follower import Restores
+from lore.protocol.restores import Restores
 from lore.store.base import Message, NewRequest, Opened, Outcome, Position
 from lore.store.keys import PARTITIONS, partition_of
+from lore.store.types import Open
 from tests.sim.connection import Connection, StreamEvent
 from tests.sim.feed import FOLLOWER, Feed
 from tests.sim.store import StoreNode
@@ -78,8 +80,7 @@ class Edge(Node):
             else:
                 answer(Reply(201, opened.view.log_id))
 
-        state = self.store.state
-        self.store.do(self, opened, lambda now_ms: state.open(new, queue_limit=99, now_ms=now_ms))
+        self.store.call(self, opened, Open(new, queue_limit=99))
 
     def ack(self, request_id: str, seq: int, answer: Callable[[Reply], None]) -> None:
         def acked(position: Position | None) -> None:
@@ -92,24 +93,22 @@ class Edge(Node):
             else:
                 answer(Reply(409 if position.outcome is Outcome.AHEAD else 404))
 
-        self.store.call(self, acked, "ack", request_id, seq)
+        self.store.call(self, acked, Ack(request_id, seq))
 
     def revive(self, request_id: str, answer: Callable[[Reply], None]) -> None:
-        self._change(request_id, "revive", answer)
+        self._change(Revive(request_id), answer)
 
     def cancel(self, request_id: str, answer: Callable[[Reply], None]) -> None:
-        self._change(request_id, "cancel", answer, retention_ms=1_000_000)
+        self._change(Cancel(request_id, retention_ms=1_000_000), answer)
 
-    def _change(
-        self, request_id: str, method: str, answer: Callable[[Reply], None], **kwargs: int
-    ) -> None:
+    def _change(self, command: Revive | Cancel, answer: Callable[[Reply], None]) -> None:
         def changed(position: Position | None) -> None:
             if position is None:
                 answer(Reply(UNANSWERED))
             else:
                 answer(Reply(204 if position.outcome is Outcome.OK else 409))
 
-        self.store.call(self, changed, method, request_id, **kwargs)
+        self.store.call(self, changed, command)
 
     def connect(
         self,
@@ -127,6 +126,8 @@ class Edge(Node):
             run_id = self.store.state.run_id
             wait_s = self._restores.wait_s(partition_of(request_id), run_id, self.world.now)
             feed = self.feeds[request_id] = Feed(self, request_id, wait_s)
+
+        feed.follower.on_readers(self.world.now, some=True)
 
         def opened(done: bool) -> None:
             if not done:
@@ -166,5 +167,7 @@ class Edge(Node):
     def close_feed(self, feed: Feed) -> None:
         if self.feeds.get(feed.request_id) is feed:
             del self.feeds[feed.request_id]
+            if feed.follower.is_left_unread:
+                self.store.call(self, lambda _: None, Readers(feed.request_id, "left"))
             self.store.unfollow(self, feed.request_id)
             feed.close()

@@ -6,6 +6,9 @@ from random import Random
 from lore.protocol.window import Window
 from lore_generator.settings import GeneratorSettings
 
+LONGEST_FREEZE = 2.5
+"""In leases."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -19,6 +22,7 @@ class Options:
     answer_tokens: int = 80
     tokens_per_step: int = 4
     step_s: float = 0.1
+    prompt_steps: int = 1  # that reading a prompt takes
     window_tokens: int = 16
     window_maximum_tokens: int = 64
     window_silence_s: float = 2.0
@@ -54,6 +58,11 @@ class Options:
 
     # the parts
     generator_crash_rate: float = 0.0
+    subscription_loss_rate: float = 0.0  # of one generator, whose calls go on
+    connection_loss_rate: float = 0.0  # of one generator
+    client_loss_rate: float = 0.0  # of all generators at once, by a store that goes on
+    late_ratio: float = 0.0  # of the generators, to come back to a store that crashed
+    move_rate: float = 0.0  # another server has the store's data, and knows no subscriber
     generator_freeze_rate: float = 0.0  # paused for longer than its lease: a zombie
     generator_drain_rate: float = 0.0
     edge_crash_rate: float = 0.0
@@ -72,6 +81,17 @@ class Options:
     reload_ratio: float = 0.3  # of those who return: from the start
     cancel_ratio: float = 0.0
 
+    @property
+    def tells_in_time(self) -> bool:
+        """Whether an owner that lives hears what it lost before anybody else works on it."""
+        return not (self.news_loss or self.news_reordering or self.partition_rate)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether a part that lives can say so at any time, where it is connected."""
+        lossy = self.call_lost, self.call_late, self.answer_lost, self.partition_rate
+        return not any((*lossy, self.generator_freeze_rate)) and self.delay_max_s <= 0.05
+
 
 # Each kind of trouble comes or stays away as one, so that runs differ in kind and not only in
 # degree. A value is (low, high) and is drawn between them.
@@ -85,6 +105,9 @@ TROUBLES: tuple[dict[str, tuple[float, float]], ...] = (
     {"call_late": (0.005, 0.05)},
     {"partition_rate": (0.005, 0.03), "partition_s": (1.0, 15.0)},
     {"generator_crash_rate": (0.01, 0.06)},
+    {"subscription_loss_rate": (0.02, 0.1), "connection_loss_rate": (0.02, 0.1)},
+    {"client_loss_rate": (0.02, 0.1), "move_rate": (0.02, 0.1)},
+    {"late_ratio": (0.1, 0.5)},
     {"generator_freeze_rate": (0.01, 0.06)},
     {"generator_drain_rate": (0.01, 0.06)},
     {"edge_crash_rate": (0.01, 0.06)},
@@ -122,6 +145,7 @@ def draw(random: Random) -> Options:
         window_tokens=random.choice((1, 4, 16, 32)),
         fixed_window=random.random() < 0.3,
         lease_s=random.uniform(3.0, 8.0),
+        prompt_steps=random.choice((1, 1, 4, 12)),
         **chosen,
     )
 

@@ -3,20 +3,22 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lore.protocol.follower import (
+from lore.protocol.commands import Ack, Readers
+from lore.protocol.follower import Follower
+from lore.protocol.follower_words import (
     Acknowledge,
     Call,
     Check,
     Clear,
     Command,
-    Follower,
     FollowerConfig,
     Hole,
     Look,
     News,
     Read,
+    Return,
 )
-from lore.store.base import ChunkMessage, Message, StateMessage, View
+from lore.store.base import ChunkMessage, Message, View
 from tests.sim.promptness import Promptness
 from tests.sim.world import Timer
 
@@ -77,19 +79,15 @@ class Feed:
         self.carry_out()
 
     def on_message(self, message: Message) -> None:
-        now = self.edge.world.now
+        is_next = self.follower.on_message(message, self.edge.world.now)
         if isinstance(message, ChunkMessage):
-            if self.follower.on_chunk(message, now):
+            if is_next:
                 self._push(message)
                 for connection in list(self.connections):
                     connection.on_told(News())
                 return
             if self.follower.is_open and message.log_id == self.view.log_id:
                 self._prompt.expect_chunk(message.log_id, message.seq)
-        elif isinstance(message, StateMessage):
-            self.follower.on_state(message, now)
-        else:
-            self.follower.on_acked(message.acked_seq)
         self.carry_out()
 
     def on_reset(self) -> None:
@@ -163,11 +161,13 @@ class Feed:
                     ),
                 )
             case Read(after, limit):
-                store.call(edge, self._on_log, "read", request_id, after=after, limit=limit)
+                store.read(edge, self._on_log, request_id, after, limit)
             case Check(after, limit):
-                store.call(edge, self._on_checked, "read", request_id, after=after, limit=limit)
+                store.read(edge, self._on_checked, request_id, after, limit)
             case Acknowledge(seq):
-                store.call(edge, self._on_acknowledged, "ack", request_id, seq)
+                store.call(edge, self._on_acknowledged, Ack(request_id, seq))
+            case Return():
+                store.call(edge, self._on_returned, Readers(request_id, "back"))
 
     def _on_look(self, found: tuple[View | None, str] | None) -> None:
         if found is None:
@@ -199,6 +199,13 @@ class Feed:
             self._on_failed()
             return
         self.follower.on_acknowledged(self.edge.world.now)
+        self.carry_out()
+
+    def _on_returned(self, position: object) -> None:
+        if position is None:
+            self._on_failed()
+            return
+        self.follower.on_returned(self.edge.world.now)
         self.carry_out()
 
     def _on_failed(self) -> None:

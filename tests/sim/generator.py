@@ -1,16 +1,18 @@
 """A generator's shell: carries out what ``lore/protocol`` decides, decodes in virtual time."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.claims import Candidate, Claims
-from lore.protocol.commands import Claim, Guard, ReadLog, Release, Unguard, Waiting
+from lore.protocol.commands import Append, Claim, Guard, ReadLog, Release, Unguard
+from lore.protocol.guards import Guards
 from lore.protocol.leases import Leases
-from lore.protocol.messages import News, Outcome
-from lore.protocol.owner import Owner, Terms, Turn
+from lore.protocol.lifecycle import Status
+from lore.protocol.messages import News, Outcome, Position
+from lore.protocol.owner import Owner
+from lore.protocol.owner_words import State, Terms, Turn
 from lore.protocol.producer import Producer
 from lore.protocol.window import WindowConfig
 from lore.store.keys import partition_of
@@ -30,6 +32,8 @@ class Job:
     decoding: Decoding
     decode: Timer
     largest_window: int
+    prompt_steps: int
+    """Steps until its prompt is read."""
     dies_at: int | None = None
     """The tokens at which it kills its generator."""
 
@@ -39,17 +43,21 @@ class Generator(Node):
         super().__init__(world, name)
         self.store = store
         self.jobs: dict[Owner, Job] = {}
-        self.draining = False
+        self.draining = self.failed = False
+        self.unheard = 0
+        """Calls since it began to drain that got no answer."""
         self.die: Callable[[], None] = self.crash
         self._timer = Timer(self, self._on_time)
         store.clients.append(self)
+        store.generators.append(self)
         store.on_wake(self, self._on_wake)
         self.start()
 
     def start(self) -> None:
         self.up = True
-        self.draining = False
+        self.draining = self.failed = False
         world, store = self.world, self.store
+        self._guards = Guards()
         terms = Terms(f"{self.name}.{self.incarnation}", world.options.lease_s, RETENTION_MS)
         self.leases = Leases(
             terms, max_kept=100, run_id=self._run_id, jitter=self._jitter, now=world.now
@@ -61,12 +69,15 @@ class Generator(Node):
             max_requests=100,
             poll_s=world.options.poll_s,
             grace_s=world.options.grace_s,
+            partitions=[partition_of(f"r{i}") for i in range(world.options.requests)],
             run_id=self._run_id,
             is_ready=lambda _: store.is_heard_by(self),
+            engine_answers=lambda: True,
             jitter=self._jitter,
             now=world.now,
         )
         self._timer = Timer(self, self._on_time)
+        world.connect(self, store)
         store.hear(self)
         store.safety.started[self.name] = world.now
         self._on_time()
@@ -83,13 +94,29 @@ class Generator(Node):
         self.store.hang_up(self)
         self.jobs.clear()
 
-    def drain(self) -> None:
-        """Claim no more, and hand everything back (P15)."""
-        self.draining = True
+    def drain(self, *, failed: bool = False) -> None:
+        """Claim no more, and hand everything back (P15), as the engine ``failed`` or not."""
+        self.draining, self.failed, self.unheard = True, failed, 0
         self.world.say(f"{self.name} drains")
         self.claims.close()
-        self.leases.drain(self.world.now, failed=False)
+        self.leases.drain(self.world.now, failed=failed)
         self._transmit()
+
+    def check_drained(self) -> None:
+        """P15: what is still here waits for an answer, and what is not was handed back."""
+        store, now_ms = self.store, self.world.now_ms
+        ours = (o for o in self.jobs if o.state not in (State.ENDED, State.GONE))
+        held = {(owner.request_id, owner.epoch): owner for owner in ours}
+        for owner in held.values():
+            waits = owner.is_calling or self.unheard or self.frozen_until
+            text = f"{self.name} has not handed {owner.request_id} back"
+            store.safety.expect(bool(waits), "P15", text)
+        for view in () if store.safety.may_forget else store.state.live(now_ms=now_ms):
+            lease = (view.request_id, view.epoch)
+            if view.owner == self.owner and now_ms < view.lease_until_ms:
+                known = lease in held or lease in store.unheard or self.works_on(*lease)
+                text = f"{self.name} forgot to hand {view.request_id} back"
+                store.safety.expect(known, "P15", text)
 
     @property
     def owner(self) -> str:
@@ -135,8 +162,11 @@ class Generator(Node):
             self._refresh(owner)
         leases, claims = self.leases, self.claims
         claims.pump(self.world.now)
-        while leases.outbox or leases.turns or claims.outbox or claims.taken_up or claims.refused:
+        while leases.has_work or claims.outbox or claims.taken_up or claims.refused:
             self._hear_turns()
+            step, leases.appends = leases.appends, []
+            for owner, command in step:
+                self._carry(leases, owner, command)
             for machine in (leases, claims):
                 outbox, machine.outbox = machine.outbox, []
                 for subject, command in outbox:
@@ -149,35 +179,38 @@ class Generator(Node):
     def _carry(self, machine: Any, subject: Any, command: Any) -> None:
         def answer(result: Any) -> None:
             if result is None:
+                self.unheard += 1
                 machine.on_lost(subject, command, self.world.now)
+            elif isinstance(command, Append):
+                self.leases.on_step([(subject, command)], [_told(command, *result)], self.world.now)
             else:
                 machine.on_answer(subject, command, result[0], self.world.now)
             owners = getattr(subject, "owners", (subject,))
             self._transmit(*(owner for owner in owners if isinstance(owner, Owner)))
 
         store = self.store
-        self._check(command)
+        self._check(subject, command)
         match command:
-            case Claim():
-                store.claim(self, answer, command)
-            case Guard(request_id):
+            case Guard(request_id, epoch):
+                self._guards.begin(request_id, epoch)
                 store.guard(self, request_id, self._on_news, answer)
-            case Unguard(request_id):
-                store.unguard(self, request_id)
+            case Unguard(request_id, epoch):
+                if self._guards.end(request_id, epoch):
+                    store.unguard(self, request_id)
             case ReadLog(request_id):
                 store.do(self, answer, lambda now_ms: (store.state.log(request_id, now_ms=now_ms),))
-            case Waiting(lease_ms):
-                wait = functools.partial(store.state.waiting, lease_ms=lease_ms)
-                store.do(self, answer, lambda now_ms: (wait(now_ms=now_ms),))
             case _:
                 store.carry(self, answer, command)
 
-    def _check(self, command: Any) -> None:
+    def _check(self, subject: Any, command: Any) -> None:
         safety = self.store.safety
+        if isinstance(subject, Owner):
+            safety.on_command(subject, command)
         if isinstance(command, Claim):
             safety.on_claim(self.name, self.world.now, self.store.heard_since(self))
         elif isinstance(command, Release):
-            safety.expect(not command.failed, "P15", "a failure, and no engine has failed")
+            why = "failed" if self.failed and isinstance(subject, Owner) else None
+            safety.expect(command.why == why, "P15", f"released as {command.why}, not {why}")
 
     def _hear_turns(self) -> None:
         turns, self.leases.turns = self.leases.turns, []
@@ -228,6 +261,7 @@ class Generator(Node):
             Decoding(view.epoch, history, options.answer_tokens, fails=fails),
             decode=Timer(self, lambda: self._decode(job)),
             largest_window=max(view.window, 1),
+            prompt_steps=options.prompt_steps,
             dies_at=options.answer_tokens // 2 if claimed.body == "poison" else None,
         )
         self.leases.add(owner, now)
@@ -238,13 +272,25 @@ class Generator(Node):
 
     def _decode(self, job: Job) -> None:
         owner, decoding = job.owner, job.decoding
-        if owner not in self.jobs or self.draining or not self.leases.holds(owner):
+        if owner not in self.jobs or not (self.draining or self.leases.holds(owner)):
             return
-        if job.dies_at is not None and decoding.generated >= job.dies_at and not owner.parked:
+        if (
+            job.dies_at is not None
+            and not self.draining
+            and decoding.generated >= job.dies_at
+            and not owner.parked
+        ):
             self.store.safety.on_poisoned(owner.request_id, self.store.state)
             self.die()
             return
         now = self.world.now
+        if job.prompt_steps > 0 and not owner.parked:
+            job.prompt_steps -= 1
+            self.store.safety.on_prompt_read(owner, self.store.state)
+        if job.prompt_steps > 0:
+            if not owner.parked:
+                job.decode.arm(now + self.world.options.step_s)
+            return
         if decoding.finish_reason is not None:
             if not owner.finished:
                 owner.on_piece("", (), now, finish_reason=decoding.finish_reason)
@@ -260,14 +306,29 @@ class Generator(Node):
                 *(owner.request_id, owner.producer.generated_tokens, owner.producer.limit),
                 job.largest_window,
             )
-            job.decode.arm(now + self.world.options.step_s)
+            if not self.draining:  # what was under way when it began comes late
+                job.decode.arm(now + self.world.options.step_s)
 
     def _refresh(self, owner: Owner) -> None:
         """The credit may have grown: decode, unless a step is due anyway."""
         job = self.jobs.get(owner)
         if job is None:
             return
+        if self.draining:
+            return
         self.leases.note(owner)
         job.largest_window = max(job.largest_window, owner.producer.window.size)
         if job.decode.idle and (not owner.parked or job.decoding.finish_reason is not None):
             job.decode.arm(self.world.now + self.world.options.step_s)
+
+
+def _told(command: Append, position: Position) -> int | Position:
+    """What the store in Valkey says: of what went as it should, the acknowledged tokens."""
+    last_seq = command.chunks[-1].seq if command.chunks else 0
+    passed = (
+        position.outcome is Outcome.OK
+        and position.status is Status.GENERATING
+        and position.next_seq == last_seq + 1
+        and not command.reopen_tokens
+    )
+    return position.acked_tokens if passed else position

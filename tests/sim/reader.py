@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from lore.protocol.lifecycle import Status
-from lore.protocol.receiver import Receiver, ReceiverConfig
 from lore.store.base import NewRequest
+from lore_client.protocol.receiver import Receiver, ReceiverConfig
 from tests.sim.checkers import Safety
 from tests.sim.connection import (
     ChunkEvent,

@@ -5,22 +5,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Any
 
+from lore.protocol.commands import Reap, Release
 from lore.protocol.lifecycle import ENDED, OWNED, Status
 from lore.store.base import NewRequest, View
 from tests.sim.checkers import Safety
 from tests.sim.edge import Edge
-from tests.sim.faults import Options, calm, draw
+from tests.sim.faults import LONGEST_FREEZE, Options, calm, draw
 from tests.sim.generator import RETENTION_MS, Generator
 from tests.sim.liveness import Pace
 from tests.sim.reader import Reader
-from tests.sim.store import StoreNode
-from tests.sim.world import Node, Violation, World
+from tests.sim.store import BACK_WITHIN_S, StoreNode
+from tests.sim.world import Node, World
 
 HEALED_WITHIN_S = 800.0
 """Before a request that was reaped expires (``RETENTION_MS``)."""
 SWEEP_EVERY_S = 5.0
+RESET_S = 0.4
+"""A generator that has lost its connections has new ones within this time."""
+APART_S = 3.0
+DRAIN_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Sweeper(Node):
     def __init__(self, world: World, store: StoreNode) -> None:
         super().__init__(world, "sweeper")
         self._store = store
-        self._idle_ms = int(world.options.reap_idle_s * 1000)
+        options = world.options
+        reading_s = options.prompt_steps * options.step_s  # no progress, and no reason to reap
+        self._idle_ms = int((reading_s + options.reap_idle_s) * 1000) if options.reap_idle_s else 0
         if self._idle_ms or world.options.seizure_rate:
             self._sweep()
 
@@ -53,13 +59,12 @@ class Sweeper(Node):
             if view.status not in OWNED:
                 continue
             if self.world.chance(self.world.options.seizure_rate * SWEEP_EVERY_S, "seizure"):
-                self._call("release", view.request_id, view.owner, view.epoch, silent=True)
+                self._call(Release(view.request_id, view.owner, view.epoch, "silent"))
             elif self._idle_ms and self.world.now_ms - view.progress_ms >= self._idle_ms:
-                limits = {"idle_ms": self._idle_ms, "retention_ms": RETENTION_MS}
-                self._call("reap", view.request_id, **limits)
+                self._call(Reap(view.request_id, self._idle_ms, RETENTION_MS))
 
-    def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
-        self._store.call(self, lambda _: None, method, *args, **kwargs)
+    def _call(self, command: Release | Reap) -> None:
+        self._store.call(self, lambda _: None, command)
 
 
 class Simulation:
@@ -74,6 +79,7 @@ class Simulation:
         ]
         self.fate = Node(world, "fate")
         self.readers: list[Reader] = []
+        self._settled_s = 0.0
         self.poisoned = False
         """A request kills generators, each of which is missed for its lease."""
         Sweeper(world, self.store)
@@ -127,18 +133,22 @@ class Simulation:
     def _plan_faults(self) -> None:
         options = self.options
         for generator in self.generators:
-            generator.die = partial(self._restart_later, generator)
+            generator.die = partial(self._die, generator)
             self._plan(options.generator_crash_rate, self._restart_later, generator)
             self._plan(options.generator_freeze_rate, self._freeze, generator)
             self._plan(options.generator_drain_rate, self._drain, generator)
+            self._plan(options.subscription_loss_rate, self._lose, generator, calls=False)
+            self._plan(options.connection_loss_rate, self._lose, generator, calls=True)
+        self._plan(options.client_loss_rate, self._lose_all)
+        self._plan(options.move_rate, self._move)
         for edge in self.edges:
             self._plan(options.edge_crash_rate, self._restart_later, edge)
         self._plan(options.store_crash_rate, self._crash_store)
         self._plan(options.partition_rate * len(self.readers), self._partition)
 
-    def _plan(self, rate: float, act: Callable[..., None], *args: Node) -> None:
+    def _plan(self, rate: float, act: Callable[..., None], *args: Node, **how: bool) -> None:
         """Let ``act`` happen at this rate (a Poisson process) until the faults end."""
-        when = 0.0
+        act, when = partial(act, **how), 0.0
         while rate > 0:
             when += self.world.random.expovariate(rate)
             if when >= self.options.faults_until_s:
@@ -152,20 +162,51 @@ class Simulation:
             down_s = self.world.random.uniform(0.1, self.options.down_s)
             self.world.after(down_s, self.fate, node.start)
 
+    def _is_settled(self, kind: str) -> bool:
+        """Whether all that has lost its connections has them again, so that it may lose some."""
+        if not self.store.up or self.world.now < self._settled_s:
+            return False
+        self._settled_s = self.world.now + APART_S
+        self.world.injected[kind] += 1
+        return True
+
+    def _lose(self, generator: Generator, *, calls: bool) -> None:
+        kind = "connections lost" if calls else "subscriptions lost"
+        if generator.up and self._is_settled(kind):
+            self.store.drop(generator, calls=calls)
+            back_s = self.world.random.uniform(0.02, RESET_S if calls else BACK_WITHIN_S)
+            self.world.after(back_s, generator, self.store.back, generator)
+
+    def _lose_all(self) -> None:
+        if self._is_settled("clients lost"):
+            self.store.drop_all()
+
+    def _move(self) -> None:
+        if self._is_settled("partitions moved"):
+            self.store.move()
+
+    def _die(self, generator: Generator) -> None:
+        """Of a request: the process, or its engine alone, which hands everything back (P15)."""
+        if self.world.random.random() < 0.5:
+            self._restart_later(generator)
+        else:
+            self._drain(generator, failed=True)
+
     def _freeze(self, generator: Generator) -> None:
         self.world.injected["generator freeze"] += 1
-        frozen_s = self.options.lease_s * self.world.random.uniform(0.5, 2.5)
+        frozen_s = self.options.lease_s * self.world.random.uniform(0.5, LONGEST_FREEZE)
         self.world.say(f"{generator.name} freezes for {frozen_s:.1f} s")
         generator.frozen_until = self.world.now + frozen_s
 
-    def _drain(self, generator: Generator) -> None:
+    def _drain(self, generator: Generator, *, failed: bool = False) -> None:
         if generator.up and not generator.draining:
-            self.world.injected["generator drain"] += 1
-            generator.drain()
-            self.world.after(3.0, self.fate, self._replace, generator)
+            self.world.injected["engine failure" if failed else "generator drain"] += 1
+            generator.drain(failed=failed)
+            self.world.after(DRAIN_S, self.fate, self._replace, generator)
 
     def _replace(self, generator: Generator) -> None:
         if generator.up and generator.draining:
+            generator.check_drained()
             generator.crash()
             generator.start()
 
@@ -205,9 +246,9 @@ class Simulation:
         if world.run(options.faults_until_s, self._quiet if not options.store_crash_rate else _no):
             return
         world.say("the faults end")
-        world.options = calm(options)
+        world.options, world.healed_s = calm(options), world.now
         world.mend_all()
-        pace = Pace(world, self.store, self.generators)
+        pace = Pace(world, self.store, self.generators, self.edges)
         if not world.run(world.now + HEALED_WITHIN_S, partial(self._quiet, pace)):
             self.safety.fail("liveness", "; ".join(self._unsettled()))
 
@@ -245,7 +286,7 @@ def simulate(
     violation = ""
     try:
         simulation.run()
-    except Violation as found:
-        violation = str(found)
+    except AssertionError as found:  # a checker's Violation, or one of the core's own assertions
+        violation = str(found) or repr(found)
     world = simulation.world
     return Result(seed, options, violation, world.now, world.events, world.injected)

@@ -2,19 +2,23 @@
 
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from lore.protocol.commands import Claim, Finish
-from lore.store.base import Message, News, View
-from lore.store.keys import partition_of
+from lore.protocol.commands import Claim, Reap, Waiting, name_of
+from lore.store.base import ChunkMessage, Claimed, Message, News, Outcome, View
 from lore.store.memory import StoreState
 from lore.store.records import Publication, Snapshot
-from tests.sim.calls import perform
-from tests.sim.checkers import Safety
+from tests.sim.checkers import Safety, lease_of
 from tests.sim.world import Node, World
 
+if TYPE_CHECKING:
+    from tests.sim.generator import Generator
+
 SNAPSHOT_EVERY_S = 0.2
+BACK_WITHIN_S = 1.0
+LATE_S = (2.0, 5.0)
+"""When a generator is back that finds a new server late: longer than the grace."""
 
 
 class StoreNode(Node):
@@ -22,72 +26,61 @@ class StoreNode(Node):
         super().__init__(world, "store")
         self.state = StoreState(run_id="run-1")
         self.safety = safety
+        safety.on_missed = self._on_missed
         self.clients: list[Node] = []
+        self.generators: list[Generator] = []
         self._readers: dict[str, dict[Node, Callable[[str, Message], None]]] = {}
         self._owners: dict[str, tuple[Node, Callable[[str, News], None]]] = {}
         self._wakers: list[tuple[Node, Callable[[int], None]]] = []
-        self._hearing: dict[Node, float] = {}
+        self._hearing: dict[Generator, float] = {}
         """Generators whose connection for what is published is up, and since when."""
         self.unheard: set[tuple[str, int]] = set()
         """(request, epoch) of each claim whose answer has not arrived."""
+        self.reaped: set[str] = set()
+        """Requests whose owner lost them by a reap (P16), for who looks to take note of."""
+        self.stays: dict[str, tuple[str, float, float]] = {}
+        """When each owner was last subscribed, in which life of the store, since when and until
+        when."""
         self._snapshots: deque[tuple[float, Snapshot]] = deque()
         self._runs = 1
         self._forgets = world.options.store_crash_rate > 0 and world.options.forget_ratio > 0
         self._arrivals: dict[Node, float] = {}
         self._keep_snapshots()
 
-    def call(
-        self,
-        caller: Node,
-        answer: Callable[[Any], None],
-        method: str,
-        request_id: str,
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        """Call a method of the twin on one request; None answers a call without a reply."""
-
-        def act() -> Any:
-            return self._do(method, request_id, args, kwargs)
-
-        self.world.call(caller, self, act, answer)
-
-    def _do(self, method: str, request_id: str, args: Any, kwargs: Any) -> Any:
-        now_ms = self.world.now_ms
-        before = self.safety.before(self.state, request_id)
-        if method == "renew":
-            owner, epoch, log_id = args
-            leases = [(request_id, epoch, log_id)]
-            (result,) = self.state.renew(
-                partition_of(request_id), owner, leases, now_ms=now_ms, **kwargs
-            )
-        elif method == "finish":
-            result = self.state.finish(Finish(request_id, *args), now_ms=now_ms)
-        elif method == "reinstate":
-            result = self.state.reinstate(*args, now_ms=now_ms, **kwargs)
-        else:
-            result = getattr(self.state, method)(request_id, *args, now_ms=now_ms, **kwargs)
-        self.safety.after(before, self.state, method, request_id, args, result)
-        if self.world.tracing:
-            outcome = getattr(result, "outcome", "")
-            self.world.say(f"store {method} {request_id} {_short(args)} -> {outcome or result}")
-        self._publish()
-        return result
-
     def carry(self, caller: Node, answer: Callable[[Any], None], command: Any) -> None:
-        """Carry out a generator's command. Answers (result, …), or None when the call was lost. An
-        answer goes with the connection that it would come by: none comes from an earlier life."""
-
-        def do(method: str, request_id: str, *args: Any, **kwargs: Any) -> Any:
-            return self._do(method, request_id, args, kwargs)
+        """Carry a command out. Answers (result,), or None when the call was lost. An answer goes
+        with the connection that it would come by: none comes from an earlier life, but that to a
+        claim, which may have been heard just before, and its log is read after."""
 
         def act() -> tuple[Any, int]:
-            return perform(command, do), self.incarnation
+            return self._do(command), self.incarnation
 
         def heard(found: tuple[Any, int] | None) -> None:
-            answer(found if found is not None and found[1] == self.incarnation else None)
+            is_claim = isinstance(command, Claim | Waiting)
+            if found is None or (found[1] != self.incarnation and not is_claim):
+                answer(None)
+                return
+            if isinstance(found[0], Claimed):
+                self.unheard.discard(lease_of(found[0].view))
+            answer(found[:1])
 
         self.world.call(caller, self, act, heard)
+
+    def call(self, caller: Node, answer: Callable[[Any], None], command: Any) -> None:
+        """For who is told by None that the call was lost, and asks again by himself."""
+        self.world.call(caller, self, lambda: self._do(command), answer)
+
+    def _do(self, command: Any) -> Any:
+        result = self.safety.carry_out(self.state, command)
+        if isinstance(result, Claimed):
+            self.unheard.add(lease_of(result.view))
+        elif isinstance(command, Reap) and result.outcome is Outcome.OK:
+            self.reaped.add(command.request_id)
+        if self.world.tracing:
+            said = result.view if isinstance(result, Claimed) else result
+            self.world.say(f"store {_short(command)} -> {getattr(said, 'outcome', said)}")
+        self._publish()
+        return result
 
     def do(self, caller: Node, answer: Callable[[Any], None], act: Callable[[int], Any]) -> None:
         """Any other work at the store: ``act`` is given the store's time in milliseconds."""
@@ -105,32 +98,30 @@ class StoreNode(Node):
         """Answers (view,), (None,) for an unknown request, or None when the call was lost."""
         self.do(caller, answer, lambda now_ms: (self.state.view(request_id, now_ms=now_ms),))
 
-    def claim(self, caller: Node, answer: Callable[[Any], None], command: Claim) -> None:
-        """Answers (claimed or None,), or None when the call was lost."""
-        partition, owner, lease_ms, untried = command
+    def read(
+        self,
+        caller: Node,
+        answer: Callable[[list[ChunkMessage] | None], None],
+        request_id: str,
+        after: int,
+        limit: int,
+    ) -> None:
+        def act(now_ms: int) -> list[ChunkMessage]:
+            return self.state.read(request_id, after=after, limit=limit, now_ms=now_ms)
 
-        def heard(found: Any) -> None:
-            if found is not None and found[0] is not None:
-                view = found[0].view
-                self.unheard.discard((view.request_id, view.epoch))
-            answer(found)
+        self.do(caller, answer, act)
 
-        def act(now_ms: int) -> Any:
-            before = self.safety.before_claim(self.state)
-            claimed = self.state.claim(
-                partition, owner, lease_ms=lease_ms, untried=untried, now_ms=now_ms
-            )
-            if claimed is not None:
-                view = claimed.view
-                self.unheard.add((view.request_id, view.epoch))
-                self.safety.after_claim(before, self.state, view)
-                self.world.say(
-                    f"store claim {view.request_id} by {owner}: epoch {view.epoch} "
-                    f"log {view.log_id} next_seq {view.next_seq} forks {view.forks!r}"
-                )
-            return (claimed,)
+    def _on_missed(self, view: View) -> None:
+        """P15: whoever is there and can say so keeps its requests, whatever it has lost."""
+        self.world.injected["owner missed (seen)"] += 1
+        owner = self.generator(view.owner)
+        if owner is not None and self.world.is_prompt and not owner.draining:
+            self.safety.fail("P15", f"{view.request_id} was taken from {view.owner}, which lives")
 
-        self.do(caller, heard, act)
+    def generator(self, owner: str) -> "Generator | None":
+        """The one of this name, if it is up."""
+        found = (one for one in self.generators if one.up and one.owner == owner)
+        return next(found, None)
 
     # subscriptions
 
@@ -172,21 +163,25 @@ class StoreNode(Node):
     def on_wake(self, generator: Node, heard: Callable[[int], None]) -> None:
         self._wakers.append((generator, heard))
 
-    def hear(self, generator: Node) -> None:
+    def hear(self, generator: "Generator") -> None:
         """Its connection for what is published is there, if the store is."""
         if self.up:
             self._hearing[generator] = self.world.now
+            self.state.present = {one.owner for one in self._hearing}
 
-    def hang_up(self, generator: Node) -> None:
-        self._hearing.pop(generator, None)
+    def hang_up(self, generator: "Generator") -> None:
+        if generator in self._hearing:
+            stay = (self.state.run_id, self._hearing.pop(generator), self.world.now)
+            self.stays[generator.owner] = stay
+        self.state.present = {one.owner for one in self._hearing}
         for request_id, (owner, _) in list(self._owners.items()):
             if owner is generator:
                 del self._owners[request_id]
 
-    def is_heard_by(self, generator: Node) -> bool:
-        return generator in self._hearing
+    def is_heard_by(self, generator: "Generator") -> bool:
+        return generator in self._hearing and not self.world.is_broken(generator, self)
 
-    def heard_since(self, generator: Node) -> float:
+    def heard_since(self, generator: "Generator") -> float:
         return self._hearing.get(generator, math.inf)
 
     def _publish(self) -> None:
@@ -236,6 +231,7 @@ class StoreNode(Node):
         self._readers.clear()
         self._owners.clear()
         self._hearing.clear()
+        self.state.present = set()
         self.world.say("store is down")
 
     def restart(self) -> None:
@@ -257,16 +253,58 @@ class StoreNode(Node):
         self.up = True
         world.say(f"store is up as {self.state.run_id}: {self.safety.summary(self.state)}")
         self._keep_snapshots()
-        for client in self.clients:
-            world.after(world.random.uniform(0.0, 1.0), client, self._back, client)
+        late = [one for one in self.generators if world.chance(world.options.late_ratio, "late")]
+        self._come_back([client for client in self.clients if client not in late])
+        for generator in late:
+            world.break_off(generator, self)
+            world.after(world.random.uniform(*LATE_S), generator, self.back, generator)
 
-    def _back(self, client: Node) -> None:
-        self.hear(client)
+    def _come_back(self, clients: Sequence[Node]) -> None:
+        for client in clients:
+            back_s = self.world.random.uniform(0.0, BACK_WITHIN_S)
+            self.world.after(back_s, client, self.back, client)
+
+    def back(self, client: Node) -> None:
+        if not client.up:
+            return  # it connects when it starts
+        self.world.connect(client, self)
+        for generator in self.generators:
+            if generator is client:
+                self.hear(generator)
         client.on_store_reset()
 
+    # lost connections
 
-def _short(args: tuple[Any, ...]) -> str:
-    return " ".join(
-        f"chunks {[chunk.seq for chunk in arg]}" if isinstance(arg, tuple | list) else str(arg)
-        for arg in args
+    def drop(self, generator: "Generator", *, calls: bool) -> None:
+        """Its subscriptions are lost, and with them its connection for ``calls``, perhaps."""
+        self.world.say(f"{generator.name} loses its {'connections' if calls else 'subscriptions'}")
+        self.hang_up(generator)
+        if calls:
+            self.world.break_off(generator, self)
+
+    def drop_all(self) -> None:
+        """The same server loses all generators, and each comes back in its own time."""
+        for generator in self.generators:
+            self.drop(generator, calls=True)
+        self._come_back(self.generators)
+
+    def move(self) -> None:
+        """Its partitions go to another server, with all that is in them, and without those who are
+        subscribed. Calls find their way."""
+        self._runs += 1
+        came_from = self.state.run_id
+        self.state.restore(self.state.snapshot(), f"run-{self._runs}")
+        self.safety.on_move(came_from, self.state.run_id)
+        self._readers.clear()
+        for generator in list(self._hearing):
+            self.drop(generator, calls=False)
+        self.world.say(f"store moves, and is {self.state.run_id}")
+        self._come_back(self.clients)
+
+
+def _short(command: Any) -> str:
+    fields = (
+        f"chunks {[chunk.seq for chunk in value]}" if name == "chunks" else str(value)
+        for name, value in command._asdict().items()
     )
+    return f"{name_of(type(command))} {' '.join(fields)}"

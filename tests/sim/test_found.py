@@ -13,8 +13,10 @@ import pytest
 from lore.protocol import claims
 from lore.protocol.claims import Verdict
 from lore.protocol.follower import Follower
-from lore.protocol.owner import Owner, Turn
+from lore.protocol.owner import Owner
+from lore.protocol.owner_words import Turn
 from lore.protocol.producer import Due, Producer
+from lore.protocol.sender import Sender
 from lore.store import records
 from lore.store.records import Record, Records
 from tests.sim.connection import Connection
@@ -195,6 +197,11 @@ def with_(**changes: Any) -> Options:
 WIPED = with_(forget_ratio=0.0, wipe_ratio=1.0, answer_tokens=160)
 
 
+def acks_outlast_a_fork(patch: Patch) -> None:
+    """A chunk of the new log that got lost counts as acknowledged, as one of the old log was."""
+    patch.setattr(Sender, "on_fork", lambda self, acked: None)
+
+
 FOUND: list[tuple[Callable[[Patch], None], Options]] = [
     (resent_in_pieces, with_(generator_crash_rate=0.15, delay_max_s=0.5)),
     (
@@ -226,7 +233,16 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
     ),
     (
         only_what_is_known_is_given_back,
-        replace(WIPED, requests=3, generator_crash_rate=0.6, delay_max_s=0.5, answer_lost=0.3),
+        # Owners that die lose their requests to an empty store, so new ones come all the while.
+        replace(
+            WIPED,
+            requests=20,
+            arrive_within_s=40.0,
+            generator_crash_rate=0.3,
+            down_s=0.3,
+            delay_max_s=0.5,
+            answer_lost=0.3,
+        ),
     ),
     (
         a_lease_counts_from_its_answer,
@@ -276,12 +292,20 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
             event_loss=0.1,
         ),
     ),
+    (
+        acks_outlast_a_fork,
+        replace(WIPED, readers_per_request=3, window_tokens=1, event_loss=0.2, reap_idle_s=8.0),
+    ),
     (chunks_name_no_log, with_(news_loss=0.3, crash_together_ratio=1.0, answer_tokens=160)),
 ]
 
 
 def name(value: object) -> str:
     return getattr(value, "__name__", "")
+
+
+RARE: dict[Callable[[Patch], None], int] = {acks_outlast_a_fork: 700}
+"""Where to begin, for what one seed in hundreds finds."""
 
 
 @pytest.mark.parametrize(("bug", "options"), FOUND, ids=name)
@@ -291,6 +315,8 @@ def test_the_bug_is_found_again(
     clean = [simulate(seed, options).violation for seed in range(5)]
     assert clean == [""] * 5
     bug(monkeypatch)
-    found = next((r for r in (simulate(s, options) for s in range(SEEDS)) if r.violation), None)
+    first = RARE.get(bug, 0)
+    runs = (simulate(seed, options) for seed in range(first, first + SEEDS))
+    found = next((run for run in runs if run.violation), None)
     assert found is not None
     print(f"seed {found.seed}: {found.violation}")

@@ -1,8 +1,9 @@
 """Each decision of an owner and of what is claimed, taken wrongly: each must be found (P2 to P4,
 P15).
 
-A row is the mistake and what lets it happen: None for whatever the seeds draw. The search stops
-at the first seed that finds it; none may need more than ``SEEDS``.
+A row is the mistake, the rule that finds it, and what lets it happen: None for whatever the seeds
+draw. The search stops at the first seed that finds it; none may need more than ``SEEDS``. The
+rules are in the tests' names: ``-k P3``.
 """
 
 import math
@@ -14,10 +15,13 @@ import pytest
 
 from lore.protocol import claims, leases
 from lore.protocol.claims import Candidate, Claims, Verdict
-from lore.protocol.commands import Append
+from lore.protocol.commands import Append, Release
+from lore.protocol.guards import Guards
 from lore.protocol.leases import Leases
 from lore.protocol.messages import News, Outcome, Position
-from lore.protocol.owner import Errand, Owner, Turn
+from lore.protocol.owner import Owner
+from lore.protocol.owner_words import Errand, State, Turn
+from lore.store.twin import StoreState
 from tests.sim.faults import Options
 from tests.sim.run import simulate
 
@@ -100,18 +104,97 @@ def counts_a_drain_as_a_failure(patch: Patch) -> None:
     patch.setattr(Owner, "hand_back", hand_back)
 
 
+def takes_a_failure_for_a_drain(patch: Patch) -> None:
+    """What ends engines is tried for ever."""
+    real = Owner.hand_back
+
+    def hand_back(self: Owner, *, failed: bool) -> None:
+        del failed
+        real(self, failed=False)
+
+    patch.setattr(Owner, "hand_back", hand_back)
+
+
+def hands_nothing_back(patch: Patch) -> None:
+    """Its leases lapse, each after its time."""
+    patch.setattr(Owner, "hand_back", lambda self, *, failed: None)
+
+
+def appends_and_forgets_to_release(patch: Patch) -> None:
+    real = Owner.deadline
+
+    def deadline(self: Owner) -> float | None:
+        leaves = self.state is State.LEAVING and not self.is_calling
+        return self.producer.deadline() if leaves else real(self)
+
+    patch.setattr(Owner, "deadline", deadline)
+
+
+def releases_before_all_is_appended(patch: Patch) -> None:
+    def hand_back(self: Owner, *, failed: bool) -> None:
+        if self.state is State.WORKING:
+            self.state, self._failed = State.RELEASING, failed
+
+    patch.setattr(Owner, "hand_back", hand_back)
+
+
+def asks_for_a_release_once(patch: Patch) -> None:
+    """The call, or its answer, is lost, and nobody asks again."""
+    real = Owner.on_lost
+
+    def on_lost(self: Owner) -> None:
+        was_releasing = self.state is State.RELEASING
+        real(self)
+        if was_releasing:
+            self._go(Turn.HANDED_BACK)
+
+    patch.setattr(Owner, "on_lost", on_lost)
+
+
+def goes_on_after_its_release(patch: Patch) -> None:
+    """The answer is lost, and a piece comes late."""
+    real = Owner.on_lost
+
+    def on_lost(self: Owner) -> None:
+        real(self)
+        if self.state is State.RELEASING:
+            self.state = State.LEAVING
+
+    patch.setattr(Owner, "on_lost", on_lost)
+
+
+def releases_whoever_has_it(patch: Patch) -> None:
+    """A release that is repeated takes the request from the owner after it."""
+    real = StoreState.release
+
+    def release(self: StoreState, command: Release, *, now_ms: int) -> Position:
+        view = self.view(command.request_id, now_ms=now_ms)
+        if view is not None:
+            command = command._replace(owner=view.owner, epoch=view.epoch)
+        return real(self, command, now_ms=now_ms)
+
+    patch.setattr(StoreState, "release", release)
+
+
 def is_in_doubt_for_ever(patch: Patch) -> None:
-    real = Owner._on_appended
+    def doubting(real: Callable[..., None]) -> Callable[..., None]:
+        def on_appended(self: Owner, *args: Any) -> None:
+            doubtful = self.doubtful
+            real(self, *args)
+            self.doubtful = doubtful
 
-    def on_appended(self: Owner, *args: Any) -> None:
-        doubtful = self.doubtful
-        real(self, *args)
-        self.doubtful = doubtful
+        return on_appended
 
-    patch.setattr(Owner, "_on_appended", on_appended)
+    for real in (Owner._on_appended, Owner.on_passed):
+        patch.setattr(Owner, real.__name__, doubting(real))
 
 
 # all owners of a generator
+
+
+def stops_listening_when_an_earlier_claim_ends(patch: Patch) -> None:
+    """It hears no more of what it has claimed anew: that was reaped, and it goes on."""
+    patch.setattr(Guards, "end", lambda *_: True)
 
 
 def waits_longer_and_longer_for_the_store(patch: Patch) -> None:
@@ -224,35 +307,65 @@ SHORTER = replace(
 CRASHES = Options(
     requests=3, generators=2, generator_crash_rate=0.3, step_s=1.0, lease_s=3.0, answer_tokens=160
 )
-WRONG: list[tuple[Callable[[Patch], None], Options | None]] = [
-    (forgets_what_its_readers_have_not_acknowledged, None),
-    (takes_news_of_an_old_lease_for_its_own, REVIVALS),
-    (drops_what_the_store_lacks_chunks_of, FORGETFUL),
-    (drops_what_the_store_has_forgotten, EMPTIED),
-    (takes_the_echo_of_its_own_end_for_a_loss, UNANSWERED),
-    (takes_a_renewal_after_its_own_end_for_a_loss, None),
-    (says_an_end_only_once, None),
-    (counts_a_drain_as_a_failure, None),
-    (is_in_doubt_for_ever, CRASHES),
-    (waits_longer_and_longer_for_the_store, None),
-    (renews_too_late, WAITS),
-    (sends_nothing_again, LOSSY),
-    (begins_the_grace_with_the_first_connection, None),
-    (claims_before_it_can_listen, None),
-    (lets_a_claim_lapse_that_came_to_nothing, LOSSY),
-    (gives_a_claim_back_only_once, LOSSY),
-    (fails_a_request_whose_log_was_forgotten_since, SHORTER),
-    (continues_for_ever_what_kills_it, None),
-    (takes_several_on_trial, CRASHES),
-    (looks_only_once_for_what_waits, None),
+DRAINS = Options(
+    generator_drain_rate=0.2, delay_max_s=0.3, answer_tokens=160, unbound_ratio=1.0, requests=3
+)
+UNHEARD = replace(DRAINS, call_lost=0.2, answer_lost=0.2, lease_s=20.0)
+POISON = Options(poisonous_ratio=1.0, generators=2, requests=2, step_s=0.1)
+SEIZED = Options(
+    generators=1,
+    seizure_rate=0.1,
+    reap_idle_s=5.0,
+    slow_ratio=1.0,
+    slow_spacing_s=8.0,
+    window_tokens=1,
+    answer_tokens=60,
+    tokens_per_step=3,
+    lease_s=4.0,
+    delay_max_s=0.35,
+)
+WRONG: list[tuple[Callable[[Patch], None], str, Options | None]] = [
+    (forgets_what_its_readers_have_not_acknowledged, "P3", None),
+    (takes_news_of_an_old_lease_for_its_own, "P2", REVIVALS),
+    (drops_what_the_store_lacks_chunks_of, "P2", FORGETFUL),
+    (drops_what_the_store_has_forgotten, "P3", EMPTIED),
+    (takes_the_echo_of_its_own_end_for_a_loss, "P3", UNANSWERED),
+    (takes_a_renewal_after_its_own_end_for_a_loss, "P3", None),
+    (says_an_end_only_once, "liveness", None),
+    (counts_a_drain_as_a_failure, "P15", None),
+    (takes_a_failure_for_a_drain, "P15", POISON),
+    (hands_nothing_back, "P15", DRAINS),
+    (appends_and_forgets_to_release, "P15", DRAINS),
+    (releases_before_all_is_appended, "P15", DRAINS),
+    (asks_for_a_release_once, "P15", UNHEARD),
+    (goes_on_after_its_release, "P3", UNHEARD),
+    (releases_whoever_has_it, "P2", UNHEARD),
+    (is_in_doubt_for_ever, "liveness", CRASHES),
+    (stops_listening_when_an_earlier_claim_ends, "P15", SEIZED),
+    (waits_longer_and_longer_for_the_store, "P15", None),
+    (renews_too_late, "P15", WAITS),
+    (sends_nothing_again, "liveness", LOSSY),
+    (begins_the_grace_with_the_first_connection, "P15", None),
+    (claims_before_it_can_listen, "P15", None),
+    (lets_a_claim_lapse_that_came_to_nothing, "P15", LOSSY),
+    (gives_a_claim_back_only_once, "P15", LOSSY),
+    (fails_a_request_whose_log_was_forgotten_since, "P15", SHORTER),
+    (continues_for_ever_what_kills_it, "P15", None),
+    (takes_several_on_trial, "P15", CRASHES),
+    (looks_only_once_for_what_waits, "liveness", None),
 ]
 
 
-@pytest.mark.parametrize(("mistake", "options"), WRONG, ids=lambda it: getattr(it, "__name__", ""))
+@pytest.mark.parametrize(
+    ("mistake", "rule", "options"),
+    [pytest.param(*row, id=f"{row[1]}-{row[0].__name__}") for row in WRONG],
+)
 def test_the_mistake_is_found(
-    mistake: Callable[[Patch], None], options: Options | None, monkeypatch: Patch
+    mistake: Callable[[Patch], None], rule: str, options: Options | None, monkeypatch: Patch
 ) -> None:
+    """P2, P3, P4, P15"""
     mistake(monkeypatch)
     found = next((r for r in (simulate(s, options) for s in range(SEEDS)) if r.violation), None)
     assert found is not None
     print(f"seed {found.seed}: {found.violation}")
+    assert found.violation.startswith(rule)

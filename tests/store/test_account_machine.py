@@ -19,8 +19,9 @@ from lore.store.account import MINUTE_MS, Account
 from lore.store.base import Admission, Limits
 from lore.store.keys import client_keys
 from lore.store.twin import StoreState
+from lore.store.types import Admit, Leave, Settle
 from tests.store.backends import KINDS, expire_keys
-from tests.store.test_store_machine import RealStore, broken, real
+from tests.store.real import RealStore, broken, real
 
 __all__ = ["real"]
 
@@ -43,9 +44,9 @@ class AccountMachine(RuleBasedStateMachine):
         self.real.restart({}, "run-0")
         self.admitted: list[tuple[int, str, str]] = []
 
-    def both(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        expected = getattr(self.twin, name)(*args, **kwargs, now_ms=self.real.now_ms)
-        answer, _ = self.real.call(name, *args, **kwargs)
+    def both(self, command: Any) -> Any:
+        expected: Any = self.twin.do(command, now_ms=self.real.now_ms)
+        answer, _ = self.real.call(command)
         assert answer == expected
         return answer
 
@@ -77,9 +78,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     def admit_within(self, limits: Limits, client: str, request_id: str, tokens: int) -> None:
         known = self.is_counted(client, request_id, limits)
-        admission: Admission = self.both(
-            "admit", client, request_id, limits, tokens=tokens, quantum_ms=self.quantum_ms
-        )
+        admission: Admission = self.both(Admit(client, request_id, limits, tokens, self.quantum_ms))
         account = self.twin._accounts[client]
         if limits is self.limits and admission.admitted and not known:
             self.admitted.append((self.real.now_ms, client, request_id))
@@ -106,11 +105,11 @@ class AccountMachine(RuleBasedStateMachine):
 
     @rule(client=clients, ended=st.dictionaries(ids, used, min_size=1, max_size=3))
     def settle(self, client: str, ended: dict[str, int | None]) -> None:
-        self.both("settle", client, ended)
+        self.both(Settle(client, ended))
 
     @rule(client=clients, request_id=ids)
     def leave(self, client: str, request_id: str) -> None:
-        self.both("leave", client, request_id)
+        self.both(Leave(client, request_id))
         self.admitted = [a for a in self.admitted if a[1:] != (client, request_id)]
 
     @rule(ms=st.sampled_from([1, 20_000, 40_000, MINUTE_MS]))

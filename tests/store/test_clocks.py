@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lore.cli.fleet import free_ports
+from lore.protocol.commands import Claim, Renew, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import Claimed, Outcome
@@ -32,9 +33,10 @@ SETS = [
 
 
 async def waits(backend: Backend) -> bool:
-    return bool(await backend.store.waiting(lease_ms=LEASE_MS))
+    return bool(await backend.store.do(Waiting(lease_ms=LEASE_MS)))
 
 
+@pytest.mark.rule("P15.7")
 @pytest.mark.parametrize("set_ms", SETS)
 async def test_a_dead_owner_is_missed_after_one_lease_however_the_clock_was_set(
     backend: Backend, set_ms: int
@@ -53,6 +55,7 @@ async def test_a_dead_owner_is_missed_after_one_lease_however_the_clock_was_set(
     assert again.view.next_seq == 2
 
 
+@pytest.mark.rule("P15.7")
 @pytest.mark.parametrize("set_ms", SETS)
 async def test_a_living_owner_loses_its_request_at_most_once(backend: Backend, set_ms: int) -> None:
     """Two owners who renew, and claim what seems to be free, for three leases."""
@@ -63,8 +66,8 @@ async def test_a_living_owner_loses_its_request_at_most_once(backend: Backend, s
         if await waits(backend):
             claimed, owner, hand_overs = await backend.claim(owner=other), other, hand_overs + 1
         lease = (claimed.view.request_id, claimed.view.epoch, claimed.view.log_id)
-        (position,) = await backend.store.renew(
-            partition_of("a"), owner, [lease], lease_ms=LEASE_MS
+        (position,) = await backend.store.do(
+            Renew(partition_of("a"), owner, leases=[lease], lease_ms=LEASE_MS)
         )
         assert position.outcome is Outcome.OK
         backend.pass_time(LEASE_MS // 4)
@@ -75,7 +78,7 @@ async def test_a_living_owner_loses_its_request_at_most_once(backend: Backend, s
 async def test_a_longer_lease_than_others_have_is_left_as_it_is(backend: Backend) -> None:
     await backend.open("a")
     long_ms = 4 * LEASE_MS
-    assert await backend.store.claim(partition_of("a"), "g1", lease_ms=long_ms)
+    assert await backend.store.do(Claim(partition_of("a"), "g1", lease_ms=long_ms))
     backend.pass_time(long_ms - 1)
     assert not await waits(backend)
     backend.pass_time(1)
@@ -143,13 +146,14 @@ async def until_claimed(backend: Backend, lease_ms: int) -> Claimed:
     """As a generator looks for what waits."""
     async with asyncio.timeout(20):
         while True:
-            for _, partition in await backend.store.waiting(lease_ms=lease_ms):
-                claimed = await backend.store.claim(partition, "g2", lease_ms=lease_ms)
+            for _, partition in await backend.store.do(Waiting(lease_ms=lease_ms)):
+                claimed = await backend.store.do(Claim(partition, "g2", lease_ms=lease_ms))
                 if claimed is not None:
                     return claimed
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.rule("P15.7")
 @pytest.mark.skipif(LIBRARY is None, reason="Debian's package faketime is not installed")
 @pytest.mark.parametrize("set_s", [-60, -30, 30])
 @pytest.mark.parametrize("is_replaced", [False, True])
@@ -165,7 +169,7 @@ async def test_a_real_server_whose_clock_is_set(
     try:
         backend: Any = Backend(store, Clock(), expire=lambda now_ms: None)
         await backend.open("a")
-        claimed = await store.claim(partition_of("a"), "g1", lease_ms=lease_ms)
+        claimed = await store.do(Claim(partition_of("a"), "g1", lease_ms=lease_ms))
         assert claimed is not None
         await backend.append(claimed, *chunks(1, 2), lease_ms=lease_ms)
         if is_replaced:

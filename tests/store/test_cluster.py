@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from lore.protocol.commands import Ack, Claim, Release, Silent, Waiting
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome, Position
 from lore.store.functions import Functions
 from lore.store.keys import log_key, partition_of, request_key
+from lore.store.types import Open
 from tests.store.backends import LEASE_MS, Backend, Clock, Recorder, chunk, chunks, eventually, new
 from tests.valkeys import Cluster
 
@@ -68,6 +70,7 @@ def seqs(heard: list[Any]) -> list[int]:
     return [one.seq for one in heard if isinstance(one, ChunkMessage)]
 
 
+@pytest.mark.rule("P4.12", "P4.13")
 async def test_calls_and_subscriptions_follow_a_partition_that_moves(
     on_cluster: Backend, moving: Callable[[int], Move]
 ) -> None:
@@ -89,8 +92,35 @@ async def test_calls_and_subscriptions_follow_a_partition_that_moves(
     await on_cluster.append(claimed, chunk(3))
     await reader.until(lambda heard: seqs(heard)[-1:] == [3])
     assert await store.log("a") == chunks(1, 3)
-    await store.release("a", "g1", claimed.view.epoch)
+    await store.do(Release("a", "g1", claimed.view.epoch))
     await wakes.until(lambda heard: heard[-1] == ("wake", partition_of("a")))
+
+
+@pytest.mark.rule("P15.11")
+async def test_a_server_that_was_given_a_partition_says_nothing_about_owners(
+    on_cluster: Backend, moving: Callable[[int], Move]
+) -> None:
+    """P15: who has no subscriber there may not have found it yet."""
+    store, claimed = on_cluster.store, await on_cluster.owned("a")
+    partition = partition_of("a")
+    silent = (Silent(store.run_id(partition), 0, ("g1",)),)
+    waiting = await store.do(Waiting(LEASE_MS, silent))
+    assert [place[1] for place in waiting] == [partition]
+    move = moving(partition)
+    await move.begin()
+    await move.end()
+    assert at(store, "a") == move.source.port  # it has not heard of the move
+    assert await store.do(Claim(partition, "g2", LEASE_MS, silent=silent)) is None
+    found = await eventually(lambda: _at(store, "a", move.target.port))
+    assert found
+    again = (Silent(store.run_id(partition), 0, ("g1",)),)
+    taken = await store.do(Claim(partition, "g2", LEASE_MS, silent=again))
+    assert taken is not None
+    assert taken.view.log_id != claimed.view.log_id
+
+
+async def _at(store: Any, request_id: str, port: int) -> bool | None:
+    return at(store, request_id) == port or None
 
 
 async def test_a_call_on_a_partition_that_is_half_moved_waits_for_it(
@@ -141,6 +171,7 @@ async def test_what_has_moved_already_is_asked_for_where_it_is(
     await move.end()
 
 
+@pytest.mark.rule("P4.2", "P4.11")
 async def test_a_claim_after_a_move_is_from_another_server(
     on_cluster: Backend, moving: Callable[[int], Move]
 ) -> None:
@@ -153,11 +184,11 @@ async def test_a_claim_after_a_move_is_from_another_server(
     move = moving(partition_of("a"))
     await move.begin()
     await move.end()
-    second = await eventually(lambda: store.claim(partition_of("a"), "g2", lease_ms=LEASE_MS))
+    second = await eventually(lambda: store.do(Claim(partition_of("a"), "g2", lease_ms=LEASE_MS)))
     assert second.view.forks == f"{first.view.log_id}:2"
     await eventually(lambda: known(store.run_id(partition_of("a")) != before))
     assert (await on_cluster.append(second, chunk(2), lease_ms=1)).outcome is Outcome.OK
-    third = await eventually(lambda: store.claim(partition_of("a"), "g3", lease_ms=LEASE_MS))
+    third = await eventually(lambda: store.do(Claim(partition_of("a"), "g3", lease_ms=LEASE_MS)))
     assert third.view.log_id == second.view.log_id
 
 
@@ -165,6 +196,7 @@ async def known(is_so: bool) -> bool | None:
     return is_so or None
 
 
+@pytest.mark.rule("P4.11")
 async def test_a_promotion_is_another_servers_life_and_nothing_is_lost_in_order(
     on_cluster: Backend, cluster: Cluster
 ) -> None:
@@ -211,7 +243,7 @@ async def test_a_primary_that_dies_is_replaced_and_the_others_serve_meanwhile(
     replica.send(signal.SIGCONT)
     assert (await on_cluster.open(elsewhere)).created
     with pytest.raises(StoreUnavailable):
-        await store.ack("a", 1)
+        await store.do(Ack("a", 1))
     await asyncio.to_thread(cluster.until_failed_over, partition_of("a"), dead)
     lost = await eventually(lambda: on_cluster.append(claimed, chunk(3)))
     assert (lost.outcome, lost.next_seq) == (Outcome.GAP, 2)
@@ -253,7 +285,7 @@ async def test_a_node_of_a_cluster_is_not_taken_for_a_single_server(cluster: Clu
     store = ValkeyStore(f"valkey://{other.address}")
     await store.connect()
     with pytest.raises(StoreUnavailable, match=r"must begin with valkey\+cluster://"):
-        await store.open(new("a"), queue_limit=1)
+        await store.do(Open(new("a"), queue_limit=1))
     await store.close()
 
 

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Ack, Cancel, Reap, Revive
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import Claimed, Outcome, StateMessage
 from lore.store.keys import partition_of
-from lore.store.types import Limits, StoreFull
+from lore.store.types import Admit, Limits, Open, StoreFull
 from lore.store.valkey import room
 from tests.store.backends import (
     RETENTION_MS,
@@ -54,11 +55,11 @@ class Full:
         name = claimed.view.request_id
         await self.backend.append(claimed, *LARGE)
         if status is Status.CANCELLED:
-            await self.store.cancel(name, retention_ms=RETENTION_MS)
+            await self.store.do(Cancel(name, retention_ms=RETENTION_MS))
         else:
             await self.backend.finish(claimed, 3, status=status)
         if acked:
-            await self.store.ack(name, acked)
+            await self.store.do(Ack(name, acked))
         return name
 
     def limit(self, room: int) -> None:
@@ -74,7 +75,7 @@ class Full:
         return [view.request_id for view in views if view is not None and view.given_up_ms]
 
     async def begin(self) -> bool:
-        return (await self.store.open(new(next(self.names)), queue_limit=1000)).created
+        return (await self.store.do(Open(new(next(self.names)), queue_limit=1000))).created
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ async def full(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Async
     full.server.config_set("maxmemory", 0)
 
 
+@pytest.mark.rule("P17.9", "P17.10")
 async def test_what_was_read_is_given_up_first_the_oldest_first(full: Full) -> None:
     """P17: nothing live, unread, reaped or too young."""
     unread = [await full.answer(acked=acked) for acked in (0, 1)]
@@ -97,8 +99,8 @@ async def test_what_was_read_is_given_up_first_the_oldest_first(full: Full) -> N
     await full.backend.append(live, *LARGE)
     reaped = await full.owned()
     await full.backend.append(reaped, *LARGE)
-    await full.store.ack(reaped.view.request_id, 2)
-    await full.store.reap(reaped.view.request_id, idle_ms=0, retention_ms=RETENTION_MS)
+    await full.store.do(Ack(reaped.view.request_id, 2))
+    await full.store.do(Reap(reaped.view.request_id, idle_ms=0, retention_ms=RETENTION_MS))
     kinds = [Status.DONE, Status.FAILED, Status.CANCELLED, *[Status.DONE] * 5]
     read = [await full.answer(status=status) for status in kinds]
     full.backend.pass_time(FLOOR_MS - 1)  # the last one is too young
@@ -118,6 +120,7 @@ async def test_what_was_read_is_given_up_first_the_oldest_first(full: Full) -> N
         assert await full.store.body(name) is None
 
 
+@pytest.mark.rule("P17.11")
 async def test_what_is_left_of_it_tells_whose_it_was_and_expires_when_it_would_have(
     full: Full,
 ) -> None:
@@ -140,42 +143,44 @@ async def test_what_is_left_of_it_tells_whose_it_was_and_expires_when_it_would_h
     ):
         assert getattr(view, field) == getattr(before, field)
     assert await reader.first(1) == [StateMessage(Status.DONE, "ended")]
-    again = await full.store.open(new(name), queue_limit=1000)
+    again = await full.store.do(Open(new(name), queue_limit=1000))
     assert (again.created, again.view) == (False, view)
-    assert (await full.store.ack(name, 2)).outcome is Outcome.OK
+    assert (await full.store.do(Ack(name, 2))).outcome is Outcome.OK
     full.backend.pass_time(RETENTION_MS - FLOOR_MS)
     assert await full.store.view(name) is None
 
 
+@pytest.mark.rule("P17.8", "P17.12")
 async def test_a_new_request_is_refused_until_the_time_that_it_is_told(full: Full) -> None:
     """P17: all that begins is refused alike; what was accepted goes on."""
     live = await full.owned()
     reaped = await full.owned()
-    await full.store.reap(reaped.view.request_id, idle_ms=0, retention_ms=RETENTION_MS)
+    await full.store.do(Reap(reaped.view.request_id, idle_ms=0, retention_ms=RETENTION_MS))
     read = [await full.answer() for _ in range(3)]
     full.backend.pass_time(1000)
     full.limit(-300_000)  # more than one of them
     for begin in (
         lambda: full.begin(),
-        lambda: full.store.admit("a", "a", Limits(streams=1)),
-        lambda: full.store.revive(reaped.view.request_id),
+        lambda: full.store.do(Admit("a", "a", Limits(streams=1))),
+        lambda: full.store.do(Revive(reaped.view.request_id)),
     ):
         with pytest.raises(StoreFull) as raised:
             await begin()
         assert raised.value.retry_after_s == (FLOOR_MS - MINUTE_MS) / 1000 - 1  # the second's turn
     assert await full.given_up(read) == []
     assert (await full.backend.append(live, *LARGE)).outcome is Outcome.OK
-    assert (await full.store.ack(live.view.request_id, 2)).outcome is Outcome.OK
+    assert (await full.store.do(Ack(live.view.request_id, 2))).outcome is Outcome.OK
     assert (await full.backend.finish(live, 3)).status is Status.DONE
     full.limit(-300_000)
     full.backend.pass_time(FLOOR_MS - MINUTE_MS - 1000)
     assert await full.begin()
 
 
+@pytest.mark.rule("P17.12")
 async def test_where_nothing_has_ended_the_floor_is_all_that_can_be_promised(full: Full) -> None:
     live = await full.owned()
     await full.backend.append(live, *LARGE)
-    full.limit(-1000)
+    full.limit(-100_000)
     with pytest.raises(StoreFull) as raised:
         await full.begin()
     assert raised.value.retry_after_s == FLOOR_MS / 1000
@@ -187,7 +192,7 @@ async def test_many_who_find_a_full_server_make_room_together(full: Full) -> Non
     full.backend.pass_time(FLOOR_MS)
     full.limit(-300_000)
     names = [next(full.names) for _ in range(4)]
-    asked = [full.store.open(new(name), queue_limit=1000) for name in names]
+    asked = [full.store.do(Open(new(name), queue_limit=1000)) for name in names]
     assert all(one.created for one in await asyncio.gather(*asked))
     assert 2 <= len(await full.given_up(read)) < len(read)
 
@@ -196,7 +201,7 @@ async def test_who_asks_again_at_once_is_refused_without_another_look(
     full: Full, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "LOOK_AGAIN_S", 3600)
-    full.limit(-1000)
+    full.limit(-100_000)
     looks = 0
     for _ in range(2):
         with pytest.raises(StoreFull) as raised:

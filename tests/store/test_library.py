@@ -3,6 +3,7 @@ releases. ``libraries/5.lua`` is the one of the release before."""
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +12,26 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from lore.protocol import commands
+from lore.protocol.commands import (
+    Ack,
+    Append,
+    Cancel,
+    Prompt,
+    Reap,
+    Reinstate,
+    Release,
+    Revive,
+    name_of,
+)
 from lore.protocol.lifecycle import Status
-from lore.store import StoreUnavailable, ValkeyStore
+from lore.store import StoreUnavailable, ValkeyStore, types
 from lore.store.base import News, Outcome, Position
 from lore.store.functions import LOOK_S
 from lore.store.keys import partition_keys, partition_of
-from lore.store.library import NONE, OLDEST, OURS, Library
+from lore.store.library import CODE, NONE, OLDEST, OURS, Library
+from lore.store.twin import StoreState
+from lore.store.types import Open
 from tests.store.backends import (
     LEASE_MS,
     RETENTION_MS,
@@ -90,7 +105,7 @@ async def one_answer(edge: Backend, generator: Backend, request_id: str) -> None
     await edge.open(request_id)
     claimed = await generator.claim(request_id)
     await generator.append(claimed, *chunks(1, 2), reopen_tokens=2)
-    await edge.store.ack(request_id, 1)
+    await edge.store.do(Ack(request_id, 1))
     (news,) = await owner.first(1)
     assert news.position.outcome is Outcome.OK
     assert news.epoch in (0, claimed.view.epoch)
@@ -106,11 +121,12 @@ async def test_a_lost_function_library_is_loaded_again(
     put(deployment, NONE)
     names = [f"r{number}" for number in range(50)]
     opened = await asyncio.gather(
-        *(on_valkey.store.open(new(name), queue_limit=50) for name in names)
+        *(on_valkey.store.do(Open(new(name), queue_limit=50)) for name in names)
     )
     assert all(one.created for one in opened)
 
 
+@pytest.mark.rule("P17.23")
 @pytest.mark.parametrize(
     ("on_server", "loads"),
     [
@@ -153,8 +169,19 @@ async def test_appends_of_one_turn_are_one_call_to_each_server(
         )
 
     before = calls()
-    answers = await asyncio.gather(*(on_valkey.append(claimed, chunk(1)) for claimed in owned))
-    assert {answer.outcome for answer in answers} == {Outcome.OK}
+    told: asyncio.Queue[Any] = asyncio.Queue()
+    leases = [(claimed.view.epoch, claimed.view.log_id) for claimed in owned]
+    step = [
+        (number, Append(owned[number].view.request_id, "g1", LEASE_MS, *lease, 32, 0, [chunk(1)]))
+        for number, lease in enumerate(leases)
+    ]
+    on_valkey.store.append(step, lambda some, answers: told.put_nowait((some, answers)))
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(names):
+        some, answers = await told.get()
+        assert len(some) == len(answers)
+        outcomes += (answer.outcome for answer in answers)  # the first after a claim says all
+    assert set(outcomes) == {Outcome.OK}
     assert calls() - before == (len(partitions) if deployment.kind == "cluster" else 1)
 
 
@@ -166,6 +193,7 @@ CHANGES: dict[str, Callable[[Backend], Any]] = {
 }
 
 
+@pytest.mark.rule("P17.23")
 @ONE_SERVER
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 async def test_of_two_releases_on_a_server_without_functions_the_newer_library_wins(
@@ -203,6 +231,7 @@ async def test_a_function_that_fails_on_our_own_library_is_an_error(
             await backend.open("a")
 
 
+@pytest.mark.rule("P17.23")
 @ONE_SERVER
 async def test_an_older_library_that_came_unnoticed_is_replaced_within_a_while(
     deployment: Deployment,
@@ -213,6 +242,7 @@ async def test_an_older_library_that_came_unnoticed_is_replaced_within_a_while(
         assert there(deployment) == {OURS.version}
 
 
+@pytest.mark.rule("P17.24")
 @ONE_SERVER
 async def test_while_the_memory_is_full_a_release_works_with_the_older_library(
     deployment: Deployment,
@@ -226,11 +256,11 @@ async def test_while_the_memory_is_full_a_release_works_with_the_older_library(
         with capture_logs() as logged:
             async with of_release(deployment) as newer:
                 (entry,) = [one for one in logged if one["log_level"] == "warning"]
-                assert entry["event"] == "library_refused"
+                assert entry["event"] == "library refused"
                 assert (entry["version"], entry["works_with"]) == (OURS.version, BEFORE.version)
                 claimed = await newer.claim("a")
                 await newer.append(claimed, *chunks(1, 2), reopen_tokens=4)
-                await newer.store.ack("a", 2)
+                await newer.store.do(Ack("a", 2))
                 await newer.append(claimed, chunk(3))
                 assert (await newer.finish(claimed, 4)).status is Status.DONE
                 with pytest.raises(StoreUnavailable, match="is full"):
@@ -243,6 +273,7 @@ async def test_while_the_memory_is_full_a_release_works_with_the_older_library(
         fill(deployment, full=False)
 
 
+@pytest.mark.rule("P17.24")
 @ONE_SERVER
 @pytest.mark.parametrize(
     ("on_server", "says"),
@@ -264,6 +295,7 @@ async def test_a_release_that_cannot_work_with_what_is_there_says_so_in_a_line(
         fill(deployment, full=False)
 
 
+@pytest.mark.rule("P17.24")
 @ONE_SERVER
 async def test_a_release_that_a_newer_library_no_longer_serves_says_so(
     deployment: Deployment,
@@ -282,6 +314,7 @@ async def test_a_release_that_a_newer_library_no_longer_serves_says_so(
             put(deployment, OURS)
 
 
+@pytest.mark.rule("P17.22")
 @ONE_SERVER
 async def test_requests_and_logs_of_the_release_before_go_on_in_this_one(
     deployment: Deployment,
@@ -294,20 +327,39 @@ async def test_requests_and_logs_of_the_release_before_go_on_in_this_one(
         claims = {name: await older.claim(name) for name in ("owned", "reaped", "ended")}
         for claimed in claims.values():
             await older.append(claimed, *chunks(1, 2))
-        await older.store.reap("reaped", idle_ms=0, retention_ms=60_000)
+        await older.store.do(Reap("reaped", idle_ms=0, retention_ms=60_000))
         await older.finish(claims["ended"], 3)
         async with of_release(deployment) as newer:
             await newer.append(await newer.claim("queued"), chunk(1))
             owned = claims["owned"].view
-            await newer.store.release("owned", owned.owner, owned.epoch)
+            await newer.store.do(Release("owned", owned.owner, owned.epoch))
             assert (await older.append(claims["owned"], chunk(3))).outcome is Outcome.FENCED
             again = await newer.claim("owned", "g2")
             assert (await newer.append(again, chunk(3))).outcome is Outcome.OK
-            await newer.store.revive("reaped")
+            await newer.store.do(Revive("reaped"))
             assert (await older.append(await older.claim("reaped"), chunk(3))).next_seq == 4
             assert await newer.store.log("ended") == chunks(1, 2)
-            assert (await newer.store.ack("ended", 2)).outcome is Outcome.OK
+            assert (await newer.store.do(Ack("ended", 2))).outcome is Outcome.OK
             assert (await newer.store.view("ended")).status is Status.DONE  # type: ignore[union-attr]
+
+
+@ONE_SERVER
+async def test_what_only_a_newer_library_knows_of_an_owner_does_no_harm_to_an_older_one(
+    deployment: Deployment,
+) -> None:
+    """Which model makes an answer. It cannot be kept there, and its readers lose nothing."""
+    put(deployment, BEFORE)
+    async with of_release(deployment, BEFORE) as backend:
+        claimed = await backend.owned("a")
+        prompt = Prompt("a", "g1", claimed.view.epoch, 12, "m@1")
+        assert (await backend.store.do(prompt)).outcome is Outcome.OK
+        view = dataclasses.replace(claimed.view, request_id="b", model="m@1")
+        back = await backend.store.do(Reinstate(view, "{}", chunks(1, 3), LEASE_MS))
+        assert back.outcome is Outcome.OK
+        assert await backend.store.log("b") == chunks(1, 3)
+        found = await backend.store.view("b")
+        assert found is not None
+        assert found.model == ""
 
 
 async def test_the_library_of_the_release_before_is_the_oldest_that_we_work_with() -> None:
@@ -325,5 +377,16 @@ async def test_an_owner_of_the_release_before_hears_what_it_understands(
     args = (0, "g1", LEASE_MS, functions.run_id, "epoch")
     keys = partition_keys(partition_of("a"))
     assert len(await functions.fcall("lore_claim", keys, *args)) == 1
-    await valkey_store.cancel("a", retention_ms=RETENTION_MS)
+    await valkey_store.do(Cancel("a", retention_ms=RETENTION_MS))
     assert await owner.first(1) == [News(Position(Outcome.FENCED, Status.CANCELLED, 1, 0, 0), 0)]
+
+
+def test_a_command_has_one_name_in_the_library_and_in_its_twin() -> None:
+    kinds = [kind for module in (commands, types) for kind in vars(module).values()]
+    names = {
+        name_of(kind) for kind in kinds if hasattr(kind, "answers") and "_fields" in vars(kind)
+    }
+    names.remove("look")  # the server answers it without the library
+    functions = set(re.findall(r"^register\('lore_(\w+)'", CODE, re.MULTILINE))
+    assert names == {function.removesuffix("_all") for function in functions}
+    assert names <= set(dir(StoreState))

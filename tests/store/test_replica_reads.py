@@ -82,6 +82,7 @@ def _pages(server: Server) -> int:
     return stats.get("cmdstat_xrange", {}).get("calls", 0)
 
 
+@pytest.mark.rule("P4.15")
 async def test_a_replica_serves_what_is_replayed_and_nothing_that_is_decided_by(
     group: Group,
 ) -> None:
@@ -103,6 +104,7 @@ async def test_a_replica_that_does_not_answer_costs_a_reader_a_moment(group: Gro
     await asyncio.to_thread(group.settle)
 
 
+@pytest.mark.rule("P4.14")
 async def test_a_replica_that_lags_makes_no_hole(trio: Trio) -> None:
     """P4: the primary is asked before anything counts as lost."""
     async with replayed(trio) as (store, view):
@@ -112,6 +114,7 @@ async def test_a_replica_that_lags_makes_no_hole(trio: Trio) -> None:
         assert await asked_of_primary(trio, lambda: whole(store, view)) == 1
 
 
+@pytest.mark.rule("P4.14")
 async def test_a_replica_of_another_log_is_not_believed(trio: Trio) -> None:
     """P4: it has followed a primary that was replaced."""
 

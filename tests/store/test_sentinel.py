@@ -9,6 +9,7 @@ from pathlib import Path
 import libvalkey
 import pytest
 
+from lore.protocol.commands import Claim
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome, Position
 from lore.store.keys import partition_of
@@ -71,7 +72,7 @@ async def test_a_primary_that_dies_is_replaced_and_given_what_it_was_not_told(
     await reader.until(lambda heard: "reset" in heard)
     await wakes.until(lambda heard: ("wake", None) in heard)
     assert await store.log("a") == chunks(1, 3)
-    again = await store.claim(partition_of("b"), "g3", lease_ms=LEASE_MS)
+    again = await store.do(Claim(partition_of("b"), "g3", lease_ms=LEASE_MS))
     assert again is not None
     assert again.view.forks == f"{taken.view.log_id}:2"
     await on_trio.append(claimed, chunk(4))

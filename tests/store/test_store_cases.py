@@ -6,6 +6,17 @@ from dataclasses import replace
 import pytest
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import (
+    Ack,
+    Cancel,
+    Claim,
+    Reap,
+    Reinstate,
+    Release,
+    Renew,
+    Revive,
+    Waiting,
+)
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore.store.base import (
@@ -18,6 +29,7 @@ from lore.store.base import (
     StateMessage,
 )
 from lore.store.keys import partition_of
+from lore.store.types import Open
 from tests.store.backends import (
     LEASE_MS,
     RETENTION_MS,
@@ -35,7 +47,7 @@ async def test_a_new_request_waits_in_its_queue(backend: Backend) -> None:
     assert opened.created
     assert opened.view.status is Status.QUEUED
     assert (opened.view.window, opened.view.next_seq, opened.view.acked_seq) == (64, 1, 0)
-    assert await backend.store.waiting() == [(backend.clock.now_ms, partition_of("a"))]
+    assert await backend.store.do(Waiting()) == [(backend.clock.now_ms, partition_of("a"))]
     assert await backend.store.queue_depth() == 1
     assert await backend.store.body("a") == '{"question": "why?"}'
 
@@ -48,8 +60,8 @@ async def test_opening_again_finds_the_same_request(backend: Backend) -> None:
     assert await backend.store.queue_depth() == 1
 
 
+@pytest.mark.rule("P17.2")
 async def test_a_full_queue_creates_nothing(backend: Backend) -> None:
-    """P17"""
     one, two = ids_in_one_partition(2)
     await backend.open(one, queue_limit=1)
     refused = await backend.open(two, queue_limit=1)
@@ -67,19 +79,20 @@ async def test_the_oldest_request_is_claimed_first(backend: Backend) -> None:
         claimed = await backend.claim(request_id)
         assert claimed.view.status is Status.GENERATING
         assert claimed.body == '{"question": "why?"}'
-    assert await backend.store.claim(partition_of(one), "g1", lease_ms=LEASE_MS) is None
-    assert await backend.store.waiting() == []
+    assert await backend.store.do(Claim(partition_of(one), "g1", lease_ms=LEASE_MS)) is None
+    assert await backend.store.do(Waiting()) == []
 
 
+@pytest.mark.rule("P2.7")
 async def test_epochs_come_from_the_clock_and_only_grow(backend: Backend) -> None:
-    """P2"""
     first = await backend.owned()
     assert first.view.epoch == backend.clock.now_ms
-    await backend.store.release("a", "g1", first.view.epoch)
+    await backend.store.do(Release("a", "g1", first.view.epoch))
     second = await backend.claim()
     assert second.view.epoch == first.view.epoch + 1
 
 
+@pytest.mark.rule("P4.1")
 async def test_appended_chunks_are_read_back_as_they_were(backend: Backend) -> None:
     claimed = await backend.owned()
     texts = ["Grüße 🌍\n\r\n", "", " ", "\x00\u2028c 1 2", "x" * 200_000, "c 1 2 3\nd"]
@@ -101,8 +114,8 @@ async def test_a_long_log_is_read_whole(backend: Backend) -> None:
     assert await backend.store.log("a") == chunks(1, 2_500)
 
 
+@pytest.mark.rule("P2.2")
 async def test_an_append_may_be_repeated(backend: Backend) -> None:
-    """P2"""
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 3))
     again = await backend.append(claimed, *chunks(2, 5))
@@ -110,6 +123,7 @@ async def test_an_append_may_be_repeated(backend: Backend) -> None:
     assert await backend.store.log("a") == chunks(1, 5)
 
 
+@pytest.mark.rule("P2.1", "P2.2", "P2.4", "P2.5")
 @pytest.mark.parametrize(
     ("sent", "outcome"),
     [
@@ -127,7 +141,6 @@ async def test_an_append_may_be_repeated(backend: Backend) -> None:
 async def test_an_append_that_does_not_fit_changes_nothing(
     backend: Backend, sent: list[Chunk], outcome: Outcome
 ) -> None:
-    """P2"""
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 2))
     before = await backend.store.view("a")
@@ -138,6 +151,7 @@ async def test_an_append_that_does_not_fit_changes_nothing(
     assert await backend.store.log("a") == chunks(1, 2)
 
 
+@pytest.mark.rule("P2.1")
 async def test_appends_of_one_turn_are_each_judged_by_themselves(backend: Backend) -> None:
     """P2: what goes to the server together, from whatever partitions, fails by itself."""
     mates = ids_in_one_partition(2)
@@ -160,9 +174,9 @@ async def test_appends_of_one_turn_are_each_judged_by_themselves(backend: Backen
     assert logs == [chunks(1, 3), [], [], [], [chunk(1)]]
 
 
+@pytest.mark.rule("P2.3", "P2.5")
 @pytest.mark.parametrize("how", ["older epoch", "other owner", "other log"])
 async def test_who_does_not_hold_the_lease_is_fenced(backend: Backend, how: str) -> None:
-    """P2, P15"""
     claimed = await backend.owned()
     epoch = claimed.view.epoch
     before = await backend.store.view("a")
@@ -180,15 +194,15 @@ async def test_who_does_not_hold_the_lease_is_fenced(backend: Backend, how: str)
     assert await backend.store.log("a") == []
 
 
+@pytest.mark.rule("P2.3", "P15.2")
 async def test_a_lapsed_lease_passes_to_the_next_and_fences_the_last(backend: Backend) -> None:
-    """P15"""
     first = await backend.owned("a", "g1")
     await backend.append(first, chunk(1))
     partition = partition_of("a")
     backend.pass_time(LEASE_MS - 1)
-    assert await backend.store.claim(partition, "g2", lease_ms=LEASE_MS) is None
+    assert await backend.store.do(Claim(partition, "g2", lease_ms=LEASE_MS)) is None
     backend.pass_time(1)
-    assert await backend.store.waiting() == [(first.view.created_ms, partition)]
+    assert await backend.store.do(Waiting()) == [(first.view.created_ms, partition)]
     second = await backend.claim("a", "g2")
     assert second.view.next_seq == 2
     assert second.view.log_id == first.view.log_id
@@ -196,8 +210,20 @@ async def test_a_lapsed_lease_passes_to_the_next_and_fences_the_last(backend: Ba
     assert (await backend.append(second, chunk(2))).outcome is Outcome.OK
 
 
+@pytest.mark.rule("P15.23")
+async def test_an_append_does_not_renew_a_lease(backend: Backend) -> None:
+    claimed = await backend.owned("a")
+    backend.pass_time(LEASE_MS // 2)
+    assert (await backend.append(claimed, chunk(1))).outcome is Outcome.OK
+    view = await backend.store.view("a")
+    assert view is not None
+    assert view.lease_until_ms == claimed.view.lease_until_ms
+    backend.pass_time(LEASE_MS // 2)
+    assert await backend.store.do(Claim(partition_of("a"), "g2", lease_ms=LEASE_MS)) is not None
+
+
+@pytest.mark.rule("P15.1")
 async def test_renewing_keeps_a_lease(backend: Backend) -> None:
-    """P15"""
     one, two, three = ids_in_one_partition(3)
     owned = [await backend.owned(request_id) for request_id in (one, two)]
     backend.pass_time(LEASE_MS - 1)
@@ -208,11 +234,11 @@ async def test_renewing_keeps_a_lease(backend: Backend) -> None:
         (two, second.epoch - 1, second.log_id),
         (three, 1, "log"),
     ]
-    outcomes = await backend.store.renew(partition, "g1", leases, lease_ms=LEASE_MS)
+    outcomes = await backend.store.do(Renew(partition, "g1", leases=leases, lease_ms=LEASE_MS))
     assert [p.outcome for p in outcomes] == [Outcome.OK, Outcome.FENCED, Outcome.UNKNOWN]
     backend.pass_time(1)
     assert (await backend.claim(two, "g2")).view.epoch > owned[1].view.epoch
-    assert await backend.store.claim(partition, "g2", lease_ms=LEASE_MS) is None
+    assert await backend.store.do(Claim(partition, "g2", lease_ms=LEASE_MS)) is None
 
 
 async def test_a_released_request_is_in_front_again(backend: Backend) -> None:
@@ -221,13 +247,14 @@ async def test_a_released_request_is_in_front_again(backend: Backend) -> None:
     backend.pass_time(1)
     await backend.open(two)
     for _ in range(2):
-        released = await backend.store.release(one, "g1", claimed.view.epoch)
+        released = await backend.store.do(Release(one, "g1", claimed.view.epoch))
         assert (released.outcome, released.status) == (Outcome.OK, Status.QUEUED)
     await backend.claim(one, "g2")
-    fenced = await backend.store.release(one, "g1", claimed.view.epoch)
+    fenced = await backend.store.do(Release(one, "g1", claimed.view.epoch))
     assert fenced.outcome is Outcome.FENCED
 
 
+@pytest.mark.rule("P15.16")
 async def test_claims_that_come_to_nothing_are_counted_until_something_does(
     backend: Backend,
 ) -> None:
@@ -239,12 +266,12 @@ async def test_claims_that_come_to_nothing_are_counted_until_something_does(
         claimed = await backend.claim("a")
         assert claimed.view.tries == tries
     store, view = backend.store, claimed.view
-    assert (await store.release("a", "g1", view.epoch)).outcome is Outcome.OK
-    assert (await store.release("a", "g1", view.epoch)).outcome is Outcome.OK
+    assert (await store.do(Release("a", "g1", view.epoch))).outcome is Outcome.OK
+    assert (await store.do(Release("a", "g1", view.epoch))).outcome is Outcome.OK
     claimed = await backend.claim("a")
     assert claimed.view.tries == 3
-    await store.release("a", "g1", claimed.view.epoch, failed=True)
-    assert await store.claim(partition_of("a"), "g1", lease_ms=LEASE_MS, untried=True) is None
+    await store.do(Release("a", "g1", claimed.view.epoch, why="failed"))
+    assert await store.do(Claim(partition_of("a"), "g1", lease_ms=LEASE_MS, untried=True)) is None
     claimed = await backend.claim("a")
     assert claimed.view.tries == 4
     await backend.append(claimed, chunk(1))
@@ -257,6 +284,7 @@ async def test_claims_that_come_to_nothing_are_counted_until_something_does(
     assert view.tries == 0
 
 
+@pytest.mark.rule("P15.17")
 async def test_what_was_not_tried_yet_can_be_claimed_past_what_was(backend: Backend) -> None:
     """P15: of lapsed leases as of the queue."""
     names = ids_in_one_partition(4)
@@ -265,44 +293,44 @@ async def test_what_was_not_tried_yet_can_be_claimed_past_what_was(backend: Back
         await backend.open(name)
         backend.pass_time(1)
     lapsed, released = await backend.claim(names[0]), await backend.claim(names[1])
-    await backend.store.release(names[1], "g1", released.view.epoch, failed=True)
+    await backend.store.do(Release(names[1], "g1", released.view.epoch, why="failed"))
     backend.pass_time(LEASE_MS)
     for wanted in names[2:]:
-        claimed = await backend.store.claim(partition, "g2", lease_ms=LEASE_MS, untried=True)
+        claimed = await backend.store.do(Claim(partition, "g2", lease_ms=LEASE_MS, untried=True))
         assert claimed is not None
         assert claimed.view.request_id == wanted
-    assert await backend.store.claim(partition, "g2", lease_ms=LEASE_MS, untried=True) is None
+    assert await backend.store.do(Claim(partition, "g2", lease_ms=LEASE_MS, untried=True)) is None
     assert (await backend.claim(lapsed.view.request_id)).view.tries == 2
 
 
+@pytest.mark.rule("P9.1", "P9.3")
 async def test_acks_are_cumulative_and_never_go_back(backend: Backend) -> None:
-    """P9"""
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 4))
-    assert (await backend.store.ack("a", 3)).acked_tokens == 6
+    assert (await backend.store.do(Ack("a", 3))).acked_tokens == 6
     for late in (3, 1, 0, -1):
-        position = await backend.store.ack("a", late)
+        position = await backend.store.do(Ack("a", late))
         assert (position.outcome, position.acked_seq, position.acked_tokens) == (Outcome.OK, 3, 6)
 
 
+@pytest.mark.rule("P9.2")
 async def test_an_ack_ahead_of_the_log_is_refused(backend: Backend) -> None:
-    """P9"""
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 4))
-    position = await backend.store.ack("a", 5)
+    position = await backend.store.do(Ack("a", 5))
     assert (position.outcome, position.acked_seq) == (Outcome.AHEAD, 0)
-    assert (await backend.store.ack("b", 1)).outcome is Outcome.UNKNOWN
+    assert (await backend.store.do(Ack("b", 1))).outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.rule("P2.10", "P6.4")
 async def test_a_closed_window_pauses_until_the_acks_reach_the_mark(backend: Backend) -> None:
-    """P5, P6"""
     owner = Recorder()
     await backend.store.guard("a", owner)
     claimed = await backend.owned()
     paused = await backend.append(claimed, *chunks(1, 4), reopen_tokens=4)
     assert paused.status is Status.PAUSED
-    assert (await backend.store.ack("a", 1)).status is Status.PAUSED
-    opened = await backend.store.ack("a", 2)
+    assert (await backend.store.do(Ack("a", 1))).status is Status.PAUSED
+    opened = await backend.store.do(Ack("a", 2))
     assert opened.status is Status.GENERATING
     assert await owner.first(1) == [
         News(Position(Outcome.OK, Status.GENERATING, 5, 2, 4), claimed.view.epoch)
@@ -313,7 +341,7 @@ async def test_a_window_that_acks_have_opened_meanwhile_does_not_pause(backend: 
     """P6"""
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 2))
-    await backend.store.ack("a", 2)
+    await backend.store.do(Ack("a", 2))
     position = await backend.append(claimed, chunk(3), reopen_tokens=4)
     assert (position.status, position.acked_tokens) == (Status.GENERATING, 4)
 
@@ -328,13 +356,14 @@ async def test_an_owner_with_credit_ends_its_pause(backend: Backend) -> None:
     assert view.window == 64
 
 
+@pytest.mark.rule("P4.1")
 async def test_readers_hear_of_everything_in_order(backend: Backend) -> None:
     reader = Recorder()
     await backend.store.follow("a", reader)
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 2), reopen_tokens=2)
-    await backend.store.ack("a", 1)
-    await backend.store.ack("a", 1)
+    await backend.store.do(Ack("a", 1))
+    await backend.store.do(Ack("a", 1))
     await backend.finish(claimed, 3)
     now = backend.clock.now_ms
     assert await reader.first(7) == [
@@ -370,7 +399,7 @@ async def test_generators_are_woken_for_what_waits(backend: Backend) -> None:
     generator = Recorder()
     await backend.store.on_wake(generator)
     claimed = await backend.owned()
-    await backend.store.release("a", "g1", claimed.view.epoch)
+    await backend.store.do(Release("a", "g1", claimed.view.epoch))
     assert await generator.first(2) == [("wake", partition_of("a"))] * 2
 
 
@@ -389,6 +418,7 @@ async def test_finishing_needs_the_whole_log(backend: Backend) -> None:
     assert view.finished_ms == backend.clock.now_ms
 
 
+@pytest.mark.rule("P13.2")
 async def test_finishing_may_be_repeated_and_ends_the_lease(backend: Backend) -> None:
     claimed = await backend.owned()
     arguments = {"status": Status.FAILED, "finish_reason": "error", "error": "out of memory"}
@@ -400,57 +430,57 @@ async def test_finishing_may_be_repeated_and_ends_the_lease(backend: Backend) ->
     assert await backend.store.live() == []
 
 
+@pytest.mark.rule("P2.10", "P14.1")
 async def test_cancelling_is_final_and_tells_the_owner(backend: Backend) -> None:
-    """P14"""
     owner = Recorder()
     await backend.store.guard("a", owner)
     claimed = await backend.owned()
     for _ in range(2):
-        position = await backend.store.cancel("a", retention_ms=RETENTION_MS)
+        position = await backend.store.do(Cancel("a", retention_ms=RETENTION_MS))
         assert (position.outcome, position.status) == (Outcome.OK, Status.CANCELLED)
     assert await owner.first(1) == [
         News(Position(Outcome.FENCED, Status.CANCELLED, 1, 0, 0), claimed.view.epoch)
     ]
     assert (await backend.append(claimed, chunk(1))).outcome is Outcome.FENCED
-    assert (await backend.store.revive("a")).outcome is Outcome.REFUSED
+    assert (await backend.store.do(Revive("a"))).outcome is Outcome.REFUSED
 
 
+@pytest.mark.rule("P14.1")
 async def test_a_queued_request_can_be_cancelled(backend: Backend) -> None:
-    """P14"""
     await backend.open("a")
-    await backend.store.cancel("a", retention_ms=RETENTION_MS)
+    await backend.store.do(Cancel("a", retention_ms=RETENTION_MS))
     assert await backend.store.queue_depth() == 0
-    assert await backend.store.waiting() == []
+    assert await backend.store.do(Waiting()) == []
 
 
 async def test_what_ended_otherwise_cannot_be_cancelled(backend: Backend) -> None:
     """P14"""
     await backend.finish(await backend.owned(), 1)
-    refused = await backend.store.cancel("a", retention_ms=RETENTION_MS)
+    refused = await backend.store.do(Cancel("a", retention_ms=RETENTION_MS))
     assert (refused.outcome, refused.status) == (Outcome.REFUSED, Status.DONE)
-    assert (await backend.store.cancel("b", retention_ms=1)).outcome is Outcome.UNKNOWN
+    assert (await backend.store.do(Cancel("b", retention_ms=1))).outcome is Outcome.UNKNOWN
 
 
+@pytest.mark.rule("P16.1", "P16.2")
 async def test_a_stalled_request_is_reaped_and_can_be_revived(backend: Backend) -> None:
-    """P16"""
     owner, generator = Recorder(), Recorder()
     await backend.store.guard("a", owner)
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 3), reopen_tokens=1)
     backend.pass_time(99)
-    reap = {"idle_ms": 100, "retention_ms": RETENTION_MS}
-    assert (await backend.store.reap("a", **reap)).outcome is Outcome.REFUSED
+    reap = Reap("a", idle_ms=100, retention_ms=RETENTION_MS)
+    assert (await backend.store.do(reap)).outcome is Outcome.REFUSED
     backend.pass_time(1)
-    assert (await backend.store.reap("a", **reap)).status is Status.REAPED
+    assert (await backend.store.do(reap)).status is Status.REAPED
     assert await owner.first(1) == [
         News(Position(Outcome.FENCED, Status.REAPED, 4, 0, 0), claimed.view.epoch)
     ]
-    assert (await backend.store.reap("a", **reap)).outcome is Outcome.REFUSED
+    assert (await backend.store.do(reap)).outcome is Outcome.REFUSED
     assert await backend.store.live() == []
     assert (await backend.append(claimed, chunk(4))).outcome is Outcome.FENCED
 
     await backend.store.on_wake(generator)
-    assert (await backend.store.revive("a")).status is Status.QUEUED
+    assert (await backend.store.do(Revive("a"))).status is Status.QUEUED
     assert await generator.first(1) == [("wake", partition_of("a"))]
     backend.pass_time(RETENTION_MS)
     again = await backend.claim("a", "g2")
@@ -465,9 +495,9 @@ async def test_what_is_over_expires(backend: Backend, how: str) -> None:
     if how == "finished":
         await backend.finish(claimed, 2)
     elif how == "cancelled":
-        await backend.store.cancel("a", retention_ms=RETENTION_MS)
+        await backend.store.do(Cancel("a", retention_ms=RETENTION_MS))
     else:
-        await backend.store.reap("a", idle_ms=0, retention_ms=RETENTION_MS)
+        await backend.store.do(Reap("a", idle_ms=0, retention_ms=RETENTION_MS))
     backend.pass_time(RETENTION_MS - 1)
     assert await backend.store.log("a") == [chunk(1)]
     backend.pass_time(1)
@@ -492,22 +522,24 @@ async def test_live_requests_come_longest_without_progress_first(backend: Backen
 async def test_many_calls_at_once_all_get_their_own_answers(backend: Backend) -> None:
     names = [f"r{number}" for number in range(200)]
     opened = await asyncio.gather(
-        *(backend.store.open(new(name), queue_limit=200) for name in names)
+        *(backend.store.do(Open(new(name), queue_limit=200)) for name in names)
     )
     assert [o.view.request_id for o in opened if o.view] == names
     views = await asyncio.gather(*(backend.store.view(name) for name in names))
     assert [v.request_id for v in views if v] == names
 
 
+@pytest.mark.rule("P3.3")
 async def test_a_forgotten_request_is_given_back_as_its_owner_knows_it(backend: Backend) -> None:
     """P3: the hash, the log and the acks; the owner goes on under the same epoch."""
     known = (await backend.owned("a")).view
     other = Backend(MemoryStore(clock_ms=backend.clock), backend.clock, expire=lambda now_ms: None)
     view = replace(known, request_id="b", acked_seq=2, acked_tokens=4, window=64, prompt_tokens=7)
+    view = replace(view, model="m@1")
     heard = Recorder()
     await backend.store.follow("b", heard)
     for store in (backend.store, other.store):
-        back = await store.reinstate(view, "body", chunks(1, 3), lease_ms=LEASE_MS)
+        back = await store.do(Reinstate(view, "body", chunks(1, 3), lease_ms=LEASE_MS))
         assert back == Position(Outcome.OK, Status.GENERATING, 4, 2, 4)
         found = await store.view("b")
         assert found == replace(
@@ -530,22 +562,22 @@ async def test_what_the_store_has_is_not_given_back_but_judged(backend: Backend)
     """P2, P3: repeated, it is this owner's still; taken over since, it is not."""
     first = await backend.owned("a")
     await backend.append(first, *chunks(1, 2))
-    again = await backend.store.reinstate(first.view, "other", chunks(1, 1), lease_ms=LEASE_MS)
+    again = await backend.store.do(Reinstate(first.view, "other", chunks(1, 1), lease_ms=LEASE_MS))
     assert again == Position(Outcome.OK, Status.GENERATING, 3, 0, 0)
     assert await backend.store.log("a") == chunks(1, 2)
     forked = replace(first.view, log_id="another")
-    refused = await backend.store.reinstate(forked, "other", [], lease_ms=LEASE_MS)
+    refused = await backend.store.do(Reinstate(forked, "other", [], lease_ms=LEASE_MS))
     assert refused.outcome is Outcome.FENCED
     backend.pass_time(LEASE_MS)
     await backend.claim("a", "g2")
-    late = await backend.store.reinstate(first.view, "other", [], lease_ms=LEASE_MS)
+    late = await backend.store.do(Reinstate(first.view, "other", [], lease_ms=LEASE_MS))
     assert late.outcome is Outcome.FENCED
 
 
 async def test_a_request_given_back_lapses_like_any_other(backend: Backend) -> None:
     """P15, P17: its new owner may die as well."""
     view = replace((await backend.owned("a")).view, request_id="b")
-    await backend.store.reinstate(view, "body", chunks(1, 3), lease_ms=LEASE_MS)
+    await backend.store.do(Reinstate(view, "body", chunks(1, 3), lease_ms=LEASE_MS))
     backend.pass_time(LEASE_MS)
     claimed = await backend.claim("b", "g2")
     assert (claimed.body, claimed.view.next_seq, claimed.view.owner) == ("body", 4, "g2")

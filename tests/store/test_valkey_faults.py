@@ -9,6 +9,7 @@ import uvloop
 from structlog.testing import capture_logs
 from valkey.asyncio.connection import AbstractConnection
 
+from lore.protocol.commands import Ack, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome
@@ -21,6 +22,7 @@ from lore.store.keys import (
     partition_of,
     request_key,
 )
+from lore.store.types import Open
 from tests.store.backends import (
     Backend,
     Deployment,
@@ -79,7 +81,7 @@ async def test_lost_subscriptions_come_back_and_say_so(
     assert set(await generator.first(PARTITIONS)) == {("wake", None)}
     claimed = await on_valkey.owned()
     await on_valkey.append(claimed, chunk(1), reopen_tokens=1)
-    await store.ack("a", 1)
+    await store.do(Ack("a", 1))
     assert any(isinstance(heard, ChunkMessage) for heard in await reader.first(4))
     await generator.until(lambda heard: ("wake", partition_of("a")) in heard)
     assert (await owner.first(1))[0].position.acked_seq == 1
@@ -171,7 +173,7 @@ async def test_a_lost_request_does_not_block_its_queue(
         await on_valkey.open(request_id)
         await asyncio.sleep(0.002)  # the server's clock decides who is older
     deployment.at(two).delete(request_key(two))
-    assert len(await on_valkey.store.waiting()) == 1
+    assert len(await on_valkey.store.do(Waiting())) == 1
     await on_valkey.claim(three)
     assert await on_valkey.store.queue_depth() == 0
 
@@ -267,9 +269,9 @@ async def test_a_server_that_does_not_answer_is_given_up(
     pausing.begin()
     async with asyncio.timeout(20):
         with pytest.raises(StoreUnavailable):
-            await store.open(new("a"), queue_limit=1)
+            await store.do(Open(new("a"), queue_limit=1))
     pausing.end()
-    opened = await eventually(lambda: store.open(new("a"), queue_limit=1))
+    opened = await eventually(lambda: store.do(Open(new("a"), queue_limit=1)))
     assert opened.outcome is Outcome.OK
     await store.close()
 
@@ -281,10 +283,10 @@ async def test_calls_in_flight_are_bounded(deployment: Deployment, pausing: Paus
         await asyncio.wait([asking])  # for its map, which is a call as well
     *ten, one_too_many = ids_in_one_partition(11)
     pausing.begin()
-    calls = [asyncio.ensure_future(store.ack(name, 1)) for name in ten]
+    calls = [asyncio.ensure_future(store.do(Ack(name, 1))) for name in ten]
     await asyncio.sleep(0)
     with pytest.raises(StoreUnavailable, match="10 calls"):
-        await store.ack(one_too_many, 1)
+        await store.do(Ack(one_too_many, 1))
     pausing.end()
     assert {position.outcome for position in await asyncio.gather(*calls)} == {Outcome.UNKNOWN}
     await store.close()
@@ -297,7 +299,7 @@ async def test_whoever_looks_at_all_requests_sees_them_all(deployment: Deploymen
     await store.connect()
     names = [f"r{number:03}" for number in range(2 * PARTITIONS)]
     for name in names:
-        await store.open(new(name), queue_limit=1000)
+        await store.do(Open(new(name), queue_limit=1000))
     assert sorted(view.request_id for view in await store.live()) == names
     await store.close()
 
@@ -311,10 +313,10 @@ async def test_a_caller_that_goes_away_does_not_disturb_the_others(on_valkey: Ba
     assert [one.view.request_id for one in answers] == [f"r{n}" for n in range(1, 20, 2)]
 
 
+@pytest.mark.rule("P17.8")
 async def test_a_full_server_refuses_what_is_new_and_takes_what_it_accepted_to_its_end(
     on_valkey: Backend, deployment: Deployment
 ) -> None:
-    """P17"""
     a, b, c = ids_in_one_partition(3)
     claimed = await on_valkey.owned(a)
     await on_valkey.open(b)
@@ -324,7 +326,7 @@ async def test_a_full_server_refuses_what_is_new_and_takes_what_it_accepted_to_i
         with pytest.raises(StoreUnavailable, match="OOM"):
             await on_valkey.open(c)
         assert (await on_valkey.append(claimed, chunk(1))).outcome is Outcome.OK
-        assert (await on_valkey.store.ack(a, 1)).outcome is Outcome.OK
+        assert (await on_valkey.store.do(Ack(a, 1))).outcome is Outcome.OK
         assert (await on_valkey.finish(claimed, 2)).status is Status.DONE
         queued = await on_valkey.claim(b)
         assert (await on_valkey.append(queued, chunk(1))).outcome is Outcome.OK

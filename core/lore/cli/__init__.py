@@ -1,5 +1,15 @@
-"""The command line: ``lore up``, ``lore ask`` and ``lore status``."""
+"""The command line: ``lore up``, ``lore ask``, ``lore status`` and others."""
 
-from lore.cli.app import main
+import sys
 
-__all__ = ["main"]
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Imports the rest itself, because Ctrl-C may come while it is loading."""
+    try:
+        from lore.cli.app import run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,54 +1,83 @@
-"""The words of the command line; what they do is in the modules beside."""
+"""The commands and options of the command line. The modules beside implement them."""
 
+import os
 import sys
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lore.cli import ask as asking
-from lore.cli import keys as key_making
+from lore.cli import keys as key_commands
 from lore.cli import status as showing
 from lore.cli import sweep as sweeping
 from lore.cli import up as running
 from lore.cli.fleet import Options
-from lore.cli.place import Place, Problem, default_data_dir
+from lore.cli.place import Place
 from lore.logs import configure_logging
 from lore.sweep import Policy
+from lore_client.cli import DATA_DIR, HELP, DataDir, ask
+from lore_client.place import Problem
 
-DEFAULT_EDGE = "http://127.0.0.1:8080"
-DATA_DIR = default_data_dir()
 STALL_S = Policy().stall_s
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings=HELP,
     help="AI answers as token streams that survive.",
 )
-
 
 keys = typer.Typer(no_args_is_help=True, help="API keys, for edges that ask for them.")
 app.add_typer(keys, name="keys")
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"lore {version('lore-core')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lore(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+KeyFile = Annotated[
+    Path, typer.Option(envvar="LORE_API_KEYS_FILE", help="The file that edges read.")
+]
+
+
 class EngineName(StrEnum):
     TRANSFORMERS = "transformers"
     SYNTHETIC = "synthetic"
-
-
-DataDir = Annotated[
-    Path,
-    typer.Option(envvar="LORE_DATA_DIR", help="Where the store, the logs and the lock are."),
-]
+    LLAMACPP = "llamacpp"
+    VLLM = "vllm"
+    SGLANG = "sglang"
 
 
 @app.command()
 def up(
     engine: Annotated[
-        EngineName, typer.Option(envvar="LORE_ENGINE", help="synthetic needs no model.")
+        EngineName,
+        typer.Option(
+            envvar="LORE_ENGINE",
+            help="synthetic needs no model; the last three are servers of your own.",
+        ),
     ] = EngineName.TRANSFORMERS,
+    engine_url: Annotated[
+        list[str] | None,
+        typer.Option(help="Where such a server is; may be repeated. [LORE_ENGINE_URL]"),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -91,47 +120,14 @@ def up(
         *(engine.value, model, host, port, edges, generators, valkey_url, data_dir),
         api_keys=api_keys,
         no_auth=no_auth,
+        engine_urls=tuple(
+            engine_url or os.environ.get("LORE_ENGINE_URL", "").replace(",", " ").split()
+        ),
     )
     running.run(options, stall_s=stall_s)
 
 
-@app.command()
-def ask(
-    question: Annotated[str | None, typer.Argument(help="- reads it from the input.")] = None,
-    edge: Annotated[
-        list[str] | None,
-        typer.Option(help="An edge's URL; may be repeated. [those of the running lore up]"),
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option()] = None,
-    temperature: Annotated[float | None, typer.Option()] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    resume: Annotated[
-        str | None, typer.Option(metavar="ID", help="Read this answer instead of asking.")
-    ] = None,
-    stop: Annotated[
-        bool, typer.Option(help="Whether Ctrl-C stops the answer or only leaves it.")
-    ] = True,
-    data_dir: DataDir = DATA_DIR,
-) -> None:
-    """Ask, and read the answer as it comes. Ctrl-C stops it for good.
-
-    Edges that want an API key get that of LORE_API_KEY.
-    """
-    if (question is None) == (resume is None):
-        raise Problem("give a question, or --resume with a request's id")
-    if question == "-":
-        question = sys.stdin.read()
-    chosen = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    found = Place(data_dir).running()
-    sys.exit(
-        asking.ask(
-            question,
-            edges=edge or (found.edges if found else [DEFAULT_EDGE]),
-            parameters={name: value for name, value in chosen.items() if value is not None},
-            resume=resume,
-            stop=stop,
-        )
-    )
+app.command()(ask)
 
 
 @app.command()
@@ -176,9 +172,31 @@ def new_key(
     file: Annotated[
         Path | None, typer.Option(envvar="LORE_API_KEYS_FILE", help="Add its line to this file.")
     ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="90d, 12h, or a date such as 2027-01-31. [never]"),
+    ] = None,
 ) -> None:
     """Make a key. It is shown once; what is kept of it is its hash."""
-    key_making.new(subject, file)
+    key_commands.new(subject, file, expires)
+
+
+@keys.command("list")
+def list_keys(file: KeyFile) -> None:
+    """List the keys of a file: id, subject, and until when each is valid."""
+    key_commands.show(file)
+
+
+@keys.command("revoke")
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="A subject, or the id of one key.")],
+    file: KeyFile,
+    every: Annotated[
+        bool, typer.Option("--all", help="All keys of that subject, if it has several.")
+    ] = False,
+) -> None:
+    """Remove a key from a file. Edges refuse it when they read the file again."""
+    key_commands.revoke(name, file, every=every)
 
 
 def _store_url(named: str | None, data_dir: Path) -> str:
@@ -190,10 +208,10 @@ def _store_url(named: str | None, data_dir: Path) -> str:
     return url
 
 
-def main() -> None:
+def run() -> None:
     configure_logging("cli", "error")
     try:
-        app()
+        app(prog_name="lore")
     except Problem as problem:
         print(f"lore: {problem}", file=sys.stderr)
         sys.exit(1)

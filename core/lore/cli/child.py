@@ -5,7 +5,9 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,24 +34,38 @@ class Child:
     """
 
     def __init__(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, probe: Probe
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        probe: Probe,
+        identity_setting: str = "",
     ) -> None:
+        """``identity_setting``: the variable that tells each process of it what it is called."""
         self.name = name
+        self.identity = ""
+        """What the last process was called, where it was told."""
         self.log = log
         self.doing = "starting"
         self._argv = argv
         self._env = env
         self._probe = probe
+        self._identity_setting = identity_setting
         self._log_start = 0
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         self.doing = "starting"
+        told: dict[str, str] = {}
+        if self._identity_setting:
+            self.identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+            told[self._identity_setting] = self.identity
         with self.log.open("wb" if self._process is None else "ab") as output:
             self._log_start = output.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv,
-                env={**os.environ, **self._env},
+                env={**os.environ, **self._env, **told},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -66,7 +82,7 @@ class Child:
             if doing is None:
                 return
             self.doing = doing
-            await asyncio.sleep(PROBE_EVERY_S)
+            await asyncio.sleep(PROBE_EVERY_S)  # another process: nothing tells when it is ready
 
     @property
     def returncode(self) -> int | None:
@@ -113,7 +129,7 @@ class Child:
 
 
 def _error_of(line: str) -> str | None:
-    """The message of a structlog line at level error."""
+    """What a structlog line at level error says: its reason, else its event."""
     if not line.startswith("{"):
         return None
     try:
@@ -122,7 +138,7 @@ def _error_of(line: str) -> str | None:
         return None
     if entry.get("level") not in ("error", "critical"):
         return None
-    message = str(entry.get("event", ""))
+    message = str(entry.get("reason") or entry.get("event", ""))
     exception = str(entry.get("exception", "")).strip()
     return f"{message}: {exception.splitlines()[-1]}" if exception else message
 

@@ -1,11 +1,12 @@
-"""Who may come in to a ``lore up``: what its edges are told of keys and of their secret."""
+"""Authentication of a ``lore up``: the keys and the secret that its edges get."""
 
 import os
 import secrets
 from ipaddress import ip_address
 from pathlib import Path
 
-from lore.cli.place import Place, Problem
+from lore.cli.place import Place
+from lore_client.place import Problem
 
 
 def settings(host: str, api_keys: Path | None, *, no_auth: bool, place: Place) -> dict[str, str]:

@@ -14,10 +14,13 @@ import httpx
 
 from lore.cli import entry
 from lore.cli.child import Child, Probe
-from lore.cli.place import Place, Problem, Running
+from lore.cli.place import Place
 from lore.store import StoreUnavailable, create_store
+from lore_client.place import Problem, Running
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
+SERVERS = ("llamacpp", "vllm", "sglang")
+"""Engines that are servers of their own."""
 LAST_PORT = 65_535
 FREE_PORTS = range(20_000, 32_000)
 
@@ -34,12 +37,16 @@ class Options:
     data_dir: Path
     api_keys: Path | None = None
     no_auth: bool = False
+    engine_urls: tuple[str, ...] = ()
+    """Of engines that are servers of their own."""
 
     @property
     def model_name(self) -> str:
         """As people call it."""
         if self.engine == "synthetic":
             return "the synthetic engine"
+        if self.engine_urls:
+            return f"{self.model or self.engine} at {' and '.join(self.engine_urls)}"
         return Path(self.model).name if self.model else DEFAULT_MODEL
 
 
@@ -66,6 +73,11 @@ class Fleet:
 
 def plan(options: Options, place: Place) -> Fleet:
     """Decide on ports and settings. Raises Problem when a port is taken or the store unusable."""
+    if options.engine in SERVERS and not options.engine_urls:
+        raise Problem(
+            f"--engine {options.engine} needs --engine-url: where its server is, "
+            "as http://localhost:8001"
+        )
     free = free_ports(options.generators + 2 * options.edges)
     ports = _edge_ports(options) or [free.pop() for _ in range(options.edges)]
     shown = _own_address() if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
@@ -90,7 +102,7 @@ def plan(options: Options, place: Place) -> Fleet:
             "LORE_EDGE_ID": f"edge-{number}",
             "LORE_EDGES": ",".join(fleet.urls),
             "LORE_CORS_ORIGINS": ",".join(origins),
-            "LORE_MODEL": options.model_name,
+            **({} if options.engine_urls else {"LORE_MODEL": options.model_name}),
             **auth,
         }
         at = fleet.health_ports[f"edge-{number}"] = free.pop()
@@ -131,18 +143,29 @@ def _generator(
     number: int, options: Options, place: Place, common: dict[str, str], health_port: int
 ) -> Child:
     env = common | {"LORE_ENGINE": options.engine}
+    if options.engine_urls:
+        env["LORE_ENGINE_URL"] = ",".join(options.engine_urls)
     if options.model:
         env["LORE_MODEL"] = options.model
     if options.generators > 1 and "LORE_THREADS" not in os.environ:
         # Generators that each take every core only slow each other down.
         env["LORE_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.generators))
-    return _service("lore_generator", f"generator-{number}", env, place, health_port)
+    name = f"generator-{number}"
+    return _service("lore_generator", name, env, place, health_port, "LORE_GENERATOR_ID")
 
 
-def _service(module: str, name: str, env: dict[str, str], place: Place, health_port: int) -> Child:
+def _service(
+    module: str,
+    name: str,
+    env: dict[str, str],
+    place: Place,
+    health_port: int,
+    identity_setting: str = "",
+) -> Child:
     env = env | {"LORE_HEALTH_HOST": "127.0.0.1", "LORE_HEALTH_PORT": str(health_port)}
     argv = [sys.executable, "-m", module]
-    return Child(name, argv, env, place.logs / f"{name}.log", readiness(health_port))
+    log = place.logs / f"{name}.log"
+    return Child(name, argv, env, log, readiness(health_port), identity_setting)
 
 
 def readiness(port: int) -> Probe:

@@ -1,21 +1,34 @@
-"""``lore keys new``: an API key, shown once, and the line that a file keeps of it."""
+"""``lore keys``: makes, lists and revokes the API keys of a file. It keeps their hashes alone."""
 
+import os
+import re
+import shutil
 import sys
+import tempfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lore import apikeys
-from lore.cli.place import Problem
+from lore.apikeys import Owner
+from lore_client.place import Problem
+
+ID_CHARS = 8
+"""Of a digest's hex: enough to tell keys apart."""
+_SPAN = re.compile(r"([1-9]\d{0,4})([dh])")
+_SPAN_S = {"d": 86_400, "h": 3_600}
 
 
-def new(subject: str, file: Path | None) -> None:
+def new(subject: str, file: Path | None, expires: str | None) -> None:
     """The key goes to the output; its line into ``file``, or beside it. Raises Problem."""
     if not apikeys.SUBJECT.fullmatch(subject):
         raise Problem(
             f"'{subject}' is no name: letters, digits and . _ @ + -, up to 64, the first of them "
             "a letter or a digit"
         )
+    until_s = None if expires is None else _until(expires, time.time())
     key = apikeys.new_key()
-    line = f"{apikeys.digest(key)} {subject}"
+    line = apikeys.line(apikeys.digest(key), Owner(subject, until_s))
     if file is None:
         print(
             "a line for LORE_API_KEYS_FILE, then the key, which is shown only now:", file=sys.stderr
@@ -27,15 +40,100 @@ def new(subject: str, file: Path | None) -> None:
     print(key)
 
 
-def _add(file: Path, line: str) -> None:
-    """At the end, in one write, so that an edge that reads meanwhile finds whole lines."""
+def show(file: Path) -> None:
+    """One line a key, in the file's order. Raises Problem."""
+    owners = _owners(_read(file), file)
+    now_s = time.time()
+    widest = max((len(owner.subject) for owner in owners.values()), default=0)
+    for digest, owner in owners.items():
+        print(f"{digest[:ID_CHARS]}  {owner.subject:{widest}}  {_validity(owner, now_s)}")
+
+
+def revoke(name: str, file: Path, *, every: bool) -> None:
+    """Take the lines of a subject, or of a key's id, out of the file. Raises Problem."""
+    text = _read(file)
+    gone = {
+        digest: owner
+        for digest, owner in _owners(text, file).items()
+        if owner.subject == name or (len(name) >= ID_CHARS and digest.startswith(name))
+    }
+    if not gone:
+        raise Problem(f"{file} has no key of '{name}' (lore keys list shows what it has)")
+    if len(gone) > 1 and not every:
+        ids = ", ".join(digest[:ID_CHARS] for digest in gone)
+        raise Problem(f"{name} has {len(gone)} keys: name one of {ids}, or say --all")
+    kept = [line for line in text.splitlines(keepends=True) if _digest_of(line) not in gone]
+    _replace(file, "".join(kept))
+    for digest, owner in gone.items():
+        print(f"revoked {digest[:ID_CHARS]} of {owner.subject}")
+
+
+def _until(text: str, now_s: float) -> float:
+    """Raises Problem."""
+    if span := _SPAN.fullmatch(text):
+        return now_s + int(span[1]) * _SPAN_S[span[2]]
     try:
-        before = file.read_bytes() if file.exists() else b""
-        apikeys.parse(before.decode("utf-8", "replace"))
-        start = "\n" if before and not before.endswith(b"\n") else ""
-        with file.open("ab", buffering=0) as to:
-            to.write(f"{start}{line}\n".encode())
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        raise Problem(
+            f"--expires '{text}': say 90d, 12h, a date such as 2027-01-31, or a time such as "
+            "2027-01-31T12:00:00Z"
+        ) from None
+    until_s = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    if until_s <= now_s:
+        raise Problem(f"--expires '{text}' is in the past")
+    return until_s
+
+
+def _validity(owner: Owner, now_s: float) -> str:
+    if owner.until_s is None:
+        return "does not expire"
+    return f"{'until' if owner.is_valid(now_s) else 'expired'} {apikeys.time_text(owner.until_s)}"
+
+
+def _digest_of(line: str) -> str:
+    """'' for a line without a key."""
+    found = apikeys.parse_line(line)
+    return found[0] if found else ""
+
+
+def _read(file: Path) -> str:
+    """Raises Problem."""
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise Problem(f"cannot read {file} ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise Problem(f"{file} is no file of keys (it is not text)") from None
+
+
+def _owners(text: str, file: Path) -> dict[str, Owner]:
+    """Raises Problem."""
+    try:
+        return apikeys.parse(text)
     except ValueError as error:
         raise Problem(f"{file} is no file of keys ({error})") from None
+
+
+def _add(file: Path, line: str) -> None:
+    """At the end, in one write, so that an edge that reads meanwhile finds whole lines."""
+    text = _read(file) if file.exists() else ""
+    _owners(text, file)
+    start = "\n" if text and not text.endswith("\n") else ""
+    try:
+        with file.open("ab", buffering=0) as to:
+            to.write(f"{start}{line}\n".encode())
+    except OSError as error:
+        raise Problem(f"cannot write to {file} ({error.strerror})") from error
+
+
+def _replace(file: Path, text: str) -> None:
+    """At once and whole, also for an edge that reads meanwhile. Raises Problem."""
+    file = file.resolve()
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as to:
+            to.write(text)
+        shutil.copymode(file, to.name)
+        os.replace(to.name, file)  # noqa: PTH105
     except OSError as error:
         raise Problem(f"cannot write to {file} ({error.strerror})") from error

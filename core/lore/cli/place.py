@@ -1,4 +1,4 @@
-"""Where a ``lore up`` keeps its things, and how the other commands find it."""
+"""The data directory of a ``lore up``, and how the other commands find it."""
 
 import fcntl
 import os
@@ -6,27 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from pydantic import BaseModel, ValidationError
+from lore_client.place import RECORD, Problem, Running, running
 
 MAX_SOCKET_PATH = 100  # the kernel's limit is 108 bytes
-
-
-class Problem(Exception):
-    """One line for the person at the terminal: what is wrong and what to do."""
-
-
-class Running(BaseModel):
-    """What a running ``lore up`` tells the other commands."""
-
-    edges: list[str]
-    valkey_url: str
-    health_ports: dict[str, int] = {}
-    """Where each process serves ``/metrics`` on 127.0.0.1, by its name."""
-
-
-def default_data_dir() -> Path:
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local/state") / "lore"
 
 
 class Place:
@@ -36,7 +18,7 @@ class Place:
         self.path = path.expanduser().absolute()
         self.logs = self.path / "logs"
         self.valkey = self.path / "valkey"
-        self._record = self.path / "running.json"
+        self._record = self.path / RECORD
         self._lock: IO[str] | None = None
 
     def take(self) -> None:
@@ -77,7 +59,4 @@ class Place:
 
     def running(self) -> Running | None:
         """The last announcement. Its ``lore up`` may have died since."""
-        try:
-            return Running.model_validate_json(self._record.read_text())
-        except (OSError, ValidationError):
-            return None
+        return running(self.path)

@@ -1,18 +1,26 @@
-"""``lore status``: the live requests and their windows as a table."""
+"""``lore status``: the live requests and their windows."""
 
 import asyncio
+import textwrap
 import time
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from lore.cli.place import Problem
+from lore.cli.screen import WHOLE, screen
 from lore.store import Store, StoreUnavailable, create_store
 from lore.store.base import View
+from lore_client.place import Problem
 
 EVERY_S = 1.0
 ROWS = 50
+"""What a person looks through on a screen."""
+ALL_ROWS = 1_000_000
+NO_BREAK = "\u00a0"
+FIGURES = ("seq", "acked", "window", "age", "still")
 
 
 def status(url: str, *, watch: bool) -> None:
@@ -30,47 +38,63 @@ def status(url: str, *, watch: bool) -> None:
 async def _status(url: str, *, watch: bool) -> None:
     store = create_store(url)
     await store.connect()
-    console = Console()
+    console = screen()
     try:
         if not watch:
-            console.print(await _picture(store))
+            console.print(await picture(store, console))
             return
-        with Live(await _picture(store), console=console, auto_refresh=False) as live:
+        with Live(await picture(store, console), console=console, auto_refresh=False) as live:
             while True:
-                await asyncio.sleep(EVERY_S)
-                live.update(await _picture(store), refresh=True)
+                await asyncio.sleep(EVERY_S)  # as often as people can read
+                live.update(await picture(store, console), refresh=True)
     finally:
         await store.close()
 
 
-async def _picture(store: Store) -> Group | str:
+async def picture(store: Store, console: Console) -> RenderableType:
+    """A table, or blocks on a screen that is too narrow for it."""
+    rows = ROWS if console.is_terminal else ALL_ROWS
     depth = await store.queue_depth()
-    views = await store.live(limit=ROWS)
+    views = await store.live(limit=rows + 1)
     if not views:
         return "No request is live."
-    return Group(_table(views), f"{len(views)} live, {depth} waiting for a generator")
+    count = f"{len(views)} live" if len(views) <= rows else f"{rows} of the live requests"
+    shown: list[RenderableType] = [table := _table(views[:rows])]
+    whole = Measurement.get(console, console.options.update(max_width=WHOLE), table)
+    if whole.maximum > console.width:
+        shown = [_block(view, console.width) for view in views[:rows]]
+    return Group(*shown, f"{count}, {depth} waiting for a generator")
 
 
 def _table(views: list[View]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("request", no_wrap=True, min_width=len(views[0].request_id))
-    table.add_column("state", no_wrap=True, min_width=len("generating"))
-    table.add_column("generator", no_wrap=True)  # what gives way on a narrow terminal
-    for name in ("seq", "acked", "window", "age", "still"):
-        table.add_column(name, no_wrap=True, justify="right", min_width=len(name))
-    now_ms = time.time() * 1000
+    for name in ("request", "state", "generator"):
+        table.add_column(name, no_wrap=True)
+    for name in FIGURES:
+        table.add_column(name, no_wrap=True, justify="right")
     for view in views:
-        table.add_row(
-            view.request_id,
-            view.status,
-            view.owner or "-",
-            str(view.next_seq - 1),
-            str(view.acked_seq),
-            _window(view),
-            _seconds(now_ms - view.created_ms),
-            _seconds(now_ms - view.progress_ms),
-        )
+        table.add_row(view.request_id, view.status, view.owner or "-", *_figures(view))
     return table
+
+
+def _block(view: View, width: int) -> Text:
+    """The same on lines that wrap between figures, never between a figure and its name."""
+    pairs = zip(FIGURES, _figures(view), strict=True)
+    figures = [f"{name} {figure}".replace(" ", NO_BREAK) for name, figure in pairs]
+    lines = [f"{view.request_id} {view.status}", f"  {view.owner}", f"  {', '.join(figures)}"]
+    wrapped = (textwrap.fill(line, width, subsequent_indent="  ") for line in lines if line.strip())
+    return Text("\n".join(wrapped).replace(NO_BREAK, " "), no_wrap=True)
+
+
+def _figures(view: View) -> tuple[str, ...]:
+    now_ms = time.time() * 1000
+    return (
+        str(view.next_seq - 1),
+        str(view.acked_seq),
+        _window(view),
+        _seconds(now_ms - view.created_ms),
+        _seconds(now_ms - view.progress_ms),
+    )
 
 
 def _window(view: View) -> str:

@@ -1,15 +1,15 @@
-"""``lore sweep``: find requests that nobody moves on, and reap stalled windows."""
+"""``lore sweep``: finds requests without progress and reaps stalled windows."""
 
 import asyncio
 import time
 
-from rich.console import Console
 from rich.table import Table
 
-from lore.cli.place import Problem
+from lore.cli.screen import screen
 from lore.settings import CommonSettings, load
 from lore.store import StoreUnavailable, create_store
 from lore.sweep import Action, Finding, Policy, sweep
+from lore_client.place import Problem
 
 NEEDS_SOMEBODY = 3
 
@@ -33,7 +33,7 @@ async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None
     retention_ms = round(load(CommonSettings).retention_s * 1000)
     store = create_store(url)
     await store.connect()
-    console = Console()
+    console = screen()
     try:
         while True:
             now_ms = time.time_ns() // 1_000_000
@@ -50,7 +50,7 @@ async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None
                 if every_s is None:
                     left = [a for a in found if dry_run or a.finding is not Finding.STALLED]
                     return NEEDS_SOMEBODY if left else 0
-            await asyncio.sleep(every_s or 0)
+            await asyncio.sleep(every_s or 0)  # silence is no event: who is late shows with time
     finally:
         await store.close()
 
@@ -60,7 +60,7 @@ def _table(found: list[Action], dry_run: bool) -> Table:
     table.add_column("request", no_wrap=True, min_width=len(found[0].view.request_id))
     for name in ("state", "finding", "for", "done"):
         table.add_column(name, no_wrap=True)
-    table.add_column("generator", no_wrap=True)
+    table.add_column("generator", overflow="fold")
     for action in found:
         view = action.view
         done = "reaped" if action.finding is Finding.STALLED and not dry_run else "-"

@@ -1,4 +1,4 @@
-"""``lore up``: everything on this machine, watched until Ctrl-C."""
+"""``lore up``: runs everything on this machine and supervises it until Ctrl-C."""
 
 import asyncio
 import shutil
@@ -15,10 +15,13 @@ from rich.status import Status
 from lore.cli import fleet as fleets
 from lore.cli.child import Child, Died
 from lore.cli.fleet import Fleet, Options
-from lore.cli.place import Place, Problem
-from lore.settings import CommonSettings, load
+from lore.cli.place import Place
+from lore.protocol.commands import Release
+from lore.protocol.lifecycle import OWNED
+from lore.settings import CommonSettings, check_names, load
 from lore.store import StoreUnavailable, create_store
-from lore.sweep import Finding, Policy, sweep
+from lore.sweep import MOST, Finding, Policy, sweep
+from lore_client.place import Problem
 
 STOP_GRACE_S = 25.0
 RESTART_FIRST_S = 0.5
@@ -33,6 +36,7 @@ def run(options: Options, *, stall_s: float) -> None:
 
     ``stall_s``: reap windows that stand this long (P16); 0 for never.
     """
+    check_names()
     place = Place(options.data_dir)
     place.take()
     asyncio.run(_Up(options, fleets.plan(options, place), stall_s).run())
@@ -141,7 +145,9 @@ class _Up:
             if time.monotonic() - began > STEADY_S:
                 pause_s = RESTART_FIRST_S
             self._say(f"{child.name} ended ({child.last_words()}); again in {pause_s:g} s")
-            await asyncio.sleep(pause_s)
+            with suppress(StoreUnavailable):  # then their leases decide
+                await _hand_back(self._fleet.valkey_url, child.identity)
+            await asyncio.sleep(pause_s)  # one that ends at once must not eat the CPU
             pause_s = min(2 * pause_s, RESTART_MAX_S)
             await child.start()
             with suppress(Died):
@@ -151,6 +157,7 @@ class _Up:
     async def _sweep(self) -> None:
         """Now and then; a store that is away is swept the next time."""
         while True:
+            # Silence is no event: who is late shows with time.
             await asyncio.sleep(min(SWEEP_MAX_S, self._stall_s / 2))
             with suppress(StoreUnavailable):
                 for request_id in await _reap_stalled(self._fleet.valkey_url, self._stall_s):
@@ -173,6 +180,22 @@ class _Up:
             "Ctrl-C stops everything.",
         ]
         self._console.print("\n".join(lines), markup=False)
+
+
+async def _hand_back(url: str, owner: str) -> None:
+    """The requests of a generator that has ended need not wait for their leases, and their readers
+    hear that a generator is waited for (P15). Raises StoreUnavailable."""
+    if not owner:
+        return
+    store = create_store(url)
+    await store.connect()
+    try:
+        for view in await store.live(limit=MOST):
+            if view.owner == owner and view.status in OWNED:
+                # It counts as a try, as when its lease has lapsed: it may be what ended it.
+                await store.do(Release(view.request_id, owner, view.epoch, "failed"))
+    finally:
+        await store.close()
 
 
 async def _reap_stalled(url: str, stall_s: float) -> list[str]:

@@ -1,24 +1,24 @@
-"""What a generator may claim, and when; and what it does before it works on it (P4, P15, P17).
+"""What a generator claims, and when, and the steps before it works on a claim (P4, P15, P17).
 
-Events come in with ``now``; pairs of (the claim that it is for, command) lie in ``outbox``
-afterwards, and what can be worked on in ``taken_up``. ``deadline`` says when ``on_time`` has
-something to do. A shell drains the lists after each event and says what came of each command.
+Events come in with ``now``. Afterwards, pairs of (the claim that it is for, command) lie in
+``outbox``, and claims that can be worked on in ``taken_up``. ``deadline`` says when ``on_time`` has
+something to do. A shell drains the lists after each event and reports the result of each command.
 
-A wake-up names a partition in which a request waits. Wake-ups may be lost and leases lapse in
-silence, so a slow poll asks the store what waits, oldest first.
+A wake-up names a partition in which a request waits. Wake-ups may be lost, and leases lapse without
+one. So a slow poll asks the store what waits, oldest first.
 
-When the store was away, leases have lapsed and claims may be forgotten although their owners
-live. They report as soon as they are connected again, so nobody claims before both connections,
-for calls and for what is published, are up and have been for the grace: continuing elsewhere
-costs a prefill, and perhaps a fork of the log.
+When the store was away, leases have lapsed and claims may be forgotten although their owners live.
+They report as soon as they are connected again. So nobody claims before both connections, for
+calls and for subscriptions, have been up for the grace (P15.3): to continue elsewhere costs a
+prefill, and perhaps a fork of the log.
 
     claim -> read the log -> subscribe -> work on it
 
-A claim that does not come to that is given back, so that it need not lapse, and is no try of the
-request; one that cannot be worked on by anybody is failed with a reason.
+A claim that fails on the way is given back, so that it need not lapse, and is no try of the request
+(P15.4). A request that nobody can work on is failed with a reason.
 
-A request that was claimed before and nothing came of it may be what ended its generator. One
-such is worked on at a time, so that no other is suspected along with it for long.
+A request that was claimed in vain before may be what ended its generator. A generator works on one
+such request at a time, so that no other is suspected along with it (P15.17).
 """
 
 import math
@@ -28,21 +28,39 @@ from enum import StrEnum
 from typing import cast
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Claim, Finish, Guard, ReadLog, Release, Unguard, Waiting
+from lore.protocol.commands import (
+    Claim,
+    Finish,
+    Guard,
+    Look,
+    Meet,
+    Others,
+    ReadLog,
+    Release,
+    Unguard,
+    Waiting,
+)
 from lore.protocol.leases import Leases
 from lore.protocol.lifecycle import Status
-from lore.protocol.messages import Claimed
-from lore.protocol.owner import Terms
+from lore.protocol.messages import Claimed, View
+from lore.protocol.owner_words import Terms
+from lore.protocol.presence import Looking, Presence
 
 MAX_TRIES = 3
-"""So many generators may come to nothing over a request before it fails (P15)."""
+"""How many claims of a request may come to nothing before it fails (P15.18)."""
 AWAY_POLL_S = 0.2
-"""How often a store that is away is asked. It costs nothing while there is no connection."""
+"""How often a store that is away is asked; that is cheap while there is no connection."""
 GIVE_BACK_RETRY_S = 0.25
+LEFT_MS = 10_000
+"""How long the answers of another model are left to generators that have it (P15.22)."""
 
 FAILS = f"the model failed on this request {MAX_TRIES} times"
 BROKEN = "a part of the answer was lost with a store's data"
 UNREADABLE = "the request was kept in a form that this version cannot read"
+
+
+def other_model(before: str, now: str) -> str:
+    return f"the answer was begun by the model {before}, and {now} must not continue it"
 
 
 @dataclass(eq=False, slots=True)
@@ -51,23 +69,26 @@ class Candidate:
 
     partition: int
     takes_any: bool
-    """It may bring a request that was claimed in vain before."""
+    """It may take a request that was claimed in vain before."""
     asked_s: float
+    heard_s: float = math.inf
+    """When the claim was answered: its lease ends within its length from then."""
     claimed: Claimed | None = None
     history: Sequence[Chunk] = ()
     guarded: bool = False
 
 
 class Verdict(StrEnum):
-    """On the log of a request that was claimed."""
+    """The verdict on the log of a claimed request."""
 
     WHOLE = "whole"
     NOT_OURS = "not_ours"
     BROKEN = "broken"
+    OTHER_MODEL = "other_model"
 
 
-Command = Waiting | Claim | ReadLog | Guard | Unguard | Release | Finish
-Subject = Candidate | None
+Command = Waiting | Meet | Look | Claim | ReadLog | Guard | Unguard | Release | Finish
+Subject = Candidate | Looking | None
 
 
 class Claims:
@@ -80,17 +101,24 @@ class Claims:
         max_requests: int,
         poll_s: float,
         grace_s: float,
+        partitions: Sequence[int],
         run_id: Callable[[int], str],
         is_ready: Callable[[int], bool],
+        engine_answers: Callable[[], bool],
         jitter: Callable[[], float],
         now: float,
+        model: str = "",
+        takes_other_models: bool = False,
     ) -> None:
-        """``is_ready``: both connections to the server that has a partition are up;
-        ``jitter`` is between 0.5 and 1, anew each time."""
+        """``is_ready``: both connections to the server that has a partition are up, and this
+        generator is heard there; ``jitter`` is between 0.5 and 1, anew each time. While the engine
+        does not answer, nothing is claimed; the others are looked for all the same.
+        ``takes_other_models``: whether answers are continued that another one than ``model`` began.
+        """
         self.outbox: list[tuple[Subject, Command]] = []
         self.taken_up: list[Candidate] = []
         self.refused: list[tuple[Candidate, str]] = []
-        """Those that are failed, and why."""
+        """Requests to fail, and why."""
         self.closed = False
         self.store_answers = True
         self._config = config
@@ -101,22 +129,36 @@ class Claims:
         self._grace_s = grace_s
         self._run_id = run_id
         self._is_ready = is_ready
+        self._engine_answers = engine_answers
         self._jitter = jitter
+        self._model = model
+        self._takes_other_models = takes_other_models
         self._waiting: dict[int, None] = {}
         """Partitions to claim from, in order."""
         self.under_way: dict[Candidate, None] = {}
-        """Claims that wait for something."""
+        """Claims that are not taken up yet."""
         self._returns: dict[Candidate, tuple[float, Release | Finish]] = {}
-        """Answers that did not arrive, and when they are given again."""
+        """Releases and ends without an answer, and when to repeat them."""
         self._from_s = now
         """Nothing is claimed before."""
         self._poll_s = now
         self._polling = False
+        self._presence = Presence(
+            *(config.owner, partitions),
+            run_id=run_id,
+            is_ready=is_ready,
+            now=now,
+        )
 
     @property
     def is_idle(self) -> bool:
-        """Whether no claim waits for anything."""
+        """Whether no claim is under way."""
         return not self.under_way
+
+    @property
+    def watched(self) -> int:
+        """How many other generators would be missed if they ended."""
+        return self._presence.watched
 
     @property
     def room(self) -> int:
@@ -136,18 +178,19 @@ class Claims:
         self.pump(now)
 
     def on_store_back(self, now: float) -> None:
-        """What is published is heard again, after it was not: let the owners report first."""
+        """The subscriptions are back after they were lost: let the owners report first."""
         self._from_s = max(self._from_s, now + self._grace_s)
         self._poll_s = min(self._poll_s, self._from_s)
+        self._presence.on_store_back()
 
     def pump(self, now: float) -> None:
-        """Claim while there is room and something may wait."""
+        """Claim while there is room and something may be waiting."""
         if self.closed or now < self._from_s or not self.store_answers:
             return
         for partition in list(self._waiting):
             if self.room <= 0:
                 return
-            if self._is_ready(partition):
+            if self._engine_answers() and self._is_ready(partition):
                 del self._waiting[partition]
                 self._claim(partition, now)
 
@@ -155,14 +198,17 @@ class Claims:
         tried = self._leases.on_trial or any(other.takes_any for other in self.under_way)
         candidate = Candidate(partition, not tried, now)
         self.under_way[candidate] = None
-        command = Claim(partition, self._config.owner, self._config.lease_ms, tried)
+        lease_ms, silent = self._config.lease_ms, self._presence.silent
+        others = Others(self._model, LEFT_MS) if self._model else None
+        command = Claim(partition, self._config.owner, lease_ms, tried, silent, others)
         self.outbox.append((candidate, command))
 
     # time
 
     def deadline(self) -> float:
         again_s = min((due for due, _ in self._returns.values()), default=math.inf)
-        return min(again_s, math.inf if self._polling else self._poll_s)
+        poll_s = math.inf if self._polling else self._poll_s
+        return min(again_s, poll_s, self._presence.deadline())
 
     def on_time(self, now: float) -> None:
         for candidate, (due, command) in list(self._returns.items()):
@@ -171,12 +217,25 @@ class Claims:
                 self.outbox.append((candidate, command))
         if self._poll_s <= now and not self._polling:
             self._polling = True
-            self.outbox.append((None, Waiting(self._config.lease_ms)))
+            self._poll_s = math.inf
+            self.outbox.append((None, Waiting(self._config.lease_ms, self._presence.silent)))
+            self._presence.meet()
+        if self._presence.on_time(now) and self.store_answers:
+            self._leases.say_alive(self._presence.unheard, now)
+        self.outbox += self._presence.take()
 
     # what the store says
 
     def on_answer(self, subject: Subject, command: Command, answer: object, now: float) -> None:
-        if subject is None:
+        if isinstance(command, Look):
+            assert isinstance(subject, Looking)
+            if self._presence.on_looked(subject, command, cast("list[str]", answer), now):
+                self._poll_s = now  # there is something to claim
+            return
+        if isinstance(command, Meet):
+            self._presence.on_met(cast("list[str]", answer))
+            return
+        if not isinstance(subject, Candidate):
             self._on_waiting(answer, now)
             return
         if isinstance(command, Claim):
@@ -190,7 +249,11 @@ class Claims:
 
     def on_lost(self, subject: Subject, command: Command, now: float) -> None:
         """No answer came."""
-        if subject is None:
+        if isinstance(subject, Looking):
+            self._presence.on_lost(subject)
+        elif isinstance(command, Meet):
+            pass  # it is said again with the next poll
+        elif subject is None:
             self._polling, self.store_answers = False, False
             self._poll_s = now + AWAY_POLL_S
         elif isinstance(command, Claim):
@@ -205,12 +268,12 @@ class Claims:
             self._settle(subject, now)  # it has lapsed
 
     def _may_be_ours(self, candidate: Candidate, now: float) -> bool:
-        return now < candidate.asked_s + self._config.lease_s
+        return now < candidate.heard_s + self._config.lease_s
 
     def _on_waiting(self, answer: object, now: float) -> None:
         found = cast("list[tuple[int, int]]", answer)
         self._polling = False
-        self._poll_s = now + self._poll_every_s * (0.25 + self._jitter())
+        self._poll_s = min(self._poll_s, now + self._poll_every_s * (0.25 + self._jitter()))
         if now < self._from_s:
             self._poll_s = min(self._poll_s, self._from_s)
         if not self.store_answers:
@@ -225,7 +288,7 @@ class Claims:
             self._settle(candidate, now)
             return
         assert isinstance(answer, Claimed)
-        candidate.claimed, view = answer, answer.view
+        candidate.claimed, candidate.heard_s, view = answer, now, answer.view
         # There may be more where this one was. Last in line, so that no partition starves.
         self._waiting[candidate.partition] = None
         if self.closed:
@@ -241,29 +304,43 @@ class Claims:
         assert candidate.claimed is not None
         candidate.history = cast("list[Chunk]", answer)
         view = candidate.claimed.view
-        match judge(candidate.claimed, candidate.history, self._run_id(candidate.partition)):
+        verdict = judge(candidate.claimed, candidate.history, self._run_id(candidate.partition))
+        if verdict is Verdict.WHOLE and self._is_other_model(view):
+            verdict = Verdict.OTHER_MODEL
+        match verdict:
             case Verdict.WHOLE:
                 self.outbox.append((candidate, Guard(view.request_id, view.epoch)))
             case Verdict.NOT_OURS:
                 self._give_back(candidate, now)
             case Verdict.BROKEN:
                 self.refuse(candidate, BROKEN)
+            case Verdict.OTHER_MODEL:
+                self.refuse(candidate, other_model(view.model, self._model))
+
+    def _is_other_model(self, view: View) -> bool:
+        """Whether its tokens are another model's, and not to be continued here (P15). Owners of a
+        release before do not say whose they are."""
+        return not self._takes_other_models and view.model not in ("", self._model)
 
     def _on_guarded(self, candidate: Candidate, now: float) -> None:
+        assert candidate.claimed is not None
         candidate.guarded = True
+        view = candidate.claimed.view
         if self.closed:
             self._give_back(candidate, now)
+        elif self._leases.has_newer(view.request_id, view.epoch):
+            self._settle(candidate, now)  # it was taken from us meanwhile, and is ours again
         else:
             self.taken_up.append(candidate)
 
     def on_taken_up(self, candidate: Candidate, now: float) -> None:
-        """It is the leases' from here on."""
+        """From here on ``Leases`` has it."""
         self._settle(candidate, now)
 
     def _give_back(self, candidate: Candidate, now: float) -> None:
-        """Nothing came of it, and it is no try of the request (P15).
+        """The claim failed on the way, and is no try of the request (P15.4).
 
-        What stood in its way may be there still, so nothing is claimed for a moment.
+        The cause may persist, so nothing is claimed for a moment.
         """
         assert candidate.claimed is not None
         view = candidate.claimed.view
@@ -272,7 +349,7 @@ class Claims:
         self.outbox.append((candidate, Release(view.request_id, self._config.owner, view.epoch)))
 
     def refuse(self, candidate: Candidate, error: str) -> None:
-        """Nobody can work on it: it ends, with a reason that its reader sees (P17)."""
+        """Nobody can work on it: it fails with a reason that its reader sees (P17.1)."""
         assert candidate.claimed is not None
         view = candidate.claimed.view
         self.refused.append((candidate, error))
@@ -304,7 +381,7 @@ class Claims:
 
 
 def judge(claimed: Claimed, history: Sequence[Chunk], run_id: str) -> Verdict:
-    """Whether to continue a request behind this log, read from the life ``run_id`` (P4, P15)."""
+    """Whether to continue a request after this log, read in the life ``run_id`` (P15.5, P15.6)."""
     wanted = claimed.view.next_seq - 1
     if len(history) == wanted:
         return Verdict.WHOLE

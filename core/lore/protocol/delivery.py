@@ -1,15 +1,17 @@
-"""One reader's stream of a followed request: what comes next, and when (P4, P10, P11, P12).
+"""One reader's stream of a followed request: the next step (P4, P10, P11, P12).
 
 The shell asks ``next``, does what it says, and tells it what was written and acknowledged. What
 is at hand, because it has just come or was read, goes out from memory; the rest a reader takes
 from the log, in pages, at its own pace.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
-from lore.protocol.follower import REASONS, Follower
+from lore.protocol.follower import Follower
+from lore.protocol.follower_words import REASONS
 from lore.protocol.lifecycle import LIVE, Status
 from lore.protocol.sender import Action, Sender
 
@@ -86,7 +88,8 @@ class Delivery(Generic[Piece]):
         self.loaded: list[Piece] = []
         self.is_leaving = False
         self._config = config
-        self._log_id = log_id
+        self.log_id = log_id
+        """The log that ``position`` counts in."""
         self._returns = returns
         self._has_text = not repeats_text
         self._heartbeat_at = now + config.heartbeat_s
@@ -150,7 +153,7 @@ class Delivery(Generic[Piece]):
             and not self.states
             and not self.loaded
             and not self.is_leaving
-            and self._log_id == (view := follower.view).log_id
+            and self.log_id == (view := follower.view).log_id
             and view.status in LIVE  # an end is told behind it, and a reaped request revived
             and not follower.gone
         )
@@ -164,13 +167,20 @@ class Delivery(Generic[Piece]):
         view = follower.view
         if view.given_up_ms and not self.is_at_end:
             return True
-        if self._log_id != view.log_id:
-            if self.position > view.shared(self._log_id):
+        if self.log_id != view.log_id:
+            if self.position > view.shared(self.log_id):
                 return True
-            self._log_id = view.log_id
-            self.loaded.clear()
+            self._go_over(view.log_id)
         last_seq = follower.last_seq
         return last_seq is not None and self.position > last_seq
+
+    def _go_over(self, log_id: str) -> None:
+        """To a log that has all that this reader has."""
+        self.log_id = log_id
+        self.loaded.clear()
+        if self.sender is not None:
+            self.sender.on_fork(self.follower.acked_seq)
+            self._heard_from = min(self._heard_from, self.sender.acked)
 
     def is_to_revive(self) -> bool:
         """Its generator was taken from it, and this reader, who cannot ask for it back, has all
@@ -207,8 +217,9 @@ class Delivery(Generic[Piece]):
         return due is not None and due <= now
 
     def on_page(self, pieces: list[Piece], now: float) -> None:
-        """What the log had after ``position``; nothing when it had nothing, or is away."""
-        self.loaded += pieces
+        """What the log had after ``position``, as it was when the page was asked for; nothing
+        when it had nothing, or is away."""
+        self.loaded += [piece for piece in pieces if piece.seq > self.position]
         if not pieces:
             self.on_nothing(now)
 
@@ -224,7 +235,7 @@ class Delivery(Generic[Piece]):
         """Chunks up to ``seq`` are on their way to be written."""
         self.position = seq
 
-    def on_written(self, pieces: list[Piece], now: float) -> None:
+    def on_written(self, pieces: Sequence[Piece], now: float) -> None:
         self._heartbeat_at = now + self._config.heartbeat_s
         if self.sender is not None:
             for piece in pieces:
@@ -239,6 +250,8 @@ class Delivery(Generic[Piece]):
         if sender is None or (seq := sender.oldest) is None:
             return None
         action = sender.on_timer(now, socket_pending=away or arrived < seq)
+        if action is Action.RETRANSMIT and not self._pads and sender.acked <= self._heard_from:
+            return Action.CLOSE  # a response that ends is passed on, whoever holds it back
         return seq if action is Action.RETRANSMIT else action
 
     def padding_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""A request as an edge follows it: what to ask of the store, and what to tell readers (P10, P12).
+"""A request as an edge follows it: calls to the store, and news for readers (P10, P12).
 
 News is a hint. Whatever makes it doubtful (a gap, a subscription that was lost, a chunk of a log
 that the view does not know) makes the edge read the view and the log until nothing is missing,
@@ -11,135 +11,65 @@ request is sent decides ``delivery.py``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
+from lore.protocol.follower_words import (
+    REASONS,
+    Acked,
+    Acknowledge,
+    Call,
+    Check,
+    Clear,
+    Command,
+    FollowerConfig,
+    Hole,
+    Look,
+    News,
+    Read,
+    Return,
+    State,
+)
+from lore.protocol.holes import Doubt, counts_after, in_sequence
 from lore.protocol.lifecycle import ENDED, LIVE, Status
 from lore.protocol.merge import Arrival, Merge
-from lore.protocol.messages import ChunkMessage, StateMessage, View
-
-REASONS = {
-    Status.QUEUED: "released",
-    Status.GENERATING: "resumed",
-    Status.PAUSED: "paused",
-    Status.REAPED: "reaped",
-}
-"""What to say of a change whose message was lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerConfig:
-    """Times in seconds."""
-
-    page_chunks: int = 256
-    restore_grace_s: float = 5.0
-    """How long a request that went with the store's data is waited for (P4)."""
-    unknown_retry_s: float = 0.2
-    look_again_s: float = 0.02
-    """After the subscription; the reader who has just come is served first."""
-    look_every_s: float = 15.0
-    """After so long without news, or a look, news may have been lost."""
-    retry_s: float = 0.05
-    max_retry_s: float = 1.0
-
-
-# What to ask of the store. Each is answered by the method that is named.
-
-
-class Look(NamedTuple):
-    """Read the view: ``on_view``."""
-
-
-class Read(NamedTuple):
-    """Read the log after ``after``, of the primary: ``on_log``."""
-
-    after: int
-    limit: int
-
-
-class Check(NamedTuple):
-    """The same, to see whether a chunk is there at all: ``on_checked``."""
-
-    after: int
-    limit: int = 1
-
-
-class Acknowledge(NamedTuple):
-    """Say an ack again that the store has forgotten (P9): ``on_acknowledged``."""
-
-    seq: int
-
-
-# What to tell this edge's readers.
-
-
-class News(NamedTuple):
-    """There is more to send, or to say."""
-
-
-class State(NamedTuple):
-    status: Status
-    reason: str
-
-
-class Acked(NamedTuple):
-    seq: int
-
-
-class Clear(NamedTuple):
-    """The chunks kept in memory are of another log (P4)."""
-
-
-class Hole(NamedTuple):
-    """The ended answer's log lacks this chunk for good."""
-
-    seq: int
-
-
-Call = Look | Read | Check | Acknowledge
-Command = Call | News | State | Acked | Clear | Hole
+from lore.protocol.messages import ChunkMessage, Message, StateMessage, View
+from lore.protocol.restores import Absence
 
 
 class Follower:
-    """One request on behalf of one subject, to whom somebody else's is none."""
+    """One request on behalf of one subject; a request of another subject is unknown to it (A12)."""
 
     view: View
-    """The last one read; it may be a little old. There is none before the first."""
+    """The last view that was read; it may be a little old. There is none before the first read."""
 
     def __init__(
         self, config: FollowerConfig, subject: str, *, now: float, wait_s: float = 0.0
     ) -> None:
-        """Looks at once, while it is subscribed to, and for ``wait_s`` when it is not there: its
-        owner may be about to give it back (P3)."""
+        """Looks at once, while the subscription is made, and for ``wait_s`` if the store does not
+        have the request: its owner may be about to give it back (P4.7)."""
         self._config = config
         self._subject = subject
         self.acked_seq = 0
         self.is_open = False
-        """Seen and subscribed to: readers may be served."""
+        """Seen and subscribed: readers may be served."""
         self.gone = False
-        """The store does not have the request, or no longer."""
-        self.lost = False
-        """It went with the store's data, and not because its time was over."""
+        """The store does not have the request (any more)."""
         self.holes: frozenset[int] = frozenset()
-        """Chunks of the ended answer that its log lacks for good."""
+        """Chunks that the log of the ended answer has lost for good (P4.10)."""
+        self.is_read = False
+        """It has a reader here."""
         self.looks = 0
-        """Looks that were answered, or have failed."""
+        """How many looks were answered or have failed."""
         self._merge = Merge()
         self._subscribed = False
         self._seen = False
-        self._waits = wait_s > 0
-        self._give_up_at = now + wait_s
+        self._absence = Absence(config.restore_grace_s, now=now, wait_s=wait_s)
         self._run_id = ""
-        self._missed_in = ""
-        """The life of the store in which it was missed last; '' while it is there."""
+        """The life of the server that last had it."""
         self._states: list[StateMessage] = []
         self._wants_look = True
         self._look_again_at: float | None = None
         self._heard_at = now
-        self._doubt: int | None = None
-        """The chunk after this one may be lost for good."""
-        self._proof: tuple[View, str] | None = None
-        """What the view was around a reading of the log that did not show it."""
+        self._doubt: Doubt | None = None
         self._not_before = now
         self._delay_s = config.retry_s
         self._asked: Call | None = None
@@ -155,13 +85,18 @@ class Follower:
         return self._merge.head
 
     @property
+    def lost(self) -> bool:
+        """The store lost it with its data; it was neither deleted nor has it expired."""
+        return self._absence.lost
+
+    @property
     def last_seq(self) -> int | None:
         """The answer's last chunk, once it ended."""
         return self.view.next_seq - 1 if self.view.status in ENDED else None
 
     @property
     def is_settled(self) -> bool:
-        """Nothing is asked of the store, nor will be before something happens."""
+        """No call is under way, and none is due before something happens."""
         return self._asked is None and not self._wants_call
 
     @property
@@ -201,14 +136,31 @@ class Follower:
         self._wants_look = True
         self._go_on(now)
 
+    def on_readers(self, now: float, *, some: bool) -> None:
+        """The first reader has come, or the last one has left."""
+        self.is_read = some
+        if some and self.is_open and self._is_unread:
+            self.look_soon(now)
+
+    @property
+    def is_left_unread(self) -> bool:
+        """Whether the store must be told that the readers here left before there was any text
+        (P7.2)."""
+        return self.is_open and not self.gone and self.head == 0 and self.view.status in LIVE
+
+    @property
+    def _is_unread(self) -> bool:
+        """Nothing else pauses a request without text."""
+        return self.view.status is Status.PAUSED and self.view.next_seq == 1
+
     def on_acked(self, seq: int) -> None:
-        """Somebody acknowledged ``seq``."""
+        """A reader acknowledged ``seq``."""
         if seq > self.acked_seq:
             self.acked_seq = seq
             self._out.append(Acked(seq))
 
     def on_resumed(self, seq: int, now: float) -> None:
-        """A reader that comes back after ``seq`` has everything up to it (P9)."""
+        """A reader that resumes after ``seq`` has everything up to it (P9.6)."""
         seq = min(seq, self.head)
         if seq > self.view.acked_seq:
             self.on_acked(seq)
@@ -217,8 +169,8 @@ class Follower:
     def judge_page(
         self, after: int, chunks: Sequence[ChunkMessage], now: float
     ) -> Sequence[ChunkMessage]:
-        """What of the log, read after ``after`` for one reader, may go to that reader: nothing of
-        another log (P4), and nothing behind a hole."""
+        """The part of a page, read after ``after`` for one reader, that may go to that reader: no
+        chunk of another log (P4), and none behind a hole (P10.1)."""
         if any(is_foreign(chunk, self.view) for chunk in chunks):
             self.look_soon(now)
             return ()
@@ -235,20 +187,31 @@ class Follower:
         self._begin(now)
 
     def on_reset(self, now: float) -> None:
-        """The subscription was lost and is back, and so is the store: no more waiting for it."""
+        """The subscription was lost and is back, and so is the store: ask it at once."""
         self._delay_s = self._config.retry_s
         self._not_before = now
         self._distrust(now)
 
-    def on_state(self, message: StateMessage, now: float) -> None:
-        """Told to readers once the view is read, which has the rest of it."""
-        self._states.append(message)
-        self._heard_at = now
-        self.look_soon(now)
+    def on_message(self, message: Message, now: float) -> bool:
+        """True if it is the next chunk: pass it on. Nearly every chunk comes this way and leaves no
+        command. What arrives before the follower is open shows in the look that follows."""
+        if isinstance(message, ChunkMessage):
+            merge = self._merge
+            follows = self.is_open and message.seq == merge.head + 1
+            if follows and message.log_id == self.view.log_id:
+                self._heard_at, merge.head = now, message.seq
+                return True
+            return self._on_chunk(message, now)
+        if isinstance(message, StateMessage):
+            # Told to readers once the view is read, which has the rest of it.
+            self._states.append(message)
+            self._heard_at = now
+            self.look_soon(now)
+        else:
+            self.on_acked(message.acked_seq)
+        return False
 
-    def on_chunk(self, chunk: ChunkMessage, now: float) -> bool:
-        """Whether it is the next one: pass it on. This is the way of nearly every chunk, and
-        leaves no command behind. What comes before it is open, the look that follows shows."""
+    def _on_chunk(self, chunk: ChunkMessage, now: float) -> bool:
         if not self.is_open:
             return False
         self._heard_at = now
@@ -271,7 +234,8 @@ class Follower:
             self._on_unknown(run_id, now)
         else:
             first, self._seen = not self._seen, True
-            self._run_id, self._missed_in = run_id, ""
+            self._run_id = run_id
+            self._absence.end()
             if first:
                 self.view = view
                 self._begin(now)
@@ -280,6 +244,8 @@ class Follower:
                 self._on_view(view)
                 self._judge_doubt(view, run_id)
                 self._acknowledge_again()
+                if self.is_read and self._is_unread:
+                    self._ask(Return())
         self._go_on(now)
 
     def on_log(self, chunks: Sequence[ChunkMessage], now: float) -> list[ChunkMessage]:
@@ -308,17 +274,19 @@ class Follower:
         return following
 
     def on_checked(self, chunks: Sequence[ChunkMessage], now: float) -> None:
-        """No chunk: it is lost if the view is still the same afterwards, as nothing was written
-        in between. Otherwise nothing is known."""
         self._asked = None
-        if self._doubt is None or in_sequence(chunks, self._doubt):
+        doubt = self._doubt and self._doubt.read(chunks, self.view, self._run_id)
+        if doubt is None:
             self._drop_doubt()
         else:
-            self._proof = (self.view, self._run_id)
-            self._wants_look = True
+            self._doubt, self._wants_look = doubt, True
         self._go_on(now)
 
     def on_acknowledged(self, now: float) -> None:
+        self._asked = None
+        self._go_on(now)
+
+    def on_returned(self, now: float) -> None:
         self._asked = None
         self._go_on(now)
 
@@ -346,12 +314,12 @@ class Follower:
     # deciding
 
     def _distrust(self, now: float) -> None:
-        """Anything may have been missed, and the view may be of another time."""
+        """Messages may have been missed, and the view may be outdated."""
         self._merge.on_reset()
         self.look_soon(now)
 
     def _go_on(self, now: float) -> None:
-        """Ask for the next thing, unless something is asked already or it is too early."""
+        """Make the next call, unless one is under way or it is too early."""
         if self._asked is not None or self.gone:
             return
         if not self._wants_call:
@@ -362,16 +330,17 @@ class Follower:
                 self._looks_asked += 1
                 self._ask(Look())
             elif self._doubt is not None:
-                self._ask(Check(self._doubt))
+                self._ask(Check(self._doubt.after))
             else:
                 self._ask(Read(self._merge.start_read(), self._config.page_chunks))
 
     def _ask(self, call: Call) -> None:
+        assert self._asked is None, "P12.2: one call to the store at a time"
         self._asked = call
         self._out.append(call)
 
     def _wait(self, now: float) -> None:
-        """Nothing came of it: not again for a while, and for longer each time."""
+        """The call brought nothing: wait before the next one, longer each time."""
         self._not_before = now + self._delay_s
         self._delay_s = min(2 * self._delay_s, self._config.max_retry_s)
 
@@ -386,20 +355,12 @@ class Follower:
             self._look_again_at = now + self._config.look_again_s
 
     def _on_unknown(self, run_id: str, now: float) -> None:
-        """Deleted, or forgotten with the store's data: its owner gives it back then (P3)."""
-        grace_s = self._config.restore_grace_s
-        if self._missed_in not in ("", run_id):
-            self._give_up_at = now + grace_s  # once more: owners have to come back to this one
-        elif self._seen and not self._missed_in:
-            self._give_up_at = now + grace_s
-        self._missed_in = run_id
+        """Deleted, or lost with the store's data: then its owner gives it back (P3.3)."""
+        waits = self._absence.on_missed(run_id, self._run_id, now)
         if self._seen:
-            self.lost = run_id != self._run_id
             self._wait(now)
         else:
-            self.lost = self._waits
             self._not_before = now + self._config.unknown_retry_s
-        waits = self.lost and now < self._give_up_at
         self._wants_look = True
         if not waits:
             self.gone = True
@@ -420,76 +381,44 @@ class Follower:
             self._out.append(News())
 
     def _fork(self, shared: int) -> None:
-        """The chunks after ``shared`` are others now, and each id names its log (P4)."""
+        """The chunks after ``shared`` have changed, and each id names its log (P4, E3)."""
         self._merge = Merge(min(self._merge.head, shared))
         self.acked_seq = min(self.acked_seq, shared)
         self._out += [Clear(), News()]
 
     def _acknowledge_again(self) -> None:
-        """Acks that went with the store's data would leave a window closed for ever (P9)."""
+        """Acks that the store lost with its data would leave a window closed for ever (P9.7)."""
         seq = min(self.acked_seq, self.view.next_seq - 1)
         if seq > self.view.acked_seq and self.view.status in LIVE:
             self._ask(Acknowledge(seq))
 
-    # holes: only an ended log, which grows no more, shows one
+    # holes (``holes.py``)
 
     def _suspect(self, after: int) -> bool:
-        """Whether it is found out, or known, that what follows ``after`` is lost for good."""
-        last_seq = self.last_seq
-        if last_seq is None or after >= last_seq:
+        """Whether the chunk after ``after`` is lost for good, or is being checked for that."""
+        if not counts_after(self.view, after):
             return False
         if after + 1 not in self.holes:
-            if self._doubt not in (None, after):
+            if self._doubt is not None and self._doubt.after != after:
                 return False
-            self._doubt, self._proof, self._wants_look = after, None, True
+            self._doubt, self._wants_look = Doubt(after), True
         return True
 
     def _judge_doubt(self, view: View, run_id: str) -> None:
-        if self._doubt is None:
-            return
-        if self._proof is not None and self._proof == (view, run_id):
-            seq = self._doubt + 1
+        is_lost = self._doubt and self._doubt.is_lost(view, run_id)
+        if self._doubt is not None and is_lost:
+            seq = self._doubt.after + 1
             self.holes |= {seq}
             self._out += [Hole(seq), News()]
-            self._doubt = self._proof = None
-        elif self._proof is not None or self.last_seq is None or self._doubt >= self.last_seq:
+            self._doubt = None
+        elif is_lost is False:
             self._drop_doubt()
 
     def _drop_doubt(self) -> None:
-        self._doubt = self._proof = None
+        self._doubt = None
         self._merge.on_reset()  # if it was a gap for all, it is one still
 
 
 def is_foreign(chunk: ChunkMessage, view: View) -> bool:
-    """Of another log than the view's, which is then too old, or the chunk is (P4)."""
+    """Whether the chunk is of another log than the view; one of the two is then outdated (P4)."""
     return chunk.log_id != view.log_id and chunk.seq > view.shared(chunk.log_id)
-
-
-def in_sequence(chunks: Sequence[ChunkMessage], after: int) -> Sequence[ChunkMessage]:
-    """Those that follow ``after`` without a gap: nothing behind a hole may go out."""
-    whole = 0
-    while whole < len(chunks) and chunks[whole].seq == after + whole + 1:
-        whole += 1
-    return chunks[:whole]
-
-
-class Restores:
-    """For how long a request that is not there is waited for, as the store may have lost it with
-    its data and be about to be given it back (P3, P4)."""
-
-    def __init__(self, grace_s: float) -> None:
-        self._grace_s = grace_s
-        self._run_ids: dict[int, str] = {}
-        self._until: dict[int, float] = {}
-
-    def notice(self, partition: int, run_id: str, now: float) -> None:
-        """The partition's server lives this life now. The first that is seen is no change."""
-        before = self._run_ids.get(partition, "")
-        if run_id != before:
-            self._run_ids[partition] = run_id
-            if before:
-                self._until[partition] = now + self._grace_s
-
-    def wait_s(self, partition: int, run_id: str, now: float) -> float:
-        self.notice(partition, run_id, now)
-        return max(0.0, self._until.get(partition, 0.0) - now)

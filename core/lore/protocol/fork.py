@@ -1,4 +1,4 @@
-"""What the logs of one request have in common (protocol P4).
+"""The chunks that two logs of one request share (protocol P4).
 
 A log that was forked names the logs before it, each with the first seq in which it may
 differ: ``"5f3:5 60a:9"``. What came after that in the older log may be in a reader's hands
@@ -11,6 +11,7 @@ import sys
 
 def fork(forks: str, log_id: str, seq: int) -> str:
     """The forks of a log that leaves ``log_id``, whose own ``forks`` are given, at ``seq``."""
+    assert seq >= 1, "P4.3: a fork is named by the first seq that may differ"
     older = (f"{name}:{min(first, seq)}" for name, first in _parse(forks))
     return " ".join((*older, f"{log_id}:{seq}"))
 

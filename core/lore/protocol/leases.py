@@ -1,15 +1,16 @@
-"""All requests of one generator: when their leases are renewed, and when the store is tried again.
+"""All requests of one generator: renewals of their leases, and retries of the store.
 
-Events come in with ``now``; pairs of (whom it is for, command) lie in ``outbox`` afterwards, and
-turns that a request took in ``turns``. ``deadline`` says when ``on_time`` has something to do. A
-shell drains the two lists after each event, and says what came of each command: ``on_answer``,
-or ``on_lost`` when there was no answer (P3, P15).
+Events come in with ``now``. Afterwards, pairs of (whom it is for, command) lie in ``outbox``, those
+of appends in ``appends``, and the turns that requests took in ``turns``. ``deadline`` says when
+``on_time`` has something to do. A shell drains the lists after each event and reports the result of
+each command: ``on_step`` for appends, ``on_answer`` for others, or ``on_lost`` when there was no
+answer (P3, P15).
 
-An append renews its request's lease. Requests that have none, the parked ones above all, are
-renewed in one call a partition, a quarter of a lease after they were last. The answers say where
-the store is, which repairs whatever a lost wake-up or a store that forgot has broken; so do the
-reports that follow a lost connection. Finished requests are kept for a store that forgets, and
-asked for every third lease, until it says that their readers have everything.
+Leases are renewed by the clock, four times in each, in one call for each partition, whatever is
+appended meanwhile. The answers say where the store is. That repairs what a lost wake-up or a store
+that forgot has broken; so do the reports after a lost connection. Ended requests are kept for a
+store that forgets. Every third lease the store is asked for them, until it says that their readers
+have everything.
 
 While the store is away nothing is lost and nothing is hammered: producers keep their chunks, and
 one timer with backoff tries again.
@@ -17,12 +18,13 @@ one timer with backoff tries again.
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 from lore.protocol.commands import Append, Finish, Guard, Reinstate, Release, Renew, Unguard
 from lore.protocol.messages import News, Outcome, Position
-from lore.protocol.owner import Owner, State, Terms, Turn
+from lore.protocol.owner import Owner
+from lore.protocol.owner_words import State, Terms, Turn
 
 RENEWALS_PER_LEASE = 4
 KEPT_EVERY_LEASES = 3
@@ -56,10 +58,12 @@ class Leases:
         """``run_id`` names the life of the store that has a partition (``Store.run_id``);
         ``jitter`` is between 0.5 and 1, anew each time."""
         self.live: dict[str, Owner] = {}
-        """Those that this generator works on."""
+        """The requests that this generator works on."""
         self.kept: dict[str, Owner] = {}
-        """Finished ones, the oldest first."""
+        """Ended requests that are kept (P3.1), the oldest first."""
         self.outbox: list[tuple[Subject, Command]] = []
+        self.appends: list[tuple[Owner, Append]] = []
+        """Those that are due, apart: a step's go out together."""
         self.turns: list[tuple[Owner, Turn, Position | None]] = []
         self.config = config
         self._max_kept = max_kept
@@ -81,19 +85,24 @@ class Leases:
     # what there is
 
     @property
+    def has_work(self) -> bool:
+        """For the shell."""
+        return bool(self.appends or self.outbox or self.turns)
+
+    @property
     def on_trial(self) -> bool:
-        """A request is here that may be what ended its generators before (P15)."""
+        """A request is here that was claimed in vain before (P15.17)."""
         trial = self._trial
         return trial is not None and trial.doubtful and self.holds(trial)
 
     @property
     def leaving(self) -> int:
-        """Those that are being handed back."""
+        """How many are being handed back."""
         return len(self._leaving)
 
     @property
     def decoding(self) -> int:
-        """Those that take a place in the batch. A parked one takes none."""
+        """How many have a place in the batch. A parked one has none."""
         return len(self._decoding)
 
     def is_decoding(self, owner: Owner) -> bool:
@@ -101,6 +110,11 @@ class Leases:
 
     def holds(self, owner: Owner) -> bool:
         return self.live.get(owner.request_id) is owner
+
+    def has_newer(self, request_id: str, epoch: int) -> bool:
+        """Whether a later claim of the request is worked on here."""
+        owner = self.live.get(request_id)
+        return owner is not None and owner.epoch > epoch
 
     def note(self, owner: Owner) -> bool | None:
         """Count it as decoding or not: True or False when that has changed."""
@@ -117,11 +131,11 @@ class Leases:
 
     def add(self, owner: Owner, now: float) -> None:
         """Work on a request. An earlier lease on the same is void now."""
-        earlier = self.live.get(owner.request_id)
-        if earlier is not None and earlier is not owner:
-            earlier.let_go()
-            self._drop(earlier, Turn.TAKEN, None, unguard=False)
-        self.kept.pop(owner.request_id, None)
+        for held, turn in ((self.live, Turn.TAKEN), (self.kept, Turn.LET_GO)):
+            earlier = held.get(owner.request_id)
+            if earlier is not None and earlier is not owner:
+                earlier.let_go()
+                self._drop(earlier, turn, None, unguard=False)
         self.live[owner.request_id] = owner
         if owner.doubtful:
             self._trial = owner
@@ -137,16 +151,29 @@ class Leases:
         elif self._retry_s < math.inf:
             self._stuck[owner] = None
         else:
-            self.outbox.append((owner, owner.take(now, self._run_id(owner.partition))))
+            command = owner.take(now, self._run_id(owner.partition))
+            if type(command) is Append:
+                self.appends.append((owner, command))
+                return
+            self.outbox.append((owner, command))
             if owner.state is State.RELEASING and self.holds(owner):
                 self._remove(owner)
+
+    def say_alive(self, partitions: Sequence[int], now: float) -> None:
+        """Renew the leases in partitions in which others may miss this generator (P15)."""
+        if partitions and self.live:
+            self._renew([o for o in self.live.values() if o.partition in partitions], now)
 
     def drain(self, now: float, *, failed: bool) -> None:
         """Hand everything back (P15)."""
         for owner in list(self.live.values()):
-            owner.hand_back(failed=failed)
-            self._leaving[owner] = None
-            self.pump(owner, now)
+            self.hand_back(owner, now, failed=failed)
+
+    def hand_back(self, owner: Owner, now: float, *, failed: bool) -> None:
+        """The same for one request, which the engine has left. ``failed``: see ``Owner``."""
+        owner.hand_back(failed=failed)
+        self._leaving[owner] = None
+        self.pump(owner, now)
 
     def close(self) -> None:
         """From here on no event finds anything to do."""
@@ -154,6 +181,7 @@ class Leases:
             owner.let_go()
             self._drop(owner, Turn.TAKEN, None, unguard=False)
         self.outbox.clear()
+        self.appends.clear()
 
     # what the store says
 
@@ -167,6 +195,24 @@ class Leases:
             self._follow(subject, turn, answer, now)
         elif isinstance(command, Guard):
             subject.guarded = True
+
+    def on_step(
+        self, step: Sequence[tuple[Owner, Append]], answers: Sequence[int | Position], now: float
+    ) -> list[Owner]:
+        """A step's appends are answered: those that went as they should with the acked tokens.
+        Returns those whose credit may have changed."""
+        self._attempts = 0
+        moved: list[Owner] = []
+        for (owner, command), answer in zip(step, answers, strict=True):
+            if isinstance(answer, int):
+                if answer != owner.producer.window.acked_tokens:
+                    moved.append(owner)
+                owner.on_passed(answer, self._run_id(owner.partition), now)
+                self.pump(owner, now)
+            else:
+                moved.append(owner)
+                self.on_answer(owner, command, answer, now)
+        return moved
 
     def on_lost(self, subject: Subject, command: Command, now: float) -> None:
         """No answer came."""
@@ -222,7 +268,7 @@ class Leases:
         self._beats += 1
         self._beat_s = now + self._interval_s
         oldest_s = now - self._interval_s
-        due = [o for o in self.live.values() if o.renewed_s <= oldest_s and not o.is_calling]
+        due = [owner for owner in self.live.values() if owner.renewed_s <= oldest_s]
         if self._beats % (KEPT_EVERY_LEASES * RENEWALS_PER_LEASE) == 0:
             due += self.kept.values()
         self._renew(due, now)
@@ -270,7 +316,8 @@ class Leases:
         self.pump(owner, now)
 
     def _keep(self, owner: Owner, position: Position) -> None:
-        """Its chunks stay for a while; the oldest answer's go first (P3)."""
+        """Keep its chunks for a while; the oldest request is let go of first (P3.1)."""
+        assert owner.producer.ended, "P3.1: only what the store has as ended is set aside"
         self._drop(owner, Turn.ENDED, position)
         self.kept[owner.request_id] = owner
         if len(self.kept) > self._max_kept:

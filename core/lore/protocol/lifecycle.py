@@ -58,6 +58,7 @@ TRANSITIONS: dict[tuple[Status, Event], Status] = {
 LIVE = frozenset({Status.QUEUED, Status.GENERATING, Status.PAUSED})
 OWNED = frozenset({Status.GENERATING, Status.PAUSED})
 ENDED = frozenset({Status.DONE, Status.FAILED, Status.CANCELLED})
+assert not any(status in ENDED for status, _ in TRANSITIONS), "P13.2: nothing follows an end"
 
 
 CONTEXT_EXCEEDED = "context_length_exceeded"

@@ -1,4 +1,4 @@
-"""What the store says to owners and followers: views, positions, messages.
+"""What the store sends to owners and followers: views, positions, messages.
 
 The store's other words, for who only asks it, are in ``lore/store/types.py``.
 """
@@ -56,13 +56,15 @@ class View:
     finished_ms: int
     lease_until_ms: int
     tries: int = 0
-    """Claims since it last came to something: a chunk, a closed window, or a hand-back (P15)."""
+    """Claims since it last came to something: a chunk, a pause, or a hand-back (P15)."""
     trace: str = ""
     """Where its trace goes on (``lore.tracing``), or ''; the store does not look inside."""
     written_off_tokens: int = 0
     """Tokens up to which its generator has judged what nobody read, when it was reaped."""
     given_up_ms: int = 0
     """When its text was given up for lack of memory, after its readers had all of it (P17)."""
+    model: str = ""
+    """The model whose tokens the log holds, with its revision (P15); '' when nobody said."""
 
     def shared(self, log_id: str) -> int:
         """How many of that log's chunks are this one's too (P4)."""
@@ -125,7 +127,8 @@ class AckMessage:
 
 @dataclass(frozen=True, slots=True)
 class StateMessage:
-    """The state changed: claimed, paused, resumed, failed_over, released, reaped, revived, ended.
+    """The state changed: claimed, paused, resumed, failed_over, other_model, released, reaped,
+    revived, ended.
 
     ``reason`` is one of those words. An ended request's details are in its view.
     """

@@ -1,20 +1,20 @@
-"""When an edge is without the store for so long that its readers are better off elsewhere.
+"""When an edge has been without the store for so long that it sends its readers elsewhere (E11).
 
-Readers who came before the silence began are sent away, once. Those who came since, by way of a
-request that is followed here, have been sent here by another edge that is without the store as
-well: they stay, so that nobody moves twice for an outage that all edges share.
+Readers who came before the silence began are sent away, once. Those who have come since may have
+been sent by another edge that has lost the store, too. They stay, so that nobody moves twice for an
+outage that all edges share (E13).
 """
 
 from dataclasses import dataclass
 
 LATE_S = 2.0
-"""A timer that rings so late was set by an edge that stood still itself."""
+"""A timer that fires so late shows that the edge itself stood still."""
 
 
 @dataclass(slots=True)
 class Outage:
     lost_s: float
-    """Without any answer for so long (``LORE_STORE_LOST_S``), the store counts as lost."""
+    """After so long without any answer, the store counts as lost (``LORE_STORE_LOST_S``)."""
     heard_at: float
     """When the store answered last."""
     missed_at: float | None = None
@@ -27,7 +27,7 @@ class Outage:
         self.is_lost = False
 
     def on_miss(self, asked_at: float) -> None:
-        """What was asked then was not answered."""
+        """A call that was made then got no answer."""
         if self.missed_at is None:
             self.missed_at = asked_at
 
@@ -48,5 +48,5 @@ class Outage:
         return True
 
     def sends_away(self, opened_at: float) -> bool:
-        """Whether a reader who came then goes."""
+        """Whether a reader who came then is sent away."""
         return self.is_lost and (self.missed_at is None or opened_at <= self.missed_at)

@@ -13,30 +13,27 @@ One call is under way at a time, renewals aside: they are joined for many reques
 and decide nothing while a call is under way, whose own answer tells. Two calls may reach the
 store in either order: a refusal counts only if it was asked for after the last *ok* was heard.
 
-What an answer means, whatever it was to:
+What an answer means, whatever it was to (``tests/unit/test_protocol_owner.py``, by rule):
 
-* *ok*: the lease runs on from when it was asked for; the log and the acks are where it says.
-* *gap*: the store has less than we thought; all that it lacks goes out in one append (P3).
-* *fenced*: the lease is another's, or over. The request is dropped at once, with one exception:
+* *ok*: the log and the acks are where it says. Only a renewal prolongs the lease (P15.1).
+* *gap* (P2): the store has less than we thought; all that it lacks goes out in one append (P3).
+* *fenced* (P2): the lease is another's, or over. The request is dropped at once, but for this:
   what it refuses with our own end already made may be the echo of that end, whose answer was
   lost. ``finish`` tells, as it may be repeated.
   Nor does a refused fork (P4) say that the log is lost: the store may have it as we know it.
   A renewal tells.
-* *unknown* of another life of the store (its run id differs): it forgot the request, which is
+* *unknown* (P3) of another life of the store (its run id differs): it forgot the request, which is
   given back. Of the same life: it was deleted or has expired, and is dropped.
 """
 
-import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
-from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Finish, Reinstate, Release
-from lore.protocol.fork import fork
+from lore.protocol.give_back import known
 from lore.protocol.lifecycle import ENDED, Status, end_status
 from lore.protocol.messages import Claimed, News, Outcome, Position, View
+from lore.protocol.owner_words import Errand, State, Terms, Turn
 from lore.protocol.producer import Due, Producer
 
 AT_ONCE = -math.inf
@@ -44,82 +41,13 @@ AT_ONCE = -math.inf
 Call = Append | Finish | Reinstate | Release
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What all leases of one generator have in common."""
-
-    owner: str
-    """The generator's name; must be unique in the fleet."""
-    lease_s: float
-    retention_ms: int
-
-    @property
-    def lease_ms(self) -> int:
-        return round(self.lease_s * 1000)
-
-
-class State(StrEnum):
-    WORKING = "working"
-    LEAVING = "leaving"  # everything made is appended, then it is handed back
-    RELEASING = "releasing"  # the release is asked for: nothing more is appended
-    ENDED = "ended"
-    GONE = "gone"
-
-
-class Errand(StrEnum):
-    """What is to be asked before any other append."""
-
-    GIVE_BACK = "give_back"
-    FINISH = "finish"
-
-
-class Turn(StrEnum):
-    """What an event made of a request, for whoever keeps count of them."""
-
-    ENDED = "ended"
-    ALIVE_AGAIN = "alive_again"  # it had ended, and the store forgot that
-    GIVEN_BACK = "given_back"  # to a store that had forgotten it, which has it again
-    HANDED_BACK = "handed_back"
-    LET_GO = "let_go"  # ended, and nobody can need its chunks any more
-    TAKEN = "taken"  # the store says that it is not ours, or not as we know it
-    DOUBTED = "doubted"  # it may be taken: the store is to be asked
-
-
 class Owner:
-    __slots__ = (
-        "_asked_s",
-        "_asks_first",
-        "_call",
-        "_due",
-        "_errand",
-        "_failed",
-        "_given",
-        "_heard_s",
-        "_life",
-        "alarm_s",
-        "body",
-        "config",
-        "doubtful",
-        "epoch",
-        "error",
-        "finished",
-        "guarded",
-        "partition",
-        "producer",
-        "prompt_tokens",
-        "renewed_s",
-        "request_id",
-        "run_id",
-        "state",
-        "view",
-    )
-
     def __init__(
         self, claimed: Claimed, partition: int, producer: Producer, config: Terms, asked_s: float
     ) -> None:
         """``asked_s``: when the claim was asked for. Its lease ends no sooner than it does here."""
         self.view: View = claimed.view
-        """As the store had it at the claim, or as it was given back to it since."""
+        """As the store had it at the claim, or as it was last given back."""
         self.body = claimed.body
         self.run_id = claimed.run_id
         """The server's life in which the store last knew the request (P4)."""
@@ -130,13 +58,15 @@ class Owner:
         self.epoch = claimed.view.epoch
         self.state = State.WORKING
         self.renewed_s = asked_s
-        """When the lease was asked for that the store last gave."""
+        """When the last lease that the store granted was asked for (P3.7)."""
         self.doubtful = claimed.view.tries > 1
-        """It was claimed before and nothing came of it, and nothing has yet (P15)."""
+        """It was claimed in vain before, and has brought nothing yet (P15.17)."""
         self.guarded = True
         """Its channel is subscribed."""
+        self.unread = claimed.view.status is Status.PAUSED
+        """Its readers left before there was any text: its prompt waits for a reader (P7.3)."""
         self.finished = False
-        """The engine has said its last piece."""
+        """The engine has emitted its last piece."""
         self.error = ""
         self.prompt_tokens = claimed.view.prompt_tokens
         self.alarm_s: float | None = None
@@ -145,7 +75,9 @@ class Owner:
         self._due: Due | None = None
         self._asked_s = asked_s
         self._heard_s = asked_s
-        """When we last heard from the store that the request is ours."""
+        """When the store last said that the request is ours (P3.13)."""
+        self._told_s = -math.inf
+        """When news last came."""
         self._life = ""
         self._given: Reinstate | None = None
         self._asks_first = False
@@ -158,8 +90,8 @@ class Owner:
 
     @property
     def parked(self) -> bool:
-        """Out of credit: its place in the batch is someone else's (P5)."""
-        return self.producer.window.is_closed(self.producer.generated_tokens)
+        """Out of credit, or unread: it has no place in the batch (P5.3, P7.3)."""
+        return self.unread or self.producer.window.is_closed(self.producer.generated_tokens)
 
     @property
     def is_held(self) -> bool:
@@ -176,7 +108,7 @@ class Owner:
         return self._call is not None
 
     def is_alone(self, now: float) -> bool:
-        """Whether the lease still runs, so that nobody else can have added to the log (P3)."""
+        """Whether the lease still runs, so that nobody else can have appended to the log (P3.6)."""
         return now < self.renewed_s + self.config.lease_s
 
     # from the engine
@@ -193,6 +125,8 @@ class Owner:
     ) -> bool:
         """True when it is the last for now: the credit is used up, or the answer ends."""
         moved = text or token_ids
+        if moved:
+            self.unread = False  # from here on the window rules
         parked = self.producer.on_piece(text, token_ids, now) if moved else self.parked
         if prompt_tokens:
             self.prompt_tokens = prompt_tokens
@@ -200,6 +134,11 @@ class Owner:
             self.finished, self.error = True, error
             self.producer.on_finish(finish_reason)
         return parked or self.finished
+
+    def on_prompt(self, tokens: int, model: str) -> None:
+        """Its prompt has so many tokens, and ``model`` reads it (P15.19)."""
+        self.prompt_tokens = tokens
+        self.view = replace(self.view, model=model)
 
     def hand_back(self, *, failed: bool) -> None:
         """Append what there is, held back or not, then release it to whoever has room (P15).
@@ -213,13 +152,12 @@ class Owner:
 
     def deadline(self) -> float | None:
         """When ``take`` has a command if nothing else happens; in the past when it has."""
-        if self._call is not None or self.state is State.GONE:
+        if self._call is not None:
             return None
-        if self._errand is None:
-            if self.state is State.WORKING:
-                return self.producer.deadline()
-            if self.state is State.ENDED:
-                return None
+        if self.state is State.WORKING and self._errand is None:
+            return self.producer.deadline()
+        if self.state is State.GONE or (self.state is State.ENDED and self._errand is None):
+            return None
         return AT_ONCE
 
     def take(self, now: float, run_id: str) -> Call:
@@ -227,8 +165,12 @@ class Owner:
 
         ``run_id``: the life of the store that will be asked.
         """
+        assert self._call is None, "P3: what an answer means depends on the call it answers"
         self._asked_s = now
-        self._call = call = self._next(now, run_id)
+        if self.state is State.WORKING and self._errand is None:
+            self._call = call = self._append(self.producer.take(now))
+        else:
+            self._call = call = self._next(now, run_id)
         return call
 
     def _next(self, now: float, run_id: str) -> Call:
@@ -236,36 +178,37 @@ class Owner:
             return self._reinstate(now, run_id)
         if self._errand is Errand.FINISH:
             return self._finish()
-        if self.state is State.WORKING:
-            return self._append(self.producer.take(now))
         due = self.producer.outbox(math.inf) if self.state is State.LEAVING else None
         if due is not None:
             return self._append(due)
         # Nothing more is appended: once a release is under way, somebody else may go on.
         self.state = State.RELEASING
-        return Release(self.request_id, self.config.owner, self.epoch, self._failed)
+        why = "failed" if self._failed else None
+        return Release(self.request_id, self.config.owner, self.epoch, why)
 
     def _reinstate(self, now: float, run_id: str) -> Reinstate:
-        """Repeated as it was, if it is to the same life of the store: it may have it, and then
-        takes another name for another log. Nobody can have gone on there meanwhile."""
+        """Repeated unchanged in the same life of the store (P3.11): the store may have executed it,
+        and would take another name for another log. Nobody can have gone on meanwhile."""
         if self._given is None or self._life != run_id:
             self._life = run_id
-            view, chunks = self.known(run_id, alone=self.is_alone(now))
+            known_of = self.view, self.producer, self.prompt_tokens
+            view, chunks = known(*known_of, run_id, alone=self.is_alone(now))
             self._given = Reinstate(view, self.body, chunks, self.config.lease_ms)
         return self._given
 
     def _append(self, due: Due) -> Append | Finish:
+        assert self.state is not State.RELEASING, "P3.9: who asked for its release appends no more"
         self._due = due
         if not due.chunks and due.finish_reason is not None and not self._asks_first:
             return self._finish()
         return Append(
             self.request_id,
             self.config.owner,
+            self.config.lease_ms,
             self.epoch,
             self.view.log_id,
             due.window,
             due.reopen_tokens,
-            self.config.lease_ms,
             due.chunks,
         )
 
@@ -288,33 +231,6 @@ class Owner:
     @property
     def end_status(self) -> Status:
         return end_status(self.producer.finish_reason or "")
-
-    def known(self, run_id: str, *, alone: bool) -> tuple[View, Sequence[Chunk]]:
-        """What this owner can tell a store, ``run_id``, that has forgotten the request (P3).
-
-        ``alone``: all that was ever sent may be in the log. Otherwise somebody may have gone on
-        in it behind what the store is known to have had, and the log forks there (P4). The fork
-        has the same name when the call has to be repeated.
-        """
-        log = self.producer.made if alone else self.producer.stored
-        window = self.producer.window
-        acked_seq = next((c.seq for c in log if 0 < window.acked_tokens == c.tokens), 0)
-        view = replace(
-            self.view,
-            window=window.size,
-            acked_seq=acked_seq,
-            acked_tokens=window.acked_tokens if acked_seq else 0,
-            prompt_tokens=self.prompt_tokens,
-        )
-        if alone:
-            return view, log
-        name = f"{view.log_id} {view.epoch} {run_id}".encode()
-        forked = replace(
-            view,
-            log_id=hashlib.blake2b(name, digest_size=8).hexdigest(),
-            forks=fork(view.forks, view.log_id, len(log) + 1),
-        )
-        return forked, log
 
     # from the store
 
@@ -339,10 +255,24 @@ class Owner:
             return self._on_reinstated(call, position, run_id, now)
         return self._on_judged(kind, position, run_id, now)
 
+    def on_passed(self, acked_tokens: int, run_id: str, now: float) -> None:
+        """The append that was taken last went as it should. It is told so for speed; ``on_answer``
+        makes the same of its *ok*."""
+        self._call, due = None, self._due
+        assert due is not None
+        if self.state is State.GONE:
+            return
+        self._heard_s = now
+        self.run_id, self._asks_first, self.doubtful = run_id, False, False
+        if due.finish_reason is None:
+            self.producer.on_passed(acked_tokens, now)
+        else:
+            self._errand = Errand.FINISH
+
     def _on_appended(self, position: Position, run_id: str, now: float) -> None:
         due = self._due
         assert due is not None
-        self.renewed_s, self.run_id, self._asks_first = self._asked_s, run_id, False
+        self.run_id, self._asks_first = run_id, False
         if due.chunks or due.reopen_tokens:
             self.doubtful = False
         if due.finish_reason is None:
@@ -427,29 +357,33 @@ class Owner:
         return None
 
     def _on_kept(self, position: Position, run_id: str) -> Turn | None:
-        """P3: a chunk is kept until its request has ended and is acknowledged."""
+        """P3.1: a chunk is kept until its request has ended and is acknowledged."""
         self.run_id = run_id
         if position.status in ENDED and position.acked_seq < position.next_seq - 1:
             return None
         return self._go(Turn.LET_GO)
 
     def on_news(self, news: News, now: float) -> Turn | None:
-        """The store tells the owner of an epoch: an ack opened the window, or the request was
-        taken away. News of another lease is not for this one. Stores of an older release name
-        no epoch (0): an ack is one all the same, and of the rest the store is asked."""
+        """News for the owner of an epoch: an ack opened the window, or the request was taken away.
+        News of another epoch is ignored. An older release names no epoch (0): an ack counts, and
+        about the rest the store is asked (P2.10)."""
         if not self.is_held or news.epoch not in (0, self.epoch):
             return None
         if news.position.outcome is Outcome.OK:
+            self._told_s = now
+            self._note_readers(news.position)
             self.producer.on_acked(news.position.acked_tokens, now)
             return None
         return self._go(Turn.TAKEN) if news.epoch else Turn.DOUBTED
 
     def let_go(self) -> None:
-        """Nothing that still comes for it means anything."""
+        """Ignore whatever still arrives for it."""
         self._go(Turn.LET_GO)
 
     def _go_on(self, position: Position, asked_s: float, run_id: str, now: float) -> None:
         self.renewed_s, self.run_id, self._heard_s = asked_s, run_id, now
+        if asked_s >= self._told_s:  # else the store may have said so before it said the news
+            self._note_readers(position)
         self.producer.on_position(
             position.next_seq,
             position.acked_tokens,
@@ -457,8 +391,13 @@ class Owner:
             paused=position.status is Status.PAUSED,
         )
 
+    def _note_readers(self, position: Position) -> None:
+        """A request without a log is paused only for lack of a reader."""
+        is_empty = position.next_seq == 1 and not self.producer.generated_tokens
+        self.unread = is_empty and position.status is Status.PAUSED
+
     def _is_forgotten(self, position: Position, run_id: str) -> bool:
-        """Lost with the store's data; what expired or was deleted stays unknown."""
+        """Lost with the store's data (P3.3); what expired or was deleted stays unknown (P3.4)."""
         return position.outcome is Outcome.UNKNOWN and run_id != self.run_id
 
     def _go(self, turn: Turn) -> Turn:

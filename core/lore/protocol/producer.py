@@ -11,6 +11,7 @@ missing chunks again, from the ones kept here (P3): all of them in one append, b
 store takes an append for the owner's word that its log then has what readers may have.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,10 +83,12 @@ class Producer:
         """True when the credit is used up with it."""
         self._generated += len(token_ids)
         self._assembler.add(text, token_ids, now)
-        closed = self.window.is_closed(self._generated)
-        if closed:
-            self.window.on_closed(now)
-        return closed
+        window = self.window
+        if not window.size or self._generated < window.granted:
+            return False
+        assert self._generated == window.granted, "P5.1: the engine went beyond its credit"
+        window.on_closed(now)
+        return True
 
     def on_finish(self, reason: str) -> None:
         """Generation ended; the rest is to be flushed and the request finished."""
@@ -117,6 +120,14 @@ class Producer:
             self.ended = sent.finish_reason is not None
         self.on_acked(acked_tokens, now)
 
+    def on_passed(self, acked_tokens: int, now: float) -> None:
+        """The same of the append in flight, which went as it should."""
+        sent, self._in_flight = self._in_flight, None
+        assert sent is not None, "P2.1: an answer belongs to an append"
+        self._stored, self._told_reopen = sent.next_seq - 1, 0
+        if acked_tokens > self.window.acked_tokens:
+            self.window.on_ack(acked_tokens, self._generated, now)
+
     def on_lost(self) -> None:
         """The append in flight got no answer; it may or may not have happened."""
         self._in_flight = None
@@ -125,9 +136,14 @@ class Producer:
         """When ``outbox`` will have something if nothing else happens; in the past when it has."""
         if self.ended or self._in_flight is not None:
             return None
-        if self._must_flush():
-            return float("-inf")
-        return self._assembler.deadline()
+        # What no coalescing should hold back.
+        if self._finish_reason is not None or self._stored < len(self._chunks):
+            return -math.inf
+        window = self.window
+        if window.size and self._generated >= window.granted and self._is_to_tell():
+            return -math.inf
+        due_s = self._assembler.due_s
+        return due_s if due_s < math.inf else None
 
     def outbox(self, now: float) -> Due | None:
         """What to append now, or None. The caller answers with on_appended or on_lost."""
@@ -136,31 +152,26 @@ class Producer:
 
     def take(self, now: float) -> Due:
         """``outbox`` for a caller who has seen that the deadline is over."""
-        reopen_tokens = self.window.reopen_tokens(self._generated)
-        if self._assembler.pending and (
-            reopen_tokens or self._finish_reason is not None or self._is_due(now)
-        ):
+        window, assembler, ends = self.window, self._assembler, self._finish_reason is not None
+        closed = window.size and self._generated >= window.granted
+        reopen_tokens = window.reopen_tokens(self._generated) if closed else 0
+        is_due = reopen_tokens or ends or assembler.due_s <= now
+        if is_due and (assembler.text or assembler.token_ids):
             self._cut(now)
+        assert self._in_flight is None, "P2.1: an append waits for the answer to the one before"
         self._in_flight = Due(
             chunks=tuple(self._chunks[self._stored :]),
-            window=self.window.size,
-            reopen_tokens=reopen_tokens if self._finish_reason is None else 0,
-            next_seq=self.next_seq,
+            window=window.size,
+            reopen_tokens=0 if ends else reopen_tokens,
+            next_seq=len(self._chunks) + 1,
             finish_reason=self._finish_reason,
         )
         return self._in_flight
 
-    def _must_flush(self) -> bool:
-        """Something waits that no coalescing should hold back."""
-        if self._finish_reason is not None or self._stored < len(self._chunks):
-            return True
-        # A closed window is told to the store even when there is no text to go with it:
-        # only then does an ack that opens it find its way back.
+    def _is_to_tell(self) -> bool:
+        """A closed window is told to the store even when there is no text to go with it: only then
+        does an ack that opens it find its way back."""
         return self.window.reopen_tokens(self._generated) not in (0, self._told_reopen)
-
-    def _is_due(self, now: float) -> bool:
-        due = self._assembler.deadline()
-        return due is not None and due <= now
 
     def _cut(self, now: float) -> None:
         text, token_ids = self._assembler.take(now)

@@ -33,6 +33,7 @@ class RoundTrip:
 
     def on_sample(self, rtt_s: float) -> None:
         """Take a measured round trip (RFC 6298 sections 2.2 and 2.3) and end any backoff."""
+        assert rtt_s >= 0, "P11.1: both ends of a sample are read from one clock"
         if self.srtt_s is None:
             self.srtt_s, self.rttvar_s = rtt_s, rtt_s / 2
         else:

@@ -63,6 +63,8 @@ class Sender:
             return
         if not self._unacked:
             self._timer_from = now
+        else:
+            assert seq > self._unacked[-1].seq, "P1.1: chunks are first sent in their order"
         self._unacked.append(_Sent(seq, now))
 
     def on_ack(self, seq: int, now: float) -> float | None:
@@ -90,6 +92,11 @@ class Sender:
         rtt_s = now - covered[-1].at
         self.round_trip.on_sample(rtt_s)
         return rtt_s
+
+    def on_fork(self, acked: int) -> None:
+        """What goes on is another log (P4), acknowledged up to ``acked``; of the log before,
+        nothing was sent here that both do not share."""
+        self.acked = min(self.acked, acked)
 
     def deadline(self) -> float | None:
         """When to call on_timer, or None while nothing waits for an ack."""

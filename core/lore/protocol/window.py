@@ -41,16 +41,17 @@ class Window:
         self.size = size
         self.acked_tokens = acked_tokens
         # A window taken over while closed stays closed until an ack, as for the owner before.
-        self._granted = max(acked_tokens + size, generated_tokens)
+        self.granted = max(acked_tokens + size, generated_tokens)
+        """Tokens that may be generated in all, where the window binds."""
         self._stalled_since: float | None = None
 
     @property
     def limit(self) -> int | None:
         """The credit: tokens that may be generated in all, or None when nothing binds."""
-        return self._granted if self.size else None
+        return self.granted if self.size else None
 
     def is_closed(self, generated_tokens: int) -> bool:
-        return self.size > 0 and generated_tokens >= self._granted
+        return self.size > 0 and generated_tokens >= self.granted
 
     def reopen_tokens(self, generated_tokens: int) -> int:
         """The acked tokens at which a closed window opens again; 0 while it is open.
@@ -60,7 +61,9 @@ class Window:
         if not self.is_closed(generated_tokens):
             return 0
         size = self.size if self._stalled_since is None else self._doubled()
-        return max(generated_tokens - size + max(1, size // 2), self.acked_tokens + 1)
+        reopen_tokens = max(generated_tokens - size + max(1, size // 2), self.acked_tokens + 1)
+        assert reopen_tokens <= generated_tokens, "P6.4: an ack of everything opens the window"
+        return reopen_tokens
 
     def on_closed(self, now: float) -> None:
         """The engine used up its credit at ``now``."""
@@ -78,7 +81,7 @@ class Window:
         if self._stalled_since is not None:
             self._resize(now - self._stalled_since)
             self._stalled_since = None
-        self._granted = max(self._granted, acked_tokens + self.size)
+        self.granted = max(self.granted, acked_tokens + self.size)
 
     def _resize(self, stalled_s: float) -> None:
         if stalled_s <= self._config.silence_s:

@@ -1,4 +1,4 @@
-"""What the twin keeps of one client, and how it judges what the client asks for (P17).
+"""The twin's account of one client: admission and limits (P17).
 
 Three things are counted: the requests that are not known to have ended, the requests of the
 last minute, and the tokens that those may use, or have used once they have ended. A minute

@@ -1,17 +1,17 @@
-"""What Lore asks of its store: one interface, an in-memory twin and Valkey behind it.
+"""The interface of the store, with an in-memory twin and Valkey behind it.
 
-Every change of a request's state is one atomic call that validates before it writes,
+Every change of a request's state is one command, an atomic call that validates before it writes,
 is idempotent, and is fenced by the lease epoch (protocol P2, P13, P15). Times are the
 store's own clock in milliseconds, so that no decision compares two machines' clocks.
-Publications are hints and may be lost; the log is the truth. The words of these calls are in
-``types.py`` and ``protocol/messages.py``, and can be had from here.
+Publications are hints and may be lost; the log is the truth. The commands are in
+``protocol/commands.py`` and ``types.py``, the words of their answers in ``protocol/messages.py``.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Append, Command
 from lore.protocol.messages import (
     AckMessage,
     ChunkMessage,
@@ -28,6 +28,7 @@ from lore.store.types import Admission, Limits, NewRequest, Opened, StoreUnavail
 __all__ = [
     "AckMessage",
     "Admission",
+    "Answers",
     "ChunkMessage",
     "Claimed",
     "Limits",
@@ -40,12 +41,23 @@ __all__ = [
     "OwnerListener",
     "Position",
     "StateMessage",
+    "Step",
     "Store",
     "StoreUnavailable",
+    "Tell",
     "View",
     "Vitals",
     "WakeListener",
 ]
+
+T = TypeVar("T")
+
+Step = Sequence[tuple[Any, Append]]
+"""Appends, each with what its caller knows it by."""
+Answers = Sequence[int | Position]
+"""To each append of a step: the tokens acknowledged so far when it went as it should, so that it
+changed nothing but the log; else where the request is."""
+Tell = Callable[[Step, Answers | Exception], None]
 
 
 class Listener(Protocol):
@@ -75,10 +87,7 @@ class WakeListener(Protocol):
 
 
 class Store(Protocol):
-    """All calls raise StoreUnavailable when the store is away.
-
-    ``window=0`` everywhere means that the window does not bind.
-    """
+    """All calls raise StoreUnavailable when the store is away."""
 
     def run_id(self, partition: int) -> str:
         """Names the life as primary of the server that has a partition. Another than before may
@@ -94,37 +103,16 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
 
-    # readers' side; ``subject`` says on whose behalf: somebody else's request is UNKNOWN to it
-
-    async def admit(
-        self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
-    ) -> Admission:
-        """Count a request that is about to be opened, if it is within all limits (P17).
-
-        Refused, nothing counts; counted already, it does not count again. ``tokens`` is what it
-        may use: prompt and answer. ``quantum_ms`` is how far apart a client's requests stand in
-        the queue; 0 for all at their time.
-        """
+    def do(self, command: Command[T]) -> Awaitable[T]:
+        """Carry a command out."""
         ...
 
-    async def settle(self, client: str, used_tokens: Mapping[str, int | None]) -> None:
-        """These requests of the client have ended: they are no streams any more, and count for
-        the tokens that they used, for what they might have used when that is None."""
+    def append(self, step: Step, tell: Tell) -> None:
+        """Append what a decoding step brought, all of it one owner's. ``tell`` is called later,
+        once for those that one server has judged, or with why there is no answer."""
         ...
 
-    async def leave(self, client: str, request_id: str) -> None:
-        """This request was admitted and has not come to be: it counts for nothing."""
-        ...
-
-    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
-        """Accept a request into its partition's queue, or find the one that has this id.
-
-        ``queue_limit`` bounds how many may wait in the partition; FULL creates nothing. From
-        half of that on, FULL is said to those whose own requests ahead, over all partitions,
-        are as many as the free places. A request that is there already is returned with
-        ``created=False``; one that was deleted within the hour is UNKNOWN.
-        """
-        ...
+    # readers' side
 
     async def view(self, request_id: str) -> View | None: ...
 
@@ -137,32 +125,6 @@ class Store(Protocol):
 
         A caller who decides nothing by what is missing says what it has ``known`` of the
         request: a replica may then serve what is whole by it.
-        """
-        ...
-
-    async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
-        """OK, AHEAD or UNKNOWN (P9). Takes a paused request out of its pause once the acked
-        tokens reach its ``reopen_tokens`` (P6), and tells its owner."""
-        ...
-
-    async def cancel(
-        self, request_id: str, *, retention_ms: int, subject: str | None = None
-    ) -> Position:
-        """OK (also when cancelled before), REFUSED when it ended otherwise, UNKNOWN.
-
-        Raises the epoch, so that its owner is fenced. Expires ``retention_ms`` later.
-        """
-        ...
-
-    async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
-        """Queue a reaped request again, continuing after its log. REFUSED when not reaped."""
-        ...
-
-    async def forget(self, request_id: str, *, subject: str | None = None) -> Position:
-        """Delete a request and its log at once, after a cancel when it was live. OK or UNKNOWN.
-
-        Its followers hear that it ended, and find nothing when they look. For an hour nobody
-        opens it again, nor gives it back to a store that has lost data since (P3).
         """
         ...
 
@@ -202,101 +164,13 @@ class Store(Protocol):
 
     # generators' side
 
-    async def claim(
-        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
-    ) -> Claimed | None:
-        """Take the first request of the partition whose lease has lapsed, or that waits.
-
-        Counts it as a try (``View.tries``); with ``untried``, passes over those that have one.
-        Forks the log when the store may have forgotten its tail (P4): the run id kept with
-        the request is not this server's. ``next_seq`` may be 1 then, when all was forgotten.
-        """
-        ...
-
     async def log(self, request_id: str) -> list[Chunk]:
         """The whole log with token ids, for a takeover."""
         ...
 
-    def append(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        chunks: Sequence[Chunk],
-        *,
-        log_id: str,
-        window: int,
-        reopen_tokens: int,
-        lease_ms: int,
-    ) -> Awaitable[Position]:
-        """Append chunks in seq order and renew the lease (P2, P15). No chunks: a position report.
-
-        Chunks below ``next_seq`` must equal the log's (else CONFLICT) and are skipped.
-        ``log_id`` is the one of the claim: when the store has forgotten that claim and the
-        fork it made, these chunks belong to no log that is left, and the reply is FENCED.
-        Whatever was sent before without a reply, or has to be sent again, goes in one call:
-        the store takes the owner's word that its log then has all that readers may have.
-
-        ``reopen_tokens`` > 0 says that the owner's credit is used up once these are in the
-        log, and that it wants to hear when ``acked_tokens`` reaches that count. The request
-        is paused afterwards exactly when ``reopen_tokens > acked_tokens``; the reply's acks
-        tell the owner when they are there already, so no wake-up is lost. ``window`` is kept
-        for the view alone: the rule that opens a window lives in protocol/window.py.
-        """
-        ...
-
-    async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
-        """The prompt has so many tokens: told once it is read, so that a request that is
-        cancelled or reaped before its end has them too. OK, FENCED or UNKNOWN."""
-        ...
-
-    async def finish(self, command: Finish) -> Position:
-        """End a request as done or failed. GAP when the log does not reach ``next_seq``.
-
-        Repeating it is OK. Every key of the request expires ``retention_ms`` later.
-        """
-        ...
-
-    async def renew(
-        self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
-    ) -> list[Position]:
-        """Renew many (request_id, epoch, log_id) of one partition; one Position each, in order."""
-        ...
-
-    async def reinstate(
-        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
-    ) -> Position:
-        """Give a request back to a store that has forgotten it with its data (P3).
-
-        ``view`` is what its owner knows of it and ``chunks`` its log from seq 1 on, as far as
-        the store is known to have had it. It is the owner's and generating then, under a new
-        lease. One that the store has is left as it is: OK when it is still this owner's, else
-        FENCED.
-        """
-        ...
-
-    async def release(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        *,
-        failed: bool = False,
-        silent: bool = False,
-    ) -> Position:
-        """Hand a request back to the queue, in the place that it had. The claim was no try of
-        it, unless the engine ``failed``, or the owner did and another hands it back.
-        A ``silent`` owner may be alive, out of reach, and believe itself alone until its lease
-        ends: a claim before that forks the log (P3)."""
-        ...
-
-    async def waiting(self, *, lease_ms: int = 0) -> list[tuple[int, int]]:
-        """(place_ms, partition) of the first claimable request of each partition that has one,
-        in the order of their places: queued ones and lapsed leases. A server of a cluster that
-        is away is left out, unless all are.
-
-        Who says how long leases are has those shortened that would last longer from now on: the
-        server's clock is another than that which gave them (P15)."""
+    async def appear(self, owner: str) -> None:
+        """Subscribe to this generator's own channels, so that it is missed when it ends (P15).
+        Also in partitions whose server is away, once it is there."""
         ...
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None: ...
@@ -306,14 +180,6 @@ class Store(Protocol):
     async def on_wake(self, listener: WakeListener) -> None: ...
 
     # the fleet's side
-
-    async def reap(self, request_id: str, *, idle_ms: int, retention_ms: int) -> Position:
-        """Reap a generating or paused request without progress for ``idle_ms`` (P16).
-
-        REFUSED when it moved since, or is in another state. Raises the epoch, so that its
-        owner is fenced. Expires ``retention_ms`` later unless it is revived before.
-        """
-        ...
 
     async def live(self, *, limit: int = 1000) -> list[View]:
         """Live and reaped-but-kept requests are not told apart here: all whose progress is

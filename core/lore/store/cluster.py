@@ -1,4 +1,4 @@
-"""Which server has which partition, in a cluster.
+"""The servers of the partitions in a cluster.
 
 Each primary has two connections of ours, as a single server has. The map from partitions to
 primaries is asked for again whenever something says that it may be wrong: a call that was sent
@@ -169,10 +169,10 @@ class Cluster:
             try:
                 self._apply(await self._map())
             except StoreUnavailable as error:
-                log.warning("store_map_unknown", reason=str(error))
+                log.warning("cluster map unknown", reason=str(error))
                 self._is_stale = True
             except Exception:
-                log.exception("store_map_failed")
+                log.exception("cluster map failed")
                 self._is_stale = True
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, LAST_PAUSE_S)

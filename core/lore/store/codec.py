@@ -1,4 +1,4 @@
-"""Between what Valkey holds and what Lore says: views, chunks, positions and messages."""
+"""Converts between Valkey's replies and views, chunks, positions and messages."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,8 +11,10 @@ from lore.store.base import (
     AckMessage,
     Admission,
     ChunkMessage,
+    Claimed,
     Message,
     News,
+    Opened,
     Outcome,
     Position,
     StateMessage,
@@ -49,6 +51,21 @@ def admission_from(reply: Sequence[Any]) -> Admission:
     limit, wait_ms, *counted = rest
     ages = tuple(zip(counted[::2], counted[1::2], strict=True))
     return Admission(False, limit=limit, wait_ms=wait_ms, counted=ages)
+
+
+def opened_from(reply: Sequence[Any]) -> Opened:
+    outcome, created, *values = reply
+    view = view_from(values[: len(VIEW_FIELDS)]) if values else None  # see ``claimed_from``
+    return Opened(_OUTCOMES[outcome], bool(created), view)
+
+
+def claimed_from(reply: Sequence[Any] | None, run_id: str) -> Claimed | None:
+    if reply is None:
+        return None
+    body, *values = reply[: 1 + len(VIEW_FIELDS)]  # a library of VERSION 5 adds 'epochs'
+    view = view_from(values)
+    assert view is not None
+    return Claimed(view, body, run_id)
 
 
 def vitals_from(info: str) -> Vitals:
@@ -99,9 +116,11 @@ def news_from(payload: str) -> News:
 
 def message_from(payload: str) -> Message:
     head, _, text = payload.partition("\n")
-    match head.split(" "):
-        case ["c", seq, tokens, at_ms, log_id]:
-            return ChunkMessage(int(seq), text, int(tokens), int(at_ms), log_id)
+    words = head.split(" ")
+    if words[0] == "c":  # nearly all
+        _, seq, tokens, at_ms, log_id = words
+        return ChunkMessage(int(seq), text, int(tokens), int(at_ms), log_id)
+    match words:
         case ["a", acked_seq, acked_tokens]:
             return AckMessage(int(acked_seq), int(acked_tokens))
         case ["s", status, reason]:
@@ -113,8 +132,9 @@ def message_from(payload: str) -> Message:
 def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
     """The chunks as the append function takes them."""
     arguments: list[str | int] = []
-    for chunk in chunks:
-        arguments += (chunk.seq, chunk.text, " ".join(map(str, chunk.token_ids)), chunk.tokens)
+    for seq, text, token_ids, tokens in chunks:
+        ids = token_ids[0] if len(token_ids) == 1 else " ".join(map(str, token_ids))
+        arguments += (seq, text, ids, tokens)
     return arguments
 
 

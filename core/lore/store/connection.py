@@ -1,9 +1,10 @@
-"""One connection to Valkey that pipelines by itself and comes back by itself.
+"""One connection to Valkey that pipelines and reconnects by itself.
 
-valkey-py connects (TLS, authentication); from then on this module reads and writes,
-because a client that shares one connection among all tasks costs a seventh of one that
-lends a connection to each call. Commands of one turn of the event loop go out in one
-write; replies come back in order, so a queue of futures is all the bookkeeping.
+valkey-py connects (TLS, authentication). From then on this module reads and writes the transport,
+because a client that shares one connection among all tasks costs a seventh of one that lends a
+connection to each call. What comes is parsed where it arrives, without the turn of a task. Commands
+of one turn of the event loop go out in one write; replies come back in order, so a queue of futures
+is all the bookkeeping.
 
 A connection is *up* from the end of its set-up (``_on_up``) until it is lost. While it is
 not up every call fails at once with StoreUnavailable: nothing queues up behind a server
@@ -34,7 +35,7 @@ log = structlog.get_logger()
 
 LOADING = "+function|load"
 """A right that not every component has: who loads says whether it is missed."""
-READ_BYTES = 1 << 16
+TURN_BYTES = 1 << 16
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 0.5
 
@@ -75,13 +76,14 @@ class Link:
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._connection: AbstractConnection | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._pending: deque[tuple[asyncio.Future[Any], tuple[Histogram, Counter], float]] = deque()
         self._denied: set[str] = set()
         self._wrote_s = self._read_s = 0.0  # by perf_counter: a loop's time is coarse
         self._heard_at = 0.0
-        self._reading: asyncio.Task[None] | None = None
+        self._lost: asyncio.Future[None] | None = None
+        """Done when the present connection is."""
         self._keepers: list[Keeper] = []
 
     async def connect(self) -> None:
@@ -115,8 +117,8 @@ class Link:
 
     def drop(self) -> None:
         """Give this connection up; everything that waits for it fails, and a new one follows."""
-        if self._writer is not None:
-            self._writer.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     # for subclasses
 
@@ -149,7 +151,7 @@ class Link:
             future.set_result(reply)
 
     def _send(self, *command: str | int | bytes) -> asyncio.Future[Any]:
-        if self._writer is None:
+        if self._transport is None:
             raise self._away("is not connected")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -180,8 +182,8 @@ class Link:
                 raise self._away(f"cannot be reached: {_reason(error)}") from None
             raise
         self._connection = connection
-        reader, self._writer = _streams(connection)
-        self._reading = asyncio.create_task(self._read(reader))
+        self._lost = asyncio.get_running_loop().create_future()
+        self._transport = _take_over(connection, _Wire(self, self._lost))
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._on_up()
@@ -200,21 +202,21 @@ class Link:
             raise
 
     async def _supervise(self) -> None:
-        if self._reading is None:
+        if self._lost is None:
             await self._reopen(0.0)
         loop, pause_s = asyncio.get_running_loop(), 0.0
         while True:
-            assert self._reading is not None
+            assert self._lost is not None
             came_s = loop.time()
-            await asyncio.wait([self._reading])
+            await asyncio.wait([self._lost])
             if loop.time() - came_s > LAST_RETRY_S:
                 pause_s = 0.0  # else it does as badly as one that never came
             await self._shut("was lost")
             STORE_LOST[self.kind].inc()
-            log.warning("store_lost", store=self.endpoint.name)
+            log.warning("store lost", store=self.endpoint.name)
             pause_s = _longer(pause_s)
             await self._reopen(pause_s)
-            log.info("store_back", store=self.endpoint.name)
+            log.info("store back", store=self.endpoint.name)
 
     async def _reopen(self, pause_s: float) -> None:
         """Try until it works, with growing pauses, so that no herd falls on a server come back."""
@@ -229,7 +231,7 @@ class Link:
                 self.problem = str(error)
                 tell("store_away", reason=self.problem, retry_s=pause_s)
             except Exception:
-                log.exception("store_reconnect_failed", retry_s=pause_s)
+                log.exception("store reconnect failed", retry_s=pause_s)
 
     async def _watch(self) -> None:
         """Drop a connection that answers nothing, and ask one that has long been silent."""
@@ -245,28 +247,36 @@ class Link:
             else:
                 self._send("PING").add_done_callback(forget)
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        loop = asyncio.get_running_loop()
-        parser = libvalkey.Reader(
+    def on_data(self, parser: libvalkey.Reader, data: bytes) -> None:
+        """From the connection."""
+        self._heard_at = asyncio.get_running_loop().time()
+        self._read_s = perf_counter()
+        try:
+            parser.feed(data)
+            while (reply := parser.gets()) is not _MORE:
+                self._receive(reply)
+        except libvalkey.ProtocolError:
+            self.drop()
+        except Exception:
+            log.exception("store reply failed", store=self.endpoint.name)
+            self.drop()
+
+    def new_parser(self) -> libvalkey.Reader:
+        return libvalkey.Reader(
             encoding="utf-8", errors="replace", notEnoughData=_MORE, replyError=self._error
         )
-        try:
-            while data := await reader.read(READ_BYTES):
-                self._heard_at = loop.time()
-                self._read_s = perf_counter()
-                parser.feed(data)
-                while (reply := parser.gets()) is not _MORE:
-                    self._receive(reply)
-        except (OSError, libvalkey.ProtocolError):
-            pass
-        except Exception:
-            log.exception("store_reply_failed", store=self.endpoint.name)
-        self._on_down()
+
+    def on_lost(self, lost: asyncio.Future[None]) -> None:
+        """From a connection: it has ended. Another may be in its place."""
+        if not lost.done():
+            lost.set_result(None)
+        if lost is self._lost:
+            self._on_down()
 
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(data)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
     def _error(self, message: str) -> Exception:
         """The exception for an error reply."""
@@ -277,7 +287,7 @@ class Link:
             self.on_trouble()  # the rest of the cluster may have another one in its place
         if isinstance(error, Denied) and error.right not in {*self._denied, LOADING}:
             self._denied.add(error.right)  # once: no caller asks why a store is away
-            log.error("store_denied", reason=str(error), reply=message)
+            log.error("store denied", reason=str(error), reply=message)
         return error
 
     def _on_down(self) -> None:
@@ -287,18 +297,13 @@ class Link:
     async def _shut(self, why: str) -> None:
         self._on_down()
         try:
-            if self._reading is not None:
-                self._reading.cancel()
-                await asyncio.wait([self._reading])
+            if self._connection is not None:
+                await hang_up(self._connection)
         finally:
-            try:
-                if self._connection is not None:
-                    await hang_up(self._connection)
-            finally:
-                self._forget(why)
+            self._forget(why)
 
     def _forget(self, why: str) -> None:
-        self._connection = self._writer = self._reading = None
+        self._connection = self._transport = self._lost = None
         self._out.clear()
         while self._pending:
             future, (_, errors), _ = self._pending.popleft()
@@ -309,12 +314,46 @@ class Link:
         self.on_trouble()
 
 
-def _streams(connection: AbstractConnection) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """valkey-py has no public way to these two."""
-    reader, writer = connection._reader, connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    assert reader is not None
+class _Wire(asyncio.Protocol):
+    """Takes the place of valkey-py's own reader once that has said hello."""
+
+    def __init__(self, link: Link, lost: asyncio.Future[None]) -> None:
+        self.before: asyncio.BaseProtocol | None = None
+        """valkey-py's, which still hears of the end: whoever closes the connection waits for it."""
+        self._link = link
+        self._lost = lost
+        self._parser = link.new_parser()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._link.on_data(self._parser, data)
+        # Whoever waits for these replies takes them before more are read: a page of a log has ten
+        # times the size of its bytes, and a hundred readers may ask for one at once.
+        if len(data) >= TURN_BYTES and not self._transport.is_closing():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.before is not None:
+            self.before.connection_lost(exc)
+        self._link.on_lost(self._lost)
+
+
+def _take_over(connection: AbstractConnection, wire: _Wire) -> asyncio.Transport:
+    """valkey-py has no public way to its transport."""
+    writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     assert writer is not None
-    return reader, writer
+    transport = cast("asyncio.Transport", writer.transport)
+    wire.before = transport.get_protocol()
+    wire.connection_made(transport)
+    transport.set_protocol(wire)
+    return transport
 
 
 def _longer(pause_s: float) -> float:

@@ -1,4 +1,4 @@
-"""The command connection, with Lore's function library on the server's side of it.
+"""The command connection, and Lore's function library on its server.
 
 Two releases may share a server while an upgrade rolls, and the newer library serves both
 (``lua/common.lua``). So the library is looked at wherever it may have changed: when a connection
@@ -88,7 +88,7 @@ class Functions(Link):
     async def _on_up(self) -> None:
         found = await self._primary()
         if self.run_id not in ("", found):
-            log.warning("store_changed", store=self.endpoint.name, reason="it may have lost data")
+            log.warning("store changed", store=self.endpoint.name, reason="it may have lost data")
         self.run_id = found
         await self._load()
 
@@ -111,7 +111,7 @@ class Functions(Link):
             self._refusal = refusal
             if refusal:
                 log.warning(
-                    "library_refused",
+                    "library refused",
                     store=self.endpoint.name,
                     version=self.ours.version,
                     works_with=library.version,

@@ -1,4 +1,4 @@
-"""What comes in on a channel, for whom it is."""
+"""Routes what arrives on a channel to its listeners."""
 
 from dataclasses import dataclass
 
@@ -32,6 +32,16 @@ class OwnerHandler:
 
     def on_moved(self) -> None:
         """The same."""
+
+
+class OwnHandler:
+    """Of a channel that says by its subscriber alone that this process lives."""
+
+    def on_payload(self, payload: str) -> None: ...
+
+    def on_reset(self) -> None: ...
+
+    def on_moved(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

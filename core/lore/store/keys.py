@@ -1,4 +1,4 @@
-"""Where a request's state lies in Valkey.
+"""The keys of a request's state in Valkey.
 
 Every key of a request carries its partition as hash tag, so that one function call
 touches one slot and the same code runs on one server and on a cluster. The partition's
@@ -20,8 +20,10 @@ queue, leases and index lie beside it and move in the same atomic call.
 | ``lore:{pNN}:u:<subject>`` | sorted set | the subject's requests by when they were accepted |
 | ``lore:{pNN}:a:<mark>`` | sorted set | requests of one body, by when they were last asked for |
 | ``lore:{pNN}:model`` | hash | what generators tell of their model |
+| ``lore:{pNN}:met`` | sorted set | the names of generators by when they last told them |
 | ``lore:{pNN}:n:<id>`` | sharded channel | to the edges |
 | ``lore:{pNN}:b:<id>`` | sharded channel | back to the owner |
+| ``lore:{pNN}:o:<owner>`` | sharded channel | a generator's own: it lives while it is subscribed |
 | ``lore:{pNN}:wake`` | sharded channel | a request waits in the partition |
 """
 
@@ -29,7 +31,7 @@ import hashlib
 from functools import cache, lru_cache
 
 PARTITIONS = 64
-CACHED = 1024  # names of requests: more than a generator has under way, who needs them most
+CACHED = 2048  # names of requests: more than a generator has under way, who needs them most
 
 
 @lru_cache(CACHED)
@@ -38,6 +40,7 @@ def partition_of(request_id: str) -> int:
     return hashlib.blake2b(request_id.encode(), digest_size=1).digest()[0] % PARTITIONS
 
 
+@cache
 def prefix(partition: int) -> str:
     return f"lore:{{p{partition:02d}}}:"
 
@@ -52,6 +55,12 @@ def log_key(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}c:{request_id}"
 
 
+@lru_cache(CACHED)
+def place_of(request_id: str) -> tuple[int, tuple[str, str]]:
+    """The partition of a request, and the keys of its hash and of its log."""
+    return partition_of(request_id), (request_key(request_id), log_key(request_id))
+
+
 def reader_channel(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}n:{request_id}"
 
@@ -60,6 +69,12 @@ def owner_channel(request_id: str) -> str:
     return f"{prefix(partition_of(request_id))}b:{request_id}"
 
 
+@lru_cache(CACHED)
+def own_channel(partition: int, owner: str) -> str:
+    return f"{prefix(partition)}o:{owner}"
+
+
+@cache
 def wake_channel(partition: int) -> str:
     return f"{prefix(partition)}wake"
 
@@ -76,6 +91,10 @@ def subject_key(subject: str) -> str:
 
 def attempts_key(mark: str) -> str:
     return f"{prefix(partition_of(mark))}a:{mark}"
+
+
+def met_key() -> str:
+    return f"{prefix(partition_of(''))}met"
 
 
 def model_key() -> str:

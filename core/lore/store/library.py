@@ -1,4 +1,4 @@
-"""Which function library a server has, and which of two is right.
+"""The function library of a server, and which of two libraries to load.
 
 ``lua/common.lua`` says at its head what its VERSION promises to callers.
 """

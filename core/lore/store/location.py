@@ -1,4 +1,4 @@
-"""Where the store is: the one place that reads its URL, and what it says of it in messages.
+"""The store's URL: parsed here, and shown in messages without its secrets.
 
 | URL | is |
 |---|---|

@@ -3,21 +3,20 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Append, Command
 from lore.store.base import (
-    Admission,
     ChunkMessage,
-    Claimed,
-    Limits,
     Listener,
-    NewRequest,
     News,
-    Opened,
     OwnerListener,
     Position,
+    Step,
+    Tell,
     View,
     Vitals,
     WakeListener,
@@ -26,6 +25,8 @@ from lore.store.twin import Publication, StoreState
 from lore.store.twin.directory import Directory
 
 __all__ = ["MemoryStore", "StoreState"]
+
+T = TypeVar("T")
 
 
 def wall_clock_ms() -> int:
@@ -44,6 +45,7 @@ class MemoryStore(Directory):
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
         self._owners: dict[str, OwnerListener] = {}
         self._wakes: list[WakeListener] = []
+        self._names: set[str] = set()
 
     def run_id(self, partition: int) -> str:  # noqa: ARG002
         return self.state.run_id
@@ -59,31 +61,17 @@ class MemoryStore(Directory):
         self._listeners.clear()
         self._owners.clear()
         self._wakes.clear()
+        self.state.present -= self._names
+
+    async def do(self, command: Command[T]) -> T:
+        answer = self.state.do(command, now_ms=self._clock_ms())
+        self._deliver()
+        return answer
+
+    def append(self, step: Step, tell: Tell) -> None:
+        append_one_by_one(self.do, step, tell)
 
     # readers' side
-
-    async def admit(
-        self, client: str, request_id: str, limits: Limits, *, tokens: int = 0, quantum_ms: int = 0
-    ) -> Admission:
-        return self.state.admit(
-            client,
-            request_id,
-            limits,
-            tokens=tokens,
-            quantum_ms=quantum_ms,
-            now_ms=self._clock_ms(),
-        )
-
-    async def settle(self, client: str, used_tokens: Mapping[str, int | None]) -> None:
-        self.state.settle(client, used_tokens, now_ms=self._clock_ms())
-
-    async def leave(self, client: str, request_id: str) -> None:
-        self.state.leave(client, request_id, now_ms=self._clock_ms())
-
-    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
-        opened = self.state.open(new, queue_limit=queue_limit, now_ms=self._clock_ms())
-        self._deliver()
-        return opened
 
     async def view(self, request_id: str) -> View | None:
         return self.state.view(request_id, now_ms=self._clock_ms())
@@ -101,24 +89,6 @@ class MemoryStore(Directory):
     ) -> list[ChunkMessage]:
         return self.state.read(request_id, after=after, limit=limit, now_ms=self._clock_ms())
 
-    async def ack(self, request_id: str, seq: int, *, subject: str | None = None) -> Position:
-        return self._told(self.state.ack(request_id, seq, subject=subject, now_ms=self._clock_ms()))
-
-    async def cancel(
-        self, request_id: str, *, retention_ms: int, subject: str | None = None
-    ) -> Position:
-        return self._told(
-            self.state.cancel(
-                request_id, retention_ms=retention_ms, subject=subject, now_ms=self._clock_ms()
-            )
-        )
-
-    async def revive(self, request_id: str, *, subject: str | None = None) -> Position:
-        return self._told(self.state.revive(request_id, subject=subject, now_ms=self._clock_ms()))
-
-    async def forget(self, request_id: str, *, subject: str | None = None) -> Position:
-        return self._told(self.state.forget(request_id, subject=subject, now_ms=self._clock_ms()))
-
     async def follow(self, request_id: str, listener: Listener) -> None:
         self._listeners[request_id].append(listener)
 
@@ -131,88 +101,12 @@ class MemoryStore(Directory):
 
     # generators' side
 
-    async def claim(
-        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
-    ) -> Claimed | None:
-        claimed = self.state.claim(
-            partition, owner, lease_ms=lease_ms, untried=untried, now_ms=self._clock_ms()
-        )
-        self._deliver()
-        return claimed
+    async def appear(self, owner: str) -> None:
+        self._names.add(owner)
+        self.state.present.add(owner)
 
     async def log(self, request_id: str) -> list[Chunk]:
         return self.state.log(request_id, now_ms=self._clock_ms())
-
-    async def append(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        chunks: Sequence[Chunk],
-        *,
-        log_id: str,
-        window: int,
-        reopen_tokens: int,
-        lease_ms: int,
-    ) -> Position:
-        return self._told(
-            self.state.append(
-                request_id,
-                owner,
-                epoch,
-                chunks,
-                log_id=log_id,
-                window=window,
-                reopen_tokens=reopen_tokens,
-                lease_ms=lease_ms,
-                now_ms=self._clock_ms(),
-            )
-        )
-
-    async def prompt(self, request_id: str, owner: str, epoch: int, prompt_tokens: int) -> Position:
-        return self.state.prompt(request_id, owner, epoch, prompt_tokens, now_ms=self._clock_ms())
-
-    async def finish(self, command: Finish) -> Position:
-        return self._told(self.state.finish(command, now_ms=self._clock_ms()))
-
-    async def renew(
-        self, partition: int, owner: str, leases: Sequence[tuple[str, int, str]], *, lease_ms: int
-    ) -> list[Position]:
-        positions = self.state.renew(
-            partition, owner, leases, lease_ms=lease_ms, now_ms=self._clock_ms()
-        )
-        self._deliver()
-        return positions
-
-    async def reinstate(
-        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int
-    ) -> Position:
-        return self._told(
-            self.state.reinstate(view, body, chunks, lease_ms=lease_ms, now_ms=self._clock_ms())
-        )
-
-    async def release(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        *,
-        failed: bool = False,
-        silent: bool = False,
-    ) -> Position:
-        return self._told(
-            self.state.release(
-                request_id,
-                owner,
-                epoch,
-                failed=failed,
-                silent=silent,
-                now_ms=self._clock_ms(),
-            )
-        )
-
-    async def waiting(self, *, lease_ms: int = 0) -> list[tuple[int, int]]:
-        return self.state.waiting(lease_ms=lease_ms, now_ms=self._clock_ms())
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None:
         self._owners[request_id] = listener
@@ -225,13 +119,6 @@ class MemoryStore(Directory):
 
     # the fleet's side
 
-    async def reap(self, request_id: str, *, idle_ms: int, retention_ms: int) -> Position:
-        return self._told(
-            self.state.reap(
-                request_id, idle_ms=idle_ms, retention_ms=retention_ms, now_ms=self._clock_ms()
-            )
-        )
-
     async def live(self, *, limit: int = 1000) -> list[View]:
         return self.state.live(limit=limit, now_ms=self._clock_ms())
 
@@ -242,10 +129,6 @@ class MemoryStore(Directory):
         return Vitals()
 
     # publications
-
-    def _told(self, position: Position) -> Position:
-        self._deliver()
-        return position
 
     def _deliver(self) -> None:
         loop = asyncio.get_running_loop()
@@ -263,3 +146,17 @@ class MemoryStore(Directory):
         else:
             for listener in list(self._listeners.get(request_id, ())):
                 listener.on_message(message)
+
+
+def append_one_by_one(do: Callable[[Append], Awaitable[Position]], step: Step, tell: Tell) -> None:
+    for one in step:
+        answer = asyncio.ensure_future(do(one[1]))
+        answer.add_done_callback(partial(_tell, [one], tell))
+
+
+def _tell(step: Step, tell: Tell, answer: asyncio.Future[Position]) -> None:
+    if answer.cancelled():
+        return
+    error = answer.exception()
+    assert error is None or isinstance(error, Exception)
+    tell(step, [answer.result()] if error is None else error)

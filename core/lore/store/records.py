@@ -1,10 +1,12 @@
-"""What the twin keeps of each request, and the steps that several of its calls share."""
+"""The twin's record of each request, and the steps that several calls share."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Others, Silent
 from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.account import Account
 from lore.store.base import ChunkMessage, Message, News, Outcome, Position, StateMessage, View
@@ -40,14 +42,27 @@ class Record:
     """The server's run id at the last write of the log's owner (P4)."""
     place_ms: int
     """Where it stands in the queue."""
+    moved_ms: int
+    """Its place among the live ones: its last progress, that of text as of the last renewal."""
     reopen_tokens: int = 0
     lease_ms: int = 0
     """How long its owner's leases are."""
+    has_channel: bool = False
+    """Its owner can be missed (P15)."""
+    unread: bool = False
+    """Its readers left before there was any text (P7)."""
     alone_until_ms: int = 0
     """Until then an owner that it was taken from unasked may believe itself alone (P3)."""
+    passed_ms: int = 0
+    """When a generator with another model first passed it over since it had an owner (P15.22)."""
     expires_ms: int = 0
     """0 while the request does not expire."""
     log: list[Entry] = field(default_factory=list[Entry])
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether its prompt waits for a reader (P7)."""
+        return self.unread and not self.log
 
 
 class Snapshot(NamedTuple):
@@ -55,6 +70,7 @@ class Snapshot(NamedTuple):
     accounts: dict[str, Account]
     deleted_ms: dict[str, int]
     elsewhere_ms: dict[str, int]
+    met_ms: dict[str, int]
 
 
 class Records:
@@ -63,17 +79,22 @@ class Records:
     def __init__(self, run_id: str = "run-1") -> None:
         self.run_id = run_id
         self.outbox: list[Publication] = []
+        self.present: set[str] = set()
+        """Owners whose own channel has a subscriber."""
+        self._met_ms: dict[str, int] = {}
         self._records: dict[str, Record] = {}
         self._accounts: dict[str, Account] = {}
         self._deleted_ms: dict[str, int] = {}
         self._elsewhere_ms: dict[str, int] = {}
 
     def snapshot(self) -> Snapshot:
-        return _copy(Snapshot(self._records, self._accounts, self._deleted_ms, self._elsewhere_ms))
+        parts = (self._records, self._accounts, self._deleted_ms, self._elsewhere_ms, self._met_ms)
+        return _copy(Snapshot(*parts))
 
     def restore(self, snapshot: Snapshot, run_id: str) -> None:
         """Come back as ``snapshot``, as a server started anew."""
-        self._records, self._accounts, self._deleted_ms, self._elsewhere_ms = _copy(snapshot)
+        records, accounts, self._deleted_ms, self._elsewhere_ms, self._met_ms = _copy(snapshot)
+        self._records, self._accounts = records, accounts
         self.run_id = run_id
 
     def take_outbox(self) -> list[Publication]:
@@ -103,22 +124,41 @@ class Records:
             if record.view.status is Status.QUEUED and partition_of(key) == partition:
                 yield record
 
-    def _claimable(self, partition: int, now_ms: int, *, untried: bool = False) -> Record | None:
-        """The lease that lapsed first, else the first in the queue."""
-        lapsed = [
+    def _claimable(
+        self,
+        partition: int,
+        now_ms: int,
+        *,
+        untried: bool = False,
+        silent: Sequence[Silent] = (),
+        others: Others | None = None,
+    ) -> Record | None:
+        """The lease that lapsed first, else the first whose owner has left, else the first in the
+        queue."""
+        owned = [
             record
             for key, record in self._records.items()
             if record.view.status in OWNED
-            and record.view.lease_until_ms <= now_ms
             and partition_of(key) == partition
             and not (untried and record.view.tries)
         ]
-        if lapsed:
-            return min(lapsed, key=lambda r: (r.view.lease_until_ms, r.view.request_id))
-        return min(
-            (r for r in self._queued(partition) if not (untried and r.view.tries)),
-            key=lambda r: (r.place_ms, r.view.request_id),
-            default=None,
+        owned.sort(key=lambda r: (r.view.lease_until_ms, r.view.request_id))
+        lapsed = (record for record in owned if record.view.lease_until_ms <= now_ms)
+        left = (record for record in owned if self._has_left(record, silent, now_ms))
+        queued = [r for r in self._queued(partition) if not (untried and r.view.tries)]
+        queued.sort(key=lambda r: (r.place_ms, r.view.request_id))
+        found = (r for r in chain(lapsed, left, queued) if not _passes_over(r, others, now_ms))
+        return next(found, None)
+
+    def _has_left(self, record: Record, silent: Sequence[Silent], now_ms: int) -> bool:
+        """Whether an owner whose lease runs has no subscriber, and has not renewed it of late."""
+        owner, renewed_ms = record.view.owner, record.view.lease_until_ms - record.lease_ms
+        return record.has_channel and any(
+            one.run_id == self.run_id
+            and owner in one.owners
+            and renewed_ms <= now_ms - one.silent_ms
+            and owner not in self.present
+            for one in silent
         )
 
     def _shorten_leases(self, partition: int, now_ms: int) -> None:
@@ -129,13 +169,23 @@ class Records:
                 record.view = replace(record.view, lease_until_ms=ends_ms)
 
     def _own(
-        self, record: Record, view: View, owner: str, epoch: int, *, lease_ms: int, now_ms: int
+        self,
+        record: Record,
+        view: View,
+        owner: str,
+        epoch: int,
+        *,
+        lease_ms: int,
+        has_channel: bool = False,
+        now_ms: int,
     ) -> None:
-        """Make ``owner`` the owner: a claim, or one that the store has forgotten (P2)."""
-        record.lease_ms = lease_ms
+        """Make ``owner`` the owner: a claim, or one that the store has forgotten (P2), of which
+        nobody knows whether it has a channel of its own."""
+        record.lease_ms, record.has_channel, record.passed_ms = lease_ms, has_channel, 0
+        status = transition(view.status, Event.CLAIM)
         record.view = replace(
             view,
-            status=transition(view.status, Event.CLAIM),
+            status=transition(status, Event.PAUSE) if record.is_unread else status,
             owner=owner,
             epoch=epoch,
             started_ms=view.started_ms or now_ms,
@@ -219,7 +269,16 @@ def _copy(snapshot: Snapshot) -> Snapshot:
         {client: account.copy() for client, account in snapshot.accounts.items()},
         dict(snapshot.deleted_ms),
         dict(snapshot.elsewhere_ms),
+        dict(snapshot.met_ms),
     )
+
+
+def _passes_over(record: Record, others: Others | None, now_ms: int) -> bool:
+    """Whether an answer is left to generators that have its model (P15.22)."""
+    if others is None or not record.log or record.view.model in ("", others.model):
+        return False
+    record.passed_ms = record.passed_ms or now_ms
+    return now_ms < record.passed_ms + others.left_ms
 
 
 def judge(record: Record, chunks: Sequence[Chunk]) -> Outcome | None:

@@ -1,4 +1,4 @@
-"""What a server's error replies mean for a caller."""
+"""The meaning of a server's error replies."""
 
 import re
 

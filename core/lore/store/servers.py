@@ -1,4 +1,4 @@
-"""Which server has which partition, when there is one, or one at a time."""
+"""The servers of the partitions where there is one server, or one primary at a time."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ class OneServer:
         one server, and what is published be awaited from the other."""
         links = (self._functions, self._subscriber)
         if all(link.is_up for link in links) and len({link.run_id for link in links}) > 1:
-            log.warning("store_divided", store=self._functions.endpoint.name)
+            log.warning("sentinels disagree", store=self._functions.endpoint.name)
             for link in links:
                 link.drop()  # nobody knows which of the two is right: both ask again
 

@@ -1,4 +1,4 @@
-"""Who listens to which channel, over one connection to each server, however many channels.
+"""The listeners of all channels, over one connection to each server.
 
 A subscription is in place when its server has confirmed it. When the connection is lost, or
 the partition goes to another server of a cluster, the channel is subscribed again, and only
@@ -181,9 +181,14 @@ class Subscriptions:
                 self._ask(channel, link)
 
     def on_message(self, name: str, payload: str) -> None:
-        if channel := self._channels.get(name):
-            for handler in tuple(channel.handlers):
-                _guarded(handler.on_payload, payload)
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        for handler in tuple(channel.handlers):
+            try:  # a chunk comes this way: no call more than it takes
+                handler.on_payload(payload)
+            except Exception:
+                log.exception("subscription handler failed")
 
     def on_taken(self, link: Subscriber, name: str) -> None:
         """The server has this channel no more: its partition has left it."""
@@ -225,4 +230,4 @@ def _guarded(call: Any, *args: Any) -> None:
     try:
         call(*args)
     except Exception:
-        log.exception("subscription_handler_failed")
+        log.exception("subscription handler failed")

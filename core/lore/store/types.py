@@ -1,11 +1,12 @@
-"""What is asked of the store, and what it answers to who only asks.
+"""The commands of edges, and the answers to them.
 
 Views, positions and messages, which owners and followers decide by, are in
-``lore/protocol/messages.py``.
+``lore/protocol/messages.py``, and the other commands in ``lore/protocol/commands.py``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lore.protocol.messages import Outcome, View
 
@@ -101,3 +102,50 @@ class Opened:
     outcome: Outcome  # OK, FULL or UNKNOWN
     created: bool
     view: View | None
+
+
+class Admit(NamedTuple):
+    """Count a request that is about to be opened, if it is within all limits (P17).
+
+    Refused, nothing counts; counted already, it does not count again. ``tokens`` is what it may
+    use: prompt and answer. ``quantum_ms`` is how far apart a client's requests stand in the
+    queue; 0 for all at their time.
+    """
+
+    client: str
+    request_id: str
+    limits: Limits
+    tokens: int = 0
+    quantum_ms: int = 0
+    answers = Admission
+
+
+class Settle(NamedTuple):
+    """These requests of the client have ended: they are no streams any more, and count for the
+    tokens that they used, for what they might have used when that is None."""
+
+    client: str
+    used_tokens: Mapping[str, int | None]
+    answers = type(None)
+
+
+class Leave(NamedTuple):
+    """This request was admitted and has not come to be: it counts for nothing."""
+
+    client: str
+    request_id: str
+    answers = type(None)
+
+
+class Open(NamedTuple):
+    """Accept a request into its partition's queue, or find the one that has this id.
+
+    ``queue_limit`` bounds how many may wait in the partition; FULL creates nothing. From half of
+    that on, FULL is said to those whose own requests ahead, over all partitions, are as many as
+    the free places. A request that is there already is returned with ``created=False``; one that
+    was deleted within the hour is UNKNOWN.
+    """
+
+    new: NewRequest
+    queue_limit: int
+    answers = Opened

@@ -1,4 +1,4 @@
-"""Traces of requests, told to a collector with OpenTelemetry; off until one is named.
+"""Traces of requests, exported with OpenTelemetry; off until a collector is named.
 
 A request's trace goes through processes that never talk to each other, so its context is
 kept with the request in the store (``View.trace``): whoever works on the request next goes

@@ -39,6 +39,7 @@ MAX_STATE_CHARS = 512
 """Of a ``tracestate``, which W3C Trace Context section 3.3.1.5 asks to pass on."""
 
 log = structlog.get_logger()
+_otlp = logging.getLogger("opentelemetry.exporter.lore")
 
 _KINDS = {"internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _w3c = TraceContextTextMapPropagator()
@@ -171,14 +172,53 @@ class Quiet(SpanExporter):
         result = self._exporter.export(spans)
         failed = result is not SpanExportResult.SUCCESS
         if failed and not self._failing:
-            log.warning("spans are lost", endpoint=self._endpoint, reason=self._reason())
+            log.warning("spans lost", endpoint=self._endpoint, reason=self._reason())
         elif self._failing and not failed:
-            log.info("spans are taken again", endpoint=self._endpoint)
+            log.info("spans exported again", endpoint=self._endpoint)
         self._failing = failed
         return result
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+class Bounded(SpanExporter):
+    """Ends each export within its time. The exporter's own limit is one for each read, so that a
+    collector whose answer trickles in would hold the only thread that sends spans, for ever. While
+    an export that was given up goes on, nothing else is sent."""
+
+    def __init__(self, exporter: SpanExporter, within_s: float) -> None:
+        self._exporter = exporter
+        self._within_s = within_s
+        self._over = threading.Event()
+        self._under_way: threading.Thread | None = None
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._under_way is not None and self._under_way.is_alive():
+            return SpanExportResult.FAILURE
+        result = SpanExportResult.FAILURE
+        over = self._over = threading.Event()
+
+        def work() -> None:
+            nonlocal result
+            try:
+                result = self._exporter.export(spans)
+            finally:
+                over.set()
+
+        self._under_way = threading.Thread(target=work, name="OtelExport", daemon=True)
+        self._under_way.start()
+        if not over.wait(self._within_s):
+            _otlp.error("no whole answer within %g s", self._within_s)
+            return SpanExportResult.FAILURE
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+        self._over.set()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._exporter.force_flush(timeout_millis)
@@ -199,7 +239,8 @@ def otlp_exporter(settings: TracingSettings) -> SpanExporter:
         logger = logging.getLogger(name)
         logger.addHandler(words)
         logger.propagate = False
-    return Quiet(OTLPSpanExporter(), settings.endpoint, lambda: words.text)
+    bounded = Bounded(OTLPSpanExporter(), settings.timeout_s)
+    return Quiet(bounded, settings.endpoint, lambda: words.text)
 
 
 def _links_to(context: str) -> list[Link]:

@@ -1,7 +1,7 @@
-"""Where traces go: OpenTelemetry's own environment variables, so that Lore needs no names for it.
+"""The settings of traces: OpenTelemetry's own environment variables.
 
 Those here decide whether there are traces, and are checked. All others (headers, certificates,
-sampler, timeouts, queues, resource attributes) are read by OpenTelemetry's SDK.
+sampler, queues, resource attributes) are read by OpenTelemetry's SDK.
 """
 
 from typing import Annotated, Literal
@@ -24,6 +24,10 @@ class TracingSettings(BaseSettings):
     """The same for traces alone, with its path: ``http://collector:4318/v1/traces``."""
     exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
     exporter_otlp_traces_protocol: Literal["http/protobuf"] = "http/protobuf"
+    exporter_otlp_timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds for each export, whatever a collector does meanwhile."""
+    exporter_otlp_traces_timeout: Annotated[float, Field(gt=0)] | None = None
+    """The same for traces alone."""
     traces_sampler: Literal[
         "always_on",
         "always_off",
@@ -47,6 +51,10 @@ class TracingSettings(BaseSettings):
     @property
     def endpoint(self) -> str:
         return self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint
+
+    @property
+    def timeout_s(self) -> float:
+        return self.exporter_otlp_traces_timeout or self.exporter_otlp_timeout
 
     @property
     def is_on(self) -> bool:

@@ -5,8 +5,8 @@ requests travel in one call, across partitions where the server is of no cluster
 
 Theory of operation. A request is a hash (r) with its log, a stream (c) whose entry ids are
 "<seq>-0". Four sorted sets of the partition say where it is: q (waiting, by place_ms),
-lease (owned, by the end of the lease), live (queued or owned, by last progress) and ended (ended
-or reaped, by when its memory may be had for others). Every
+lease (owned, by the end of the lease), live (queued or owned, by last progress; text counts from
+the next renewal on) and ended (ended or reaped, by when its memory may be had for others). Every
 function reads, judges, and only then writes, because functions do not roll back; what it
 publishes goes out in the same atomic step. All of them may be repeated, also after being broken
 off: a server of a cluster does that to a function which asks for a key that is not there, or
@@ -28,6 +28,7 @@ Published (payloads are split at blanks, without a parser):
   b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens> <epoch>: of the lease that
               it is about; without the epoch to owners of before VERSION 6
   wake channel  the partition's number, two digits
+  o channel   nothing: that a generator has subscribed to its own says that it lives (P15)
 
 Versions. Two releases run side by side in a rolling upgrade, on the newer one's library: a client
 loads its own where there is none, an older VERSION, or another text with the same VERSION (which
@@ -37,7 +38,7 @@ at the end, and an absent one means the old behaviour. A client whose library is
 memory is full, its user may not) works with the older one (`functions.py`).
 ]]
 
-local VERSION = 6
+local VERSION = 9
 local OLDEST_CALLER = 5
 
 local OWNED = {generating = true, paused = true}
@@ -67,7 +68,7 @@ local function load(r, c, q, lease, live)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
     'progress_ms', 'lease_until_ms', 'place_ms', 'tries', 'alone_until_ms', 'forks',
-    'hears_epochs')
+    'hears_epochs', 'unread')
   if not v[1] then return nil end
   local tag, id = string.match(r, '^(.-)r:(.*)$')
   return {
@@ -78,7 +79,8 @@ local function load(r, c, q, lease, live)
     started_ms = tonumber(v[12]), progress_ms = tonumber(v[13]),
     lease_until_ms = tonumber(v[14]), place_ms = tonumber(v[15] or v[11]),
     tries = tonumber(v[16] or '0'), alone_until_ms = tonumber(v[17] or '0'), forks = v[18] or '',
-    hears_epochs = v[19] == '1',
+    hears_epochs = v[19] == '1' or v[19] == '2', has_channel = v[19] == '2',
+    unread = v[20] == '1',
   }
 end
 
@@ -134,16 +136,23 @@ local function deleted_key(r)
   return (string.gsub(r, 'r:', 'x:', 1))
 end
 
+-- Whether its readers left before there was any text: its prompt waits for one (P7).
+local function is_unread(request)
+  return request.unread and request.next_seq == 1
+end
+
 -- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15). Of those nobody
--- knows whether they hear epochs, and most do.
+-- knows whether they hear epochs, and most do. `hears_epochs` is '2' of one that has a channel of its
+-- own as well, by which it can be missed.
 local function own(request, owner, epoch, now, lease_ms, hears_epochs)
   local started_ms = number_of(request, 'started_ms')
   local started = started_ms > 0
-  request.status, request.owner, request.epoch = 'generating', owner, epoch
+  local status = is_unread(request) and 'paused' or 'generating'
+  request.status, request.owner, request.epoch = status, owner, epoch
   request.reopen_tokens = 0
-  server.call('HSET', request.r, 'status', 'generating', 'owner', owner, 'epoch', int(epoch),
+  server.call('HSET', request.r, 'status', status, 'owner', owner, 'epoch', int(epoch),
     'reopen_tokens', '0', 'started_ms', int(started and started_ms or now),
-    'lease_ms', int(lease_ms), 'hears_epochs', hears_epochs or '1')
+    'lease_ms', int(lease_ms), 'hears_epochs', hears_epochs or '1', 'passed_ms', '0')
   server.call('ZREM', request.q, request.id)
   publish_state(request, started and 'failed_over' or 'claimed')
 end

@@ -35,16 +35,48 @@ local function lore_ack(keys, args)
   return position('ok', request)
 end
 
--- Its owner has read the prompt. Said before the end, so that it is known of a request, too,
--- that somebody cancels or reaps.
--- ARGV  2 owner  3 epoch  4 prompt_tokens
+-- An edge says that its last reader has left, or that it has one. Before the first text a request
+-- that its readers left is unread: paused once it is owned, as by a closed window (P7). An edge that
+-- reads an unread one says so, so that whatever overtakes what, a reader has the last word.
+-- ARGV  2 'left' or 'back'
+local function lore_readers(keys, args)
+  local request = load(unpack(keys))
+  if not request then return unknown() end
+  local unread = args[2] == 'left'
+  if not LIVE[request.status] or request.next_seq > 1 or request.unread == unread
+    or server.call('HGET', request.r, 'ack') == 'none'
+  then
+    return position('ok', request)
+  end
+  local now, status = int(clock(args[1])), request.status
+  if OWNED[status] then status = unread and 'paused' or 'generating' end
+  server.call('HSET', request.r, 'unread', unread and '1' or '', 'progress_ms', now, 'status', status,
+    'tries', unread and '0' or int(request.tries))
+  server.call('ZADD', request.live, now, request.id)
+  if status ~= request.status then
+    request.status = status
+    publish_position('ok', request)
+    publish_state(request, unread and 'paused' or 'resumed')
+  end
+  return position('ok', request)
+end
+
+-- Its owner has read the prompt, and with which model. Said before the end, so that it is known of
+-- a request, too, that somebody cancels or reaps. Readers of an answer that goes on with another
+-- model are told (P15).
+-- ARGV  2 owner  3 epoch  4 prompt_tokens  5 model, or absent
 local function lore_prompt(keys, args)
   local request = load(unpack(keys))
   if not request then return unknown() end
   if request.owner ~= args[2] or request.epoch ~= tonumber(args[3]) then
     return position('fenced', request)
   end
-  server.call('HSET', request.r, 'prompt_tokens', args[4])
+  local before = server.call('HGET', request.r, 'model') or ''
+  local model = args[5] or before
+  server.call('HSET', request.r, 'prompt_tokens', args[4], 'model', model)
+  if request.next_seq > 1 and before ~= '' and model ~= before then
+    publish_state(request, 'other_model')
+  end
   return position('ok', request)
 end
 
@@ -108,7 +140,7 @@ end
 local KEPT = {
   'request_id', 'subject', 'fingerprint', 'ack', 'status', 'epoch', 'log_id', 'forks', 'next_seq',
   'generated_tokens', 'acked_seq', 'acked_tokens', 'window', 'prompt_tokens', 'finish_reason',
-  'error', 'created_ms', 'started_ms', 'progress_ms', 'finished_ms', 'trace',
+  'error', 'created_ms', 'started_ms', 'progress_ms', 'finished_ms', 'trace', 'model',
 }
 
 -- Give up an answer that was read: its text and its question. What is left says so to whoever comes
@@ -178,7 +210,7 @@ local function lore_revive(keys, args)
   server.call('PERSIST', request.r)
   server.call('PERSIST', request.c)
   server.call('ZREM', request.tag .. 'ended', request.id)
-  server.call('HSET', request.r, 'progress_ms', now)
+  server.call('HSET', request.r, 'progress_ms', now, 'unread', '')
   server.call('ZADD', request.live, now, request.id)
   return enqueue(request, 'revived')
 end
@@ -203,7 +235,8 @@ local function lore_release(keys, args)
   return enqueue(request, 'released')
 end
 
--- Renew the leases of one owner in one partition (P15).
+-- Renew the leases of one owner in one partition (P15). What it appended since the last time shows
+-- in the order of the live requests now.
 -- KEYS  q, lease, live, then per request r
 -- ARGV  2 owner  3 lease_ms  4 server run id  5… per request its epoch and log_id
 -- reply a position per request, in order
@@ -220,28 +253,50 @@ local function lore_renew(keys, args)
     else
       if epoch > request.epoch then own(request, args[2], epoch, now, args[3]) end
       set_lease(request, now + tonumber(args[3]))
+      server.call('ZADD', request.live, int(request.progress_ms), request.id)
       positions[#positions + 1] = position('ok', request)
     end
   end
   return positions
 end
 
--- The place in the queue of the request that a claim would take.
--- KEYS  q, lease
--- ARGV  2 how long leases are, in ms, or absent
--- reply place_ms, or nil when nothing can be claimed
-local function lore_waiting(keys, args)
-  local given = clock(args[1])
-  local now = int(given)
-  if args[2] then
-    shorten_leases(keys[2], string.sub(keys[1], 1, -2), given, tonumber(args[2]))
-  end
-  local lapsed = server.call('ZRANGEBYSCORE', keys[2], '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
+-- The place in a partition's queue of the request that a claim would take, or nil.
+local function waiting_in(q, lease, now, args)
+  local tag = string.sub(q, 1, -2)
+  if (args[2] or '') ~= '' then shorten_leases(lease, tag, now, tonumber(args[2])) end
+  local lapsed = server.call('ZRANGEBYSCORE', lease, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, 1)
   if lapsed[1] then
-    local key = string.sub(keys[1], 1, -2) .. 'r:' .. lapsed[1]
-    local kept = server.call('HMGET', key, 'place_ms', 'created_ms')
+    local kept = server.call('HMGET', tag .. 'r:' .. lapsed[1], 'place_ms', 'created_ms')
     return tonumber(kept[1] or kept[2] or lapsed[2])
   end
-  local waiting = server.call('ZRANGE', keys[1], 0, 0, 'WITHSCORES')
+  local left = first_left(q, lease, tag .. 'live', now, false, nil, silent_of(args[4], args[3]))
+  if left then return left.place_ms end
+  local waiting = server.call('ZRANGE', q, 0, 0, 'WITHSCORES')
   return waiting[2] and tonumber(waiting[2])
+end
+
+-- The place in the queue of the request that a claim would take.
+-- KEYS  q, lease; since VERSION 9, on a server that is of no cluster, those of several partitions
+-- ARGV  2 how long leases are, in ms, '' or absent  3 server run id  4 a text (`silent_of`), or absent
+-- reply place_ms, or nil when nothing can be claimed; of several partitions, one for each
+local function lore_waiting(keys, args)
+  local now = clock(args[1])
+  if #keys == 2 then return waiting_in(keys[1], keys[2], now, args) end
+  local places = {}
+  for i = 1, #keys, 2 do
+    places[#places + 1] = waiting_in(keys[i], keys[i + 1], now, args) or false
+  end
+  return places
+end
+
+-- A generator is there: the others learn its name, and it theirs.
+-- KEYS  met
+-- ARGV  2 owner  3 keep_ms
+-- reply the names of those that said so within the last keep_ms
+local function lore_meet(keys, args)
+  local now = clock(args[1])
+  server.call('ZADD', keys[1], int(now), args[2])
+  server.call('ZREMRANGEBYSCORE', keys[1], '-inf', int(now - tonumber(args[3])))
+  server.call('PEXPIREAT', keys[1], int(now + tonumber(args[3])))
+  return server.call('ZRANGE', keys[1], 0, -1)
 end

@@ -26,22 +26,23 @@ local function add(scores, score, member)
   scores[#scores + 1], scores[#scores + 2] = score, member
 end
 
--- What an append has to know of a request: half of what `load` reads, twenty times a second.
+-- What an append has to know of a request to be judged.
 local function look(r, c, by)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
-    'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'tries', 'window')
+    'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'tries', 'window',
+    'unread')
   if not v[1] then return nil end
   return {
     r = r, c = c, q = by.q, tag = by.tag, id = string.sub(r, #by.tag + 3),
     status = v[1], owner = v[2], epoch = tonumber(v[3]), log_id = v[4], run_id = v[5],
     next_seq = tonumber(v[6]), generated_tokens = tonumber(v[7]), acked_seq = tonumber(v[8]),
     acked_tokens = tonumber(v[9]), reopen_tokens = tonumber(v[10]),
-    tries = tonumber(v[11] or '0'), window = v[12],
+    tries = tonumber(v[11] or '0'), window = v[12], unread = v[13] == '1',
   }
 end
 
--- Append chunks to one request and renew its lease (P2, P5, P15). `by` is what the requests of
--- a partition have in common.
+-- Append chunks to one request (P2, P5, P15). `by` is what the requests of a partition have in
+-- common.
 local function append(r, c, by, epoch, log_id, window, reopen, args, first, last)
   local request = look(r, c, by)
   if not request then return unknown() end
@@ -51,8 +52,11 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
   local refusal = judge(request, args, first, last)
   if refusal then return position(refusal, request) end
 
-  local at_ms, begun = by.at_ms, request.next_seq
-  if epoch > request.epoch then own(request, by.owner, epoch, by.now, by.lease_ms) end
+  local at_ms, begun, renews = by.at_ms, request.next_seq, by.renews
+  if epoch > request.epoch then
+    own(request, by.owner, epoch, by.now, by.lease_ms)
+    renews = true
+  end
   local channel = request.tag .. 'n:' .. request.id
   for i = first, last, 4 do
     if tonumber(args[i]) >= begun then
@@ -64,12 +68,14 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
       request.generated_tokens = tonumber(args[i + 3])
     end
   end
-  add(by.leases, by.lease_until, request.id)
   if request.next_seq > begun then
-    add(by.moved, at_ms, request.id)
     server.call('HSET', r, 'next_seq', int(request.next_seq), 'generated_tokens', args[last],
-      'progress_ms', at_ms, 'lease_until_ms', by.lease_until)
-  else
+      'progress_ms', at_ms)
+  end
+  if renews then
+    add(by.leases, by.lease_until, request.id)
+    add(by.moved, request.next_seq > begun and at_ms or number_of(request, 'progress_ms'),
+      request.id)
     server.call('HSET', r, 'lease_until_ms', by.lease_until)
   end
 
@@ -90,12 +96,42 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
   return position('ok', request)
 end
 
+-- An append that goes as it should: it is its owner's, right behind the log, and changes nothing
+-- else of the request. Nearly all do, so this reads and writes what it must. Where the request is
+-- among the live ones shows at the next renewal. The tokens acknowledged so far; or nil, and then
+-- `append` judges it.
+local function pass(r, c, by, args, at, first, last)
+  local v = server.call('HMGET', r, 'next_seq', 'epoch', 'status', 'owner', 'log_id', 'run_id',
+    'window', 'tries', 'generated_tokens', 'acked_tokens')
+  if last < first or v[1] ~= args[first] or v[2] ~= args[at] or v[3] ~= 'generating' or v[4] ~= by.owner
+    or v[5] ~= args[at + 1] or v[6] ~= by.run_id or v[7] ~= args[at + 2]
+    or (v[8] or '0') ~= '0' or args[at + 3] ~= '0'
+  then
+    return nil
+  end
+  local log_id, at_ms, seq, tokens = v[5], by.at_ms, tonumber(v[1]), tonumber(v[9])
+  for i = first, last, 4 do
+    local after = tonumber(args[i + 3])
+    if tonumber(args[i]) ~= seq or after < tokens then return nil end
+    seq, tokens = seq + 1, after
+  end
+  local channel = by.tag .. 'n:' .. string.sub(r, by.id_from)
+  for i = first, last, 4 do
+    server.call('XADD', c, args[i] .. '-0',
+      't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', log_id)
+    server.call('SPUBLISH', channel, 'c ' .. args[i] .. ' ' .. args[i + 3] .. ' ' .. at_ms
+      .. ' ' .. log_id .. '\n' .. args[i + 1])
+  end
+  server.call('HSET', r, 'next_seq', int(seq), 'generated_tokens', args[last], 'progress_ms', at_ms)
+  return tonumber(v[10])
+end
+
 -- What the requests of one partition in one call have in common; `leases` and `moved` collect
 -- the scores for its two indexes.
-local function part_of(q, lease, live, owner, lease_ms, run_id, now)
+local function part_of(q, lease, live, owner, lease_ms, run_id, now, renews)
   return {
-    q = q, tag = string.match(q, '^(.*)q$'), lease = lease, live = live,
-    owner = owner, lease_ms = tonumber(lease_ms), run_id = run_id, now = now,
+    q = q, tag = string.sub(q, 1, -2), id_from = #q + 2, lease = lease, live = live,
+    owner = owner, lease_ms = tonumber(lease_ms), run_id = run_id, now = now, renews = renews,
     at_ms = int(now), lease_until = int(now + tonumber(lease_ms)), leases = {}, moved = {},
   }
 end
@@ -109,24 +145,31 @@ end
 -- KEYS  q, lease, live, then r and c of each request of the partition; then the same of other
 --       partitions, since VERSION 5 and on a server that is of no cluster
 -- ARGV  2 owner  3 lease_ms  4 server run id, then of each request: epoch, log_id, window,
---       reopen_tokens, the number of chunks, and per chunk: seq, text, token ids, tokens so far
--- Replies with a position for each.
+--       reopen_tokens, the number of chunks, and per chunk: seq, text, token ids, tokens so far;
+--       and last, from an owner that renews its leases by the clock (since VERSION 9), what it is
+--       to hear: 'position', or 'acks'. Without that, its leases are renewed here.
+-- Replies with a position for each; with 'acks', of an append that went as it should, with the
+-- acknowledged tokens instead.
 local function lore_append_all(keys, args)
-  local now, positions, by, k, at = clock(args[1]), {}, nil, 1, 5
+  local now, answers, by, k, at = clock(args[1]), {}, nil, 1, 5
+  local wanted = args[#args]
+  local brief = wanted == 'acks'
+  local renews = not brief and wanted ~= 'position'
   while k <= #keys do
     if string.sub(keys[k], -3) == '}:q' then
       if by then index(by) end
-      by = part_of(keys[k], keys[k + 1], keys[k + 2], args[2], args[3], args[4], now)
+      by = part_of(keys[k], keys[k + 1], keys[k + 2], args[2], args[3], args[4], now, renews)
       k = k + 3
     end
     local first = at + 5
     local last = first + 4 * tonumber(args[at + 4]) - 1
-    positions[#positions + 1] = append(keys[k], keys[k + 1], by, tonumber(args[at]), args[at + 1],
-      args[at + 2], args[at + 3], args, first, last)
+    answers[#answers + 1] = brief and pass(keys[k], keys[k + 1], by, args, at, first, last)
+      or append(keys[k], keys[k + 1], by, tonumber(args[at]), args[at + 1],
+        args[at + 2], args[at + 3], args, first, last)
     k, at = k + 2, last + 1
   end
   index(by)
-  return positions
+  return answers
 end
 
 local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
@@ -138,7 +181,8 @@ local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
 --       11 window  12 acked_seq  13 acked_tokens  14 prompt_tokens  15 created_ms
 --       16 started_ms  17 generated_tokens  18 next_seq  19 lease_ms  20 server run id
 --       21… per chunk, from the first on: seq, text, token ids, tokens so far;
---       and after them, if it has one: 'traceparent', the context of its trace
+--       and after them, if it has them: 'traceparent', the context of its trace; 'model', its model
+local GIVEN = {traceparent = true, model = true}
 local function lore_reinstate(keys, args)
   local now, request, last = clock(args[1]), load(unpack(keys)), #args
   if request then
@@ -147,9 +191,9 @@ local function lore_reinstate(keys, args)
     return position(may and 'ok' or 'fenced', request)
   end
   if server.call('GET', deleted_key(keys[1])) == '' then return unknown() end
-  local at_ms, trace = int(now), ''
-  if args[last - 1] == 'traceparent' then
-    trace, last = args[last], last - 2
+  local at_ms, given = int(now), {}
+  while GIVEN[args[last - 1]] do
+    given[args[last - 1]], last = args[last], last - 2
   end
   server.call('HSET', keys[1], 'status', 'generating', 'subject', args[7], 'body', args[8],
     'request_id', string.match(keys[1], 'r:(.*)$'), 'fingerprint', args[9], 'ack', args[10],
@@ -158,8 +202,8 @@ local function lore_reinstate(keys, args)
     'generated_tokens', args[17], 'acked_seq', args[12], 'acked_tokens', args[13],
     'reopen_tokens', '0', 'prompt_tokens', args[14], 'finish_reason', '', 'error', '',
     'created_ms', args[15], 'started_ms', args[16], 'progress_ms', at_ms, 'finished_ms', '0',
-    'lease_until_ms', int(now + tonumber(args[19])), 'trace', trace,
-    'lease_ms', args[19], 'hears_epochs', args[6])
+    'lease_until_ms', int(now + tonumber(args[19])), 'trace', given.traceparent or '',
+    'model', given.model or '', 'lease_ms', args[19], 'hears_epochs', args[6])
   for i = FIRST, last, 4 do
     server.call('XADD', keys[2], args[i] .. '-0',
       't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', args[4])

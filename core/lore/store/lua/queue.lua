@@ -44,54 +44,122 @@ local function lore_open(keys, args)
   return {'ok', created and 1 or 0, unpack(server.call('HMGET', keys[1], unpack(wanted)))}
 end
 
--- The lease that lapsed first, else the first in the queue. An id whose hash is gone, or in
--- another state than its place says, is dropped on the way. With `untried`, what was claimed
--- before and came to nothing is passed over.
-local function next_claimable(q, lease, live, now, untried)
-  local tag, lapsed_passed, queued_passed = string.sub(q, 1, -2), 0, 0
+-- Whether an answer is left to generators that have its model, `others.left_ms` long since a claim
+-- first passed it over (P15.22). Owners of a release before do not say their model.
+local function is_left(request, now, others)
+  if not others or request.next_seq == 1 then return false end
+  local kept = server.call('HMGET', request.r, 'model', 'passed_ms')
+  local model, passed_ms = kept[1] or '', tonumber(kept[2] or '0')
+  if model == '' or model == others.model then return false end
+  if passed_ms == 0 then
+    passed_ms = now
+    server.call('HSET', request.r, 'passed_ms', int(now))
+  end
+  return now < passed_ms + others.left_ms
+end
+
+-- The first of an index, up to a score, in one of these states. An id whose hash is gone, or in
+-- another state than its place says, is dropped on the way. With `untried`, what was claimed before
+-- and came to nothing is passed over, and what `is_left` in any case.
+local function first_of(index, last_ms, states, now, q, lease, live, untried, others)
+  local tag, passed = string.sub(q, 1, -2), 0
   for _ = 1, 100 do
-    local lapsed = server.call('ZRANGEBYSCORE', lease, '-inf', int(now),
-      'LIMIT', lapsed_passed, 1)[1]
-    local id = lapsed or server.call('ZRANGE', q, queued_passed, queued_passed)[1]
+    local id = server.call('ZRANGEBYSCORE', index, '-inf', last_ms, 'LIMIT', passed, 1)[1]
     if not id then return nil end
     local request = load(tag .. 'r:' .. id, tag .. 'c:' .. id, q, lease, live)
-    if request and (lapsed and OWNED[request.status] or request.status == 'queued') then
-      if not untried or request.tries == 0 then return request end
-      if lapsed then lapsed_passed = lapsed_passed + 1 else queued_passed = queued_passed + 1 end
+    if request and states[request.status] then
+      if not (untried and request.tries > 0) and not is_left(request, now, others) then
+        return request
+      end
+      passed = passed + 1
     else
-      server.call('ZREM', lapsed and lease or q, id)
+      server.call('ZREM', index, id)
       if not request then server.call('ZREM', live, id) end
     end
   end
 end
 
--- Take the partition's next request (P15), forking its log when its tail may be lost (P4) or an
--- owner out of reach may still believe the log its own (P3), and count it as one more try. A server that was away may be why the last owner is gone, so the
--- count begins anew after it.
+-- The owners that a caller takes for silent, as a set, and for how long they must not have renewed a
+-- lease, of a text: '<run_id> <silent_ms>', and a line for each owner. It counts on the server
+-- whose life it names: another has not heard from its owners, perhaps.
+local function silent_of(text, run_id)
+  local owners, life, ms = {}, string.match(text or '', '^(%S+) (%d+)\n')
+  if not life or life ~= run_id then return owners, 0 end
+  for name in string.gmatch(text, '\n([^\n]+)') do owners[name] = true end
+  return owners, tonumber(ms)
+end
+
+-- Whether an owner whose lease runs has left (P15): its channel has no subscriber, and it has not
+-- renewed this lease for `silent_ms` either.
+local function has_left(request, now, silent_ms)
+  if not request.has_channel or not OWNED[request.status] then return false end
+  local lease_ms = tonumber(server.call('HGET', request.r, 'lease_ms') or '0')
+  if request.lease_until_ms - lease_ms > now - silent_ms then return false end
+  return server.call('PUBSUB', 'SHARDNUMSUB', request.tag .. 'o:' .. request.owner)[2] == 0
+end
+
+-- Of those whose lease runs, the first by its end whose owner has left.
+local function first_left(q, lease, live, now, untried, others, owners, silent_ms)
+  if not next(owners) then return nil end
+  local tag = string.sub(q, 1, -2)
+  local ids = server.call('ZRANGEBYSCORE', lease, '(' .. int(now), '+inf', 'LIMIT', 0, LOOKED_AT)
+  for _, id in ipairs(ids) do
+    if owners[server.call('HGET', tag .. 'r:' .. id, 'owner')] then
+      local request = load(tag .. 'r:' .. id, tag .. 'c:' .. id, q, lease, live)
+      if has_left(request, now, silent_ms) and not (untried and request.tries > 0)
+        and not is_left(request, now, others)
+      then
+        return request
+      end
+    end
+  end
+end
+
+-- Take the partition's next request (P15): of the lapsed leases, else of owners that have left, else
+-- of the queue. Its log is forked when its tail may be lost (P4), or an owner that is alive may
+-- still believe the log its own (P3). It counts as one more try. A server that was away may be why
+-- the last owner is gone, so the count begins anew after it.
 -- KEYS  q, lease, live
--- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted, and after them 'epochs' from an
---       owner that hears epochs on channel b, and to leave out what was tried before 'untried'
+-- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted, and after them 'present' from an
+--       owner that has a channel of its own and hears epochs on channel b ('epochs': only that),
+--       'untried' to leave out what was tried before, 'silent' with a text (`silent_of`), and
+--       'others' with the caller's model and left_ms (`is_left`)
 -- reply the values of the fields wanted, or nil when nothing can be claimed
+local HEARS = {epochs = '1', present = '2'}
 local function lore_claim(keys, args)
-  local now, last = clock(args[1]), #args
+  local now, last, text, others = clock(args[1]), #args, nil, nil
+  if args[last - 2] == 'others' then
+    others, last = {model = args[last - 1], left_ms = tonumber(args[last])}, last - 3
+  end
+  if args[last - 1] == 'silent' then text, last = args[last], last - 2 end
   local untried = args[last] == 'untried'
   if untried then last = last - 1 end
-  local hears_epochs = args[last] == 'epochs'
-  if hears_epochs then last = last - 1 end
+  local hears = HEARS[args[last]]
+  if hears then last = last - 1 end
+  local q, lease, live = unpack(keys)
   local lease_ms = tonumber(args[3])
-  shorten_leases(keys[2], string.sub(keys[1], 1, -2), now, lease_ms)
-  local request = next_claimable(keys[1], keys[2], keys[3], now, untried)
+  shorten_leases(lease, string.sub(q, 1, -2), now, lease_ms)
+  local request = first_of(lease, int(now), OWNED, now, q, lease, live, untried, others)
+  local left = not request
+    and first_left(q, lease, live, now, untried, others, silent_of(text, args[4]))
+  if left then
+    request = left
+    request.alone_until_ms = left.lease_until_ms
+  end
+  request = request
+    or first_of(q, '+inf', {queued = true}, now, q, lease, live, untried, others)
   if not request then return nil end
   local epoch = math.max(request.epoch + 1, now)
   local other_store = request.run_id ~= args[4]
   if other_store then request.tries = 0 end
   if other_store or now < request.alone_until_ms then
     server.call('HSET', request.r, 'log_id', string.format('%x', epoch),
-      'forks', fork(request), 'run_id', args[4])
+      'forks', fork(request), 'run_id', args[4], 'alone_until_ms', int(request.alone_until_ms))
   end
-  own(request, args[2], epoch, now, lease_ms, hears_epochs and '1' or '')
+  own(request, args[2], epoch, now, lease_ms, hears or '')
   set_lease(request, now + lease_ms)
-  server.call('HSET', request.r, 'progress_ms', int(now), 'tries', int(request.tries + 1))
-  server.call('ZADD', request.live, int(now), request.id)
+  server.call('HSET', request.r, 'progress_ms', int(now),
+    'tries', request.status == 'paused' and '0' or int(request.tries + 1))
+  server.call('ZADD', live, int(now), request.id)
   return server.call('HMGET', request.r, unpack(args, 5, last))
 end

@@ -1,15 +1,18 @@
 """The store's behaviour as a synchronous state machine: the twin of the library in ``lua``,
 in the same chapters.
 
-No asyncio, no clock, no randomness: every call takes ``now_ms`` and answers at once, and
-what Valkey would publish lies in ``outbox`` afterwards. The simulator drives it as it is,
-``MemoryStore`` puts it behind the async interface, and ``tests/store`` holds it and the
-Lua library to the same answers.
+No asyncio, no clock, no randomness: ``do`` takes ``now_ms`` and answers at once, and what Valkey
+would publish lies in ``outbox`` afterwards. The simulator drives it as it is, ``MemoryStore``
+puts it behind the async interface, and ``tests/store`` holds it and the Lua library to the same
+answers.
 
 ``snapshot`` and ``restore`` play a server that comes back with less than it had: with
 another ``run_id``, as Valkey has one for each start, so that P4 can be decided.
 """
 
+from typing import TypeVar
+
+from lore.protocol.commands import Command, name_of
 from lore.store.records import Publication
 from lore.store.twin.life import Life
 from lore.store.twin.log import Log
@@ -18,5 +21,12 @@ from lore.store.twin.queue import Queue
 __all__ = ["Publication", "StoreState"]
 
 
+T = TypeVar("T")
+
+
 class StoreState(Queue, Log, Life):
-    """All requests of one store. Methods are those of ``Store``, plus ``now_ms``."""
+    """All requests of one store. Each command has a method of its name, and so has each question
+    of ``Store``; all take ``now_ms``."""
+
+    def do(self, command: Command[T], *, now_ms: int) -> T:
+        return getattr(self, name_of(type(command)))(command, now_ms=now_ms)

@@ -1,9 +1,20 @@
-"""How a request goes on and ends: the twin of ``lua/life.lua``."""
+"""The life of a request after its claim: the twin of ``lua/life.lua``."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from lore.protocol.commands import Finish
+from lore.protocol.commands import (
+    Ack,
+    Cancel,
+    Finish,
+    Forget,
+    GiveUp,
+    Prompt,
+    Readers,
+    Reap,
+    Release,
+    Renew,
+    Revive,
+)
 from lore.protocol.lifecycle import ENDED, LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.base import AckMessage, Outcome, Position, View
 from lore.store.keys import partition_of
@@ -21,12 +32,12 @@ class Life(Records):
 
     def live(self, *, limit: int = 1000, now_ms: int) -> list[View]:
         del now_ms
-        views = [r.view for r in self._records.values() if r.view.status in LIVE]
-        return sorted(views, key=lambda view: (view.progress_ms, view.request_id))[:limit]
+        records = [record for record in self._records.values() if record.view.status in LIVE]
+        records.sort(key=lambda record: (record.moved_ms, record.view.request_id))
+        return [record.view for record in records[:limit]]
 
-    def ack(
-        self, request_id: str, seq: int, *, subject: str | None = None, now_ms: int
-    ) -> Position:
+    def ack(self, command: Ack, *, now_ms: int) -> Position:
+        request_id, seq, subject = command
         record = self._find_of(request_id, subject, now_ms)
         if record is None:
             return UNKNOWN
@@ -44,6 +55,7 @@ class Life(Records):
             progress_ms=now_ms,
             status=transition(view.status, Event.OPEN) if opens else view.status,
         )
+        record.moved_ms = now_ms
         self._publish(view, AckMessage(seq, tokens))
         if opens:
             record.reopen_tokens = 0
@@ -51,9 +63,29 @@ class Life(Records):
             self._publish_state(view, "resumed")
         return position(Outcome.OK, view)
 
-    def cancel(
-        self, request_id: str, *, retention_ms: int, subject: str | None = None, now_ms: int
-    ) -> Position:
+    def readers(self, command: Readers, *, now_ms: int) -> Position:
+        request_id, here = command
+        record, unread = self._find(request_id, now_ms), here == "left"
+        if record is None:
+            return UNKNOWN
+        view = record.view
+        is_moot = record.unread is unread or record.log or view.ack == "none"
+        if view.status not in LIVE or is_moot:
+            return position(Outcome.OK, view)
+        status = view.status
+        if status in OWNED and unread is not (status is Status.PAUSED):
+            status = transition(status, Event.PAUSE if unread else Event.OPEN)
+        record.unread = unread
+        tries = 0 if unread else view.tries
+        record.view = replace(view, status=status, progress_ms=now_ms, tries=tries)
+        record.moved_ms = now_ms
+        if status is not view.status:
+            self._publish_news(record.view, Outcome.OK, view.epoch)
+            self._publish_state(record.view, "paused" if unread else "resumed")
+        return position(Outcome.OK, record.view)
+
+    def cancel(self, command: Cancel, *, now_ms: int) -> Position:
+        request_id, retention_ms, subject = command
         record = self._find_of(request_id, subject, now_ms)
         if record is None:
             return UNKNOWN
@@ -63,18 +95,22 @@ class Life(Records):
             record, Event.CANCEL, "ended", retention_ms=retention_ms, now_ms=now_ms
         )
 
-    def prompt(
-        self, request_id: str, owner: str, epoch: int, prompt_tokens: int, *, now_ms: int
-    ) -> Position:
+    def prompt(self, command: Prompt, *, now_ms: int) -> Position:
+        request_id, owner, epoch, prompt_tokens, model = command
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
         if (record.view.owner, record.view.epoch) != (owner, epoch):
             return position(Outcome.FENCED, record.view)
-        record.view = replace(record.view, prompt_tokens=prompt_tokens)
+        before = record.view.model
+        model = before if model is None else model
+        record.view = replace(record.view, prompt_tokens=prompt_tokens, model=model)
+        if record.log and before not in ("", model):
+            self._publish_state(record.view, "other_model")
         return position(Outcome.OK, record.view)
 
-    def forget(self, request_id: str, *, subject: str | None = None, now_ms: int) -> Position:
+    def forget(self, command: Forget, *, now_ms: int) -> Position:
+        request_id, subject = command
         record = self._find_of(request_id, subject, now_ms)
         if record is None:
             return UNKNOWN
@@ -85,8 +121,8 @@ class Life(Records):
         self._deleted_ms[request_id] = now_ms
         return position(Outcome.OK, record.view)
 
-    def revive(self, request_id: str, *, subject: str | None = None, now_ms: int) -> Position:
-        record = self._find_of(request_id, subject, now_ms)
+    def revive(self, command: Revive, *, now_ms: int) -> Position:
+        record = self._find_of(*command, now_ms)
         if record is None:
             return UNKNOWN
         try:
@@ -94,13 +130,16 @@ class Life(Records):
         except LifecycleError:
             return position(Outcome.REFUSED, record.view)
         record.view = replace(record.view, status=status, progress_ms=now_ms)
+        record.moved_ms = now_ms
+        record.unread = False
         record.expires_ms = 0
         self._publish_state(record.view, "revived")
         self._wake(record.view)
         return position(Outcome.OK, record.view)
 
-    def give_up(self, partition: int, *, until_ms: int, most: int, now_ms: int) -> int:
+    def give_up(self, command: GiveUp, *, now_ms: int) -> int:
         """What ``lua/life.lua`` has from an index is looked for here."""
+        partition, until_ms, most = command
         ended = [
             record
             for key, record in self._records.items()
@@ -150,24 +189,13 @@ class Life(Records):
         self._publish_state(record.view, "ended")
         return position(Outcome.OK, record.view)
 
-    def renew(
-        self,
-        partition: int,
-        owner: str,
-        leases: Sequence[tuple[str, int, str]],
-        *,
-        lease_ms: int,
-        now_ms: int,
-    ) -> list[Position]:
-        del partition  # Valkey needs it to find the keys
-        return [
-            self._renew(request_id, owner, epoch, log_id, lease_ms=lease_ms, now_ms=now_ms)
-            for request_id, epoch, log_id in leases
-        ]
+    def renew(self, command: Renew, *, now_ms: int) -> list[Position]:
+        return [self._renew(*lease, command, now_ms) for lease in command.leases]
 
     def _renew(
-        self, request_id: str, owner: str, epoch: int, log_id: str, *, lease_ms: int, now_ms: int
+        self, request_id: str, epoch: int, log_id: str, command: Renew, now_ms: int
     ) -> Position:
+        _, owner, lease_ms, _ = command
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
@@ -176,18 +204,11 @@ class Life(Records):
         if epoch > record.view.epoch:
             self._own(record, record.view, owner, epoch, lease_ms=lease_ms, now_ms=now_ms)
         record.view = replace(record.view, lease_until_ms=now_ms + lease_ms)
+        record.moved_ms = record.view.progress_ms
         return position(Outcome.OK, record.view)
 
-    def release(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        *,
-        failed: bool = False,
-        silent: bool = False,
-        now_ms: int,
-    ) -> Position:
+    def release(self, command: Release, *, now_ms: int) -> Position:
+        request_id, owner, epoch, why = command
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
@@ -196,21 +217,22 @@ class Life(Records):
             return position(Outcome.OK, view)
         if view.status not in OWNED or view.epoch != epoch or view.owner != owner:
             return position(Outcome.FENCED, view)
-        if silent:
+        if why == "silent":
             record.alone_until_ms = view.lease_until_ms
         record.view = replace(
             view,
             status=transition(view.status, Event.RELEASE),
             owner="",
             lease_until_ms=0,
-            tries=view.tries if failed or silent else max(0, view.tries - 1),
+            tries=view.tries if why else max(0, view.tries - 1),
         )
         record.reopen_tokens = 0
         self._publish_state(record.view, "released")
         self._wake(record.view)
         return position(Outcome.OK, record.view)
 
-    def reap(self, request_id: str, *, idle_ms: int, retention_ms: int, now_ms: int) -> Position:
+    def reap(self, command: Reap, *, now_ms: int) -> Position:
+        request_id, idle_ms, retention_ms = command
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN

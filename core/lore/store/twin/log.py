@@ -1,11 +1,11 @@
-"""What is appended and read: the twin of ``lua/log.lua``."""
+"""Appending and reading: the twin of ``lua/log.lua``."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Append, Reinstate
 from lore.protocol.lifecycle import Status
-from lore.store.base import ChunkMessage, Outcome, Position, View
+from lore.store.base import ChunkMessage, Outcome, Position
 from lore.store.records import UNKNOWN, Entry, Record, Records, judge, message_of, position
 
 
@@ -23,19 +23,8 @@ class Log(Records):
         record = self._find(request_id, now_ms)
         return [entry.chunk for entry in record.log] if record else []
 
-    def append(
-        self,
-        request_id: str,
-        owner: str,
-        epoch: int,
-        chunks: Sequence[Chunk],
-        *,
-        log_id: str,
-        window: int,
-        reopen_tokens: int,
-        lease_ms: int,
-        now_ms: int,
-    ) -> Position:
+    def append(self, command: Append, *, now_ms: int) -> Position:
+        request_id, owner, lease_ms, epoch, log_id, window, reopen_tokens, chunks = command
         record = self._find(request_id, now_ms)
         if record is None:
             return UNKNOWN
@@ -46,7 +35,8 @@ class Log(Records):
         if refusal is not None:
             return position(refusal, view)
         new = [chunk for chunk in chunks if chunk.seq >= view.next_seq]
-        if epoch > view.epoch:
+        renews = epoch > view.epoch
+        if renews:
             self._own(record, view, owner, epoch, lease_ms=lease_ms, now_ms=now_ms)
         record.log += [Entry(chunk, now_ms, log_id) for chunk in new]
         if chunks:
@@ -57,9 +47,11 @@ class Log(Records):
             next_seq=view.next_seq + len(new),
             generated_tokens=new[-1].tokens if new else view.generated_tokens,
             window=window,
-            lease_until_ms=now_ms + lease_ms,
+            lease_until_ms=now_ms + lease_ms if renews else view.lease_until_ms,
             progress_ms=now_ms if new else view.progress_ms,
         )
+        if renews:
+            record.moved_ms = record.view.progress_ms
         for entry in record.log[len(record.log) - len(new) :]:
             self._publish(record.view, message_of(entry))
         self._pause_or_resume(record, reopen_tokens)
@@ -67,9 +59,8 @@ class Log(Records):
             record.view = replace(record.view, tries=0)
         return position(Outcome.OK, record.view)
 
-    def reinstate(
-        self, view: View, body: str, chunks: Sequence[Chunk], *, lease_ms: int, now_ms: int
-    ) -> Position:
+    def reinstate(self, command: Reinstate, *, now_ms: int) -> Position:
+        view, body, chunks, lease_ms = command
         record = self._find(view.request_id, now_ms)
         if record is not None:
             lease = (view.owner, view.epoch, view.log_id)
@@ -92,7 +83,10 @@ class Log(Records):
         )
         log = [Entry(chunk, now_ms, view.log_id) for chunk in chunks]
         self._records[view.request_id] = Record(
-            view, body, self.run_id, view.created_ms, lease_ms=lease_ms, log=log
+            *(view, body, self.run_id, view.created_ms, now_ms),
+            lease_ms=lease_ms,
+            has_channel=True,
+            log=log,
         )
         self._publish_state(view, "failed_over")
         return position(Outcome.OK, view)

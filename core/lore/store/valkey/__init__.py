@@ -1,27 +1,34 @@
-"""The store in Valkey: every change is one call of a function of the library in ``lua``, whose
-chapters these are."""
+"""The store in Valkey: every change is one call of a function of the library in ``lua``."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lore.store.base import Listener, OwnerListener, WakeListener
 from lore.store.cluster import Cluster
-from lore.store.handlers import OwnerHandler, ReaderHandler, WakeHandler
-from lore.store.keys import PARTITIONS, owner_channel, partition_of, reader_channel, wake_channel
+from lore.store.handlers import OwnerHandler, OwnHandler, ReaderHandler, WakeHandler
+from lore.store.keys import (
+    PARTITIONS,
+    own_channel,
+    owner_channel,
+    partition_of,
+    reader_channel,
+    wake_channel,
+)
 from lore.store.location import Location
 from lore.store.servers import OneServer
+from lore.store.subscriptions import Handler
 from lore.store.valkey.appends import Appends
+from lore.store.valkey.commands import Commands
 from lore.store.valkey.directory import Directory
-from lore.store.valkey.life import Life
-from lore.store.valkey.log import Log
-from lore.store.valkey.queue import Queue
+from lore.store.valkey.reads import Reads
 from lore.store.valkey.replicas import Replicas
 
 __all__ = ["ValkeyStore"]
 
 
-class ValkeyStore(Queue, Log, Life, Directory):
+class ValkeyStore(Commands, Reads, Directory):
     """A ``Store`` on two connections to each primary: one for calls, one for subscriptions."""
 
     def __init__(
@@ -47,14 +54,17 @@ class ValkeyStore(Queue, Log, Life, Directory):
         self._replicas = Replicas(location, self._functions, **limits) if reads else None
         self._subscriptions = self._servers.subscriptions
         self._now_ms = clock_ms or (lambda: 0)  # 0 lets the server look at its own
-        self._appends = Appends(self._functions, self._now_ms)
+        super().__init__(Appends(self._functions, self._now_ms))
         self._floor_ms = floor_ms
         self._making = {}
         self._guards: dict[str, OwnerHandler] = {}
+        self._owner = ""
 
     def is_ready(self, partition: int) -> bool:
-        is_heard = self._subscriptions.is_heard
-        return self._functions[partition].is_up and is_heard(wake_channel(partition))
+        is_heard, owner = self._subscriptions.is_heard, self._owner
+        is_missed = bool(owner) and not is_heard(own_channel(partition, owner))
+        is_up = self._functions[partition].is_up
+        return is_up and is_heard(wake_channel(partition)) and not is_missed
 
     async def connect(self) -> None:
         await self._servers.connect()
@@ -83,17 +93,21 @@ class ValkeyStore(Queue, Log, Life, Directory):
         if handler := self._guards.pop(request_id, None):
             self._subscriptions.unsubscribe(owner_channel(request_id), handler)
 
+    async def appear(self, owner: str) -> None:
+        self._owner = owner
+        await self._everywhere(partial(own_channel, owner=owner), lambda _: OwnHandler())
+
     async def on_wake(self, listener: WakeListener) -> None:
         """Also of partitions whose server is away, once it is there."""
+        await self._everywhere(wake_channel, partial(WakeHandler, listener))
+
+    async def _everywhere(
+        self, name: Callable[[int], str], handler: Callable[[int], Handler]
+    ) -> None:
         subscribe = self._subscriptions.subscribe
         await asyncio.gather(
             *(
-                subscribe(
-                    partition,
-                    wake_channel(partition),
-                    WakeHandler(listener, partition),
-                    must_be_up=False,
-                )
+                subscribe(partition, name(partition), handler(partition), must_be_up=False)
                 for partition in range(PARTITIONS)
             )
         )

@@ -1,13 +1,14 @@
-"""What all chapters of the store in Valkey need: to call a function of the library."""
+"""What all parts of the store in Valkey need: to call a function of the library."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from lore.store.base import Position, StoreUnavailable
-from lore.store.codec import position_from
+from lore.protocol.commands import name_of
+from lore.store.base import StoreUnavailable
 from lore.store.functions import Functions
-from lore.store.keys import log_key, partition_keys, partition_of, request_key
+from lore.store.keys import partition_of
+from lore.store.valkey.packing import Call, answer_from, pack
 
 T = TypeVar("T")
 
@@ -25,10 +26,13 @@ class Calls:
     def _of(self, request_id: str) -> Functions:
         return self._functions[partition_of(request_id)]
 
-    async def _change(self, name: str, request_id: str, *args: str | int) -> Position:
-        return position_from(
-            await self._of(request_id).fcall(name, keys_of(request_id), self._now_ms(), *args)
-        )
+    async def _change(self, command: Any) -> Any:
+        return answer_from(command, await self._call(command, pack(command, self._functions)))
+
+    def _call(self, command: Any, call: Call) -> Awaitable[Any]:
+        name = f"lore_{name_of(command.__class__)}"
+        functions = self._functions[call.partition]
+        return functions.fcall(name, call.keys, self._now_ms(), *call.arguments)
 
 
 async def answers(calls: Iterable[Awaitable[T]]) -> list[T | None]:
@@ -40,12 +44,3 @@ async def answers(calls: Iterable[Awaitable[T]]) -> list[T | None]:
         if len(away) == len(found) or not isinstance(error, StoreUnavailable):
             raise error
     return [None if isinstance(answer, BaseException) else answer for answer in found]
-
-
-def keys_of(request_id: str) -> tuple[str, ...]:
-    """The keys that a function on one request takes: r, c, q, lease, live."""
-    return (
-        request_key(request_id),
-        log_key(request_id),
-        *partition_keys(partition_of(request_id)),
-    )

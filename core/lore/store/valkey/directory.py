@@ -1,4 +1,4 @@
-"""What is found without a request's id: a subject's requests, an attempt's, and the model.
+"""Look-ups without a request's id: a subject's requests, an attempt's, and the model.
 
 Hints, each of plain commands and none atomic with a request: what they name is looked at
 before it counts, and what a store lost of them is lost. All raise StoreUnavailable.

@@ -1,4 +1,4 @@
-"""Making room on a server whose memory is full (P17).
+"""Makes room on a server whose memory is full (P17).
 
 What begins is refused there. Then the oldest answers are given up that have ended, whose readers
 have acknowledged everything, and that were kept for the floor of retention; the call is made once
@@ -6,20 +6,21 @@ more. When that does not help it is refused with the time at which there will be
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import structlog
 
 from lore.metrics import ANSWERS_GIVEN_UP
+from lore.protocol.commands import GiveUp
 from lore.store.codec import vitals_from
 from lore.store.connection import forget
 from lore.store.functions import Functions
 from lore.store.keys import ended_key, log_key
 from lore.store.types import StoreFull, Vitals
 from lore.store.valkey.calls import Calls
-
-T = TypeVar("T")
+from lore.store.valkey.packing import pack
 
 log = structlog.get_logger()
 
@@ -46,22 +47,18 @@ class Room(Calls):
     _floor_ms: int
     _making: dict[Functions, tuple[asyncio.Task[None], float]]
 
-    async def give_up(self, partition: int, *, until_ms: int, most: int) -> int:
-        """Give up the partition's answers that ended by then and are read, the oldest first.
-        Returns how many."""
-        return (await self._strike(partition, until_ms, most))[0]
-
-    async def _begin(self, functions: Functions, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call that begins something, and room for it where there is none. Raises
-        StoreFull that says when to ask again."""
+    async def _begin(self, command: Any) -> Any:
+        """Do what begins something, and make room for it where there is none. Raises StoreFull
+        that says when to ask again."""
         try:
-            return await call()
+            return await self._change(command)
         except StoreFull as full:
+            functions = self._functions[pack(command, self._functions).partition]
             if functions.version < FIRST_VERSION:
                 raise
             await asyncio.shield(self._make_soon(functions, full))
         try:
-            return await call()
+            return await self._change(command)
         except StoreFull as full:
             full.retry_after_s = self._floor_ms / 1000
             raise
@@ -91,18 +88,15 @@ class Room(Calls):
             if not ripe or over + spare <= 0:
                 break
             chosen = await self._first(functions, ripe, over + spare)
+            counts = Counter(one.partition for one in chosen)
             strikes = (
-                self._strike(
-                    partition,
-                    chosen[-1].at_ms,
-                    sum(1 for one in chosen if one.partition == partition),
-                )
-                for partition in {one.partition for one in chosen}
+                self._change(GiveUp(partition, chosen[-1].at_ms, most))
+                for partition, most in counts.items()
             )
-            given_up += sum(given for given, _ in await asyncio.gather(*strikes))
+            given_up += sum(await asyncio.gather(*strikes))
         if given_up:
             ANSWERS_GIVEN_UP.inc(given_up)
-            log.warning("answers_given_up", store=functions.endpoint.name, count=given_up)
+            log.warning("answers given up", store=functions.endpoint.name, count=given_up)
         if over > 0:
             refusal = StoreFull(str(full))
             refusal.retry_after_s = self._floor_ms / 1000  # when nothing has ended: not before
@@ -137,12 +131,6 @@ class Room(Calls):
             for i in range(0, len(page), 2)
         )
         return self._now_ms() or int(time[0]) * 1000 + int(time[1]) // 1000, sorted(endings)
-
-    async def _strike(self, partition: int, until_ms: int, most: int) -> tuple[int, int]:
-        given_up, struck = await self._functions[partition].fcall(
-            "lore_give_up", (ended_key(partition),), self._now_ms(), until_ms, most
-        )
-        return given_up, struck
 
     async def _first(
         self, functions: Functions, endings: Sequence[Ending], wanted_bytes: int

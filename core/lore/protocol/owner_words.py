@@ -1,0 +1,45 @@
+"""The types of an owner's decisions (``owner.py``): terms of its leases, states and turns."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all leases of one generator have in common."""
+
+    owner: str
+    """The generator's name; must be unique in the fleet."""
+    lease_s: float
+    retention_ms: int
+
+    @property
+    def lease_ms(self) -> int:
+        return round(self.lease_s * 1000)
+
+
+class State(StrEnum):
+    WORKING = "working"
+    LEAVING = "leaving"  # everything made is appended, then it is handed back
+    RELEASING = "releasing"  # the release is asked for: nothing more is appended
+    ENDED = "ended"
+    GONE = "gone"
+
+
+class Errand(StrEnum):
+    """What is to be asked before any other append."""
+
+    GIVE_BACK = "give_back"
+    FINISH = "finish"
+
+
+class Turn(StrEnum):
+    """What an event made of a request, for whoever keeps count of them."""
+
+    ENDED = "ended"
+    ALIVE_AGAIN = "alive_again"  # it had ended, and the store forgot that
+    GIVEN_BACK = "given_back"  # to a store that had forgotten it, which has it again
+    HANDED_BACK = "handed_back"
+    LET_GO = "let_go"  # ended, and nobody can need its chunks any more
+    TAKEN = "taken"  # the store says that it is not ours, or not as we know it
+    DOUBTED = "doubted"  # it may be taken: the store is to be asked

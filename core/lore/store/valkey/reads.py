@@ -1,0 +1,94 @@
+"""Reads of requests and of their servers, with plain commands."""
+
+import asyncio
+from heapq import nsmallest
+from typing import Any
+
+from lore.protocol.chunk import Chunk
+from lore.protocol.lifecycle import LIVE
+from lore.store.base import ChunkMessage, View, Vitals
+from lore.store.codec import (
+    VIEW_FIELDS,
+    chunk_from,
+    chunk_message_from,
+    view_from,
+    vitals_from,
+    worst_of,
+)
+from lore.store.keys import log_key, partition_keys, request_key
+from lore.store.valkey.calls import Calls, answers
+from lore.store.valkey.replicas import Command, Replicas, is_whole
+
+LOG_PAGE = 1000
+LOOKS_AT_ONCE = 50
+"""Of one that looks at all: the rest of the connection is for others, and refuses what is more."""
+
+
+class Reads(Calls):
+    _replicas: Replicas | None
+
+    async def view(self, request_id: str) -> View | None:
+        return view_from(
+            await self._of(request_id).ask("HMGET", request_key(request_id), *VIEW_FIELDS)
+        )
+
+    async def body(self, request_id: str) -> str | None:
+        return await self._of(request_id).ask("HGET", request_key(request_id), "body")
+
+    async def live(self, *, limit: int = 1000) -> list[View]:
+        pages = await answers(
+            functions.ask("ZRANGE", partition_keys(partition)[2], 0, limit - 1, "WITHSCORES")
+            for partition, functions in enumerate(self._functions)
+        )
+        scored = (
+            (int(page[i + 1]), page[i]) for page in pages if page for i in range(0, len(page), 2)
+        )
+        turns = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+        async def look(request_id: str) -> View | None:
+            async with turns:
+                return await self.view(request_id)
+
+        views = await answers(look(request_id) for _, request_id in nsmallest(limit, scored))
+        return [view for view in views if view and view.status in LIVE]
+
+    async def vitals(self) -> Vitals:
+        servers = dict.fromkeys(self._functions)
+        found = await answers(server.ask("INFO", "memory", "replication") for server in servers)
+        return worst_of([vitals_from(info) for info in found if info])
+
+    async def queue_depth(self) -> int:
+        counts = await asyncio.gather(
+            *(
+                functions.ask("ZCARD", partition_keys(partition)[0])
+                for partition, functions in enumerate(self._functions)
+            )
+        )
+        return sum(counts)
+
+    async def read(
+        self, request_id: str, *, after: int, limit: int = 1000, known: View | None = None
+    ) -> list[ChunkMessage]:
+        if known is not None and self._replicas is not None:
+            command = _range(request_id, after, limit)
+            found = await self._replicas.entries(self._of(request_id), command)
+            page = [chunk_message_from(entry) for entry in found or ()]
+            if is_whole(page, after, limit, known):
+                return page
+        entries = await self._entries(request_id, after, limit)
+        return [chunk_message_from(entry) for entry in entries]
+
+    async def log(self, request_id: str) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        while True:
+            page = await self._entries(request_id, len(chunks), LOG_PAGE)
+            chunks += map(chunk_from, page)
+            if len(page) < LOG_PAGE:
+                return chunks
+
+    async def _entries(self, request_id: str, after: int, limit: int) -> list[Any]:
+        return await self._of(request_id).ask(*_range(request_id, after, limit))
+
+
+def _range(request_id: str, after: int, limit: int) -> Command:
+    return ("XRANGE", log_key(request_id), f"{max(0, after) + 1}-0", "+", "COUNT", limit)
