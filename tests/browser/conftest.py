@@ -23,6 +23,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP lore.example 127.0.0.1",
 ]
 WAIT_MS = 20_000
 START_MS = 120_000

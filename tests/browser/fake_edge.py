@@ -44,12 +44,14 @@ class Script:
     """The edge says that it shuts down, and ends the response."""
     lose_history_after: int | None = None
     reap_after: int | None = None
+    finish_reason: str = "stop"
 
 
 @dataclass
 class Answer:
     request_id: str
     script: Script
+    messages: list[dict[str, str]] = field(default_factory=list)
     generated: int = 0
     acked: int = 0
     acks: list[int] = field(default_factory=list)
@@ -74,7 +76,7 @@ class Answer:
                 await self.become("paused")
                 async with self.moved:
                     await self.moved.wait_for(lambda: self.generated - self.acked < WINDOW // 2)
-            await asyncio.sleep(self.script.every_s)
+            await asyncio.sleep(self.script.every_s)  # a model's pace
             self.generated += 1
             await self.become("generating")
         await self.become("done")
@@ -111,7 +113,7 @@ class Answer:
             "acked_tokens": self.acked,
             "window": WINDOW,
             "prompt_tokens": 7,
-            "finish_reason": "stop" if self.status == "done" else None,
+            "finish_reason": self.script.finish_reason if self.status == "done" else None,
             "error": None,
             "stream_url": f"/v1/streams/{self.request_id}?log=log1",
             "edge": edge,
@@ -152,7 +154,7 @@ class Delivery:
             elif await answer.is_quiet() and answer.acked < self.sent == answer.generated:
                 answer.retransmits += 1
                 yield self.chunk(answer.acked + 1)
-        end = {"status": told, "finish_reason": "stop", "error": None}
+        end = {"status": told, "finish_reason": self.script.finish_reason, "error": None}
         yield event({**end, "last_seq": answer.generated, "usage": None}, "end")
 
     def next(self) -> str:
@@ -204,9 +206,11 @@ class Edge:
         routes = [
             Route("/", self.page),
             Route("/web/config.json", self.config),
-            Mount("/web", StaticFiles(directory=WEB)),
+            Mount("/web", StaticFiles(directory=WEB, follow_symlink=True)),
             Route("/v1/streams", self.create, methods=["POST"]),
+            Route("/v1/streams", self.listed, methods=["GET"]),
             Route(one, self.read),
+            Route(one + "/messages", self.messages),
             Route(one + "/ack", self.ack, methods=["POST"]),
             Route(one + "/revive", self.revive, methods=["POST"]),
         ]
@@ -230,8 +234,20 @@ class Edge:
     async def config(self, _: Request) -> Response:
         return JSONResponse({"edges": self.edges.urls, "edge": self.name, "model": "scripted"})
 
-    async def create(self, _: Request) -> Response:
-        answer = Answer(secrets.token_urlsafe(16), self.edges.next_script)
+    async def listed(self, _: Request) -> Response:
+        return JSONResponse({"streams": [a.view(self.name) for a in self.edges.answers.values()]})
+
+    async def messages(self, request: Request) -> Response:
+        answer = self.edges.answers.get(request.path_params["id"])
+        if answer is None:
+            return refusal(404, "not_found", "There is no such request.")
+        return JSONResponse({"messages": answer.messages})
+
+    async def create(self, request: Request) -> Response:
+        asked = await request.json()
+        question = {"role": "user", "content": asked["question"]}
+        messages = [*asked.get("messages", []), question]
+        answer = Answer(secrets.token_urlsafe(16), self.edges.next_script, messages)
         self.edges.answers[answer.request_id] = answer
         self.edges.start(answer)
         return JSONResponse(answer.view(self.name), status_code=201)

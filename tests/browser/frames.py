@@ -31,13 +31,13 @@ PREPARE = """async ([shape, chars]) => {
 STREAM = """async ([shape, piece]) => {
   const { AnswerView } = await import("/web/answer.js");
   document.getElementById("ask").hidden = true;
-  window.view ??= new AnswerView({ onNew() {}, onRevived() {} });
+  window.view ??= new AnswerView({ onNew() {}, onRevived() {}, onAsk() {} });
   const text = window.prepared;
   const stream = new EventTarget();
   Object.assign(stream, { requestId: "a", stats: { connection: "open", seq: 1 } });
   const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
   const say = (type, detail) => stream.dispatchEvent(new CustomEvent(type, { detail }));
-  view.show(stream, shape);
+  view.show(stream, { question: shape });
   for (let at = 0; at < text.length; at += piece) {
     say("text", { text: text.slice(at, at + piece) });
     await frame();

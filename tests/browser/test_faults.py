@@ -33,10 +33,10 @@ def fact(page: Page, name: str) -> int:
     return int(page.locator(f'[data-fact="{name}"]').inner_text())
 
 
+@pytest.mark.rule("P1.1")
 def test_lost_doubled_and_swapped_chunks_leave_the_text_whole(
     fakes: FakeEdges, new_page: Callable[..., Page]
 ) -> None:
-    """P1, P11"""
     page = new_page()
     script = Script(WORDS, lose={5, 20, 60}, double={7, 30}, swap={11, 40})
     answer = ask(page, fakes, script)

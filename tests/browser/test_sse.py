@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Page
 
-from lore.client.sse import SseParser
+from lore_client.sse import SseParser
 from tests.unit.sse_bytes import BOM, ENDS, LINES, STARTS, cut_up
 
 STREAMS = 120

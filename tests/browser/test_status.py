@@ -66,6 +66,6 @@ def test_a_prometheus_that_fails_is_told_and_what_was_drawn_stays(
     expect(page.locator(".figure")).to_have_count(len(FIGURES))
     prometheus.value = "none of Prometheus's numbers"
     expect(page.locator("#problem")).to_have_text(
-        re.compile("Prometheus does not answer"), timeout=LOOKS_MS
+        re.compile("Prometheus gave no valid answer"), timeout=LOOKS_MS
     )
     expect(page.locator(".figure")).to_have_count(len(FIGURES))

@@ -114,6 +114,9 @@ def test_a_link_to_an_answer_that_cannot_be_read_says_what_to_do(
     refuse(page, status, code, "send Authorization: Bearer")
     page.goto(f"{fakes.urls[0]}/#{'a' * 22}")
     expect(page.locator("#answer-problem")).to_have_text(re.compile(said))
+    expect(page.locator("#status-text")).to_have_text(
+        "Failed" if status == 410 else "Not available"
+    )
     assert in_sight(page, "#answer-problem")
 
 
@@ -167,3 +170,29 @@ def test_offline_and_stopped_are_said_with_what_to_do(writing: Stack, new_page: 
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status-text")).to_have_text(re.compile("Stopped"))
     expect(page.locator("#status-hint")).to_have_text(re.compile("ask again"))
+
+
+def test_what_went_wrong_is_not_said_any_longer_once_it_works(
+    writing: Stack, new_page: NewPage
+) -> None:
+    page = new_page()
+    ask(page, writing.urls[0])
+    expect(page.locator("#status-text")).to_have_text("Writing")
+    page.route(
+        "**/v1/streams/*",
+        lambda route: route.abort() if route.request.method == "DELETE" else route.continue_(),
+    )
+    page.get_by_role("button", name="Stop").click()
+    problem = page.locator("#answer-problem")
+    expect(problem).to_have_text(re.compile("was not stopped"))
+    page.unroute("**/v1/streams/*")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status-text")).to_have_text(re.compile("Stopped"))
+    expect(problem).to_be_hidden()
+
+
+def test_one_token_is_no_tokens(fakes: FakeEdges, new_page: NewPage) -> None:
+    page = new_page()
+    fakes.next_script = Script(["word", "never"], every_s=0.01, reap_after=1)
+    ask(page, fakes.urls[0])
+    expect(page.locator("#progress")).to_have_text("1 token")

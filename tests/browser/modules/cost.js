@@ -6,7 +6,7 @@
 
 import { Session } from "node:inspector/promises";
 
-const FORMATTING = /\/web\/(markdown|render|draw|vendor\/markdown-it)\.js$/;
+const FORMATTING = /\/web\/(markdown|math|render|draw|highlight|vendor\/markdown-it)\.js$/;
 
 export async function counter() {
   const session = new Session();

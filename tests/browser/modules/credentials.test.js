@@ -9,7 +9,7 @@ globalThis.sessionStorage = {
   removeItem: (name) => memory.delete(name),
 };
 const { Credentials } = await import("../../../services/edge/lore_edge/web/credentials.js");
-const { Edges } = await import("../../../services/edge/lore_edge/web/edges.js");
+const { Edges } = await import("../../../clients/js/lib/edges.js");
 
 /** Someone who is asked, and what they were told was wrong. */
 function person(...keys) {

@@ -27,6 +27,9 @@ export class Node extends Text {
     this.name = name;
     this.tagName = name.toUpperCase();
   }
+  setAttribute(name, value) {
+    this[name] = value;
+  }
   append(...nodes) {
     for (const given of nodes) {
       const node = typeof given === "string" ? new Text(given) : given;

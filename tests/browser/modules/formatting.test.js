@@ -54,7 +54,7 @@ for (const [text, broken] of BROKEN) {
 
 /** Long blocks, and what they are on the page. */
 const LONG = [
-  ["code", `\`\`\`py\n${"code\n".repeat(4000)}\`\`\``, /^PRE$/],
+  ["code", `\`\`\`py\n${"code\n".repeat(4000)}\`\`\``, /^DIV$/],
   ["a table of long cells", `|a|\n|-|\n${`|${"b ".repeat(300)}|\n`.repeat(40)}`, /^DIV$/],
   ["a list", "1. item\n".repeat(4000), /^(OL,)*OL$/],
 ];

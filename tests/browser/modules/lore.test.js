@@ -32,7 +32,7 @@ globalThis.EventSource = FakeEventSource;
 globalThis.addEventListener = () => {};
 globalThis.document = new EventTarget();
 globalThis.fetch = async () => new Response(null, { status: 204 });
-const { LoreStream } = await import("../../../services/edge/lore_edge/web/lore.js");
+const { LoreStream } = await import("../../../clients/js/lib/lore.js");
 
 const REQUEST = "A".repeat(22);
 const GARBAGE = [
@@ -263,3 +263,136 @@ test("a word that the edge has lost its store moves the reader on at once", () =
     assert.equal(first.readyState, FakeEventSource.CLOSED);
     assert.notEqual(new URL(connection().url).host, new URL(first.url).host);
   }));
+
+// Streams that are held back on their way (P18)
+
+const POLLED = (after, seq, text, end = null) => ({
+  request_id: REQUEST, log_id: "log-1", after, seq, text, tokens: seq, end,
+  state: { status: "generating", reason: "open", log_id: "log-1", window: 32 },
+});
+
+/** Edges whose polls are answered as `answers` say, one after the other, and what was asked. */
+async function pollScene(answers, play) {
+  const asked = [], acked = [];
+  const before = globalThis.fetch;
+  globalThis.fetch = async (url, { method, body }) => {
+    if (method === "POST") acked.push(JSON.parse(body).seq);
+    if (method !== "GET") return new Response(null, { status: 204 });
+    asked.push(new URL(url).searchParams);
+    const answer = answers.shift();
+    if (answer instanceof Response) return answer;
+    return answer ? Response.json(answer) : new Promise(() => {});
+  };
+  const settled = async () => {
+    for (let i = 0; i < 40; i += 1) await null;
+  };
+  const pass = async (ms) => {
+    for (let t = 0; t < ms; t += 50) {
+      mock.timers.tick(50);
+      await settled();
+    }
+  };
+  const found = await reader();
+  try {
+    await play({ ...found, asked, acked, pass });
+  } finally {
+    found.stream.disconnect();
+    mock.timers.reset();
+    globalThis.fetch = before;
+  }
+}
+
+test("a stream that says nothing while a poll does is left for polls, which are acknowledged", () => {
+  const end = { status: "done", last_seq: 3, usage: {} };
+  const answers = [POLLED(0, 1, "a"), POLLED(1, 2, "b"), POLLED(2, 3, "c", end)];
+  return pollScene(answers, async ({ stream, heard, asked, acked, pass }) => {
+    const told = [];
+    stream.addEventListener("connection", ({ detail }) => told.push(detail.polling));
+    const source = connection();
+    await pass(950);
+    assert.equal(asked.length, 0, "a second is given");
+    await pass(100);
+    assert.deepEqual([asked[0].get("after"), asked[0].get("wait")], ["0", "0"]);
+    assert.equal(heard.text, "", "the stream may catch up");
+    await pass(300);
+    assert.equal(source.readyState, FakeEventSource.CLOSED);
+    assert.equal(heard.text, "abc");
+    assert.equal(heard.end.status, "done");
+    assert.deepEqual(asked.map((query) => query.get("after")), ["0", "1", "2"]);
+    assert.ok(asked.slice(1).every((query) => Number(query.get("wait")) > 0));
+    assert.equal(acked.at(-1), 3);
+    assert.ok(told.includes(true));
+    assert.equal(stream.stats.polls, 3);
+  });
+});
+
+test("a stream that catches up, or an edge that knows no polls, changes nothing", async () => {
+  const view = Response.json({ request_id: REQUEST, status: "generating", text: "a" });
+  for (const answer of [POLLED(0, 1, "a"), view, new Response(null, { status: 503 })]) {
+    await pollScene([answer], async ({ heard, pass }) => {
+      const source = connection();
+      await pass(1050);
+      open(source);
+      source.say("message", '{"seq": 1, "text": "a"}', "1");
+      await pass(500);
+      assert.equal(source.readyState, 0);
+      assert.equal(heard.text, "a");
+    });
+  }
+});
+
+test("a stream that has begun is asked about once its heartbeat is overdue", () =>
+  pollScene([POLLED(0, 1, "a")], async ({ heard, asked, pass }) => {
+    const source = connection();
+    source.say("open");
+    source.say("state", PATIENT);
+    for (let i = 0; i < 3; i += 1) {
+      await pass(2000);
+      source.say("heartbeat", "{}");
+    }
+    assert.equal(asked.length, 0);
+    await pass(2700);
+    assert.equal(asked.length, 1);
+    await pass(300);
+    assert.equal(heard.text, "a");
+    assert.equal(source.readyState, FakeEventSource.CLOSED);
+  }));
+
+test("a stream is tried again later, and polls again if it is held back still", () => {
+  const answers = [POLLED(0, 1, "a")];
+  answers.shift = () => (answers.length ? answers.pop() : POLLED(1, 1, ""));
+  return pollScene(answers, async ({ heard, pass }) => {
+    await pass(29_000);
+    assert.equal(sources.length, 1);
+    await pass(3000);
+    assert.equal(sources.length, 2);
+    assert.equal(after(sources[1]), 1);
+    await pass(2000);
+    assert.equal(sources[1].readyState, FakeEventSource.CLOSED);
+    await pass(55_000);
+    assert.equal(sources.length, 2, "twice as late");
+    for (let i = 0; sources.length < 3 && i < 100; i += 1) await pass(100);
+    open(connection());
+    connection().say("message", '{"seq": 2, "text": "b"}', "2");
+    assert.equal(heard.text, "ab");
+  });
+});
+
+test("an edge that sends its polls away is left for another", () => {
+  const away = POLLED(1, 1, "");
+  away.state.reason = "drain";
+  return pollScene([POLLED(0, 1, "a"), away, POLLED(1, 2, "b")], async ({ stream, heard, pass }) => {
+    const { edge } = stream;
+    await pass(2500);
+    assert.equal(heard.text, "ab");
+    assert.notEqual(stream.edge, edge);
+  });
+});
+
+test("lost history is told by a poll as by a stream", () => {
+  const lost = Response.json({ error: { code: "history_lost", message: "no" } }, { status: 410 });
+  return pollScene([POLLED(0, 1, "a"), lost], async ({ heard, pass }) => {
+    await pass(1500);
+    assert.equal(heard.error.code, "history_lost");
+  });
+});

@@ -15,7 +15,7 @@ function read(source, growing = false) {
 
 const CASES = [
   ["one\ntwo\n\nthree", "p[onebr[]two] p[three]"],
-  ["# Title\ntext\n### `x` #", "h2[Title] p[text] h4[code[x]]"],
+  ["# Title\ntext\n### `x` #", "h3[Title] p[text] h5[code[x]]"],
   ["#hashtag", null],
   ["**bold**, *soft* and ***both***", "p[strong[bold], em[soft] and em[strong[both]]]"],
   ["**a *b* c**", "p[strong[a em[b] c]]"],
@@ -23,14 +23,14 @@ const CASES = [
   ["**never closed\n\nnext", "p[**never closed] p[next]"],
   ["\\*stars\\* and `\\*`", "p[*stars* and code[\\*]]"],
   ["``a`b`` and ` ` `", "p[code[a`b] and code[ ] `]"],
-  ["```py\nif a:\n    b\n\n# c\n```\nafter", "pre py[code[if a:\n    b\n\n# c]] p[after]"],
-  ["```\nopen **still", "pre[code[open **still]]"],
-  ["~~~\n```\n~~~", "pre[code[```]]"],
+  ["```py\nif a:\n    b\n\n# c\n```\nafter", "div py[pre[code[if a:\n    b\n\n# c]]button[]] p[after]"],
+  ["```\nopen **still", "div[pre[code[open **still]]button[]]"],
+  ["~~~\n```\n~~~", "div[pre[code[```]]button[]]"],
   ["    indented", "p[indented]"],
   ["- a\n- b\n  - c\n- d", "ul[li[a]li[bul[li[c]]]li[d]]"],
   ["1. a\n\n2. b\n\nafter", "ol 1[li[p[a]]li[p[b]]] p[after]"],
-  ["1. a\n   ```js\n   x()\n   ```\n2. b", "ol 1[li[apre js[code[x()]]]li[b]]"],
-  ["1. a\n\n```js\nx\n```\n\n2. b", "ol 1[li[a]] pre js[code[x]] ol 2[li[b]]"],
+  ["1. a\n   ```js\n   x()\n   ```\n2. b", "ol 1[li[adiv js[pre[code[x()]]button[]]]li[b]]"],
+  ["1. a\n\n```js\nx\n```\n\n2. b", "ol 1[li[a]] div js[pre[code[x]]button[]] ol 2[li[b]]"],
   ["- one\ngoes on\n\nafter", "ul[li[onebr[]goes on]] p[after]"],
   ["> said\n> so", "blockquote[p[saidbr[]so]]"],
   ["a\n\n---\n* * *", "p[a] hr[] hr[]"],
@@ -44,6 +44,10 @@ const CASES = [
   ["![a](https://a.example/b)", "p[!a https://a.example/b[a]]"],
   ["[a]\n\n[a]: https://a.example", "p[[a]] p[[a]: a https://a.example[https://a.example]]"],
   ["<b onclick=x>hi</b> &lt;", "p[<b onclick=x>hi</b> <]"],
+  ["- [x] a\n- [ ] b\n- [y] c", "ul[li[span[]a]li[span[]b]li[[y] c]]"],
+  ["1. [X] a\n\n   b [ ] c", "ol 1[li[p[span[]a]p[b [ ] c]]]"],
+  ["$x^2$ and \\(a_1*b*\\), $5 to $6, $a $b$c", null],
+  ["$$\na = b\n- c\n$$\nafter", "p[$$\na = b\n- c\n$$] p[after]"],
   ["a\r\nb\rc\0", "p[abr[]bbr[]c\ufffd]"],
 ];
 
@@ -86,3 +90,46 @@ for (const [source, expected] of GROWING) {
     assert.equal(read(source, true), expected);
   });
 }
+
+/** What of `source` is drawn as formulas; a display is marked. */
+function formulas(source) {
+  const found = [];
+  const math = ({ tex, display }) => {
+    found.push(display ? `!${tex.trim()}` : tex);
+    return new Node("math");
+  };
+  new MarkdownView(new Node("root"), { math }).show(source, false);
+  return found;
+}
+
+const FORMULAS = [
+  ["$x^2$ and \\(a_1*b*\\)", ["x^2", "a_1*b*"]],
+  ["$$\na = b\n- c\n$$\nafter", ["!a = b\n- c"]],
+  ["The sum:\n\\[\n1 + 2\n\\]", ["!1 + 2"]],
+  ["so $$x$$ it is", ["!x"]],
+  ["- $x$\n- $$y$$", ["x", "!y"]],
+  ["$5 to $6, US$5,000 or CA$6,000, $HOME and $PATH, $a$b, `$x$`, \\$x\\$", []],
+  ["$$ never closed\n\n$$", []],
+  ["```tex\n$x$\n```", []],
+];
+
+for (const [source, expected] of FORMULAS) {
+  test(`finds the formulas of ${JSON.stringify(source)}`, () => {
+    assert.deepEqual(formulas(source), expected);
+  });
+}
+
+test("code that is drawn in pieces goes on with what the piece before left open", () => {
+  const opened = [];
+  const code = (node, text, info, open) => {
+    opened.push(open);
+    return `${info} ${opened.length}`;
+  };
+  const view = new MarkdownView(new Node("root"), { code });
+  const text = `\`\`\`py\n${"code\n".repeat(800)}\`\`\`\n\n\`\`\`js\nx\n\`\`\``;
+  while (!view.show(text, false));
+  const [first, ...others] = opened;
+  assert.equal(first, null);
+  assert.equal(others.pop(), null);
+  assert.ok(others.length > 1 && others.every((open) => open?.startsWith("py")), opened.join());
+});

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Receiver, backoff } from "../../../services/edge/lore_edge/web/receiver.js";
+import { Receiver, backoff } from "../../../clients/js/lib/receiver.js";
 import { random } from "./random.js";
 
 /** A reader that has taken chunks 1 to n at time 0, all acknowledged. */

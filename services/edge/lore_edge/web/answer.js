@@ -1,6 +1,14 @@
-/** One answer on the page: its text as it arrives, how it fares, and what can be done with it. */
+/** A conversation's last answer: its text as it arrives, how it fares, and what can be done with it. */
 
+import { announce, copy } from "./clipboard.js";
+import { codeOf } from "./code.js";
+import { GO_ON, titleOf } from "./conversation.js";
+import { counted, describe, failureText } from "./fares.js";
+import { asksOnEnter, drawQuestion } from "./question.js";
 import { MarkdownView } from "./render.js";
+import { apart } from "./thinking.js";
+import { TOOLS } from "./tools.js";
+import { drawTurns } from "./turns.js";
 import { words, wordsForAnswer } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
@@ -9,53 +17,95 @@ const PAUSE_SHOWN_AFTER_MS = 1200;
 /** Text that fills more than this share of the screen at once is not new: read it from its top. */
 const JUMP_SHARE = 0.5;
 
-const ENDINGS = {
-  done: (end) => (end.finish_reason === "length" ? "Ended at its length limit" : "Finished"),
-  cancelled: () => "Stopped",
-  failed: () => "Failed",
-};
-
-const HINTS = {
-  cancelled: "What was written stays. For a whole answer, ask again.",
-  cut: "The answer waits. Reconnect to go on.",
-  offline: "The answer goes on by itself once you are connected.",
-  reaped: "Continue it, and it goes on where it stopped.",
-};
-
 export class AnswerView {
-  /** @param {{onNew: () => void, onRevived: () => void}} handlers */
-  constructor({ onNew, onRevived }) {
+  /**
+   * @param {object} handlers
+   * @param {() => void} handlers.onNew
+   * @param {() => void} handlers.onRevived
+   * @param {(question: string, earlier: object[]) => void} handlers.onAsk a question, and the turns
+   *   that it follows
+   */
+  constructor({ onNew, onRevived, onAsk }) {
     this.#onRevived = onRevived;
-    byId("stop").addEventListener("click", () => this.#stop());
-    byId("continue").addEventListener("click", () => this.#revive());
-    byId("copy").addEventListener("click", () => copy(byId("copy"), this.#text));
-    byId("share").addEventListener("click", () => copy(byId("share"), location.href));
-    byId("new").addEventListener("click", onNew);
+    this.#onAsk = onAsk;
+    // The second click of a double click was meant for what stood there before.
+    const onClick = (id, act) =>
+      byId(id).addEventListener("click", (event) => event.detail < 2 && act(event));
+    onClick("stop", () => this.#stop());
+    onClick("continue", () => this.#revive());
+    onClick("more", () => onAsk(GO_ON, this.#turns()));
+    onClick("again", () => onAsk(this.#conversation.question, this.#conversation.earlier));
+    onClick("copy", () => copy(byId("copy"), this.#parts.answer));
+    onClick("answer", ({ target }) => {
+      if (target.matches(".code > .copy")) copy(target, codeOf(target.parentNode));
+    });
+    onClick("share", () => copy(byId("share"), location.href));
+    onClick("new", () => onNew());
+    byId("follow-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const question = byId("follow").value.trim();
+      if (question) onAsk(question, this.#turns());
+    });
+    asksOnEnter(byId("follow"));
   }
 
+  /** Whether the address of this page opens an answer for others. */
+  canShare = false;
   #onRevived;
+  #onAsk;
   #stream = null;
+  #conversation = null;
   #view = null;
   #text = "";
+  /** Of the text, apart: what the model thought, and its answer. */
+  #parts = apart("");
+  #shownThought = "";
   #status = null;
   #end = null;
   #frame = null;
   #pause = null;
   #listening = null;
 
-  show(stream, title) {
+  /**
+   * @param {object} stream
+   * @param {{question: string, earlier?: {question: string, answer: string}[]}} conversation
+   */
+  show(stream, conversation) {
     this.leave();
     this.#stream = stream;
     this.#text = "";
     this.#status = null;
     this.#end = null;
-    byId("text").replaceChildren();
-    this.#view = new MarkdownView(byId("text"));
-    this.#entitle(title);
+    this.#newView();
+    this.#parts = apart("");
+    this.#shownThought = "";
+    byId("thought").replaceChildren();
+    byId("thinking").open = false;
+    byId("follow").value = "";
+    this.#listen();
+    this.tell(conversation);
     this.#problem("");
     byId("answer").hidden = false;
-    this.#listen();
     this.#refresh();
+  }
+
+  /** What was asked; a device that did not ask it learns it after the answer began. */
+  tell({ question, earlier = [] }) {
+    this.#conversation = { question, earlier };
+    const { signal } = this.#listening;
+    drawTurns(byId("earlier"), earlier, this.#onAsk, signal);
+    byId("asked").replaceChildren(drawQuestion(question, (text) => this.#onAsk(text, earlier)));
+    const title = titleOf(earlier[0]?.question || question) || "A shared answer";
+    byId("title").textContent = title;
+    document.title = `${title} · Lore`;
+    this.#refresh();
+  }
+
+  /** The question was not taken: it stays in sight, with what to do. */
+  refuse(error) {
+    this.#end = { status: "refused" };
+    this.#refresh();
+    this.#problem(words(error, { isFollowUp: this.#conversation.earlier.length > 0 }));
   }
 
   leave() {
@@ -63,8 +113,26 @@ export class AnswerView {
     cancelAnimationFrame(this.#frame);
     clearTimeout(this.#pause);
     this.#frame = null;
+    this.#pause = null;
     this.#stream = null;
     byId("answer").hidden = true;
+  }
+
+  /** Where reading goes on: at the question, or where its answer will stand. */
+  focus() {
+    byId("asked").querySelector("h2")?.focus({ preventScroll: true });
+    if (this.#conversation.earlier.length) byId("asked").scrollIntoView();
+    else scrollTo(0, 0);
+  }
+
+  #turns() {
+    const { question, earlier } = this.#conversation;
+    return [...earlier, { question, answer: this.#parts.answer.trim() }];
+  }
+
+  #newView() {
+    byId("text").replaceChildren();
+    this.#view = new MarkdownView(byId("text"), TOOLS);
   }
 
   #listen() {
@@ -83,17 +151,14 @@ export class AnswerView {
     }
   }
 
-  #entitle(title) {
-    byId("title").textContent = title ?? "A shared answer";
-    document.title = `${title ?? "A shared answer"} · Lore`;
-  }
-
   #take(text) {
-    const isFirst = !this.#text;
+    const before = this.#parts;
     this.#text += text;
-    if (isFirst) {
+    this.#parts = apart(this.#text);
+    if (!this.#parts.answer.startsWith(before.answer)) this.#newView(); // it was a thought
+    if (!before.answer !== !this.#parts.answer || !before.thought !== !this.#parts.thought) {
       this.#refresh();
-      announce("The answer has started.");
+      if (this.#parts.answer) announce("The answer has started.");
     }
     this.#draw();
   }
@@ -106,11 +171,24 @@ export class AnswerView {
       const before = page.scrollHeight;
       const atEnd = before > innerHeight && innerHeight + scrollY >= before - 40;
       const short = before <= innerHeight;
-      if (!this.#view.show(this.#text, !this.#end)) this.#draw();
+      if (!this.#view.show(this.#parts.answer, !this.#end)) this.#draw();
+      this.#think();
       this.#progress();
       const jumped = page.scrollHeight - before > innerHeight * JUMP_SHARE;
       if ((atEnd || short) && !jumped && !this.#end) scrollTo(0, page.scrollHeight);
     });
+  }
+
+  /** Folded under one line. */
+  #think() {
+    const { thought, isThinking } = this.#parts;
+    byId("thinking").hidden = !thought;
+    byId("thinking-title").textContent = isThinking && !this.#end ? "Thinking" : "What it thought first";
+    if (thought === this.#shownThought) return;
+    const goesOn = thought.startsWith(this.#shownThought);
+    if (goesOn) byId("thought").append(thought.slice(this.#shownThought.length));
+    else byId("thought").textContent = thought;
+    this.#shownThought = thought;
   }
 
   #onState({ status }) {
@@ -134,7 +212,7 @@ export class AnswerView {
   }
 
   #onError(error) {
-    this.#end = { status: "failed" };
+    this.#end = { status: "failed", code: error.code };
     this.#draw();
     this.#refresh();
     this.#problem(wordsForAnswer(error));
@@ -142,6 +220,7 @@ export class AnswerView {
 
   async #stop() {
     byId("stop").disabled = true;
+    this.#problem("");
     try {
       await this.#stream.stop();
     } catch (error) {
@@ -153,6 +232,7 @@ export class AnswerView {
   async #revive() {
     try {
       await this.#stream.revive();
+      this.#problem("");
       this.#onRevived();
     } catch (error) {
       this.#problem(`The answer was not continued. ${words(error)}`);
@@ -167,7 +247,7 @@ export class AnswerView {
   /** Not announced: it changes with every chunk. */
   #progress() {
     const { tokens } = this.#stream.stats;
-    byId("progress").textContent = !this.#end && tokens ? `${tokens} tokens` : "";
+    byId("progress").textContent = !this.#end && tokens ? counted(tokens) : "";
   }
 
   #refresh() {
@@ -182,71 +262,36 @@ export class AnswerView {
     this.#progress();
     byId("text").setAttribute("aria-busy", String(kind === "live"));
     byId("text").classList.toggle("growing", kind === "live");
-    byId("stop").hidden = this.#end !== null;
-    byId("stop").disabled = !this.#stream?.requestId;
+    this.#offer(kind);
+  }
+
+  /** What can be done now. */
+  #offer(kind) {
+    const { question } = this.#conversation;
+    const hasEnded = this.#end !== null;
+    const isCutShort = this.#end?.finish_reason === "length" && this.#end.status === "done";
+    byId("answer").classList.toggle("ended", hasEnded);
+    byId("stop").hidden = hasEnded;
+    byId("stop").disabled = !this.#stream.requestId;
     byId("continue").hidden = kind !== "reaped";
-    byId("copy").disabled = !this.#text;
-    byId("share").disabled = !this.#stream?.requestId;
+    byId("more").hidden = !isCutShort || !this.#parts.answer;
+    byId("again").hidden = !hasEnded || !question;
+    byId("copy").disabled = !this.#parts.answer;
+    byId("share").hidden = !this.canShare;
+    byId("share").disabled = !this.#stream.requestId;
+    byId("follow-form").hidden = !hasEnded || !this.#parts.answer;
   }
 
   #describe() {
-    if (this.#end) {
-      const { status, usage } = this.#end;
-      const tokens = usage?.completion_tokens ? ` · ${usage.completion_tokens} tokens` : "";
-      return { kind: status, text: ENDINGS[status](this.#end) + tokens, hint: HINTS[status] };
-    }
     const { connection, seq } = this.#stream.stats;
-    if (!this.#stream.requestId) return { kind: "waiting", text: "Asking" };
-    if (connection === "cut") return { kind: "cut", text: "Disconnected", hint: HINTS.cut };
-    if (connection !== "open" && !navigator.onLine) {
-      return { kind: "cut", text: "You are offline", hint: HINTS.offline };
-    }
-    if (connection !== "open") {
-      const text = seq ? "Connection lost, connecting again" : "Connecting";
-      return { kind: "waiting", text };
-    }
-    if (this.#status === "queued") return { kind: "waiting", text: "Waiting for its turn" };
-    if (this.#status === "reaped") {
-      return { kind: "reaped", text: "Set aside while nobody was reading", hint: HINTS.reaped };
-    }
-    if (this.#status === "paused" && this.#pause === null) {
-      return { kind: "paused", text: "Paused until this is read" };
-    }
-    return { kind: "live", text: this.#text ? "Writing" : "Thinking" };
-  }
-}
-
-function failureText(error) {
-  const why = error ? ` (${error})` : "";
-  return `The answer could not be finished${why}. What is here stays; ask again for all of it.`;
-}
-
-/** Said once, politely: the page announces how the answer fares, never its single words. */
-function announce(text) {
-  byId("announce").textContent = text;
-}
-
-async function copy(button, text) {
-  const label = button.dataset.label ??= button.textContent;
-  const done = await toClipboard(text);
-  button.textContent = done ? "Copied" : "Could not copy";
-  announce(button.textContent);
-  setTimeout(() => (button.textContent = label), 1500);
-}
-
-async function toClipboard(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // The clipboard API is missing on plain http other than localhost.
-    const area = document.createElement("textarea");
-    area.value = text;
-    area.className = "sr";
-    document.body.append(area);
-    area.select();
-    const done = document.execCommand("copy");
-    area.remove();
-    return done;
+    return describe({
+      end: this.#end,
+      requestId: this.#stream.requestId,
+      connection,
+      status: this.#status,
+      isHeld: this.#pause === null,
+      text: this.#parts.answer,
+      hasBegun: seq > 0,
+    });
   }
 }

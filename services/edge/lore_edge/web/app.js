@@ -1,19 +1,30 @@
-/** The page: asking, opening an answer by its link, and this browser's earlier questions. */
+/** The page: asking, opening a conversation by its link, and this browser's earlier ones. */
 
 import { AnswerView } from "./answer.js";
 import { BASE } from "./base.js";
+import { bodyOf, turnsOf } from "./conversation.js";
 import { Credentials } from "./credentials.js";
+import { lookForGone, showHistory } from "./earlier.js";
 import * as history from "./history.js";
 import { askForKey } from "./keydialog.js";
-import { LoreStream } from "./lore.js";
+import { LoreStream } from "./client/lore.js";
 import { Panel } from "./panel.js";
+import { asksOnEnter } from "./question.js";
+import { canShare } from "./share.js";
 import { words } from "./words.js";
 
 const REQUEST_ID = /^[\w-]{16,128}$/;
 const byId = (id) => document.getElementById(id);
+/** For what was asked, should no edge be reached; the stream itself is tried for as long as it takes. */
+const RETRY_MS = 3000;
+const MAX_RETRIES = 100;
 
 const panel = new Panel();
-const answer = new AnswerView({ onNew: () => navigate("./"), onRevived: () => panel.poll() });
+const answer = new AnswerView({
+  onNew: () => navigate("./"),
+  onRevived: () => panel.poll(),
+  onAsk: (question, earlier) => ask(question, earlier),
+});
 let edges = [BASE];
 /** Null where nobody is asked who they are. */
 let credentials = null;
@@ -30,6 +41,7 @@ async function configure() {
   byId("model").textContent = config.model ?? "";
   byId("model").title = config.model ? "The model that answers" : "";
   panel.canSwitch = edges.length > 1;
+  answer.canShare = canShare(location, Boolean(config.auth));
 }
 
 async function loadConfig() {
@@ -52,17 +64,13 @@ function listen() {
     event.preventDefault();
     ask(question.value.trim());
   });
-  question.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    byId("ask-form").requestSubmit();
-  });
+  asksOnEnter(question);
   byId("examples").addEventListener("click", (event) => {
     if (event.target.matches("button")) ask(event.target.textContent);
   });
   byId("history-clear").addEventListener("click", () => {
     history.clear();
-    showHistory();
+    showHistory(ask);
     question.focus();
   });
   byId("brand").addEventListener("click", (event) => {
@@ -93,40 +101,62 @@ async function route() {
   if (place !== undefined) byId("question").value = ""; // what was typed before the first look stays
   place = id;
   if (id === null) showAsk();
-  else show(new LoreStream({ urls: edges, requestId: id, credentials }), history.titleOf(id));
+  else open(id);
 }
 
-async function ask(question) {
+function open(id) {
+  const stream = new LoreStream({ urls: edges, requestId: id, credentials });
+  show(stream, { question: history.questionOf(id) }); // who declined to give a key is asked again
+  learn(stream);
+}
+
+/** What an answer that was opened by its link was asked. */
+async function learn(stream, retries = MAX_RETRIES) {
+  try {
+    const conversation = turnsOf(await stream.messages());
+    if (shown === stream) answer.tell(conversation);
+    if (shown === stream && conversation.earlier.length) answer.focus();
+  } catch ({ code }) {
+    // The stream says what is wrong with it. An edge that could not be reached is asked again.
+    if (shown !== stream || code !== "unreachable" || retries === 0) return;
+    setTimeout(() => learn(stream, retries - 1), RETRY_MS);
+  }
+}
+
+/** @param {{question: string, answer: string}[]} earlier the turns that it follows */
+async function ask(question, earlier = []) {
   if (!question) return;
   await configured;
-  const stream = new LoreStream({ urls: edges, create: { question }, credentials });
+  const before = earlier.length || shown ? place : null;
+  const stream = new LoreStream({ urls: edges, create: bodyOf(question, earlier), credentials });
   stream.addEventListener("created", ({ detail }) => {
-    history.remember(detail.request_id, question);
+    const questions = [...earlier, { question }].map((turn) => turn.question).filter(Boolean);
+    history.remember(detail.request_id, questions, before);
     if (shown !== stream) return;
     place = detail.request_id;
     window.history.pushState(null, "", `#${place}`);
   });
-  show(stream, question);
+  show(stream, { question, earlier });
 }
 
-async function show(stream, title) {
+async function show(stream, conversation) {
   leave();
   credentials?.reconsider();
   shown = stream;
   byId("ask").hidden = true;
-  answer.show(stream, title);
+  answer.show(stream, conversation);
   panel.attach(stream);
-  scrollTo(0, 0);
-  byId("title").focus({ preventScroll: true });
+  answer.focus();
   try {
     await stream.connect();
   } catch (error) {
-    if (shown === stream) refused(title, error);
+    if (shown === stream) refused(conversation, error);
   }
 }
 
-/** The question was not taken: back to the form, with the question still in it. */
-function refused(question, error) {
+/** The question was not taken. The first one goes back into its form. */
+function refused({ question, earlier }, error) {
+  if (earlier?.length || place) return answer.refuse(error);
   showAsk();
   byId("question").value = question;
   byId("ask-problem").textContent = words(error);
@@ -147,22 +177,8 @@ function showAsk() {
   byId("ask").hidden = false;
   // On a phone the focus would open the keyboard over the page.
   if (matchMedia("(pointer: fine)").matches) byId("question").focus();
-  showHistory();
-}
-
-function showHistory() {
-  const list = history.entries();
-  byId("history").hidden = list.length === 0;
-  byId("history-list").replaceChildren(
-    ...list.map(({ id, title }) => {
-      const link = document.createElement("a");
-      link.href = `#${id}`;
-      link.textContent = title;
-      const item = document.createElement("li");
-      item.append(link);
-      return item;
-    }),
-  );
+  showHistory(ask);
+  lookForGone(credentials).then((gone) => gone && showHistory(ask, gone));
 }
 
 listen();

@@ -2,6 +2,10 @@
 
 const STORED = "lore.key";
 
+const NOT_VALID = "That key is not valid here, or no longer. Check that it is whole, or ask for a new one.";
+/** What a header cannot carry. */
+const NO_KEY = /[^!-~]/;
+
 export class Credentials {
   /**
    * @param {(problem: string) => Promise<string|null>} ask asks the person for a key and says
@@ -21,6 +25,11 @@ export class Credentials {
     this.#declined = false;
   }
 
+  /** Whether there are some without asking. */
+  get areThere() {
+    return this.#key !== null;
+  }
+
   /** The headers that a call has to carry; none when there is no key to be had. */
   async headers() {
     const key = this.#key ?? (await this.#obtain(""));
@@ -31,13 +40,18 @@ export class Credentials {
   async refused({ Authorization: used }) {
     if (used === `Bearer ${this.#key}`) this.#keep(null);
     if (this.#key) return true; // another call has got a new one meanwhile
-    return Boolean(await this.#obtain(used ? "That key is not valid here, or no longer. Check that it is whole, or ask for a new one." : ""));
+    return Boolean(await this.#obtain(used ? NOT_VALID : ""));
+  }
+
+  async #sendable(problem) {
+    const key = await this.#ask(problem);
+    return key && NO_KEY.test(key) ? this.#sendable(NOT_VALID) : key;
   }
 
   /** All who need a key wait for one question. */
   #obtain(problem) {
     if (this.#declined) return null;
-    this.#asking ??= this.#ask(problem).then((key) => {
+    this.#asking ??= this.#sendable(problem).then((key) => {
       this.#asking = null;
       this.#declined = !key;
       this.#keep(key);

@@ -6,17 +6,23 @@ import { leadsToWeb } from "./markdown.js";
 
 /** Deeper elements are left out, and their text stands in the one around them. */
 const MAX_DEPTH = 40;
-const HEADINGS = { h1: "h2", h2: "h3", h3: "h4", h4: "h5", h5: "h6", h6: "h6" };
-/** The only elements that markup opens. The page's own h1 is the question, so headings start below it. */
+const TASK = /^\[([ xX])\] /;
+const HEADINGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", h6: "h6" };
+/** The only elements that markup opens. The question is an h2, so headings start below it. */
 const TAGS = new Map([
   ...["p", "ul", "ol", "li", "blockquote", "table", "thead", "tbody", "tr", "th", "td", "strong", "em", "s", "a"]
     .map((tag) => [tag, tag]),
   ...Object.entries(HEADINGS),
 ]);
 
-/** @returns {HTMLElement} what the tokens of one block mean */
-export function draw(tokens) {
-  const drawing = new Drawing();
+/**
+ * @param {object[]} tokens of one block
+ * @param {object} [tools] what draws code and math (tools.js); without them both are text
+ * @param {{open: object|null}} [state] what code leaves open between its pieces
+ * @returns {HTMLElement} what the tokens mean
+ */
+export function draw(tokens, tools = {}, state = { open: null }) {
+  const drawing = new Drawing(tools, state);
   for (const token of tokens) {
     if (token.type === "inline") token.children.forEach((child) => drawing.add(child));
     else drawing.add(token);
@@ -33,14 +39,56 @@ export function element(name, content = [], className = "") {
 
 class Drawing {
   root = null;
+  #tools;
+  #state;
   /** The elements that are open; one that is left out is represented by the one around it. */
   #open = [{ append: (node) => (this.root = node) }];
+
+  constructor(tools, state) {
+    this.#tools = tools;
+    this.#state = state;
+  }
 
   add(token) {
     if (token.hidden) return; // the paragraph of a tight list's item
     if (token.nesting === 1) this.#enter(token);
     else if (token.nesting === -1) this.#open.pop();
-    else this.#open.at(-1).append(leaf(token));
+    else this.#open.at(-1).append(...this.#task(token), this.#leaf(token));
+  }
+
+  /** The box of a task, where an item begins with one. */
+  #task(token) {
+    const [around, item] = [this.#open.at(-1), this.#open.at(-2)];
+    const begins = around.childNodes?.length === 0 && (around.tagName === "LI" || item?.childNodes?.length === 1);
+    const [mark, done] = (begins && token.type === "text" && TASK.exec(token.content)) || [];
+    const list = around.tagName === "P" ? item : around;
+    if (!mark || list?.tagName !== "LI") return [];
+    token.content = token.content.slice(mark.length);
+    list.className = "has-task";
+    const box = element("span", [], done === " " ? "task" : "task done");
+    box.setAttribute("role", "img");
+    box.setAttribute("aria-label", done === " " ? "to do:" : "done:");
+    return [box];
+  }
+
+  #leaf(token) {
+    switch (token.type) {
+      case "fence":
+        return drawCode(token, this.#tools, this.#state);
+      case "code_inline":
+        return element("code", [token.content]);
+      case "math_inline":
+        return this.#tools.math?.(token.meta, token.content) ?? document.createTextNode(token.content);
+      case "math_block":
+        return element("p", [this.#tools.math?.(token.meta, token.content) ?? token.content]);
+      case "softbreak":
+      case "hardbreak":
+        return element("br");
+      case "hr":
+        return element("hr");
+      default:
+        return document.createTextNode(token.content);
+    }
   }
 
   #enter(token) {
@@ -58,27 +106,20 @@ class Drawing {
   }
 }
 
-function leaf(token) {
-  switch (token.type) {
-    case "fence":
-      return drawCode(token);
-    case "code_inline":
-      return element("code", [token.content]);
-    case "softbreak":
-    case "hardbreak":
-      return element("br");
-    case "hr":
-      return element("hr");
-    default:
-      return document.createTextNode(token.content);
-  }
-}
-
-function drawCode({ content, info }) {
-  const pre = element("pre", [element("code", [content.replace(/\n$/, "")])]);
+/** With a button that copies it (answer.js). What it says is in the style: it is no part of the answer. */
+function drawCode({ content, info }, tools, state) {
+  const text = content.replace(/\n$/, "");
+  const code = element("code");
+  if (tools.code) state.open = tools.code(code, text, info.trim(), state.open);
+  else code.append(text);
+  const pre = element("pre", [code]);
   pre.tabIndex = 0; // A wide block scrolls, and must scroll by keyboard too.
-  if (info.trim()) pre.dataset.language = info.trim();
-  return pre;
+  const button = element("button", [], "copy");
+  button.type = "button";
+  button.setAttribute("aria-label", "Copy code");
+  const block = element("div", [pre, button], "code");
+  if (info.trim()) block.dataset.language = info.trim();
+  return block;
 }
 
 function lead(link, href) {

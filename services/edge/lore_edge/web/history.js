@@ -1,25 +1,44 @@
-/** The questions asked in this browser: ids and titles, kept here and nowhere else. */
+/** The conversations of this browser: ids and first questions, kept here and nowhere else. */
 
+import { titleOf } from "./conversation.js";
 import { load, save } from "./storage.js";
 
 const KEY = "lore.history";
 const MAX_ENTRIES = 50;
-const MAX_TITLE_CHARS = 200;
+const MAX_QUESTION_CHARS = 20_000;
 
-/** @returns {{id: string, title: string}[]} the newest first */
+/**
+ * @typedef {object} Entry
+ * @property {string} id of the conversation's last request
+ * @property {string} title
+ * @property {string} [question] the first one, whole, unless it is very long
+ * @property {string} [last] the last one, where it is another
+ */
+
+/** @returns {Entry[]} the newest first */
 export function entries() {
   return load(KEY, []);
 }
 
-export function titleOf(id) {
-  return entries().find((entry) => entry.id === id)?.title;
+/** What an answer was asked, as far as it is known here. */
+export function questionOf(id) {
+  const { question = "", last = question } = entries().find((entry) => entry.id === id) ?? {};
+  return last;
 }
 
-export function remember(id, question) {
-  const line = question.replace(/\s+/g, " ").trim();
-  const title = line.length > MAX_TITLE_CHARS ? `${line.slice(0, MAX_TITLE_CHARS - 1)}…` : line;
-  const others = entries().filter((entry) => entry.id !== id);
-  save(KEY, [{ id, title }, ...others].slice(0, MAX_ENTRIES));
+/**
+ * @param {string} id
+ * @param {string[]} questions of the conversation, in their order
+ * @param {string|null} before the request that this one follows, or is asked in place of
+ */
+export function remember(id, questions, before) {
+  const [first] = questions;
+  const last = questions.at(-1);
+  const entry = { id, title: titleOf(first) };
+  if (first.length <= MAX_QUESTION_CHARS) entry.question = first;
+  if (last !== first && last.length <= MAX_QUESTION_CHARS) entry.last = last;
+  const others = entries().filter((other) => other.id !== id && other.id !== before);
+  save(KEY, [entry, ...others].slice(0, MAX_ENTRIES));
 }
 
 export function clear() {

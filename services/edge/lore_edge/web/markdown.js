@@ -5,6 +5,7 @@
  * nest is bounded, and what is nested deeper stays text: nothing that was written is left out.
  */
 
+import { findMath } from "./math.js";
 import MarkdownIt from "./vendor/markdown-it.js";
 
 /** Quotes count once, lists twice (the list and its item). */
@@ -22,6 +23,7 @@ markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 markdown.validateLink = leadsToWeb;
 markdown.block.ruler.before("table", "deep", deep);
 markdown.block.ruler.before("table", "wide", wide);
+findMath(markdown);
 markdown.inline.ruler.before("emphasis", "dunder", dunder);
 markdown.inline.ruler2.after("balance_pairs", "close_strong", closeStrong);
 markdown.core.ruler.at("inline", inlines);

@@ -15,6 +15,7 @@ const REASONS = {
   paused: "Window full: decoding paused",
   resumed: "Window open: decoding goes on",
   failed_over: "Another generator took over",
+  other_model: "It goes on with another model",
   released: "The generator handed the request back",
   reaped: "Reaped: nobody was reading, the text is kept",
   revived: "Revived: back in the queue",
@@ -130,7 +131,9 @@ export class Panel {
     fact("status", state.status);
     fact("rto", state.rto_ms == null ? "–" : `${Math.round(state.rto_ms)} ms`);
     fact("retransmits", state.retransmits ?? 0);
-    if (state.reason === "open") {
+    if (state.reason === "polled") {
+      return; // the connection has said so
+    } else if (state.reason === "open") {
       this.#log(`${state.edge} serves the stream after seq ${this.#stream.stats.seq}`);
     } else if (state.reason === "drain") {
       this.#log(`${state.edge} is shutting down: moving on`);
@@ -141,7 +144,11 @@ export class Panel {
     }
   }
 
-  #onConnection({ status }) {
+  #onConnection({ status, polling }) {
+    if (status === "open") {
+      fact("reading", polling ? "finished responses" : "a stream");
+      if (polling) this.#log("Something on the way holds the stream back: reading in parts");
+    }
     if (status === "cut" || status === "waiting") fact("edge", "none");
     if (status === "cut") this.#log("You cut the connection");
     if (status === "waiting") this.#log("Connection lost, trying the next edge");
@@ -154,11 +161,12 @@ export class Panel {
     this.poll();
   }
 
-  #showStats({ seq, acked, duplicates, reconnects }) {
+  #showStats({ seq, acked, duplicates, reconnects, polls }) {
     fact("seq", seq);
     fact("acked", acked);
     fact("duplicates", duplicates);
     fact("reconnects", reconnects);
+    fact("polls", polls);
   }
 
   #showView(view) {

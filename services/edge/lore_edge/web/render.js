@@ -16,21 +16,28 @@ const MAX_PART_BLOCKS = 60;
 const MAX_ROWS = 100;
 /** Pieces of these are elements that follow each other; those of code share one element. */
 const FOLLOWING = new Set(["OL", "UL", "BLOCKQUOTE"]);
-const BLOCKS = new Set(["P", "H2", "H3", "H4", "H5", "H6", "PRE", "UL", "OL", "LI", "BLOCKQUOTE"]);
+const BLOCKS = new Set(["P", "H3", "H4", "H5", "H6", "UL", "OL", "LI", "BLOCKQUOTE"]);
 
 export class MarkdownView {
-  /** @param {HTMLElement} root an empty element, which this view then owns */
-  constructor(root) {
+  /**
+   * @param {HTMLElement} root an empty element, which this view then owns
+   * @param {object} [tools] what draws code and math (tools.js); without them both are text
+   */
+  constructor(root, tools = {}) {
     this.#root = root;
+    this.#tools = tools;
   }
 
   #root;
+  #tools;
   #settled = 0;
   /** What the next window can still change: blocks, or what was added to one. */
   #fresh = [];
   /** Whether the text after #settled goes on with a block, and the lines which it needs for that. */
   #goesOn = false;
   #head = "";
+  /** What that block's code leaves open: a comment, or a string over several lines. */
+  #open = null;
   /** The element in which the text goes on. CSS would find it by :has(), slowly. */
   #end = null;
 
@@ -60,7 +67,9 @@ export class MarkdownView {
       const blocks = split(this.#head + source, parse(this.#head + source, growing));
       for (const block of blocks) {
         block.start = Math.max(0, block.start - this.#head.length);
-        block.node = draw(block.tokens);
+        const state = { open: block === blocks[0] ? this.#open : null };
+        block.node = draw(block.tokens, this.#tools, state);
+        block.open = state.open;
       }
       return blocks;
     } catch (error) {
@@ -107,8 +116,8 @@ export class MarkdownView {
   #markEnd() {
     this.#end?.classList.remove("end");
     let node = this.#root.lastChild?.lastChild;
-    while (BLOCKS.has(node?.lastChild?.tagName)) node = node.lastChild;
-    this.#end = node?.tagName === "PRE" ? node.lastChild : node;
+    while (BLOCKS.has(node?.lastChild?.tagName) || isCode(node?.lastChild)) node = node.lastChild;
+    this.#end = isCode(node) ? preOf(node).lastChild : node;
     this.#end?.classList.add("end");
   }
 
@@ -119,6 +128,7 @@ export class MarkdownView {
     this.#fresh = blocks.slice(count).flatMap(({ nodes }) => nodes);
     this.#goesOn = false;
     this.#head = "";
+    this.#open = null;
   }
 
   /** Nor can a block that is longer than the window, as far as the window goes. */
@@ -129,17 +139,21 @@ export class MarkdownView {
     this.#goesOn = isOpen(first);
     if (!this.#goesOn) this.#head = "";
     else this.#head ||= firstLines(text.slice(this.#settled + block.start, end), HEAD_LINES[first.type]);
+    this.#open = this.#goesOn && first.type === "fence" ? block.open : null;
     this.#settled = cut;
     this.#fresh = [];
   }
 }
 
+const isCode = (node) => node?.className === "code";
+const preOf = (block) => block.childNodes[0];
+
 /** Moves what `piece` has into the element that it goes on with: code, and rows of a short table. */
 function goOnInside(before, piece) {
-  const [into, from] =
-    piece.tagName === "PRE" ? [before, piece] : [before, piece].map((one) => one.lastChild?.lastChild);
+  const goesOn = isCode(piece) && isCode(before);
+  const [into, from] = [before, piece].map((one) => (goesOn ? preOf(one) : one.lastChild?.lastChild));
   const isRoomy = into?.tagName === "TBODY" && into.childNodes.length < MAX_ROWS;
-  if (piece.tagName !== "PRE" && !isRoomy) return null;
+  if (!goesOn && !isRoomy) return null;
   const nodes = [...from.childNodes];
   into.append(...nodes);
   return nodes;

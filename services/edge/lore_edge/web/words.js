@@ -8,6 +8,7 @@ const TOO_LONG = "That is longer than Lore takes. Shorten it and ask again.";
 const WORDS = {
   unauthorized: "This Lore answers only with an API key. Ask again and enter yours; whoever runs this Lore hands keys out.",
   not_found: "This answer is no longer kept, or it was asked with another key. Ask the question again.",
+  given_up: "This answer was given up to make room for others. Ask the question again.",
   history_lost: "The rest of this answer was lost. What is here stays; ask again for all of it.",
   already_ended: "The answer had already ended.",
   not_reaped: "The answer goes on already.",
@@ -30,8 +31,15 @@ const WORDS = {
   http_504: BUSY,
 };
 
-/** @param {{code: string, message: string}} error */
-export function words({ code, message }) {
+const CODES_TOO_LONG = new Set(["prompt_too_long", "body_too_large", "context_length_exceeded"]);
+const CONVERSATION_TOO_LONG = "This conversation has become longer than the model takes. Ask your question in a new one.";
+
+/**
+ * @param {{code: string, message: string}} error
+ * @param {{isFollowUp?: boolean}} of what was asked
+ */
+export function words({ code, message }, { isFollowUp = false } = {}) {
+  if (isFollowUp && CODES_TOO_LONG.has(code)) return CONVERSATION_TOO_LONG;
   if (code === "unreachable") {
     return navigator.onLine
       ? "Lore cannot be reached. Check your connection, and try again."

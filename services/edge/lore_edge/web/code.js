@@ -1,0 +1,43 @@
+/** Code with its colours. What knows languages is loaded with the first code in one of them. */
+
+import { element } from "./draw.js";
+
+let highlight = null;
+let loading = null;
+const waiting = new Set();
+
+/**
+ * Puts a piece of code into `node`.
+ *
+ * @param {HTMLElement} node
+ * @param {string} text
+ * @param {string} info the fence's
+ * @param {object|null} open what this returned for the piece before it
+ * @returns {object|null} what the piece leaves open
+ */
+export function fillCode(node, text, info, open) {
+  const said = highlight?.(text, info, open);
+  if (said) {
+    node.replaceChildren(...said.pieces.map(([kind, piece]) => (kind ? element("span", [piece], kind) : piece)));
+    return said.open;
+  }
+  node.replaceChildren(text);
+  if (info && !highlight) wait(() => node.isConnected && fillCode(node, text, info, open));
+  return null;
+}
+
+function wait(fill) {
+  waiting.add(fill);
+  loading ??= import("./highlight.js").then(
+    (module) => {
+      highlight = module.highlight;
+      for (const one of waiting) one();
+      waiting.clear();
+    },
+    () => (loading = null), // With the next code it is tried again.
+  );
+}
+
+/** All of a block's code, which is in several elements when it is long. */
+export const codeOf = (block) =>
+  [...block.querySelectorAll("code")].map(({ textContent }) => textContent).join("\n");
