@@ -25,6 +25,7 @@ def call(path: str, body: bytes, *fields: str) -> bytes:
     return request("POST", path, *kind, *fields, body=body)
 
 
+@pytest.mark.rule("W4")
 @pytest.mark.parametrize("case", BODIES, ids=lambda case: case.name)
 async def test_a_body_that_is_wrong_is_refused_with_what_is_wrong(edge: EdgeProcess, case: Body):
     async with peer(edge.port) as one:
@@ -58,6 +59,7 @@ async def test_a_timeout_at_openais_address_has_openais_form():
         assert json.loads(answer.body)["error"]["type"]
 
 
+@pytest.mark.rule("W2")
 @pytest.mark.parametrize(
     ("accept", "streams"),
     [

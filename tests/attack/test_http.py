@@ -47,6 +47,7 @@ async def check(one: Peer, case: Case, *, dripped: bool = False) -> None:
         assert await one.ended()
 
 
+@pytest.mark.rule("W1", "W3", "W5", "W6", "W7")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.section}-{case.name}")
 async def test_what_a_client_sends_is_answered_as_the_rfc_says(edge: EdgeProcess, case: Case):
     async with peer(edge.port) as one:
@@ -54,6 +55,7 @@ async def test_what_a_client_sends_is_answered_as_the_rfc_says(edge: EdgeProcess
         await check(one, case)
 
 
+@pytest.mark.rule("W1")
 async def test_it_makes_no_difference_how_the_bytes_arrive(edge: EdgeProcess):
     """In pieces of a few bytes; some twenty cases at a time."""
     turns = asyncio.Semaphore(20)
@@ -114,6 +116,7 @@ async def test_an_early_answer_comes_instead_of_100(
         assert (answer.status, answer.headers["connection"]) == (status, "close")
 
 
+@pytest.mark.rule("W8")
 @pytest.mark.parametrize("size", [100_000, 3_000_000, 20_000_000])
 async def test_an_early_answer_is_read_whatever_is_still_sent(edge: EdgeProcess, size: int):
     """A close while data comes would reset the connection, and take the answer along."""
@@ -127,6 +130,7 @@ async def test_an_early_answer_is_read_whatever_is_still_sent(edge: EdgeProcess,
         assert await one.ended()
 
 
+@pytest.mark.rule("W1")
 async def test_http_1_0_gets_a_body_that_ends_with_the_connection(edge: EdgeProcess):
     """It knows no chunked coding (RFC 9112 section 6.1)."""
     async with peer(edge.port) as one:
@@ -139,6 +143,7 @@ async def test_http_1_0_gets_a_body_that_ends_with_the_connection(edge: EdgeProc
         assert first.startswith((b"retry:", b"event:", b":"))
 
 
+@pytest.mark.rule("W9")
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_peer_that_has_ended_its_side_gets_what_it_asked_for(edge: EdgeProcess, count: int):
     async with peer(edge.port) as one:
@@ -183,6 +188,7 @@ async def test_the_host_of_the_target_counts_and_not_the_field():
                 assert (await one.answer()).status == status, (target, host)
 
 
+@pytest.mark.rule("W7")
 async def test_trailers_are_no_fields_of_the_request(edge: EdgeProcess):
     """An Idempotency-Key in a trailer makes no two calls one."""
     sent = post(
@@ -196,6 +202,7 @@ async def test_trailers_are_no_fields_of_the_request(edge: EdgeProcess):
         assert len(ids) == 2
 
 
+@pytest.mark.rule("W6")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 async def test_curl_with_http2_gets_its_answer(edge: EdgeProcess):
     url = f"http://127.0.0.1:{edge.port}/v1/streams"
@@ -209,6 +216,7 @@ async def test_curl_with_http2_gets_its_answer(edge: EdgeProcess):
 JAVA = Path(__file__).with_name("Ask.java")
 
 
+@pytest.mark.rule("W6")
 @pytest.mark.skipif(shutil.which("java") is None, reason="no JDK")
 async def test_the_jdk_s_client_gets_its_answers(edge: EdgeProcess):
     """LangChain4j and Spring AI use it; it asks for h2c with each first call."""

@@ -36,6 +36,7 @@ HALVES = [
 ]
 
 
+@pytest.mark.rule("W10")
 @pytest.mark.parametrize(("sent", "status"), HALVES)
 async def test_a_silent_peer_is_closed_and_told_why_where_it_began(
     quick: EdgeProcess, sent: bytes, status: int | None
@@ -48,6 +49,7 @@ async def test_a_silent_peer_is_closed_and_told_why_where_it_began(
         assert await one.ended()
 
 
+@pytest.mark.rule("W10")
 @pytest.mark.parametrize("sent", [request(), post()[:-1]])
 async def test_a_peer_that_drips_has_no_more_time(quick: EdgeProcess, sent: bytes):
     async with peer(quick.port) as one:
@@ -55,13 +57,14 @@ async def test_a_peer_that_drips_has_no_more_time(quick: EdgeProcess, sent: byte
         async def drip() -> None:
             for byte in sent * 1000:
                 one.writer.write(bytes([byte]))
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # the drip's pace, well below any deadline
 
         dripping = asyncio.create_task(drip())
         assert (await one.answer()).status == 408
         dripping.cancel()
 
 
+@pytest.mark.rule("W10")
 async def test_an_idle_connection_is_closed_without_a_word(quick: EdgeProcess):
     async with peer(quick.port) as one:
         await one.send(request())
@@ -84,6 +87,7 @@ async def crowd(stack: AsyncExitStack, edge: EdgeProcess, count: int, sent: byte
     return peers
 
 
+@pytest.mark.rule("W11")
 @pytest.mark.parametrize("sent", [b"", b"GET / HT"])
 async def test_an_edge_without_descriptors_answers_goes_on_and_warns_once(sent: bytes):
     patient = {"head_timeout_s": 10 * WAIT_S, "heartbeat_s": 0.2}
@@ -102,6 +106,33 @@ async def test_an_edge_without_descriptors_answers_goes_on_and_warns_once(sent: 
     assert [line["event"] for line in warnings] == ["too many connections"]
     assert warnings[0]["limit"] < FILES
     assert warnings[0]["turned_away"] >= 1
+
+
+async def test_many_polls_that_wait_stop_nobody_and_all_hear_the_end():
+    """P18"""
+    async with edge_process(heartbeat_s=0.2) as edge, AsyncExitStack() as stack:
+        reader = await edge.new_stream()
+        path = f"/v1/streams/{reader.headers['x-request-id']}"
+        polls = await crowd(stack, edge, SILENT, request("GET", f"{path}?after=0&wait=30"))
+        await reader.next_comment()
+        async with peer(edge.port) as one:
+            await one.send(request("GET", f"{path}?wait=0"))
+            assert json.loads((await one.answer()).body)["state"]["status"] == "queued"
+            for left in polls[: SILENT // 2]:
+                left.abort()
+            await one.send(request("DELETE", path))
+            assert (await one.answer()).status == 204
+        for one in polls[SILENT // 2 :]:
+            assert json.loads((await one.answer()).body)["end"]["status"] == "cancelled"
+        _, metrics = await edge.health("/metrics")
+        assert 'lore_edge_polls{ack="client"} 0.0' in metrics
+
+
+async def test_polls_of_strangers_and_of_nothing_do_not_wait(quick: EdgeProcess):
+    async with peer(quick.port) as one:
+        for target, status in (("A" * 22, 404), ("A" * 22 + "/", 404), ("A", 404)):
+            await one.send(request("GET", f"/v1/streams/{target}?wait=30"))
+            assert (await one.answer()).status == status
 
 
 async def test_where_all_are_served_a_new_one_is_turned_away_with_a_reason():

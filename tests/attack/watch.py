@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from lore.client import Reader, Text
+from lore_client import Reader, Text
 from tests.faults.fleet import Fleet, Part
 from tests.faults.readers import READER
 from tests.services.edge_harness import WAIT_S
@@ -48,7 +48,7 @@ class Watch:
         process = psutil.Process(self.edge.pid)
         while True:
             self.most_mib = max(self.most_mib, process.memory_info().rss / 2**20)
-            await asyncio.sleep(SAMPLE_S)
+            await asyncio.sleep(SAMPLE_S)  # memory tells of no peak by itself
 
 
 @contextlib.asynccontextmanager

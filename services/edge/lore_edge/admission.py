@@ -1,4 +1,4 @@
-"""How much one client may ask for, and when its turn is (protocol P17).
+"""The limits of one client, and its place in the queue (protocol P17).
 
 The store counts, in one call for all limits. It cannot see a request end, so who is refused
 has its requests looked at here: those that have ended are settled, and it is asked again.
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from lore.protocol.lifecycle import LIVE
 from lore.request import StreamRequest
 from lore.store.base import Admission, Limits, Store, View
+from lore.store.types import Admit, Settle
 from lore_edge.errors import (
     ApiError,
     answer_too_long,
@@ -35,14 +36,12 @@ def prompt_tokens(texts: Iterable[str]) -> int:
 
 
 def _texts(asked: StreamRequest) -> list[str]:
-    if asked.question is not None:
-        return [asked.question]
-    return [message.content for message in asked.messages or ()]
+    return [message.content for message in asked.conversation()]
 
 
 def check_size(settings: EdgeSettings, asked: StreamRequest) -> None:
     """Raises ApiError 400 when a prompt is longer than anybody's may be."""
-    field = "messages" if asked.question is None else "question"
+    field = "messages" if asked.messages else "question"
     if 0 < settings.max_prompt_chars < sum(map(len, _texts(asked))):
         raise prompt_too_long(settings.max_prompt_chars, field)
 
@@ -68,11 +67,13 @@ async def admit(
         raise answer_too_long(limits.tokens_per_minute, prompt)
 
     async def ask() -> Admission:
-        return await store.admit(client, request_id, limits, tokens=tokens, quantum_ms=quantum_ms)
+        return await store.do(
+            Admit(client, request_id, limits, tokens=tokens, quantum_ms=quantum_ms)
+        )
 
     admission = await ask()
     if admission.counted and (over := await _over(store, admission)):
-        await store.settle(client, over)
+        await store.do(Settle(client, over))
         admission = await ask()
     if not admission.admitted:
         raise _too_many(limits, admission)

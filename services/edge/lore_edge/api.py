@@ -1,10 +1,11 @@
-"""The calls that are not hot: the JSON view, revive, cancel, the page, and what does not exist."""
+"""The calls that are not hot: the JSON view, revive, cancel, the page, unknown addresses."""
 
 import functools
 import json
 import math
 import re
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lore.metrics import REQUESTS_REVIVED
+from lore.protocol.commands import Cancel, Revive
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
 from lore_edge import calls, listing, views
 from lore_edge.auth import stream_tokens
@@ -22,7 +24,8 @@ from lore_edge.below import prefix_of
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, not_found
 from lore_edge.openapi import document
-from lore_edge.positions import wanted
+from lore_edge.positions import check_query
+from lore_edge.served import Served
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import subject_of
 from lore_edge.web import web_routes
@@ -32,7 +35,7 @@ _ID = re.compile(REQUEST_ID)
 _ERRORS = (ApiError, UnknownRequest, StoreUnavailable, HTTPException)
 
 
-def rest(store: Store, settings: EdgeSettings) -> Starlette:
+def rest(store: Store, settings: EdgeSettings, served: Served) -> Starlette:
     async def view(request: Request, status: int = 200) -> Response:
         request_id, owner = _whose(request)
         found, text = await views.read(store, request_id, owner)
@@ -40,6 +43,12 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         metadata = views.metadata_of(await store.body(request_id))
         prefix = prefix_of(request.scope, settings)
         return _json(views.describe(found, text, settings.edge_id, metadata, prefix), status)
+
+    async def messages(request: Request) -> Response:
+        request_id, owner = _whose(request)
+        found = await views.owned(store, request_id, owner)
+        calls.about(request.scope, found)
+        return _json({"messages": views.asked(found, await store.body(request_id))}, 200)
 
     async def listed(request: Request) -> Response:
         statuses, limit = listing.asked(request.url.query)
@@ -50,13 +59,13 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
     async def cancel(request: Request) -> Response:
         retention_ms = round(settings.retention_s * 1000)
         request_id, owner = _whose(request)
-        position = await store.cancel(request_id, retention_ms=retention_ms, subject=owner)
+        position = await store.do(Cancel(request_id, retention_ms=retention_ms, subject=owner))
         _check(position, "already_ended", "the request ended before")
         return Response(status_code=204, headers=_COMMON)
 
     async def revive(request: Request) -> Response:
         request_id, owner = _whose(request)
-        position = await store.revive(request_id, subject=owner)
+        position = await store.do(Revive(request_id, subject=owner))
         _check(position, "not_reaped", "nothing is to be revived")
         REQUESTS_REVIVED.inc()
         return await view(request, 202)
@@ -68,15 +77,6 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
         token = stream_tokens.issue(settings.secret, subject, request_id, expires_s=expires_s)
         return _json({"token": token, "expires_at": expires_at}, 201)
 
-    @functools.lru_cache(maxsize=8)
-    def described(prefix: str) -> bytes:
-        whole = document(settings.request_limits, prefix)
-        return json.dumps(whole, ensure_ascii=False).encode()
-
-    async def description(request: Request) -> Response:
-        body = described(prefix_of(request.scope, settings))
-        return Response(body, headers=_COMMON, media_type="application/json")
-
     class Streams(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
             return await listed(request)
@@ -86,7 +86,7 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
 
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
-            wanted(request.scope)  # the same address is refused alike, whatever is accepted
+            check_query(request.scope)  # one address is refused alike, whatever is accepted
             return await view(request)
 
         async def delete(self, request: Request) -> Response:
@@ -97,15 +97,29 @@ def rest(store: Store, settings: EdgeSettings) -> Starlette:
             Route("/v1/streams", Streams),
             Route("/v1/streams/{request_id}", Stream),
             Route("/v1/streams/{request_id}/ack", _nothing, methods=["POST"]),
+            Route("/v1/streams/{request_id}/messages", messages, methods=["GET"]),
             Route("/v1/streams/{request_id}/revive", revive, methods=["POST"]),
             Route("/v1/streams/{request_id}/token", token, methods=["POST"]),
-            Route("/openapi.json", description),
-            *web_routes(settings),
+            Route("/openapi.json", _description(settings)),
+            *web_routes(settings, served),
         ],
         exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _description(settings: EdgeSettings) -> Callable[[Request], Awaitable[Response]]:
+    @functools.lru_cache(maxsize=8)
+    def described(prefix: str) -> bytes:
+        whole = document(settings.request_limits, prefix)
+        return json.dumps(whole, ensure_ascii=False).encode()
+
+    async def description(request: Request) -> Response:
+        body = described(prefix_of(request.scope, settings))
+        return Response(body, headers=_COMMON, media_type="application/json")
+
+    return description
 
 
 _COMMON = {name.decode(): value.decode() for name, value in COMMON_HEADERS}

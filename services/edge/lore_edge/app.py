@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from lore.metrics import ACK_PROCESSING, ACKS
+from lore.protocol.commands import Ack
 from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore_edge import calls, sse, views
@@ -26,7 +27,8 @@ from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, inva
 from lore_edge.feeds import Feeds
 from lore_edge.openai.errors import is_openai, told
 from lore_edge.openai.handlers import OpenAI
-from lore_edge.positions import MAX_SEQ, wanted
+from lore_edge.positions import MAX_SEQ, wait_of, wanted
+from lore_edge.served import Served
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
 from lore_edge.subject import client_of, subject_of
@@ -48,6 +50,7 @@ MAX_ACK_BYTES = 1024
 NATIVE = (
     "/v1/streams",
     "/v1/streams/{request_id}",
+    "/v1/streams/{request_id}/messages",
     "/v1/streams/{request_id}/revive",
     "/v1/streams/{request_id}/token",
 )
@@ -90,9 +93,10 @@ class Edge:
         self.streams = Streams(store, self.feeds, settings, sender or SenderConfig())
         self._store = store
         self._settings = settings
-        self._rest = rest(store, settings)
+        served = Served(store, settings)
+        self._rest = rest(store, settings, served)
         self._context = Context(store, settings)
-        self.openai = OpenAI(store, settings, self.streams, self._context)
+        self.openai = OpenAI(store, settings, self.streams, self._context, served)
         self._routes = calls.patterns([*NATIVE, *self.openai.routes])
         self._app = self._serve
         if settings.cors_origins:
@@ -101,6 +105,7 @@ class Edge:
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "DELETE"),
                 allow_headers=("*",),  # those that are asked for; who may ask, the origins say
+                allow_private_network=True,  # else Chromium may keep public pages from a laptop
                 allow_credentials="*" not in settings.cors_origins,
                 expose_headers=EXPOSED_HEADERS,
             )
@@ -168,8 +173,12 @@ class Edge:
         method, path = scope["method"], scope["path"]
         if method == "POST" and (match := _ACK.fullmatch(path)):
             return self._ack(scope, receive, send, match[1])
-        if method == "GET" and (match := _STREAM.fullmatch(path)) and wants_stream(scope):
-            return self.streams.serve(scope, receive, send, match[1], subject_of(scope))
+        if method == "GET" and (match := _STREAM.fullmatch(path)):
+            wait_s, subject = wait_of(scope), subject_of(scope)
+            if wants_stream(scope):
+                return self.streams.serve(scope, receive, send, match[1], subject)
+            if wait_s is not None:
+                return self.streams.polls.serve(scope, receive, send, match[1], subject, wait_s)
         if method == "POST" and path == "/v1/streams":
             return self._create(scope, receive, send)
         if is_openai(path):
@@ -181,7 +190,7 @@ class Edge:
         check_json(scope)
         seq = _seq(parse_object(await read_body(receive, MAX_ACK_BYTES)))
         subject = subject_of(scope)
-        position = await self._store.ack(request_id, seq, subject=subject)
+        position = await self._store.do(Ack(request_id, seq, subject=subject))
         ACK_PROCESSING.observe(time.perf_counter() - began)
         ACKS[position.outcome].inc()
         if position.outcome is Outcome.UNKNOWN:

@@ -1,4 +1,4 @@
-"""The path that this Lore stands below, behind a proxy that serves other things as well.
+"""The path below which a proxy serves this Lore.
 
 Nothing in here decides anything but what links begin with: whoever may ask for what is asked of
 the path without the prefix.

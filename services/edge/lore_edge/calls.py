@@ -1,4 +1,4 @@
-"""The trace of a call at this edge: W3C Trace Context in and out, and which request it is about.
+"""The trace of a call: W3C Trace Context in and out, and the request that the call is about.
 
 A call that makes a request begins the trace that the request goes on in. Any later call is a
 trace of its own (or one of its caller's) and links to the request's. Its span begins as soon
@@ -17,13 +17,14 @@ from lore import logs, tracing
 from lore.store.base import View
 from lore.tracing import NOTHING, Span
 from lore_edge.create import REQUEST_ID
+from lore_edge.positions import is_poll
 from lore_edge.subject import is_identified
 from lore_edge.wire import Scope, Send, header
 
 CALL = "lore.call"  # in the scope
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _NOT_TRACED = re.compile(rf"(?!/v1/).*|/v1/streams/{REQUEST_ID}/ack", re.DOTALL)
-"""Files, and acks: there is one for every few chunks."""
+"""Files, and acks: there is one for every few chunks. Nor are polls, for the same reason."""
 
 
 class Call:
@@ -77,7 +78,7 @@ def patterns(paths: Iterable[str]) -> list[tuple[re.Pattern[str], str]]:
 
 
 def traced(scope: Scope) -> bool:
-    return tracing.is_on() and not _NOT_TRACED.fullmatch(scope["path"])
+    return tracing.is_on() and not _NOT_TRACED.fullmatch(scope["path"]) and not is_poll(scope)
 
 
 def about_none() -> None:

@@ -1,11 +1,10 @@
-"""Reading an answer for a caller who wants it whole: the edge itself is the reader then.
+"""Reads an answer for a caller who wants it whole: the edge itself is the reader.
 
 It acknowledges what it has while the caller's connection is up, so that a caller who left
 pauses the answer after one window, as any reader does (protocol P7, P14).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from lore.protocol.lifecycle import Status
 from lore.request import Ack
@@ -13,8 +12,9 @@ from lore.store.base import StoreUnavailable, View
 from lore.tracing import Span
 from lore_edge.errors import UnknownRequest, history_lost, lost
 from lore_edge.feed import Feed
+from lore_edge.ring import Piece
 from lore_edge.waker import Waker
-from lore_edge.wire import Disconnected, Receive
+from lore_edge.wire import Disconnected, Receive, until_disconnect
 
 ACK_INTERVAL_S = 0.05
 STORE_RETRY_S = 0.5
@@ -30,6 +30,10 @@ class _Collector:
     def on_news(self) -> None:
         self.waker.wake()
 
+    def on_chunk(self, piece: Piece) -> None:
+        del piece
+        self.waker.wake()
+
     def on_state(self, status: Status, reason: str) -> None:
         del status
         self._span.event(reason)
@@ -39,19 +43,14 @@ class _Collector:
         pass
 
 
-async def collect(
-    feed: Feed,
-    receive: Receive,
-    acknowledge: Callable[[int], Awaitable[None]],
-    span: Span,
-) -> tuple[View, str]:
-    """The view and the text of the ended answer. ``acknowledge`` may raise StoreUnavailable.
+async def collect(feed: Feed, receive: Receive, span: Span) -> tuple[View, str]:
+    """The view and the text of the ended answer.
 
     Raises Disconnected, UnknownRequest and ApiError 410 ``history_lost`` or ``given_up``.
     """
     collector = _Collector(span)
     feed.readers.add(collector)
-    watch = asyncio.create_task(_until_disconnect(receive))
+    watch = asyncio.create_task(until_disconnect(receive))
     watch.add_done_callback(lambda _: collector.on_news())
     try:
         while not watch.done():
@@ -63,11 +62,11 @@ async def collect(
                     return feed.view, text
                 if feed.follower.holes or feed.view.given_up_ms:
                     raise lost(feed.view)
-                pause_s = await _go_on(feed, acknowledge)
+                pause_s = await _go_on(feed)
             except StoreUnavailable:
                 pause_s = STORE_RETRY_S
             if pause_s:
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s)  # an ack for several chunks, or a store that is away
             else:
                 await collector.waker.wait()
         raise Disconnected
@@ -77,7 +76,7 @@ async def collect(
         collector.waker.cancel()
 
 
-async def _go_on(feed: Feed, acknowledge: Callable[[int], Awaitable[None]]) -> float:
+async def _go_on(feed: Feed) -> float:
     """Do what keeps the answer coming. Returns the seconds to the next time, 0 to wait for news."""
     view = feed.view
     if feed.last_seq is not None:
@@ -86,11 +85,6 @@ async def _go_on(feed: Feed, acknowledge: Callable[[int], Awaitable[None]]) -> f
         await feed.revive()
         return ACK_INTERVAL_S
     if view.ack != Ack.NONE and feed.head > feed.acked_seq:
-        await acknowledge(feed.head)
+        await feed.acknowledge(feed.head)
         return ACK_INTERVAL_S
     return 0.0
-
-
-async def _until_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

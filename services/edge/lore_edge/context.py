@@ -1,4 +1,4 @@
-"""Whether a prompt fits the model's context, found out before it is accepted (protocol P17).
+"""Whether a prompt fits the model's context, checked before it is accepted (protocol P17).
 
 Generators tell how large it is. A prompt of fewer bytes than that has fewer tokens too; a larger
 one is counted where the model's tokenizer is at hand, message by message and without the words
@@ -54,7 +54,7 @@ class Context:
 
         Raises ApiError 400 when it surely does not, and StoreUnavailable.
         """
-        messages = _messages(asked)
+        messages = asked.conversation()
         await self._ask()
         if not self._tokens:
             return False
@@ -95,19 +95,13 @@ class Context:
         return self._tokenizer
 
 
-def _messages(asked: StreamRequest) -> Sequence[Message]:
-    if asked.question is not None:
-        return [Message(role="user", content=asked.question)]
-    return asked.messages or ()
-
-
 def _read(file: str) -> "Tokenizer | None":
     from tokenizers import Tokenizer  # some megabytes, for those who count
 
     try:
         tokenizer = Tokenizer.from_file(file)
     except Exception as error:  # noqa: BLE001 - it raises nothing closer
-        _log.warning("prompts_not_counted", tokenizer=file, reason=str(error))
+        _log.warning("prompts not counted", tokenizer=file, reason=str(error))
         return None
     tokenizer.encode_special_tokens = True  # what users write has none
     return tokenizer

@@ -3,12 +3,12 @@
 import asyncio
 import base64
 import contextlib
-import hashlib
 import math
 import secrets
+from typing import Any
 
 import structlog
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError, model_validator
 
 from lore import logs, tracing
 from lore.metrics import REQUESTS_ACCEPTED
@@ -17,12 +17,13 @@ from lore.request import Ack, Message, StreamRequest
 from lore.request_limits import RequestLimits
 from lore.store.base import Admission, NewRequest, Outcome, Store, StoreUnavailable, View
 from lore.store.keys import PARTITIONS, partition_of
+from lore.store.types import Leave, Open
 from lore.tracing import NOTHING, Span
 from lore_edge.admission import admit, check_size
 from lore_edge.auth.secret import sign
 from lore_edge.errors import given_up, idempotency_key_reused, invalid, queue_full
 from lore_edge.settings import EdgeSettings
-from lore_edge.wire import Scope, header, not_json
+from lore_edge.wire import Scope, header, not_json, without_nulls
 
 _log = structlog.get_logger()
 
@@ -31,13 +32,22 @@ MAX_KEY_CHARS = 255
 PARTITION_TRIES = 4
 LISTED_MS = 86_400_000
 """Beyond its retention, a subject's list is kept for as long as an answer may take."""
-_EXACTLY_ONE = "question"  # the field that a body with neither or both is told about
+_EITHER = "question"  # the field that a body with neither is told about
+
+
+class _Body(StreamRequest):
+    """As it arrives."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return without_nulls(value)
 
 
 def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
     """Raises ApiError 400 that names the first field that is wrong."""
     try:
-        return StreamRequest.model_validate_json(body, context=limits)
+        return _Body.model_validate_json(body, context=limits)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
     kind, message = first["type"], first["msg"]
@@ -50,7 +60,7 @@ def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
         message = "unknown field"
     elif kind == "value_error":
         message = message.removeprefix("Value error, ")
-    raise invalid(f"{field}: {message}" if field else message, field=field or _EXACTLY_ONE)
+    raise invalid(f"{field}: {message}" if field else message, field=field or _EITHER)
 
 
 def key_of(scope: Scope) -> str:
@@ -64,11 +74,6 @@ def key_of(scope: Scope) -> str:
     return key
 
 
-def fingerprint(asked: StreamRequest) -> str:
-    """The same for two bodies that ask for the same thing."""
-    return hashlib.blake2b(asked.model_dump_json().encode(), digest_size=16).hexdigest()
-
-
 def complete(asked: StreamRequest, settings: EdgeSettings) -> StreamRequest:
     """What the generator gets: messages and a length in any case, and a seed that a takeover
     keeps."""
@@ -77,7 +82,7 @@ def complete(asked: StreamRequest, settings: EdgeSettings) -> StreamRequest:
         changes["question"] = None
         changes["messages"] = [
             Message(role="system", content=settings.system_prompt),
-            Message(role="user", content=asked.question),
+            *asked.conversation(),
         ]
     if "max_tokens" not in asked.model_fields_set:
         changes["max_tokens"] = settings.default_max_tokens
@@ -127,10 +132,10 @@ async def create(
             f"Idempotency-Key: at most {MAX_KEY_CHARS} characters", field="Idempotency-Key"
         )
     check_size(settings, asked)
-    mark = fingerprint(asked)
+    mark = asked.fingerprint()
     limit = math.ceil(settings.queue_limit / PARTITIONS)
     whole = complete(asked, settings)
-    text = whole.model_dump_json(exclude_none=True)
+    text = whole.kept_json()
     ids = _ids(settings, subject, idempotency_key)
     made = await _made(store, ids) if idempotency_key else None
     for request_id in [made] if made else ids:
@@ -152,24 +157,33 @@ async def create(
             asks_elsewhere=bool(idempotency_key) and request_id != ids[-1],
         )
         with tracing.call("lore_open", span):
-            opened = await store.open(new, queue_limit=limit)
+            opened = await store.do(Open(new, queue_limit=limit))
         if opened.outcome is Outcome.OK and opened.view is not None:
-            if opened.view.fingerprint != mark:
-                raise idempotency_key_reused("this Idempotency-Key was used for another body")
-            if opened.view.given_up_ms:
-                raise given_up()
+            view = _same(opened.view, mark)
             REQUESTS_ACCEPTED.inc(opened.created)
             if opened.created:
-                with contextlib.suppress(StoreUnavailable):  # the request is there all the same
-                    await store.list_request(
-                        subject, request_id, keep_ms=round(settings.retention_s * 1000) + LISTED_MS
-                    )
-            _log.debug("request accepted", **logs.of(opened.view), created=opened.created)
-            return opened.view
-        await store.leave(client, request_id)
+                await _list(store, settings, view)
+            _log.debug("request accepted", **logs.of(view), created=opened.created)
+            return view
+        await store.do(Leave(client, request_id))
         if opened.outcome is Outcome.UNKNOWN:
             raise idempotency_key_reused("the request of this Idempotency-Key was deleted")
     raise queue_full()
+
+
+def _same(view: View, mark: str) -> View:
+    """Raises ApiError for the request of another body, and for one that was given up."""
+    if view.fingerprint != mark:
+        raise idempotency_key_reused("this Idempotency-Key was used for another body")
+    if view.given_up_ms:
+        raise given_up()
+    return view
+
+
+async def _list(store: Store, settings: EdgeSettings, view: View) -> None:
+    keep_ms = round(settings.retention_s * 1000) + LISTED_MS
+    with contextlib.suppress(StoreUnavailable):  # the request is there all the same
+        await store.list_request(view.subject, view.request_id, keep_ms=keep_ms)
 
 
 async def _made(store: Store, ids: list[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""How a stream looks as bytes: Lore's own way, and what another one has to say instead."""
+"""The bytes of a stream: Lore's own format, and the interface of the others."""
 
 from operator import attrgetter
 from typing import Any, Protocol
@@ -48,40 +48,76 @@ class Native:
         return sse.retry(sse.RETRY_MS) + self.state(feed, sender, feed.view.status, "open")
 
     def state(self, feed: Feed, sender: Sender | None, status: Status, reason: str) -> bytes:
+        return sse.event("state", self.describe(feed, sender, status, reason))
+
+    def describe(
+        self, feed: Feed, sender: Sender | None, status: Status, reason: str
+    ) -> dict[str, Any]:
+        """The data of a state event."""
         view = feed.view
-        return sse.event(
-            "state",
-            {
-                "status": status,
-                "reason": reason,
-                "log_id": view.log_id,
-                "edge": self._edge_id,
-                "window": view.window,
-                "acked_seq": feed.acked_seq,
-                "generated_tokens": view.generated_tokens,
-                "rto_ms": round(sender.round_trip.rto_s * 1000) if sender else None,
-                "retransmits": sender.retransmits if sender else 0,
-                "silence_ms": self._silence_ms,
-            },
-        )
+        return {
+            "status": status,
+            "reason": reason,
+            "log_id": view.log_id,
+            "edge": self._edge_id,
+            "window": view.window,
+            "acked_seq": feed.acked_seq,
+            "generated_tokens": view.generated_tokens,
+            "rto_ms": round(sender.round_trip.rto_s * 1000) if sender else None,
+            "retransmits": sender.retransmits if sender else 0,
+            "silence_ms": self._silence_ms,
+        }
 
     def end(self, view: View, text: str) -> bytes:
         del text
-        return sse.event(
-            "end",
-            {
-                "status": view.status,
-                "finish_reason": view.finish_reason or None,
-                "error": view.error or None,
-                "last_seq": view.next_seq - 1,
-                "usage": usage(view),
-            },
-        )
+        return sse.event("end", ending(view))
 
     def error(self, code: str, message: str, position: int) -> bytes:
         del position
         error: dict[str, Any] = {"error": {"code": code, "message": message}}
         return sse.event("error", error)
+
+
+class Plain:
+    """The text alone: whoever polls says the rest around it (protocol P18)."""
+
+    repeats_text = False
+    returns = True
+
+    def __init__(self) -> None:
+        self.reason = "open"
+        """Of the last change of state."""
+
+    def open(self, feed: Feed, sender: Sender | None) -> bytes:
+        del feed, sender
+        return b""
+
+    def chunk(self, piece: Piece) -> bytes:
+        return piece.text.encode()
+
+    def state(self, feed: Feed, sender: Sender | None, status: Status, reason: str) -> bytes:
+        del feed, sender, status
+        self.reason = reason
+        return b""
+
+    def end(self, view: View, text: str) -> bytes:
+        del view, text
+        return b""
+
+    def error(self, code: str, message: str, position: int) -> bytes:
+        del code, message, position
+        return b""
+
+
+def ending(view: View) -> dict[str, Any]:
+    """The data of an end event."""
+    return {
+        "status": view.status,
+        "finish_reason": view.finish_reason or None,
+        "error": view.error or None,
+        "last_seq": view.next_seq - 1,
+        "usage": usage(view),
+    }
 
 
 def usage(view: View) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The API description as a page for people, made from the document itself."""
+"""The API description as a page for people, generated from the document."""
 
 import json
 import re

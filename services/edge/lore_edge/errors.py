@@ -25,7 +25,7 @@ class LostRequest(UnknownRequest):
 
 
 class ApiError(Exception):
-    """An answer other than the one asked for."""
+    """An error that is the response to a call."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ def unauthorized(*, invalid: bool = False) -> ApiError:
     challenge = 'Bearer realm="lore"'
     if invalid:
         challenge += ', error="invalid_token"'
-        message = "this key or token is not valid here, or no longer"
+        message = "invalid credentials"
     else:
-        message = "send an API key or a token as Authorization: Bearer …"
+        message = "missing credentials; send an API key or a JWT as Authorization: Bearer …"
     return ApiError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
 
 
@@ -69,13 +69,13 @@ def auth_unavailable() -> ApiError:
     return ApiError(
         503,
         "auth_unavailable",
-        "this token cannot be checked at the moment; try again",
+        "the token cannot be verified at the moment; try again",
         headers={"Retry-After": str(AUTH_RETRY_S)},
     )
 
 
 def not_found() -> ApiError:
-    return ApiError(404, "not_found", "there is no such request, or it is no longer kept")
+    return ApiError(404, "not_found", "unknown request, or it is no longer kept")
 
 
 def history_lost() -> ApiError:
@@ -92,23 +92,21 @@ def lost(view: View) -> ApiError:
 
 
 def request_lost() -> ApiError:
-    message = "what was asked is kept in a form that cannot be read here; ask again"
+    message = "the stored request cannot be read by this version; ask again"
     return ApiError(410, HISTORY_LOST_CODE, message)
 
 
 GIVEN_UP_CODE = "given_up"
-GIVEN_UP = (
-    "this answer had been read to its end, and was given up because the store was full; ask again"
-)
+GIVEN_UP = "this answer was read to its end and then given up by a full store; ask again"
 HISTORY_LOST_CODE = "history_lost"
-HISTORY_LOST = "the end of the text you have was lost with a store; ask again for a whole answer"
+HISTORY_LOST = "a store lost the end of the text that you have; ask again for the whole answer"
 
 
 def store_unavailable() -> ApiError:
     return ApiError(
         503,
         "store_unavailable",
-        "the store cannot be reached at the moment; try again",
+        "the store is unavailable at the moment; try again",
         headers={"Retry-After": str(STORE_RETRY_S)},
     )
 
@@ -118,7 +116,7 @@ def store_full(retry_after_s: float | None) -> ApiError:
     return ApiError(
         503,
         "store_full",
-        "the store is full: it takes nothing new at the moment; try again later",
+        "the store is full and accepts no new requests; try again later",
         headers=_retry_after_ms(round(1000 * wait_s)),
     )
 
@@ -131,21 +129,21 @@ def queue_full() -> ApiError:
     return ApiError(
         429,
         "queue_full",
-        "too many requests are waiting; try again later",
+        "the queue is full; try again later",
         headers={"Retry-After": str(QUEUE_RETRY_S)},
     )
 
 
 def prompt_too_long(limit: int, field: str) -> ApiError:
-    message = f"{field}: at most {limit} characters in all"
+    message = f"{field}: at most {limit} characters in total"
     return invalid(message, field=field, code="prompt_too_long")
 
 
 def answer_too_long(limit: int, prompt_tokens: int) -> ApiError:
     """It could not be admitted at any time."""
     message = (
-        f"max_tokens: with about {prompt_tokens} tokens of prompt this is more than the "
-        f"{limit} that you may use in a minute; ask for fewer"
+        f"max_tokens: with a prompt of about {prompt_tokens} tokens, this exceeds your limit of "
+        f"{limit} tokens a minute; ask for fewer"
     )
     return invalid(message, field="max_tokens", code="answer_too_long")
 
@@ -154,7 +152,7 @@ def too_many_requests(limit: int, wait_ms: int) -> ApiError:
     return ApiError(
         429,
         "too_many_requests",
-        f"at most {limit} requests a minute; try again later",
+        f"rate limit exceeded: at most {limit} requests a minute; try again later",
         headers=_retry_after_ms(wait_ms),
     )
 
@@ -163,8 +161,8 @@ def too_many_tokens(limit: int, wait_ms: int) -> ApiError:
     return ApiError(
         429,
         "too_many_tokens",
-        f"at most {limit} tokens a minute, prompts and max_tokens together; try again later, "
-        "or ask for fewer",
+        f"token limit exceeded: at most {limit} tokens a minute, prompts and max_tokens together; "
+        "try again later, or ask for fewer",
         headers=_retry_after_ms(wait_ms),
     )
 
@@ -177,13 +175,13 @@ def too_many_streams(limit: int) -> ApiError:
     return ApiError(
         429,
         "too_many_streams",
-        f"at most {limit} answers at a time; wait for one to end, or stop one",
+        f"at most {limit} live requests; wait for one to end, or cancel one",
         headers={"Retry-After": str(CLIENT_RETRY_S)},
     )
 
 
 def count(error: ApiError) -> None:
-    """Every error that a call is answered with, whoever found it."""
+    """Count every error that a call gets, whichever part found it."""
     if (refusals := REQUESTS_REFUSED.get(error.code)) is not None:
         refusals.inc()
     if error.code in (HISTORY_LOST_CODE, GIVEN_UP_CODE):
@@ -191,7 +189,7 @@ def count(error: ApiError) -> None:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """What the reader is told of an exception that a call may end with."""
+    """The error that the caller gets for an exception of a call."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, StoreFull):
@@ -206,6 +204,6 @@ def as_api_error(error: Exception) -> ApiError:
 def _routing_error(error: HTTPException) -> ApiError:
     if error.status_code == 405:
         headers = {"Allow": "GET, HEAD"} | dict(error.headers or {})
-        message = f"only {headers['Allow']} can be done here"
+        message = f"method not supported; this address supports {headers['Allow']}"
         return ApiError(405, "method_not_allowed", message, headers=headers)
-    return ApiError(404, "not_found", "there is nothing at this address")
+    return ApiError(404, "not_found", "unknown address")

@@ -1,4 +1,4 @@
-"""One request as this edge hears it, shared by all its readers here.
+"""One followed request at this edge, shared by all its readers here.
 
 The shell of a ``Follower``: carries its commands out and decides nothing. Chunks that come stay
 in a bounded ring, encoded once for everyone. What is older than the ring a reader takes from the
@@ -9,29 +9,30 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from operator import methodcaller
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
 from lore import logs
 from lore.metrics import GAP_FILLS, REQUESTS_REVIVED
-from lore.protocol.follower import (
+from lore.protocol.commands import Ack, Readers, Revive
+from lore.protocol.follower import Follower
+from lore.protocol.follower_words import (
     Acked,
     Acknowledge,
     Call,
     Check,
     Clear,
-    Follower,
     FollowerConfig,
     Hole,
     Look,
     News,
     Read,
+    Return,
     State,
 )
 from lore.protocol.lifecycle import Status
 from lore.store.base import (
-    AckMessage,
     ChunkMessage,
     Message,
     Outcome,
@@ -51,6 +52,10 @@ class Listening(Protocol):
     """What a feed tells its readers; all of it on the event loop."""
 
     def on_news(self) -> None: ...
+
+    def on_chunk(self, piece: Piece) -> None:
+        """The next one has come; it is in the ring."""
+        ...
 
     def on_state(self, status: Status, reason: str) -> None: ...
 
@@ -107,6 +112,18 @@ class Feed:
             self._opened.add_done_callback(retrieve)
             await self.stop()
             raise
+
+    def on_readers(self, *, some: bool) -> None:
+        """The first has come, or the last has left."""
+        self.follower.on_readers(self._now(), some=some)
+        self._carry_out()
+
+    async def leave(self) -> None:
+        """Nobody has come back: follow it no more."""
+        if self.follower.is_left_unread:
+            with contextlib.suppress(StoreUnavailable):  # its prompt is read for nobody then
+                await self._store.do(Readers(self.request_id, "left"))
+        await self.stop()
 
     async def stop(self) -> None:
         self._alarm.cancel()
@@ -199,9 +216,16 @@ class Feed:
 
     async def revive(self) -> None:
         """Raises StoreUnavailable. Somebody else may have done it before."""
-        position = await self._store.revive(self.request_id)
+        position = await self._store.do(Revive(self.request_id))
         REQUESTS_REVIVED.inc(position.outcome is Outcome.OK)
         await self.look()
+
+    async def acknowledge(self, seq: int) -> None:
+        """For a reader here that does not by itself. Raises StoreUnavailable."""
+        position = await self._store.do(Ack(self.request_id, seq))
+        if position.outcome is not Outcome.OK:  # until its generator gives it back (P3)
+            raise StoreUnavailable("the log is behind this reader, or forgotten")
+        self.on_acked(position.acked_seq)
 
     def on_acked(self, seq: int) -> None:
         self.follower.on_acked(seq)
@@ -214,16 +238,16 @@ class Feed:
     # what the store says
 
     def on_message(self, message: Message) -> None:
-        if isinstance(message, ChunkMessage):
-            if self.follower.on_chunk(message, self._now()):
-                self._ring.push(self._encode(message))
-                self._tell(_NEWS)
-                return
-        elif isinstance(message, AckMessage):
-            self.follower.on_acked(message.acked_seq)
+        if self.follower.on_message(message, self._now()):
+            piece = self._encode(cast("ChunkMessage", message))
+            self._ring.push(piece)
+            for reader in self.readers:
+                try:
+                    reader.on_chunk(piece)
+                except Exception:  # noqa: BLE001
+                    _log_failure()
         else:
-            self.follower.on_state(message, self._now())
-        self._carry_out()
+            self._carry_out()
 
     def on_reset(self) -> None:
         self.follower.on_reset(self._now())
@@ -249,7 +273,7 @@ class Feed:
                     case Clear():
                         self._ring.clear()
                     case Hole(seq):
-                        _log.error("hole in the log", **logs.of(follower.view), seq=seq)
+                        _log.error("log has a hole", **logs.of(follower.view), seq=seq)
                     case _:
                         self._call = asyncio.create_task(self._perform(command))
         if not self._opened.done() and (follower.is_open or follower.gone):
@@ -277,11 +301,14 @@ class Feed:
                     chunks = await store.read(request_id, after=after, limit=limit)
                     follower.on_checked(chunks, self._now())
                 case Acknowledge(seq):
-                    await store.ack(request_id, seq)
+                    await store.do(Ack(request_id, seq))
                     follower.on_acknowledged(self._now())
+                case Return():
+                    await store.do(Readers(request_id, "back"))
+                    follower.on_returned(self._now())
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, StoreUnavailable):  # else its readers would wait for ever
-                _log.exception("feed_failed", request_id=request_id)
+                _log.exception("feed failed", request_id=request_id)
                 error = StoreUnavailable("what the store has cannot be taken")
             follower.on_failed(self._now())
             if not self._opened.done():
@@ -314,7 +341,12 @@ class Feed:
             try:
                 say(reader)
             except Exception:  # noqa: BLE001
-                _log.exception("reader_failed")  # the others are told all the same
+                _log_failure()
+
+
+def _log_failure() -> None:
+    """The others are told all the same."""
+    _log.exception("reader failed")
 
 
 def retrieve(task: asyncio.Future[None]) -> None:

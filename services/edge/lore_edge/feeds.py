@@ -1,4 +1,4 @@
-"""All feeds of this edge: one for each request that somebody reads here.
+"""All feeds of this edge, one for each request with a reader.
 
 A feed belongs to a subject as well: what Bob asks of Alice's request is no business of her feed.
 His own finds nothing, in the same steps as for an id that never was.
@@ -6,7 +6,8 @@ His own finds nothing, in the same steps as for an id that never was.
 
 import asyncio
 
-from lore.protocol.follower import FollowerConfig, Restores
+from lore.protocol.follower_words import FollowerConfig
+from lore.protocol.restores import Restores
 from lore.store.base import Store
 from lore.store.keys import PARTITIONS, partition_of
 from lore_edge.feed import Feed, retrieve
@@ -101,6 +102,7 @@ class Feeds:
             start = asyncio.create_task(self._start(key, feed))
             start.add_done_callback(retrieve)  # its waiters hear of it, if there are any
             self._starts[key] = start
+        feed.on_readers(some=True)
         start = self._starts.get(key)
         if start is not None:
             await asyncio.shield(start)
@@ -128,13 +130,14 @@ class Feeds:
 
     def _linger(self, key: Key) -> None:
         """Keep an unused feed for a moment: most readers that leave come back at once."""
-        if key in self._feeds:
+        if (feed := self._feeds.get(key)) is not None:
+            feed.on_readers(some=False)
             self._closers[key] = asyncio.get_running_loop().call_later(
                 self._settings.linger_s, self._drop, key
             )
 
     def _drop(self, key: Key) -> None:
         del self._closers[key]
-        stop = asyncio.create_task(self._feeds.pop(key).stop())
+        stop = asyncio.create_task(self._feeds.pop(key).leave())
         self._stops.add(stop)
         stop.add_done_callback(self._stops.discard)

@@ -1,4 +1,4 @@
-"""What an edge asks of other servers: in one total deadline, and of a bounded size."""
+"""An edge's calls to other servers, with one total deadline and a bounded response."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""The API described once, in OpenAPI 3.1: what ``GET /openapi.json`` answers.
+"""The API's description in OpenAPI 3.1, served as ``GET /openapi.json``.
 
 Bodies come from the models that check them, positions from the patterns that read them.
 PROTOCOL.md says what the words mean.
@@ -13,50 +13,53 @@ from lore.request_limits import RequestLimits, with_limits
 from lore_edge.create import MAX_KEY_CHARS
 from lore_edge.listing import MAX_LIMIT, STATES
 from lore_edge.openai import description as openai
-from lore_edge.positions import LOG_ID, POSITION
+from lore_edge.positions import LOG_ID, POSITION, WAIT
 from lore_edge.schemas import REQUEST_ID_TEXT, STRING, Json, integer, ref, schemas
 
 ERRORS: dict[str, tuple[int, str]] = {
-    "invalid_request": (400, "malformed or out of range; `field` names what; nothing changed"),
+    "invalid_request": (
+        400,
+        "a value is malformed or out of range; `field` names it; nothing changed",
+    ),
     "invalid_json": (400, "the body is not valid JSON; nothing changed"),
-    "prompt_too_long": (400, "more characters than a prompt may have; nothing changed"),
-    "context_length_exceeded": (400, "more tokens than the model's context takes"),
-    "answer_too_long": (400, "with `max_tokens`, more tokens than a minute may have; see P17"),
-    "unauthorized": (401, "no key or token, or none that is good here"),
-    "host_not_allowed": (403, "this edge does not answer to the host that the call names"),
-    "not_found": (404, "no such request, or it is no longer kept, or it is somebody else's"),
-    "method_not_allowed": (405, "`Allow` names what can be done at this address"),
-    "ack_ahead_of_log": (409, "this seq is not yet in the log"),
-    "already_ended": (409, "the request ended before it could be cancelled"),
-    "not_reaped": (409, "there is nothing to revive"),
-    "history_lost": (410, "the end of the text that the reader has was lost with a store"),
-    "given_up": (410, "the answer was read to its end and then given up by a full store"),
-    "body_too_large": (413, "the body is longer than is taken"),
-    "not_json": (415, "the body does not say that it is JSON"),
-    "unsupported_encoding": (415, "the body is compressed; send it as it is"),
-    "idempotency_key_reused": (422, "this key was used for another body, or a deleted request"),
-    "queue_full": (429, "too many requests are waiting"),
-    "too_many_streams": (429, "this client has all the live requests it may have"),
-    "too_many_requests": (429, "this client asked all that it may ask in a minute"),
-    "too_many_tokens": (429, "this client uses all the tokens that it may use in a minute"),
-    "auth_unavailable": (503, "this token cannot be checked at the moment"),
-    "store_unavailable": (503, "the store cannot be reached at the moment"),
+    "prompt_too_long": (400, "the prompt has too many characters; nothing changed"),
+    "context_length_exceeded": (400, "the prompt has more tokens than the model's context takes"),
+    "answer_too_long": (400, "prompt and `max_tokens` exceed the token limit of a minute (P17.18)"),
+    "unauthorized": (401, "missing or invalid credentials"),
+    "host_not_allowed": (403, "this edge does not serve the host that the call names"),
+    "not_found": (404, "unknown request, no longer kept, or owned by another subject"),
+    "method_not_allowed": (405, "method not supported here; `Allow` names those that are"),
+    "ack_ahead_of_log": (409, "the log does not have this seq yet"),
+    "already_ended": (409, "the request has already ended otherwise"),
+    "not_reaped": (409, "the request is not reaped, so there is nothing to revive"),
+    "history_lost": (410, "a store lost the end of the text that the reader has"),
+    "given_up": (410, "a full store gave up the answer, which was read to its end"),
+    "body_too_large": (413, "the body is too large"),
+    "not_json": (415, "the `Content-Type` is not JSON"),
+    "unsupported_encoding": (415, "compressed bodies are not supported"),
+    "idempotency_key_reused": (422, "the key was used with another body, or for a deleted request"),
+    "queue_full": (429, "the queue is full"),
+    "too_many_streams": (429, "this client has reached its limit of live requests"),
+    "too_many_requests": (429, "this client has exceeded its rate limit"),
+    "too_many_tokens": (429, "this client has exceeded its token limit"),
+    "auth_unavailable": (503, "the token cannot be verified at the moment"),
+    "store_unavailable": (503, "the store is unavailable"),
     "store_full": (503, "the store is full; `Retry-After` says when there is room"),
-    "draining": (503, "this edge is shutting down; another one takes the stream"),
+    "draining": (503, "this edge is shutting down; another edge serves the stream"),
 }
 """Every code of an error that a call is answered with: its status, and what it means."""
 
 CONNECTION_ERRORS: dict[str, tuple[int, str]] = {
-    "invalid_http": (400, "the bytes are no request that HTTP/1.1 allows"),
-    "request_timeout": (408, "the head or the body did not come in time"),
-    "url_too_long": (414, "the address is longer than is taken"),
-    "expectation_failed": (417, "only `Expect: 100-continue` can be met"),
-    "too_many_connections": (429, "there are too many connections from this address"),
-    "headers_too_large": (431, "a header field, or all together, are larger than is taken"),
-    "internal_error": (500, "this edge failed"),
-    "not_implemented": (501, "this method or transfer coding is not known here"),
-    "edge_full": (503, "this edge has as many connections as it can have"),
-    "http_version_not_supported": (505, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
+    "invalid_http": (400, "not a valid HTTP/1.1 request"),
+    "request_timeout": (408, "the head or the body did not arrive in time"),
+    "url_too_long": (414, "the URL is too long"),
+    "expectation_failed": (417, "only `Expect: 100-continue` is supported"),
+    "too_many_connections": (429, "too many connections from this address"),
+    "headers_too_large": (431, "a header field is too large, or all of them together"),
+    "internal_error": (500, "the edge failed"),
+    "not_implemented": (501, "method or transfer coding not supported"),
+    "edge_full": (503, "this edge has reached its limit of connections"),
+    "http_version_not_supported": (505, "only HTTP/1.1 and HTTP/1.0 are supported"),
 }
 """Errors that may come before a call is looked at, at any address; the connection closes."""
 
@@ -88,13 +91,13 @@ _POSITIONS = [
     _parameter(
         "header",
         "Last-Event-ID",
-        "the last event the reader has, `<seq>` or `<seq>:<log_id>`; it counts before `after`",
+        "the last event that the reader has, `<seq>` or `<seq>:<log_id>`; overrides `after`",
         {"type": "string", "pattern": f"^({POSITION})?$"},
     ),
     _parameter(
         "query",
         "after",
-        "the same, in the address",
+        "the same, in the query",
         {"type": "string", "pattern": f"^{POSITION}$"},
     ),
     _parameter(
@@ -106,6 +109,15 @@ _POSITIONS = [
 ]
 
 
+_WAIT = _parameter(
+    "query",
+    "wait",
+    "how many seconds to wait for news; the response has what follows the position (P18); ignored "
+    "with `Accept: text/event-stream`",
+    {"type": "string", "pattern": f"^{WAIT}$"},
+)
+
+
 def _header(description: str, schema: Json) -> Json:
     return {"description": description, "required": True, "schema": schema}
 
@@ -114,7 +126,7 @@ _CHALLENGE = {"WWW-Authenticate": _header("`Bearer`, as RFC 6750 says", STRING)}
 _RETRY_AFTER = {"Retry-After": _header("seconds to wait before asking again", integer())}
 _HEADERS = {401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
 _NAMING = {
-    "Location": _header("the address of the stream, naming its log", STRING),
+    "Location": _header("the URL of the stream, with its log", STRING),
     "X-Request-Id": _header("the request's id", REQUEST_ID_TEXT),
 }
 
@@ -157,6 +169,7 @@ def _links(request_id: str) -> Json:
 
     return {
         "read": link("readStream"),
+        "messages": link("readMessages"),
         "acknowledge": link("acknowledge", requestBody={"seq": 1}),
         "revive": link("reviveStream"),
         "cancel": link("cancelStream"),
@@ -178,8 +191,8 @@ _SECURITY_SCHEMES: Json = {
         "type": "apiKey",
         "in": "query",
         "name": "token",
-        "description": "for EventSource, which sends no header: opens the one request that it "
-        "was made for, to read its stream and to acknowledge",
+        "description": "for EventSource, which sends no headers; reads and acknowledges the one "
+        "request that it was made for",
     },
 }
 
@@ -188,7 +201,7 @@ def _create() -> Json:
     body_id, header_id = "$response.body#/request_id", "$response.header.X-Request-Id"
     return _operation(
         "createStream",
-        "Ask; with `Accept: text/event-stream`, the answer is the stream itself",
+        "Create a request; with `Accept: text/event-stream`, the response is the stream",
         {
             "200": {
                 "description": "the stream",
@@ -197,7 +210,7 @@ def _create() -> Json:
                 "links": _links(header_id),
             },
             "201": _view("accepted", headers=_NAMING, links=_links(body_id)),
-            "204": _empty("a retried POST whose reader has the whole answer"),
+            "204": _empty("a retried POST; the reader has the whole answer"),
             **_refusals(
                 *AUTH_ERRORS,
                 *_BODY_ERRORS,
@@ -222,30 +235,34 @@ def _list() -> Json:
     limit = integer(1, maximum=MAX_LIMIT)
     return _operation(
         "listStreams",
-        "The caller's own requests, newest first",
+        "List the caller's own requests, newest first",
         {
             "200": _json("Streams", "their JSON views, without the texts"),
             **_refusals(*AUTH_ERRORS, "invalid_request", "store_unavailable"),
         },
         parameters=[
-            _parameter("query", "state", "which ones; all unless it is said", {"enum": [*STATES]}),
+            _parameter("query", "state", "which states; all by default", {"enum": [*STATES]}),
             _parameter("query", "limit", "how many at most", limit),
         ],
     )
 
 
 def _read() -> Json:
-    stream = _view("the JSON view; with `Accept: text/event-stream`, the stream")
+    stream = _view(
+        "the JSON view; with `wait`, what follows the position; with `Accept: text/event-stream`, "
+        "the stream"
+    )
+    stream["content"]["application/json"]["schema"] = {"anyOf": [ref("View"), ref("Poll")]}
     stream["content"]["text/event-stream"] = {"schema": ref("Event")}
     return _operation(
         "readStream",
-        "Read a request and its answer so far, or follow the stream after a position",
+        "Read a request with its answer so far, poll for more, or follow the stream",
         {
             "200": stream,
-            "204": _empty("the answer ended, and the reader has all of it"),
+            "204": _empty("the answer has ended, and the reader has all of it"),
             **_refusals(*AUTH_ERRORS, "not_found", *_STREAM_ERRORS),
         },
-        parameters=_POSITIONS,
+        parameters=[*_POSITIONS, _WAIT],
         **_BY_STREAM_TOKEN,
     )
 
@@ -253,9 +270,9 @@ def _read() -> Json:
 def _acknowledge() -> Json:
     return _operation(
         "acknowledge",
-        "Say up to which chunk everything has arrived",
+        "Acknowledge all chunks up to a seq",
         {
-            "204": _empty("taken, now or before"),
+            "204": _empty("acknowledged (idempotent)"),
             **_refusals(
                 *AUTH_ERRORS, *_BODY_ERRORS, "not_found", "ack_ahead_of_log", "store_unavailable"
             ),
@@ -274,15 +291,19 @@ def document(limits: RequestLimits, prefix: str = "") -> Json:
 def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
     """The OpenAPI document, of an edge with these limits."""
     cancel = {
-        "204": _empty("cancelled, now or before"),
+        "204": _empty("cancelled (idempotent)"),
         **_refusals(*AUTH_ERRORS, "not_found", "already_ended", "store_unavailable"),
+    }
+    messages = {
+        "200": _json("Conversation", "what was said before the answer"),
+        **_refusals(*AUTH_ERRORS, "not_found", "given_up", "store_unavailable"),
     }
     revive = {
         "202": _view("queued again"),
         **_refusals(*AUTH_ERRORS, "not_found", "not_reaped", "store_unavailable", "store_full"),
     }
     token = {
-        "201": _json("StreamToken", "made; whether there is such a request, its use shows"),
+        "201": _json("StreamToken", "created, also for unknown ids"),
         **_refusals(*AUTH_ERRORS, "not_found"),
     }
     this = {"200": {"description": "this document", "content": {"application/json": {}}}}
@@ -291,10 +312,10 @@ def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
         "info": {
             "title": "Lore",
             "version": version("lore-edge"),
-            "description": "Answers that survive lost connections, edges and generators. "
-            "Whole numbers are written without a point or an exponent. "
-            "A method that an address does not have is 405 `method_not_allowed` with `Allow`. "
-            "These errors may come at any address, and close the connection:\n\n"
+            "description": "Answer streams that survive lost connections, edges and generators. "
+            "Integers are written without a decimal point or an exponent. "
+            "A method that is not supported gets 405 `method_not_allowed` with `Allow`. "
+            "These errors may occur for any call, and close the connection:\n\n"
             + "\n".join(
                 f"- {status} `{code}`: {meaning}"
                 for code, (status, meaning) in CONNECTION_ERRORS.items()
@@ -306,17 +327,21 @@ def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
             "/v1/streams/{request_id}": {
                 "parameters": [_ID],
                 "get": _read(),
-                "delete": _operation("cancelStream", "Cancel for good (P14)", cancel),
+                "delete": _operation("cancelStream", "Cancel (P14); final", cancel),
             },
             "/v1/streams/{request_id}/ack": {"parameters": [_ID], "post": _acknowledge()},
+            "/v1/streams/{request_id}/messages": {
+                "parameters": [_ID],
+                "get": _operation("readMessages", "Read what a request was asked (H13)", messages),
+            },
             "/v1/streams/{request_id}/revive": {
                 "parameters": [_ID],
-                "post": _operation("reviveStream", "Continue a reaped request (P16)", revive),
+                "post": _operation("reviveStream", "Revive a reaped request (P16)", revive),
             },
             "/v1/streams/{request_id}/token": {
                 "parameters": [_ID],
                 "post": _operation(
-                    "createStreamToken", "A short-lived token for the stream's address", token
+                    "createStreamToken", "Create a short-lived token for the stream's URL", token
                 ),
             },
             "/openapi.json": {"get": _operation("describe", "This description", this, **PUBLIC)},

@@ -1,12 +1,13 @@
-"""Where a reader goes on: ``Last-Event-ID``, ``?after=`` and ``?log=`` (protocol P4, P12)."""
+"""The position of a reader: ``Last-Event-ID``, ``?after=`` and ``?log=`` (protocol P4, P12)."""
 
 import re
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
+from lore.protocol.poll import MAX_WAIT_S
 from lore_edge import sse
 from lore_edge.errors import invalid
-from lore_edge.wire import Scope, header
+from lore_edge.wire import Scope, header, wants_stream
 
 MAX_SEQ = 2**53 - 1  # what JSON and Lua count exactly
 LOG_ID = r"[A-Za-z0-9_-]{1,64}"
@@ -14,6 +15,9 @@ POSITION = rf"([0-9]{{1,15}})(?::({LOG_ID}))?"
 _LOG = re.compile(LOG_ID)
 _POSITION = re.compile(POSITION)
 _HEARTBEAT = re.compile(rb"(?:^|&)heartbeat=([^&]*)")
+WAIT = r"(?:30(?:\.0{1,3})?|[12]?[0-9](?:\.[0-9]{1,3})?)"
+"""Seconds, up to MAX_WAIT_S."""
+_WAIT = re.compile(rf"(?:^|&)wait=(?:({WAIT})(?=&|$))?".encode())
 
 
 class Wanted(NamedTuple):
@@ -31,7 +35,7 @@ def wanted(scope: Scope) -> Wanted:
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     log_id = query["log"][-1] if "log" in query else None
     if log_id is not None and not _LOG.fullmatch(log_id):
-        raise invalid("log: not the id of a log", field="log")
+        raise invalid("log: not a log_id", field="log")
     name, said, text = "Last-Event-ID", "last_event_id", header(scope, b"last-event-id")
     if not text and "after" in query:
         name, said, text = "after", "after", query["after"][-1]
@@ -39,7 +43,7 @@ def wanted(scope: Scope) -> Wanted:
         return Wanted(None, log_id, "")
     match = _POSITION.fullmatch(text)
     if match is None:
-        raise invalid(f"{name}: not a seq, nor <seq>:<log_id>", field=name)
+        raise invalid(f"{name}: neither <seq> nor <seq>:<log_id>", field=name)
     return Wanted(int(match[1]), match[2] or log_id, said)
 
 
@@ -51,3 +55,24 @@ def heartbeat_of(scope: Scope) -> bytes:
     if match[1] == b"event" and scope["path"].startswith("/v1/streams"):
         return sse.HEARTBEAT_EVENT
     raise invalid("heartbeat: comment or event", field="heartbeat")
+
+
+def wait_of(scope: Scope) -> float | None:
+    """The seconds that a poll waits at most (protocol P18). Raises ApiError 400."""
+    match = _WAIT.search(scope["query_string"])
+    if match is None:
+        return None
+    if match[1] is None:
+        raise invalid(f"wait: seconds, from 0 to {MAX_WAIT_S:g}", field="wait")
+    return float(match[1])
+
+
+def is_poll(scope: Scope) -> bool:
+    """Whether a finished response is asked for that waits for news."""
+    return _WAIT.search(scope["query_string"]) is not None and not wants_stream(scope)
+
+
+def check_query(scope: Scope) -> None:
+    """Of a call that follows nothing. Raises ApiError 400 as the other calls there do."""
+    wanted(scope)
+    wait_of(scope)

@@ -1,11 +1,11 @@
-"""A reader: what has to be said to it next, in bytes.
+"""One reader: the next bytes for it.
 
 ``Delivery`` decides what that is. A reader that is further behind than the feed's ring, because
 it came back or because it reads slowly, loads a page of the log when it has sent the one before:
 it costs the memory of a page, however far behind it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from lore.metrics import ACK_ROUND_TRIP, SLOW_READERS
@@ -32,9 +32,7 @@ class Batch(NamedTuple):
     """Events joined for one write, and the chunks among them."""
 
     data: bytes
-    pieces: list[Piece]
-    tokens: int = 0
-    """Of those chunks."""
+    pieces: Sequence[Piece] = ()
 
 
 class Reader:
@@ -94,6 +92,11 @@ class Reader:
 
     # from the feed
 
+    def on_chunk(self, piece: Piece) -> None:
+        """A ``Stream`` has its own."""
+        del piece
+        self.on_news()
+
     def on_state(self, status: Status, reason: str) -> None:
         self.delivery.on_state(status, reason)
         self.span.event(reason)
@@ -131,12 +134,11 @@ class Reader:
         parts = [self.state(*state) for state in delivery.states]
         delivery.states = []
         pieces = self._take_pieces(max_bytes)
-        tokens = self._count(pieces)
         parts += map(self.dialect.chunk, pieces)
         if delivery.is_at_end:
             parts.append(self.dialect.end(self.feed.view, self._text))
             self.is_over, self.outcome = True, self.feed.view.status
-        return Batch(b"".join(parts), pieces, tokens)
+        return Batch(b"".join(parts), pieces)
 
     def last_word(self, step: Step) -> Batch:
         self.outcome, code, message = LAST_WORDS[step]
@@ -146,15 +148,11 @@ class Reader:
         self.span.event(self.outcome)
         return Batch(self.dialect.error(code, message, self.position), [])
 
-    def pass_on(self) -> Batch | None:
-        """The chunk that has just come, if it is all that there is to say to this reader."""
-        seq = self.position + 1
-        piece = self.feed.piece(seq) if self.delivery.passes(seq) else None
-        if piece is None:
-            return None
-        self.delivery.on_taken(seq)
+    def pass_on(self, piece: Piece) -> bytes:
+        """Take the chunk that has just come, which is all that there is to say to this reader."""
+        self.delivery.position = piece.seq
         self.is_level = self._was_in_ring = True
-        return Batch(self.dialect.chunk(piece), [piece], self._count([piece]))
+        return self.dialect.chunk(piece)
 
     async def fetch(self, step: Step) -> None:
         """LOAD, REPEAT or REVIVE."""
@@ -225,11 +223,9 @@ class Reader:
             self.delivery.on_taken(pieces[-1].seq)
         return pieces
 
-    def _count(self, pieces: list[Piece]) -> int:
-        """The tokens of what is sent now. A reader who comes back may stand where this edge does
-        not know how many came before: of its first chunk none are counted then."""
-        if not pieces:
-            return 0
-        before = pieces[0].tokens if self._tokens is None else self._tokens
-        self._tokens = pieces[-1].tokens
-        return self._tokens - before
+    def count(self, first: Piece, last: Piece) -> int:
+        """The tokens of what was sent. A reader who comes back may stand where this edge does not
+        know how many came before: of its first chunk none are counted then."""
+        before = first.tokens if self._tokens is None else self._tokens
+        self._tokens = last.tokens
+        return last.tokens - before

@@ -26,9 +26,9 @@ class Piece(NamedTuple):
 
 def encode(chunk: ChunkMessage, fork: str) -> Piece:
     """``fork``: its log, once the request's was forked."""
-    event_id = sse.event_id(chunk.seq, fork)
-    data = sse.chunk(chunk.seq, chunk.text, chunk.tokens, event_id)
-    return Piece(chunk.seq, data, chunk.at_ms, chunk.text, fork, chunk.tokens)
+    seq, text, tokens, at_ms, _ = chunk
+    event_id = sse.event_id(seq, fork) if fork else str(seq)
+    return Piece(seq, sse.chunk(seq, text, tokens, event_id), at_ms, text, fork, tokens)
 
 
 class Ring:

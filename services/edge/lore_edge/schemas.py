@@ -11,7 +11,7 @@ Json = dict[str, Any]
 
 _REASONS = [
     *("open", "claimed", "paused", "resumed", "failed_over"),
-    *("released", "reaped", "revived", "drain", "store_lost"),
+    *("other_model", "released", "reaped", "revived", "drain", "store_lost"),
 ]
 
 
@@ -31,10 +31,12 @@ def integer(minimum: int = 0, **more: Any) -> Json:
 
 STRING: Json = {"type": "string"}
 _NULLABLE: Json = {"type": ["string", "null"]}
+_COUNT_OR_NULL: Json = {"type": ["integer", "null"], "minimum": 0}
 _TIME: Json = {"type": ["string", "null"], "format": "date-time"}
 _STATUS: Json = {"type": "string", "enum": [str(status) for status in Status]}
 REQUEST_ID_TEXT: Json = {"type": "string", "pattern": f"^{REQUEST_ID}$"}
 _SEQ: Json = integer(1, maximum=MAX_SEQ)
+_ABOUT = ("title", "description", "default")  # of a field, whatever its value may be
 
 
 def _event(name: str, data: str, optional: tuple[str, ...] = ()) -> Json:
@@ -49,15 +51,26 @@ def _any_event() -> Json:
     chunk["required"].append("id")
     others = [("state", "StateEvent"), ("end", "EndEvent"), ("error", "Error")]
     return {
-        "description": "One event of the stream: a chunk, which has an id, or one with a name.",
+        "description": "One event of the stream: a chunk with an `id`, or an event with a name.",
         "oneOf": [chunk, *(_event(name, data) for name, data in others)],
     }
 
 
+def let_null_say_nothing(schema: Json) -> None:
+    """Wherever a field may be left out, it may be null as well."""
+    null, properties = {"type": "null"}, schema["properties"]
+    for field in properties.keys() - set(schema.get("required", ())):
+        inside = properties[field]
+        if null not in inside.get("anyOf", ()):
+            outside = {word: inside.pop(word) for word in _ABOUT if word in inside}
+            properties[field] = {"anyOf": [inside, null], **outside}
+
+
 def _stream_request() -> Json:
-    """The body of POST /v1/streams, with the rule that a JSON schema is not told by itself."""
+    """The body of POST /v1/streams, with the rules that a JSON schema is not told by itself."""
     schema = StreamRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema["oneOf"] = [
+    let_null_say_nothing(schema)
+    schema["anyOf"] = [
         {"required": ["question"], "properties": {"question": {"type": "string"}}},
         {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
     ]
@@ -65,21 +78,35 @@ def _stream_request() -> Json:
 
 
 def schemas() -> Json:
-    request = _stream_request()
-    usage = {name: integer() for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    error = _object({"code": STRING, "message": STRING, "field": STRING}, optional=("field",))
-    counts = {
-        name: integer()
-        for name in ("acked_seq", "generated_tokens", "acked_tokens", "window", "prompt_tokens")
+    request, error = _stream_request(), {"code": STRING, "message": STRING, "field": STRING}
+    return {
+        **request.pop("$defs"),
+        "StreamRequest": request,
+        "AckBody": {
+            **_object({"seq": _SEQ}, description="The reader has every chunk up to `seq` (P9)."),
+            "additionalProperties": False,
+        },
+        **_views(),
+        "Poll": _poll(),
+        "StreamToken": _object(
+            {"token": STRING, "expires_at": {"type": "string", "format": "date-time"}}
+        ),
+        "Error": _object({"error": _object(error, optional=("field",))}),
+        **_events(),
     }
+
+
+def _views() -> Json:
+    counts = ("acked_seq", "generated_tokens", "acked_tokens", "window", "prompt_tokens")
     view: Json = {
         "request_id": REQUEST_ID_TEXT,
         "status": _STATUS,
         "log_id": STRING,
         "next_seq": integer(1),
-        **counts,
+        **{name: integer() for name in counts},
         "finish_reason": _NULLABLE,
         "error": _NULLABLE,
+        "model": _NULLABLE,
         "created_at": _TIME,
         "started_at": _TIME,
         "finished_at": _TIME,
@@ -88,18 +115,33 @@ def schemas() -> Json:
         "edge": STRING,
     }
     return {
-        **request.pop("$defs"),
-        "StreamRequest": request,
-        "AckBody": {
-            **_object({"seq": _SEQ}, description="Everything up to `seq` is here (P9)."),
-            "additionalProperties": False,
-        },
         "View": _object(view | {"text": {"type": "string", "description": "the answer so far"}}),
         "Streams": _object({"streams": {"type": "array", "items": _object(view)}}),
-        "StreamToken": _object(
-            {"token": STRING, "expires_at": {"type": "string", "format": "date-time"}}
-        ),
-        "Error": _object({"error": error}),
+        "Conversation": _object({"messages": {"type": "array", "items": ref("Message")}}),
+    }
+
+
+def _poll() -> Json:
+    return _object(
+        {
+            "request_id": REQUEST_ID_TEXT,
+            "log_id": {
+                "type": "string",
+                "description": "the log of `seq`; poll next with `after=<seq>:<log_id>`",
+            },
+            "after": integer(maximum=MAX_SEQ),
+            "seq": integer(maximum=MAX_SEQ),
+            "text": {"type": "string", "description": "the text after `after`, up to `seq`"},
+            "tokens": _COUNT_OR_NULL,
+            "state": ref("StateEvent"),
+            "end": {"oneOf": [ref("EndEvent"), {"type": "null"}]},
+        }
+    )
+
+
+def _events() -> Json:
+    usage = {name: integer() for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return {
         "Event": _any_event(),
         "ChunkEvent": _object({"seq": _SEQ, "text": STRING, "tokens": integer()}),
         "StateEvent": _object(

@@ -1,4 +1,4 @@
-"""uvicorn, as an edge runs it: connections are our own, and a stop sends readers elsewhere.
+"""uvicorn with connections of our own; a stop sends readers elsewhere.
 
 Stopping. uvicorn waits for open connections before it lets the application shut down, so
 streams are told to leave by themselves. Order: unready, wait for load balancers to see
@@ -49,8 +49,7 @@ class EdgeServer(uvicorn.Server):
             )
         )
         self.draining = False
-        self.waits_for = ""
-        """What it cannot start without, and why that is not there."""
+        self._waits_for = ""
         self._beat = time.monotonic()
         self._edge = edge
         self._settings = settings
@@ -95,7 +94,7 @@ class EdgeServer(uvicorn.Server):
         for task in tasks:
             task.cancel()
         if tasks:
-            _log.warning("the grace is over: calls are cut off", calls=len(tasks))
+            _log.warning("grace over, calls cut off", calls=len(tasks))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -114,6 +113,11 @@ class EdgeServer(uvicorn.Server):
             self._hurry.set()
         self.should_exit = True
 
+    def wait_for(self, what: str) -> None:
+        """What it cannot start without, and why that is not there. To be told again and again."""
+        self._waits_for = what
+        self._beat = time.monotonic()
+
     def live(self) -> str | None:
         """For the health server's thread: an edge under load is alive, a stuck one is not."""
         return "stuck" if time.monotonic() - self._beat > STUCK_S else keepers.live()
@@ -122,7 +126,7 @@ class EdgeServer(uvicorn.Server):
         if self.draining:
             return "draining"
         if not self.started:
-            return self.waits_for or "starting"
+            return self._waits_for or "starting"
         return None if self._edge.store_up else "the store is away"
 
     async def _watch(self) -> None:
@@ -131,6 +135,7 @@ class EdgeServer(uvicorn.Server):
             self._edge.streams.measure()
             self._edge.auth.poll()
             await self._edge.check_store()
+            # The health server's thread sees by this beat that the loop turns.
             await asyncio.sleep(min(WATCH_S, self._settings.store_lost_s / CHECKS_PER_LOSS))
 
 

@@ -1,9 +1,11 @@
-"""What an edge can be told: environment variables ``LORE_<NAME>``."""
+"""The edge's settings: environment variables ``LORE_<NAME>``."""
 
+import json
 import re
 import socket
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -19,6 +21,8 @@ SYSTEM_PROMPT = (
 
 PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 """Plain segments: no escapes, no dots that lead elsewhere, nothing that ends an attribute."""
+
+HUB_NAME = re.compile(r"(?!.*\.json$)[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?")
 
 Origins = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated ``scheme://host[:port]``."""
@@ -47,7 +51,9 @@ class EdgeSettings(CommonSettings):
     api_keys_file: str = ""
     """A file of API keys (lore.apikeys), read again whenever it changes."""
     jwt_issuer: str = ""
+    """Whose JWTs open the edge: what their ``iss`` must be; empty, nobody's."""
     jwt_audience: str = ""
+    """What the ``aud`` of a JWT must hold; needed with an issuer."""
     jwt_jwks: str = ""
     """Where the issuer's keys are: an https:// or http:// URL, or a file."""
     secret: SecretStr = SecretStr("lore")
@@ -56,7 +62,7 @@ class EdgeSettings(CommonSettings):
     stream_token_s: Annotated[int, Field(ge=1, le=86_400)] = 600
     """How long a stream token opens its request."""
     model: str = ""
-    """The model's name, as the page shows it."""
+    """The model's name for OpenAI's API and the page; empty, what the generators tell."""
     prometheus_url: Annotated[
         str, Field(pattern="^(https?://.+)?$", examples=["http://prometheus:9090"])
     ] = ""
@@ -73,6 +79,7 @@ class EdgeSettings(CommonSettings):
     streams_per_client: Annotated[int, Field(ge=0)] = 0
     """Live requests of one client, over all edges; 0 for no limit."""
     requests_per_minute: Annotated[int, Field(ge=0)] = 0
+    """Requests of one client in any 60 s, over all edges; 0 for no limit."""
     tokens_per_minute: Annotated[int, Field(ge=0)] = 0
     """What one client may ask for in any 60 s, over all edges; 0 for no limit. A request counts
     when it is admitted, with its prompt (a token for 4 bytes) and max_tokens, and for what it
@@ -80,12 +87,13 @@ class EdgeSettings(CommonSettings):
     max_prompt_chars: Annotated[int, Field(ge=0)] = 0
     """Characters of a question, or of all messages together; 0 for no limit."""
     tokenizer: str = ""
-    """The model's ``tokenizer.json``, by which prompts that may be too long for its context are
-    counted before they are accepted; unset, the generators' own where it is on this machine.
-    Without one a generator finds out."""
+    """The model's ``tokenizer.json``, or its folder, by which prompts that may be too long for its
+    context are counted before they are accepted; unset, or a name on the hub, the generators' own
+    where it is on this machine. Without one a generator finds out."""
     max_message_chars: Annotated[int, Field(ge=1)] = _LIMITS.message_chars
     """Characters of a question, or of one message."""
     max_messages: Annotated[int, Field(ge=1)] = _LIMITS.messages
+    """Messages of one request, those of earlier turns included."""
     max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.max_tokens
     """The longest answer that can be asked for, whatever the model's context would allow."""
     default_max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.default_max_tokens
@@ -104,12 +112,15 @@ class EdgeSettings(CommonSettings):
     """For how long a retry by OpenAI's SDKs joins the request that it repeats; 0 for never. Longer
     than the SDKs, and proxies, wait."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
+    """The body of one call; beyond it 413 ``body_too_large``."""
     max_url_bytes: Annotated[int, Field(ge=256)] = 8192
+    """The request target of one call, path and query; beyond it 414."""
     max_field_bytes: Annotated[int, Field(ge=256)] = 12_288
     """One header field, name and value. A JWT may have 8,192 characters."""
     max_head_bytes: Annotated[int, Field(ge=1024)] = 24_576
     """All header fields of a request together; trailers and chunk extensions as well."""
     max_fields: Annotated[int, Field(ge=8)] = 100
+    """Header fields of one call; beyond it 431."""
 
     head_timeout_s: Positive = 10.0
     """From a connection, or the first byte of a later request on it, to the end of the head."""
@@ -135,8 +146,10 @@ class EdgeSettings(CommonSettings):
     store_lost_s: Positive = 3.0
     """An edge that the store has not answered for this long sends its readers elsewhere."""
     ring_chunks: Annotated[int, Field(ge=1)] = 256
+    """Chunks of each followed request that are kept in memory; older ones are read from the log."""
     ring_bytes: Annotated[int, Field(ge=1024)] = 65_536
-    """What is kept of each followed request in memory; older chunks are read from the log."""
+    """Bytes of each followed request that are kept in memory; older chunks are read from the
+    log."""
     restore_grace_s: Annotated[float, Field(ge=0)] = 5.0
     """How long a request that the store lost with its data is waited for: its generator gives it
     back once it is connected again, which takes it up to 2 s."""
@@ -170,6 +183,27 @@ class EdgeSettings(CommonSettings):
         if default > most:
             raise ValueError(f"must be at most LORE_MAX_TOKENS ({most})")
         return default
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _is_a_tokenizer(cls, value: str) -> str:
+        if not value or (HUB_NAME.fullmatch(value) and not Path(value).exists()):
+            return ""  # a generator's to fetch
+        path = Path(value).expanduser()
+        path = path / "tokenizer.json" if path.is_dir() else path
+        try:
+            known: object = json.loads(path.read_bytes())
+            what = "it has no model in it" if "model" not in cast("dict[str, Any]", known) else ""
+        except OSError as error:
+            what = str(error.strerror)
+        except (ValueError, TypeError):
+            what = "it is no JSON object"
+        if what:
+            raise ValueError(
+                f"cannot count with {path}: {what}; name the model's tokenizer.json or its folder, "
+                "or unset it, and generators find out what is too long"
+            )
+        return str(path)
 
     @field_validator("edges", "cors_origins", mode="before")
     @classmethod

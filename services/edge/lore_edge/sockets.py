@@ -1,4 +1,4 @@
-"""What the peer's TCP has, and how much may wait for it (protocol P8, P11).
+"""What the peer's TCP has acknowledged, and how much may be queued for it (P8, P11).
 
 A send that returned says only that the bytes are on this machine: the kernel takes
 megabytes for a peer that reads nothing. SIOCOUTQ, which is TIOCOUTQ by another name,
@@ -20,8 +20,8 @@ from typing import Any, Protocol, cast
 
 import structlog
 
-from lore.protocol.receiver import ReceiverConfig, is_worth_an_ack
 from lore.store.base import StoreUnavailable
+from lore_client.protocol.receiver import ReceiverConfig, is_worth_an_ack
 
 LINUX = sys.platform == "linux"
 TCP_NOTSENT_LOWAT = 25  # socket names it since Python 3.12
@@ -29,6 +29,7 @@ UNSENT_BYTES = 16_384
 MAX_ENDS = 8  # more are looked through, so that those that arrived are forgotten
 PROBES = 3  # without an answer, and a silent peer is gone
 DELAY_S = ReceiverConfig().ack_delay_s
+FIRST_POLL_S = 0.005
 POLL_S = 0.1
 MAX_POLL_S = 0.5
 _log = structlog.get_logger()
@@ -82,7 +83,8 @@ class StreamSocket:
 
     def on_written(self, body_bytes: int, seq: int | None) -> None:
         """A body of this size went out, framed as an HTTP chunk, and ended with chunk ``seq``."""
-        self._written += len(b"%x\r\n" % body_bytes) + body_bytes + len(b"\r\n")
+        # "<hex>\r\n<body>\r\n"
+        self._written += (body_bytes.bit_length() + 3) // 4 + body_bytes + 4
         if seq is not None:
             self._ends.append((seq, self._written))
             if len(self._ends) > MAX_ENDS:
@@ -126,6 +128,21 @@ def notice_death(transport: asyncio.Transport, after_s: float) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval_s)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval_s)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+
+
+async def arrival(transport: asyncio.Transport, timeout_s: float) -> bool:
+    """Whether the peer's TCP has all that was written, waited for at most so long (P8)."""
+    fd: int = cast("Any", transport.get_extra_info("socket")).fileno()
+    loop = asyncio.get_running_loop()
+    until, pause_s = loop.time() + timeout_s, FIRST_POLL_S
+    while not transport.is_closing():
+        if not transport.get_write_buffer_size() and not _unacknowledged(fd):
+            return True
+        if loop.time() >= until:
+            break
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, POLL_S)
+    return False
 
 
 def _unacknowledged(fd: int) -> int:
@@ -209,7 +226,7 @@ class SocketAcks:
             self._acked = seq
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, StoreUnavailable):
-                _log.exception("socket_ack_failed")
+                _log.exception("socket ack failed")
             self._pause_s = MAX_POLL_S
         finally:
             self._call = None

@@ -1,4 +1,4 @@
-"""``/status``: the key figures as plots, for whoever runs Lore and has no Grafana at hand.
+"""``/status``: plots of the key figures, for those without Grafana.
 
 It is there when LORE_PROMETHEUS_URL names a Prometheus. The page is everybody's, as all pages
 are; the figures are for those who are let in. They are sums over all readers, and name no
@@ -143,7 +143,7 @@ class Status:
                 found = await self._ask()
                 self._kept = (time.monotonic(), found)
         if found is None:
-            raise ApiError(503, "prometheus_unavailable", "Prometheus does not answer as it should")
+            raise ApiError(503, "prometheus_unavailable", "Prometheus gave no valid answer")
         return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
     async def _ask(self) -> Any:

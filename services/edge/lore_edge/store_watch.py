@@ -1,4 +1,4 @@
-"""Whether the store is there, asked often, and what follows when it has long been silent."""
+"""Checks the store often, and acts when it has been silent for long (E11)."""
 
 import asyncio
 from collections.abc import Callable

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from lore.metrics import (
@@ -25,6 +25,7 @@ from lore.protocol.sender import Action
 from lore.store.base import StoreUnavailable
 from lore_edge import sse
 from lore_edge.reader import Batch, Reader
+from lore_edge.ring import Piece
 from lore_edge.sockets import SocketAcks, StreamSocket
 from lore_edge.waker import Waker
 from lore_edge.wire import Send
@@ -58,7 +59,8 @@ class Stream:
         self._gone = False
         self._reason = ""
         self._work: asyncio.Task[None] | None = None
-        reader.on_news = self._on_news
+        reader.on_news = waker.wake
+        reader.on_chunk = self._on_chunk
         waker.ring(self._on_alarm)
 
     @property
@@ -105,7 +107,7 @@ class Stream:
         """Write until the answer's end, the reader's disconnect or ``leave``."""
         self.socket.watch(self._on_lost)
         try:
-            await self._write(send, Batch(self.reader.open(), []))
+            await self._write(send, Batch(self.reader.open()))
             while not self._gone and await self._step(send):
                 pass
             if self._socket_acks is not None and not self._gone:
@@ -132,7 +134,7 @@ class Stream:
             case Step.CHECK:
                 return await self._retransmit(send)
             case Step.HEARTBEAT:
-                await self._write(send, Batch(self._heartbeat, []))
+                await self._write(send, Batch(self._heartbeat))
             case Step.WAIT:
                 await self._waker.wait(reader.deadline())
             case Step.FAREWELL:
@@ -142,17 +144,16 @@ class Stream:
                 await self._write(send, reader.last_word(step))
         return not reader.is_over
 
-    def _on_news(self) -> None:
-        batch = None
-        if self._waker.is_waiting and self.socket.is_idle:
-            batch = self.reader.pass_on()
-        if batch is None:
-            self._waker.wake()
+    def _on_chunk(self, piece: Piece) -> None:
+        reader, waker, socket = self.reader, self._waker, self.socket
+        if not (waker.is_waiting and socket.is_idle and reader.delivery.passes(piece.seq)):
+            waker.wake()
             return
-        self.socket.write(batch.data)
-        self._on_written(batch)
-        if self.reader.sender is not None:
-            self._waker.set(self.reader.sender.deadline())
+        data = reader.pass_on(piece)
+        socket.write(data)
+        self._on_written(len(data), (piece,))
+        if reader.sender is not None:
+            waker.set(reader.sender.deadline())
 
     async def _unless_leaving(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether it was done: a reader who is sent elsewhere waits for no store that is away."""
@@ -172,30 +173,31 @@ class Stream:
         waker = self._waker
         if waker.is_waiting and self.socket.is_idle and self.reader.next() is Step.HEARTBEAT:
             self.socket.write(self._heartbeat)
-            self._on_written(Batch(self._heartbeat, []))
+            self._on_written(len(self._heartbeat))
             waker.set(self.reader.deadline())
         else:
             waker.wake()
 
     async def _write(self, send: Send, batch: Batch) -> None:
         await send({"type": "http.response.body", "body": batch.data, "more_body": True})
-        self._on_written(batch)
+        self._on_written(len(batch.data), batch.pieces)
 
-    def _on_written(self, batch: Batch) -> None:
-        pieces = batch.pieces
-        self.reader.delivery.on_written(pieces, self._now())
-        self.socket.on_written(len(batch.data), pieces[-1].seq if pieces else None)
+    def _on_written(self, size: int, pieces: Sequence[Piece] = ()) -> None:
+        reader = self.reader
+        reader.delivery.on_written(pieces, self._now())
         if not pieces:
+            self.socket.on_written(size, None)
             return
+        last = pieces[-1]
+        tokens = reader.count(pieces[0], last)
+        self.socket.on_written(size, last.seq)
         if self._socket_acks is not None:
-            window = self.reader.feed.view.window
-            self._socket_acks.on_written(pieces[-1].seq, batch.tokens, window)
+            self._socket_acks.on_written(last.seq, tokens, reader.feed.view.window)
         CHUNKS_SENT.inc(len(pieces))
-        TOKENS_DELIVERED.inc(batch.tokens)
-        last_ms = pieces[-1].at_ms
-        if self.reader.is_level and last_ms >= self._began_ms:  # else it is history to this reader
-            transmission_s = max(0.0, time.time() - last_ms / 1000)
-            CHUNK_TRANSMISSION.observe(transmission_s, exemplar=self.reader.span.exemplar)
+        TOKENS_DELIVERED.inc(tokens)
+        if reader.is_level and last.at_ms >= self._began_ms:  # else it is history to this reader
+            transmission_s = max(0.0, time.time() - last.at_ms / 1000)
+            CHUNK_TRANSMISSION.observe(transmission_s, exemplar=reader.span.exemplar)
 
     # sending again
 
@@ -212,7 +214,7 @@ class Stream:
         if isinstance(action, int) and (piece := await reader.piece(action)) is not None:
             reader.span.event("retransmission", seq=piece.seq)
             pad = sse.padding(reader.delivery.padding_bytes())
-            await self._write(send, Batch(piece.data + pad, []))
+            await self._write(send, Batch(piece.data + pad))
             RETRANSMISSIONS[reason].inc()
         return action is not Action.CLOSE
 
@@ -220,7 +222,7 @@ class Stream:
 
     def _farewell(self) -> Batch:
         state = self.reader.state(self.reader.feed.view.status, self._reason)
-        return Batch(sse.retry(random.randint(*RETRY_MS[self._reason])) + state, [])
+        return Batch(sse.retry(random.randint(*RETRY_MS[self._reason])) + state)
 
     def _on_lost(self) -> None:
         self._gone = True

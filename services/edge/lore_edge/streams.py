@@ -1,7 +1,6 @@
-"""Opening streams: from a GET to a running ``Stream``, and all of those that run here."""
+"""Opens streams, from a GET to a running ``Stream``, and holds all that run here."""
 
 import asyncio
-import functools
 import random
 from collections.abc import Iterator
 
@@ -21,7 +20,7 @@ from lore.metrics import (
 from lore.protocol.delivery import DeliveryConfig, Opening
 from lore.protocol.sender import Sender, SenderConfig
 from lore.request import Ack
-from lore.store.base import Outcome, Store, StoreUnavailable, View
+from lore.store.base import Store, View
 from lore.tracing import Span
 from lore_edge import calls
 from lore_edge.below import prefix_of
@@ -30,6 +29,7 @@ from lore_edge.dialect import Dialect, Native
 from lore_edge.errors import ApiError, LostRequest, history_lost, lost, store_unavailable
 from lore_edge.feed import Feed
 from lore_edge.feeds import Feeds
+from lore_edge.polls import Polls
 from lore_edge.positions import Wanted, heartbeat_of, wanted
 from lore_edge.reader import Reader
 from lore_edge.settings import EdgeSettings
@@ -62,7 +62,6 @@ class Streams:
     def __init__(
         self, store: Store, feeds: Feeds, settings: EdgeSettings, sender: SenderConfig
     ) -> None:
-        self._store = store
         self._feeds = feeds
         self._settings = settings
         self._sender = sender
@@ -73,6 +72,7 @@ class Streams:
         self._open: set[Stream] = set()
         self._staying: set[asyncio.Transport] = set()
         self._draining = False
+        self.polls = Polls(feeds, settings, self._native, self.check_open)
         self.store_watch = StoreWatch(store, settings.store_lost_s, self._on_store_lost)
 
     def __len__(self) -> int:
@@ -120,15 +120,14 @@ class Streams:
         """
         self.check_open()
         transport = scope["extensions"][TRANSPORT]
-        if transport.is_closing():
-            raise Disconnected
-        notice_death(transport, self._settings.tcp_user_timeout_s)
         async with self._feeds.use(request_id, owner) as feed:
-            acknowledge = functools.partial(self._acknowledge, feed)
+            if transport.is_closing():
+                raise Disconnected  # a closed socket has no options to set
+            notice_death(transport, self._settings.tcp_user_timeout_s)
             span = calls.about(scope, feed.view)
             self._staying.add(transport)
             try:
-                view, text = await collect(feed, receive, acknowledge, span)
+                view, text = await collect(feed, receive, span)
             finally:
                 self._staying.discard(transport)
         ANSWERS[view.status].inc()
@@ -181,7 +180,8 @@ class Streams:
 
     def _on_store_lost(self) -> None:
         leaving = [one for one in self._open if self.store_watch.sends_away(one.opened_at)]
-        _log.warning("store lost: readers go elsewhere", streams=len(leaving))
+        self.polls.send_away("store_lost", 0.0)  # they come back, and stay nowhere
+        _log.warning("store lost, readers sent elsewhere", streams=len(leaving))
         loop = asyncio.get_running_loop()
         for stream in leaving:
             delay_s = random.uniform(0, self._settings.drain_spread_s / 2)  # they have waited
@@ -208,16 +208,17 @@ class Streams:
         returning = [stream for stream in self._open if stream.returns]
         for stream in returning:
             loop.call_later(random.uniform(0, spread_s), stream.leave)
-        await asyncio.sleep(spread_s)
+        self.polls.send_away("drain", spread_s)
+        await asyncio.sleep(spread_s)  # they leave on the timers above
         blocked = [stream for stream in returning if stream.socket.is_blocked]
-        await asyncio.sleep(BLOCKED_S)
+        await asyncio.sleep(BLOCKED_S)  # a farewell may be on its way
         for stream in blocked:  # the others are only late, on an edge that is short of CPU
             if stream in self._open and stream.socket.is_blocked:
                 stream.socket.abort()
         if self._staying:
             settings = self._settings
             rest_s = settings.grace_s - settings.drain_delay_s - spread_s - BLOCKED_S - CUT_EARLY_S
-            await asyncio.sleep(max(0.0, rest_s))
+            await asyncio.sleep(max(0.0, rest_s))  # as long as this edge may live
             for transport in self._staying:
                 ANSWERS["cut"].inc()
                 transport.abort()
@@ -236,12 +237,6 @@ class Streams:
         DELIVERY_LAG.set(max((stream.lag_s(now) for stream in self._open), default=0.0))
         BLOCKED_CONNECTIONS.set(blocked)
         FEEDS.set(len(self._feeds))
-
-    async def _acknowledge(self, feed: Feed, seq: int) -> None:
-        position = await self._store.ack(feed.request_id, seq)
-        if position.outcome is not Outcome.OK:  # until its generator gives it back (P3)
-            raise StoreUnavailable("the log is behind this reader, or forgotten")
-        feed.on_acked(position.acked_seq)
 
     def _reader(
         self, feed: Feed, dialect: Dialect, where: Wanted, waker: Waker, span: Span
@@ -269,7 +264,7 @@ class Streams:
         socket = StreamSocket(transport, buffer_bytes=settings.socket_buffer_bytes)
         socket_acks = None
         if feed.view.ack == Ack.SOCKET:
-            socket_acks = SocketAcks(socket, functools.partial(self._acknowledge, feed))
+            socket_acks = SocketAcks(socket, feed.acknowledge)
         return Stream(reader, socket, waker, socket_acks=socket_acks, heartbeat=heartbeat)
 
     async def _run(self, stream: Stream, send: Send, transport: asyncio.Transport) -> None:

@@ -1,4 +1,4 @@
-"""Who asks, as the authenticator wrote it into the call's scope."""
+"""The subject of a call, as the authenticator wrote it into the scope."""
 
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network

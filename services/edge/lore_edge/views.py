@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from lore.protocol.follower import in_sequence, is_foreign
+from lore.protocol.follower import is_foreign
+from lore.protocol.holes import in_sequence
 from lore.store.base import Store, StoreUnavailable, View
 from lore_edge.errors import UnknownRequest, given_up, history_lost
 from lore_edge.history import is_broken
@@ -27,6 +28,19 @@ def metadata_of(body: str | None) -> dict[str, str]:
     return kept.get("metadata") or (kept.get("note") or {}).get("metadata") or {}
 
 
+def asked(view: View, body: str | None) -> list[dict[str, str]]:
+    """What users and assistants said before this answer. System prompts stay with whoever wrote
+    them: the edge has put in its own.
+
+    Raises ApiError 410 ``given_up`` when there was no room for it, and UnknownRequest.
+    """
+    if view.given_up_ms:
+        raise given_up()
+    if body is None:  # it went after the view was read
+        raise UnknownRequest
+    return [said for said in json.loads(body)["messages"] if said["role"] != "system"]
+
+
 def describe(
     view: View, text: str, edge_id: str, metadata: Mapping[str, str], prefix: str
 ) -> dict[str, Any]:
@@ -43,6 +57,7 @@ def describe(
         "prompt_tokens": view.prompt_tokens,
         "finish_reason": view.finish_reason or None,
         "error": view.error or None,
+        "model": view.model or None,
         "created_at": _time(view.created_ms),
         "started_at": _time(view.started_ms),
         "finished_at": _time(view.finished_ms),

@@ -1,4 +1,4 @@
-"""Wait for a call or for a time, cheaply: streams wait some twenty times a second."""
+"""Waits cheaply for a call or a time: streams wait some twenty times a second."""
 
 import asyncio
 from collections.abc import Callable

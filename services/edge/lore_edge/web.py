@@ -11,6 +11,7 @@ from starlette.types import Scope
 
 from lore_edge.docs import render
 from lore_edge.openapi import document
+from lore_edge.served import Served
 from lore_edge.settings import EdgeSettings
 from lore_edge.status import Status
 
@@ -22,7 +23,7 @@ What is missing here on purpose: Strict-Transport-Security is said by what ends 
 """
 
 
-def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
+def web_routes(settings: EdgeSettings, served: Served) -> list[BaseRoute]:
     headers = {
         "Content-Security-Policy": "; ".join(
             [
@@ -60,7 +61,7 @@ def web_routes(settings: EdgeSettings) -> list[BaseRoute]:
             {
                 "edges": [*settings.edges],
                 "edge": settings.edge_id,
-                "model": settings.model or None,
+                "model": await served.shown() or None,
                 "auth": settings.auth == "required",
             },
             headers=headers,
@@ -91,7 +92,8 @@ class _Files(StaticFiles):
     and one that is malformed has to be (RFC 9110 section 14.2)."""
 
     def __init__(self, headers: dict[str, str]) -> None:
-        super().__init__(directory=WEB)
+        # web/client is a link, unless it was built into a package.
+        super().__init__(directory=WEB, follow_symlink=True)
         self._headers = {**headers, "Accept-Ranges": "none"}
 
     async def get_response(self, path: str, scope: Scope) -> Response:

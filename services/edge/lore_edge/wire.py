@@ -1,4 +1,4 @@
-"""The few lines of raw ASGI that the hot paths need (measurements: twice the rate)."""
+"""The raw ASGI that the hot paths need (measured: twice the rate)."""
 
 import json
 import re
@@ -55,6 +55,12 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     return b"".join(parts)
 
 
+async def until_disconnect(receive: Receive) -> None:
+    """Return once the peer has left; what it sends until then is not looked at."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _too_large(limit: int) -> ApiError:
     message = f"the body is longer than {limit} bytes"
     return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
@@ -74,7 +80,7 @@ def check_json(scope: Scope) -> None:
         raise ApiError(
             415,
             "unsupported_encoding",
-            "Content-Encoding: bodies are taken as they are",
+            "Content-Encoding: compressed bodies are not supported",
             field="Content-Encoding",
             headers={"Accept-Encoding": "identity"},
         )
@@ -100,6 +106,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
         raise _too_deep()
     return data
+
+
+def without_nulls(value: Any) -> Any:
+    """Of JSON: a member that is null says nothing, in whatever object it is."""
+    if isinstance(value, dict):
+        return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def not_json(reason: str) -> ApiError:

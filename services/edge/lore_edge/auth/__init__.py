@@ -1,1 +1,1 @@
-"""Who asks: API keys, JWTs, and stream tokens for what cannot send a header."""
+"""Authentication: API keys, JWTs, and stream tokens for clients that cannot send a header."""

@@ -1,4 +1,4 @@
-"""The one place where a call is let in: afterwards its scope says who asks."""
+"""Authenticates every call; afterwards its scope has the subject."""
 
 import re
 import time
@@ -12,6 +12,7 @@ from lore_edge.auth.keys import BadKeys, KeyFile
 from lore_edge.auth.secret import MIN_CHARS
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import unauthorized
+from lore_edge.positions import is_poll
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import ANONYMOUS, identify
 from lore_edge.wire import Scope, header, wants_stream
@@ -118,7 +119,7 @@ def _stream_token(scope: Scope) -> tuple[str, str] | None:
     method, match = scope["method"], _READ_OR_ACKNOWLEDGED.fullmatch(scope["path"])
     if match is None:
         return None
-    reads = method == "GET" and not match[2] and wants_stream(scope)
+    reads = method == "GET" and not match[2] and (wants_stream(scope) or is_poll(scope))
     if not reads and not (method == "POST" and match[2]):
         return None
     query = parse_qs(scope["query_string"].decode("latin-1"))

@@ -1,4 +1,4 @@
-"""Which hosts an edge answers to.
+"""The hosts that an edge serves (``LORE_ALLOWED_HOSTS``).
 
 Where everyone is let in, a page from anywhere could have its own name resolve to the machine that
 it is read on (DNS rebinding), and a browser would take the edge there for the page's own server.

@@ -1,4 +1,4 @@
-"""The keys that an issuer signs with (JWKS, RFC 7517), read again when they change."""
+"""The signing keys of an issuer (JWKS, RFC 7517), read again when they change."""
 
 import asyncio
 import json
@@ -114,7 +114,7 @@ class Jwks:
             return
         self._reason = reason
         if reason:
-            _log.warning("JWKS not read, the old keys stay", reason=reason)
+            _log.warning("JWKS not read, old keys kept", reason=reason)
         else:
             _log.info("JWKS read again")
 

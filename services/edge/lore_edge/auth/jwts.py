@@ -1,4 +1,4 @@
-"""JWT bearer tokens of one issuer (RFC 7519, and RFC 8725 for what to be strict about)."""
+"""JWT bearer tokens of one issuer (RFC 7519, with the checks of RFC 8725)."""
 
 import hashlib
 import time

@@ -1,6 +1,8 @@
 """API keys from a file that may change while the edge runs."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -21,20 +23,22 @@ class BadKeys(Exception):
 class KeyFile:
     """Whose key is it? The file is looked at again whenever ``poll`` is called.
 
-    What is removed from it opens nothing from then on; a stream that is open goes on until
-    its reader connects again.
+    What is removed from it, or expires, opens nothing from then on; a stream that is open goes
+    on until its reader connects again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         """Raises BadKeys."""
         self._path = path
+        self._clock = clock
         self._version = _version(path)
-        self._subjects = _load(path)
+        self._owners = _load(path)
 
     def subject(self, key: str) -> str | None:
         if not apikeys.KEY.fullmatch(key):
             return None
-        return self._subjects.get(apikeys.digest(key))
+        owner = self._owners.get(apikeys.digest(key))
+        return owner.subject if owner and owner.is_valid(self._clock()) else None
 
     def poll(self) -> None:
         """Read the file if it is another one than before; a bad one changes nothing."""
@@ -43,11 +47,11 @@ class KeyFile:
             return
         self._version = version
         try:
-            self._subjects = _load(self._path)
+            self._owners = _load(self._path)
         except BadKeys as error:
-            _log.error("API keys not reloaded, the old ones stay", reason=str(error))
+            _log.error("API keys not reloaded, old keys kept", reason=str(error))
         else:
-            _log.info("API keys reloaded", keys=len(self._subjects))
+            _log.info("API keys reloaded", keys=len(self._owners))
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
@@ -60,7 +64,7 @@ def _version(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _load(path: Path) -> dict[str, str]:
+def _load(path: Path) -> dict[str, apikeys.Owner]:
     """Raises BadKeys."""
     try:
         return apikeys.parse(read_bounded(path, MAX_BYTES).decode())

@@ -1,4 +1,4 @@
-"""One secret for all edges, and a use of it for each purpose that tells nothing of the others."""
+"""One secret for all edges, from which each purpose derives its own."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Stream tokens: for ``EventSource``, which can send no header.
+"""Stream tokens, for ``EventSource``, which cannot send a header.
 
 One says, to every edge with the same secret, that its bearer may read and acknowledge one
 request as a subject may, until the edges' clocks say that it is over. It stands in an

@@ -1,4 +1,4 @@
-"""All connections of an edge: how many there may be, and until when each may say nothing."""
+"""All connections of an edge: their limit, and their deadlines."""
 
 import asyncio
 import resource
@@ -80,7 +80,7 @@ class Connections:
         """Close those that have been silent for too long, for as long as the edge runs."""
         now = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(SWEEP_S)  # one timer for all: a timer each would cost more
             self._read_limit()
             OPEN_CONNECTIONS.set(len(self._open))
             at = now()
@@ -129,7 +129,7 @@ def _too_many() -> ApiError:
     return ApiError(
         503,
         "edge_full",
-        "this edge has as many connections as it can; try again",
+        "this edge has reached its limit of connections; try again",
         headers={"Retry-After": str(RETRY_S)},
     )
 
@@ -138,6 +138,6 @@ def _too_many_of_yours() -> ApiError:
     return ApiError(
         429,
         "too_many_connections",
-        "there are too many connections from your address; close some, or reuse them",
+        "too many connections from your address; close some, or reuse them",
         headers={"Retry-After": str(RETRY_S)},
     )

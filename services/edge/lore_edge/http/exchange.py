@@ -67,13 +67,13 @@ class Exchange:
         try:
             await app(self._scope, self.receive, self.send)
         except Exception:  # noqa: BLE001
-            _log.exception("a call crashed")
+            _log.exception("call crashed")
             if self.started:
                 connection.abort()
             elif not self.gone:
                 self.keep_alive = False
                 self._length = 0
-                error = ApiError(500, "internal_error", "this edge failed; it is in its log")
+                error = ApiError(500, "internal_error", "the edge failed; its log says why")
                 connection.write(self.error_response(error))
                 self._complete()
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""What a request's head says, judged by RFC 9110 and RFC 9112. No I/O.
+"""Validates a request's head by RFC 9110 and RFC 9112. No I/O.
 
 httptools (llhttp) has split the head and has refused what its grammar does not know; the rules
 that are left to a server are here.
@@ -49,7 +49,7 @@ def read_head(method: bytes, target: bytes, version: tuple[int, int], fields: Fi
     length = None if chunked else _length(fields)
     expected = _listed(fields, b"expect") if version >= (1, 1) else []
     if any(expectation != b"100-continue" for expectation in expected):
-        raise ApiError(417, "expectation_failed", "Expect: only 100-continue", field="Expect")
+        raise ApiError(417, "expectation_failed", "Expect: supports 100-continue", field="Expect")
     return Head(path, query, fields, length, bool(expected) and length != 0)
 
 
@@ -133,15 +133,15 @@ def malformed(message: str, *, field: str | None = None) -> ApiError:
 
 
 def version_not_supported() -> ApiError:
-    return ApiError(505, "http_version_not_supported", "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return ApiError(505, "http_version_not_supported", "only HTTP/1.1 and HTTP/1.0 are supported")
 
 
 def method_unknown() -> ApiError:
-    return ApiError(501, "not_implemented", "this method is not known here")
+    return ApiError(501, "not_implemented", "method not supported")
 
 
 def url_too_long(limit: int) -> ApiError:
-    return ApiError(414, "url_too_long", f"the address is longer than {limit} bytes")
+    return ApiError(414, "url_too_long", f"the URL is longer than {limit} bytes")
 
 
 def fields_too_large(message: str, *, field: str | None = None) -> ApiError:
@@ -149,4 +149,4 @@ def fields_too_large(message: str, *, field: str | None = None) -> ApiError:
 
 
 def timed_out(what: str, limit_s: float) -> ApiError:
-    return ApiError(408, "request_timeout", f"the {what} did not come within {limit_s:g} s")
+    return ApiError(408, "request_timeout", f"the {what} did not arrive within {limit_s:g} s")

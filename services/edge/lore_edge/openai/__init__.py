@@ -1,1 +1,1 @@
-"""The OpenAI API, as far as one model that writes text goes (PROTOCOL.md, OpenAI)."""
+"""OpenAI's API, for one model that generates text (PROTOCOL.md, OpenAI's API)."""

@@ -1,4 +1,4 @@
-"""From a checked body to the request that answers it: a new one, or one that is under way.
+"""From a validated body to its request: a new one, or one that is running.
 
 OpenAI's SDKs ask again by themselves when a connection breaks or a proxy's time is up, and say
 so in ``x-stainless-retry-count``. The answer is still being made then: such a retry joins it.
@@ -13,7 +13,7 @@ from lore.store.base import Store, StoreUnavailable, View
 from lore_edge import calls
 from lore_edge.auth.secret import sign
 from lore_edge.context import Context
-from lore_edge.create import create, fingerprint, key_of
+from lore_edge.create import create, key_of
 from lore_edge.openai.errors import prompt_refused
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import client_of, subject_of
@@ -65,19 +65,19 @@ class Asking:
             return None
         request_id = await self._store.attempted(self._mark(subject, kept))
         view = await self._store.view(request_id) if request_id else None
-        if view is None or view.subject != subject or view.fingerprint != fingerprint(kept):
+        if view is None or view.subject != subject or view.fingerprint != kept.fingerprint():
             return None
         return None if view.status in ENDED and view.status is not Status.DONE else view
 
     def _mark(self, subject: str, kept: KeptRequest) -> str:
-        return sign(self._settings.secret, "attempt", subject, fingerprint(kept)).hex()[:32]
+        return sign(self._settings.secret, "attempt", subject, kept.fingerprint()).hex()[:32]
 
     async def _judged(self, view: View) -> View:
         """As soon as its generator has begun with it, or ended it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(JUDGED_S):
                 while view.status not in ENDED and view.next_seq == 1:
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(LOOK_S)  # no feed: nobody reads yet
                     view = await self._store.view(view.request_id) or view
         return view
 

@@ -16,6 +16,7 @@ from lore_edge.openai.parameters import Honoured, Parameters, StopSequences, che
 class ChatStreamOptions(Parameters):
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
+    continuous_usage_stats: Literal[False] = False
 
 
 class ChatRequest(ChatNeutral, Honoured):
@@ -56,16 +57,10 @@ class ChatRequest(ChatNeutral, Honoured):
 def parse(body: dict[str, Any], limits: RequestLimits) -> ChatRequest:
     """Raises OpenAIError 400."""
     asked = check(ChatRequest, ChatNeutral, body, limits)
-    if asked.stream_options is not None and not asked.stream:
-        raise refused(
-            "invalid_value",
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-            "stream_options",
-        )
-    if asked.max_tokens is not None and asked.max_completion_tokens is not None:
+    if len({asked.max_tokens, asked.max_completion_tokens} - {None}) > 1:
         raise refused(
             "invalid_parameter_combination",
-            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+            "Setting 'max_tokens' and 'max_completion_tokens' to two values is not supported.",
             "max_tokens",
         )
     return asked

@@ -13,21 +13,21 @@ from lore_edge.openai.chat_request import ChatRequest
 from lore_edge.openai.neutral import ChatNeutral, ResponseNeutral
 from lore_edge.openai.parameters import Parameters, takes
 from lore_edge.openai.responses_request import ResponseRequest
-from lore_edge.schemas import STRING, Json, integer, ref
+from lore_edge.schemas import STRING, Json, integer, let_null_say_nothing, ref
 
 TAG = "OpenAI"
 _REFUSALS = {
-    400: "a parameter is wrong, or not offered, which `param` names, or the prompt too long; "
+    400: "a parameter is wrong or not supported (`param` names it), the prompt is too long, "
     "or the answer was cancelled",
-    401: "no key or token, or none that is good here",
-    404: "there is no such object, or it is somebody else's, or it is no longer kept",
-    410: "the end of what the reader has was lost with a store",
-    413: "the body is longer than is taken",
-    415: "the body does not say that it is JSON",
-    422: "the `Idempotency-Key` was used for another body, or a deleted request",
-    429: "a limit is reached, which `message` names",
-    500: "the answer failed; asking again by itself would not help",
-    503: "the store or this edge is away; come back",
+    401: "missing or invalid credentials",
+    404: "unknown object, no longer kept, or owned by another subject",
+    410: "a store lost the end of the text that the reader has",
+    413: "the body is too large",
+    415: "the `Content-Type` is not JSON",
+    422: "the `Idempotency-Key` was used with another body, or for a deleted request",
+    429: "a limit is exceeded; `message` names it",
+    500: "the answer failed; do not retry automatically",
+    503: "the store or this edge is unavailable; retry",
 }
 _ASKING = (400, 401, 404, 410, 413, 415, 422, 429, 503)
 _READING = (400, 401, 404, 503)
@@ -39,14 +39,16 @@ _FLAG: Json = {"type": "boolean"}
 
 
 def paths() -> Json:
+    return _chat_paths() | _response_paths() | _model_paths()
+
+
+def _chat_paths() -> Json:
     completion = _named("completion_id", f"^{chat_events.PREFIX}{REQUEST_ID}$")
-    response = _named("response_id", f"^{response_events.PREFIX}{REQUEST_ID}$")
-    stream = _in("query", "stream", "as server-sent events", _FLAG)
     return {
         "/v1/chat/completions": {
             "post": _operation(
                 "createChatCompletion",
-                "Ask in a chat; with `stream`, the answer as it is written",
+                "Create a chat completion; with `stream`, as server-sent events",
                 _answers("ChatCompletion", "ChatEvent", 500, *_ASKING),
                 parameters=[_KEY],
                 requestBody=_body("ChatRequest"),
@@ -56,15 +58,21 @@ def paths() -> Json:
             "parameters": [completion],
             "get": _operation(
                 "readChatCompletion",
-                "The answer once it has ended; with `stream`, what follows `Last-Event-ID`",
+                "Read a completion that has ended; with `stream`, the chunks after `Last-Event-ID`",
                 _answers("ChatCompletion", "ChatEvent", 400, 410, 500, *_READING),
-                parameters=[stream, _LAST_EVENT_ID],
+                parameters=[_STREAM, _LAST_EVENT_ID],
             ),
         },
+    }
+
+
+def _response_paths() -> Json:
+    response = _named("response_id", f"^{response_events.PREFIX}{REQUEST_ID}$")
+    return {
         "/v1/responses": {
             "post": _operation(
                 "createResponse",
-                "Ask for a response; with `background`, it is made with nobody reading",
+                "Create a response; with `background`, it is generated without a reader",
                 _answers("Response", "ResponseEvent", *_ASKING),
                 parameters=[_KEY],
                 requestBody=_body("ResponseRequest"),
@@ -74,17 +82,17 @@ def paths() -> Json:
             "parameters": [response],
             "get": _operation(
                 "readResponse",
-                "A response as it is now; with `stream`, its events after `starting_after`",
+                "Read a response as it is now; with `stream`, its events after `starting_after`",
                 _answers("Response", "ResponseEvent", 410, *_READING),
                 parameters=[
-                    stream,
+                    _STREAM,
                     _in("query", "starting_after", "the last event's number", integer()),
                     _in("query", "include_obfuscation", "false", {"enum": [False]}),
                 ],
             ),
             "delete": _operation(
                 "deleteResponse",
-                "Stop it if it runs, and forget it with its log",
+                "Delete a response and its log; a running one is stopped",
                 _answers("DeletedResponse", "", *_READING),
             ),
         },
@@ -92,7 +100,7 @@ def paths() -> Json:
             "parameters": [response],
             "post": _operation(
                 "cancelResponse",
-                "Cancel for good (P14), again too",
+                "Cancel (P14); final, idempotent",
                 _answers("Response", "", *_READING),
             ),
         },
@@ -100,21 +108,33 @@ def paths() -> Json:
             "parameters": [response],
             "get": _operation(
                 "listInputItems",
-                "What a response was asked",
+                "List the input items of a response",
                 _answers("InputItems", "", *_READING),
                 parameters=[
-                    _in("query", "after", "the last item of the page before", STRING),
+                    _in("query", "after", "the last item of the previous page", STRING),
                     _in("query", "limit", "items on a page", integer(1, maximum=100)),
-                    _in("query", "order", "newest first, or not", {"enum": ["asc", "desc"]}),
+                    _in(
+                        "query",
+                        "order",
+                        "oldest first (`asc`) or newest first (`desc`)",
+                        {"enum": ["asc", "desc"]},
+                    ),
                 ],
             ),
         },
+    }
+
+
+def _model_paths() -> Json:
+    return {
         "/v1/models": {
-            "get": _operation("listModels", "The model that answers", _answers("Models", "", 401))
+            "get": _operation("listModels", "List the model", _answers("Models", "", 401))
         },
         "/v1/models/{model}": {
             "parameters": [_named("model", "")],
-            "get": _operation("readModel", "The same, by its id", _answers("Model", "", 401, 404)),
+            "get": _operation(
+                "readModel", "Read the model by its id", _answers("Model", "", 401, 404)
+            ),
         },
     }
 
@@ -122,11 +142,19 @@ def paths() -> Json:
 def schemas() -> Json:
     model = _object(id=STRING, object=_const("model"), created=integer(), owned_by=STRING)
     return {
-        **_request("ChatRequest", ChatRequest, ChatNeutral),
-        **_request("ResponseRequest", ResponseRequest, ResponseNeutral),
+        **_chat_schemas(),
+        **_response_schemas(),
         "OpenAIError": _object(
             error=_object(message=STRING, type=STRING, param=_NULLABLE, code=_NULLABLE)
         ),
+        "Model": model,
+        "Models": _object(object=_const("list"), data=_list(ref("Model"))),
+    }
+
+
+def _chat_schemas() -> Json:
+    return {
+        **_request("ChatRequest", ChatRequest, ChatNeutral),
         "ChatCompletion": _object(
             id=STRING,
             object=_const("chat.completion"),
@@ -148,6 +176,14 @@ def schemas() -> Json:
                 )
             ),
         ),
+        "ChatEvent": _object(data=STRING)
+        | {"description": "`data` is a `ChatCompletionChunk`, an `OpenAIError`, or `[DONE]`"},
+    }
+
+
+def _response_schemas() -> Json:
+    return {
+        **_request("ResponseRequest", ResponseRequest, ResponseNeutral),
         "Response": _object(
             id=STRING,
             object=_const("response"),
@@ -165,8 +201,6 @@ def schemas() -> Json:
             metadata={"type": "object", "additionalProperties": STRING},
             usage={"type": ["object", "null"]},
         ),
-        "ChatEvent": _object(data=STRING)
-        | {"description": "`data` is a `ChatCompletionChunk`, an `OpenAIError`, or `[DONE]`"},
         "ResponseEvent": _object(
             event=STRING,
             data={
@@ -183,8 +217,6 @@ def schemas() -> Json:
             last_id=STRING,
             has_more=_FLAG,
         ),
-        "Model": model,
-        "Models": _object(object=_const("list"), data=_list(ref("Model"))),
     }
 
 
@@ -192,13 +224,10 @@ def _request(name: str, model: type[BaseModel], neutral: type[Parameters]) -> Js
     """Null says nothing, whatever the parameter."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     properties = schema["properties"]
-    null = {"type": "null"}
-    for field in properties.keys() - set(schema["required"]):
-        if null not in properties[field].get("anyOf", ()):
-            properties[field] = {"anyOf": [properties[field], null]}
+    let_null_say_nothing(schema)
     for field in neutral.model_fields:
         harmless = takes(neutral, field) or "null"
-        properties[field]["description"] = f"not offered: only {harmless} is taken"
+        properties[field]["description"] = f"not supported: only {harmless} is accepted"
     return {**schema.pop("$defs"), name: schema}
 
 
@@ -234,7 +263,7 @@ def _in(place: str, name: str, description: str, schema: Json) -> Json:
 
 def _named(name: str, pattern: str) -> Json:
     schema = {"type": "string", "pattern": pattern} if pattern else STRING
-    return _in("path", name, "what is meant", schema)
+    return _in("path", name, "the object's id", schema)
 
 
 def _body(schema: str) -> Json:
@@ -263,4 +292,5 @@ _KEY = _in(
     "makes a retried POST the same request",
     {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
 )
+_STREAM = _in("query", "stream", "as server-sent events", _FLAG)
 _LAST_EVENT_ID = _in("header", "Last-Event-ID", "the last event that the reader has", STRING)

@@ -1,4 +1,4 @@
-"""What an input names instead of saying it: items and responses that Lore keeps (P3's retention).
+"""Items and responses that an input refers to, looked up in the store.
 
 An answer that is not over counts for what it has said so far: whoever stopped reading it and
 goes on has no more of it either.
@@ -11,7 +11,7 @@ from lore.request import Message
 from lore.store.base import Store
 from lore_edge import views
 from lore_edge.create import REQUEST_ID
-from lore_edge.openai.errors import OpenAIError, refused
+from lore_edge.openai.errors import OpenAIError, prompt_too_long
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.parameters import MAX_SHOWN
 from lore_edge.openai.response_events import PREFIX
@@ -82,11 +82,8 @@ class Earlier:
 
     def _check(self, count: int) -> None:
         if count > self._max_messages:
-            raise refused(
-                "array_above_max_length",
-                f"Invalid 'input': with what came before, more than {self._max_messages} messages.",
-                "input",
-            )
+            most = f"with what came before, 'input' may have at most {self._max_messages} messages"
+            raise prompt_too_long(most, "input")
 
 
 def _input(stored: Stored[ResponseNote]) -> Sequence[Message]:

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients know them: ``{"error": {"message", "type", "param", "code"}}``."""
+"""Errors in OpenAI's format: ``{"error": {"message", "type", "param", "code"}}``."""
 
 import json
 import re
@@ -12,6 +12,9 @@ from lore_edge.errors import ApiError
 _PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?", re.DOTALL)
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 """Where OpenAI has one word for what we have several."""
+TOO_LONG = "context_length_exceeded"
+"""Of a prompt, whichever limit it is over: clients shorten their history by this word."""
+_SHORTEN = "Please reduce the length of the messages."
 
 
 class OpenAIError(ApiError):
@@ -33,6 +36,10 @@ def refused(code: str, message: str, param: str | None = None) -> OpenAIError:
     return OpenAIError(400, code, message, field=param)
 
 
+def prompt_too_long(message: str, param: str) -> OpenAIError:
+    return refused(TOO_LONG, f"The prompt is too long: {message}. {_SHORTEN}", param)
+
+
 def is_openai(path: str) -> bool:
     return _PATHS.fullmatch(path) is not None
 
@@ -49,6 +56,8 @@ def in_openai(error: ApiError, names: Mapping[str, str] | None = None) -> OpenAI
     field, message = error.field, error.message
     if field and (param := (names or {}).get(field)):
         field, message = param, message.replace(field, param, 1)
+    if error.code == "prompt_too_long" and field:
+        return prompt_too_long(message, field)
     return OpenAIError(error.status, error.code, message, field=field, headers=error.headers)
 
 

@@ -1,10 +1,10 @@
-"""What is answered under OpenAI's addresses."""
+"""The handlers of OpenAI's calls."""
 
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
+from lore.protocol.commands import Cancel, Forget
 from lore.store.base import Outcome, Store, View
 from lore_edge import calls, sse, views
 from lore_edge.context import Context
@@ -23,10 +23,12 @@ from lore_edge.openai.errors import (
 )
 from lore_edge.openai.input_items import input_items
 from lore_edge.openai.notes import ChatNote, ResponseNote
-from lore_edge.openai.parameters import MAX_SHOWN, unknown
+from lore_edge.openai.parameters import MAX_SHOWN
+from lore_edge.openai.query import INCLUDE, asks_for_stream, flag, query_of, starting_after
 from lore_edge.openai.response_events import ResponseStream, chunks_had, response
 from lore_edge.openai.stored import Shelf
-from lore_edge.positions import MAX_SEQ, Wanted, wanted
+from lore_edge.positions import Wanted, wanted
+from lore_edge.served import NAMELESS, Served
 from lore_edge.settings import EdgeSettings
 from lore_edge.streams import Streams
 from lore_edge.subject import subject_of
@@ -39,11 +41,6 @@ from lore_edge.wire import (
     parse_object,
     read_body,
 )
-
-NAMELESS = "default"
-"""The model's id where nobody has named it."""
-
-_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 class Call(NamedTuple):
@@ -59,14 +56,19 @@ Handler = Callable[[Call], Awaitable[None]]
 
 class OpenAI:
     def __init__(
-        self, store: Store, settings: EdgeSettings, streams: Streams, context: Context
+        self,
+        store: Store,
+        settings: EdgeSettings,
+        streams: Streams,
+        context: Context,
+        served: Served,
     ) -> None:
         self._store = store
         self._settings = settings
         self._streams = streams
         self._asking = Asking(store, settings, context)
         self._limits = settings.request_limits
-        self._model = settings.model or NAMELESS
+        self._served = served
         self.routes: dict[str, dict[str, Handler]] = {
             "/v1/chat/completions": {"POST": self._ask_chat},
             "/v1/chat/completions/{completion_id}": {"GET": self._read_chat},
@@ -94,7 +96,7 @@ class OpenAI:
                 raise ApiError(
                     405,
                     "method_not_allowed",
-                    f"only {allowed} can be done here",
+                    f"method not supported; this address supports {allowed}",
                     headers={"Allow": allowed},
                 )
             await handler(Call(scope, receive, send, match[1] if match.lastindex else ""))
@@ -106,7 +108,7 @@ class OpenAI:
     async def _ask_chat(self, call: Call) -> None:
         where = wanted(call.scope)
         asked = chat_request.parse(await self._body(call), self._limits)
-        self._check_model(asked.model)
+        await self._check_model(asked.model)
         view = await self._asking.ask(call.scope, asked.kept(self._limits), now=asked.stream)
         if asked.stream:
             await self._stream_chat(call, view, asked.note, where)
@@ -116,8 +118,8 @@ class OpenAI:
     async def _read_chat(self, call: Call) -> None:
         view, note, _ = await self._shelf(call).completion(call.name)
         calls.about(call.scope, view)
-        query = _query(call, {"stream", "after", "log"})
-        if _streams(call, query):
+        query = query_of(call.scope, {"stream", "after", "log"})
+        if asks_for_stream(call.scope, query):
             await self._stream_chat(call, view, note, wanted(call.scope))
         else:
             await self._answer_chat(call, view, note)
@@ -140,7 +142,7 @@ class OpenAI:
 
     async def _ask_response(self, call: Call) -> None:
         asked = responses_request.parse(await self._body(call), self._limits)
-        self._check_model(asked.model)
+        await self._check_model(asked.model)
         earlier, now = await Earlier(self._store, self._shelf(call), self._limits.messages).resolve(
             asked
         )
@@ -165,17 +167,17 @@ class OpenAI:
     async def _read_response(self, call: Call) -> None:
         view, note, _ = await self._shelf(call).stored_response(call.name)
         calls.about(call.scope, view)
-        query = _query(call, {"stream", "starting_after", "include_obfuscation"})
-        if _flag(query, "include_obfuscation"):
+        query = query_of(call.scope, {"stream", "starting_after", "include_obfuscation", *INCLUDE})
+        if flag(query, "include_obfuscation"):
             raise refused(
                 "unsupported_value",
                 "Unsupported value: 'include_obfuscation' supports only false.",
                 "include_obfuscation",
             )
-        starting_after = _starting_after(query)
-        if _streams(call, query):
-            await self._stream_response(call, view, note, starting_after)
-        elif starting_after is not None:
+        after = starting_after(query)
+        if asks_for_stream(call.scope, query):
+            await self._stream_response(call, view, note, after)
+        elif after is not None:
             raise refused(
                 "invalid_value", "'starting_after' needs 'stream' to be true.", "starting_after"
             )
@@ -196,28 +198,27 @@ class OpenAI:
         view, note, _ = await self._shelf(call).response(call.name)
         calls.about(call.scope, view)
         retention_ms = round(self._settings.retention_s * 1000)
-        position = await self._store.cancel(
-            view.request_id, retention_ms=retention_ms, subject=view.subject
+        position = await self._store.do(
+            Cancel(view.request_id, retention_ms=retention_ms, subject=view.subject)
         )
         if position.outcome is Outcome.UNKNOWN:
             raise unknown_object("Response", call.name)
         if position.outcome is not Outcome.OK:
             status = response(view, note)["status"]
-            raise refused("not_cancellable", f"Cannot cancel a {status} response.")
+            raise refused("not_cancellable", f"Cannot cancel a response that is {status}.")
         await self._answer_response(call, view, note)
 
     async def _delete_response(self, call: Call) -> None:
         view, _, _ = await self._shelf(call).response(call.name)
         calls.about(call.scope, view)
-        await self._store.forget(view.request_id, subject=view.subject)
+        await self._store.do(Forget(view.request_id, subject=view.subject))
         await _answer(call, {"id": call.name, "object": "response", "deleted": True})
 
     async def _list_input(self, call: Call) -> None:
         view, note, kept = await self._shelf(call).stored_response(call.name)
         calls.about(call.scope, view)
-        await _answer(
-            call, input_items(view, note, kept, _query(call, {"after", "limit", "order"}))
-        )
+        query = query_of(call.scope, {"after", "limit", "order", *INCLUDE})
+        await _answer(call, input_items(view, note, kept, query))
 
     async def _answer_response(self, call: Call, view: View, note: ResponseNote) -> None:
         """The response as it is now, which may be a little later than ``view``."""
@@ -227,17 +228,15 @@ class OpenAI:
     # models
 
     async def _list_models(self, call: Call) -> None:
-        await _answer(call, {"object": "list", "data": [self._described()]})
+        served = await self._served.shown() or NAMELESS
+        await _answer(call, {"object": "list", "data": [_model(served)]})
 
     async def _read_model(self, call: Call) -> None:
-        self._check_model(call.name)
-        await _answer(call, self._described())
+        await self._check_model(call.name)
+        await _answer(call, _model(call.name))
 
-    def _described(self) -> dict[str, Any]:
-        return {"id": self._model, "object": "model", "created": 0, "owned_by": "lore"}
-
-    def _check_model(self, model: str) -> None:
-        if model != self._model:
+    async def _check_model(self, model: str) -> None:
+        if not await self._served.has(model):
             raise unknown_model(model[:MAX_SHOWN])
 
     # what all of them need
@@ -251,6 +250,10 @@ class OpenAI:
         return Shelf(self._store, subject_of(call.scope))
 
 
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "lore"}
+
+
 def _pattern(path: str) -> re.Pattern[str]:
     """The name of a model may have slashes in it."""
     name = "(.+)" if "{model}" in path else "([^/]+)"
@@ -260,36 +263,3 @@ def _pattern(path: str) -> re.Pattern[str]:
 async def _answer(call: Call, data: dict[str, Any], request_id: str = "") -> None:
     headers = [(b"x-request-id", request_id.encode())] if request_id else []
     await answer(call.send, 200, sse.encode_json(data).encode(errors="replace"), headers)
-
-
-def _query(call: Call, known: set[str]) -> dict[str, str]:
-    text = call.scope["query_string"].decode("latin-1")
-    query = dict(parse_qsl(text, keep_blank_values=True))
-    for name in query.keys() - known:
-        raise unknown(name)
-    return query
-
-
-def _flag(query: dict[str, str], name: str) -> bool:
-    value = query.get(name, "false")
-    if value not in ("true", "false"):
-        raise refused("invalid_type", f"Invalid type for '{name}': expected a boolean.", name)
-    return value == "true"
-
-
-def _streams(call: Call, query: dict[str, str]) -> bool:
-    """HEAD asks for the head of what is there now: a stream would keep it waiting."""
-    return _flag(query, "stream") and call.scope["method"] != "HEAD"
-
-
-def _starting_after(query: dict[str, str]) -> int | None:
-    value = query.get("starting_after")
-    if value is None:
-        return None
-    if not _NUMBER.fullmatch(value) or int(value) > MAX_SEQ:
-        raise refused(
-            "invalid_type",
-            "Invalid type for 'starting_after': expected an event's sequence number.",
-            "starting_after",
-        )
-    return int(value)

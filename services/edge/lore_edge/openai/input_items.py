@@ -1,4 +1,4 @@
-"""What a response was asked, item by item."""
+"""The input items of a response."""
 
 from typing import Any
 

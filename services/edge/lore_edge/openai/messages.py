@@ -1,4 +1,4 @@
-"""Messages as OpenAI's clients write them: text, and what may come with it.
+"""Messages in OpenAI's format: text, and the members that may accompany it.
 
 What an answer of ours carries beside its text may be sent back with it, and so may what other
 servers put there, as long as it changes nothing.
@@ -20,14 +20,15 @@ from pydantic_core import PydanticCustomError
 from lore.request import Message, Text, check_content, content_schema
 from lore_edge.openai.parameters import MAX_SHOWN, Parameters
 
-_TEXT_PARTS = ("text", "input_text", "output_text")
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""The types of the parts that are text, each with the member that has it."""
 _LABELS = frozenset(("id", "status", "name", "phase", "cache_control"))
 """Of a message: change nothing, whatever they say."""
 _PART_LABELS = frozenset(("annotations", "logprobs", "cache_control", "prompt_cache_breakpoint"))
 _NOT_OFFERED = frozenset(
     ("refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id")
 )
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_EMPTY: tuple[Any, ...] = (None, "", [], {}, False, 0)
 
 
 def _text(content: Any) -> Any:
@@ -38,16 +39,16 @@ def _text(content: Any) -> Any:
     for part in content:
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             raise PydanticCustomError("invalid_type", "an array of objects that have a type")
-        kind, text = part["type"], part.get("text")
-        if kind not in _TEXT_PARTS:
+        kind = part["type"]
+        if (member := _TEXT_PARTS.get(kind)) is None:
             raise PydanticCustomError(
                 "unsupported_value",
                 "Lore takes text alone, and not '{kind}'",
                 {"kind": kind[:MAX_SHOWN]},
             )
-        if not isinstance(text, str):
+        if not isinstance(text := part.get(member), str):
             raise PydanticCustomError("invalid_type", "a part of text needs its text, a string")
-        for name in part.keys() - {"type", "text"} - _PART_LABELS:
+        for name in part.keys() - {"type", member} - _PART_LABELS:
             if part[name] not in _EMPTY:
                 raise PydanticCustomError(
                     "unsupported_parameter",
@@ -82,6 +83,14 @@ class Turn(Parameters):
     def _without_the_rest(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        if (kind := value.get("type", "message")) != "message":
+            raise PydanticCustomError(
+                "unsupported_value",
+                "Lore takes messages, and not '{kind}'",
+                {"kind": str(kind)[:MAX_SHOWN]},
+            )
+        if value.get("refusal") and value.get("content") in _EMPTY:
+            value = {**value, "content": value["refusal"], "refusal": None}
         for name in _NOT_OFFERED & value.keys():
             if value[name] not in _EMPTY:
                 raise PydanticCustomError(

@@ -1,4 +1,4 @@
-"""What OpenAI's calls know and Lore does not offer: only values that change nothing are taken.
+"""OpenAI's parameters that Lore does not support: only neutral values are accepted.
 
 One class for each call; a field's type says what those are, beside null, and its description
 says it in words where the type alone would not.
@@ -13,7 +13,6 @@ from lore_edge.openai.parameters import Parameters
 Zero = Annotated[float, Field(ge=0, le=0)] | None
 One = Annotated[float, Field(ge=1, le=1)] | None
 Empty = Annotated[list[Any], Field(max_length=0)] | None
-EmptyObject = Annotated[dict[str, Any], Field(max_length=0)] | None
 
 
 class TextFormat(Parameters):
@@ -51,15 +50,31 @@ class Neutral(Parameters):
     tools: Empty = None
     top_logprobs: Annotated[Zero, Field(description="0")] = None
 
+    add_generation_prompt: Literal[True] | None = None
+    add_special_tokens: Literal[False] | None = None
+    bad_words: Empty = None
     best_of: Annotated[One, Field(description="1")] = None
     cache_control: Annotated[dict[str, Any] | None, Field(description="any of its values")] = None
-    chat_template_kwargs: EmptyObject = None
+    cache_prompt: bool | None = None
+    continue_final_message: Literal[False] | None = None
+    dry_multiplier: Annotated[Zero, Field(description="0")] = None
     echo: Literal[False] | None = None
     ignore_eos: Literal[False] | None = None
+    include_stop_str_in_output: Literal[False] | None = None
     length_penalty: Annotated[One, Field(description="1")] = None
     min_tokens: Annotated[Zero, Field(description="0")] = None
     mirostat: Annotated[Zero, Field(description="0")] = None
+    n_probs: Annotated[Zero, Field(description="0")] = None
+    priority: Annotated[Zero, Field(description="0")] = None
+    repeat_penalty: Annotated[One, Field(description="1")] = None
+    return_token_ids: Literal[False] | None = None
+    skip_special_tokens: Literal[True] | None = None
+    spaces_between_special_tokens: Literal[True] | None = None
+    stop_token_ids: Empty = None
+    tfs_z: Annotated[One, Field(description="1")] = None
     typical_p: Annotated[One, Field(description="1")] = None
+    use_beam_search: Literal[False] | None = None
+    xtc_probability: Annotated[Zero, Field(description="0")] = None
 
 
 class ChatNeutral(Neutral):

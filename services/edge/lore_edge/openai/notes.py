@@ -1,4 +1,4 @@
-"""What is kept with a request, so that any edge can tell of its answer what it was asked for."""
+"""What is stored with a request, so that any edge can tell what its response was asked."""
 
 from typing import Literal, TypeVar
 
@@ -54,10 +54,10 @@ def kept_with_note(body: str, kind: type[Note], view: View) -> tuple[KeptRequest
     Raises ApiError 410 for what cannot be read: another version kept it, or it was damaged.
     """
     try:
-        kept = KeptRequest.model_validate_json(body)
+        kept = KeptRequest.read(body)
         if kept.note is None or kept.note.get("api") != kind.model_fields["api"].default:
             return kept, None
         return kept, kind.model_validate(kept.note)
     except ValidationError:
-        _log.error("a kept request cannot be read", **logs.of(view))
+        _log.error("kept request unreadable", **logs.of(view))
         raise request_lost() from None

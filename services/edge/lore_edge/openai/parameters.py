@@ -1,4 +1,4 @@
-"""Parameters checked and refused as OpenAI does it: none is dropped in silence.
+"""Validates parameters as OpenAI does; none is dropped silently.
 
 A parameter is honoured, or it is known and takes only what changes nothing, or it is refused
 by its name. Null is the same as nothing, at every depth.
@@ -15,7 +15,9 @@ from pydantic_core import ErrorDetails
 
 from lore.request import Metadata, Stop, Stops
 from lore.request_limits import RequestLimits
-from lore_edge.openai.errors import OpenAIError, refused
+from lore.template_args import TemplateArgs
+from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
+from lore_edge.wire import without_nulls
 
 MAX_SHOWN = 64  # of what a caller made up
 KINDS = ("a message", "a reference")
@@ -29,6 +31,7 @@ _NAMES = {
     "dict": "an object",
     "model": "an object",
 }
+_PROMPT = ("messages", "input", "instructions")
 _BELOW, _ABOVE = _BOUNDS = ("below_min_value", "above_max_value")
 _CODES = {
     "greater_than": _BELOW,
@@ -42,7 +45,7 @@ _CODES = {
 }
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
-TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+TopP = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 StopSequences = Annotated[
     Stops,
     BeforeValidator(
@@ -67,16 +70,22 @@ class Honoured(Parameters):
     """Not OpenAI's, but of most servers that speak its API; 0 and -1 leave nothing out."""
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Field(ge=0.1, le=2)] = 1.0
+    chat_template_kwargs: TemplateArgs = Field(default={})
+    """More for the model's chat template, under the name that most such servers have for it."""
     metadata: Metadata = Field(default={})
 
     def sampling(self) -> dict[str, Any]:
-        """As a ``KeptRequest`` has it. What nothing is said of is OpenAI's default, not Lore's."""
+        """As a ``KeptRequest`` has it. What nothing is said of is OpenAI's default, not Lore's.
+
+        A ``top_p`` of 0 leaves the likeliest token alone, as ``top_k`` of 1 does.
+        """
         return {
             "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": max(0, self.top_k),
+            "top_p": self.top_p or 1.0,
+            "top_k": max(0, self.top_k) if self.top_p else 1,
             "min_p": self.min_p or None,
             "repetition_penalty": self.repetition_penalty,
+            "template_args": self.chat_template_kwargs or None,
         }
 
 
@@ -99,7 +108,7 @@ def check(
             continue
         if name not in model.model_fields:
             raise unknown(name)
-        given[name] = _without_nulls(value)
+        given[name] = without_nulls(value)
     try:
         return model.model_validate(given, context=limits)
     except ValidationError as error:
@@ -137,13 +146,6 @@ def _is_unicode(value: Any) -> bool:
     return True
 
 
-def _without_nulls(value: Any) -> Any:
-    """A member that is null says nothing, in whatever object it is."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
-
-
 def _not_neutral(name: str, neutral: type[Parameters]) -> OpenAIError:
     if shown := takes(neutral, name):
         message = f"Unsupported value: Lore takes only {shown} for '{name}'."
@@ -173,6 +175,10 @@ def _refusal(details: ErrorDetails) -> OpenAIError:
     if kind.endswith("_type") and (wanted := _NAMES.get(kind.removesuffix("_type"))):
         return refused("invalid_type", f"Invalid type for '{param}': expected {wanted}.", param)
     code = _CODES.get(kind, "invalid_value")
+    if kind in ("too_long", "string_too_long") and details["loc"][0] in _PROMPT:
+        most = details.get("ctx", {})["max_length"]
+        unit = "messages" if kind == "too_long" else "characters"
+        return prompt_too_long(f"'{param}' may have at most {most} {unit}", param)
     if code in _BOUNDS:
         bounds = details.get("ctx", {}).values()
         code = f"{'decimal' if any(isinstance(b, float) for b in bounds) else 'integer'}_{code}"

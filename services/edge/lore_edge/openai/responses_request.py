@@ -92,10 +92,4 @@ def parse(body: dict[str, Any], limits: RequestLimits) -> ResponseRequest:
         raise refused(
             "invalid_value", "A background response has to be stored: set 'store'.", "store"
         )
-    if asked.stream_options is not None and not asked.stream:
-        raise refused(
-            "invalid_value",
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-            "stream_options",
-        )
     return asked

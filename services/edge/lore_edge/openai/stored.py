@@ -1,4 +1,4 @@
-"""What OpenAI's ids name: requests that were made by this API, each with what was asked."""
+"""The requests behind OpenAI's ids, each with what it was asked."""
 
 import re
 from typing import Generic, NamedTuple

@@ -1,0 +1,47 @@
+"""The name of the model: ``LORE_MODEL``, or the one that generators report."""
+
+import time
+
+from lore.store.base import Store, StoreUnavailable
+from lore_edge.settings import EdgeSettings
+
+NAMELESS = "default"
+"""The model's name where nobody has named it; where only generators have, another name for it."""
+HEARD_S, UNHEARD_S = 5.0, 0.5
+"""So long what generators told, or that none has, is not asked for again."""
+
+
+class Served:
+    def __init__(self, store: Store, settings: EdgeSettings) -> None:
+        self._store = store
+        self._set = settings.model
+        self._heard = ""
+        self._asked_s = float("-inf")
+
+    async def name(self) -> str:
+        """What is set, or was heard last, however long ago; '' for neither.
+
+        Raises StoreUnavailable when that cannot be found out.
+        """
+        now = time.monotonic()
+        if not self._set and now - self._asked_s >= (HEARD_S if self._heard else UNHEARD_S):
+            try:
+                self._heard = await self._store.model_fact("model") or self._heard
+                self._asked_s = now
+            except StoreUnavailable:
+                if not self._heard:
+                    raise
+        return self._set or self._heard
+
+    async def shown(self) -> str:
+        """The name as far as it is known, for those who need none."""
+        try:
+            return await self.name()
+        except StoreUnavailable:
+            return ""
+
+    async def has(self, model: str) -> bool:
+        """Whether requests may ask for it. Raises StoreUnavailable when it cannot be told."""
+        if model == NAMELESS and not self._set:
+            return True
+        return model == await self.name()
