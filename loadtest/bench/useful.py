@@ -23,8 +23,8 @@ from loadtest.harness.crowd import HEALTHY, VANISHING, Crowd, Member, mixed
 from loadtest.harness.prompts import GREEDY, prompts_of
 from loadtest.harness.record import Report, middle, options, quantile, ratio
 from loadtest.harness.stage import Stage
-from lore.client import Reader
 from lore.store import ValkeyStore
+from lore_client import Reader
 
 VANISHING_SHARE, SLOW_SHARE = 0.3, 0.2
 PATIENCE_S = 900.0

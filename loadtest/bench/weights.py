@@ -21,11 +21,12 @@ from loadtest.harness.ackers import AckingTap, Posts
 from loadtest.harness.record import Report, options
 from loadtest.harness.stage import Stage
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Ack, Append, Claim, Finish, Renew, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import Claimed, NewRequest
 from lore.store.keys import PARTITIONS, log_key, partition_of, request_key
+from lore.store.types import Open
 
 RATE = 20.0
 IDLE_S = 5.0
@@ -76,13 +77,13 @@ class Single:
             claimed: list[Claimed] = []
 
             async def claim(partition: int) -> None:
-                found = await store.claim(partition, "bench", lease_ms=LEASE_MS)
+                found = await store.do(Claim(partition, "bench", lease_ms=LEASE_MS))
                 assert found is not None
                 claimed.append(found)
 
             names = [f"single-{number}" for number in range(CALLS)]
             quiet = await self.cost("open", [lambda n=n: self._open(store, n) for n in names])
-            await self.cost("look at the queue", [store.waiting] * 50, per=PARTITIONS)
+            await self.cost("look at the queue", [lambda: store.do(Waiting())] * 50, per=PARTITIONS)
             await self.cost("claim", [lambda n=n: claim(partition_of(n)) for n in names])
             await self.cost("claim of nothing", [self._claim_nothing(store, n) for n in names])
             await self._per_request(store, claimed)
@@ -99,13 +100,13 @@ class Single:
         views = [one.view for one in claimed]
         appends = [self._append(store, one, 1) for one in claimed]
         await self.cost("append, 64 requests in a call", appends)
-        await self.cost("ack", [lambda v=v: store.ack(v.request_id, 1) for v in views])
+        await self.cost("ack", [lambda v=v: store.do(Ack(v.request_id, 1)) for v in views])
         leases: dict[int, list[tuple[str, int, str]]] = {}
         for view in views:
             lease = (view.request_id, view.epoch, view.log_id)
             leases.setdefault(partition_of(view.request_id), []).append(lease)
         renewals = [
-            lambda p=p, some=some: store.renew(p, "bench", some, lease_ms=LEASE_MS)
+            lambda p=p, some=some: store.do(Renew(p, "bench", leases=some, lease_ms=LEASE_MS))
             for p, some in leases.items()
         ]
         await self.cost("renewal of a lease", renewals, per=len(views) // len(renewals))
@@ -132,26 +133,30 @@ class Single:
 
     @staticmethod
     async def _open(store: ValkeyStore, name: str) -> None:
-        await store.open(NewRequest(name, "bench", BODY, "bench", "client", 32), queue_limit=CALLS)
+        await store.do(
+            Open(NewRequest(name, "bench", BODY, "bench", "client", 32), queue_limit=CALLS)
+        )
 
     @staticmethod
     def _claim_nothing(store: ValkeyStore, name: str) -> Callable[[], Awaitable[Any]]:
-        return lambda: store.claim(partition_of(name), "bench", lease_ms=LEASE_MS)
+        return lambda: store.do(Claim(partition_of(name), "bench", lease_ms=LEASE_MS))
 
     @staticmethod
     def _append(
         store: ValkeyStore, claimed: Claimed, first: int, count: int = 1
     ) -> Callable[[], Awaitable[Any]]:
         view = claimed.view
-        return lambda: store.append(
-            view.request_id,
-            "bench",
-            view.epoch,
-            [Chunk(seq, " word", (seq,), seq) for seq in range(first, first + count)],
-            log_id=view.log_id,
-            window=32,
-            reopen_tokens=0,
-            lease_ms=LEASE_MS,
+        return lambda: store.do(
+            Append(
+                view.request_id,
+                "bench",
+                epoch=view.epoch,
+                chunks=[Chunk(seq, " word", (seq,), seq) for seq in range(first, first + count)],
+                log_id=view.log_id,
+                window=32,
+                reopen_tokens=0,
+                lease_ms=LEASE_MS,
+            )
         )
 
     @staticmethod
@@ -168,7 +173,7 @@ class Single:
             prompt_tokens=0,
             retention_ms=RETENTION_MS,
         )
-        await store.finish(command)
+        await store.do(command)
 
 
 class Deaf:

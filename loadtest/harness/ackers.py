@@ -7,7 +7,7 @@ from typing import cast
 
 from loadtest.harness import taps
 from loadtest.harness.taps import EVENT, Tap
-from lore.protocol.receiver import ReceiverConfig, is_worth_an_ack
+from lore_client.protocol.receiver import ReceiverConfig, is_worth_an_ack
 
 BATCHING = ReceiverConfig()
 

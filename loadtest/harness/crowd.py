@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lore.client import End, Reader, Refused, Text
+from lore_client import End, Reader, Refused, Text
 
 LEAVES_AFTER_CHUNKS = 4
 HEALTHY, SLOW, VANISHING = "healthy", "slow", "vanishing"

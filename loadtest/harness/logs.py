@@ -5,6 +5,7 @@ import asyncio
 import httpx
 
 from lore.protocol.chunk import Chunk
+from lore.protocol.commands import Append, Claim
 from lore.store import ValkeyStore
 from lore.store.keys import partition_of
 
@@ -38,18 +39,20 @@ async def make_logs(url: str, edge_port: int, count: int, chunks: int, *, ack: s
 
 async def _fill(store: ValkeyStore, partition: int, chunks: int) -> None:
     """The first request that waits there; all of a benchmark's are alike."""
-    claimed = await store.claim(partition, OWNER, lease_ms=LEASE_MS)
+    claimed = await store.do(Claim(partition, OWNER, lease_ms=LEASE_MS))
     assert claimed is not None
     view = claimed.view
     for first in range(1, chunks + 1, AT_ONCE):
         last = min(chunks, first + AT_ONCE - 1)
-        await store.append(
-            view.request_id,
-            OWNER,
-            view.epoch,
-            [Chunk(seq, TEXT, (seq, seq), 2 * seq) for seq in range(first, last + 1)],
-            log_id=view.log_id,
-            window=32,
-            reopen_tokens=0,
-            lease_ms=LEASE_MS,
+        await store.do(
+            Append(
+                view.request_id,
+                OWNER,
+                epoch=view.epoch,
+                chunks=[Chunk(seq, TEXT, (seq, seq), 2 * seq) for seq in range(first, last + 1)],
+                log_id=view.log_id,
+                window=32,
+                reopen_tokens=0,
+                lease_ms=LEASE_MS,
+            )
         )

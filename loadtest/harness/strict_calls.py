@@ -10,8 +10,8 @@ import httpx
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
-from lore.client import HistoryLost, ReaderConfig, Refused, View
-from lore.client.edges import Edges, TryAgain, judge
+from lore_client import HistoryLost, ReaderConfig, Refused, View
+from lore_client.edges import Edges, TryAgain, judge
 
 CONFIG = ReaderConfig()
 _TLS = ssl.create_default_context()

@@ -1,6 +1,6 @@
 """A reader that takes nothing on trust, for load tests under Locust.
 
-Locust runs on gevent, where ``lore.client`` with its event loop cannot, so this is a reader's loop
+Locust runs on gevent, where ``lore_client`` with its event loop cannot, so this is a reader's loop
 once more; bytes, events and acks are judged by the client's own code. Where a client would mend or
 wait, this one says what was wrong.
 """
@@ -20,10 +20,10 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from loadtest.harness.strict_calls import CONFIG, Broken, Calls, Measure, refusal
-from lore.client import End, State, Text
-from lore.client.edges import TryAgain
-from lore.client.sse import ServerEvent, SseParser
-from lore.protocol.receiver import Receiver
+from lore_client import End, State, Text
+from lore_client.edges import TryAgain
+from lore_client.protocol.receiver import Receiver
+from lore_client.sse import ServerEvent, SseParser
 
 SILENT_S = 120.0
 """No new text for so long, heartbeats or not: the answer counts as broken."""

@@ -8,24 +8,22 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from lore.protocol.chunk import Chunk
-from lore.store.valkey import Log
+from lore.store.base import Step, Tell
+from lore.store.valkey.appends import Appends
 from lore_generator.main import main
 
 _notes: list[tuple[str, int, int, float]] = []
-_append = Log.append
+_send = Appends.send
 
 
-def _noted(
-    self: Log, request_id: str, owner: str, epoch: int, chunks: Sequence[Chunk], **rest: Any
-) -> Any:
-    if chunks:
-        _notes.append((request_id, chunks[0].seq, chunks[-1].seq, time.perf_counter()))
-    return _append(self, request_id, owner, epoch, chunks, **rest)
+def _noted(self: Appends, step: Step, tell: Tell) -> None:
+    now_s = time.perf_counter()
+    for _, command in step:
+        if chunks := command.chunks:
+            _notes.append((command.request_id, chunks[0].seq, chunks[-1].seq, now_s))
+    _send(self, step, tell)
 
 
 def write_down(notes: list[tuple[str, int, int, float]], path: Path) -> None:
@@ -45,5 +43,5 @@ def start_writer(notes: list[tuple[str, int, int, float]], path: Path) -> None:
 
 if __name__ == "__main__":
     start_writer(_notes, Path(os.environ["BENCH_TIMES"]))
-    Log.append = _noted  # type: ignore[method-assign]
+    Appends.send = _noted  # type: ignore[method-assign]
     main()

@@ -1,4 +1,4 @@
-"""What became of the tokens: acknowledged by a reader, or wasted (docs/metrics.md, Waste).
+"""Counts tokens as acknowledged by a reader or wasted (docs/metrics.md, Waste).
 
 A request that is done or has failed is judged half a minute later, when the last acks are in;
 one that was cancelled or reaped at once. Nothing here changes a request.

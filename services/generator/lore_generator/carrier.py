@@ -1,4 +1,4 @@
-"""Between what was decided and the store: commands go out, answers go back. It decides nothing.
+"""Carries commands to the store and answers back. It decides nothing.
 
 What a generator does with its requests is decided in ``lore/protocol``: ``leases.py`` and
 ``owner.py`` for those that it has, ``claims.py`` for those that it takes. Here commands become
@@ -12,7 +12,6 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -21,20 +20,17 @@ from lore import logs, metrics, tracing
 from lore.protocol.claims import Candidate, Claims
 from lore.protocol.commands import (
     Append,
-    Claim,
     Finish,
     Guard,
+    Prompt,
     ReadLog,
-    Reinstate,
-    Release,
-    Renew,
     Unguard,
-    Waiting,
 )
+from lore.protocol.guards import Guards
 from lore.protocol.leases import Leases, Renewing
 from lore.protocol.lifecycle import Status
 from lore.protocol.owner import Owner
-from lore.store.base import News, OwnerListener, Store, StoreUnavailable
+from lore.store.base import Answers, News, OwnerListener, Step, Store, StoreUnavailable
 from lore_generator.journal import Journal
 from lore_generator.owned import Owned
 from lore_generator.roster import Roster
@@ -77,8 +73,10 @@ class Carrier:
         adopt: Adopt,
         tasks: asyncio.TaskGroup,
         stop: asyncio.Event,
+        model: str,
     ) -> None:
-        """``adopt`` makes a request of what was claimed. After ``stop`` nothing is claimed."""
+        """``adopt`` makes a request of what was claimed. After ``stop`` nothing is claimed.
+        ``model`` is what makes the answers (``EngineInfo.identity``)."""
         self._store = store
         self._leases = leases
         self._claims = claims
@@ -87,9 +85,9 @@ class Carrier:
         self._adopt = adopt
         self._tasks = tasks
         self._stop = stop
+        self._model = model
         self._loop = asyncio.get_running_loop()
-        self._guards: dict[str, int] = {}
-        """The epoch whose owner listens, of each request."""
+        self._guards = Guards()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf
         self._moved = asyncio.Event()
@@ -110,14 +108,13 @@ class Carrier:
             claims.close()
         claims.pump(now)
         self._tell()
-        while leases.outbox or leases.turns or claims.outbox or claims.taken_up or claims.refused:
+        while leases.has_work or claims.outbox or claims.taken_up or claims.refused:
             self._tell()
-            outbox, leases.outbox = leases.outbox, []
-            for subject, command in outbox:
-                if type(command) is Append:
-                    self._append(subject, command)
-                else:
-                    self._tasks.create_task(self._carry(leases, subject, command))
+            step, leases.appends = leases.appends, []
+            if step:
+                self._store.append(step, self._on_step)
+            for subject, command in _taken(leases.outbox):
+                self._tasks.create_task(self._carry(leases, subject, command))
             for subject, command in _taken(claims.outbox):
                 self._tasks.create_task(self._carry(claims, subject, command))
             for candidate in _taken(claims.taken_up):
@@ -126,16 +123,17 @@ class Carrier:
         self._moved.set()
 
     def tell_prompt(self, owned: Owned, tokens: int) -> None:
-        """How long its prompt is, once that is known. Nothing is decided by it."""
-        if tokens != owned.told_prompt_tokens:
-            owned.told_prompt_tokens = tokens
+        """How long its prompt is, once that is known, and which model reads it."""
+        if tokens != owned.told_prompt_tokens or owned.told_model != self._model:
+            owned.told_prompt_tokens, owned.told_model = tokens, self._model
             self._tasks.create_task(self._tell_prompt(owned))
 
     async def _tell_prompt(self, owned: Owned) -> None:
         owner, tokens = owned.owner, owned.told_prompt_tokens
-        owner.prompt_tokens = tokens
+        owner.on_prompt(tokens, self._model)
+        lease = owner.request_id, owner.config.owner, owner.epoch
         try:
-            await self._store.prompt(owner.request_id, owner.config.owner, owner.epoch, tokens)
+            await self._store.do(Prompt(*lease, tokens, self._model))
         except StoreUnavailable:
             owned.told_prompt_tokens = 0  # the next piece, or the end, tells it
 
@@ -174,22 +172,18 @@ class Carrier:
 
     # the store's calls
 
-    def _append(self, subject: Owner | Renewing, command: Append) -> None:
-        """What goes on as it should costs no task: most appends, twenty a second each."""
-        assert isinstance(subject, Owner)
-        answer = self._call(command)
-        if not isinstance(answer, asyncio.Future):
-            answer = asyncio.ensure_future(answer)
-        answer.add_done_callback(partial(self._on_appended, subject, command))
-
-    def _on_appended(self, owner: Owner, command: Append, answer: asyncio.Future[Any]) -> None:
-        if answer.cancelled():
-            return
-        error = answer.exception()
-        if error is None:
-            self._on_answer(self._leases, owner, command, answer.result())
+    def _on_step(self, step: Step, answers: Answers | Exception) -> None:
+        """A step's appends are answered: twenty a second of each request, so nothing is made for
+        one that went as it should."""
+        if isinstance(answers, Exception):
+            for owner, command in step:
+                self._lose(self._leases, owner, command, answers)
         else:
-            self._on_lost(self._leases, owner, command, error)
+            now = self._loop.time()
+            self._journal.on_step(step, answers, now)
+            for owner in self._leases.on_step(step, answers, now):
+                self._refresh(owner)
+        self.transmit()
 
     async def _carry(self, machine: Machine, subject: Any, command: Any) -> None:
         began_ns = time.time_ns()
@@ -206,18 +200,21 @@ class Carrier:
 
     def _on_answer(self, machine: Machine, subject: Any, command: Any, answer: object) -> None:
         now = self._loop.time()
-        self._journal.on_answer(subject, command, answer, now)
+        self._journal.on_answer(command, answer)
         machine.on_answer(subject, command, answer, now)
         self._refresh(subject)
         self.transmit()
 
     def _on_lost(self, machine: Machine, subject: Any, command: Any, error: BaseException) -> None:
+        self._lose(machine, subject, command, error)
+        self.transmit()
+
+    def _lose(self, machine: Machine, subject: Any, command: Any, error: BaseException) -> None:
         if not isinstance(error, StoreUnavailable):
-            log.error("a call of the store failed", call=type(command).__name__, exc_info=error)
+            log.error("store call failed", call=type(command).__name__, exc_info=error)
         if isinstance(command, Append | Finish):
             metrics.APPENDS_REPEATED["no_answer"].inc()
         machine.on_lost(subject, command, self._loop.time())
-        self.transmit()
 
     def _refresh(self, subject: object) -> None:
         """The credit may have grown."""
@@ -232,39 +229,18 @@ class Carrier:
     def _call(self, command: Any) -> Awaitable[Any]:
         store = self._store
         match command:
-            case Append(request_id, owner, epoch, log_id, window, reopen_tokens, lease_ms, chunks):
-                return store.append(
-                    *(request_id, owner, epoch, chunks),
-                    log_id=log_id,
-                    window=window,
-                    reopen_tokens=reopen_tokens,
-                    lease_ms=lease_ms,
-                )
-            case Renew(partition, owner, lease_ms, leases):
-                return store.renew(partition, owner, leases, lease_ms=lease_ms)
-            case Finish():
-                return store.finish(command)
-            case Reinstate(view, body, chunks, lease_ms):
-                return store.reinstate(view, body, chunks, lease_ms=lease_ms)
-            case Release(request_id, owner, epoch, failed):
-                return store.release(request_id, owner, epoch, failed=failed)
-            case Claim(partition, owner, lease_ms, untried):
-                return store.claim(partition, owner, lease_ms=lease_ms, untried=untried)
             case ReadLog(request_id):
                 return store.log(request_id)
-            case Waiting(lease_ms):
-                return store.waiting(lease_ms=lease_ms)
             case Guard(request_id, epoch):
-                self._guards[request_id] = epoch
+                self._guards.begin(request_id, epoch)
                 return store.guard(request_id, Ear(self, request_id))
             case Unguard(request_id, epoch):
                 return self._unguard(request_id, epoch)
             case _:
-                raise TypeError(f"no such command: {command!r}")
+                return store.do(command)
 
     async def _unguard(self, request_id: str, epoch: int) -> None:
-        if self._guards.get(request_id) == epoch:
-            del self._guards[request_id]
+        if self._guards.end(request_id, epoch):
             await self._store.unguard(request_id)
 
     # what is told, and when
@@ -276,7 +252,7 @@ class Carrier:
                 self._journal.on_turn(owned, turn, position)
         for candidate, error in _taken(self._claims.refused):
             assert candidate.claimed is not None
-            log.error("request refused", **logs.of(candidate.claimed.view), error=error)
+            log.error("request refused", **logs.of(candidate.claimed.view), reason=error)
             metrics.REQUESTS_ENDED[Status.FAILED.value].inc()
 
     def _set_timer(self) -> None:

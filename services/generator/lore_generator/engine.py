@@ -1,4 +1,4 @@
-"""What the generator service asks of an engine: decode many requests, each up to a limit.
+"""The interface of an engine: decode many requests, each up to a limit.
 
 The window reaches the engine as *credit*: ``grant`` names the absolute number of
 generated tokens a request may reach, as QUIC's MAX_STREAM_DATA does (RFC 9000
@@ -40,6 +40,14 @@ class Job:
     """The text already in the log. What the engine emits continues it exactly."""
 
 
+class GivenUp(NamedTuple):
+    """The engine is done with a request that has not ended: another may go on with it (P15)."""
+
+    reason: str
+    failed: bool
+    """The engine failed, and what it was working on may be why."""
+
+
 class Piece(NamedTuple):
     """What one decoding step brought for one request.
 
@@ -55,6 +63,8 @@ class Piece(NamedTuple):
     finish_reason: str | None = None
     error: str | None = None
     prompt_tokens: int = 0
+    given_up: GivenUp | None = None
+    """Set on the last piece of a request that is to be handed back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,9 @@ class EngineStats:
     steps: int = 0
     """Grows with each decoding step, also with one that only reads prompts; whoever finds it
     standing still while requests have credit takes the engine for hung."""
+    servers_up: int = 0
+    servers_down: int = 0
+    """Of an engine that is driven over HTTP."""
 
 
 Sink = Callable[[Sequence[Piece]], None]
@@ -83,7 +96,14 @@ class EngineInfo:
     context_tokens: int
     tokenizer: str = ""
     """The tokenizer's file, where there is one on this machine."""
+    revision: str = ""
+    """Tells its weights from others of that name; '' where the name is all that is known."""
     details: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def identity(self) -> str:
+        """What travels with a request whose answer it made (P15)."""
+        return f"{self.model}@{self.revision}" if self.revision else self.model
 
 
 class Engine(Protocol):
@@ -112,6 +132,11 @@ class Engine(Protocol):
         """
         ...
 
+    def hold(self, request_id: str) -> None:
+        """Read its prompt no further, and decode nothing, until the next ``grant``; its KV stays
+        as of one that is parked. A step that is under way may still bring a token."""
+        ...
+
     def cancel(self, request_id: str) -> None:
         """Drop the request at the next step; no further pieces come for it."""
         ...
@@ -122,6 +147,10 @@ class Engine(Protocol):
 
     def alive(self) -> bool:
         """False when the decoding thread has died."""
+        ...
+
+    def trouble(self) -> str:
+        """Why it can take no request for now, in one line, or ''. It may get over it."""
         ...
 
     def stop(self) -> None:

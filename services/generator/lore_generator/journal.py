@@ -1,13 +1,12 @@
-"""What is told of a request's life here: metrics, spans and lines of the log. Decides nothing."""
+"""Metrics, spans and log lines of a request's life. It decides nothing."""
 
 import structlog
 
 from lore import logs, metrics
-from lore.protocol.claims import Candidate
-from lore.protocol.commands import Append, Claim
+from lore.protocol.commands import Claim
 from lore.protocol.lifecycle import Status
-from lore.protocol.owner import Owner, Turn
-from lore.store.base import Claimed, Outcome, Position
+from lore.protocol.owner_words import Turn
+from lore.store.base import Answers, Claimed, Outcome, Position, Step
 from lore_generator import accounts, traces
 from lore_generator.accounts import Accounts
 from lore_generator.owned import Owned
@@ -26,32 +25,27 @@ class Journal:
         if answers is not self._store_answers:
             self._store_answers = answers
             if answers:
-                log.info("the store is back")
+                log.info("store back")
             else:
-                log.warning("the store is away")
+                log.warning("store away")
 
     # calls
 
-    def on_answer(
-        self, subject: Owner | Candidate | None, command: object, answer: object, now: float
-    ) -> None:
-        if isinstance(subject, Owner) and isinstance(command, Append):
-            assert isinstance(answer, Position)
-            owned = self._roster.of(subject)
-            if answer.outcome is Outcome.OK and owned is not None:
-                self._on_appended(owned, command, now)
-            elif answer.outcome is Outcome.GAP:
-                metrics.APPENDS_REPEATED["gap"].inc()
-        elif isinstance(command, Claim) and isinstance(answer, Claimed):
+    def on_answer(self, command: object, answer: object) -> None:
+        if isinstance(command, Claim) and isinstance(answer, Claimed):
             _on_claimed(answer)
 
-    def _on_appended(self, owned: Owned, command: Append, now: float) -> None:
-        metrics.CHUNKS_APPENDED.inc(len(command.chunks))
-        if command.chunks and owned.queued_s is not None:
-            first_token_s = owned.queued_s + now - owned.claimed_s
-            metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s, exemplar=owned.span.exemplar)
-            owned.span.set({"gen_ai.response.time_to_first_chunk": first_token_s})
-            owned.queued_s = None
+    def on_step(self, step: Step, answers: Answers, now: float) -> None:
+        appended = 0
+        for (owner, command), answer in zip(step, answers, strict=True):
+            if isinstance(answer, int) or answer.outcome is Outcome.OK:
+                appended += len(command.chunks)
+                owned = self._roster.of(owner)
+                if owned is not None and owned.queued_s is not None and command.chunks:
+                    _on_first_chunk(owned, owned.queued_s, now)
+            elif answer.outcome is Outcome.GAP:
+                metrics.APPENDS_REPEATED["gap"].inc()
+        metrics.CHUNKS_APPENDED.inc(appended)
 
     # turns
 
@@ -65,10 +59,10 @@ class Journal:
                 view, chunks = owned.view, len(owned.producer.made)
                 metrics.APPENDS_REPEATED["forgotten"].inc()
                 owned.span.event("given_back", chunks=chunks, log_id=view.log_id)
-                log.info("the store forgot a request", **logs.of(view))
+                log.info("store forgot request", **logs.of(view))
                 self._roster.add(owned)
             case Turn.ALIVE_AGAIN:
-                log.info("the store forgot an end", **logs.of(owned.view))
+                log.info("store forgot end", **logs.of(owned.view))
                 self._roster.add(owned)
             case Turn.HANDED_BACK:
                 assert position is not None
@@ -87,7 +81,7 @@ class Journal:
         metrics.REQUESTS_ENDED[status.value].inc()
         self._accounts.settle_later(owned, status)
         if status is Status.FAILED:
-            log.warning("request failed", **logs.of(owned.view), error=owner.error)
+            log.warning("request failed", **logs.of(owned.view), reason=owner.error)
         else:
             log.debug("request done", **logs.of(owned.view), reason=reason)
 
@@ -118,11 +112,18 @@ class Journal:
             log.error("request dropped", **logs.of(view), outcome=position.outcome.value)
 
 
+def _on_first_chunk(owned: Owned, queued_s: float, now: float) -> None:
+    first_token_s = queued_s + now - owned.claimed_s
+    metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s, exemplar=owned.span.exemplar)
+    owned.span.set({"gen_ai.response.time_to_first_chunk": first_token_s})
+    owned.queued_s = None
+
+
 def _on_claimed(claimed: Claimed) -> None:
     view = claimed.view
     if traces.is_first(claimed):
         metrics.QUEUE_WAIT.observe((view.started_ms - view.created_ms) / 1000)
-        log.debug("taking a request", **logs.of(view))
+        log.debug("request claimed", **logs.of(view))
     else:
         metrics.TAKEOVERS.inc()
-        log.info("continuing a request", **logs.of(view), epoch=view.epoch, next_seq=view.next_seq)
+        log.info("request taken over", **logs.of(view), epoch=view.epoch, next_seq=view.next_seq)

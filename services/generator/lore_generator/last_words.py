@@ -1,8 +1,8 @@
-"""Whose process it was, left where Kubernetes looks when a container has ended.
+"""Leaves the owner's name, and why it ended, where Kubernetes looks when a container has ended.
 
 The kubelet puts what it finds there into the pod's status, however the container ended. So
 the operator knows whose leases nobody will renew, though the process may have lived too
-briefly to be seen (operator's ``pods.py``).
+briefly to be seen, and can tell people why a model does not load (operator's ``pods.py``).
 """
 
 import os
@@ -12,18 +12,31 @@ import structlog
 log = structlog.get_logger()
 
 PLACE = "/dev/termination-log"
+WHY = "why: "
+"""A line that begins so is a reason, and no name."""
+MAX_WHY_CHARS = 1000
+"""Kubernetes keeps 4,096 bytes of all that was left."""
 
 
 def leave(owner: str, place: str = PLACE) -> None:
     """Each process of a container adds its own. Does nothing outside Kubernetes, where there
     is no such file. ``owner`` must be this process's alone: none that ran before, and none to
     come."""
+    _add(owner, place)
+
+
+def leave_why(reason: str, place: str = PLACE) -> None:
+    """``reason`` holds no prompt and no secret: whoever may read the pod may read it."""
+    _add(f"{WHY}{' '.join(reason.split())[:MAX_WHY_CHARS]}", place)
+
+
+def _add(line: str, place: str) -> None:
     try:
         file = os.open(place, os.O_WRONLY | os.O_APPEND)
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("cannot leave a name for the operator", place=place, reason=error.strerror)
+        log.warning("last words not written", place=place, reason=error.strerror)
         return
     with os.fdopen(file, "w") as words:
-        words.write(f"{owner}\n")
+        words.write(f"{line}\n")

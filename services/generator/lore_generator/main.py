@@ -1,4 +1,4 @@
-"""Read the settings, load the engine, serve until SIGTERM.
+"""Reads the settings, loads the engine, serves until SIGTERM.
 
 Exit status: 0 after a drain, 1 when it cannot start or its engine died or hung,
 2 for bad settings.
@@ -15,12 +15,12 @@ import structlog
 import uvloop
 
 from lore import keepers, stderr, tracing
-from lore.health import HealthServer
 from lore.logs import configure_logging
-from lore.metrics import exported_by
+from lore.serving import open_store, serve_health
 from lore.settings import load
-from lore.store import Store, create_store
-from lore_generator import last_words
+from lore.startup import Fatal
+from lore.store import Store
+from lore_generator import last_words, ranks
 from lore_generator.engines import create_engine
 from lore_generator.service import CannotStart, EngineDied, Service
 from lore_generator.settings import GeneratorSettings
@@ -31,28 +31,24 @@ log = structlog.get_logger()
 def main() -> NoReturn:
     settings = load(GeneratorSettings)
     configure_logging("generator", settings.log_level)
+    if settings.tp_plan is not None and ranks.is_follower():
+        _follow(settings)
     if "generator_id" not in settings.model_fields_set:
         last_words.leave(settings.generator_id)
     tracing.start("generator", settings.generator_id)
     # Before the engine, which may take long.
     service: Service | None = None
     try:
-        store = create_store(settings.valkey_url)
-    except ValueError as error:
-        _exit(2, f"LORE_VALKEY_URL: {error}")
-    try:
-        health = HealthServer(
-            settings.health_host,
-            settings.health_port,
+        store = open_store(settings)
+        serve_health(
+            "generator",
+            settings,
             live=keepers.live,
             ready=lambda: service.ready() if service else "starting",
-            registry=exported_by("generator"),
+            started=lambda: service.started() if service else "starting",
         )
-    except OSError as error:
-        place = f"{settings.health_host}:{settings.health_port}"
-        _exit(1, f"cannot serve health checks on {place}: {error.strerror}")
-    health.start()
-    log.info("health", port=health.port)
+    except Fatal as error:
+        _exit(error.status, str(error))
     try:
         engine = create_engine(settings.engine, settings.engine_options)
         service = Service(settings, engine, store)
@@ -64,6 +60,14 @@ def main() -> NoReturn:
         log.exception("crashed")
         _exit(1)
     log.info("stopped")
+    _exit(0)
+
+
+def _follow(settings: GeneratorSettings) -> NoReturn:
+    try:
+        ranks.follow(create_engine(settings.engine, settings.engine_options))
+    except ValueError as error:
+        _exit(1, str(error))
     _exit(0)
 
 
@@ -98,7 +102,8 @@ def _stop_at_once(number: int) -> NoReturn:
 def _exit(status: int, reason: str = "") -> NoReturn:
     """End without waiting for threads: a model that is still loading cannot be interrupted."""
     if reason:
-        log.error(reason)
+        log.error("generator failed", reason=reason)
+        last_words.leave_why(reason)
     tracing.stop()
     stderr.stream().drain()
     os._exit(status)

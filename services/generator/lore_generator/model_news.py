@@ -1,4 +1,4 @@
-"""What edges are told of the model here, so that they can refuse what it could not take.
+"""What generators report of the model, so that edges can refuse prompts that do not fit.
 
 The last generator's word counts; while a fleet changes its model, a prompt that an edge lets
 pass may still be refused by whoever claims it.

@@ -1,11 +1,12 @@
-"""What the shell keeps of one request beside its ``Owner``: its job, and what is measured of it."""
+"""What the shell keeps of one request beside its ``Owner``: its job and its measurements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
-from lore.protocol.owner import Owner, Terms
+from lore.protocol.owner import Owner
+from lore.protocol.owner_words import Terms
 from lore.protocol.producer import Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.request import Ack, KeptRequest, StreamRequest
@@ -41,6 +42,8 @@ class Owned:
     """Acknowledged tokens that have been counted (``accounts.py``)."""
     told_prompt_tokens: int = 0
     """What the store knows of the prompt, or is just being told."""
+    told_model: str = ""
+    """The same of the model that made the answer's tokens."""
     span: Span = NOTHING
     """Of the work on it here."""
 
@@ -49,6 +52,7 @@ class Owned:
         self.producer = self.owner.producer
         self.counted_tokens = self.view.acked_tokens
         self.told_prompt_tokens = self.view.prompt_tokens
+        self.told_model = self.view.model
 
     @property
     def view(self) -> View:
@@ -81,7 +85,7 @@ def from_claim(
     Raises ValueError when the request cannot be read: it was kept by another version.
     """
     view = claimed.view
-    request = KeptRequest.model_validate_json(claimed.body)
+    request = KeptRequest.read(claimed.body)
     job = Job(
         # Unique for each claim: a late piece of an earlier one cannot be taken for this one's.
         f"{view.request_id}.{view.epoch:x}",

@@ -46,6 +46,9 @@ class Roster:
         if decodes is not None:
             self._on_place(owned, decodes=decodes)
         if not self._leases.is_decoding(owned.owner):
+            if owned.owner.unread and owned.submitted and owned.granted != 0:
+                self._engine.hold(owned.job.request_id)
+                owned.granted = 0
             return
         limit = owned.producer.limit
         if not owned.submitted:
@@ -97,4 +100,8 @@ class Roster:
         metrics.GENERATOR_REQUESTS["parked"].set(parked)
         metrics.GENERATOR_REQUESTS["kept"].set(len(leases.kept))
         metrics.GENERATOR_SLOTS.set(self._slots)
-        metrics.KV_USED.set(self._engine.stats().kv_used_ratio)
+        stats = self._engine.stats()
+        metrics.KV_USED.set(stats.kv_used_ratio)
+        metrics.ENGINE_SERVERS["up"].set(stats.servers_up)
+        metrics.ENGINE_SERVERS["down"].set(stats.servers_down)
+        metrics.ENGINE_WAITING.set(stats.waiting)

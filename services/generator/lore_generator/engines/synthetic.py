@@ -1,4 +1,4 @@
-"""An engine without a model: known text at a set rate, for load and fault work."""
+"""An engine without a model: known text at a set rate, for load and fault tests."""
 
 import heapq
 import itertools
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
 from lore.request import context_exceeded
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
-from lore_generator.engines.messages import messages_of
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic_text import Answer, answer
 
@@ -30,6 +29,9 @@ class _Stream:
 
     def has_credit(self) -> bool:
         return self.limit is None or self.position < self.limit
+
+    def may_move(self) -> bool:
+        return self.has_credit() or self.position == len(self.script.token_ids)
 
     def step(self) -> Piece:
         """The next token, or only the end when the log already holds every token."""
@@ -91,6 +93,11 @@ class SyntheticEngine:
             self._enqueue(stream)
             self._changed.notify()
 
+    def hold(self, request_id: str) -> None:
+        with self._changed:
+            if stream := self._streams.get(request_id):
+                stream.limit = 0
+
     def cancel(self, request_id: str) -> None:
         with self._changed:
             if stream := self._streams.pop(request_id, None):
@@ -100,12 +107,14 @@ class SyntheticEngine:
         with self._changed:
             live = len(self._streams)
             running = sum(stream.queued for stream in self._streams.values())
-        return EngineStats(
-            running, live - running, 0, min(1.0, live / self._options.slots), self._steps
-        )
+        kv_used_ratio = min(1.0, live / self._options.slots)
+        return EngineStats(running, live - running, 0, kv_used_ratio, self._steps)
 
     def alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    def trouble(self) -> str:
+        return ""
 
     def stop(self) -> None:
         with self._changed:
@@ -115,7 +124,7 @@ class SyntheticEngine:
             self._thread.join()
 
     def _open(self, job: Job, limit: int | None) -> _Stream | Piece:
-        prompt_tokens = sum(len(m.content.split()) for m in messages_of(job.request))
+        prompt_tokens = sum(len(m.content.split()) for m in job.request.conversation())
         room = self._options.context_tokens - prompt_tokens
         if room < 1:
             return _refusal(
@@ -137,8 +146,7 @@ class SyntheticEngine:
         return _Stream(job.request_id, script, prompt_tokens, done, limit, now, prefix)
 
     def _enqueue(self, stream: _Stream) -> None:
-        ended = stream.position == len(stream.script.token_ids)
-        if not stream.queued and (ended or stream.has_credit()):
+        if not stream.queued and stream.may_move():
             stream.queued = True
             heapq.heappush(self._queue, (stream.due_s, next(self._order), stream))
 
@@ -170,7 +178,7 @@ class SyntheticEngine:
         while self._queue and self._queue[0][0] <= now:
             stream = heapq.heappop(self._queue)[2]
             stream.queued = False
-            if not stream.live:
+            if not (stream.live and stream.may_move()):
                 continue
             pieces.append(stream.step())
             # A stream that was parked or late keeps its rate; it does not catch up in a burst.

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lore.request import StreamRequest
-from lore_generator.engines.messages import messages_of
 from lore_generator.engines.stops import StopStrings
 
 _WORDS = (
@@ -101,7 +100,7 @@ def synthetic_answer(request: StreamRequest, length_tokens: int | None = None) -
 
 
 def _digest(request: StreamRequest) -> bytes:
-    asked = [[m.role, m.content] for m in messages_of(request)]
+    asked = [[m.role, m.content] for m in request.conversation()]
     return hashlib.sha256(json.dumps([asked, request.seed]).encode()).digest()
 
 

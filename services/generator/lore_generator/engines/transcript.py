@@ -1,4 +1,4 @@
-"""From token ids to text: whole characters only, nothing of a stop string."""
+"""From token ids to text: whole characters, and no part of a stop string."""
 
 from collections.abc import Iterable, Sequence
 

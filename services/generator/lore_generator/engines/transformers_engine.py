@@ -27,8 +27,9 @@ from transformers.generation.continuous_batching.requests import (
 
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines import loading
+from lore_generator.engines.conversation import Refused
 from lore_generator.engines.options import TransformersOptions
-from lore_generator.engines.prompt import Prepared, Refused, prepare
+from lore_generator.engines.prompt import Prepared, prepare
 from lore_generator.engines.sampling import DECODING_KEY, Decoding, History, Sampler, Sampling
 from lore_generator.engines.shortage import OUT_OF_MEMORY, survive
 from lore_generator.engines.window_scheduler import (
@@ -91,6 +92,7 @@ class TransformersEngine:
             options.slots,
             self._context_tokens,
             self._loaded.tokenizer_file,
+            self._loaded.revision,
             {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")},
         )
 
@@ -110,6 +112,13 @@ class TransformersEngine:
             if run.admitted:
                 self._send(Grant(run.key, limit))
 
+    def hold(self, request_id: str) -> None:
+        with self._lock:
+            if run := self._by_request.get(request_id):
+                run.limit = 0
+                if run.admitted:
+                    self._send(Grant(run.key, 0))
+
     def cancel(self, request_id: str) -> None:
         with self._lock:
             if run := self._by_request.get(request_id):
@@ -122,6 +131,9 @@ class TransformersEngine:
         return self._manager.is_running() and (
             self._manager.background_thread_status.fatal_error is None
         )
+
+    def trouble(self) -> str:
+        return ""
 
     def stop(self) -> None:
         self._stopping = True
@@ -169,7 +181,7 @@ class TransformersEngine:
         except OUT_OF_MEMORY:
             self._end(run, Piece(job.request_id, finish_reason="error", error=NO_MEMORY))
         except Exception:
-            log.exception("cannot prepare a request", request_id=_named(job.request_id))
+            log.exception("request not prepared", request_id=_named(job.request_id))
             self._end(run, _failure(job.request_id))
 
     def _admit(self, run: _Run) -> None:
@@ -251,7 +263,7 @@ class TransformersEngine:
             text = prepared.unsent + prepared.transcript.feed(t for t in tokens if t not in eos_ids)
             prepared.unsent = ""
         except Exception:
-            log.exception("cannot decode a request's tokens", request_id=_named(request_id))
+            log.exception("tokens not decoded", request_id=_named(request_id))
             with self._lock:
                 self._forget(run)
             return _failure(request_id, tuple(tokens))

@@ -36,7 +36,7 @@ def unpacked(file: Path, cache: str | None) -> Path | None:
             if not folder.is_dir():
                 _unpack(file, folder)
     except OSError as error:
-        log.warning("the model is not kept unpacked", folder=str(parent), reason=error.strerror)
+        log.warning("unpacked model not kept", folder=str(parent), reason=error.strerror)
         return None
     return folder
 
@@ -54,7 +54,7 @@ def _mark(file: Path) -> str:
 
 
 def _unpack(file: Path, folder: Path) -> None:
-    log.info("unpacking the model, which the next start need not", folder=str(folder))
+    log.info("unpacking model once", folder=str(folder))
     where = {"gguf_file": file.name}
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

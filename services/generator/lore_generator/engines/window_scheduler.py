@@ -1,4 +1,4 @@
-"""Who decodes in the next step: requests with credit (protocol P5), parked ones left out.
+"""Which requests decode in the next step: those with credit (protocol P5).
 
 The scheduler is transformers' FIFO scheduler with two things added. A request whose
 generated tokens have reached its limit is hidden from a step's planning and keeps its KV,
@@ -8,14 +8,15 @@ back to the waiting queue, to be read again once there is credit. Without that t
 raises and dies when a cache full of parked requests meets a new one.
 
 A prompt is read in pieces that fit a step beside the tokens of those that decode, who come
-first. Every other step, prompts of more than one piece let the others pass, so that a short
-question does not wait until long ones have been read.
+first. Long ones stand back for half of the time while others have something to do (``shares.py``).
 """
 
 import sys
+import time
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
+import torch.distributed
 from transformers.generation.continuous_batching.cache import PagedAttentionCache
 from transformers.generation.continuous_batching.requests import (
     FutureRequestState,
@@ -29,7 +30,10 @@ from transformers.generation.continuous_batching.scheduler import (
 
 from lore_generator.engine import EngineStats
 from lore_generator.engines.sampling import decoding_of, generated_tokens
+from lore_generator.engines.shares import FIRST_TOKENS, Shares
 
+STEP_TOKENS = 64
+"""What a step costs beside its tokens, in tokens, where time must not decide."""
 SCHEDULER_TYPE = "lore-window"
 
 Batch = tuple[list[FutureRequestState] | None, bool, int, int]
@@ -74,15 +78,13 @@ def plan(states: Iterable[RequestState], back: Container[str] = ()) -> Plan:
     return Plan(runnable, parked)
 
 
-def standing_back(states: Iterable[RequestState], step_tokens: int) -> set[str]:
-    """Those whose prompt takes more than a step, if others have one that does not."""
-    unread = {
+def remaining(states: Iterable[RequestState]) -> dict[str, int]:
+    """How many tokens of their prompts are still to be read, of those with any."""
+    return {
         state.request_id: len(state.remaining_prefill_tokens)
         for state in states
         if state.status <= RequestStatus.PREFILLING
     }
-    long = {key for key, tokens in unread.items() if tokens > step_tokens}
-    return long if len(long) < len(unread) else set()
 
 
 def longest_parked(parked: Iterable[str], parked_since: dict[str, int]) -> str | None:
@@ -100,6 +102,13 @@ class WindowScheduler(FIFOScheduler):
         self.stats = EngineStats()
         self._step = 0
         self._parked_since: dict[str, int] = {}
+        # The ranks of a group decide alike, and so by no clock.
+        group = torch.distributed
+        self._is_timed = not (group.is_initialized() and group.get_world_size() > 1)
+        most = cache.max_batch_tokens
+        self._shares = Shares(most, min(FIRST_TOKENS, most) if self._is_timed else most)
+        self._under_way: tuple[float, int, bool] | None = None
+        """The step: when it began, its tokens, and whether a piece of a long prompt is in it."""
 
     def set_request_cancellation(self, request_id: "str | Admit | Grant") -> None:
         """The loop's cancel queue is its one ordered inbox, shared with every rank of a
@@ -119,6 +128,7 @@ class WindowScheduler(FIFOScheduler):
         """Runs once a turn of the loop, before planning: the place to look around."""
         cancelled = super().clear_cancelled_requests()
         self._step += 1
+        self._count_step()
         active = plan(self.active_requests.values())
         waiting = plan(self.waiting_requests.values())
         # Those without KV have none to give up, so they are not listed.
@@ -150,15 +160,32 @@ class WindowScheduler(FIFOScheduler):
         # requests may not end for long, and can be evicted to make room: do not wait for them.
         if active.parked or not active.runnable:
             self.block_new_requests = False
-        if self._step % 2:
-            waiting = plan(self.waiting_requests.values())
-            back = standing_back(
-                [*active.runnable.values(), *waiting.runnable.values()], token_budget
-            )
-            batch = self._schedule_but(back, token_budget, cache_budget)
-            if batch[0] or not back:
-                return batch
-        return self._schedule_but(set(), token_budget, cache_budget)
+        waiting = plan(self.waiting_requests.values())
+        states = [*active.runnable.values(), *waiting.runnable.values()]
+        prompts, shares = remaining(states), self._shares
+        long = shares.long(prompts)
+        chosen = shares.choose(prompts, others=len(long) < len(states))
+        budget = token_budget
+        if chosen is not None:
+            budget = min(token_budget, shares.piece_tokens + len(states) - len(prompts))
+        batch = self._schedule_but({*long} - {chosen}, budget, cache_budget)
+        if not batch[0] and long:
+            batch = self._schedule_but(set(), token_budget, cache_budget)
+        if batch[0]:
+            piece = any(one.state.request_id in long for one in batch[0])
+            self._under_way = (time.perf_counter(), batch[2], piece)
+        return batch
+
+    def _count_step(self) -> None:
+        """The step before this one is over."""
+        if self._under_way is None:
+            return
+        began_s, tokens, piece = self._under_way
+        self._under_way = None
+        took_s = time.perf_counter() - began_s
+        self._shares.on_step(took_s if self._is_timed else STEP_TOKENS + tokens, piece=piece)
+        if piece and self._is_timed:
+            self._shares.fit(tokens, took_s)
 
     def _schedule_but(self, back: set[str], token_budget: int, cache_budget: int) -> Batch:
         active = plan(self.active_requests.values(), back)

@@ -1,0 +1,281 @@
+"""One request at an engine that hears of the limit late (protocol P5).
+
+A call asks for the whole answer. What comes is let out up to the credit; the first token beyond it
+closes the connection, which is how the engine hears of the limit, and is kept. It is let out once
+there is credit, and the next call goes on behind it: prompt ids, the log's, and those kept. So a
+reader who keeps up costs one call, and an end that comes exactly at the credit is heard.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from lore import metrics
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore.request import context_exceeded
+from lore_generator.engine import GivenUp, Job, Piece
+from lore_generator.engines.conversation import ANOTHER_MODEL, Refused
+from lore_generator.engines.remote.dialects.base import Call, Dialect, Mends, Said
+from lore_generator.engines.remote.fleet import Fleet
+from lore_generator.engines.remote.server import Server
+from lore_generator.engines.remote.trouble import KILLED, Kind, Trouble
+from lore_generator.engines.remote.words import Words
+
+BUSY_FIRST_S, BUSY_LAST_S = 0.1, 2.0
+WHOLE_TOKENS = 8
+BUSY_FOR_S = 30.0
+"""An engine that has been busy for so long has no time for this request: it is handed back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What all answers have in common."""
+
+    dialect: Dialect
+    fleet: Fleet
+    words: Words
+    model: str
+    context_tokens: int
+    step_s: float
+
+
+class Answer:
+    def __init__(
+        self,
+        engine: Engine,
+        job: Job,
+        limit: int | None,
+        emit: Callable[[Piece], None],
+        calls: int = 0,
+    ) -> None:
+        """``calls``: made for this job before."""
+        self.limit = limit
+        self.is_calling = False
+        self.job = job
+        self.calls = calls
+        self._engine = engine
+        self._emit = emit
+        self._granted = asyncio.Event()
+        self._prompt: list[int] = []
+        self._ids: list[int] = list(job.generated_ids)
+        """Let out, the log's included."""
+        self._held: deque[int] = deque()
+        """Made and not let out: beyond the credit."""
+        self._end: str | None = None
+        """How the engine ended it, behind what is held."""
+        self._unsent = ""
+        self._server: Server | None = None
+        self._over = False
+
+    @property
+    def beyond(self) -> int:
+        """Tokens that were made beyond the credit."""
+        return len(self._held)
+
+    @property
+    def has_begun(self) -> bool:
+        """The engine has made a token for this job."""
+        return bool(self._held) or len(self._ids) > len(self.job.generated_ids)
+
+    def grant(self, limit: int | None) -> None:
+        if self.limit is not None and (limit is None or limit > self.limit):
+            self.limit = limit
+            self._granted.set()
+
+    async def run(self) -> None:
+        """To its end, or until it is given up."""
+        name = self.job.request_id
+        try:
+            await self._begin()
+            while True:
+                self._granted.clear()
+                if await self._let_out():
+                    return
+                if self._held or self._is_spent():
+                    await self._granted.wait()
+                else:
+                    await self._call()
+        except Refused as refused:
+            self._emit(Piece(name, finish_reason=refused.reason, error=str(refused)))
+        except Trouble as trouble:
+            if trouble.kind is Kind.REFUSED:
+                said = f"the engine refuses this request: {trouble.message}"
+                self._emit(Piece(name, finish_reason="error", error=said))
+            else:
+                given_up = GivenUp(trouble.message, trouble.kind in KILLED)
+                self._emit(Piece(name, given_up=given_up))
+
+    def _is_spent(self) -> bool:
+        return self.limit is not None and len(self._ids) >= self.limit
+
+    # the beginning
+
+    async def _begin(self) -> None:
+        """Raises Refused."""
+        engine, job = self._engine, self.job
+        request, words = job.request, engine.words
+        refused = engine.dialect.refuses(request)
+        if refused is not None:
+            raise Refused(f"the engine here ({engine.dialect.name}) does not offer {refused}")
+        self._prompt = await words.prompt(request)
+        if len(self._prompt) >= engine.context_tokens:
+            raise Refused(
+                context_exceeded(len(self._prompt), engine.context_tokens), CONTEXT_EXCEEDED
+            )
+        if words.vocabulary is not None and any(one >= words.vocabulary for one in self._ids):
+            raise Refused(ANOTHER_MODEL, "error")
+        self._script = words.script(request.stop)
+        said = await self._script.feed([one for one in self._ids if one not in words.eos_ids])
+        if not said.startswith(job.generated_text):
+            raise Refused(ANOTHER_MODEL, "error")
+        self._unsent = said[len(job.generated_text) :]
+        self._most = min(request.max_tokens, engine.context_tokens - len(self._prompt))
+        self._emit(Piece(job.request_id, prompt_tokens=len(self._prompt)))
+
+    # what comes
+
+    async def _let_out(self) -> bool:
+        """Pass on what the credit allows. True when the answer is over."""
+        if self._over:
+            return True
+        held, ids = self._held, self._ids
+        credit = self._most - len(ids)
+        if self.limit is not None:
+            credit = min(credit, self.limit - len(ids))
+        out = [held.popleft() for _ in range(min(max(0, credit), len(held)))]
+        text, self._unsent = self._unsent + await self._read(out), ""
+        ids += out
+        reason = self._reason()
+        if reason is not None:
+            self._over = True
+            text += self._script.finish()
+        if out or text or reason is not None:
+            name, prompt = self.job.request_id, len(self._prompt)
+            self._emit(Piece(name, tuple(out), text, reason, prompt_tokens=prompt))
+        return self._over
+
+    async def _read(self, out: list[int]) -> str:
+        """The text of these; what is behind a stop string is taken out of them."""
+        eos_ids, script = self._engine.words.eos_ids, self._script
+        if not self.job.request.stop:
+            return await script.feed([one for one in out if one not in eos_ids])
+        text = ""
+        for number, token in enumerate(out):
+            if token not in eos_ids:
+                text += await script.feed([token])
+            if script.stopped:
+                del out[number + 1 :]
+        return text
+
+    def _reason(self) -> str | None:
+        if self._script.stopped:
+            return "stop"
+        if self._ids and self._ids[-1] in self._engine.words.eos_ids:
+            return "stop"
+        if len(self._ids) >= self._most:
+            return "length"
+        return None if self._held else self._end
+
+    # calls
+
+    async def _call(self) -> None:
+        """Until it ends, or a token comes that is beyond the credit. Raises Trouble."""
+        loop, pause_s = asyncio.get_running_loop(), BUSY_FIRST_S
+        give_up_s = loop.time() + BUSY_FOR_S
+        while True:
+            async with self._engine.fleet.place(self._server) as server:
+                self._server = server
+                try:
+                    await self._call_at(server)
+                except Trouble as trouble:
+                    self._engine.fleet.on_trouble(server, trouble)
+                    if trouble.kind not in (Kind.AWAY, Kind.UNFIT, Kind.BUSY):
+                        raise
+                    failed = trouble
+                else:
+                    return
+            if failed.kind is Kind.BUSY:
+                if loop.time() >= give_up_s:
+                    raise failed
+                self._server = None
+                await asyncio.sleep(min(failed.retry_after_s or pause_s, BUSY_LAST_S))
+                pause_s = min(2 * pause_s, BUSY_LAST_S)
+
+    async def _call_at(self, server: Server) -> None:
+        engine, made = self._engine, 0
+        call = self._next_call()
+        body = engine.dialect.body(call)
+        self.is_calling = True
+        metrics.ENGINE_CALLS.inc()
+        stream = server.stream(engine.dialect.path, body, step_s=engine.step_s)
+        try:
+            async with aclosing(stream) as events:
+                async for event in events:
+                    said = engine.dialect.read(event, made)
+                    if said.missing:
+                        ids = await self._recover(server, said)
+                        if ids is None:
+                            break
+                        said = said._replace(ids=ids)
+                    elif said.text and len(said.ids) == 1:
+                        engine.words.learn(said.ids[0], said.text)
+                    made += len(said.ids)
+                    self._held.extend(said.ids)
+                    self._end = said.end
+                    if await self._let_out() or said.end is not None or await self._is_beyond():
+                        return
+                else:
+                    raise Trouble(Kind.FAILED, "its answer was cut short")
+            await self._make_whole(server)
+        finally:
+            self.is_calling = False
+            if self._end is None:
+                engine.fleet.abort(server, call.name)
+
+    async def _recover(self, server: Server, said: Said) -> list[int] | None:
+        dialect = self._engine.dialect
+        assert isinstance(dialect, Mends)
+        return await dialect.recover(server.ask, said)
+
+    async def _make_whole(self, server: Server) -> None:
+        """A few tokens that the stream would not tell, made anew in one piece."""
+        dialect, call = self._engine.dialect, self._next_call()
+        assert isinstance(dialect, Mends)
+        most = min(WHOLE_TOKENS, call.most)
+        if self.limit is not None:
+            most = max(1, min(most, self.limit - len(self._ids)))
+        body = dialect.whole(dialect.body(call), most)
+        answer = await server.whole(dialect.path, body, step_s=self._engine.step_s)
+        said = dialect.read_whole(answer, most)
+        self._held.extend(said.ids)
+        self._end = said.end
+        await self._let_out()
+
+    async def _is_beyond(self) -> bool:
+        """A token is held. One that may end the answer is not closed on: what follows tells."""
+        return bool(self._held) and not await self._engine.words.may_end(self._held[-1])
+
+    def _next_call(self) -> Call:
+        request, done = self.job.request, len(self._ids)
+        self.calls += 1
+        return Call(
+            self._engine.model,
+            [*self._prompt, *self._ids],
+            self._most - done,
+            request,
+            call_seed(self.job, done),
+            f"{self.job.request_id}.{self.calls}",
+        )
+
+
+def call_seed(job: Job, position: int) -> int:
+    """Each call begins a seed anew, so each has one of its own: else it would draw what the first
+    one drew. A request without a seed draws by its id."""
+    seed = job.request.seed
+    if seed is None:
+        seed = job.request_id.partition(".")[0]
+    drawn = hashlib.blake2b(f"{seed} {position}".encode(), digest_size=4).digest()
+    return int.from_bytes(drawn) >> 1

@@ -1,0 +1,151 @@
+"""llama.cpp's server (``llama-server``): ``/completion`` with token ids, tried with b11669."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import cast
+
+from lore_generator.engines.remote.dialects.base import (
+    Ask,
+    Call,
+    Dialect,
+    Event,
+    Facts,
+    Identity,
+    Said,
+    end_of,
+    ids_of,
+)
+from lore_generator.engines.remote.trouble import Kind, Trouble
+
+SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")
+"""The order of Lore's own engine; llama.cpp's default has the temperature last."""
+ENDS = {"eos": "stop", "word": "stop", "limit": "length"}
+
+
+class LlamaCpp(Dialect):
+    name = "llamacpp"
+    title = "llama.cpp"
+    has_own_text = True
+    path = "/completion"
+    load_gauges = "llamacpp:requests_deferred", "llamacpp:kv_cache_usage_ratio"
+    """Where it was started with ``--metrics``."""
+
+    async def identify(self, ask: Ask, model: str | None) -> Facts:
+        props, models = await _props(ask), await ask("GET", "/v1/models")
+        served: list[Event] = models.get("data") or []
+        if len(served) != 1 or "total_slots" not in props:
+            raise Trouble(Kind.UNFIT, "it is no llama.cpp server with one model")
+        # An alias, or the path of the file.
+        served_as = PurePath(str(served[0].get("id"))).name
+        if model is not None and model not in (served_as, PurePath(served_as).stem):
+            raise Trouble(Kind.UNFIT, f"it serves {served_as}, and not {model}")
+        meta = served[0].get("meta") or {}
+        shape = [f"{key}={meta.get(key)}" for key in ("n_vocab", "n_params", "size", "ftype")]
+        context = props["default_generation_settings"]["n_ctx"]
+        return Facts(
+            Identity(served_as, int(context), " ".join(shape)),
+            slots=int(props["total_slots"]),
+            eos=props.get("eos_token"),
+        )
+
+    async def tokenize(self, ask: Ask, model: str, text: str) -> list[int] | None:
+        del model
+        return await encode(ask, text, special=False)
+
+    async def template(
+        self,
+        ask: Ask,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        args: Mapping[str, object],
+    ) -> list[int] | None:
+        del model
+        text = await render(ask, messages, args)
+        return await encode(ask, text, special=True, add_special=True)
+
+    def body(self, call: Call) -> dict[str, object]:
+        request = call.request
+        return {
+            "prompt": list(call.ids),
+            "stream": True,
+            "return_tokens": True,
+            "cache_prompt": True,
+            "n_predict": call.most,
+            "samplers": SAMPLERS,
+            "temperature": request.temperature,
+            "top_k": request.top_k,
+            "top_p": request.top_p,
+            "min_p": request.min_p or 0.0,
+            "repeat_penalty": request.repetition_penalty,
+            "repeat_last_n": len(call.ids) + call.most,
+            "seed": call.seed,
+            # Else the last event repeats the prompt.
+            "response_fields": ["stop", "stop_type", "tokens"],
+        }
+
+    def read(self, event: Event, made: int) -> Said:
+        """An event comes with each whole character, and tells the last of its tokens alone.
+
+        Those of half a character at the very end are never told: they say nothing.
+        """
+        ids, text = ids_of(event.get("tokens")), str(event.get("content", ""))
+        if ids is None or (text and not ids):
+            raise Trouble(Kind.FAILED, "no token ids in its stream")
+        if event.get("stop"):
+            return Said(ids, end_of(event.get("stop_type"), ENDS))
+        total = event.get("tokens_predicted")
+        if not isinstance(total, int):
+            return Said(ids)
+        return Said(ids, missing=max(0, total - made - len(ids)), text=text)
+
+    async def recover(self, ask: Ask, said: Said) -> list[int] | None:
+        """The ids of its text, if they are as many and end as they should."""
+        ids = await encode(ask, said.text, special=False)
+        wanted = said.missing + len(said.ids)
+        return ids if len(ids) == wanted and ids[-1:] == list(said.ids[-1:]) else None
+
+    def whole(self, body: dict[str, object], most: int) -> dict[str, object]:
+        return body | {"stream": False, "n_predict": most}
+
+    def read_whole(self, answer: Event, most: int) -> Said:
+        ids, end = ids_of(answer.get("tokens")), end_of(answer.get("stop_type"), ENDS)
+        if not ids:
+            raise Trouble(Kind.FAILED, "no token ids in its answer")
+        return Said(ids, None if end == "length" and len(ids) >= most else end)
+
+
+async def _props(ask: Ask) -> Event:
+    try:
+        props = await ask("GET", "/props")
+    except Trouble as trouble:
+        if trouble.kind is Kind.BUSY:
+            raise Trouble(Kind.AWAY, "it is loading its model") from None
+        raise
+    if not isinstance(props.get("default_generation_settings"), dict):
+        raise Trouble(Kind.UNFIT, "it is no llama.cpp server")
+    return props
+
+
+async def encode(ask: Ask, text: str, *, special: bool, add_special: bool = False) -> list[int]:
+    """The ids of a text; ``special``: names of special tokens in it stand for those tokens."""
+    body = {"content": text, "add_special": add_special, "parse_special": special}
+    ids = ids_of((await ask("POST", "/tokenize", body)).get("tokens"))
+    if ids is None:
+        raise Trouble(Kind.UNFIT, "its /tokenize gives no ids")
+    return ids
+
+
+async def decode(ask: Ask, ids: Sequence[int]) -> str:
+    """The text of these ids, special tokens written out; U+FFFD for half a character."""
+    answer = await ask("POST", "/detokenize", {"tokens": list(ids)})
+    return cast("str", answer.get("content", ""))
+
+
+async def render(
+    ask: Ask, messages: Sequence[Mapping[str, str]], args: Mapping[str, object]
+) -> str:
+    body = {"messages": list(messages), "chat_template_kwargs": dict(args)}
+    prompt = (await ask("POST", "/apply-template", body)).get("prompt")
+    if not isinstance(prompt, str):
+        raise Trouble(Kind.UNFIT, "its /apply-template gives no prompt")
+    return prompt

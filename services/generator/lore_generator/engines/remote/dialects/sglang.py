@@ -1,0 +1,83 @@
+"""SGLang's ``/generate`` with token ids. Tried against its documented answers only."""
+
+from typing import cast
+
+from lore.request import StreamRequest
+from lore_generator.engines.remote.dialects.base import (
+    Ask,
+    Call,
+    Dialect,
+    Event,
+    Facts,
+    Identity,
+    Said,
+    end_of,
+    ids_of,
+)
+from lore_generator.engines.remote.trouble import Kind, Trouble
+
+
+class SGLang(Dialect):
+    name = "sglang"
+    title = "SGLang"
+    path = "/generate"
+    load_gauges = "sglang:num_queue_reqs", "sglang:token_usage"
+    """Where it was started with ``--enable-metrics``."""
+
+    def refuses(self, request: StreamRequest) -> str | None:
+        # It penalises what was generated and not the prompt; after a re-entry all is prompt.
+        penalty = "repetition_penalty" if request.repetition_penalty != 1 else None
+        return super().refuses(request) or penalty
+
+    async def identify(self, ask: Ask, model: str | None) -> Facts:
+        info = await ask("GET", "/get_server_info")
+        path = info.get("model_path")
+        context = info.get("context_length") or info.get("max_total_num_tokens")
+        if not isinstance(path, str) or not isinstance(context, int):
+            raise Trouble(Kind.UNFIT, "it is no SGLang server")
+        served = str(info.get("served_model_name") or path)
+        if model is not None and model not in (served, path):
+            raise Trouble(Kind.UNFIT, f"it serves {served}, and not {model}")
+        slots = info.get("max_running_requests")
+        return Facts(
+            Identity(served, context, f"{path} {info.get('revision')}"),
+            slots=slots if isinstance(slots, int) else None,
+            tokenizer=str(info.get("tokenizer_path") or path),
+        )
+
+    def body(self, call: Call) -> dict[str, object]:
+        request = call.request
+        return {
+            "rid": call.name,
+            "input_ids": list(call.ids),
+            "stream": True,
+            "sampling_params": {
+                "max_new_tokens": call.most,
+                "temperature": request.temperature,
+                "top_k": request.top_k or -1,
+                "top_p": request.top_p,
+                "min_p": request.min_p or 0.0,
+                "sampling_seed": call.seed,
+            },
+        }
+
+    def read(self, event: Event, made: int) -> Said:
+        """Its ids are those so far, or with ``--stream-output`` those since the last event."""
+        ids = ids_of(event.get("output_ids"))
+        meta: Event = event.get("meta_info") or {}
+        total = meta.get("completion_tokens")
+        if ids is None or not isinstance(total, int):
+            raise Trouble(Kind.FAILED, "no token ids in its stream")
+        if len(ids) == total:
+            ids = ids[made:]
+        elif made + len(ids) != total:
+            raise Trouble(Kind.FAILED, "it counts other tokens than it sends")
+        reason = meta.get("finish_reason")
+        if reason is None:
+            return Said(ids)
+        kind = cast("Event", reason).get("type") if isinstance(reason, dict) else reason
+        return Said(ids, end_of(kind))
+
+    def abort(self, name: str) -> tuple[str, dict[str, object]]:
+        """It hears of a closed connection late."""
+        return "/abort_request", {"rid": name}

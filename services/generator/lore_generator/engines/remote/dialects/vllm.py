@@ -1,0 +1,94 @@
+"""vLLM's OpenAI server: ``/v1/completions`` with token ids and ``return_token_ids``."""
+
+from collections.abc import Mapping, Sequence
+
+from lore.request import StreamRequest
+from lore_generator.engines.remote.dialects.base import (
+    Ask,
+    Call,
+    Dialect,
+    Event,
+    Facts,
+    Identity,
+    Said,
+    end_of,
+    ids_of,
+)
+from lore_generator.engines.remote.trouble import Kind, Trouble
+
+
+class VLLM(Dialect):
+    name = "vllm"
+    title = "vLLM"
+    path = "/v1/completions"
+    load_gauges = "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"
+
+    def refuses(self, request: StreamRequest) -> str | None:
+        # It applies min_p before top_p, which then keeps fewer tokens.
+        if request.min_p and request.top_p < 1 and request.temperature > 0:
+            return "min_p together with top_p"
+        return super().refuses(request)
+
+    async def identify(self, ask: Ask, model: str | None) -> Facts:
+        served: list[Event] = (await ask("GET", "/v1/models")).get("data") or []
+        ours = [one for one in served if one.get("owned_by") == "vllm"]
+        if not ours:
+            raise Trouble(Kind.UNFIT, "it is no vLLM server")
+        found = next((one for one in ours if model in (None, one.get("id"))), None)
+        if found is None:
+            names = ", ".join(str(one.get("id")) for one in served)
+            raise Trouble(Kind.UNFIT, f"it serves {names}, and not {model}")
+        context = found.get("max_model_len")
+        if not isinstance(context, int):
+            raise Trouble(Kind.UNFIT, "it does not say how long its context is")
+        root = found.get("root")
+        return Facts(
+            Identity(str(found["id"]), context, str(root)),
+            slots=None,
+            tokenizer=root if isinstance(root, str) else None,
+        )
+
+    async def template(
+        self,
+        ask: Ask,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        args: Mapping[str, object],
+    ) -> list[int] | None:
+        body = {
+            "model": model,
+            "messages": list(messages),
+            "add_generation_prompt": True,
+            "chat_template_kwargs": dict(args),
+        }
+        return ids_of((await ask("POST", "/tokenize", body)).get("tokens"))
+
+    def body(self, call: Call) -> dict[str, object]:
+        request = call.request
+        return {
+            "model": call.model,
+            "prompt": list(call.ids),
+            "stream": True,
+            "return_token_ids": True,
+            "max_tokens": call.most,
+            "temperature": request.temperature,
+            "top_k": request.top_k,
+            "top_p": request.top_p,
+            "min_p": request.min_p or 0.0,
+            "repetition_penalty": request.repetition_penalty,
+            "seed": call.seed,
+        }
+
+    def read(self, event: Event, made: int) -> Said:
+        del made
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            raise Trouble(Kind.FAILED, "an event without choices")
+        if not choices:
+            return Said()  # the usage, which nobody asked for
+        choice: Event = choices[0]
+        reason = choice.get("finish_reason")
+        ids = ids_of(choice.get("token_ids") or [])
+        if ids is None or (not ids and choice.get("text")):
+            raise Trouble(Kind.FAILED, "no token ids in its stream (return_token_ids)")
+        return Said(ids, None if reason is None else end_of(reason))

@@ -1,0 +1,221 @@
+"""One server of an engine: its calls and its health.
+
+Each streamed call has a connection of its own. Closing it is how an engine is told to stop, and an
+engine that closes idle connections can then not be mistaken for one that died.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import cast
+
+import aiohttp
+
+from lore_generator.engines.remote.dialects.base import Event
+from lore_generator.engines.remote.trouble import Kind, Trouble, of_status
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""The last event of a llama.cpp server repeats the prompt."""
+MAX_SAID_CHARS = 300
+
+
+class Server:
+    def __init__(
+        self,
+        url: str,
+        asks: aiohttp.ClientSession,
+        calls: aiohttp.ClientSession,
+        *,
+        answer_s: float,
+    ) -> None:
+        """``calls`` closes each connection behind its call."""
+        self.url = url.rstrip("/")
+        self.slots = 0
+        self.why_down = "asked what it serves"
+        """'' while it is well."""
+        self.calls = 0
+        """Streamed calls under way."""
+        self.waiting = 0
+        """Calls that wait in the engine, as it says."""
+        self.kv_used_ratio = 0.0
+        self.tells_load = True
+        self._heard_s = -math.inf
+        """When a call last brought something."""
+        self._asks = asks
+        self._calls = calls
+        self._answer_s = answer_s
+        self._patience: set[asyncio.Timeout] = set()
+
+    @property
+    def is_up(self) -> bool:
+        return not self.why_down
+
+    @property
+    def has_room(self) -> bool:
+        return self.is_up and self.calls < self.slots
+
+    @property
+    def is_decoding(self) -> bool:
+        """A call has brought something of late: a server may be too busy to say what it serves."""
+        return asyncio.get_running_loop().time() < self._heard_s + self._answer_s
+
+    def down(self, why: str) -> None:
+        """Its calls are given up: what they wait for does not come."""
+        self.why_down = why
+        for patience in self._patience:
+            patience.reschedule(asyncio.get_running_loop().time())
+
+    async def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Event:
+        """One question with a short answer in JSON. Raises Trouble."""
+        text = await self.text(method, path, body)
+        try:
+            data = json.loads(text)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise Trouble(Kind.UNFIT, f"its {path} is no JSON object")
+        return cast("Event", data)
+
+    async def text(self, method: str, path: str, body: Mapping[str, object] | None = None) -> str:
+        """The same for an answer of any form."""
+        try:
+            try:
+                return await self._text(method, path, body)
+            except aiohttp.ServerDisconnectedError:  # it closes idle connections
+                return await self._text(method, path, body)
+        except TimeoutError:
+            raise Trouble(Kind.SILENT, f"no answer for {self._answer_s:g} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise _of_error(error) from None
+        except (
+            aiohttp.ServerDisconnectedError,
+            aiohttp.ClientResponseError,
+            aiohttp.ClientOSError,  # reset, as a server may that closes on what it has not read
+        ):
+            tls = "; does it speak TLS?" if self.url.startswith("http:") else ""
+            raise Trouble(Kind.FAILED, f"it gives no HTTP answer{tls}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _of_error(error) from None
+
+    async def _text(self, method: str, path: str, body: Mapping[str, object] | None) -> str:
+        limit = aiohttp.ClientTimeout(total=self._answer_s)
+        async with self._asks.request(method, self.url + path, json=body, timeout=limit) as answer:
+            await _check(answer)
+            return await answer.text(errors="replace")
+
+    async def stream(
+        self, path: str, body: Mapping[str, object], *, step_s: float
+    ) -> AsyncGenerator[Event]:
+        """The events of a streamed answer, to ``[DONE]`` or the end of the body.
+
+        Close it (``aclosing``) and the engine is told to stop. Raises Trouble.
+        """
+        async with (
+            self._call(path, body, step_s) as answer,
+            aclosing(_lines(answer.content)) as lines,
+        ):
+            async for line in lines:
+                self._heard_s = asyncio.get_running_loop().time()
+                if line == b"[DONE]":
+                    break
+                yield _event(line)
+
+    async def whole(self, path: str, body: Mapping[str, object], *, step_s: float) -> Event:
+        """A call's answer in one piece. Raises Trouble."""
+        async with self._call(path, body, step_s) as answer:
+            return _event(await answer.read())
+
+    @asynccontextmanager
+    async def _call(
+        self, path: str, body: Mapping[str, object], step_s: float
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=self._answer_s, sock_read=step_s)
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._patience.add(patience)
+                try:
+                    answer = await self._calls.post(self.url + path, json=body, timeout=limit)
+                    try:
+                        await _check(answer)
+                        yield answer
+                    finally:
+                        answer.close()
+                finally:
+                    self._patience.discard(patience)
+        except TimeoutError:
+            why = self.why_down or f"nothing came for {step_s:g} s"
+            raise Trouble(Kind.SILENT, why) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _of_error(error) from None
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.status != 200:
+        text = await answer.text(errors="replace")
+        raise of_status(answer.status, _said(text), answer.headers.get("Retry-After"))
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
+    """The data of each server-sent event: engines write one line each."""
+    held = bytearray()
+    async for data in content.iter_any():
+        held += data
+        if len(held) > MAX_LINE_BYTES:
+            raise Trouble(Kind.FAILED, "an event without an end")
+        *lines, rest = bytes(held).split(b"\n")
+        held[:] = rest
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+            elif line.startswith(b"error:"):
+                raise Trouble(Kind.FAILED, _said(line[6:].decode(errors="replace")))
+    if held.strip():
+        raise Trouble(Kind.FAILED, "half an event, and then the end")
+
+
+def _event(line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        raise Trouble(Kind.FAILED, "an event that is no JSON") from None
+    if not isinstance(event, dict):
+        raise Trouble(Kind.FAILED, "an event that is no JSON object")
+    event = cast("Event", event)
+    if "error" in event:
+        raise _of_error_event(event["error"])
+    return event
+
+
+def _of_error_event(error: object) -> Trouble:
+    """An answer that failed after its head was sent."""
+    code = cast("dict[str, object]", error).get("code") if isinstance(error, dict) else None
+    said = _said(json.dumps({"error": error}))
+    return of_status(code, said) if isinstance(code, int) else Trouble(Kind.FAILED, said)
+
+
+def _of_error(error: Exception) -> Trouble:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        said = f"its TLS is refused (LORE_ENGINE_CA_FILE): {_first_line(error)}"
+        return Trouble(Kind.UNFIT, said)
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return Trouble(Kind.AWAY, "nobody answers there")
+    return Trouble(Kind.FAILED, "the connection broke")
+
+
+def _said(text: str) -> str:
+    """What an error's body says, on one line: its ``message`` where there is one."""
+    try:
+        body = json.loads(text)
+        for key in ("error", "detail", "message"):
+            if isinstance(body, dict) and key in body:
+                body = cast("Event", body)[key]
+        text = body if isinstance(body, str) else json.dumps(body)
+    except ValueError:
+        pass
+    return " ".join(text.split())[:MAX_SAID_CHARS]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:MAX_SAID_CHARS]

@@ -1,0 +1,226 @@
+"""Between messages, ids and text: with a tokenizer here, or by asking an engine that has the only
+one (a GGUF file's)."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from lore.request import Message, StreamRequest
+from lore_generator.engines.conversation import (
+    Refused,
+    prompt_ids,
+    refused_by_template,
+)
+from lore_generator.engines.remote.dialects import llamacpp
+from lore_generator.engines.remote.dialects.base import Ask
+from lore_generator.engines.remote.tokenizer import ModelText
+from lore_generator.engines.remote.trouble import Kind, Trouble
+from lore_generator.engines.stops import StopStrings
+from lore_generator.engines.transcript import Transcript
+
+CHARACTER_TOKENS = 4
+"""Half a character that so many tokens do not complete is none (UTF-8: four bytes)."""
+MAX_SAID = 500_000
+"""More than any vocabulary has: what is left is runs of half characters."""
+STAND_INS = 0xF0000
+"""Private use (Unicode 16, section 23.5)."""
+
+
+class Script(Protocol):
+    """The text of one answer as its tokens come (``transcript.py``)."""
+
+    @property
+    def stopped(self) -> bool: ...
+
+    async def feed(self, ids: Sequence[int]) -> str: ...
+
+    def finish(self) -> str: ...
+
+
+class Words(Protocol):
+    eos_ids: frozenset[int]
+    vocabulary: int | None
+    tokenizer_file: str
+
+    async def prompt(self, request: StreamRequest) -> list[int]:
+        """Raises Refused, and Trouble where an engine is asked."""
+        ...
+
+    async def may_end(self, token: int) -> bool:
+        """Whether an answer may end with it: it says nothing to a reader."""
+        ...
+
+    def learn(self, token: int, text: str) -> None:
+        """The engine wrote this for one token."""
+        ...
+
+    def script(self, stops: Sequence[str]) -> Script: ...
+
+
+class OwnWords:
+    """With the model's tokenizer."""
+
+    def __init__(self, text: ModelText) -> None:
+        self.text = text
+        self.eos_ids = text.eos_ids
+        self.vocabulary: int | None = text.vocabulary
+        self.tokenizer_file = text.file
+        added = text.tokenizer.get_added_tokens_decoder().items()
+        self._special = self.eos_ids | {number for number, one in added if one.special}
+
+    async def may_end(self, token: int) -> bool:
+        return token in self._special
+
+    async def prompt(self, request: StreamRequest) -> list[int]:
+        messages, text = request.conversation(), self.text
+        # A long prompt must not hold up those who are being answered.
+        asked = messages, text.tokenizer, text.render, request.template_args
+        return await asyncio.to_thread(prompt_ids, *asked)
+
+    def learn(self, token: int, text: str) -> None:
+        del token, text
+
+    def script(self, stops: Sequence[str]) -> Script:
+        return _OwnScript(Transcript(self.text.tokenizer, stops))
+
+
+class _OwnScript:
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
+        self.finish = transcript.finish
+
+    @property
+    def stopped(self) -> bool:
+        return self._transcript.stopped
+
+    async def feed(self, ids: Sequence[int]) -> str:
+        return self._transcript.feed(ids)
+
+
+class EngineWords:
+    """With the tokenizer of a llama.cpp server; what a token says is asked for once."""
+
+    tokenizer_file = ""
+    vocabulary: int | None = None
+
+    def __init__(self, ask: Ask, args: Mapping[str, object]) -> None:
+        self._ask = ask
+        self._args = args
+        self.eos_ids: frozenset[int] = frozenset()
+        self._said: dict[tuple[int, ...], str] = {}
+        self._special: dict[int, bool] = {}
+
+    async def prepare(self, ask: Ask, eos: str | None) -> None:
+        """``eos``: the text of the token that ends an answer."""
+        ids = await llamacpp.encode(ask, eos, special=True) if eos else []
+        self.eos_ids = frozenset(ids if len(ids) == 1 else [])
+
+    async def prompt(self, request: StreamRequest) -> list[int]:
+        messages, args = request.conversation(), {**self._args, **(request.template_args or {})}
+        said = "\n".join(message.content for message in messages)
+        try:
+            text, plain, special = await asyncio.gather(
+                self._render(messages, args),
+                llamacpp.encode(self._ask, said, special=False),
+                llamacpp.encode(self._ask, said, special=True),
+            )
+            if plain == special:
+                return await llamacpp.encode(self._ask, text, special=True, add_special=True)
+            return await self._literally(messages, args)
+        except Trouble as trouble:
+            if trouble.kind is Kind.REFUSED:
+                raise refused_by_template(trouble) from None
+            raise
+
+    async def _render(self, messages: Sequence[Message], args: Mapping[str, object]) -> str:
+        said = [{"role": one.role, "content": one.content} for one in messages]
+        return await llamacpp.render(self._ask, said, args)
+
+    async def _literally(
+        self, messages: Sequence[Message], args: Mapping[str, object]
+    ) -> list[int]:
+        """A message holds the name of a special token, which is text there: the template and the
+        messages are encoded apart."""
+        names = [chr(STAND_INS + number) for number, _ in enumerate(messages)]
+        rest = await self._render(
+            [
+                one.model_copy(update={"content": name})
+                for one, name in zip(messages, names, strict=True)
+            ],
+            args,
+        )
+        ids: list[int] = []
+        for name, message in zip(names, messages, strict=True):
+            before, found, rest = rest.partition(name)
+            if not found:
+                raise Refused("a message holds a special token, and the chat template hides it")
+            ids += await llamacpp.encode(self._ask, before, special=True, add_special=not ids)
+            ids += await llamacpp.encode(self._ask, message.content, special=False)
+        return ids + await llamacpp.encode(self._ask, rest, special=True)
+
+    def learn(self, token: int, text: str) -> None:
+        """Saves asking: what says something in a stream is not special, and is all there."""
+        if "\N{REPLACEMENT CHARACTER}" not in text:
+            self._remember((token,), text)
+            self._special.setdefault(token, False)
+
+    def script(self, stops: Sequence[str]) -> Script:
+        return _EngineScript(self, stops)
+
+    async def text(self, ids: tuple[int, ...]) -> str:
+        said = self._said.get(ids)
+        if said is None:
+            said = await llamacpp.decode(self._ask, ids)
+            self._remember(ids, said)
+        return said
+
+    def _remember(self, ids: tuple[int, ...], said: str) -> None:
+        if len(self._said) >= MAX_SAID:
+            self._said.clear()
+        self._said.setdefault(ids, said)
+
+    async def may_end(self, token: int) -> bool:
+        """Whether it is written only where special tokens are: it says nothing to a reader."""
+        known = self._special.get(token)
+        if known is None:
+            name = await self.text((token,))
+            known = self._special[token] = not name or await self._is_name(name)
+        return known
+
+    async def _is_name(self, name: str) -> bool:
+        if name.strip().isalnum():
+            return False  # most tokens: no vocabulary has a special one without its brackets
+        plain, special = await asyncio.gather(
+            llamacpp.encode(self._ask, name, special=False),
+            llamacpp.encode(self._ask, name, special=True),
+        )
+        return plain != special
+
+
+class _EngineScript:
+    def __init__(self, words: EngineWords, stops: Sequence[str]) -> None:
+        self._words = words
+        self._stops = StopStrings(stops)
+        self._part: tuple[int, ...] = ()
+        """Tokens of a character that is not complete."""
+
+    @property
+    def stopped(self) -> bool:
+        return self._stops.hit
+
+    async def feed(self, ids: Sequence[int]) -> str:
+        said: list[str] = []
+        for token in ids:
+            if await self._words.may_end(token):
+                continue
+            part = (*self._part, token)
+            text = await self._words.text(part)
+            if text.endswith("\N{REPLACEMENT CHARACTER}") and len(part) < CHARACTER_TOKENS:
+                self._part = part
+                continue
+            self._part = ()
+            said.append(self._stops.feed(text))
+        return "".join(said)
+
+    def finish(self) -> str:
+        return self._stops.flush()

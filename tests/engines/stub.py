@@ -1,0 +1,284 @@
+"""A server that answers as an engine's documentation says, and misbehaves when it is told to.
+
+It speaks llama.cpp's dialect, vLLM's or SGLang's. Its answer to any prompt is the same tokens in
+the same order, so that a test can see what was lost or doubled: token n + 1 follows token n.
+"""
+
+import asyncio
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+
+from aiohttp import web
+
+FIRST, EOS = 100, 9
+"""Its answers begin with ``FIRST`` and count up; ``EOS`` ends them."""
+
+Json = dict[str, Any]
+
+
+class Stub:
+    """Runs in a thread of its own for as long as the context does."""
+
+    def __init__(self, dialect: str, tls: ssl.SSLContext | None = None) -> None:
+        self.dialect = dialect
+        self._tls = tls
+        self.model, self.context_tokens, self.length = "stub", 4096, 40
+        self.key = ""
+        self.broken: list[str] = []
+        """What the next calls do instead of what they should: see ``_stream``."""
+        self.sick = ""
+        """What questions about itself do: ``500``, ``hang``, ``404``, ``garbage`` or nothing."""
+        self.pause_s = self.prompt_s = 0.0
+        """Between two tokens, and before the first."""
+        self.bodies: list[Json] = []
+        self.asked: dict[str, Json] = {}
+        """The last body of each question about itself."""
+        self.aborted: list[str] = []
+        self.open = 0
+        """Calls whose connection is open."""
+        self.made = 0
+        self.waiting = 0
+        self.with_ids = True
+        self._loop = asyncio.new_event_loop()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.port = 0
+        self._transports: set[asyncio.Transport] = set()
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def start(self) -> None:
+        """Listens, on the port that it had before."""
+        self._do(self._start())
+
+    def kill(self) -> None:
+        """Its connections break, and nobody listens any more."""
+        self._do(self._stop())
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _start(self) -> None:
+        app = web.Application(middlewares=[self._guarded])
+        app.add_routes([web.route("*", "/{path:.*}", self._answer)])
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01)
+        await self._runner.setup()
+        where: Any = {"ssl_context": self._tls, "reuse_address": True}
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, **where)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        for transport in self._transports:
+            # Python 3.11.2: a TLS transport that is closed has no protocol left to ask.
+            with contextlib.suppress(AttributeError):
+                transport.abort()
+        self._transports.clear()
+        for _ in range(3):  # transports that were aborted close in the loop's next turns
+            await asyncio.sleep(0)
+
+    @web.middleware
+    async def _guarded(
+        self, request: web.Request, handler: Callable[[web.Request], Any]
+    ) -> web.StreamResponse:
+        assert request.transport is not None
+        self._transports.add(request.transport)
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return web.json_response({"error": {"message": "wrong key"}}, status=401)
+        return await handler(request)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body: Json = await request.json() if request.can_read_body else {}
+        path = request.path
+        self.asked[path] = body
+        if path in ("/completion", "/v1/completions", "/generate"):
+            return await self._stream(request, body)
+        if path == "/abort_request":
+            self.aborted.append(body["rid"])
+            return web.json_response({})
+        if path == "/metrics":
+            return web.Response(text=f"llamacpp:requests_deferred {self.waiting}\n")
+        if self.sick == "hang":
+            await asyncio.sleep(3600)
+        if self.sick in ("500", "404"):
+            return web.json_response({"error": "sick"}, status=int(self.sick))
+        if self.sick == "garbage":
+            return web.Response(text="<html>It works!</html>")
+        found = QUESTIONS[self.dialect].get(path)
+        if found is None:
+            return web.json_response({"error": {"message": "not found"}}, status=404)
+        return web.json_response(found(self, body))
+
+    async def _stream(self, request: web.Request, body: Json) -> web.StreamResponse:
+        self.bodies.append(body)
+        broken = self.broken.pop(0) if self.broken else ""
+        if broken.isdigit():
+            return web.json_response(
+                {"error": {"message": f"told to say {broken}"}},
+                status=int(broken),
+                headers={"Retry-After": "0"} if broken in ("429", "503") else None,
+            )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        self.open += 1
+        try:
+            await self._write(request, response, body, broken)
+        finally:
+            self.open -= 1
+        return response
+
+    async def _write(
+        self, request: web.Request, response: web.StreamResponse, body: Json, broken: str
+    ) -> None:
+        await response.prepare(request)
+        assert request.transport is not None
+        ids = prompt_of(body)
+        await asyncio.sleep(self.prompt_s)
+        made, most = 0, most_of(body)
+        while made < most:
+            if broken and made == 3:
+                if broken == "hang":
+                    await asyncio.sleep(3600)
+                if broken == "half a line":
+                    await response.write(b'data: {"toke')
+                if broken == "garbage":
+                    await response.write(b"data: {}}}\n\n")
+                if broken in ("half a line", "cut"):
+                    request.transport.abort()
+                if broken == "early end":
+                    return
+            token = following(ids)
+            if token - FIRST >= self.length:
+                token = EOS
+            ids.append(token)
+            made += 1
+            self.made += 1
+            await response.write(self._event(ids[-made:], body, end=None))
+            if token == EOS:
+                break
+            await asyncio.sleep(self.pause_s)
+        end = "stop" if ids[-1] == EOS else "length"
+        await response.write(self._event(ids[len(ids) - made :], body, end=end))
+        if self.dialect != "llamacpp":
+            await response.write(b"data: [DONE]\n\n")
+
+    def _event(self, made: list[int], body: Json, *, end: str | None) -> bytes:
+        new = made[-1:] if end is None else []
+        if not self.with_ids:
+            new = []
+        if self.dialect == "llamacpp":
+            event: Json = {
+                "content": "".join(map(word, new)),
+                "tokens": new,
+                "stop": end is not None,
+            }
+            if not self.with_ids and end is None:
+                event["content"] = "x"
+            event["stop_type"] = {"stop": "eos", "length": "limit", None: ""}[end]
+            event["tokens_predicted"] = len(made)
+        elif self.dialect == "vllm":
+            choice: Json = {"index": 0, "text": "x" if end is None else "", "finish_reason": end}
+            if self.with_ids:
+                choice["token_ids"] = new
+            event = {"model": body["model"], "choices": [choice]}
+        else:
+            meta: Json = {"completion_tokens": len(made), "id": body["rid"]}
+            meta["finish_reason"] = None if end is None else {"type": end}
+            event = {"text": "", "meta_info": meta}
+            if self.with_ids:
+                event["output_ids"] = made
+        return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        give_up = threading.Event()
+        for _ in range(3000):
+            if happened():
+                return
+            give_up.wait(0.01)
+        raise TimeoutError
+
+
+def prompt_of(body: Json) -> list[int]:
+    return list(body.get("prompt") or body["input_ids"])
+
+
+def most_of(body: Json) -> int:
+    given = body.get("n_predict") or body.get("max_tokens")
+    return given or body["sampling_params"]["max_new_tokens"]
+
+
+def following(ids: list[int]) -> int:
+    """The token that an answer has behind these."""
+    return ids[-1] + 1 if ids[-1] >= FIRST else FIRST
+
+
+def word(token: int) -> str:
+    return "" if token == EOS else f" {token}"
+
+
+def _props(stub: Stub, _: Json) -> Json:
+    return {
+        "default_generation_settings": {"n_ctx": stub.context_tokens},
+        "total_slots": 4,
+        "eos_token": "<end>",
+    }
+
+
+def _tokenize(_: Stub, body: Json) -> Json:
+    text = body.get("content") or body.get("prompt") or ""
+    if text == "<end>":
+        return {"tokens": [EOS] if body.get("parse_special") else [1, 2, 3]}
+    return {"tokens": [10 + len(one) for one in text.split()]}
+
+
+def _detokenize(_: Stub, body: Json) -> Json:
+    return {"content": "".join("<end>" if one == EOS else word(one) for one in body["tokens"])}
+
+
+QUESTIONS: dict[str, dict[str, Callable[[Stub, Json], Json]]] = {
+    "llamacpp": {
+        "/props": _props,
+        "/v1/models": lambda stub, _: {"data": [{"id": stub.model, "meta": {"n_vocab": 1000}}]},
+        "/tokenize": _tokenize,
+        "/detokenize": _detokenize,
+        "/apply-template": lambda _, body: {
+            "prompt": " ".join(m["content"] for m in body["messages"])
+        },
+    },
+    "vllm": {
+        "/v1/models": lambda stub, _: {
+            "data": [
+                {
+                    "id": stub.model,
+                    "owned_by": "vllm",
+                    "root": "/models/stub",
+                    "max_model_len": stub.context_tokens,
+                }
+            ]
+        },
+    },
+    "sglang": {
+        "/get_server_info": lambda stub, _: {
+            "model_path": stub.model,
+            "context_length": stub.context_tokens,
+            "max_running_requests": 4,
+        },
+    },
+}
