@@ -2,9 +2,10 @@
 # Build Lore's images, with docker or buildah, whichever is there: make images
 #
 #   REGISTRY  in front of their names, such as registry.example.org/lore
-#   TAG       the chart's appVersion unless set; with DEVICE=cuda the generator's is TAG-cuda
+#   TAG       the chart's appVersion unless set; the generator's is TAG-cuda or TAG-remote
+#             with that DEVICE
 #   BASE      an image with Python 3.11 or newer and its venv
-#   DEVICE    cpu, cuda or none: which generator
+#   DEVICE    cpu, cuda, remote (it drives a server such as vLLM) or none: which generator
 #   ONLY      some of them: ONLY="edge operator"
 #   BUILD     more words for every build, such as --build-arg TORCH_INDEX=…
 set -eu
@@ -25,7 +26,7 @@ fi
 for service in ${ONLY:-edge operator generator}; do
   name=${REGISTRY:+$REGISTRY/}lore-$service:$tag
   if [ "$service" = generator ]; then
-    [ "$device" = cuda ] && name=$name-cuda
+    case $device in cuda | remote) name=$name-$device ;; esac
     set -- --build-arg DEVICE="$device"
   else
     set --

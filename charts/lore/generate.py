@@ -27,10 +27,29 @@ SERVICES: dict[str, type[CommonSettings]] = {
     "operator": OperatorSettings,
 }
 OWNED = {
-    "api_keys_file", "edge_id", "generator_id", "health_host", "health_port", "host", "model_cache",
-    "namespace", "policy", "port", "secret", "valkey_url",
+    "api_keys_file", "edge_id", "engine_ca_file", "engine_key_file", "engine_url",
+    "generator_id", "health_host", "health_port", "host", "model_cache",
+    "namespace", "policy", "port", "release", "secret", "valkey_url",
 }  # fmt: skip
 """The chart sets these itself."""
+HATCHES = {
+    "podLabels": "strings",
+    "podAnnotations": "strings",
+    "env": "env",
+    "resources": "resources",
+    "extraVolumes": "named",
+    "extraVolumeMounts": "mounts",
+    "initContainers": "named",
+    "sidecars": "named",
+    "serviceAccount": "serviceAccount",
+    "podSecurityContext": "podSecurityContext",
+    "securityContext": "securityContext",
+    "probes": "probes",
+    "resourceClaims": "named",
+    "revisionHistoryLimit": "history",
+}
+"""What can be bent in every workload, with the schema's definition of each."""
+WORKLOADS = ("edge", "generator", "operator", "valkey.bundled")
 COMMENT = "# -- "
 
 
@@ -43,7 +62,7 @@ def json_type(kind: type[CommonSettings], name: str) -> dict[str, Any]:
     """What an environment variable of this setting may hold, as JSON schema."""
     whole = kind.model_json_schema(mode="serialization")["properties"][name]
     options = [one for one in whole.get("anyOf", [whole]) if one.get("type") != "null"]
-    if len(options) != 1 or options[0].get("type") in ("array", None):
+    if len(options) != 1 or options[0].get("type") in ("array", "object", None):
         return {"type": "string"}
     keep = ("type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "minLength")
     return {key: options[0][key] for key in keep if key in options[0]}
@@ -83,28 +102,34 @@ def docs(kind: type[CommonSettings]) -> dict[str, str]:
     return found
 
 
-def settings_rows(kind: type[CommonSettings], names: set[str]) -> Iterator[str]:
+def settings_rows(
+    kind: type[CommonSettings], names: set[str], chart: dict[str, Any]
+) -> Iterator[str]:
+    """``chart`` has those that the chart sets to another value than the code's default."""
     told = docs(kind)
     for name, field in kind.model_fields.items():
         if name in names:
-            default = field.get_default()
-            shown = (
-                "" if default in (None, "", ()) or default is ... else f"`{json.dumps(default)}`"
-            )
-            if len(shown) > 40:
-                shown = "a prompt" if name == "system_prompt" else "…"
-            yield f"| `{to_camel(name)}` | {shown} | {told.get(name, '')} |"
+            default = chart.get(to_camel(name), field.get_default())
+            shown = "unset" if default is None else f"`{json.dumps(default)}`"
+            if default == ():
+                shown = '`""`'
+            if name == "system_prompt":
+                shown = "a prompt"
+            yield f"| `{to_camel(name)}` | {shown} | {told[name]} |"
 
 
 def settings_tables() -> str:
     head = "| setting | default | |\n|---|---|---|"
-    parts = [
-        ("All services (`settings`)", CommonSettings, set(CommonSettings.model_fields) - OWNED)
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    common = set(CommonSettings.model_fields) - OWNED
+    parts = [("All services (`settings`)", CommonSettings, common, values["settings"])]
+    parts += [
+        (f"`{name}.settings`", kind, fields(kind), values[name]["settings"])
+        for name, kind in SERVICES.items()
     ]
-    parts += [(f"`{name}.settings`", kind, fields(kind)) for name, kind in SERVICES.items()]
     return "\n\n".join(
-        "\n".join([f"### {title}", head, *settings_rows(kind, names)])
-        for title, kind, names in parts
+        "\n".join([f"### {title}", head, *settings_rows(kind, names, chart)])
+        for title, kind, names, chart in parts
     )
 
 
@@ -155,6 +180,9 @@ def readme(before: str) -> str:
 def schema(before: str) -> str:
     whole = json.loads(before)
     whole["definitions"] |= definitions()
+    for workload in WORKLOADS:
+        known = at(whole["properties"], workload.replace(".", ".properties.") + ".properties")
+        known |= {name: {"$ref": f"#/definitions/{one}"} for name, one in HATCHES.items()}
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -79,6 +79,30 @@ MATRIX: dict[str, dict[str, Any]] = {
         },
         "tracing": {"endpoint": "http://collector.monitoring:4318", "ratio": 0.01},
     },
+    "llama.cpp in the pod": {
+        "generator": {
+            "engine": {
+                "type": "llamacpp",
+                "image": "registry.example.org/llama.cpp:server",
+                "args": ["--model", "/models/a.gguf", "--port", "8000"],
+                "env": [{"name": "HF_TOKEN", "value": "token"}],
+                "resources": {"requests": {"cpu": 4}, "limits": {"memory": "8Gi"}},
+            },
+            "modelCache": {"enabled": True},
+            "shmSize": "1Gi",
+        },
+    },
+    "vLLM elsewhere": {
+        "generator": {
+            "engine": {
+                "type": "vllm",
+                "url": "https://a.vllm.example.org,http://b.vllm:8000",
+                "existingSecret": "mine",
+                "caCertificate": True,
+            },
+            "settings": {"model": "Qwen/Qwen3-8B"},
+        },
+    },
     "Gateway API": {
         "exposure": {
             "type": "httproute",
@@ -137,6 +161,9 @@ MATRIX: dict[str, dict[str, Any]] = {
             "generator": {"minReplicas": 0},
             "keda": {"triggerAuthentication": "prometheus", "authModes": "bearer"},
         }
+    },
+    "HPA to zero": {
+        "scaling": {"type": "hpa", "hpa": {"toZero": True}, "generator": {"minReplicas": 0}}
     },
     "HPA": {"scaling": {"type": "hpa", "edge": {"cpuUtilization": 0}}},
     "GPU": {

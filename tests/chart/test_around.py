@@ -1,7 +1,9 @@
 """What lies around the chart: k8s/, skaffold.yaml, and the Dockerfiles they build."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from tests.chart.kinds import mistakes
-from tests.chart.rendering import ROOT, load_all, of_kind, render
+from tests.chart.rendering import ROOT, containers, load_all, of_kind, one_of, render
 
 SCHEMAS = Path(__file__).parent / "schemas"
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "k8s").rglob("*.yaml"))
@@ -40,6 +42,28 @@ def test_the_chart_takes_every_values_file(path: Path) -> None:
     (values,) = load_all((ROOT / path).read_text())
     for one in render(values):
         assert mistakes(one) == []
+
+
+def generator_image(folder: Path, device: str) -> str:
+    """What ``k8s/images.sh`` names the generator's image, by a docker that only writes down."""
+    docker, told = folder / "docker", folder / "told"
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {told}\n')
+    docker.chmod(0o700)
+    env = {"PATH": f"{folder}:{os.environ['PATH']}", "DEVICE": device, "ONLY": "generator"}
+    subprocess.run([ROOT / "k8s/images.sh"], env=env, check=True, capture_output=True)
+    (name,) = re.findall(r" -t (\S+) ", told.read_text())
+    return name
+
+
+@pytest.mark.parametrize("path", VALUES, ids=str)
+def test_the_generator_of_every_values_file_is_an_image_that_can_be_built(
+    path: Path, tmp_path: Path
+) -> None:
+    (values,) = load_all((ROOT / path).read_text())
+    (main, *_) = containers(one_of(render(values), "Deployment", "generator")["spec"]["template"])
+    wanted = main["image"].rpartition("/")[2]
+    device = wanted.partition("-cuda")[1] or wanted.partition("-remote")[1] or "-cpu"
+    assert generator_image(tmp_path, device.removeprefix("-")) == wanted
 
 
 def skaffold() -> dict[str, Any]:

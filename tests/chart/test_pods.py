@@ -18,7 +18,7 @@ from valkey.exceptions import AuthenticationError, ValkeyError
 
 from lore.cli.child import Child
 from lore.cli.fleet import free_ports, readiness
-from lore.client import View
+from lore_client import View
 from tests.chart.rendering import CHART, ROOT, Object, containers, of_kind, one_of, render
 from tests.faults.fleet import READY_S, SERVER
 from tests.programs import Done, run
@@ -164,7 +164,7 @@ async def test_a_release_comes_up_and_its_test_asks_cuts_resumes_and_compares(
 
     status, out, err = await run_test_pod(release, API_KEY="lore_" + "x" * 43)
     assert (status, out) == (1, "")
-    assert "not valid" in err
+    assert "invalid credentials" in err
 
     stranger = valkey.asyncio.Valkey(port=release.ports["valkey"], password="wrong")
     with pytest.raises(AuthenticationError):

@@ -4,9 +4,10 @@ import asyncio
 import itertools
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Self
 
-from lore.client import Reader
+from lore_client import Reader
 from tests.cluster.release import Release
 from tests.faults.readers import READER, Outcome, Question, ask_and_read
 
@@ -17,9 +18,16 @@ LIVE_S = 60.0
 class Load:
     """Live streams for as long as the context lasts; what was asked is read to its end after."""
 
-    def __init__(self, release: Release, streams: int = STREAMS, seed: int = 1) -> None:
+    def __init__(
+        self,
+        release: Release,
+        streams: int = STREAMS,
+        seed: int = 1,
+        draw: Callable[[random.Random, int], Question] = Question.draw,
+    ) -> None:
         self._release = release
         self._streams = streams
+        self._draw = draw
         self._rng = random.Random(seed)
         self._numbers = itertools.count()
         self._over = False
@@ -44,9 +52,14 @@ class Load:
 
     async def _ask_on(self, rng: random.Random) -> None:
         while not self._over:
-            question = Question.draw(rng, next(self._numbers))
+            question = self._draw(rng, next(self._numbers))
             self.questions.append(question)
             await ask_and_read(self._reader, question, rng)
+
+    @property
+    def ended(self) -> int:
+        """Answers that were read to their end."""
+        return sum(question.outcome is Outcome.WHOLE for question in self.questions)
 
     @property
     def violations(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 import base64
 import copy
+import gzip
+import json
 import re
 import time
 from typing import Any
@@ -50,28 +52,37 @@ def merged(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 class Release:
     """The calls block."""
 
-    def __init__(self, name: str, namespace: str, *, brings_kind: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        *,
+        brings_kind: bool = True,
+        values: dict[str, Any] = VALUES,
+    ) -> None:
         """Without ``brings_kind`` the StreamPolicy's definition is there and stays another's."""
         self.name = name
-        self._values = merged(VALUES, {"crds": {"install": brings_kind}})
+        self.brings_kind = brings_kind
+        self.chart = CHART
+        self._values = merged(values, {"crds": {"install": brings_kind}})
         self.namespace = Namespace(namespace)
         self._helm = Config(namespace=namespace)
 
-    def install(self, **more: Any) -> None:
+    def install(self, wait: str = "watcher", **more: Any) -> None:
         """Returns when every pod is ready."""
         self._helm.install(
-            str(CHART),
+            str(self.chart),
             self.name,
             merged(self._values, more),
             create_namespace=True,
-            wait="watcher",
+            wait=wait,
             timeout=TIMEOUT_S,
         )
 
     def upgrade(self, **more: Any) -> None:
         """To the values of the tests and these. Returns when every pod is new and ready."""
         values = merged(self._values, more)
-        self._helm.upgrade(str(CHART), self.name, values, wait="watcher", timeout=TIMEOUT_S)
+        self._helm.upgrade(str(self.chart), self.name, values, wait="watcher", timeout=TIMEOUT_S)
 
     def test(self) -> str:
         """What ``helm test`` has to say."""
@@ -79,6 +90,16 @@ class Release:
 
     def uninstall(self) -> None:
         self._helm.uninstall(self.name, timeout=TIMEOUT_S, wait="watcher", ignore_not_found=True)
+
+    def notes(self) -> str:
+        """What Helm printed, as it keeps it with the last revision."""
+        mine = f"owner=helm,name={self.name}"
+        *_, kept = sorted(
+            self.namespace.listed("secrets", mine),
+            key=lambda one: int(one["metadata"]["labels"]["version"]),
+        )
+        packed = base64.b64decode(base64.b64decode(kept["data"]["release"]))
+        return json.loads(gzip.decompress(packed))["info"]["notes"]
 
     def component(self, component: str) -> str:
         return f"{self.name}-{component}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lore.client import Reader, Text
+from lore_client import Reader, Text
 from tests.cluster import metrics_stub
 from tests.cluster.killer import kill
 from tests.cluster.kube import Object, until
@@ -55,6 +55,22 @@ async def test_an_upgrade_under_readers_costs_none_a_character(
     load.report(f"upgrade of {', '.join(kinds)}")
     assert load.violations == []
     assert all(before[kind].isdisjoint(after[kind]) for kind in kinds)
+
+
+async def test_an_upgrade_changes_the_policy_in_place(release: Release) -> None:
+    """It is never absent, also in the first upgrade after an install whose hook made it."""
+
+    def policy() -> Object:
+        (found,) = release.namespace.get("streampolicies")["items"]
+        return found
+
+    before = policy()["metadata"]["uid"]
+    for seconds in (700, 800):
+        stall = {"policy": {"stall": {"afterSeconds": seconds}}}
+        await asyncio.to_thread(release.upgrade, operator=stall)
+        after = policy()
+        assert after["spec"]["stall"]["afterSeconds"] == seconds
+        assert after["metadata"]["uid"] == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,7 +144,8 @@ async def test_generators_follow_an_external_metric(release: Release) -> None:
     scaling = {"type": "hpa", "edge": edge, "generator": {"minReplicas": 2, "maxReplicas": 4}}
     await asyncio.to_thread(release.upgrade)
     before = uids(release, "generator")
-    with metrics_stub.serving(release, {QUEUE_METRIC: 0}) as stub:
+    with metrics_stub.serving(release, metrics_stub.EXTERNAL) as stub:
+        stub.set({QUEUE_METRIC: 0})
         await asyncio.to_thread(release.upgrade, scaling=scaling)
         assert uids(release, "generator") == before, "handing over ended pods"
         async with Load(release) as load:

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from helm_python.errors import HelmError
 
-from lore.client import Reader
+from lore_client import Reader
+from tests.cluster import metrics_stub
 from tests.cluster.kube import Failed, Object, kubectl, until
 from tests.cluster.load import Load
+from tests.cluster.relay import relayed
 from tests.cluster.release import Release
 from tests.cluster.test_release import QUEUE_METRIC, text_of
 from tests.faults.readers import Question
@@ -133,6 +135,62 @@ async def test_the_last_generator_goes_and_a_question_calls_one_back(release: Re
         asked = await reader.create(messages=question.messages, seed=question.seed)
         assert await text_of(reader.stream(asked.request_id)) == question.answer
     await asyncio.to_thread(release.upgrade)
+
+
+def hpa_goes_to_zero(release: Release) -> bool:
+    """Whether the API server takes one: the feature gate HPAScaleToZero."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "any"}
+    value = {"type": "Value", "value": "1"}
+    external = {"metric": {"name": QUEUE_METRIC}, "target": value}
+    spec = {"scaleTargetRef": target, "minReplicas": 0, "maxReplicas": 1}
+    asked: Object = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "any", "namespace": release.namespace.name},
+        "spec": spec | {"metrics": [{"type": "External", "external": external}]},
+    }
+    try:
+        kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(asked))
+    except Failed as refused:
+        if "minReplicas" in str(refused):
+            return False
+        raise
+    return True
+
+
+async def test_an_hpa_lets_the_last_generator_go_and_a_question_calls_one_back(
+    release: Release,
+) -> None:
+    """P17. By what the pods measure, which a stub hands to the API server."""
+    if metrics_stub.is_taken():
+        pytest.skip("another adapter serves metrics")
+    if not hpa_goes_to_zero(release):
+        pytest.skip("the cluster has no HPAScaleToZero")
+    bounds = {"minReplicas": 0, "maxReplicas": FEW, "scaleDownSeconds": 15}
+    scaled = {
+        "type": "hpa",
+        "hpa": {"toZero": True},
+        "edge": {"enabled": False},
+        "generator": bounds,
+    }
+
+    def rescaled() -> list[str]:
+        events = release.namespace.get("events", "--field-selector=reason=SuccessfulRescale")
+        return [one["message"] for one in events["items"]]
+
+    await asyncio.to_thread(release.upgrade)
+    groups = (metrics_stub.EXTERNAL, metrics_stub.OF_PODS)
+    with metrics_stub.serving(release, *groups) as stub:
+        async with relayed(release, stub):
+            await asyncio.to_thread(release.upgrade, scaling=scaled)
+            await until(lambda: release.pods("generator") == [], "the end of the last generator")
+            question = Question.draw(random.Random(5), 5)
+            async with Reader([release.url], api_key=release.api_key) as reader:
+                asked = await reader.create(messages=question.messages, seed=question.seed)
+                assert await text_of(reader.stream(asked.request_id)) == question.answer
+            await until(lambda: release.pods("generator") == [], "its end, too")
+        print(*rescaled(), sep="\n")
+        await asyncio.to_thread(release.upgrade)
 
 
 async def test_a_number_that_somebody_else_has_set_is_not_written_over_unasked(

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 
-from lore.client import End, LoreError, Reader, ReaderConfig, Text
+from lore_client import End, LoreError, Reader, ReaderConfig, Text
 
 QUESTION = "What is a linked list? Explain it in some detail, with an example."
 TOKENS = 120

@@ -1,4 +1,4 @@
-"""Wait until the API server serves StreamPolicy. Runs in a pod, once per install or upgrade."""
+"""Wait until the API server serves StreamPolicy. Runs in a pod, before the policy is made."""
 
 import http.client
 import os
@@ -29,4 +29,5 @@ def served() -> bool:
 
 
 while not served():
+    # Discovery has no watch, and to watch the definition would take a right of its own.
     time.sleep(0.5)

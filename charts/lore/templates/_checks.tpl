@@ -26,8 +26,8 @@
 {{- fail (printf "scaling.%s.minReplicas (%v) is above scaling.%s.maxReplicas (%v)" $tier $scaling.minReplicas $tier $scaling.maxReplicas) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (eq .Values.scaling.type "hpa") .Values.scaling.generator.enabled (eq (int .Values.scaling.generator.minReplicas) 0) -}}
-{{- fail "scaling.generator.minReplicas is 0, which scaling.type hpa cannot do; use keda, or at least 1" -}}
+{{- if and (eq .Values.scaling.type "hpa") .Values.scaling.generator.enabled (eq (int .Values.scaling.generator.minReplicas) 0) (not .Values.scaling.hpa.toZero) -}}
+{{- fail "scaling.generator.minReplicas is 0, and an HPA does that only where the cluster has HPAScaleToZero: say so in scaling.hpa.toZero, or use keda, or at least 1" -}}
 {{- end -}}
 {{- if and (ne .Values.scaling.type "none") .Values.scaling.generator.enabled (not .Values.operator.enabled) -}}
 {{- fail "operator.enabled is false, but scaling.generator needs its count of what waits; disable scaling.generator.enabled, or let the operator run" -}}
@@ -35,9 +35,63 @@
 {{- if and (eq .Values.scaling.type "keda") (eq (int .Values.scaling.generator.minReplicas) 0) (le (int .Values.scaling.keda.cooldownPeriod) (int .Values.operator.policy.stall.afterSeconds)) -}}
 {{- fail (printf "scaling.keda.cooldownPeriod (%v) must be above operator.policy.stall.afterSeconds (%v): a parked request would call the last generator back" .Values.scaling.keda.cooldownPeriod .Values.operator.policy.stall.afterSeconds) -}}
 {{- end -}}
+{{- include "lore.modelChecks" . -}}
 {{- include "lore.valkeyChecks" . -}}
+{{- include "lore.hatchChecks" . -}}
+{{- include "lore.liveChecks" . -}}
 {{- if and (eq .Values.exposure.type "httproute") (not .Values.exposure.httpRoute.parentRefs) -}}
 {{- fail "exposure.type is httproute: name a Gateway in exposure.httpRoute.parentRefs" -}}
+{{- end -}}
+{{- end }}
+
+{{- define "lore.modelChecks" -}}
+{{- $generator := .Values.generator -}}
+{{- $settings := $generator.settings -}}
+{{- $cache := $generator.modelCache -}}
+{{- $engine := $generator.engine -}}
+{{- if eq $engine.type "none" -}}
+{{- range $name, $value := pick $engine "url" "image" "existingSecret" -}}
+{{- if $value -}}
+{{- fail (printf "generator.engine.%s is set, and generator.engine.type is none: say which engine it is" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- else -}}
+{{- if and $engine.url $engine.image -}}
+{{- fail "generator.engine.url and generator.engine.image exclude each other: the server is elsewhere, or in the generator's pod" -}}
+{{- end -}}
+{{- if not (or $engine.url $engine.image) -}}
+{{- fail (printf "generator.engine.type is %s: set generator.engine.url, or generator.engine.image" $engine.type) -}}
+{{- end -}}
+{{- range ternary $engine.args list (ne $engine.image "") -}}
+{{- if regexMatch "^(--host=)?(127\\.|localhost$|\\[?::1)" (toString .) -}}
+{{- fail (printf "generator.engine.args has %q, where the probes of the node do not reach the server: let it listen on 0.0.0.0; networkPolicy keeps others out" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if $settings.engine -}}
+{{- fail "generator.settings.engine and generator.engine.type exclude each other" -}}
+{{- end -}}
+{{- end -}}
+{{- if and $engine.caCertificate (not $engine.existingSecret) -}}
+{{- fail "generator.engine.caCertificate is true: name the Secret with ca.crt in generator.engine.existingSecret" -}}
+{{- end -}}
+{{- if and $settings.modelRevision (not (include "lore.hub" .)) -}}
+{{- fail (printf "generator.settings.modelRevision is for a model of a hub, and generator.settings.model is %q: leave it out" (default "" $settings.model)) -}}
+{{- end -}}
+{{- if and $settings.tpPlan $settings.deviceMap -}}
+{{- fail "generator.settings.tpPlan and generator.settings.deviceMap exclude each other" -}}
+{{- end -}}
+{{- if and $settings.tpPlan (not (or (has "torchrun" $generator.command) (has "torch.distributed.run" $generator.command))) -}}
+{{- fail "generator.settings.tpPlan needs several ranks: start them with torchrun in generator.command, as k8s/samples/values-tensor-parallel.yaml does" -}}
+{{- end -}}
+{{- if and $cache.enabled (not $cache.existingClaim) -}}
+{{- if eq $cache.accessMode "ReadOnlyMany" -}}
+{{- fail "generator.modelCache.accessMode is ReadOnlyMany, and nothing would ever be on a volume that is made for this release: fill one of yours, and name it in generator.modelCache.existingClaim" -}}
+{{- end -}}
+{{- $scaled := ne (include "lore.scaler" (list . "generator")) "none" -}}
+{{- $most := ternary .Values.scaling.generator.maxReplicas $generator.replicas $scaled | int -}}
+{{- if and (gt $most 1) (has $cache.accessMode (list "ReadWriteOnce" "ReadWriteOncePod")) -}}
+{{- fail (printf "generator.modelCache.accessMode is %s, and %s is %d: a volume of one node holds the others up. Set it to ReadWriteMany and name a storageClass that has it, or have one generator, or put the model into the image" $cache.accessMode (ternary "scaling.generator.maxReplicas" "generator.replicas" $scaled) $most) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

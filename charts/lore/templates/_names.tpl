@@ -27,25 +27,11 @@ app.kubernetes.io/instance: {{ $.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* Without versions: a new chart restarts only the pods that it changes. */}}
-{{- define "lore.podLabels" -}}
-{{ include "lore.selector" . }}
-app.kubernetes.io/part-of: lore
-{{- with (index . 0).Values.labels }}
-{{ toYaml . }}
-{{- end }}
-{{- end }}
-
 {{- define "lore.labels" -}}
 {{- $ := index . 0 -}}
-{{ include "lore.selector" . }}
-app.kubernetes.io/part-of: lore
-app.kubernetes.io/version: {{ $.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" }}
-{{- with $.Values.labels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" -}}
+{{- $ours := dict "app.kubernetes.io/version" $.Chart.AppVersion "app.kubernetes.io/managed-by" $.Release.Service "helm.sh/chart" $chart -}}
+{{- merge (include "lore.selector" . | fromYaml) $ours $.Values.labels (dict "app.kubernetes.io/part-of" "lore") | toYaml -}}
 {{- end }}
 
 {{/* name, namespace and labels of a component's object. */}}
@@ -56,17 +42,26 @@ labels:
   {{- include "lore.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* A registry, a repository and a tag or digest as one name. A repository that begins with a host
+is whole. */}}
+{{- define "lore.imageName" -}}
+{{- $registry := ternary "" (index . 0) (regexMatch "^([^/]*[.:][^/]*|localhost)/" (index . 1)) -}}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{ index . 1 }}{{ ternary "@" ":" (hasPrefix "sha256:" (index . 2)) }}{{ index . 2 }}
+{{- end }}
+
 {{/* One of Lore's own images. */}}
 {{- define "lore.image" -}}
 {{- $ := index . 0 -}}
 {{- $image := (index $.Values (index . 1)).image -}}
-{{- $tag := coalesce $image.tag $.Values.image.tag $.Chart.AppVersion -}}
-{{- with $.Values.image.registry }}{{ trimSuffix "/" . }}/{{ end -}}
-{{ $image.repository }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
+{{- $registry := coalesce $.Values.image.registry $.Values.global.imageRegistry -}}
+{{- include "lore.imageName" (list $registry $image.repository (coalesce $image.tag $.Values.image.tag $.Chart.AppVersion)) -}}
 {{- end }}
 
-{{- define "lore.secretName" -}}
-{{ default (include "lore.fullname" .) .Values.secrets.existing }}
+{{- define "lore.valkeyImage" -}}
+{{- $image := .Values.valkey.bundled.image -}}
+{{- $registry := coalesce $image.registry .Values.global.imageRegistry "docker.io" -}}
+{{- include "lore.imageName" (list $registry $image.repository $image.tag) -}}
 {{- end }}
 
 {{/* Who owns a tier's number of pods: "none", "hpa" or "keda". */}}

@@ -1,64 +1,30 @@
 {{/* What the pods have in common. */}}
 
-{{- define "lore.podSecurity" -}}
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile:
-    type: RuntimeDefault
-{{- end }}
-
-{{- define "lore.containerSecurity" -}}
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
-{{- end }}
-
-{{/* Scheduling, from a tier's values. */}}
-{{- define "lore.scheduling" -}}
-{{- $tier := index . 2 -}}
-{{- with $tier.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with $tier.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $tier.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $tier.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $tier.topologySpread }}
-topologySpreadConstraints:
-  {{- range . }}
-  - topologyKey: {{ . }}
-    maxSkew: 1
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "lore.selector" $ | nindent 8 }}
-    matchLabelKeys: [pod-template-hash]
-  {{- end }}
-{{- end }}
-{{- end }}
-
 {{/* Settings in camelCase as environment variables: queueLimit: 8 is LORE_QUEUE_LIMIT=8. */}}
 {{- define "lore.settings" -}}
 {{- $ := index . 0 -}}
-{{- $settings := mergeOverwrite (deepCopy $.Values.settings) (deepCopy (index $.Values (index . 1)).settings) -}}
-{{- range $name, $value := $settings }}
+{{- range $name, $value := include "lore.overlaid" (list $.Values.settings (index . 2).settings) | fromYaml }}
 - name: LORE_{{ $name | snakecase | upper }}
   value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
 {{- end }}
+{{- end }}
+
+{{/* Whether generators load their model from a hub. */}}
+{{- define "lore.hub" -}}
+{{- $model := .Values.generator.settings.model | default "" -}}
+{{- $ours := and (eq .Values.generator.engine.type "none") (eq (default "transformers" .Values.generator.settings.engine) "transformers") -}}
+{{- ternary "hub" "" (and $ours (regexMatch "^[^./~][^/]*(/[^/]+)?$" $model) (not (hasSuffix ".gguf" $model))) -}}
+{{- end }}
+
+{{/* The model's name as generators tell it, where the values say which it is: edges know it then
+before the first generator is there. */}}
+{{- define "lore.modelName" -}}
+{{- $settings := .Values.generator.settings -}}
+{{- $engine := default "transformers" $settings.engine -}}
+{{- if and $settings.model (ne $engine "synthetic") -}}
+{{- $whole := or (ne $engine "transformers") (include "lore.hub" .) -}}
+{{ ternary $settings.model (trimSuffix ".gguf" (base $settings.model)) (not (not $whole)) }}
+{{- end -}}
 {{- end }}
 
 {{/* Where the store is. The password stands before the URL that names it. */}}
@@ -92,47 +58,6 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{- define "lore.valkeyTlsMount" -}}
-{{- if .Values.valkey.external.tls.existingSecret }}
-- name: valkey-tls
-  mountPath: /etc/lore/valkey-tls
-  readOnly: true
-{{- end }}
-{{- end }}
-
-{{- define "lore.valkeyTlsVolume" -}}
-{{- with .Values.valkey.external.tls }}
-{{- if .existingSecret }}
-# A folder and not single files: renewed certificates reach it without a restart.
-- name: valkey-tls
-  secret:
-    secretName: {{ .existingSecret }}
-    items:
-      - {key: ca.crt, path: ca.crt}
-      {{- if .clientCertificate }}
-      - {key: tls.crt, path: tls.crt}
-      - {key: tls.key, path: tls.key}
-      {{- end }}
-    defaultMode: 0440
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{/* The health port answers from a thread of its own, so a busy pod passes; the long timeouts are
-for nodes that are short of CPU. */}}
-{{- define "lore.probes" -}}
-livenessProbe:
-  httpGet: {path: /livez, port: health}
-  periodSeconds: 10
-  timeoutSeconds: 10
-  failureThreshold: 6
-readinessProbe:
-  httpGet: {path: /readyz, port: health}
-  periodSeconds: 2
-  timeoutSeconds: 5
-  failureThreshold: 2
-{{- end }}
-
 {{- define "lore.preStop" -}}
 {{- if . }}
 lifecycle:
@@ -142,11 +67,14 @@ lifecycle:
 {{- end }}
 {{- end }}
 
-{{- define "lore.health" -}}
+{{/* The variables that all of Lore's own containers have. */}}
+{{- define "lore.commonEnv" -}}
 - name: LORE_HEALTH_HOST
   value: 0.0.0.0
 - name: LORE_HEALTH_PORT
   value: "9090"
+{{- include "lore.settings" . }}
+{{- include "lore.tracing" (index . 0) }}
 {{- end }}
 
 {{/* OpenTelemetry's own variables. */}}
@@ -162,14 +90,5 @@ lifecycle:
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: k8s.namespace.name={{ $.Release.Namespace }}
 {{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "lore.pullSecrets" -}}
-{{- with .Values.image.pullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
 {{- end }}
 {{- end }}

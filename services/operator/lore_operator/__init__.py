@@ -1,4 +1,4 @@
-"""The operator: keeps the fleet healthy from outside, and is never on the path of a chunk.
+"""The operator: keeps the fleet healthy, and is never on the path of a chunk.
 
 A sweep reads the policy, the live requests and the generator pods, asks ``plan`` what to
 do, and does it (``sweeper.py``). It happens every few seconds, and at once when a watch

@@ -1,4 +1,4 @@
-"""Calls to the API server, each within a deadline and a size, whatever it answers.
+"""Calls to the API server, each with a deadline and a bounded response.
 
 Credentials are read anew for each call, because a pod's token is replaced every hour.
 """

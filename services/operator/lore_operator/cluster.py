@@ -1,4 +1,4 @@
-"""The few calls that the operator makes to the API server, in its own words."""
+"""The operator's calls to the API server."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
@@ -16,9 +16,10 @@ _IDENTITY = ("name", "resourceVersion", "uid")
 class Cluster:
     """One namespace of it. All calls raise ApiFailed."""
 
-    def __init__(self, namespace: str, login: Login = log_in) -> None:
+    def __init__(self, namespace: str, login: Login = log_in, release: str = "") -> None:
         """Within a running loop. Raises kopf.LoginError, and OSError for missing certificates."""
         self.namespace = namespace
+        self._release = release
         self._api = Api(login)
         self._core = f"/api/v1/namespaces/{namespace}"
         self._own = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/streampolicies"
@@ -51,7 +52,7 @@ class Cluster:
         selector = ",".join(f"{key}={value}" for key, value in sorted(match_labels.items()))
         answer = await self._api.call("GET", f"{self._core}/pods", labelSelector=selector)
         with expected("GET of the pods"):
-            return [pod_from(item) for item in answer["items"]]
+            return [pod_from(item, self._release) for item in answer["items"]]
 
     async def set_cost(self, pod: Pod, cost: int) -> None:
         """Raises Missing when the pod is gone, Conflict when another has its name."""

@@ -1,4 +1,4 @@
-"""What one look at requests and pods cannot tell, because it takes two.
+"""What takes two looks at requests and pods to know: which owners are lost.
 
 An owner is a process. It is dead once a container that has ended bears its name. When it is
 first seen it is also bound to its pod; once that pod is not there any more, or is over, the

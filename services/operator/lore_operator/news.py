@@ -1,4 +1,4 @@
-"""What people are told: Events about the policy, few and each about something new.
+"""Kubernetes Events about the policy: few, and each about something new.
 
 What lasts is told when it begins and now and then while it goes on. What happens often is
 gathered for a minute.
@@ -78,12 +78,16 @@ class News:
         now_ms: int,
         *,
         store_full: bool = False,
+        failing: str = "",
     ) -> list[Event]:
+        """``failing`` is why no generator is ready, where that is known."""
         lasting = [_event_of(tell) for tell in found]
         if store_away:
             lasting.append(Event("Warning", "StoreUnreachable", f"{store_away}; nothing is swept"))
         if store_full:
             lasting.append(Event("Warning", "StoreFull", STORE_FULL))
+        if failing:
+            lasting.append(Event("Warning", "NoGenerator", f"No generator is ready: {failing}"))
         if denied:
             lasting.append(Event("Warning", "Forbidden", denied))
         events = [*self._take_released(), *self._take_reaped(now_ms)]

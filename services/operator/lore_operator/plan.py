@@ -1,4 +1,4 @@
-"""What is to be done: a pure function of what was observed, the policy and the time.
+"""The actions of a sweep: a pure function of observation, policy and time.
 
 Every action may be repeated, and may come too late: the store judges each reap and each
 release again, and the API server refuses to patch a pod that is another one by now.
@@ -96,6 +96,13 @@ def _costs(observed: Observed) -> list[SetCost]:
     ours = (pod for pod in observed.pods if pod.generator and not pod.leaving)
     costs = ((pod, deletion_cost(observed.busy.get(pod.uid, 0))) for pod in ours)
     return [SetCost(pod, cost) for pod, cost in costs if cost != (pod.cost or 0)]
+
+
+def waiting_since_ms(actions: list[Action], now_ms: int) -> int:
+    """Since when the oldest of those waits that wait too long for a generator; 0 for none."""
+    told = [one for one in actions if isinstance(one, Tell)]
+    waits = (Finding.WAITING, Finding.ORPHANED)
+    return min((now_ms - one.longest_ms for one in told if one.finding in waits), default=0)
 
 
 def _tell(found: list[sweep.Action], releases: list[Release]) -> list[Tell]:

@@ -1,4 +1,4 @@
-"""Generator pods as the API server shows them, and which of them an owner's name means."""
+"""Generator pods as the API server reports them, and which pod an owner's name means."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,12 @@ from typing import Any
 
 COMPONENT_LABEL, COMPONENT = "app.kubernetes.io/component", "generator"
 COST = "controller.kubernetes.io/pod-deletion-cost"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
 HOSTNAME_CHARS = 63
+BACK_OFF, USUAL = "CrashLoopBackOff", ("ContainerCreating", "PodInitializing")
+"""Why a container waits: after failures, and in any start."""
+WHY = "why: "
+"""Begins a line of a generator's last words that is no name, but a reason."""
 
 # An owner is called after its host, with a part of its own for each process; see
 # ``generator_id`` of the generator's settings.
@@ -25,16 +30,21 @@ class Pod:
     cost: int | None
     """What it would cost to delete it, as written on it."""
     generator: bool = True
-    """It is labelled as one. A policy may select others; nothing is ever written on those."""
+    """It is labelled as one, of this operator's release. A policy may select others; nothing is
+    ever written on those."""
     over: bool = False
     """Nothing of it runs, or ever will."""
     ended: frozenset[str] = frozenset()
     """The last words of its containers that have ended. Every generator's process leaves the
     name there by which it owns requests (its ``last_words.py``)."""
+    trouble: str = ""
+    """Why it does not run, or did not the last time, as far as Kubernetes or its last words say."""
 
 
-def pod_from(body: Mapping[str, Any]) -> Pod:
+def pod_from(body: Mapping[str, Any], release: str = "") -> Pod:
+    """``release`` is the operator's own; '' where it is of none, and any generator is its own."""
     meta, status = body["metadata"], body.get("status", {})
+    labels = meta.get("labels", {})
     conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
     return Pod(
         name=meta["name"],
@@ -44,8 +54,10 @@ def pod_from(body: Mapping[str, Any]) -> Pod:
         ),
         ready=conditions.get("Ready") == "True",
         leaving="deletionTimestamp" in meta,
+        trouble=_trouble(status),
         cost=_cost(meta.get("annotations", {}).get(COST)),
-        generator=meta.get("labels", {}).get(COMPONENT_LABEL) == COMPONENT,
+        generator=labels.get(COMPONENT_LABEL) == COMPONENT
+        and release in ("", labels.get(INSTANCE_LABEL)),
         over=status.get("phase") in ("Succeeded", "Failed"),
         ended=_last_words(status),
     )
@@ -55,7 +67,35 @@ def _last_words(status: Mapping[str, Any]) -> frozenset[str]:
     containers = status.get("containerStatuses", ())
     states = (one.get(state, {}) for one in containers for state in ("state", "lastState"))
     messages = (state.get("terminated", {}).get("message", "") for state in states)
-    return frozenset(word for message in messages for word in message.split())
+    lines = (line for message in messages for line in message.splitlines())
+    return frozenset(word for line in lines if not line.startswith(WHY) for word in line.split())
+
+
+def _trouble(status: Mapping[str, Any]) -> str:
+    for one in status.get("conditions", ()):
+        if one["type"] == "PodScheduled" and one["status"] == "False":
+            return f"it has no node: {one.get('message') or one.get('reason', 'unknown')}"
+    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    for container in containers:
+        ended = container.get("lastState", {}).get("terminated", {})
+        waits = container.get("state", {}).get("waiting", {})
+        # That of the back-off counts seconds, and would be news each time.
+        reason = waits.get("reason", "")
+        said = waits.get("message", "") if reason != BACK_OFF else ""
+        parts = [reason if reason not in USUAL else "", said, _why(ended)]
+        if told := ": ".join(part for part in parts if part):
+            return told
+    return ""
+
+
+def _why(ended: Mapping[str, Any]) -> str:
+    """Why a container ended, or ''."""
+    if not ended or ended.get("exitCode") == 0:
+        return ""
+    lines = [line for line in ended.get("message", "").splitlines() if line.startswith(WHY)]
+    reason = ended.get("reason", "Error")
+    said = lines[-1].removeprefix(WHY) if lines else f"exit code {ended.get('exitCode', '?')}"
+    return said if reason == "Error" and lines else f"{reason}, {said}"
 
 
 def _cost(text: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""What the operator asks of the API server. The chart's Role grants this and nothing else."""
+"""The rights that the operator needs. The chart's Role grants these and no others."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which of the things that the operator needs RBAC denies, so that it can be told by name."""
+"""The rights that RBAC denies the operator, so that they can be named."""
 
 import structlog
 
@@ -40,7 +40,7 @@ class Rights:
         for need in denied:
             if need not in self.denied:
                 log.error(
-                    "RBAC denies the operator a verb: add it to its Role",
+                    "RBAC denies the operator a verb",
                     verb=need.verb,
                     resource=need.resource,
                     group=need.group,

@@ -12,5 +12,8 @@ class OperatorSettings(CommonSettings):
     """Where the policy and the pods are; empty, the operator's own, or the kubeconfig's."""
     policy: Annotated[str, Field(min_length=1)] = "lore"
     """The name of the StreamPolicy to follow. Others in the namespace are left alone."""
+    release: str = ""
+    """The release that it belongs to: it writes on no pod whose ``app.kubernetes.io/instance`` is
+    another; empty, on any generator that its policy selects."""
     sweep_s: Annotated[float, Field(ge=0.1)] = 5.0
     """How often to look when no watch says that something changed."""

@@ -1,4 +1,7 @@
-"""A StreamPolicy's status: three conditions and how many generators there are.
+"""A StreamPolicy's status: its conditions, and how many generators there are.
+
+Ready, StoreReachable and Permitted say whether the operator does its work; StoreHasRoom,
+GeneratorsReady and RequestsServed what a person asks first when readers wait.
 
 ``lastTransitionTime`` moves when a condition's status does, and nothing is written when
 nothing changed.
@@ -6,9 +9,18 @@ nothing changed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from lore_operator.news import STORE_FULL
 from lore_operator.pods import Pod
+
+MAX_MESSAGE = 1000
+
+
+def rfc3339(ms: int) -> str:
+    """In seconds, as Kubernetes writes times; '' for 0."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if ms else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +34,8 @@ class Facts:
     pods: Sequence[Pod] | None = None
     """None when they could not be listed."""
     store_full: bool = False
+    waiting_since: str = ""
+    """Since when the oldest request waits that waits too long, RFC 3339."""
 
 
 def new_status(body: dict[str, Any], facts: Facts, now: str) -> dict[str, Any] | None:
@@ -56,7 +70,46 @@ def _conditions(facts: Facts) -> list[dict[str, str]]:
     ]
     reason, message = wrong[0] if wrong else ("", "")
     ready = _of("Ready", message, reason, "Sweeping", "The policy is applied")
-    return [ready, store, permitted]
+    return [ready, store, permitted, _room(facts), _generators(facts), _served(facts)]
+
+
+def _room(facts: Facts) -> dict[str, str]:
+    if facts.store_away:
+        return _unseen("StoreHasRoom", facts.store_away)
+    full = STORE_FULL if facts.store_full else ""
+    return _of("StoreHasRoom", full, "Full", "HasRoom", "The store takes new requests")
+
+
+def _generators(facts: Facts) -> dict[str, str]:
+    kind = "GeneratorsReady"
+    if facts.pods is None:
+        return _unseen(kind, "The generators' pods could not be listed")
+    if any(pod.ready and not pod.leaving for pod in facts.pods):
+        return _of(kind, "", "", "Ready", "A generator is ready")
+    if not facts.pods:
+        return _of(kind, "There is no generator: requests wait until one comes", "None", "", "")
+    if trouble := trouble_of(facts.pods):
+        return _of(kind, trouble, "Failing", "", "")
+    return _of(kind, "Generators are starting: a model takes its time to load", "Starting", "", "")
+
+
+def trouble_of(pods: Sequence[Pod]) -> str:
+    """What keeps the generators from being ready, where none is and it is known; else ''."""
+    if any(pod.ready and not pod.leaving for pod in pods):
+        return ""
+    return next((f"{pod.name}: {pod.trouble}" for pod in pods if pod.trouble), "")[:MAX_MESSAGE]
+
+
+def _served(facts: Facts) -> dict[str, str]:
+    if facts.store_away:
+        return _unseen("RequestsServed", facts.store_away)
+    since = facts.waiting_since
+    late = f"Requests wait for a generator, the first since {since}" if since else ""
+    return _of("RequestsServed", late, "Waiting", "Served", "No request waits for long")
+
+
+def _unseen(kind: str, why: str) -> dict[str, str]:
+    return {"type": kind, "status": "Unknown", "reason": "NotSeen", "message": why}
 
 
 def _of(kind: str, wrong: str, bad: str, good: str, message: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The sweep: look, ask ``plan``, act, tell.
+"""The sweep: observe, ``plan``, act, report.
 
 Whatever can be away is away at some time. A sweep does what it can without it, and the next
 one is made as ever.
@@ -7,7 +7,6 @@ one is made as ever.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -15,6 +14,7 @@ import structlog
 from lore import keepers, logs, metrics, tracing
 from lore.keepers import Keeper
 from lore.lag import measure_lag
+from lore.protocol import commands
 from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore.sweep import Finding
@@ -22,12 +22,21 @@ from lore_operator.api import ApiFailed, Conflict, Forbidden, Missing
 from lore_operator.cluster import Cluster
 from lore_operator.fleet import Fleet, Observed
 from lore_operator.news import News
-from lore_operator.plan import Action, Loss, Reap, Release, SetCost, Tell, plan
+from lore_operator.plan import (
+    Action,
+    Loss,
+    Reap,
+    Release,
+    SetCost,
+    Tell,
+    plan,
+    waiting_since_ms,
+)
 from lore_operator.pods import Pod
 from lore_operator.policy import StreamPolicy, read_policy
 from lore_operator.rights import Rights
 from lore_operator.settings import OperatorSettings
-from lore_operator.status import Facts, new_status
+from lore_operator.status import Facts, new_status, rfc3339, trouble_of
 
 log = structlog.get_logger()
 
@@ -105,7 +114,7 @@ class Sweeper:
             try:
                 await self.sweep()
             except Exception:
-                log.exception("the sweep failed")
+                log.exception("sweep failed")
                 metrics.SWEEPS["failed"].inc()
             self._beat = time.monotonic()
             gap_s = WORRIED_GAP_S if self._complaints else GAP_S
@@ -126,17 +135,20 @@ class Sweeper:
         invalid = self._follow(body)
         views, store_away = await self._live()
         pods = await self._pods()
-        actions: list[Action] = []
+        actions, waiting_since = list[Action](), ""
         if self._policy is not None:
             observed = self._look(views, pods)
-            actions = plan(observed, self._policy, self._clock_ms())
+            now_ms = self._clock_ms()
+            actions = plan(observed, self._policy, now_ms)
+            waiting_since = rfc3339(waiting_since_ms(actions, now_ms))
             store_away = await self._change_requests(actions, self._policy) or store_away
             await self._set_costs([one for one in actions if isinstance(one, SetCost)])
         found = [one for one in actions if isinstance(one, Tell)]
         if views is not None:
             self._measure(views, found, pods)
         if body is not None:
-            facts = Facts(invalid, store_away, str(self._rights), pods, self._store_full)
+            denied, full = str(self._rights), self._store_full
+            facts = Facts(invalid, store_away, denied, pods, full, waiting_since)
             await self._report(body, facts, found)
         metrics.SWEEP_DURATION.observe(time.perf_counter() - began_s)
         incomplete = "incomplete" if self._complaints else "ok"
@@ -223,30 +235,31 @@ class Sweeper:
     async def _change(self, action: Release | Reap, policy: StreamPolicy) -> None:
         view = action.view
         if isinstance(action, Reap):
-            position = await self._store.reap(
-                view.request_id,
-                idle_ms=policy.stall.after_seconds * 1000,
-                retention_ms=policy.retention_seconds * 1000,
+            position = await self._store.do(
+                commands.Reap(
+                    view.request_id,
+                    idle_ms=policy.stall.after_seconds * 1000,
+                    retention_ms=policy.retention_seconds * 1000,
+                )
             )
             if position.outcome is Outcome.OK:
                 self._news.reaped()
                 _trace("reap", view, "stalled")
                 metrics.REQUESTS_REAPED.inc()
-                log.info("reaped", **logs.of(view), owner=view.owner)
+                log.info("reaped", **logs.of(view), generator_id=view.owner)
         else:
             # It counts as a try, as when its lease had expired: the request may be what ended it.
-            position = await self._store.release(
-                view.request_id,
-                view.owner,
-                view.epoch,
-                failed=True,
-                silent=action.loss is Loss.SILENT,
+            why = "silent" if action.loss is Loss.SILENT else "failed"
+            position = await self._store.do(
+                commands.Release(view.request_id, view.owner, view.epoch, why)
             )
             if position.outcome is Outcome.OK:
                 self._news.released(view.owner, action.loss)
                 _trace("release", view, action.loss.value)
                 metrics.LEASES_RELEASED[action.loss.value].inc()
-                log.info("released", **logs.of(view), owner=view.owner, loss=action.loss.value)
+                log.info(
+                    "released", **logs.of(view), generator_id=view.owner, loss=action.loss.value
+                )
 
     async def _set_costs(self, changes: Sequence[SetCost]) -> None:
         for change in changes:
@@ -285,7 +298,7 @@ class Sweeper:
 
     async def _report(self, body: dict[str, Any], facts: Facts, found: Sequence[Tell]) -> None:
         now_ms = self._clock_ms()
-        now = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = rfc3339(now_ms)
         try:
             status = new_status(body, facts, now)
             if status is not None:
@@ -296,7 +309,12 @@ class Sweeper:
             self._on_failure(error)
         try:
             for event in self._news.take(
-                found, facts.store_away, facts.denied, now_ms, store_full=facts.store_full
+                found,
+                facts.store_away,
+                facts.denied,
+                now_ms,
+                store_full=facts.store_full,
+                failing=trouble_of(facts.pods or ()),
             ):
                 await self._cluster.post_event(body, event.kind, event.reason, event.message, now)
         except ApiFailed as error:
@@ -311,7 +329,7 @@ class Sweeper:
     def _complain(self, what: str) -> None:
         """Once, until a sweep had nothing to say about it."""
         if what not in self._complained | self._complaints:
-            log.warning(what)
+            log.warning("sweep incomplete", reason=what)
         self._complaints.add(what)
 
 

@@ -1,4 +1,4 @@
-"""Watches of the policy and the generator pods, which wake the sweep when they change.
+"""Watches of the policy and the generator pods, which trigger the sweep.
 
 What an event says is not used; the sweep lists everything anew. So a watch needs no list before
 it and no version to go on from, and nothing is lost with one that was dropped or silent but the
@@ -63,7 +63,7 @@ class Watch:
         except ApiFailed as failed:
             error = failed
         except Exception as unknown:
-            log.exception("a watch failed as none should", resource=self.resource)
+            log.exception("watch failed unexpectedly", resource=self.resource)
             error = unknown
         if loop.time() - began_s > STEADY_S:
             self._well()
@@ -74,13 +74,13 @@ class Watch:
     def _well(self) -> None:
         self._failures = 0
         if self._told:
-            log.info("the watch works again", resource=self.resource)
+            log.info("watch works again", resource=self.resource)
         self._told = ""
 
     def _tell(self, reason: str) -> None:
         """Each reason once, until the watch is well again."""
         if reason != self._told:
-            log.warning("a watch is begun again", resource=self.resource, reason=reason)
+            log.warning("watch restarted", resource=self.resource, reason=reason)
         self._told = reason
 
 
