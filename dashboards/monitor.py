@@ -15,7 +15,8 @@ from dashboards import grafana_server, rules
 from dashboards.prometheus import NoProgram, Prometheus, Target, program
 from lore.cli.child import Child, Died
 from lore.cli.fleet import free_ports
-from lore.cli.place import Place, Running, default_data_dir
+from lore.cli.place import Place
+from lore_client.place import Running, default_data_dir
 
 SCRAPE_S = 2.0
 LOOK_EVERY_S = 0.2

@@ -110,11 +110,12 @@ BOARD = board(
             over_time(
                 "Open streams",
                 "By who acknowledges: the client, the edge for its socket, or nobody; and those "
-                "whose reader takes nothing at the moment. Beside them all connections, idle ones "
-                "too.",
+                "whose reader takes nothing at the moment. Beside them readers that poll, and all "
+                "connections, idle ones too.",
                 [
                     Query("sum by (ack) (lore_edge_connections{RELEASE})", "{{ack}}"),
                     Query("sum(lore_edge_blocked_connections{RELEASE})", "takes nothing"),
+                    Query("sum(lore_edge_polls{RELEASE})", "polls"),
                     Query("sum(lore_edge_open_connections{RELEASE})", "all connections"),
                 ],
                 "short",
@@ -140,6 +141,14 @@ BOARD = board(
                 "Streams that began after a chunk, by how the reader named it.",
                 [Query(rate("lore_resumes_total", by="reason"), "{{reason}}")],
                 "ops",
+                stacked=True,
+            ),
+            over_time(
+                "Polls",
+                "Finished responses that readers waited for, by what came in them. Many of them: "
+                "a proxy in front of these edges holds streams back.",
+                [Query(rate("lore_polls_total", by="outcome"), "{{outcome}}")],
+                "reqps",
                 stacked=True,
             ),
             over_time(

@@ -1,10 +1,22 @@
-"""Run a program to its end."""
+"""Run a program: to its end, or for as long as it has to serve."""
 
 import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
 from asyncio.subprocess import PIPE
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
+
+START_LIMIT_S = 30
+STOP_LIMIT_S = 10
+PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
 class Done(NamedTuple):
@@ -29,3 +41,39 @@ async def run(
             await process.communicate()
     assert process.returncode is not None
     return Done(process.returncode, out.decode(), err.decode())
+
+
+@contextmanager
+def serving(
+    port: int, *argv: str, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[str]:
+    """A server at ``port``, until the block ends; gives its URL. Skips where it is not installed.
+
+    ``env``: more than there is already.
+    """
+    program = shutil.which(argv[0], path=PATH)
+    if program is None:
+        pytest.skip(f"{argv[0]} is not installed: nothing is tried behind it")
+    process = subprocess.Popen([program, *argv[1:]], env=os.environ | (env or {}), cwd=folder)
+    try:
+        _wait_for(port, process, argv[0])
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], name: str) -> None:
+    until = time.monotonic() + START_LIMIT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert process.poll() is None, f"{name} did not start"
+            assert time.monotonic() < until, f"{name} does not listen"
+            time.sleep(0.02)  # a program of others tells nobody that it listens

@@ -14,6 +14,7 @@ async def ask(stack: Stack, edges: list[str], way: str) -> Any:
     return await tell("openai_node.mjs", way, *edges, env=stack.environment(""))
 
 
+@pytest.mark.rule("O1")
 @pytest.mark.parametrize("way", ["chat", "responses"])
 async def test_a_stream_is_the_answer_that_the_other_edge_has(stack: Stack, way: str) -> None:
     said = await ask(stack, stack.edges, way)

@@ -55,6 +55,7 @@ async def origin(page: Page) -> AsyncIterator[str]:
         yield url
 
 
+@pytest.mark.rule("A9")
 async def test_a_page_of_an_allowed_origin_asks_and_reads(page: Page, origin: str) -> None:
     wrong: list[str] = []
     for name, origins, credentials, allowed in CASES:

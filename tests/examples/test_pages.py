@@ -55,6 +55,7 @@ async def page() -> AsyncIterator[Page]:
         assert not thrown
 
 
+@pytest.mark.rule("E9")
 @pytest.mark.parametrize(
     "most_bytes",
     [

@@ -1,5 +1,6 @@
 """The examples that are programs, each as its head says to run it."""
 
+import os
 import shutil
 import sys
 from collections import Counter
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lore.client.sse import SseParser
-from tests.examples.stack import NODE, Stack, run
+from lore_client.sse import SseParser
+from tests import programs
+from tests.examples.stack import EXAMPLES, LIMIT_S, NODE, Stack, run
+from tests.services.scripted_edge import Connection, ScriptedEdge
 
 LANGUAGES = pytest.mark.parametrize(
     ("program", "suffix"), [(sys.executable, "py"), (NODE, "mjs")], ids=["python", "node"]
@@ -66,3 +69,44 @@ async def test_curl_goes_on_at_the_other_edge(stack: Stack) -> None:
     events = list(SseParser().feed(out.encode()))
     assert [event.event for event in events].count("state") >= 2, "one connection is none cut"
     assert events[-1].event == "end"
+
+
+QUESTION = "What is \"x\"?\nAnd C:\\new,\tor $(this) & 'that' `there`: 100 %s? \u00e4"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_curl_asks_a_question_of_any_characters() -> None:
+    view = {"request_id": "r", "status": "done", "text": "No.", "stream_url": "/v1/streams/r"}
+
+    async def asked(connection: Connection) -> None:
+        await connection.answer(201, view)
+
+    async def whole(connection: Connection) -> None:
+        await connection.answer(200, view)
+
+    async def answer(connection: Connection) -> None:
+        await connection.open()
+        await connection.chunk(1, "No.")
+
+    async def end(connection: Connection) -> None:
+        await connection.open()
+        await connection.end(1)
+
+    others = {"POST streams": [asked], "GET r": [whole]}
+    async with ScriptedEdge(streams=[answer, end], others=others) as edge:
+        env = os.environ | {"LORE_URL": edge.url, "LORE_OTHER_URL": edge.url, "CUT_AFTER_S": "5"}
+        await run("./curl.sh", QUESTION, env=env)
+        (call,) = edge.named("POST streams")
+    assert call.json()["question"] == QUESTION
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_curl_says_why_a_question_was_refused() -> None:
+    async def refused(connection: Connection) -> None:
+        await connection.answer(401, {"error": {"message": "invalid credentials"}})
+
+    async with ScriptedEdge(streams=[], others={"POST streams": [refused]}) as edge:
+        env = os.environ | {"LORE_URL": edge.url}
+        status, _, err = await programs.run("./curl.sh", env=env, limit_s=LIMIT_S, folder=EXAMPLES)
+    assert status != 0
+    assert "invalid credentials" in err

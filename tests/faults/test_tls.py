@@ -14,9 +14,9 @@ STREAMS = 24
 NAMES = ("valkey kill -9", "network reset")
 
 
+@pytest.mark.rule("P1.1")
 @pytest.mark.faults
 async def test_no_fault_of_a_store_behind_tls_costs_a_reader_a_character() -> None:
-    """P1, P2, P3, P17"""
     rng = random.Random(SEED)
     kinds = [kind for kind in KINDS if kind.name in NAMES]
     assert len(kinds) == len(NAMES)

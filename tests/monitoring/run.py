@@ -12,7 +12,7 @@ from pathlib import Path
 from dashboards.prometheus import Prometheus, Target
 from dashboards.rules import groups
 from lore.cli.fleet import free_ports, readiness
-from lore.client import Reader
+from lore_client import Reader
 from tests.faults import kinds
 from tests.faults.fleet import Fleet, NotReady, Part
 from tests.faults.readers import READER, Question, ask_and_read

@@ -21,7 +21,12 @@ FOREIGN = {
 """What others export, and who."""
 OF_THE_TARGET = {"namespace", "pod", "app_kubernetes_io_instance", "app_kubernetes_io_component"}
 """Labels that Prometheus adds to what it scrapes."""
-UNSEEN = {"lore_edge_feeds", "lore_log_lines_lost_total", "lore_store_connections"}
+UNSEEN = {
+    "lore_edge_feeds",
+    "lore_generators_watched",
+    "lore_log_lines_lost_total",
+    "lore_store_connections",
+}
 """Metrics that no panel and no rule looks at: for whoever searches for a fault by hand."""
 
 EVERY = queries.every()

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 import httpx
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Append, Claim, Finish
 from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
@@ -181,7 +181,7 @@ class Writer:
 
     async def claim(self, *, lease_ms: int = LEASE_MS) -> View:
         partition = partition_of(self.request_id)
-        self.claimed = await self._store.claim(partition, self._owner, lease_ms=lease_ms)
+        self.claimed = await self._store.do(Claim(partition, self._owner, lease_ms=lease_ms))
         assert self.view.request_id == self.request_id, "another one stood before it in its queue"
         self.chunks = await self._store.log(self.request_id)
         return self.view
@@ -196,15 +196,17 @@ class Writer:
         await self.append(new, reopen_tokens=reopen_tokens)
 
     async def append(self, chunks: Sequence[Chunk], *, reopen_tokens: int = 0) -> None:
-        position = await self._store.append(
-            self.request_id,
-            self._owner,
-            self.view.epoch,
-            chunks,
-            log_id=self.view.log_id,
-            window=32,
-            reopen_tokens=reopen_tokens,
-            lease_ms=LEASE_MS,
+        position = await self._store.do(
+            Append(
+                self.request_id,
+                self._owner,
+                epoch=self.view.epoch,
+                chunks=chunks,
+                log_id=self.view.log_id,
+                window=32,
+                reopen_tokens=reopen_tokens,
+                lease_ms=LEASE_MS,
+            )
         )
         assert position.outcome is Outcome.OK, position
         await asyncio.sleep(0)  # the news of it goes out
@@ -222,7 +224,7 @@ class Writer:
             prompt_tokens=7,
             retention_ms=60_000,
         )
-        position = await self._store.finish(command)
+        position = await self._store.do(command)
         assert position.outcome is Outcome.OK, position
 
 

@@ -35,6 +35,16 @@ class Collector:
         with self._changed:
             assert self._changed.wait_for(happened, WAIT_S)
 
+    def moved(self, request_id: str, count: int) -> bool:
+        """It has that many tokens, or has ended, or is given up."""
+        pieces = self.of(request_id)
+        over = any(piece.finish_reason or piece.given_up for piece in pieces)
+        return over or len(self.ids(request_id)) >= count
+
+    def until_given_up(self, request_id: str) -> Piece:
+        self.until(lambda: any(piece.given_up for piece in self.of(request_id)))
+        return self.of(request_id)[-1]
+
     def until_tokens(self, request_id: str, count: int) -> None:
         self.until(lambda: len(self.ids(request_id)) >= count)
 

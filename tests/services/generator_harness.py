@@ -5,9 +5,11 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
+from lore.protocol.commands import Ack, name_of
 from lore.protocol.lifecycle import ENDED, Status
 from lore.request import StreamRequest
 from lore.store.base import (
@@ -16,11 +18,16 @@ from lore.store.base import (
     News,
     OwnerListener,
     Position,
+    StateMessage,
+    Step,
     Store,
     StoreUnavailable,
+    Tell,
     View,
     WakeListener,
 )
+from lore.store.memory import append_one_by_one
+from lore.store.types import Open
 from lore_generator.engine import Engine, EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic import SyntheticEngine
@@ -49,7 +56,7 @@ async def open_request(store: Store, request_id: str, request: StreamRequest) ->
         ack=request.ack.value,
         window=request.window or 32,
     )
-    opened = await store.open(new, queue_limit=10_000)
+    opened = await store.do(Open(new, queue_limit=10_000))
     assert opened.created
 
 
@@ -89,17 +96,23 @@ class Line:
     def run_id(self, partition: int) -> str:
         return self.store.run_id(partition)
 
+    async def do(self, command: Any) -> Any:
+        return await self._through(name_of(type(command)), self.store.do, command)
+
+    def append(self, step: Step, tell: Tell) -> None:
+        append_one_by_one(self.do, step, tell)
+
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        call = getattr(self.store, name)
+        return partial(self._through, name, getattr(self.store, name))
 
-        async def through(*args: Any, **kwargs: Any) -> Any:
-            self.calls[name] += 1
-            self._called.set()
-            if self._is_cut:
-                raise StoreUnavailable("the line is cut")
-            return await call(*args, **kwargs)
-
-        return through
+    async def _through(
+        self, name: str, call: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+    ) -> Any:
+        self.calls[name] += 1
+        self._called.set()
+        if self._is_cut:
+            raise StoreUnavailable("the line is cut")
+        return await call(*args, **kwargs)
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None:
         if self._is_cut:
@@ -173,6 +186,8 @@ class PuppetEngine:
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+        self.told: list[tuple[str, int | None]] = []
+        """Whom it was told to hold, and to go on with up to a limit."""
         self._submitted = asyncio.Event()
 
     def start(self, sink: Sink) -> EngineInfo:
@@ -189,7 +204,11 @@ class PuppetEngine:
                 self._submitted.clear()
                 await self._submitted.wait()
 
-    def grant(self, request_id: str, limit: int | None) -> None: ...
+    def grant(self, request_id: str, limit: int | None) -> None:
+        self.told.append((request_id.partition(".")[0], limit))
+
+    def hold(self, request_id: str) -> None:
+        self.told.append((request_id.partition(".")[0], 0))
 
     def cancel(self, request_id: str) -> None: ...
 
@@ -198,6 +217,9 @@ class PuppetEngine:
 
     def alive(self) -> bool:
         return True
+
+    def trouble(self) -> str:
+        return ""
 
     def stop(self) -> None: ...
 
@@ -262,6 +284,8 @@ class Reader:
     def __init__(self, store: Store, request_id: str) -> None:
         self.store = store
         self.request_id = request_id
+        self.reasons: list[str] = []
+        """Of the changes of its state."""
         self._news = asyncio.Event()
 
     async def follow(self) -> Self:
@@ -269,6 +293,8 @@ class Reader:
         return self
 
     def on_message(self, message: Message) -> None:
+        if isinstance(message, StateMessage):
+            self.reasons.append(message.reason)
         self._news.set()
 
     def on_reset(self) -> None:
@@ -303,7 +329,7 @@ class Reader:
     async def ack(self) -> Position:
         """Acknowledge everything in the log."""
         view = await self.view()
-        return await self.store.ack(self.request_id, view.next_seq - 1)
+        return await self.store.do(Ack(self.request_id, view.next_seq - 1))
 
     async def read_to_end(self) -> View:
         """Acknowledge everything as it comes."""

@@ -5,20 +5,9 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import parse_qs, urlsplit
 
-
-@dataclass(frozen=True)
-class Call:
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def after(self) -> str:
-        return self.query["after"]
+from lore_conformance import http
+from lore_conformance.http import Call
 
 
 @dataclass
@@ -89,6 +78,13 @@ class ScriptedEdge:
     def opened(self) -> list[Call]:
         return [call for call in self.calls if self._is_stream(call)]
 
+    @property
+    def polls(self) -> list[Call]:
+        return [call for call in self.calls if "wait" in call.query]
+
+    def _others(self, name: str) -> list[Call]:
+        return [call for call in self.named(name) if not self._is_stream(call)]
+
     def named(self, name: str) -> list[Call]:
         return [call for call in self.calls if self._name(call) == name]
 
@@ -102,28 +98,17 @@ class ScriptedEdge:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            call = await self._read(reader)
+            call = await http.Connection(reader, writer).call(0)
             name = self._name(call)
             scripts = self.streams if self._is_stream(call) else self.others.get(name, ())
-            same = self.opened if self._is_stream(call) else self.named(name)
+            same = self.opened if self._is_stream(call) else self._others(name)
             self.calls.append(call)
             connection = Connection(call, reader, writer)
             if scripts:
                 await scripts[min(len(same), len(scripts) - 1)](connection)
             else:
                 await connection.answer(204)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, http.Gone):
             pass  # the reader left; scripts do not have to expect it
         finally:
             writer.close()
-
-    @staticmethod
-    async def _read(reader: asyncio.StreamReader) -> Call:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        first, *lines = head.strip().split("\r\n")
-        method, target, _ = first.split(" ")
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        url = urlsplit(target)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        return Call(method, url.path, query, headers, body)

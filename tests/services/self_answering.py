@@ -6,11 +6,12 @@ from itertools import cycle
 from typing import Any
 
 from lore.protocol.chunk import Chunk
-from lore.protocol.commands import Finish
+from lore.protocol.commands import Append, Claim, Finish, Reap, Revive
 from lore.protocol.lifecycle import ENDED, Status
 from lore.store import MemoryStore
-from lore.store.base import Claimed, Listener, NewRequest, Opened, Outcome, Position
+from lore.store.base import Claimed, Listener, Outcome
 from lore.store.keys import partition_of
+from lore.store.types import Open
 
 OWNER = "generator-1"
 LEASE_MS = RETENTION_MS = 600_000
@@ -28,17 +29,13 @@ class SelfAnsweringStore(MemoryStore):
         """From here on, requests come to the same states as at first."""
         self._fates = cycle(["reaped", "writing", "done", "failed"])
 
-    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
-        opened = await super().open(new, queue_limit=queue_limit)
-        if opened.created:
-            await self._begin(new.request_id, next(self._fates))
-        return opened
-
-    async def revive(self, request_id: str, **whose: Any) -> Position:
-        position = await super().revive(request_id, **whose)
-        if position.outcome is Outcome.OK:
-            await self._begin(request_id, "writing")
-        return position
+    async def do(self, command: Any) -> Any:
+        answer: Any = await super().do(command)
+        if isinstance(command, Open) and answer.created:
+            await self._begin(command.new.request_id, next(self._fates))
+        elif isinstance(command, Revive) and answer.outcome is Outcome.OK:
+            await self._begin(command.request_id, "writing")
+        return answer
 
     async def follow(self, request_id: str, listener: Listener) -> None:
         await super().follow(request_id, listener)
@@ -48,7 +45,7 @@ class SelfAnsweringStore(MemoryStore):
 
     async def _begin(self, request_id: str, fate: str) -> None:
         """Nothing else waits in any queue: what is accepted is claimed before the next call."""
-        claimed = await self.claim(partition_of(request_id), OWNER, lease_ms=LEASE_MS)
+        claimed = await self.do(Claim(partition_of(request_id), OWNER, LEASE_MS))
         assert claimed is not None
         assert claimed.view.request_id == request_id
         self._working[request_id] = claimed
@@ -59,14 +56,14 @@ class SelfAnsweringStore(MemoryStore):
             case "failed":
                 await self._finish(request_id, Status.FAILED, "the prompt is too long")
             case "reaped":
-                await self.reap(request_id, idle_ms=0, retention_ms=RETENTION_MS)
+                await self.do(Reap(request_id, idle_ms=0, retention_ms=RETENTION_MS))
 
     async def _end_soon(self, request_id: str) -> None:
         """Whatever was cancelled or ended meanwhile is left as it is: the store refuses more."""
         await asyncio.sleep(FOLLOWED_S)
         view = await self.view(request_id)
         if view is not None and view.status is Status.REAPED:
-            await self.revive(request_id)
+            await self.do(Revive(request_id))
         if view is not None and view.status not in ENDED:
             await self._write(request_id, "text 🙂")
             await self._finish(request_id, Status.DONE)
@@ -74,16 +71,9 @@ class SelfAnsweringStore(MemoryStore):
     async def _write(self, request_id: str, text: str) -> None:
         view = self._working[request_id].view
         seq = len(await self.log(request_id)) + 1
-        await self.append(
-            request_id,
-            OWNER,
-            view.epoch,
-            [Chunk(seq, text, (seq,), seq)],
-            log_id=view.log_id,
-            window=32,
-            reopen_tokens=0,
-            lease_ms=LEASE_MS,
-        )
+        lease = (request_id, OWNER, LEASE_MS, view.epoch, view.log_id)
+        chunk = Chunk(seq, text, (seq,), seq)
+        await self.do(Append(*lease, window=32, reopen_tokens=0, chunks=[chunk]))
 
     async def _finish(self, request_id: str, status: Status, error: str = "") -> None:
         view = self._working[request_id].view
@@ -99,4 +89,4 @@ class SelfAnsweringStore(MemoryStore):
             prompt_tokens=7,
             retention_ms=RETENTION_MS,
         )
-        await self.finish(command)
+        await self.do(command)

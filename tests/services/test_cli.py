@@ -1,10 +1,12 @@
 """``lore`` on the command line, with real processes and the synthetic engine."""
 
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -12,10 +14,12 @@ import pytest
 
 from lore.cli import fleet
 from lore.request import Message, StreamRequest
+from lore_client import State, SyncReader, Text
 from lore_edge.settings import SYSTEM_PROMPT
 from lore_generator.engines.synthetic_text import synthetic_answer
-from tests.services.command_line import LORE, Running, environment, gone_all, lore
+from tests.services.command_line import DEADLINE_S, LORE, Running, environment, gone_all, lore
 
+ROOT = Path(__file__).parents[2]
 LENGTH = 200
 SETTINGS = {
     "LORE_SYNTHETIC_RATE": "100",
@@ -54,8 +58,27 @@ def request_id(errors: str) -> str:
     return name
 
 
+def command(
+    *words: str, module: str = "lore.cli", **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """One that needs no data directory."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
 def view(up: Running, name: str) -> dict[str, object]:
     return httpx.get(f"{up.edges[0]}/v1/streams/{name}", trust_env=False).json()
+
+
+def latest(up: Running) -> str:
+    """The id of the request that was made last."""
+    answer = httpx.get(f"{up.edges[0]}/v1/streams?limit=1", trust_env=False)
+    return answer.json()["streams"][0]["request_id"]
 
 
 def test_ready_lore_says_where_to_look(up: Running) -> None:
@@ -65,6 +88,7 @@ def test_ready_lore_says_where_to_look(up: Running) -> None:
     assert httpx.get(up.edges[0], trust_env=False).status_code == 200
 
 
+@pytest.mark.rule("A10")
 def test_a_page_of_another_name_is_not_let_in(up: Running) -> None:
     """Its name may resolve to this machine."""
     for host, status in (("localhost", 200), ("page.example", 403)):
@@ -101,6 +125,26 @@ def test_an_answer_survives_the_death_of_its_generator(up: Running) -> None:
     up.until("generator-1 is back")
 
 
+def test_the_only_generator_that_is_killed_is_waited_for_and_no_lease(tmp_path: Path) -> None:
+    """P15. Its readers are told, and the next one takes the answer as soon as it is there."""
+    question, lease = "What is a ring?", {"LORE_LEASE_S": str(round(2 * DEADLINE_S))}
+    with Running(*UP, "--edges", "1", data_dir=tmp_path, **SETTINGS | lease) as up:
+        up.until("Ctrl-C stops everything.")
+        with SyncReader(up.edges) as reader:
+            asked = reader.create(question, seed=11)
+            text, states = "", list[tuple[str, str]]()
+            for event in reader.stream(asked.request_id):
+                if isinstance(event, State):
+                    states.append((event.status, event.reason))
+                elif isinstance(event, Text):
+                    if not text:
+                        up.child("lore_generator").kill()
+                    text += event.text
+    assert text == expected(question, 11)
+    assert ("queued", "released") in states
+    assert states.index(("queued", "released")) < states.index(("generating", "failed_over"))
+
+
 def test_ctrl_c_stops_the_answer_for_good(up: Running) -> None:
     """P14"""
     with asking(up, "What is a heap?") as ask:
@@ -122,6 +166,124 @@ def test_an_answer_that_was_only_left_can_be_read_later(up: Running) -> None:
     assert name in table
     again = lore("ask", "--resume", name, data_dir=up.data_dir)
     assert again.stdout == expected("What is a tree?", 10) + "\n"
+
+
+def test_ask_takes_an_edge_without_a_scheme(up: Running, tmp_path: Path) -> None:
+    edge = up.edges[0].removeprefix("http://")
+    done = lore("ask", "What is a loop?", "--seed", "7", "--edge", edge, data_dir=tmp_path)
+    assert done.stdout == expected("What is a loop?", 7) + "\n"
+
+
+@pytest.mark.parametrize(
+    "edge", ["ftp://localhost", "http://", "localhost:port", "localhost:99999", "http://[::1", ""]
+)
+def test_an_address_of_no_edge_is_one_line(edge: str, tmp_path: Path) -> None:
+    line = one_line(lore("ask", "Why?", "--edge", edge, data_dir=tmp_path))
+    assert f"'{edge}'" in line
+    assert "--edge" in line
+
+
+@pytest.mark.parametrize("blank", ["", "  \n"])
+def test_an_empty_question_is_one_line(blank: str, tmp_path: Path) -> None:
+    assert "the question is empty" in one_line(lore("ask", blank, data_dir=tmp_path))
+
+
+@pytest.mark.parametrize("key", ["clé", "two\nlines"])
+def test_what_can_be_no_key_is_one_line(key: str, tmp_path: Path) -> None:
+    line = one_line(lore("ask", "Why?", data_dir=tmp_path, LORE_API_KEY=key))
+    assert line.startswith("lore: LORE_API_KEY")
+
+
+def test_ask_says_that_a_limit_ended_the_answer(up: Running) -> None:
+    done = lore("ask", "What is a loop?", "--max-tokens", "5", data_dir=up.data_dir)
+    assert done.returncode == 0
+    assert "token limit" in done.stderr
+    assert "--max-tokens" in done.stderr
+    whole = lore("ask", "What is a loop?", data_dir=up.data_dir)
+    assert "limit" not in whole.stderr
+
+
+def test_the_readmes_python_runs_as_printed(up: Running) -> None:
+    (program,) = re.findall(
+        r"^```python\n(.+?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    for printed, edge in zip(("8080", "8081"), up.edges, strict=True):
+        assert program.count(f"http://localhost:{printed}") == 1
+        program = program.replace(f"http://localhost:{printed}", edge)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert done.stdout == view(up, latest(up))["text"] != ""
+
+
+def test_a_status_that_is_piped_is_whole_however_narrow_the_terminal(up: Running) -> None:
+    """Of a request whose reader never comes, so that it stays."""
+    body = {"question": "What is a stack?", "window": 8}
+    asked = httpx.post(f"{up.edges[0]}/v1/streams", json=body, trust_env=False).json()
+    table = lore("status", data_dir=up.data_dir, COLUMNS="40").stdout
+    httpx.delete(f"{up.edges[0]}/v1/streams/{asked['request_id']}", trust_env=False)
+    (line,) = [line for line in table.splitlines() if asked["request_id"] in line]
+    _, state, _, seq, acked, window, age, _, still, _ = line.split()
+    assert state in ("queued", "generating", "paused")
+    assert seq.isdecimal()
+    assert (acked, window.partition("/")[2]) == ("0", "8")
+    assert age.isdecimal()
+    assert still.isdecimal()
+
+
+@pytest.mark.parametrize("words", [("--version",), ("ask", "--version")])
+def test_the_command_line_names_its_version(words: tuple[str, ...]) -> None:
+    done = command(*words)
+    assert done.returncode == 0
+    assert done.stdout.split()[-1] == version("lore-core") == version("lore-client")
+
+
+@pytest.mark.parametrize("words", [(), ("ask",), ("keys",), ("keys", "revoke")])
+def test_h_is_help(words: tuple[str, ...]) -> None:
+    short, long = command(*words, "-h"), command(*words, "--help")
+    assert short.returncode == 0
+    assert "Usage: lore" in short.stdout
+    assert short.stdout == long.stdout
+
+
+INTERRUPTS_ITSELF = """
+import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("library", ["typer", "rich", "httpx", "structlog"])
+@pytest.mark.parametrize("module", ["lore.cli", "lore_ask"])
+def test_ctrl_c_while_libraries_load_leaves_no_traceback(
+    module: str, library: str, tmp_path: Path
+) -> None:
+    """A library that sends the signal when it is imported stands for the one that is loading."""
+    if (module, library) == ("lore_ask", "structlog"):
+        pytest.skip("it needs none")
+    (tmp_path / f"{library}.py").write_text(INTERRUPTS_ITSELF)
+    path = f"{tmp_path}:{ROOT / 'clients/python'}"
+    done = command("ask", "Why?", module=module, PYTHONPATH=path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_before_anything_has_started_leaves_no_traceback(tmp_path: Path) -> None:
+    """A listener that does not answer: the first call is under way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        edge = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            Running("ask", "Why?", "--edge", edge, data_dir=tmp_path) as ask,
+            server.accept()[0] as connection,
+        ):
+            connection.recv(1)
+            ask.interrupt()
+            status, out, errors = ask.finish()
+    assert (status, out.strip(), errors) == (130, "", "")
 
 
 def test_a_question_can_come_from_the_input(up: Running) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lore.client import (
+from lore_client import (
     Cancelled,
     End,
     Event,
@@ -24,7 +24,7 @@ from lore.client import (
     Text,
     Unavailable,
 )
-from lore.protocol.receiver import ReceiverConfig
+from lore_client.protocol.receiver import ReceiverConfig
 from tests.services.scripted_edge import Connection, Script, ScriptedEdge
 
 QUICK = ReaderConfig(
@@ -57,7 +57,7 @@ async def reading(
 
 async def whole(connection: Connection) -> None:
     """Three chunks after the position asked for, and the end."""
-    after = int(connection.call.after.partition(":")[0])
+    after = int(connection.call.query["after"].partition(":")[0])
     await connection.open()
     for seq in range(after + 1, 4):
         await connection.chunk(seq, f"<{seq}>")
@@ -93,11 +93,12 @@ async def test_a_cut_stream_continues_on_the_other_edge_after_what_was_read() ->
         stream = reader.stream(ID)
         text, events = await read(stream)
     assert text == "<1><2><3>"
-    assert second.opened[0].after == "1"
+    assert second.opened[0].query["after"] == "1"
     assert stream.counters.reconnects == 1
     assert [event.edge for event in events if isinstance(event, Lost)] == [first.url]
 
 
+@pytest.mark.rule("E14")
 async def test_an_edge_that_is_not_there_is_passed_over() -> None:
     async with ScriptedEdge([whole]) as gone:
         pass
@@ -109,8 +110,8 @@ async def test_an_edge_that_is_not_there_is_passed_over() -> None:
     assert text == "<1><2><3>"
 
 
+@pytest.mark.rule("P11.3")
 async def test_doubled_and_reordered_chunks_make_the_exact_text() -> None:
-    """P1, P11"""
 
     async def shuffled(connection: Connection) -> None:
         await connection.open()
@@ -136,11 +137,11 @@ async def test_a_missing_chunk_that_does_not_come_again_is_fetched_by_reconnecti
     async with reading(gap, whole) as (edge, reader):
         text, _ = await read(reader.stream(ID))
     assert text == "<1><2><3>"
-    assert [call.after for call in edge.opened] == ["0", "1"]
+    assert [call.query["after"] for call in edge.opened] == ["0", "1"]
 
 
+@pytest.mark.rule("P1.2")
 async def test_an_end_before_the_last_chunk_is_no_end() -> None:
-    """P1"""
 
     async def early_end(connection: Connection) -> None:
         await connection.open()
@@ -152,6 +153,7 @@ async def test_an_end_before_the_last_chunk_is_no_end() -> None:
     assert text == "<1><2><3>"
 
 
+@pytest.mark.rule("E6")
 async def test_a_connection_without_even_a_heartbeat_is_given_up() -> None:
     config = ReaderConfig(silence_s=0.05, retry_s=0.05, backoff_max_s=0.05)
     async with reading(silent, whole, config=config) as (edge, reader):
@@ -314,7 +316,7 @@ async def test_what_is_not_the_protocol_is_neither_text_nor_an_end(name: str, da
     async with reading(confused, whole) as (edge, reader):
         text, _ = await read(reader.stream(ID))
     assert text == "<1><2><3>"
-    assert [call.after for call in edge.opened] == ["0", "1"]
+    assert [call.query["after"] for call in edge.opened] == ["0", "1"]
 
 
 async def test_a_reader_names_the_log_that_it_has_read() -> None:
@@ -331,7 +333,7 @@ async def test_a_reader_names_the_log_that_it_has_read() -> None:
         stream = reader.stream(ID)
         text, _ = await read(stream)
     assert text == "<1><2><3>"
-    assert [call.after for call in edge.opened] == ["0", "1:two"]
+    assert [call.query["after"] for call in edge.opened] == ["0", "1:two"]
 
 
 @pytest.mark.parametrize("how", ["state", "id"])
@@ -391,9 +393,9 @@ async def test_a_draining_edge_is_left_for_the_next_one() -> None:
     assert [event.delay_s for event in events if isinstance(event, Lost)] == [0.08]
 
 
+@pytest.mark.rule("E14")
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_busy_edge_is_asked_again_when_it_says(status: int) -> None:
-    """P17"""
 
     async def busy(connection: Connection) -> None:
         error = {"code": "busy", "message": "try later"}
@@ -461,8 +463,8 @@ async def test_a_reaped_answer_is_left_alone_otherwise() -> None:
     assert edge.named("POST revive") == []
 
 
+@pytest.mark.rule("P14.2")
 async def test_leaving_closes_the_connection_and_stops_nothing() -> None:
-    """P14"""
     left = asyncio.Event()
 
     async def endless(connection: Connection) -> None:
@@ -517,15 +519,15 @@ async def test_a_refusal_names_the_field() -> None:
     assert caught.value.field == "temperature"
 
 
+@pytest.mark.rule("P1.1")
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_a_connection_does_the_text_is_exact(seed: int) -> None:
-    """P1"""
     rng = random.Random(seed)
     log = [f"{n}," for n in range(1, 31)]
 
     async def faulty(connection: Connection) -> None:
-        after = int(connection.call.after)
+        after = int(connection.call.query["after"])
         await connection.open()
         sent = list(range(after + 1, len(log) + 1))[: rng.randint(0, 20)]
         sent = [seq for seq in sent if rng.random() > 0.1]
@@ -548,3 +550,22 @@ def test_whatever_a_connection_does_the_text_is_exact(seed: int) -> None:
         assert max(edge.acks) == len(log)
 
     asyncio.run(run())
+
+
+async def test_patience_ends_with_a_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backoff that would end after it is cut short."""
+
+    async def away(connection: Connection) -> None:
+        await connection.answer(503, {"error": {"code": "store_unavailable", "message": "away"}})
+
+    async def create(connection: Connection) -> None:
+        await connection.answer(201, {"request_id": ID, "status": "queued"})
+
+    def never(*_: object) -> float:
+        return 1e9
+
+    monkeypatch.setattr(ReaderConfig, "backoff_s", never)
+    config = ReaderConfig(patience_s=0.3)
+    async with reading(config=config, POST_streams=[away, create]) as (_, reader):
+        view = await reader.create("Why?")
+    assert view.request_id == ID

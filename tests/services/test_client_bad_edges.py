@@ -4,9 +4,8 @@ import asyncio
 
 import pytest
 
-from lore.client import LoreError, Reader, ReaderConfig
-from lore.client import calls as calls_module
-from lore.client import stream as stream_module
+from lore_client import LoreError, Reader, ReaderConfig, source
+from lore_client import calls as calls_module
 from tests.services.bad_servers import DRIP_S, SLOW, WRONG, Answer, sending, serving
 from tests.services.edge_harness import WAIT_S
 
@@ -36,7 +35,7 @@ STREAMS: dict[str, Answer] = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls_module, "MAX_ANSWER_BYTES", 262_144)
-    monkeypatch.setattr(stream_module, "MAX_EVENT_CHARS", 262_144)
+    monkeypatch.setattr(source, "MAX_EVENT_CHARS", 262_144)
     monkeypatch.setenv("no_proxy", "*")
 
 

@@ -17,6 +17,7 @@ def acked_seq(store: FaultyStore, writer: Writer) -> int:
     return view.acked_seq
 
 
+@pytest.mark.rule("P9.7")
 async def test_a_window_that_forgotten_acks_had_opened_opens_again(store: FaultyStore) -> None:
     """P9: else the owner waits for acks, and the reader for text, for ever."""
     async with running_edge(store) as edge, edge.client() as client:
@@ -36,6 +37,7 @@ async def test_a_window_that_forgotten_acks_had_opened_opens_again(store: Faulty
         assert view.status is Status.GENERATING
 
 
+@pytest.mark.rule("P9.6")
 async def test_a_reader_that_resumes_has_acknowledged_where_it_resumes(store: FaultyStore) -> None:
     """P9, P12: its last ack may have been lost on the way."""
     async with running_edge(store) as edge:
@@ -46,6 +48,7 @@ async def test_a_reader_that_resumes_has_acknowledged_where_it_resumes(store: Fa
         await until(lambda: acked_seq(store, writer) == 2)
 
 
+@pytest.mark.rule("P9.6")
 async def test_a_position_beyond_the_log_acknowledges_no_more_than_the_log(
     store: FaultyStore,
 ) -> None:

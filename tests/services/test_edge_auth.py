@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ async def refused(auth: Authenticator, call: dict[str, Any]) -> ApiError:
 # the settings
 
 
+@pytest.mark.rule("A3")
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -84,6 +86,7 @@ def test_an_edge_that_would_let_in_nobody_or_anybody_says_what_to_set(
     assert "\n" not in line
 
 
+@pytest.mark.rule("A3")
 async def test_only_an_edge_that_was_told_so_lets_everyone_in():
     call = scope("/v1/streams")
     await Authenticator(settings(auth="off")).admit(call)
@@ -102,6 +105,7 @@ STRANGERS = (
 )
 
 
+@pytest.mark.rule("A10")
 @pytest.mark.parametrize("host", [*HOSTS, *STRANGERS])
 async def test_an_edge_answers_to_its_names_and_to_addresses(host: str):
     """A page from anywhere can have its own name resolve to this machine."""
@@ -123,6 +127,7 @@ async def test_an_edge_that_was_given_no_names_answers_to_any():
 # API keys
 
 
+@pytest.mark.rule("A4")
 def test_a_file_knows_keys_by_their_hash_and_takes_comments(ring: KeyRing):
     alice, bob = ring.new("alice"), ring.new("bob")
     ring.path.write_text(ring.path.read_text().replace(" bob\n", "  bob # the phone\n\n"))
@@ -133,6 +138,7 @@ def test_a_file_knows_keys_by_their_hash_and_takes_comments(ring: KeyRing):
         assert keys.subject(wrong) is None
 
 
+@pytest.mark.rule("A4")
 def test_keys_come_and_go_with_the_file(ring: KeyRing):
     alice = ring.new("alice")
     keys = KeyFile(ring.path)
@@ -142,6 +148,27 @@ def test_keys_come_and_go_with_the_file(ring: KeyRing):
     ring.path.write_text("# nobody\n")
     keys.poll()
     assert keys.subject(alice) is None
+
+
+@pytest.mark.rule("A4")
+def test_a_key_opens_nothing_once_it_has_expired(ring: KeyRing):
+    alice = ring.new("alice")
+    ring.path.write_text(ring.path.read_text().replace(" alice", " alice 2027-01-31T00:00:00Z"))
+    end_s = datetime(2027, 1, 31, tzinfo=UTC).timestamp()
+    now_s = end_s - 1
+    keys = KeyFile(ring.path, clock=lambda: now_s)
+    assert keys.subject(alice) == "alice"
+    now_s = end_s
+    assert keys.subject(alice) is None
+
+
+@pytest.mark.rule("A4")
+@pytest.mark.parametrize("until", ["2027-01-31", "tomorrow", "2027-01-31T00:00:00Z 2"])
+def test_a_time_that_is_none_breaks_the_file(ring: KeyRing, until: str):
+    ring.new("alice")
+    ring.path.write_text(ring.path.read_text().replace(" alice", f" alice {until}"))
+    with pytest.raises(BadKeys, match="line 2"):
+        KeyFile(ring.path)
 
 
 def test_a_secret_that_kubernetes_swaps_is_noticed(tmp_path: Path):
@@ -161,6 +188,7 @@ def test_a_secret_that_kubernetes_swaps_is_noticed(tmp_path: Path):
     assert (keys.subject(old), keys.subject(new)) == (None, "alice")
 
 
+@pytest.mark.rule("A4")
 async def test_a_running_edge_takes_a_new_key_without_a_restart(ring: KeyRing):
     async with running_edge(MemoryStore(), **ring.settings) as edge, edge.client() as client:
         headers = bearer(ring.new("alice"))
@@ -172,6 +200,7 @@ async def test_a_running_edge_takes_a_new_key_without_a_restart(ring: KeyRing):
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.rule("A4")
 @pytest.mark.parametrize("broken", [None, b"\xff\xfe", b"secret words here\n", b"{twice}"])
 def test_a_file_that_breaks_keeps_the_old_keys_and_says_where_once(
     ring: KeyRing, broken: bytes | None
@@ -198,6 +227,7 @@ def test_a_file_that_breaks_keeps_the_old_keys_and_says_where_once(
         KeyFile(ring.path)
 
 
+@pytest.mark.rule("A2")
 async def test_what_is_wrong_about_a_key_is_told_to_nobody(ring: KeyRing):
     alice = ring.new("alice")
     auth = Authenticator(settings(**ring.settings))
@@ -244,6 +274,7 @@ async def test_a_token_of_the_issuer_names_its_subject(tmp_path: Path, algorithm
     assert await jwts(tmp_path, issuer).subject(issuer.token("alice")) == "alice"
 
 
+@pytest.mark.rule("A5")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -268,6 +299,7 @@ async def test_a_token_that_is_not_for_here_or_now_names_nobody(
     assert await jwts(tmp_path, issuer).subject(issuer.token(**claims)) is None
 
 
+@pytest.mark.rule("A5")
 async def test_no_token_signs_itself(tmp_path: Path):
     """RFC 8725 section 2.1: ``none``, and what is public used as a shared secret."""
     issuer = Issuer("RS256")
@@ -291,6 +323,7 @@ async def test_no_token_signs_itself(tmp_path: Path):
     assert not any(name.startswith("HS") or name == "none" for name in ALGORITHMS)
 
 
+@pytest.mark.rule("A5")
 async def test_a_key_signs_with_its_own_algorithm_alone(tmp_path: Path):
     issuer = Issuer("RS256")
     checking = jwts(tmp_path, issuer)
@@ -430,6 +463,7 @@ async def test_old_keys_are_read_again_now_and_then(keys_url: str, monkeypatch: 
     assert Keys.reads == 2
 
 
+@pytest.mark.rule("A11")
 async def test_a_key_and_a_token_of_one_name_are_two_subjects(ring: KeyRing, tmp_path: Path):
     issuer = Issuer()
     (tmp_path / "jwks").write_text(issuer.jwks())
@@ -447,6 +481,7 @@ async def test_a_key_and_a_token_of_one_name_are_two_subjects(ring: KeyRing, tmp
 # stream tokens
 
 
+@pytest.mark.rule("A7")
 def test_a_stream_token_is_of_one_request_one_secret_and_some_time():
     secret = SecretStr(SECRET)
     token = stream_tokens.issue(secret, "key:alice", ID, expires_s=NOW_S)
@@ -463,6 +498,7 @@ def test_a_stream_token_is_of_one_request_one_secret_and_some_time():
     assert len(token) < 200
 
 
+@pytest.mark.rule("A7")
 def test_a_stream_token_names_nobody_to_who_comes_across_it():
     token = stream_tokens.issue(SecretStr(SECRET), "jwt:alice@example.org", ID, expires_s=NOW_S)
     assert b"alice" not in base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
@@ -474,6 +510,7 @@ def test_what_is_signed_for_one_purpose_serves_no_other():
     assert sign(secret, "stream token", ID) != sign(secret, "idempotency key", ID)
 
 
+@pytest.mark.rule("A7")
 @pytest.mark.parametrize(
     ("method", "path", "headers", "opens"),
     [
@@ -503,6 +540,7 @@ async def test_a_stream_token_opens_reading_and_acknowledging_and_nothing_else(
         await refused(auth, call)
 
 
+@pytest.mark.rule("A8")
 async def test_a_header_counts_before_a_stream_token(ring: KeyRing):
     auth = Authenticator(settings(**ring.settings))
     expires_s = int(time.time()) + 60

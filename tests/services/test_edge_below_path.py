@@ -92,6 +92,7 @@ def client(request: pytest.FixtureRequest) -> httpx.AsyncClient:
     return request.param(MemoryStore())
 
 
+@pytest.mark.rule("E4")
 async def test_links_of_the_api_begin_with_the_path(client: httpx.AsyncClient):
     async with client:
         made = await client.post("v1/streams", json={"question": "a"})
@@ -124,6 +125,7 @@ async def test_the_path_without_its_slash_leads_to_the_page():
         assert (await client.get("/lore/lore/docs")).status_code == 404
 
 
+@pytest.mark.rule("E4")
 async def test_a_stream_names_its_address_below_the_path():
     store = MemoryStore()
     async with running_edge(store, root_path="/lore") as edge:

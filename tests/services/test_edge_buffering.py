@@ -1,80 +1,94 @@
-"""Proxies that hold back what they are sent: a window must not wait for them (protocol P11)."""
+"""Proxies that hold back what they are sent: a window must not wait for them (P11, P18)."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
-from lore.client import Reader, Text
 from lore.protocol.delivery import PADS_BYTES
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
-from tests.services.edge_harness import FaultyStore, Writer, ask, running_edge
+from lore_client import End, HeldBack, Reader, Text
+from tests.services.edge_harness import (
+    PATIENT,
+    FaultyStore,
+    Response,
+    Writer,
+    ask,
+    running_edge,
+    until,
+)
+from tests.services.generator_harness import Generator
+from tests.services.holding_proxy import UNTIL_THE_END, holding_back
 
 SOON = SenderConfig(rtt=RttConfig(initial_rto_s=0.1, min_rto_s=0.1, max_rto_s=0.4))
-HELD_BACK = [0, 4_096, 8_192, 32_768]
+PUSHED = [0, 4_096, 8_192, 32_768, UNTIL_THE_END]
+HELD_BACK = [0, 8_192, 65_536, UNTIL_THE_END]
 
 
-@contextlib.asynccontextmanager
-async def holding_back(port: int, size: int) -> AsyncIterator[str]:
-    """A proxy that keeps the last ``size`` bytes of an answer until more comes or it ends, and
-    knows no directive of HTTP."""
-    tasks: set[asyncio.Task[None]] = set()
-    writers: set[asyncio.StreamWriter] = set()
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: int) -> None:
-        held = b""
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                held += data
-                ready = len(held) - kept
-                if ready > 0:
-                    writer.write(held[:ready])
-                    held = held[ready:]
-                    await writer.drain()
-            writer.write(held)
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        writers.update((writer, far_writer))
-        streams = b"GET /v1/streams/" in (head := await reader.read(65_536))
-        far_writer.write(head)
-        for pumped in (
-            pump(reader, far_writer, 0),
-            pump(far_reader, writer, size if streams else 0),
-        ):
-            task = asyncio.create_task(pumped)
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        for writer in writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("size", HELD_BACK)
-async def test_the_first_text_comes_through_a_proxy_that_waits_for_more(size: int) -> None:
+@pytest.mark.rule("P11.7", "P11.8")
+@pytest.mark.parametrize("size", PUSHED)
+async def test_the_first_text_is_pushed_through_a_proxy_that_waits_for_more(size: int) -> None:
+    """By padding, or by the response's end: for those who cannot poll."""
     store = FaultyStore()
     async with running_edge(store, SOON) as edge, holding_back(edge.port, size) as url:
         writer = Writer(store, await ask(edge))
         await writer.claim()
-        async with Reader([url]) as reader, asyncio.timeout(20):
-            answer = reader.stream(writer.request_id)
-            first = asyncio.create_task(_first_text(answer))
-            await writer.write("a", reopen_tokens=1)
-            assert await first == "a"
-            await answer.aclose()
+        response = await through(url, writer.request_id)
+        await writer.write("a", reopen_tokens=1)
+        assert await asyncio.wait_for(response, 20) == "a"
 
 
+async def through(url: str, request_id: str) -> asyncio.Task[str]:
+    """The first text that an EventSource would be given."""
+
+    async def first() -> str:
+        port = int(url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        path = f"/v1/streams/{request_id}"
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n".encode()
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        (chunk,) = await Response(reader, writer).chunks(1)
+        writer.close()
+        return chunk.data["text"]
+
+    return asyncio.create_task(first())
+
+
+@pytest.mark.rule("P18.1")
+@pytest.mark.parametrize("size", HELD_BACK)
+@pytest.mark.parametrize("ack", ["client", "socket", "none"])
+async def test_a_reader_behind_any_proxy_gets_the_whole_answer(size: int, ack: str) -> None:
+    """Windows of 32 tokens have to open some ten times; nothing is padded here."""
+    store = FaultyStore()
+    async with (
+        running_edge(store, PATIENT) as edge,
+        Generator(store, "a-generator"),
+        holding_back(edge.port, size) as url,
+        Reader([url]) as reader,
+        asyncio.timeout(60),
+    ):
+        asked = await reader.create("What is a proxy?", ack=ack, max_tokens=300, window=32)
+        answer = reader.stream(asked.request_id, acks=ack == "client")
+        events = [event async for event in answer]
+        text, end = "".join(event.text for event in events if isinstance(event, Text)), events[-1]
+        assert isinstance(end, End)
+        assert text == (await reader.view(asked.request_id)).text
+        held_back = any(isinstance(event, HeldBack) for event in events)
+        assert held_back == (answer.counters.polls > 0)
+        if size == UNTIL_THE_END and ack == "client":
+            assert held_back
+        if size == 0:
+            assert not held_back
+        if ack != "none":
+            await until(
+                lambda: store.state._records[asked.request_id].view.acked_seq == end.last_seq
+            )
+
+
+@pytest.mark.rule("P11.7")
 async def test_a_reader_who_acknowledges_is_sent_no_padding() -> None:
     store = FaultyStore()
     async with running_edge(store, SOON) as edge:

@@ -2,12 +2,15 @@
 does (P17)."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from pydantic import ValidationError
 
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED, Status
+from lore_edge.settings import EdgeSettings
 from tests.services.edge_harness import FaultyStore, Writer, running_edge, until
 from tests.services.generator_harness import Generator, SyntheticOptions
 from tests.services.openai_harness import MODEL, sdk
@@ -23,6 +26,7 @@ CASES = [
 ]
 
 
+@pytest.mark.rule("P17.19", "P17.20")
 @pytest.mark.parametrize(
     ("context", "prompt", "counted", "refused"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
@@ -62,6 +66,7 @@ async def test_a_prompt_is_judged_before_it_is_accepted(
         assert bool(counts) is (counted and context is not None)
 
 
+@pytest.mark.rule("P17.21")
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_only_the_generator_can_refuse_is_the_same_error(stream: bool) -> None:
     """The edge has no tokenizer; the stream's head waits for the generator's word."""
@@ -86,6 +91,7 @@ async def test_what_only_the_generator_can_refuse_is_the_same_error(stream: bool
     assert [view.status for view in views] == [Status.FAILED] * 2
 
 
+@pytest.mark.rule("P17.21")
 async def test_a_stream_that_may_be_refused_begins_when_its_generator_has_begun() -> None:
     store = FaultyStore()
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
@@ -100,3 +106,34 @@ async def test_a_stream_that_may_be_refused_begins_when_its_generator_has_begun(
         stream: Any = await asking
         await writer.finish()
         assert [event async for event in stream][-1].response.output_text == "a"
+
+
+@pytest.mark.parametrize(
+    ("named", "wrong"),
+    [
+        ("/nofile", "No such file or directory"),
+        ("tokenizer.json", "No such file or directory"),
+        ("{folder}", "No such file or directory"),
+        ("{folder}/text", "it is no JSON object"),
+        ("{folder}/list", "it has no model in it"),
+        ("{folder}/number", "it is no JSON object"),
+    ],
+)
+def test_a_tokenizer_that_cannot_count_is_no_start(
+    named: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in {"text": "no", "list": "[]", "number": "1"}.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ValidationError, match=wrong) as told:
+        EdgeSettings(tokenizer=named.format(folder=tmp_path))
+    assert "unset it" in str(told.value)
+
+
+def test_a_tokenizer_is_named_by_its_file_or_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text('{"model": {}}')
+    for named in (file, tmp_path):
+        assert EdgeSettings(tokenizer=str(named)).tokenizer == str(file)
+    for theirs in ("", "gpt2", "Qwen/Qwen3-8B"):  # a name on the hub is a generator's to fetch
+        assert EdgeSettings(tokenizer=theirs).tokenizer == ""

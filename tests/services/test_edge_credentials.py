@@ -184,6 +184,7 @@ def signed(payload: str, head: object = HEAD) -> str:
     return ISSUED.signed(head, payload.encode("utf-8", "surrogateescape"))
 
 
+@pytest.mark.rule("A5")
 @pytest.mark.parametrize("payload", REFUSED.values(), ids=REFUSED.keys())
 async def test_claims_that_make_no_sense_let_nobody_in(client: httpx.AsyncClient, payload: str):
     assert await answered(client, signed(payload)) == (401, "unauthorized")
@@ -194,6 +195,7 @@ async def test_claims_that_are_unusual_and_good_are_taken(client: httpx.AsyncCli
     assert await answered(client, signed(payload)) == (404, "not_found")
 
 
+@pytest.mark.rule("A5")
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS.keys())
 async def test_a_header_that_makes_no_sense_lets_nobody_in(client: httpx.AsyncClient, head: Any):
     assert await answered(client, signed(claims(), head)) == (401, "unauthorized")

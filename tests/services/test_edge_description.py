@@ -12,13 +12,15 @@ import jsonschema_rs
 import pytest
 from starlette.routing import Route
 
+from lore.protocol.commands import Ack, Command, GiveUp
 from lore.store import MemoryStore
 from lore.store.keys import partition_of
 from lore.store.memory import wall_clock_ms
-from lore.store.types import StoreFull
+from lore.store.types import Open, StoreFull
 from lore_edge.api import rest
 from lore_edge.app import Edge
 from lore_edge.openapi import CONNECTION_ERRORS, ERRORS, describe
+from lore_edge.served import Served
 from lore_edge.web import web_routes
 from tests.services.auth_harness import Issuer, bearer
 from tests.services.edge_harness import FaultyStore, Writer, settings
@@ -46,10 +48,12 @@ def described() -> set[tuple[str, str]]:
 
 def routed() -> set[tuple[str, str]]:
     """What the edge's router knows. HEAD comes with every GET; the page's files are no API."""
-    page = {getattr(route, "path", None) for route in web_routes(settings())}
-    edge = Edge(settings(), MemoryStore())
+    store = MemoryStore()
+    served = Served(store, settings())
+    page = {getattr(route, "path", None) for route in web_routes(settings(), served)}
+    edge = Edge(settings(), store)
     found = {(name, path) for path, names in edge.openai.routes.items() for name in names}
-    for route in rest(MemoryStore(), settings()).routes:
+    for route in rest(store, settings(), served).routes:
         if getattr(route, "path", None) in page:
             continue
         assert isinstance(route, Route)
@@ -60,10 +64,12 @@ def routed() -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.rule("H1")
 def test_every_route_is_described_and_every_description_is_routed() -> None:
     assert described() == routed()
 
 
+@pytest.mark.rule("H1")
 async def test_every_described_call_has_somebody_who_answers_it() -> None:
     """The hot paths are beside the router: a wrong address there would be nothing at all."""
     async with client_of(Edge(settings(), MemoryStore())) as client:
@@ -75,7 +81,7 @@ async def test_every_described_call_has_somebody_who_answers_it() -> None:
                     headers={"accept": accept, "content-type": "application/json"},
                     content=b'{"seq": 1}' if method == "POST" else None,
                 )
-                assert "nothing at this address" not in answer.text, (method, path)
+                assert "unknown address" not in answer.text, (method, path)
                 assert answer.status_code != 405, (method, path)
 
 
@@ -92,6 +98,7 @@ def test_every_schema_of_the_description_is_a_schema() -> None:
         jsonschema_rs.Draft202012Validator(schema)
 
 
+@pytest.mark.rule("F1")
 def test_the_protocol_page_and_the_description_name_the_same_errors() -> None:
     errors = PROTOCOL.read_text().partition("### Errors")[2].partition("### HTTP")[0]
     codes = {code for code in re.findall(r"`([a-z_]+)`", errors) if "_" in code}
@@ -100,6 +107,32 @@ def test_the_protocol_page_and_the_description_name_the_same_errors() -> None:
     assert codes <= described.keys()
     assert codes >= CONNECTION_ERRORS.keys()
     assert statuses == {status for status, _ in described.values()}
+
+
+@pytest.mark.rule("H3", "H5")
+@pytest.mark.parametrize(
+    ("begins", "schema"),
+    [
+        ("**H3**", "View"),
+        ("**H5**", "Poll"),
+        ("| (default) |", "ChunkEvent"),
+        ("| `state` |", "StateEvent"),
+        ("| `end` |", "EndEvent"),
+    ],
+)
+def test_the_protocol_page_and_the_description_name_the_same_members(
+    begins: str, schema: str
+) -> None:
+    """A member that the page puts into quotes, or names first in its list."""
+    (line,) = [one for one in PROTOCOL.read_text().splitlines() if one.startswith(begins)]
+    told = set(re.findall(r"`([a-z_]+)`", line) if schema == "View" else _members(line))
+    assert told == DOCUMENT["components"]["schemas"][schema]["properties"].keys()
+
+
+def _members(line: str) -> list[str]:
+    """Of the first object that a line shows; what is nested in it is left out."""
+    shown = re.sub(r"(?<=.)\{[^{}]*\}", "", line.partition("`{")[2].partition("}`")[0])
+    return re.findall(r'"([a-z_]+)"', shown)
 
 
 # each error, made to happen
@@ -184,10 +217,14 @@ async def _store_away(scene: Scene) -> httpx.Response:
 
 
 async def _store_full(scene: Scene) -> httpx.Response:
-    def full(*_: object, **__: object) -> None:
-        raise StoreFull("the store is full")
+    do = scene.store.do
 
-    scene.store.open = full  # pyright: ignore[reportAttributeAccessIssue]
+    async def full(command: Command[Any]) -> Any:
+        if isinstance(command, Open):
+            raise StoreFull("the store is full")
+        return await do(command)
+
+    scene.store.do = full  # pyright: ignore[reportAttributeAccessIssue]
     return await scene.create()
 
 
@@ -196,9 +233,9 @@ async def _given_up(scene: Scene) -> httpx.Response:
     await writer.claim()
     await writer.write("one")
     await writer.finish()
-    await scene.store.ack(writer.request_id, 1)
+    await scene.store.do(Ack(writer.request_id, 1))
     partition, now_ms = partition_of(writer.request_id), wall_clock_ms()
-    assert scene.store.state.give_up(partition, until_ms=2**60, most=1, now_ms=now_ms) == 1
+    assert scene.store.state.do(GiveUp(partition, until_ms=2**60, most=1), now_ms=now_ms) == 1
     return await scene.read(writer.request_id)
 
 
@@ -252,10 +289,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 EVERYWHERE = "method_not_allowed"
 
 
+@pytest.mark.rule("F1")
 def test_every_described_error_is_made_to_happen_here() -> None:
     assert MAKING.keys() | {EVERYWHERE} == ERRORS.keys()
 
 
+@pytest.mark.rule("F1")
 @pytest.mark.parametrize("code", MAKING)
 async def test_an_error_comes_where_and_as_it_is_described(code: str) -> None:
     method, address, make = MAKING[code]

@@ -50,6 +50,7 @@ async def test_a_drain_cuts_off_the_blocked_and_not_the_late(monkeypatch: pytest
         opened.clear()
 
 
+@pytest.mark.rule("E10")
 async def test_an_old_stream_is_sent_to_come_back_on_another_connection():
     """So that an edge that is new gets readers; P12 for what they miss."""
     store = FaultyStore()

@@ -41,6 +41,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
 
 
+@pytest.mark.rule("A6")
 @pytest.mark.parametrize("answer", CASES.values(), ids=CASES.keys())
 async def test_a_key_set_that_cannot_be_had_is_503_and_those_who_are_known_go_on(answer: Answer):
     def good_once(first: list[bool]) -> Answer:
@@ -99,9 +100,7 @@ async def test_a_key_set_that_stays_away_is_told_of_once_for_each_reason_and_whe
                 with contextlib.suppress(ApiError):
                     await keys.find("nobody's")
     told = [(line["event"], line["log_level"]) for line in lines]
-    assert told == [("JWKS not read, the old keys stay", "warning")] * 2 + [
-        ("JWKS read again", "info")
-    ]
+    assert told == [("JWKS not read, old keys kept", "warning")] * 2 + [("JWKS read again", "info")]
 
 
 @pytest.mark.parametrize("answer", CASES.values(), ids=CASES.keys())
@@ -117,6 +116,7 @@ async def test_a_prometheus_that_cannot_be_asked_is_503_for_all_who_look(answer:
         assert server.calls <= hops, "it is asked once for all of them"
 
 
+@pytest.mark.rule("A6")
 @pytest.mark.parametrize("name", [name for name in WRONG if "endless" in name or "much" in name])
 async def test_no_answer_takes_more_memory_than_its_bound(name: str):
     bound = 16_384
@@ -132,6 +132,7 @@ async def test_no_answer_takes_more_memory_than_its_bound(name: str):
     assert peak < 16 * 1_048_576  # the server's own MiBs are in it
 
 
+@pytest.mark.rule("A6")
 async def test_one_deadline_is_for_all_that_is_asked_in_a_block():
     quick = sending(OK + b"Connection: close\r\n\r\n{}")
     async with serving(quick) as server, serving(SLOW["silent"]) as silent:
@@ -220,6 +221,7 @@ async def test_a_file_that_is_none_leaves_the_keys_that_are_known(tmp_path: Path
         Jwks(str(sets))
 
 
+@pytest.mark.rule("A6")
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path):
     file = tmp_path / "file"
     file.write_bytes(b"x" * 100)

@@ -6,7 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from lore.protocol.commands import Reap
 from lore.protocol.lifecycle import Status
+from lore.request import StreamRequest
 from lore.store import MemoryStore
 from lore.store.keys import partition_of
 from tests.services.edge_harness import (
@@ -52,6 +54,7 @@ async def kept_body(store: MemoryStore, request_id: str) -> dict[str, Any]:
 # creating
 
 
+@pytest.mark.rule("E4", "H8", "H11")
 async def test_a_question_becomes_messages_with_the_system_prompt_and_a_seed(store: MemoryStore):
     async with direct_client(store, system_prompt="Explain.") as edge:
         answer = await post(edge, {"question": "What is a loop?", "max_tokens": 9})
@@ -71,6 +74,30 @@ async def test_a_question_becomes_messages_with_the_system_prompt_and_a_seed(sto
     assert isinstance(body["seed"], int)
 
 
+@pytest.mark.rule("H8")
+async def test_a_question_after_messages_follows_them_behind_the_system_prompt(store: MemoryStore):
+    before = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    async with direct_client(store, system_prompt="Explain.") as edge:
+        answer = await post(edge, {"question": "c", "messages": before})
+    assert answer.status_code == 201
+    body = await kept_body(store, answer.json()["request_id"])
+    system, asked = {"role": "system", "content": "Explain."}, {"role": "user", "content": "c"}
+    assert body["messages"] == [system, *before, asked]
+    assert "question" not in body
+
+
+@pytest.mark.rule("H13")
+async def test_what_was_asked_is_given_back_without_system_prompts(store: MemoryStore):
+    before = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    async with direct_client(store, system_prompt="Explain.") as edge:
+        created = await post(edge, {"question": "c", "messages": before})
+        path = f"/v1/streams/{created.json()['request_id']}/messages"
+        asked = await edge.get(path)
+        assert (await edge.get(path.replace("/messages", "0/messages"))).status_code == 404
+    assert asked.json() == {"messages": [*before, {"role": "user", "content": "c"}]}
+
+
+@pytest.mark.rule("H8")
 async def test_messages_and_parameters_are_kept_as_they_are(store: MemoryStore):
     asked = {
         "messages": [{"role": "user", "content": "hi"}],
@@ -88,12 +115,29 @@ async def test_messages_and_parameters_are_kept_as_they_are(store: MemoryStore):
     assert answer.json()["window"] == 0, "the window of ack kind none does not bind (P8)"
 
 
+@pytest.mark.rule("H9")
+async def test_null_is_nothing_at_every_depth(store: MemoryStore):
+    """Clients in many languages write null for what is not set."""
+    nothing: dict[str, Any] = dict.fromkeys([*StreamRequest.model_fields, "vendors_own"])
+    message = {"role": "user", "content": "hi", "name": None}
+    asked = nothing | {"messages": [message], "metadata": {"a": "b", "c": None}, "seed": 1}
+    async with direct_client(store) as edge:
+        kept = [
+            await kept_body(store, (await post(edge, body)).json()["request_id"])
+            for body in (asked, {"messages": [{"role": "user", "content": "hi"}], "seed": 1})
+        ]
+    assert kept[0].pop("metadata") == {"a": "b"}
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.rule("P6.6")
 async def test_a_fixed_window_is_the_window_from_the_start(store: MemoryStore):
     async with direct_client(store) as edge:
         answer = await post(edge, {"question": "?", "window": 7})
     assert answer.json()["window"] == 7
 
 
+@pytest.mark.rule("F1")
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -105,7 +149,6 @@ async def test_a_fixed_window_is_the_window_from_the_start(store: MemoryStore):
         (b'"question"', None),
         (b"", None),
         (b"{}", "question"),
-        ({"question": "a", "messages": [{"role": "user", "content": "b"}]}, "question"),
         ({"question": ""}, "question"),
         ({"question": 5}, "question"),
         ({"question": "a", "colour": "red"}, "colour"),
@@ -139,6 +182,7 @@ async def test_what_is_malformed_is_400_naming_the_field_and_creates_nothing(
     assert await store.queue_depth() == 0
 
 
+@pytest.mark.rule("W7")
 async def test_a_body_that_is_not_json_is_415_and_one_too_large_413(store: MemoryStore):
     async with direct_client(store, max_body_bytes=2000) as edge:
         form = await edge.post("/v1/streams", data={"question": "a"})
@@ -163,6 +207,7 @@ async def test_with_accept_event_stream_the_post_answers_with_the_stream(store: 
         assert text_of(await response.events()) == "one two"
 
 
+@pytest.mark.rule("H2")
 async def test_an_idempotency_key_makes_a_retried_post_the_same_request(store: MemoryStore):
     async with direct_client(store) as one, direct_client(store, edge_id="edge-2") as two:
         key = {"idempotency-key": "tab-1"}
@@ -186,12 +231,14 @@ async def test_a_retried_post_shows_the_text_so_far(store: MemoryStore):
         assert (await post(edge, {"question": "a"}, **key)).json()["text"] == "so far"
 
 
+@pytest.mark.rule("H2")
 async def test_a_key_that_is_too_long_is_400(store: MemoryStore):
     async with direct_client(store) as edge:
         answer = await post(edge, {"question": "a"}, **{"idempotency-key": "k" * 256})
     assert (answer.status_code, error_of(answer)["field"]) == (400, "Idempotency-Key")
 
 
+@pytest.mark.rule("P17.2")
 async def test_a_full_queue_is_429_with_retry_after(store: MemoryStore):
     """P17. One place in each partition: what is not taken is refused, and nothing is lost."""
     async with direct_client(store, queue_limit=64) as edge:
@@ -222,8 +269,8 @@ async def test_a_full_partition_refuses_a_key_that_belongs_to_it(store: MemorySt
 # acknowledging
 
 
+@pytest.mark.rule("P9.1", "P9.2")
 async def test_acks_are_cumulative_idempotent_and_never_ahead_of_the_log(store: MemoryStore):
-    """P9."""
     async with running_edge(store) as edge:
         request_id = await ask(edge)
         writer = Writer(store, request_id)
@@ -287,8 +334,8 @@ async def test_the_view_of_a_failed_request_says_why(store: MemoryStore):
     assert view["edge"] == "edge-1"
 
 
+@pytest.mark.rule("P14.1")
 async def test_delete_cancels_is_final_and_may_be_repeated(store: MemoryStore):
-    """P14."""
     async with running_edge(store) as edge:
         ended = await ask(edge)
         writer = Writer(store, ended)
@@ -305,6 +352,7 @@ async def test_delete_cancels_is_final_and_may_be_repeated(store: MemoryStore):
     assert (events[-1].name, events[-1].data["status"]) == ("end", "cancelled")
 
 
+@pytest.mark.rule("E16", "P16.2")
 async def test_revive_queues_a_reaped_request_again_and_its_stream_goes_on(store: MemoryStore):
     """P16: the stream of a reaped request stays open."""
     async with running_edge(store) as edge:
@@ -312,7 +360,7 @@ async def test_revive_queues_a_reaped_request_again_and_its_stream_goes_on(store
         writer = Writer(store, request_id)
         await writer.claim()
         await writer.write("so far ")
-        await store.reap(request_id, idle_ms=0, retention_ms=60_000)
+        await store.do(Reap(request_id, idle_ms=0, retention_ms=60_000))
         response = await stream(edge, request_id)
         opened = await response.event()
         assert opened is not None
@@ -374,7 +422,7 @@ async def test_what_is_unknown_is_404_in_json(
         ("GET", f"/v1/streams/{NOBODY}/ack", {"POST"}),
         ("GET", f"/v1/streams/{NOBODY}/revive", {"POST"}),
         ("POST", "/", {"GET", "HEAD"}),
-        ("DELETE", "/web/lore.js", {"GET", "HEAD"}),
+        ("DELETE", "/web/client/lore.js", {"GET", "HEAD"}),
     ],
 )
 async def test_a_wrong_method_is_405_that_names_the_right_ones(
@@ -453,6 +501,7 @@ async def test_without_its_store_an_edge_answers_503_with_retry_after():
 # other origins, and the page
 
 
+@pytest.mark.rule("A9")
 async def test_pages_of_other_origins_may_call_only_where_the_settings_say_so(store: MemoryStore):
     asks = {
         "origin": "https://reader.example",
@@ -483,7 +532,7 @@ async def test_the_page_comes_with_a_policy_that_names_the_edges(store: MemorySt
     async with direct_client(store, edges=",".join(edges), model="tiny") as client:
         page = await client.get("/")
         config = await client.get("/web/config.json")
-        script = await client.get("/web/lore.js")
+        script = await client.get("/web/client/lore.js")
     assert page.headers["content-type"].startswith("text/html")
     policy = page.headers["content-security-policy"]
     assert "connect-src 'self' https://a.example https://b.example;" in policy

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lore.protocol.commands import Ack
 from lore.store.base import Listener, View
 from lore_edge.errors import UnknownRequest
 from lore_edge.reader import FIRST_PAGE_CHUNKS, PAGE_CHUNKS
@@ -77,7 +78,7 @@ async def joining(
     writer = Writer(store, await ask(edge))
     await writer.claim()
     await writer.write("a", "b", "c")
-    await store.ack(writer.request_id, 3)
+    await store.do(Ack(writer.request_id, 3))
     store.holds = held
     arriving = asyncio.create_task(stream(edge, writer.request_id, after=3, log=writer.view.log_id))
     await asyncio.wait_for(store.held.wait(), WAIT_S)
@@ -90,11 +91,11 @@ async def joining(
     return writer, response
 
 
+@pytest.mark.rule("P12.2")
 @pytest.mark.parametrize("held", ["view", "follow"])
 async def test_a_chunk_that_comes_while_an_edge_joins_goes_out_once(
     store: HeldStore, edge: RunningEdge, held: str
 ):
-    """P10, P12."""
     writer, response = await joining(store, edge, held, lambda writer: writer.write("d"))
     assert text_of(await response.chunks(1)) == "d", "with no other news after it"
     await writer.write("e")
@@ -102,15 +103,16 @@ async def test_a_chunk_that_comes_while_an_edge_joins_goes_out_once(
     assert [e.data["seq"] for e in await response.events("message")] == [5]
 
 
+@pytest.mark.rule("P12.2")
 @pytest.mark.parametrize("held", ["view", "follow"])
 async def test_an_end_that_comes_while_an_edge_joins_is_told(
     store: HeldStore, edge: RunningEdge, held: str
 ):
-    """P12."""
     _, response = await joining(store, edge, held, lambda writer: writer.finish())
     assert [e.name for e in await response.events()] == ["state", "end"]
 
 
+@pytest.mark.rule("P4.5", "P12.2")
 @pytest.mark.parametrize("held", ["view", "follow"])
 async def test_a_fork_that_comes_while_an_edge_joins_is_told(
     store: HeldStore, edge: RunningEdge, held: str
@@ -125,6 +127,7 @@ async def test_a_fork_that_comes_while_an_edge_joins_is_told(
     assert error.data["error"]["code"] == "history_lost"
 
 
+@pytest.mark.rule("A12")
 async def test_a_stranger_at_the_door_does_not_keep_the_owner_out(
     store: HeldStore, edge: RunningEdge
 ):

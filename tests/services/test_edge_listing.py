@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lore.protocol.commands import Cancel, Forget, Reap
 from lore.store.base import StoreUnavailable
 from tests.services.auth_harness import KeyRing, bearer
 from tests.services.edge_harness import FaultyStore, Writer, running_edge
@@ -31,16 +32,17 @@ def store() -> FaultyStore:
     return FaultyStore()
 
 
+@pytest.mark.rule("H4")
 async def test_the_live_ones_are_found_newest_first(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, edge.client() as client:
         ids = [await ask(client)]
-        await store.forget(ids[0])
+        await store.do(Forget(ids[0]))
         ids.append(await ask(client))
         writer = Writer(store, ids[1])
         await writer.claim()
         await writer.write("a")
         ids.append(await ask(client))
-        await store.cancel(ids[2], retention_ms=60_000)
+        await store.do(Cancel(ids[2], retention_ms=60_000))
         ids.append(await ask(client))
         found = await listed(client, "?state=live")
         assert [view["request_id"] for view in found] == [ids[3], ids[1]]
@@ -57,7 +59,7 @@ async def test_a_reaped_one_is_found_and_goes_on(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, edge.client() as client:
         request_id = await ask(client)
         await Writer(store, request_id).claim()
-        await store.reap(request_id, idle_ms=-1, retention_ms=60_000)
+        await store.do(Reap(request_id, idle_ms=-1, retention_ms=60_000))
         assert await listed(client, "?state=live") == []
         (found,) = await listed(client, "?state=reaped")
         assert (await client.post(f"/v1/streams/{request_id}/revive")).status_code == 202
@@ -65,6 +67,7 @@ async def test_a_reaped_one_is_found_and_goes_on(store: FaultyStore) -> None:
         assert found["request_id"] == again["request_id"] == request_id
 
 
+@pytest.mark.rule("A13")
 async def test_nobody_finds_somebody_elses(store: FaultyStore, tmp_path: Path) -> None:
     ring = KeyRing(tmp_path / "keys")
     mine, theirs = bearer(ring.new("me")), bearer(ring.new("them"))
@@ -79,6 +82,7 @@ async def test_nobody_finds_somebody_elses(store: FaultyStore, tmp_path: Path) -
         assert (await client.get("/v1/streams")).status_code == 401
 
 
+@pytest.mark.rule("H4")
 @pytest.mark.parametrize("query", ["state=dead", "limit=0", "limit=101", "limit=x", "colour=blue"])
 async def test_what_cannot_be_meant_is_refused_by_name(store: FaultyStore, query: str) -> None:
     async with running_edge(store, model=MODEL) as edge, edge.client() as client:
@@ -87,6 +91,7 @@ async def test_what_cannot_be_meant_is_refused_by_name(store: FaultyStore, query
         assert answer.json()["error"]["field"] == query.partition("=")[0]
 
 
+@pytest.mark.rule("H7")
 async def test_metadata_is_kept_and_given_back(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, edge.client() as client:
         native = await ask(client, metadata=PAIRS)
@@ -102,6 +107,7 @@ async def test_metadata_is_kept_and_given_back(store: FaultyStore) -> None:
         assert [view["metadata"] for view in found] == [{}, PAIRS, PAIRS]
 
 
+@pytest.mark.rule("H7")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -119,6 +125,7 @@ async def test_more_metadata_is_refused(store: FaultyStore, wrong: Any) -> None:
         assert answer.json()["error"]["field"].startswith("metadata")
 
 
+@pytest.mark.rule("H4")
 async def test_a_list_that_cannot_be_kept_costs_nobody_an_answer(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,15 @@ from lore_edge.app import Edge
 from lore_edge.auth import stream_tokens
 from lore_edge.openapi import describe
 from tests.services.auth_harness import SECRET, Issuer, KeyRing, bearer, forged
-from tests.services.edge_harness import RunningEdge, Writer, ask, running_edge, settings, stream
+from tests.services.edge_harness import (
+    RunningEdge,
+    Writer,
+    ask,
+    running_edge,
+    settings,
+    stream,
+    until,
+)
 from tests.services.self_answering import SelfAnsweringStore
 
 STREAM = "text/event-stream"
@@ -43,12 +51,15 @@ class Case(NamedTuple):
     fate: str = "writing"
     by_token: bool = False
     """A stream token opens it."""
+    asks: str = ""
+    """What its query says beside credentials."""
     looks: bool = True
     """Whether the call asks the store at all for what its address names."""
 
     @property
     def name(self) -> str:
-        return f"{self.method} {self.path}{' as a stream' if self.accept == STREAM else ''}"
+        asks = f"?{self.asks}" if self.asks else ""
+        return f"{self.method} {self.path}{asks}{' as a stream' if self.accept == STREAM else ''}"
 
 
 ONE, COMPLETION, ANSWER = (
@@ -62,8 +73,10 @@ CASES = [
     Case("GET", "/v1/streams"),
     Case("GET", ONE, made_by=NATIVE),
     Case("GET", ONE, None, STREAM, made_by=NATIVE, by_token=True),
+    Case("GET", ONE, made_by=NATIVE, by_token=True, asks="after=1&wait=0"),
     Case("DELETE", ONE, made_by=NATIVE),
     Case("POST", f"{ONE}/ack", {"seq": 1}, made_by=NATIVE, by_token=True),
+    Case("GET", f"{ONE}/messages", made_by=NATIVE),
     Case("POST", f"{ONE}/revive", made_by=NATIVE, fate="reaped"),
     Case("POST", f"{ONE}/token", made_by=NATIVE, looks=False),
     Case("POST", "/v1/chat/completions", CHAT),
@@ -144,6 +157,7 @@ class Scene(NamedTuple):
         path = case.path
         for field in ("request_id", "completion_id", "response_id", "model"):
             path = path.replace(f"{{{field}}}", name)
+        query = "&".join(part for part in (case.asks, query) if part)
         return await self.client.request(
             case.method,
             f"{path}?{query}" if query else path,
@@ -228,6 +242,7 @@ def refusals(scene: Scene, case: Case, name: str) -> dict[str, tuple[dict[str, s
     return found | {said: ({}, query) for said, query in queries.items()}
 
 
+@pytest.mark.rule("A1", "A2")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_nobody_gets_in_with_anything_but_the_right_credentials(scene: Scene, case: Case):
     name = await scene.make(case)
@@ -261,6 +276,7 @@ def told(answer: httpx.Response, name: str) -> tuple[int, list[tuple[str, str]],
     return answer.status_code, headers, answer.text.replace(name, "<id>")
 
 
+@pytest.mark.rule("A11", "A12")
 @pytest.mark.parametrize("case", OWNED, ids=lambda case: case.name)
 async def test_what_is_somebody_else_s_is_what_never_was(scene: Scene, case: Case):
     name = await scene.make(case)
@@ -288,6 +304,7 @@ async def test_what_is_somebody_else_s_is_what_never_was(scene: Scene, case: Cas
     assert mine.is_success, "nobody has changed it"
 
 
+@pytest.mark.rule("A12")
 async def test_an_answer_that_is_being_read_is_no_less_hidden(scene: Scene):
     """Its feed is open here, which must not make another answer, or a quicker one."""
     store = MemoryStore()
@@ -301,6 +318,10 @@ async def test_an_answer_that_is_being_read_is_no_less_hidden(scene: Scene):
     headers |= {"Accept": STREAM}
     async with scene.client.stream("GET", f"/v1/streams/{name}", headers=headers) as mine:
         assert mine.status_code == 200
+        feed = scene.edge.edge.feeds.find(name, "key:alice")
+        assert feed is not None
+        # Its own looks at the store are nobody else's steps.
+        await until(lambda: feed.follower.looks == 2 and feed.follower.is_settled)
         answers: list[tuple[Any, list[str]]] = []
         for asked in (name, unlike(name)):
             case = Case("GET", ONE, None, STREAM)
@@ -322,6 +343,7 @@ async def test_nobody_learns_of_a_key_that_somebody_else_used(scene: Scene):
     assert other.json()["request_id"] != mine.json()["request_id"]
 
 
+@pytest.mark.rule("A13")
 async def test_no_call_lists_requests_but_ones_own(scene: Scene):
     name = await scene.make(OWNED[0])
     for path in ("/v1/streams/", "/v1/responses", "/v1/chat/completions"):
@@ -330,6 +352,7 @@ async def test_no_call_lists_requests_but_ones_own(scene: Scene):
         assert name not in answer.text
 
 
+@pytest.mark.rule("A7")
 async def test_a_stream_token_reads_and_acknowledges_on_another_edge(scene: Scene):
     """What EventSource does, and a page that was given no key."""
     name = await scene.make(CASES[3])
@@ -352,6 +375,7 @@ async def test_the_answers_are_json_that_says_no_more_than_it_must(scene: Scene)
     assert answer.json()["error"].keys() == {"code", "message"}
 
 
+@pytest.mark.rule("A3")
 async def test_where_everyone_is_let_in_all_are_one(scene: Scene):
     async with running_edge(MemoryStore()) as edge, edge.client() as client:
         request_id = await ask(edge)

@@ -24,11 +24,11 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
-from lore.client.sse import SseParser
+from lore_client.sse import SseParser
 from lore_edge.create import MAX_KEY_CHARS
 from lore_edge.openai.description import TAG
-from lore_edge.openai.handlers import NAMELESS
 from lore_edge.openapi import describe
+from lore_edge.served import NAMELESS
 from tests.services.auth_harness import KeyRing, bearer
 from tests.services.edge_harness import running_edge
 from tests.services.self_answering import SelfAnsweringStore
@@ -65,7 +65,7 @@ def described(*, openai: bool) -> Any:
 
 API, OPENAI = described(openai=False), described(openai=True)
 SCHEMAS = DOCUMENT["components"]["schemas"]
-OUTSIDE = {"Last-Event-ID", "after", "log", "Idempotency-Key"}
+OUTSIDE = {"Last-Event-ID", "after", "log", "wait", "Idempotency-Key"}
 """What can be wrong beside the body."""
 BOUNDED = settings(
     max_examples=40,
@@ -149,8 +149,8 @@ def wrong_fields(path: str, body: dict[str, Any]) -> set[str]:
     fields = schema["properties"].keys()
     validator = jsonschema_rs.Draft202012Validator(schema | {"components": {"schemas": SCHEMAS}})
     paths = [error.instance_path for error in validator.iter_errors(body)]
-    missing_or_both = fields & {"seq", "question"} if [] in paths else set()
-    return {str(path[0]) for path in paths if path} | missing_or_both | (body.keys() - fields)
+    missing = fields & {"seq", "question"} if [] in paths else set()
+    return {str(path[0]) for path in paths if path} | missing | (body.keys() - fields)
 
 
 def chunks_count_up_to_the_end(_: CheckContext, response: Response, case: Case) -> None:
@@ -190,6 +190,7 @@ def whole(data: Any) -> Any:
     return data
 
 
+@pytest.mark.rule("H1")
 @API.parametrize()
 @seed(SEED)
 @BOUNDED
@@ -215,6 +216,7 @@ def own(case: Case) -> None:
         case.headers["Idempotency-Key"] = key[: MAX_KEY_CHARS - len(mark)] + mark
 
 
+@pytest.mark.rule("H1")
 def test_what_is_done_with_a_request_is_answered_as_the_description_says(
     edge: ServedEdge,
 ) -> None:
@@ -257,6 +259,7 @@ def has_openais_form(_: CheckContext, response: Response, case: Case) -> None:
         assert (response.status_code >= 500) == (error["type"] == "server_error")
 
 
+@pytest.mark.rule("O4")
 @OPENAI.parametrize()
 @seed(SEED)
 @settings(BOUNDED, max_examples=15)

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lore.client import Reader, ReaderConfig, Text
 from lore.protocol.lifecycle import Status
+from lore_client import Reader, ReaderConfig, Text
 from tests.services.edge_harness import (
     FaultyStore,
     Response,
@@ -42,9 +42,11 @@ class View(FaultyStore):
 
 
 @contextlib.asynccontextmanager
-async def watched(store: FaultyStore, name: str) -> AsyncIterator[RunningEdge]:
+async def watched(
+    store: FaultyStore, name: str, lost_s: float = LOST_S
+) -> AsyncIterator[RunningEdge]:
     """An edge that has met its store."""
-    changes = {"store_lost_s": LOST_S, "edge_id": name, "drain_spread_s": 0.05}
+    changes = {"store_lost_s": lost_s, "edge_id": name, "drain_spread_s": 0.05}
     async with running_edge(store, **changes) as edge:
         await edge.edge.check_store()
         yield edge
@@ -61,6 +63,7 @@ async def lost(edge: RunningEdge) -> None:
     await until(lambda: edge.edge.streams.store_watch.is_lost)
 
 
+@pytest.mark.rule("E11", "E12")
 async def test_readers_are_told_to_go_and_whoever_comes_is_refused(store: FaultyStore) -> None:
     async with watched(store, "one") as edge:
         writer = await started(store, edge, "a")
@@ -97,6 +100,7 @@ async def test_a_reader_whose_edge_is_cut_off_reads_on_at_another(store: FaultyS
             await answer.aclose()
 
 
+@pytest.mark.rule("E11")
 async def test_who_waits_for_the_store_is_sent_away_all_the_same(store: FaultyStore) -> None:
     """A call that was not answered once held its reader until it had timed out."""
     async with watched(store, "one") as edge:
@@ -118,6 +122,7 @@ async def test_who_waits_for_the_store_is_sent_away_all_the_same(store: FaultySt
         never.set()
 
 
+@pytest.mark.rule("E13")
 async def test_for_an_outage_that_all_share_a_reader_moves_once(store: FaultyStore) -> None:
     async with watched(store, "one") as one, watched(store, "two") as two:
         writer = await started(store, one, "a")
@@ -139,9 +144,10 @@ async def test_for_an_outage_that_all_share_a_reader_moves_once(store: FaultySto
             assert [e.name for e in await response.events("message", "end")] == ["message", "end"]
 
 
+@pytest.mark.rule("E13")
 async def test_who_came_since_the_store_fell_silent_stays(store: FaultyStore) -> None:
     """It has been sent here by another edge that is without the store as well."""
-    async with watched(store, "one") as edge:
+    async with watched(store, "one", lost_s=8.0) as edge:  # for the second one to come
         writer = await started(store, edge, "a")
         first = await stream(edge, writer.request_id)
         await first.chunks(1)
@@ -172,6 +178,7 @@ async def test_a_blink_of_the_store_moves_nobody(store: FaultyStore) -> None:
         assert "store_lost" not in [e.data.get("reason") for e in events]
 
 
+@pytest.mark.rule("E11")
 async def test_a_stream_of_openai_ends_by_a_broken_connection(store: FaultyStore) -> None:
     """A response that ends would be taken for an answer that has ended."""
     async with watched(store, "one") as edge:
@@ -183,6 +190,7 @@ async def test_a_stream_of_openai_ends_by_a_broken_connection(store: FaultyStore
             await response.events()
 
 
+@pytest.mark.rule("E5")
 async def test_the_opening_says_how_long_a_silence_may_last(store: FaultyStore) -> None:
     async with running_edge(store, silence_s=0.1, heartbeat_s=60) as edge:
         writer = await started(store, edge)
@@ -193,6 +201,7 @@ async def test_the_opening_says_how_long_a_silence_may_last(store: FaultyStore) 
         await response.next_comment()
 
 
+@pytest.mark.rule("E5")
 async def test_a_page_hears_heartbeats_as_events(store: FaultyStore) -> None:
     async with running_edge(store, silence_s=0.1) as edge:
         writer = await started(store, edge)

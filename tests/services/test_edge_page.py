@@ -21,6 +21,7 @@ def ring(tmp_path: Path) -> KeyRing:
     return KeyRing(tmp_path / "keys")
 
 
+@pytest.mark.rule("A1")
 @pytest.mark.parametrize("path", PUBLIC)
 async def test_what_the_page_needs_is_served_to_everybody(ring: KeyRing, path: str):
     async with direct_client(MemoryStore(), **ring.settings) as client:
@@ -82,6 +83,7 @@ async def test_an_answer_of_the_api_is_kept_by_nobody_and_is_no_page():
         assert "access-control-allow-origin" not in options.headers, "CORS is off"
 
 
+@pytest.mark.rule("A9")
 async def test_a_page_of_a_chosen_origin_may_send_its_key(ring: KeyRing):
     key, origin = ring.new("alice"), "https://page.example"
     settings = ring.settings | {"cors_origins": origin}
@@ -94,6 +96,10 @@ async def test_a_page_of_a_chosen_origin_may_send_its_key(ring: KeyRing):
         allowed = await client.options("/v1/streams", headers=asks)
         assert allowed.status_code == 200
         assert "Authorization" in allowed.headers["access-control-allow-headers"]
+        private = asks | {"Access-Control-Request-Private-Network": "true"}
+        allowed = await client.options("/v1/streams", headers=private)
+        assert allowed.status_code == 200, "Chromium asks where an edge is on a private network"
+        assert allowed.headers["access-control-allow-private-network"] == "true"
         for credentials, status in (({}, 401), (bearer(key), 201)):
             headers = {"Origin": origin} | credentials
             answer = await client.post("/v1/streams", json={"question": "a"}, headers=headers)

@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 
 from lore.cli.fleet import free_ports
-from lore_edge.main import main
+from lore.store import arrival
+from lore_edge.app import Edge
+from lore_edge.main import connect, main
+from lore_edge.server import EdgeServer
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,
     RunningEdge,
     ask,
     running_edge,
+    settings,
     stream,
+    until,
 )
 from tests.services.edge_process import PROCESS_S, edge_process, get, said, start
 
@@ -34,6 +39,7 @@ async def refusal(**settings: Any) -> tuple[int, str]:
     return process.returncode, stderr.decode()
 
 
+@pytest.mark.rule("E10")
 async def test_a_drained_edge_tells_its_readers_to_come_back_elsewhere_and_exits():
     async with edge_process() as edge:
         readers = [await edge.new_stream() for _ in range(3)]
@@ -150,6 +156,23 @@ async def test_while_the_store_is_not_there_readiness_names_it():
         await process.communicate()
 
 
+async def test_an_edge_that_waits_for_its_store_for_long_is_not_stuck(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """0 is for as long as it takes; each attempt says that its event loop turns."""
+    monkeypatch.setattr(arrival, "RETRY_S", 0.01)
+    chosen, store = settings(store_wait_s=0), FaultyStore()
+    store.away = True
+    server = EdgeServer(Edge(chosen, store), chosen)
+    monkeypatch.setattr(server, "_beat", float("-inf"))
+    assert server.live() == "stuck"
+    waiting = asyncio.create_task(connect(store, chosen, server))
+    await until(lambda: server.live() is None)
+    assert str(server.ready()).startswith("waiting for the store: ")
+    store.away = False
+    await asyncio.wait_for(waiting, WAIT_S)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -205,6 +228,7 @@ async def _drained(edge: RunningEdge) -> None:
     await edge.edge.streams.drain(0.0)
 
 
+@pytest.mark.rule("E12")
 async def test_readiness_follows_the_store():
     store = FaultyStore()
     async with running_edge(store) as edge:

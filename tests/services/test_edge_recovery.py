@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from lore.protocol.commands import Reinstate
 from lore.protocol.delivery import DeliveryConfig, Step
 from lore.protocol.lifecycle import Status
 from lore.store.base import AckMessage, ChunkMessage, StateMessage
@@ -48,8 +49,8 @@ async def generating(store: FaultyStore, edge: RunningEdge, *texts: str) -> Writ
 # gaps
 
 
+@pytest.mark.rule("P10.1")
 async def test_a_gap_is_filled_from_the_log_before_anything_later_goes_out(store: FaultyStore):
-    """P10."""
     async with running_edge(store) as edge:
         writer = await generating(store, edge)
         response = await stream(edge, writer.request_id)
@@ -61,6 +62,7 @@ async def test_a_gap_is_filled_from_the_log_before_anything_later_goes_out(store
         assert [e.data["seq"] for e in await response.chunks(3)] == [2, 3, 4]
 
 
+@pytest.mark.rule("P4.15")
 async def test_a_replica_may_serve_what_is_replayed_and_not_what_fills_a_gap(store: FaultyStore):
     async with running_edge(store) as edge:
         writer = await generating(store, edge)
@@ -74,8 +76,8 @@ async def test_a_replica_may_serve_what_is_replayed_and_not_what_fills_a_gap(sto
         assert (store.reads, store.replays) == (2, 1)
 
 
+@pytest.mark.rule("P10.1")
 async def test_a_gap_of_many_pages_is_filled_to_its_end(store: FaultyStore):
-    """P10."""
     async with running_edge(store) as edge:
         writer = await generating(store, edge)
         response = await stream(edge, writer.request_id)
@@ -85,6 +87,7 @@ async def test_a_gap_of_many_pages_is_filled_to_its_end(store: FaultyStore):
         assert text_of(await response.chunks(600)) == writer.text
 
 
+@pytest.mark.rule("P1.1", "P10.1")
 async def test_every_pattern_of_lost_news_leaves_the_text_whole(store: FaultyStore):
     """P1, P10: half of everything is lost, in many orders; the reader must see all of it."""
     rng = random.Random(7)
@@ -125,8 +128,8 @@ async def test_when_all_news_is_lost_a_silence_makes_the_edge_look(store: Faulty
         assert (await response.event() or Event("", "", {})).name == "end"
 
 
+@pytest.mark.rule("P10.1")
 async def test_live_chunks_that_come_twice_or_late_go_out_once(store: FaultyStore):
-    """P10."""
     async with running_edge(store) as edge:
         writer = await generating(store, edge)
         response = await stream(edge, writer.request_id)
@@ -140,10 +143,10 @@ async def test_live_chunks_that_come_twice_or_late_go_out_once(store: FaultyStor
         assert text_of(await response.events()) == "abc"
 
 
+@pytest.mark.rule("P4.12", "P12.2")
 async def test_what_was_missed_without_a_subscription_is_read_when_it_is_back(
     store: FaultyStore,
 ):
-    """P12."""
     async with running_edge(store) as edge:
         writer = await generating(store, edge, "a")
         response = await stream(edge, writer.request_id)
@@ -155,6 +158,7 @@ async def test_what_was_missed_without_a_subscription_is_read_when_it_is_back(
         assert text_of(await response.chunks(2)) == "bc"
 
 
+@pytest.mark.rule("P12.2")
 async def test_chunks_that_come_while_a_stream_opens_are_not_lost(store: FaultyStore):
     """P12: between the subscription and the first look."""
     async with running_edge(store) as edge:
@@ -179,6 +183,7 @@ async def test_chunks_that_come_while_a_stream_opens_are_not_lost(store: FaultyS
 # cuts
 
 
+@pytest.mark.rule("P1.1", "P12.1")
 async def test_readers_cut_at_random_between_two_edges_get_every_text_once(store: FaultyStore):
     """P1, P12: 10 answers, each read over 8 cuts, wherever they fall."""
     rng = random.Random(11)
@@ -247,8 +252,8 @@ async def test_a_reader_of_history_waits_for_an_absent_store(store: FaultyStore)
 # forks
 
 
+@pytest.mark.rule("E3", "P4.4")
 async def test_a_reader_below_the_fork_goes_on_with_ids_that_name_the_log(store: FaultyStore):
-    """P4."""
     async with running_edge(store) as edge:
         writer = await generating(store, edge, "a", "b", "c", "d")
         old_log = writer.view.log_id
@@ -265,6 +270,7 @@ async def test_a_reader_below_the_fork_goes_on_with_ids_that_name_the_log(store:
         assert text_of(await whole.chunks(4)) == "abXY"
 
 
+@pytest.mark.rule("E3", "P4.5")
 @pytest.mark.parametrize("position", ["3", "4", "9"])
 async def test_a_reader_beyond_the_fork_is_told_that_its_history_is_lost(
     store: FaultyStore, position: str
@@ -285,6 +291,7 @@ async def test_a_reader_beyond_the_fork_is_told_that_its_history_is_lost(
             assert (await response.json())["error"]["code"] == "history_lost"
 
 
+@pytest.mark.rule("P4.6")
 async def test_an_edge_that_has_not_heard_of_a_fork_looks_before_it_says_that_history_is_lost(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ):
@@ -300,6 +307,7 @@ async def test_an_edge_that_has_not_heard_of_a_fork_looks_before_it_says_that_hi
         assert text_of(await newer.chunks(1)) == "Y"
 
 
+@pytest.mark.rule("P4.4", "P4.5")
 async def test_a_position_that_names_no_log_is_of_the_first_one(store: FaultyStore):
     """P4: after two forks it once counted as the parent's, and was spliced."""
     async with running_edge(store) as edge:
@@ -312,6 +320,7 @@ async def test_a_position_that_names_no_log_is_of_the_first_one(store: FaultySto
         assert text_of(await response.chunks(2)) == "Y!"
 
 
+@pytest.mark.rule("P1.1", "P4.5")
 @pytest.mark.parametrize("lost_news", ["none", "states", "chunks", "all"])
 async def test_a_fork_during_a_stream_ends_the_readers_beyond_it_and_no_others(
     store: FaultyStore, lost_news: str
@@ -338,6 +347,7 @@ async def test_a_fork_during_a_stream_ends_the_readers_beyond_it_and_no_others(
         assert (await below.events())[-1].name == "end"
 
 
+@pytest.mark.rule("P4.4")
 async def test_a_live_reader_below_the_fork_reads_on_without_noticing(store: FaultyStore):
     """P4: its generator died, the store forgot what no reader had."""
     async with running_edge(store) as edge:
@@ -357,6 +367,7 @@ async def test_a_live_reader_below_the_fork_reads_on_without_noticing(store: Fau
         ]
 
 
+@pytest.mark.rule("P4.5")
 @pytest.mark.parametrize("memory", ["page", "ring"])
 async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
     store: FaultyStore, memory: str
@@ -452,6 +463,7 @@ async def test_a_request_is_followed_as_long_as_it_has_a_reader_however_late_tha
         await until(lambda: store.following(writer.request_id) == 0)
 
 
+@pytest.mark.rule("P4.7")
 async def test_a_store_that_comes_back_empty_is_waited_for_until_it_is_told_again(
     store: FaultyStore,
 ):
@@ -467,13 +479,14 @@ async def test_a_store_that_comes_back_empty_is_waited_for_until_it_is_told_agai
         looked = store.views
         opening = asyncio.create_task(stream(edge, writer.request_id, after=1))
         await until(lambda: store.views > looked + 1)
-        await store.reinstate(writer.view, body, writer.chunks, lease_ms=60_000)
+        await store.do(Reinstate(writer.view, body, writer.chunks, lease_ms=60_000))
         await writer.write("c")
         await writer.finish()
         assert text_of(await response.events()) == "c"
         assert text_of(await (await opening).events()) == "bc"
 
 
+@pytest.mark.rule("P4.7", "P17.1")
 async def test_what_nobody_gives_back_is_told_as_lost_history(store: FaultyStore):
     """P4, P17: a queued request goes with an empty store, and its reader hears it."""
     async with running_edge(store, restore_grace_s=0.2) as edge:
@@ -505,6 +518,7 @@ async def test_a_store_met_for_the_first_time_has_lost_nothing(store: FaultyStor
         assert store.views == views + 1, "nothing waited for it"
 
 
+@pytest.mark.rule("P4.7")
 async def test_an_edge_without_readers_notices_a_loss(store: FaultyStore):
     async with running_edge(store) as edge:
         writer = await generating(store, edge, "a", "b")
@@ -516,7 +530,7 @@ async def test_an_edge_without_readers_notices_a_loss(store: FaultyStore):
             views = store.views
             opening = asyncio.create_task(stream(spare, writer.request_id, after=1))
             await until(lambda: store.views > views + 2)
-            await store.reinstate(writer.view, body, writer.chunks, lease_ms=60_000)
+            await store.do(Reinstate(writer.view, body, writer.chunks, lease_ms=60_000))
             await writer.finish()
             assert text_of(await (await opening).events()) == "b"
 
@@ -524,6 +538,7 @@ async def test_an_edge_without_readers_notices_a_loss(store: FaultyStore):
 # holes
 
 
+@pytest.mark.rule("P4.10")
 async def test_a_reader_who_needs_what_an_ended_log_lost_is_told(store: FaultyStore):
     """P4. A broken append-only file once left such readers waiting for ever."""
     async with running_edge(store) as edge:
@@ -538,6 +553,7 @@ async def test_a_reader_who_needs_what_an_ended_log_lost_is_told(store: FaultySt
         assert [e.name for e in behind] == ["message", "end"]
 
 
+@pytest.mark.rule("P4.10")
 async def test_one_who_waits_at_the_hole_when_the_answer_ends_is_told(store: FaultyStore):
     """P4, P10: nothing behind a hole goes out, neither before nor after the end."""
     async with running_edge(store) as edge:
@@ -552,6 +568,7 @@ async def test_one_who_waits_at_the_hole_when_the_answer_ends_is_told(store: Fau
         assert [(e.name, e.data["error"]["code"]) for e in events] == [("error", "history_lost")]
 
 
+@pytest.mark.rule("P4.10")
 async def test_a_whole_text_with_a_hole_is_refused_as_lost(store: FaultyStore):
     """P4: and not as a store that is away, which would be asked again for ever."""
     async with running_edge(store) as edge, edge.client() as client:
@@ -563,8 +580,8 @@ async def test_a_whole_text_with_a_hole_is_refused_as_lost(store: FaultyStore):
         assert (refused.status_code, refused.json()["error"]["code"]) == (410, "history_lost")
 
 
+@pytest.mark.rule("P4.10")
 async def test_a_caller_who_waits_for_the_whole_is_told_of_the_hole(store: FaultyStore):
-    """P4."""
     async with running_edge(store, model=MODEL) as edge, edge.client() as client:
         asking = asyncio.create_task(
             client.post("/v1/chat/completions", json={"model": MODEL, "messages": [HELLO]})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lore.protocol.commands import Ack
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store.base import AckMessage
@@ -26,6 +27,7 @@ def store() -> FaultyStore:
     return FaultyStore()
 
 
+@pytest.mark.rule("P8.1", "P11.2", "P11.6")
 async def test_the_oldest_unacknowledged_chunk_comes_again_and_after_the_cap_the_end(
     store: FaultyStore,
 ):
@@ -43,8 +45,8 @@ async def test_the_oldest_unacknowledged_chunk_comes_again_and_after_the_cap_the
         assert again.status == 200
 
 
+@pytest.mark.rule("P11.4")
 async def test_a_late_ack_moves_the_retransmission_on_to_the_next_chunk(store: FaultyStore):
-    """P11, P9."""
     async with running_edge(store, ENDLESS) as edge:
         writer = Writer(store, await ask(edge))
         await writer.claim()
@@ -57,6 +59,7 @@ async def test_a_late_ack_moves_the_retransmission_on_to_the_next_chunk(store: F
         assert (await response.chunks(1))[0].data["seq"] == 2
 
 
+@pytest.mark.rule("P9.1")
 async def test_an_acknowledged_reader_is_sent_nothing_twice(store: FaultyStore):
     """P11: the ack comes at another edge than the stream."""
     async with (
@@ -84,7 +87,7 @@ async def test_an_ack_whose_news_was_lost_is_found_before_anything_is_sent_again
         await writer.claim()
         response = await stream(edge, writer.request_id)
         await writer.write("a", "b")
-        await store.ack(writer.request_id, 2)
+        await store.do(Ack(writer.request_id, 2))
         assert [e.data["seq"] for e in await response.chunks(2)] == [1, 2]
         await response.next_comment()
         await writer.finish()
@@ -102,13 +105,13 @@ async def test_without_a_store_nothing_is_sent_again_and_nobody_is_cut_off(store
         await response.chunks(1)
         await response.next_comment()
         store.away = False
-        await store.ack(writer.request_id, 1)
+        await store.do(Ack(writer.request_id, 1))
         await writer.finish()
         assert [e.name for e in await response.events()] == ["end"]
 
 
+@pytest.mark.rule("P11.2")
 async def test_a_chunk_that_left_the_ring_is_sent_again_from_the_log(store: FaultyStore):
-    """P11."""
     async with running_edge(store, QUICK, ring_chunks=1) as edge:
         writer = Writer(store, await ask(edge))
         await writer.claim()
@@ -117,6 +120,7 @@ async def test_a_chunk_that_left_the_ring_is_sent_again_from_the_log(store: Faul
         assert [e.data["seq"] for e in await response.chunks(4)] == [1, 2, 3, 1]
 
 
+@pytest.mark.rule("P11.1")
 async def test_the_round_trip_of_an_ack_is_measured(store: FaultyStore):
     """P11: an ack that comes at the stream's own edge needs no news from the store."""
     store.loses = lambda message: isinstance(message, AckMessage)

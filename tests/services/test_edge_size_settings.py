@@ -33,11 +33,11 @@ TOO_MUCH = [
     (NATIVE, {"messages": said(3)}, "messages", "invalid_request"),
     (NATIVE, {"messages": said(1, 5)}, "messages.0.content", "invalid_request"),
     (NATIVE, {"question": "a", "max_tokens": 10}, "max_tokens", "invalid_request"),
-    (CHAT, {"messages": said(3)}, "messages", "array_above_max_length"),
-    (CHAT, {"messages": said(1, 5)}, "messages[0].content", "string_above_max_length"),
+    (CHAT, {"messages": said(3)}, "messages", "context_length_exceeded"),
+    (CHAT, {"messages": said(1, 5)}, "messages[0].content", "context_length_exceeded"),
     (CHAT, {"messages": said(1), "max_tokens": 10}, "max_tokens", "integer_above_max_value"),
-    (RESPONSES, {"input": said(3)}, "input", "array_above_max_length"),
-    (RESPONSES, {"input": "abcde"}, "input[0].content", "string_above_max_length"),
+    (RESPONSES, {"input": said(3)}, "input", "context_length_exceeded"),
+    (RESPONSES, {"input": "abcde"}, "input[0].content", "context_length_exceeded"),
     (
         RESPONSES,
         {"input": "a", "max_output_tokens": 10},
@@ -52,6 +52,7 @@ def body(path: str, asked: dict[str, Any]) -> dict[str, Any]:
     return asked | more | ({"background": True} if path == RESPONSES else {})
 
 
+@pytest.mark.rule("H10")
 @pytest.mark.parametrize(("path", "asked", "field", "code"), TOO_MUCH)
 async def test_what_is_too_much_is_refused_by_name(
     path: str, asked: dict[str, Any], field: str, code: str
@@ -63,16 +64,29 @@ async def test_what_is_too_much_is_refused_by_name(
         assert error.get("field", error.get("param")) == field
 
 
+@pytest.mark.rule("P17.18")
+@pytest.mark.parametrize(("path", "field"), [(CHAT, "messages"), (RESPONSES, "input")])
+async def test_all_of_a_prompt_together_is_too_long_in_openais_word(path: str, field: str) -> None:
+    settings: dict[str, Any] = {"model": MODEL, "max_prompt_chars": 5}
+    async with running_edge(FaultyStore(), **settings) as edge, edge.client() as client:
+        answer = await client.post(path, json=body(path, {field: said(2, 3)}))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "context_length_exceeded")
+    assert "reduce the length of the messages" in error["message"]
+
+
 async def test_the_description_tells_what_is_set() -> None:
     async with running_edge(FaultyStore(), model=MODEL, **SMALL) as edge, edge.client() as client:
         schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
     assert "RequestLimits" not in str(schemas)
     native = schemas["StreamRequest"]["properties"]
-    assert (native["max_tokens"]["maximum"], native["max_tokens"]["default"]) == (9, 7)
+    number, _ = native["max_tokens"]["anyOf"]
+    assert (number["maximum"], native["max_tokens"]["default"]) == (9, 7)
     assert schemas["Message"]["properties"]["content"]["maxLength"] == 4
     assert schemas["ChatRequest"]["properties"]["messages"]["maxItems"] == 2
 
 
+@pytest.mark.rule("H10")
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
@@ -99,6 +113,7 @@ async def test_a_generator_accepts_what_an_edge_accepted(path: str, asked: dict[
         await until(lambda: record.view.status is Status.DONE)
 
 
+@pytest.mark.rule("H10")
 async def test_an_answer_whose_length_nobody_named_is_as_long_as_is_set() -> None:
     store = FaultyStore()
     async with (

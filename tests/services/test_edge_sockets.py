@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from lore.protocol.commands import Ack
 from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Position, View
 from lore_edge import sockets
 from lore_edge.sockets import StreamSocket
+from tests.services.detours import detour
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,
@@ -58,8 +60,8 @@ async def blocked(edge: RunningEdge) -> None:
     await until(lambda: open_stream.socket.is_blocked)
 
 
+@pytest.mark.rule("P8.2")
 async def test_the_edge_acknowledges_what_the_peers_tcp_has(store: FaultyStore):
-    """P8."""
     async with running_edge(store) as edge:
         writer = Writer(store, await ask(edge, ack="socket"))
         await writer.claim()
@@ -73,6 +75,7 @@ async def test_the_edge_acknowledges_what_the_peers_tcp_has(store: FaultyStore):
         assert (await view_of(store, writer.request_id)).acked_seq == 4, "the end is settled"
 
 
+@pytest.mark.rule("P8.2")
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -86,12 +89,11 @@ async def test_an_ack_that_the_log_is_not_ready_for_is_repeated(
     """P3, P8: the store forgot, and its generator has not sent or given it back yet. An ack that
     found no request once counted as taken: the window stayed closed for a reader who had all."""
     refusals = [refusal] * 2
-    real_ack = store.ack
 
-    async def ack(request_id: str, seq: int, **whose: Any) -> Position:
-        return refusals.pop() if refusals else await real_ack(request_id, seq, **whose)
+    async def ack(command: Ack, do: Any) -> Position:
+        return refusals.pop() if refusals else await do(command)
 
-    store.ack = ack
+    detour(store, Ack, ack)
     async with running_edge(store) as edge:
         writer = Writer(store, await ask(edge, ack="socket"))
         await writer.claim()
@@ -131,10 +133,10 @@ async def acked_beyond_what_was_received(store: FaultyStore, patch: pytest.Monke
         return acked_seq * len(TEXT) > received_bytes(response) > 0
 
 
+@pytest.mark.rule("P8.2")
 async def test_what_lies_in_the_kernels_send_queue_is_not_acknowledged(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ):
-    """P8."""
     assert not await acked_beyond_what_was_received(store, monkeypatch)
 
 
@@ -146,6 +148,7 @@ async def test_an_edge_that_takes_the_send_queue_for_acknowledged_is_found(
     assert await acked_beyond_what_was_received(store, monkeypatch)
 
 
+@pytest.mark.rule("P8.2")
 async def test_a_socket_that_stops_reading_stops_the_acks(store: FaultyStore):
     """P7, P8: what the kernel took for a peer that does not read is not acknowledged."""
     async with running_edge(store) as edge:
@@ -211,6 +214,7 @@ async def test_a_reader_that_vanishes_while_it_is_blocked_is_forgotten(store: Fa
         assert (await view_of(store, writer.request_id)).acked_seq <= arrived
 
 
+@pytest.mark.rule("P8.3")
 async def test_a_peer_that_takes_nothing_is_given_up(store: FaultyStore):
     """P8: TCP_USER_TIMEOUT."""
     async with running_edge(store, tcp_user_timeout_s=0.5) as edge:
@@ -222,6 +226,7 @@ async def test_a_peer_that_takes_nothing_is_given_up(store: FaultyStore):
         assert isinstance(response, Response)
 
 
+@pytest.mark.rule("P11.5")
 async def test_bytes_that_wait_in_the_socket_are_not_sent_again(store: FaultyStore):
     """P11. Much longer than the peer's TCP (40 ms) and this reader take to acknowledge what came:
     a chunk that has arrived and is not acknowledged in time is sent again, and rightly."""
@@ -237,7 +242,7 @@ async def test_bytes_that_wait_in_the_socket_are_not_sent_again(store: FaultySto
         views = store.views
         async with asyncio.timeout(WAIT_S):
             while store.views <= views + 2:  # it looks, and finds bytes on their way
-                await store.ack(writer.request_id, open_stream.socket.arrived())
+                await store.do(Ack(writer.request_id, open_stream.socket.arrived()))
                 await asyncio.sleep(0.01)
         assert sender.retransmits == 0
         assert len(edge.edge.streams) == 1

@@ -30,6 +30,7 @@ def store() -> FaultyStore:
     return FaultyStore()
 
 
+@pytest.mark.rule("E1", "E7")
 async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store: FaultyStore):
     async with running_edge(store) as edge:
         request_id = await ask(edge)
@@ -72,6 +73,7 @@ async def test_a_stream_opens_with_retry_and_state_and_ends_with_the_usage(store
         }
 
 
+@pytest.mark.rule("P1.2", "P12.1")
 async def test_a_reader_that_resumes_gets_what_follows_and_the_view_has_the_whole(
     store: FaultyStore,
 ):
@@ -95,6 +97,7 @@ async def test_a_reader_that_resumes_gets_what_follows_and_the_view_has_the_whol
         assert (view["text"], view["status"], view["acked_seq"]) == ("abcde", "done", 4)
 
 
+@pytest.mark.rule("P12.1")
 @pytest.mark.parametrize("cut", [0, 1, 255, 256, 257, 999])
 async def test_a_long_history_comes_whole_from_any_position(store: FaultyStore, cut: int):
     """P12: several pages of the log, then the live chunks."""
@@ -125,6 +128,7 @@ async def test_several_readers_share_one_subscription_and_all_get_the_same(store
         assert texts == ["abcd", "bcd", "cd"]
 
 
+@pytest.mark.rule("P12.1")
 async def test_the_last_event_id_is_newer_than_the_url(store: FaultyStore):
     """An EventSource reconnects with the URL that it began with."""
     async with running_edge(store) as edge:
@@ -136,6 +140,7 @@ async def test_the_last_event_id_is_newer_than_the_url(store: FaultyStore):
         assert (await response.chunks(1))[0].data["seq"] == 3
 
 
+@pytest.mark.rule("E8")
 async def test_after_the_end_a_reader_with_everything_gets_204(store: FaultyStore):
     async with running_edge(store) as edge:
         request_id = await ask(edge)
@@ -162,8 +167,8 @@ async def test_a_new_reader_of_an_empty_answer_hears_how_it_ended(store: FaultyS
         ]
 
 
+@pytest.mark.rule("E1")
 async def test_a_pause_and_its_end_are_told(store: FaultyStore):
-    """P13."""
     async with running_edge(store) as edge:
         request_id = await ask(edge)
         writer = Writer(store, request_id)
@@ -198,6 +203,7 @@ async def test_a_silent_stream_gets_a_comment(store: FaultyStore):
         await response.next_comment()
 
 
+@pytest.mark.rule("E1")
 async def test_a_stream_whose_request_is_no_longer_kept_ends_with_an_error(store: FaultyStore):
     async with running_edge(store, heartbeat_s=0.02) as edge:
         request_id = await ask(edge)
@@ -243,6 +249,7 @@ async def test_a_reader_that_leaves_before_its_stream_begins_is_no_error(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
+@pytest.mark.rule("P14.2")
 async def test_a_reader_that_leaves_leaves_nothing_behind(store: FaultyStore):
     """P14: and its request goes on."""
     async with running_edge(store) as edge:
@@ -278,6 +285,7 @@ async def test_a_connection_may_be_used_again_after_a_stream_ended(store: Faulty
         assert first.text.count("event: end") == 1
 
 
+@pytest.mark.rule("W3")
 async def test_a_head_request_gets_the_head_of_the_view(store: FaultyStore):
     async with running_edge(store) as edge, edge.client() as client:
         answer = await client.head(f"/v1/streams/{await ask(edge)}")

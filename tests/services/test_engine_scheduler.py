@@ -81,6 +81,8 @@ def test_options_that_cannot_work_are_refused() -> None:
 class TightCache:
     """Says what a paged cache says of its memory: one page, in use or kept for later."""
 
+    max_batch_tokens = 512
+
     def __init__(self, *, kept: bool) -> None:
         self.kept = kept
         self.holders: set[str] = set()

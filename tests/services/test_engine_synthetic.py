@@ -185,3 +185,18 @@ def test_the_synthetic_engine_imports_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+def test_what_is_held_waits_for_the_next_grant() -> None:
+    """P7: also if its step is due already."""
+    sink, engine = Collector(), SyntheticEngine(SyntheticOptions(rate_tokens_per_s=math.inf))
+    engine.submit(Job("a", ask()), 8)
+    engine.hold("a")
+    engine.submit(Job("b", ask()), None)
+    engine.start(sink)
+    sink.until_end("b")
+    assert sink.ids("a") == ()
+    engine.grant("a", 8)
+    sink.until_tokens("a", 8)
+    engine.hold("unknown")
+    engine.stop()

@@ -23,9 +23,10 @@ from transformers import (
 from lore.request import Message, StreamRequest
 from lore_generator.engine import Job
 from lore_generator.engines import loading, transformers_engine
+from lore_generator.engines.conversation import plain_prompt
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.options import TransformersOptions
-from lore_generator.engines.prompt import plain_prompt, prepare, prompt_tokens
+from lore_generator.engines.prompt import prepare, prompt_tokens
 from lore_generator.engines.sampling import draw
 from lore_generator.engines.transformers_engine import TransformersEngine
 from tests.services.engine_sink import Collector
@@ -481,3 +482,17 @@ def test_conversations_go_through_the_models_template(
     plain = "System: Be brief.\n\nUser: Hi\n\nAssistant:"
     assert plain_prompt(messages) == plain
     assert loaded.tokenizer.decode(prompt_tokens(job, loaded.tokenizer)) == plain
+
+
+def test_a_held_prompt_is_not_read_until_it_is_granted_again(shared: Running) -> None:
+    """P7"""
+    asked = ask("Explain " + "and again " * 100 + "what a loop is.", max_tokens=4)
+    name = shared.submit(asked, 4)
+    shared.engine.hold(name)
+    shared.answer(ask(max_tokens=4))
+    shared.engine.hold(name)
+    assert shared.sink.ids(name) == ()
+    assert shared.engine.stats().parked == 1
+    shared.engine.grant(name, 4)
+    shared.sink.until_end(name)
+    assert (shared.sink.ids(name), shared.sink.text(name)) == shared.answer(asked)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from lore.protocol.commands import Forget
 from lore.store import MemoryStore
 from lore.store.base import Outcome
 from lore_generator.engines.options import SyntheticOptions
@@ -32,12 +33,13 @@ async def test_its_generator_stops_also_when_the_news_is_lost(store: MemoryStore
         generator.line.deaf = deaf
         reader = await reader_of(store, "a", ask(ack="none"))
         await reader.until(lambda view: view.next_seq > 2)
-        assert (await store.forget("a")).outcome is Outcome.OK
+        assert (await store.do(Forget("a"))).outcome is Outcome.OK
         await asyncio.wait_for(engine.cancelled.wait(), WAIT_S)
         assert generator.line.calls["reinstate"] == 0
         assert await store.view("a") is None
 
 
+@pytest.mark.rule("P3.5")
 async def test_it_is_not_given_back_to_a_store_that_was_restarted_since(store: MemoryStore):
     """The owner cannot tell it from one that was lost: the store remembers that it was deleted."""
     engine = CountingEngine(SLOW)
@@ -49,7 +51,7 @@ async def test_it_is_not_given_back_to_a_store_that_was_restarted_since(store: M
         generator.line.deaf = True
         generator.line.cut()
         for request_id in ("done", "live"):
-            assert (await store.forget(request_id)).outcome is Outcome.OK
+            assert (await store.do(Forget(request_id))).outcome is Outcome.OK
         store.state.restore(store.state.snapshot(), "run-2")
         generator.line.mend()
         await generator.line.until_called("reinstate", 2)
@@ -66,7 +68,7 @@ async def test_its_readers_are_told_that_it_is_gone_and_not_that_it_was_lost():
         response = await stream(edge, writer.request_id)
         await writer.write("a")
         await response.chunks(1)
-        await store.forget(writer.request_id)
+        await store.do(Forget(writer.request_id))
         told = await response.until_event("error")
         assert told.data["error"]["code"] == "not_found"
         async with edge.client() as client:

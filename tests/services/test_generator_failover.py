@@ -3,19 +3,24 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from lore.protocol import claims
 from lore.protocol.chunk import Chunk
+from lore.protocol.claims import other_model
+from lore.protocol.commands import Append, Cancel, Reinstate, Release, Renew
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore, StoreUnavailable
-from lore.store.base import View
 from lore.store.keys import partition_of
 from lore.store.twin import StoreState
 from lore_generator import service
-from lore_generator.engine import Piece
+from lore_generator.engine import EngineInfo, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
+from lore_generator.engines.synthetic import SyntheticEngine
+from tests.services.detours import detour
 from tests.services.generator_harness import (
     WAIT_S,
     CountingEngine,
@@ -52,8 +57,83 @@ async def _whole(reader: Reader) -> None:
     assert await reader.text() == text_of(ask())
 
 
+class OtherModel(SyntheticEngine):
+    """The same ids and text, and other weights."""
+
+    def start(self, sink: Sink) -> EngineInfo:
+        return replace(super().start(sink), revision="2")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a generator with the old model."""
+    monkeypatch.setattr(claims, "LEFT_MS", 0)
+
+
+@pytest.mark.rule("P15.19", "P15.20")
+@pytest.mark.usefixtures("at_once")
+async def test_an_answer_that_another_model_began_fails_where_it_is_taken_over(
+    store: MemoryStore,
+) -> None:
+    async with Generator(store, "g1", STEADY) as first:
+        reader = await reader_of(store, "a", ask())
+        before = await reader.until(lambda view: view.next_seq > 3)
+        assert before.model == "synthetic"
+        async with Generator(store, "g2", OtherModel(STEADY)):
+            await first.drain()
+            view = await reader.read_to_end()
+    assert (view.status, view.finish_reason) == (Status.FAILED, "error")
+    assert view.error == other_model("synthetic", "synthetic@2")
+
+
+@pytest.mark.rule("P15.22")
+async def test_an_answer_is_left_to_a_generator_that_has_its_model_however_late_it_claims(
+    store: MemoryStore,
+) -> None:
+    """As in a rollout: the first to ask has the new model, and an old pod is still there."""
+    async with Generator(store, "g1", STEADY) as first:
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        async with Generator(store, "g2", OtherModel(STEADY)) as second:
+            await asyncio.gather(first.drain(), second.line.until_called("claim", 1))
+            async with Generator(store, "g3", STEADY):
+                view = await reader.read_to_end()
+    assert (view.status, view.model) == (Status.DONE, "synthetic")
+    assert "other_model" not in reader.reasons
+    await _whole(reader)
+
+
+@pytest.mark.rule("P15.21")
+@pytest.mark.usefixtures("at_once")
+async def test_an_answer_goes_on_with_another_model_where_that_is_allowed_and_readers_hear_of_it(
+    store: MemoryStore,
+) -> None:
+    async with Generator(store, "g1", STEADY) as first:
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        async with Generator(store, "g2", OtherModel(STEADY), other_model="tell"):
+            await first.drain()
+            view = await reader.read_to_end()
+    assert (view.status, view.model) == (Status.DONE, "synthetic@2")
+    assert "other_model" in reader.reasons
+    await _whole(reader)
+
+
+@pytest.mark.rule("P15.19")
+async def test_a_store_that_lost_its_data_is_told_again_which_model_makes_an_answer(
+    store: MemoryStore,
+) -> None:
+    async with Generator(store, "g1", STEADY):
+        reader = await reader_of(store, "a", ask())
+        await reader.until(lambda view: view.next_seq > 3)
+        store.state.restore(EMPTY, "run-2")
+        await reader.until_there()
+        view = await reader.until(lambda view: view.next_seq > 6)
+        assert view.model == "synthetic"
+
+
+@pytest.mark.rule("P15.2")
 async def test_a_second_generator_continues_after_a_crash(store: MemoryStore) -> None:
-    """P15"""
     async with Generator(store, "g1", STEADY, lease_s=0.3) as first:
         reader = await reader_of(store, "a", ask())
         before = await reader.until(lambda view: view.next_seq > 3)
@@ -66,8 +146,8 @@ async def test_a_second_generator_continues_after_a_crash(store: MemoryStore) ->
             await _whole(reader)
 
 
+@pytest.mark.rule("P2.3")
 async def test_a_zombie_is_fenced_by_its_first_append_and_drops_the_request() -> None:
-    """P2, P15"""
     clock = Clock()
     store = MemoryStore(clock_ms=clock)
     long = SyntheticOptions(rate_tokens_per_s=200, length_tokens=10_000)
@@ -89,9 +169,10 @@ async def test_a_zombie_is_fenced_by_its_first_append_and_drops_the_request() ->
         view = await reader.until(lambda view: view.next_seq > taken.next_seq)
         assert view.owner == "g2"
         assert text_of(request, long).startswith(await reader.text())
-        await store.cancel("a", retention_ms=1000)
+        await store.do(Cancel("a", retention_ms=1000))
 
 
+@pytest.mark.rule("P15.1")
 async def test_a_parked_request_keeps_its_owner(store: MemoryStore) -> None:
     """P15: the heartbeat renews what appends nothing."""
     async with Generator(store, "g1", lease_s=1.0) as first:
@@ -104,10 +185,10 @@ async def test_a_parked_request_keeps_its_owner(store: MemoryStore) -> None:
         assert (await reader.read_to_end()).status is Status.DONE
 
 
+@pytest.mark.rule("P15.9")
 async def test_a_drained_generator_hands_over_without_waiting_for_a_lease(
     store: MemoryStore,
 ) -> None:
-    """P15"""
     async with Generator(store, "g1", STEADY, lease_s=600, coalesce_delay_s=60) as first:
         reader = await reader_of(store, "a", ask())
         parked = await reader_of(store, "b", ask(window=1))
@@ -125,6 +206,7 @@ async def test_a_drained_generator_hands_over_without_waiting_for_a_lease(
             await _whole(parked)
 
 
+@pytest.mark.rule("P15.9")
 async def test_a_drain_appends_what_was_generated(store: MemoryStore) -> None:
     """P15: text that coalescing held back is not generated a second time."""
     engine = CountingEngine(SyntheticOptions(rate_tokens_per_s=200, length_tokens=10_000))
@@ -152,10 +234,10 @@ async def test_a_store_that_is_away_for_a_while_gets_everything_later(store: Mem
         await _whole(reader)
 
 
+@pytest.mark.rule("P5.1")
 async def test_while_the_store_is_away_generation_stops_at_the_window(
     store: MemoryStore,
 ) -> None:
-    """P5"""
     engine = CountingEngine(STEADY)
     async with Generator(store, "g1", engine) as generator:
         reader = await reader_of(store, "a", ask(window=20))
@@ -170,8 +252,8 @@ async def test_while_the_store_is_away_generation_stops_at_the_window(
         await _whole(reader)
 
 
+@pytest.mark.rule("P3.2")
 async def test_a_store_that_lost_its_tail_gets_it_again(store: MemoryStore) -> None:
-    """P3"""
     async with Generator(store, "g1", STEADY) as generator:
         reader = await reader_of(store, "a", ask())
         await reader.until(lambda view: view.next_seq > 3)
@@ -186,6 +268,7 @@ async def test_a_store_that_lost_its_tail_gets_it_again(store: MemoryStore) -> N
         await _whole(reader)
 
 
+@pytest.mark.rule("P2.6")
 async def test_a_store_that_forgot_the_claim_itself_is_told_by_the_owner(
     store: MemoryStore,
 ) -> None:
@@ -221,6 +304,7 @@ async def test_a_store_that_forgot_an_end_is_told_again(store: MemoryStore) -> N
         await _whole(reader)
 
 
+@pytest.mark.rule("P3.3")
 async def test_a_store_that_comes_back_empty_gets_everything_again(store: MemoryStore) -> None:
     """P3: live and finished requests, from what their owner keeps. An append to an unknown
     request used to drop it, and with it an answer that its generator still had in full."""
@@ -247,6 +331,7 @@ async def test_a_store_that_comes_back_empty_gets_everything_again(store: Memory
         await _whole(done)
 
 
+@pytest.mark.rule("P3.4")
 async def test_what_was_deleted_or_has_expired_is_not_given_back(store: MemoryStore) -> None:
     """P3: the same server does not know it, so it was meant to go."""
     engine = CountingEngine(SyntheticOptions(rate_tokens_per_s=20))
@@ -260,6 +345,7 @@ async def test_what_was_deleted_or_has_expired_is_not_given_back(store: MemorySt
         assert await store.view("a") is None
 
 
+@pytest.mark.rule("P3.8")
 async def test_an_owner_whose_lease_is_over_gives_back_a_fork(store: MemoryStore) -> None:
     """P3, P4: somebody else may have gone on meanwhile, in a log that the store forgot."""
     async with Generator(store, "g1", STEADY, lease_s=0.2, return_grace_s=60.0) as generator:
@@ -276,20 +362,20 @@ async def test_an_owner_whose_lease_is_over_gives_back_a_fork(store: MemoryStore
         await _whole(reader)
 
 
+@pytest.mark.rule("P3.10")
 async def test_nothing_is_sent_while_a_fork_is_given_back(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P3: an append of the old log arrived after the fork, was fenced, and its owner dropped what
     it had just given back: readers waited until that lease was over, and then for a takeover."""
-    reinstate = store.reinstate
     engine = CountingEngine(STEADY)
 
-    async def slow_reinstate(view: View, *args: Any, **kwargs: Any) -> Any:
-        position = await reinstate(view, *args, **kwargs)
+    async def slow_reinstate(command: Reinstate, do: Any) -> Any:
+        position = await do(command)
         await engine.until_tokens("a", engine.tokens["a"] + 5)
         return position
 
-    monkeypatch.setattr(store, "reinstate", slow_reinstate)
+    detour(store, Reinstate, slow_reinstate)
     async with Generator(store, "g1", engine, lease_s=0.4, return_grace_s=60) as generator:
         reader = await reader_of(store, "a", ask(ack="none"))
         before = await reader.until(lambda view: view.next_seq > 3)
@@ -304,6 +390,7 @@ async def test_nothing_is_sent_while_a_fork_is_given_back(
         assert view.epoch == before.epoch
 
 
+@pytest.mark.rule("P6.5")
 async def test_an_ack_that_was_missed_with_the_subscription_is_learnt_when_it_is_back(
     store: MemoryStore,
 ) -> None:
@@ -319,29 +406,29 @@ async def test_an_ack_that_was_missed_with_the_subscription_is_learnt_when_it_is
         await reader.until(lambda view: view.generated_tokens == 16)
 
 
+@pytest.mark.rule("P3.6")
 async def test_all_that_was_ever_sent_is_given_back(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P3: also the chunk whose answer was lost with the store. It stayed behind, and when its
     owner died before the next append, another chunk was put in its place in the same log."""
-    append, reinstate = store.append, store.reinstate
     had: list[Chunk] = []
     given: list[Sequence[Chunk]] = []
 
-    async def append_and_break(request_id: str, *args: Any, **kwargs: Any) -> Any:
-        position = await append(request_id, *args, **kwargs)
+    async def append_and_break(command: Append, do: Any) -> Any:
+        position = await do(command)
         if not had and position.next_seq > 5:
-            had.extend(await store.log(request_id))
+            had.extend(await store.log(command.request_id))
             store.state.restore(EMPTY, "run-2")
             raise StoreUnavailable("the answer was lost")
         return position
 
-    async def watched(view: View, body: str, chunks: Sequence[Chunk], **kwargs: Any) -> Any:
-        given.append(chunks)
-        return await reinstate(view, body, chunks, **kwargs)
+    async def watched(command: Reinstate, do: Any) -> Any:
+        given.append(command.chunks)
+        return await do(command)
 
-    monkeypatch.setattr(store, "append", append_and_break)
-    monkeypatch.setattr(store, "reinstate", watched)
+    detour(store, Append, append_and_break)
+    detour(store, Reinstate, watched)
     async with Generator(store, "g1", STEADY) as generator:
         reader = await reader_of(store, "a", ask(ack="none"))
         log_id = (await reader.view()).log_id
@@ -352,24 +439,28 @@ async def test_all_that_was_ever_sent_is_given_back(
         await _whole(reader)
 
 
+@pytest.mark.rule("P3.7")
 async def test_a_lease_counts_from_when_it_was_asked_for(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P3, P4: its answer came when it was over, and its owner took itself to be alone."""
-    append = store.append
     late, lost = asyncio.Event(), asyncio.Event()
 
-    async def append_and_answer_late(*args: Any, **kwargs: Any) -> Any:
-        if late.is_set() and store.state.run_id != "run-2":
-            store.state.restore(EMPTY, "run-2")
-            lost.set()
-        position = await append(*args, **kwargs)
-        if position.next_seq > 5 and not late.is_set():
+    async def renew_and_answer_late(command: Renew, do: Any) -> Any:
+        positions = await do(command)
+        if not lost.is_set():
             await asyncio.sleep(0.4)  # the lease itself is what is waited for
             late.set()
-        return position
+        return positions
 
-    monkeypatch.setattr(store, "append", append_and_answer_late)
+    async def append(command: Append, do: Any) -> Any:
+        if late.is_set() and not lost.is_set():
+            store.state.restore(EMPTY, "run-2")
+            lost.set()
+        return await do(command)
+
+    detour(store, Renew, renew_and_answer_late)
+    detour(store, Append, append)
     async with Generator(store, "g1", STEADY, lease_s=0.3, poll_s=60):
         reader = await reader_of(store, "a", ask(ack="none"))
         before = await reader.view()
@@ -379,23 +470,24 @@ async def test_a_lease_counts_from_when_it_was_asked_for(
         assert (view.status, view.forks.partition(":")[0]) == (Status.DONE, before.log_id)
 
 
+@pytest.mark.rule("P3.9")
 async def test_nothing_is_appended_once_a_release_may_have_happened(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P2, P15: its answer is lost, and a piece comes late. Whoever claimed the request may have
     gone on in the log by then, and a store that forgot that would take the chunk."""
-    release, engine = store.release, PuppetEngine()
+    engine = PuppetEngine()
     released = asyncio.Event()
 
-    async def release_and_lose_the_answer(*args: Any, **kwargs: Any) -> Any:
-        position = await release(*args, **kwargs)
+    async def release_and_lose_the_answer(command: Release, do: Any) -> Any:
+        position = await do(command)
         if not released.is_set():
             engine.say([Piece(engine.jobs[0].request_id, (2,), " late")])
             released.set()
             raise StoreUnavailable("the answer was lost")
         return position
 
-    monkeypatch.setattr(store, "release", release_and_lose_the_answer)
+    detour(store, Release, release_and_lose_the_answer)
     async with Generator(store, "g1", engine) as generator:
         reader = await reader_of(store, "a", ask())
         await engine.until_jobs(1)
@@ -409,6 +501,7 @@ async def test_nothing_is_appended_once_a_release_may_have_happened(
         assert await reader.text() == "once"
 
 
+@pytest.mark.rule("P3.3")
 async def test_a_drain_gives_forgotten_requests_back_before_it_hands_them_over(
     store: MemoryStore,
 ) -> None:
@@ -424,10 +517,10 @@ async def test_a_drain_gives_forgotten_requests_back_before_it_hands_them_over(
             await _whole(reader)
 
 
+@pytest.mark.rule("P3.1")
 async def test_kept_answers_are_bounded_and_let_go_once_they_are_acknowledged(
     store: MemoryStore,
 ) -> None:
-    """P3"""
     async with Generator(store, max_kept=2, lease_s=0.2) as generator:
         readers = [await reader_of(store, name, ask(ack="none")) for name in "abc"]
         for reader in readers:
@@ -441,6 +534,7 @@ async def test_kept_answers_are_bounded_and_let_go_once_they_are_acknowledged(
         assert leases.kept == {}
 
 
+@pytest.mark.rule("P15.3")
 async def test_nobody_claims_before_the_owners_of_a_returned_store_have_reported(
     store: MemoryStore,
 ) -> None:
@@ -465,6 +559,7 @@ async def test_nobody_claims_before_the_owners_of_a_returned_store_have_reported
         await _whole(reader)
 
 
+@pytest.mark.rule("P15.5")
 async def test_a_log_that_is_shorter_than_the_claim_said_is_not_continued(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +591,7 @@ async def test_a_log_that_is_shorter_than_the_claim_said_is_not_continued(
     await _whole(reader)
 
 
+@pytest.mark.rule("P15.6")
 async def test_a_log_that_was_broken_before_its_claim_is_failed_and_not_handed_round(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -526,7 +622,7 @@ async def test_an_answer_that_comes_while_the_service_ends_begins_nothing(
     loop.set_exception_handler(lambda _, context: unheard.append(context))
     answer = loop.create_future()
 
-    async def append(*args: Any, **kwargs: Any) -> Any:
+    async def append(*_: Any) -> Any:
         asked.set()
         return await answer
 
@@ -538,7 +634,7 @@ async def test_an_answer_that_comes_while_the_service_ends_begins_nothing(
             for _ in range(10):
                 await asyncio.sleep(0)
 
-    monkeypatch.setattr(store, "append", append)
+    detour(store, Append, append)
     monkeypatch.setattr(service, "measure_lag", ends_last)
     engine = PuppetEngine()
     async with Generator(store, "g1", engine) as generator:
@@ -570,8 +666,8 @@ async def test_late_pieces_of_an_earlier_claim_are_not_taken_for_the_new_ones() 
         assert await reader.text() == "once upon"
 
 
+@pytest.mark.rule("P1.1")
 async def test_two_hundred_requests_are_exact_and_share_their_calls(store: MemoryStore) -> None:
-    """P1, P15"""
     options = SyntheticOptions(rate_tokens_per_s=50, length_tokens=40, step_s=0.02)
     requests = {f"r{n}": ask(f"what is {n}?", window=10) for n in range(200)}
     readers = [await Reader(store, name).follow() for name in requests]

@@ -18,7 +18,13 @@ def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"engine": "magic"}, "LORE_ENGINE: Input should be 'transformers' or 'synthetic'"),
+        (
+            {"engine": "magic"},
+            (
+                "LORE_ENGINE: Input should be 'transformers', 'synthetic', 'llamacpp', "
+                "'vllm' or 'sglang'"
+            ),
+        ),
         ({"lease_s": "soon"}, "LORE_LEASE_S: Input should be a valid number"),
         ({"synthetic_rate": "0"}, "LORE_SYNTHETIC_RATE: Input should be greater than 0"),
         ({"synthetic_rate": "nan"}, "LORE_SYNTHETIC_RATE: Input should be greater than 0"),
@@ -31,6 +37,31 @@ def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
         (
             {"device_map": "cpu", "tp_plan": "auto"},
             "LORE_TP_PLAN: excludes LORE_DEVICE_MAP",
+        ),
+        ({"engine": "vllm"}, "LORE_ENGINE_URL: LORE_ENGINE=vllm needs it: where its server is"),
+        (
+            {"engine": "synthetic", "engine_url": "http://a"},
+            "LORE_ENGINE_URL: is for the engines llamacpp, sglang, vllm, and LORE_ENGINE is synth",
+        ),
+        (
+            {"engine": "vllm", "engine_url": "localhost:8081"},
+            "LORE_ENGINE_URL: 'localhost:8081' is no address like http://localhost:8001",
+        ),
+        (
+            {"engine": "vllm", "engine_url": "http://me:key@a"},
+            "LORE_ENGINE_URL: a key does not belong here; put it into LORE_ENGINE_KEY_FILE",
+        ),
+        (
+            {"engine": "vllm", "engine_url": "http://a?model=b"},
+            "LORE_ENGINE_URL: 'http://a?model=b' must end with its path",
+        ),
+        (
+            {"engine": "vllm", "engine_url": "http://a, http://a"},
+            "LORE_ENGINE_URL: names a server twice",
+        ),
+        (
+            {"template_args": '{"tools": [], "messages": []}'},
+            "LORE_TEMPLATE_ARGS: must not hold messages, tools: Lore sets it",
         ),
     ],
 )

@@ -2,9 +2,14 @@
 
 import asyncio
 import math
+from typing import Any
 
+import pytest
+
+from lore.protocol.commands import Claim
 from lore.store import MemoryStore
-from lore.store.base import Claimed, Limits, NewRequest
+from lore.store.base import Limits, NewRequest
+from lore.store.types import Admit, Open
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.generator_harness import WAIT_S, Generator, ask
 
@@ -20,11 +25,9 @@ class Watched(MemoryStore):
         self.claimed: list[str] = []
         self.all_claimed = asyncio.Event()
 
-    async def claim(
-        self, partition: int, owner: str, *, lease_ms: int, untried: bool = False
-    ) -> Claimed | None:
-        found = await super().claim(partition, owner, lease_ms=lease_ms, untried=untried)
-        if found is not None:
+    async def do(self, command: Any) -> Any:
+        found: Any = await super().do(command)
+        if isinstance(command, Claim) and found is not None:
             self.claimed.append(found.view.request_id)
             if len(self.claimed) > FLOOD:
                 self.all_claimed.set()
@@ -32,12 +35,13 @@ class Watched(MemoryStore):
 
 
 async def open_for(store: MemoryStore, client: str, request_id: str) -> None:
-    admission = await store.admit(client, request_id, Limits(), quantum_ms=10_000)
+    admission = await store.do(Admit(client, request_id, Limits(), quantum_ms=10_000))
     body = ask(ack="none", max_tokens=5).model_dump_json()
     new = NewRequest(request_id, "", body, "", "none", 0, admission.place_ms)
-    await store.open(new, queue_limit=100)
+    await store.do(Open(new, queue_limit=100))
 
 
+@pytest.mark.rule("P17.4")
 async def test_whoever_asks_little_is_served_soon_after_a_flood_began() -> None:
     """P17: behind one request of the flood, wherever the hash has put them all."""
     store = Watched()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from lore.protocol.commands import Cancel
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore_generator.engine import EngineInfo, EngineStats, Piece, Sink
@@ -36,6 +37,7 @@ class HangingEngine(SyntheticEngine):
         return super().start(hanging)
 
 
+@pytest.mark.rule("P1.1", "P15.8")
 async def test_when_a_step_hangs_its_requests_go_on_elsewhere() -> None:
     """P1, P15: the owner still renews its leases, so that nobody else would notice."""
     store, engine = MemoryStore(), HangingEngine()
@@ -54,7 +56,7 @@ async def test_when_a_step_hangs_its_requests_go_on_elsewhere() -> None:
             view = await reader.view()
             assert (view.status, view.owner) == (Status.QUEUED, "")
             assert view.next_seq > 1
-        await store.cancel("b", retention_ms=1000)
+        await store.do(Cancel("b", retention_ms=1000))
         assert other.service.ready() is None
         assert (await reader.read_to_end()).status is Status.DONE
         assert await reader.text() == text_of(ask())
@@ -73,8 +75,8 @@ class WatchedEngine(SyntheticEngine):
         return super().stats()
 
 
+@pytest.mark.rule("P5.3")
 async def test_an_engine_whose_requests_are_all_parked_does_not_hang() -> None:
-    """P5"""
     store, engine = MemoryStore(), WatchedEngine()
     async with Generator(store, "g1", engine, step_timeout_s=0.1, lease_s=3600) as generator:
         reader = await reader_of(store, "a", ask(window=2))

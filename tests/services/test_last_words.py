@@ -17,6 +17,17 @@ def test_every_process_of_a_container_leaves_its_name(tmp_path: Path) -> None:
     assert place.read_text().split() == ["gen-1-0000000a", "gen-1-0000000b"]
 
 
+def test_a_reason_is_one_short_line_of_its_own(tmp_path: Path) -> None:
+    place = tmp_path / "termination-log"
+    place.touch()
+    last_words.leave("gen-1-0000000a", str(place))
+    last_words.leave_why("no model\nat all " + "x" * 5000, str(place))
+    name, why = place.read_text().splitlines()
+    assert name == "gen-1-0000000a"
+    assert why.startswith("why: no model at all xxx")
+    assert len(why) <= len(last_words.WHY) + last_words.MAX_WHY_CHARS
+
+
 def test_outside_kubernetes_nothing_is_left(tmp_path: Path) -> None:
     place = tmp_path / "termination-log"
     last_words.leave("gen-1-0000000a", str(place))

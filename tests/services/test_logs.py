@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +13,6 @@ import structlog
 from structlog.testing import capture_logs
 
 from lore.protocol.lifecycle import Status
-from lore.store.base import NewRequest
 from tests.faults.fleet import Fleet
 from tests.services.edge_harness import (
     WAIT_S,
@@ -24,6 +25,8 @@ from tests.services.edge_harness import (
 from tests.services.generator_harness import Generator, Reader
 from tests.services.openai_harness import sdk
 from tests.services.tracing_harness import CALLER, TRACE_ID, kept_spans
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ async def test_a_healthy_request_is_silent_at_the_default_level(store: FaultySto
     assert {line["log_level"] for line in lines} == {"debug"}
     said = {line["event"] for line in lines if line.get("request_id") == name}
     assert said == {
-        *("request accepted", "taking a request", "request done"),
+        *("request accepted", "request claimed", "request done"),
         *("stream opened", "stream ended"),
     }
 
@@ -69,7 +72,7 @@ async def test_every_line_about_a_request_names_it_and_its_trace(store: FaultySt
     of_requests = [
         line for line in lines if "request" in line["event"] or "stream" in line["event"]
     ]
-    assert {"continuing a request", "request done", "stream ended"} <= {
+    assert {"request taken over", "request done", "stream ended"} <= {
         line["event"] for line in of_requests
     }
     for line in of_requests:
@@ -80,14 +83,14 @@ async def test_one_request_s_lines_do_not_name_the_one_before_it(store: FaultySt
     """A connection is used again, and so is its task's context."""
     bound: list[dict[str, Any]] = []
 
-    async def broken(*args: object, **kwargs: object) -> None:
+    async def broken(command: object) -> None:
         bound.append(structlog.contextvars.get_contextvars())
         raise RuntimeError
 
     async with running_edge(store) as edge, edge.client() as client:
         first = await ask(edge)
         await client.get(f"/v1/streams/{first}")
-        store.cancel = broken  # type: ignore[method-assign]
+        store.do = broken  # type: ignore[method-assign,assignment]
         await client.delete(f"/v1/streams/{first}")
     assert len(bound) == 1
     assert "request_id" not in bound[0]
@@ -98,10 +101,10 @@ async def test_what_a_crash_in_a_call_logs_has_no_text_of_the_call(
 ) -> None:
     """uvicorn logs it, with its trace."""
 
-    async def broken(new: NewRequest, **limits: int) -> None:
+    async def broken(command: object) -> None:
         raise RuntimeError("a bug")
 
-    store.open = broken  # type: ignore[method-assign,assignment]
+    store.do = broken  # type: ignore[method-assign,assignment]
     async with running_edge(store) as edge, edge.client() as client:
         answer = await client.post("/v1/streams", json={"question": "canary"})
     assert answer.status_code == 500
@@ -129,3 +132,19 @@ async def test_no_http_at_all_is_no_warning_and_every_line_is_json() -> None:
             assert {line["level"] for line in lines} == {"info"}
             assert not [line for line in lines if "request_id" in line]
     fleet.forget_logs()
+
+
+CALL = re.compile(r"\b_?log\.(?:debug|info|warning|error|exception)\(\s*(?:\"([^\"]*)\"|(\w+))")
+PHRASE = re.compile(r"[A-Za-z]+(,? [A-Za-z]+){0,6}")
+
+
+def test_each_event_is_a_short_phrase_that_its_values_do_not_change() -> None:
+    calls = [
+        call
+        for folder in ("core", "services")
+        for path in (ROOT / folder).rglob("*.py")
+        for call in CALL.findall(path.read_text())
+    ]
+    assert len(calls) > 50
+    assert [made for _, made in calls if made] == []
+    assert sorted(event for event, _ in calls if not PHRASE.fullmatch(event)) == []

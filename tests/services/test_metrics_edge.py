@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 
 import pytest
 
 from lore.metrics import SERVICES, exported_by, rows
+from lore.protocol.commands import Ack, Cancel
 from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
@@ -14,6 +16,7 @@ from lore.store.base import ChunkMessage
 from lore.store.twin import StoreState
 from lore_edge import streams
 from lore_edge.stream import Stream
+from tests.services.detours import detour
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,
@@ -153,9 +156,10 @@ async def test_tokens_of_a_resumed_stream_are_counted_from_where_it_goes_on(stor
 async def test_a_chunk_that_waits_in_a_slow_edge_is_transmitted_late(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ):
-    hear = Stream._on_news
+    hear = Stream._on_chunk
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(Stream, "_on_news", lambda self: loop.call_later(0.06, hear, self))
+    late = partial(loop.call_later, 0.06, hear)
+    monkeypatch.setattr(Stream, "_on_chunk", lambda self, piece: late(self, piece))
     async with running_edge(store) as edge:
         writer = await generating(store, edge)
         response = await stream(edge, writer.request_id)
@@ -208,17 +212,16 @@ async def test_an_ack_is_timed_from_the_write_and_from_its_arrival(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ):
     """By a reader that takes a while, and a store that does."""
-    ack = store.ack
 
-    async def slow_ack(*args: Any, **named: Any) -> Any:
+    async def slow_ack(command: Ack, do: Any) -> Any:
         await asyncio.sleep(0.025)
-        return await ack(*args, **named)
+        return await do(command)
 
     async with running_edge(store) as edge:
         writer = await generating(store, edge, "a")
         await (await stream(edge, writer.request_id)).chunks(1)
         await asyncio.sleep(0.01)
-        monkeypatch.setattr(store, "ack", slow_ack)
+        detour(store, Ack, slow_ack)
         await acknowledge(edge, writer.request_id, 1)
 
 
@@ -268,7 +271,7 @@ async def test_an_end_that_is_told_counts_by_what_it_says(store: FaultyStore):
             writer = await generating(store, edge, "a")
             response = await stream(edge, writer.request_id)
             if status is Status.CANCELLED:
-                await store.cancel(writer.request_id, retention_ms=60_000)
+                await store.do(Cancel(writer.request_id, retention_ms=60_000))
             else:
                 await writer.finish(status)
             assert (await response.events("end"))[0].data["status"] == status

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from lore.protocol.commands import Ack, Cancel, Reap, Revive
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore.store.base import View
@@ -96,7 +97,7 @@ async def test_what_is_here_is_counted_by_what_it_does(store: MemoryStore) -> No
         await until(lambda: meter("lore_generator_requests", state="decoding") == 1)
         assert meter("lore_generator_slots") == 4
         await until(lambda: meter("lore_generator_kv_used_ratio") == 0.5)
-        await store.cancel("parked", retention_ms=60_000)
+        await store.do(Cancel("parked", retention_ms=60_000))
         await until(lambda: meter("lore_generator_requests", state="parked") == 0)
         ended = await reader_of(store, "ended", ask(ack="none", max_tokens=1))
         await ended.until_status(Status.DONE)
@@ -146,8 +147,8 @@ async def test_what_was_not_read_before_a_cancel_is_wasted(store: MemoryStore) -
     async with Generator(store, engine=STEADY):
         reader = await reader_of(store, "a", ask(window=8))
         await reader.until_status(Status.PAUSED)
-        read = (await store.ack("a", 1)).acked_tokens
-        await store.cancel("a", retention_ms=60_000)
+        read = (await store.do(Ack("a", 1))).acked_tokens
+        await store.do(Cancel("a", retention_ms=60_000))
         await until(lambda: meter("lore_generator_requests", state="parked") == 0)
     assert 0 < read < 8
     assert meter("lore_tokens_acknowledged_total") - acked == read
@@ -160,7 +161,7 @@ async def test_a_vanished_reader_wastes_one_window(store: MemoryStore) -> None:
     async with Generator(store):
         reader = await reader_of(store, "a", ask(window=8))
         await reader.until_status(Status.PAUSED)
-        await store.reap("a", idle_ms=0, retention_ms=60_000)
+        await store.do(Reap("a", idle_ms=0, retention_ms=60_000))
         await until(lambda: meter("lore_generator_requests", state="parked") == 0)
 
 
@@ -171,9 +172,9 @@ async def test_a_request_that_is_reaped_twice_wastes_no_token_twice(store: Memor
         reader = await reader_of(store, "a", ask(window=8))
         await reader.until_status(Status.PAUSED)
         for _ in range(2):
-            await store.reap("a", idle_ms=0, retention_ms=60_000)
+            await store.do(Reap("a", idle_ms=0, retention_ms=60_000))
             await until(lambda: meter("lore_generator_requests", state="parked") == 0)
-            await store.revive("a")
+            await store.do(Revive("a"))
             await reader.until_status(Status.PAUSED)
 
 
@@ -190,7 +191,7 @@ async def test_what_is_read_after_the_end_is_not_wasted_and_what_is_not_read_is(
         await until(lambda: len(judging._open) == 1)
         await judging.settle()
         assert meter("lore_tokens_wasted_total", status="done") == wasted
-        read = (await store.ack("a", 1)).acked_tokens
+        read = (await store.do(Ack("a", 1))).acked_tokens
         monkeypatch.setattr(judging, "_now", lambda: math.inf)
         await until(lambda: meter("lore_tokens_wasted_total", status="done") > wasted)
         assert 0 < read < 10
@@ -285,6 +286,13 @@ async def test_an_append_that_a_store_did_not_answer_is_made_again(store: Memory
         await until(lambda: meter("lore_appends_repeated_total", reason="no_answer") > repeated)
         generator.line.mend()
         await reader.until_status(Status.PAUSED)
+
+
+@shows("lore_generators_watched")
+async def test_other_generators_are_watched_while_they_are_there(store: MemoryStore) -> None:
+    """P15"""
+    async with Generator(store, "g1"), Generator(store, "g2"):
+        await until(lambda: meter("lore_generators_watched") == 1)
 
 
 @grows("lore_appends_repeated_total", "gap", by=1)

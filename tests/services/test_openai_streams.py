@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import pytest
 
+from lore.protocol.commands import Reap
 from lore.protocol.lifecycle import Status
 from lore_edge import streams
 from tests.services.edge_harness import (
@@ -66,8 +67,8 @@ async def events_of(stream: Any) -> list[Any]:
 # where a reader goes on
 
 
+@pytest.mark.rule("O5", "O6", "O7")
 async def test_after_each_event_comes_exactly_what_follows_on_any_edge(store: FaultyStore) -> None:
-    """P12"""
     async with (
         running_edge(store, model=MODEL) as edge,
         running_edge(store, model=MODEL, edge_id="edge-2") as other,
@@ -86,6 +87,7 @@ async def test_after_each_event_comes_exactly_what_follows_on_any_edge(store: Fa
         assert (lost.value.status_code, lost.value.code) == (410, "history_lost")
 
 
+@pytest.mark.rule("O2")
 async def test_a_chat_goes_on_in_lores_own_way(store: FaultyStore) -> None:
     """The header names the request, and the ids are the native stream's."""
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
@@ -106,6 +108,7 @@ async def test_a_chat_goes_on_in_lores_own_way(store: FaultyStore) -> None:
         assert native_text_of(await native.events()) == "c"
 
 
+@pytest.mark.rule("O7", "P4.5")
 async def test_a_forked_log_ends_a_stream_that_is_beyond_the_fork(store: FaultyStore) -> None:
     """P4: never a silent skip. A reader below the fork goes on."""
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
@@ -129,8 +132,8 @@ async def test_a_forked_log_ends_a_stream_that_is_beyond_the_fork(store: FaultyS
         assert text_of(await events_of(again)) == "aXY"
 
 
+@pytest.mark.rule("P4.5")
 async def test_a_forked_log_is_an_error_in_a_chat(store: FaultyStore) -> None:
-    """P4"""
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         stream = await client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
         writer = await writer_of(store)
@@ -146,6 +149,7 @@ async def test_a_forked_log_is_an_error_in_a_chat(store: FaultyStore) -> None:
 # leaving, stopping, coming back
 
 
+@pytest.mark.rule("O8")
 async def test_a_caller_who_waits_for_the_whole_acknowledges_until_it_leaves(
     store: FaultyStore,
 ) -> None:
@@ -163,6 +167,7 @@ async def test_a_caller_who_waits_for_the_whole_acknowledges_until_it_leaves(
         assert (view.acked_seq, view.status) == (2, Status.PAUSED)
 
 
+@pytest.mark.rule("O8")
 async def test_whoever_waits_for_the_whole_gets_it_at_the_end(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         asking = asyncio.create_task(client.responses.create(model=MODEL, input="a"))
@@ -180,6 +185,7 @@ async def acked(store: FaultyStore, writer: Writer, seq: int) -> None:
     await until(lambda: store.state._records[writer.request_id].view.acked_seq == seq)
 
 
+@pytest.mark.rule("O10")
 async def test_a_reaped_answer_goes_on_for_a_client_that_has_all_there_is(
     store: FaultyStore,
 ) -> None:
@@ -193,7 +199,7 @@ async def test_a_reaped_answer_goes_on_for_a_client_that_has_all_there_is(
         following = asyncio.create_task(events_of(stream))
         back = await waiting
         for text in ("b", "c"):
-            await store.reap(writer.request_id, idle_ms=0, retention_ms=60_000)
+            await store.do(Reap(writer.request_id, idle_ms=0, retention_ms=60_000))
             await until(lambda: _status(store, writer) is Status.QUEUED)
             await writer.claim()
             await writer.write(text)
@@ -201,14 +207,14 @@ async def test_a_reaped_answer_goes_on_for_a_client_that_has_all_there_is(
         assert text_of(await following) == text_of(await events_of(back)) == "abc"
 
 
+@pytest.mark.rule("O10")
 async def test_a_reaped_answer_goes_on_for_a_caller_who_waits(store: FaultyStore) -> None:
-    """P16"""
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         asking = asyncio.create_task(client.chat.completions.create(model=MODEL, messages=QUESTION))
         writer = await writer_of(store)
         await writer.write("a")
         await acked(store, writer, 1)
-        await store.reap(writer.request_id, idle_ms=0, retention_ms=60_000)
+        await store.do(Reap(writer.request_id, idle_ms=0, retention_ms=60_000))
         await until(lambda: _status(store, writer) is Status.QUEUED)
         await writer.claim()
         await writer.write("b")
@@ -220,8 +226,8 @@ def _status(store: FaultyStore, writer: Writer) -> Status:
     return store.state._records[writer.request_id].view.status
 
 
+@pytest.mark.rule("P8.4")
 async def test_a_background_response_needs_no_reader(store: FaultyStore) -> None:
-    """P8, P14"""
     options = SyntheticOptions(rate_tokens_per_s=2000, length_tokens=200)
     async with (
         Generator(store, engine=options),
@@ -239,8 +245,8 @@ async def test_a_background_response_needs_no_reader(store: FaultyStore) -> None
         )
 
 
+@pytest.mark.rule("O9", "P14.2")
 async def test_cancel_frees_the_slot_and_a_lost_connection_does_not(store: FaultyStore) -> None:
-    """P14"""
     engine = CountingEngine(SyntheticOptions(rate_tokens_per_s=100, length_tokens=10_000))
     async with (
         Generator(store, engine=engine),
@@ -269,7 +275,9 @@ async def test_cancel_frees_the_slot_and_a_lost_connection_does_not(store: Fault
 async def test_what_ended_is_not_cancelled_any_more(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         response_id = await answered(store, client)
-        with pytest.raises(openai.BadRequestError, match="Cannot cancel a completed response"):
+        with pytest.raises(
+            openai.BadRequestError, match="Cannot cancel a response that is completed"
+        ):
             await client.responses.cancel(response_id)
 
 
@@ -291,6 +299,7 @@ async def test_a_deleted_response_is_forgotten_with_its_log(store: FaultyStore) 
 # ends
 
 
+@pytest.mark.rule("O6")
 async def test_a_response_that_reached_its_limit_is_incomplete(store: FaultyStore) -> None:
     options = SyntheticOptions(rate_tokens_per_s=2000, length_tokens=50)
     async with (
@@ -312,6 +321,7 @@ async def test_a_response_that_reached_its_limit_is_incomplete(store: FaultyStor
         assert chat.choices[0].finish_reason == "length"
 
 
+@pytest.mark.rule("O6", "O11")
 async def test_a_failed_answer_is_told_as_openai_tells_it(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         stream = await client.responses.create(model=MODEL, input="a", stream=True)
@@ -325,6 +335,7 @@ async def test_a_failed_answer_is_told_as_openai_tells_it(store: FaultyStore) ->
         assert events[-1].response.output[0].status == "incomplete"
 
 
+@pytest.mark.rule("O11")
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_failed_chat_raises_and_is_not_asked_again(
     store: FaultyStore, stream: bool
@@ -345,6 +356,7 @@ async def test_a_failed_chat_raises_and_is_not_asked_again(
         assert len(store.state._records) == 1
 
 
+@pytest.mark.rule("O11")
 async def test_a_cancelled_chat_is_no_whole_answer(store: FaultyStore) -> None:
     """Cancelled in Lore's own way: OpenAI has none for a chat."""
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
@@ -361,6 +373,7 @@ async def test_a_cancelled_chat_is_no_whole_answer(store: FaultyStore) -> None:
 # an edge that stops
 
 
+@pytest.mark.rule("O13")
 @pytest.mark.parametrize("whole", [False, True])
 async def test_a_stopping_edge_lets_an_answer_end(
     store: FaultyStore, whole: bool, monkeypatch: pytest.MonkeyPatch
@@ -381,6 +394,7 @@ async def test_a_stopping_edge_lets_an_answer_end(
         draining.cancel()
 
 
+@pytest.mark.rule("O13")
 @pytest.mark.parametrize("whole", [False, True])
 async def test_an_edge_that_has_to_go_cuts_what_has_not_ended(
     store: FaultyStore, whole: bool, monkeypatch: pytest.MonkeyPatch
@@ -415,6 +429,7 @@ async def _read_chat(client: openai.AsyncOpenAI, whole: bool) -> str:
 # what is kept
 
 
+@pytest.mark.rule("O21")
 async def test_what_is_not_stored_cannot_be_read_again(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         stream = await client.responses.create(model=MODEL, input="a", stream=True, store=False)
@@ -458,12 +473,15 @@ async def test_a_response_whose_request_cannot_be_read_is_lost(
             client.responses.input_items.list(response_id),
             client.responses.delete(response_id),
         ):
-            with pytest.raises(openai.APIStatusError, match="cannot be read here") as raised:
+            with pytest.raises(
+                openai.APIStatusError, match="cannot be read by this version"
+            ) as raised:
                 await call
             assert (raised.value.status_code, raised.value.code) == (410, "history_lost")
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.rule("O19")
 async def test_what_was_asked_comes_back_with_the_answer(store: FaultyStore) -> None:
     async with running_edge(store, model=MODEL) as edge, sdk(edge.url) as client:
         input_: Any = [

@@ -101,11 +101,11 @@ def test_a_request_is_changed_once_at_most_and_only_as_its_state_allows(
         transition(change.view.status, Event.REAP if isinstance(change, Reap) else Event.RELEASE)
 
 
+@pytest.mark.rule("P16.3")
 @given(observations, policies)
 def test_a_request_is_reaped_exactly_when_its_window_is_stalled_and_the_policy_says_so(
     observed: Observed, policy: StreamPolicy
 ) -> None:
-    """P16"""
     reaped = {one.view for one in plan(observed, policy, NOW_MS) if isinstance(one, Reap)}
     assert reaped == {
         view
@@ -188,8 +188,8 @@ def losses(actions: list[Any]) -> list[Loss]:
     return [one.loss for one in released(actions)]
 
 
+@pytest.mark.rule("P15.2")
 def test_a_pod_that_is_gone_loses_its_requests_at_once() -> None:
-    """P15"""
     fleet = Fleet()
     assert losses(look(fleet, [request()], [pod()])) == []
     assert losses(look(fleet, [request()], [], 1)) == [Loss.GONE]

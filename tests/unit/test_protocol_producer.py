@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ def test_an_append_without_answer_is_sent_again_as_it_was() -> None:
     assert [chunk.seq for chunk in again.chunks] == [1, 2]
 
 
+@pytest.mark.rule("P3.2")
 def test_what_the_store_forgot_is_sent_again_in_one_append() -> None:
     """P3, P4. The store takes an append for the word that its log is whole again, so half of
     what it forgot would hide the other half from the next owner."""
@@ -122,6 +124,7 @@ def test_an_end_goes_out_with_the_last_chunk() -> None:
     assert maker.deadline() is None
 
 
+@pytest.mark.rule("P5.6")
 def test_an_answer_that_ends_with_its_credit_is_not_paused() -> None:
     maker = producer(size=1)
     maker.on_piece("a", (1,), 0.0)
@@ -293,12 +296,12 @@ class Exchange:
             getattr(self, name)()
 
 
+@pytest.mark.rule("P1.1")
 @given(STEPS, st.integers(1, 12), st.randoms(use_true_random=False))
 @settings(max_examples=300)
 def test_the_log_gets_every_token_once_whatever_is_lost(
     steps: list[str], size: int, random: Random
 ) -> None:
-    """P2, P3, P5"""
     exchange = Exchange(size, random)
     for step in steps:
         exchange.step(step)

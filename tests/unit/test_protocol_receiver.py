@@ -1,9 +1,10 @@
 """P1, P9 and P11 at the reader's end."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lore.protocol.receiver import Receiver, ReceiverConfig
+from lore_client.protocol.receiver import Receiver, ReceiverConfig
 
 CONFIG = ReceiverConfig(window_tokens=16, ack_delay_s=0.1, reorder_limit=8, gap_timeout_s=3.0)
 
@@ -24,8 +25,8 @@ def test_a_chunk_that_comes_early_waits_for_its_turn() -> None:
     assert receiver.position == 3
 
 
+@pytest.mark.rule("P9.5", "P11.3")
 def test_a_chunk_seen_twice_is_dropped_and_acknowledged_again() -> None:
-    """P11"""
     receiver = Receiver(CONFIG)
     receiver.on_chunk(1, "a", 0.0)
     assert receiver.take_ack(0.1) == 1
@@ -34,6 +35,7 @@ def test_a_chunk_seen_twice_is_dropped_and_acknowledged_again() -> None:
     assert receiver.take_ack(2.0) == 1
 
 
+@pytest.mark.rule("P9.4")
 def test_acks_are_delayed_and_cumulative() -> None:
     """P9; RFC 9293 section 3.8.6.3"""
     receiver = Receiver(CONFIG)
@@ -45,8 +47,8 @@ def test_acks_are_delayed_and_cumulative() -> None:
     assert receiver.deadline() is None
 
 
+@pytest.mark.rule("P9.4")
 def test_a_quarter_of_the_window_is_acknowledged_at_once() -> None:
-    """P9"""
     receiver = Receiver(CONFIG)
     receiver.on_window(64, 0.0)
     receiver.on_chunk(1, "x", 0.01, tokens=15)
@@ -91,6 +93,7 @@ def test_what_came_early_counts_its_tokens_when_its_turn_comes() -> None:
     assert receiver.take_ack(0.0) is None
 
 
+@pytest.mark.rule("P9.5")
 def test_a_filled_gap_is_acknowledged_at_once() -> None:
     receiver = Receiver(CONFIG)
     receiver.on_chunk(2, "b", 0.0)
@@ -98,6 +101,7 @@ def test_a_filled_gap_is_acknowledged_at_once() -> None:
     assert receiver.take_ack(0.02) == 2
 
 
+@pytest.mark.rule("P9.5")
 def test_the_end_is_acknowledged_at_once_and_only_once() -> None:
     receiver = Receiver(CONFIG)
     receiver.on_chunk(1, "a", 0.0)
@@ -179,6 +183,7 @@ def test_the_log_is_that_of_the_last_chunk_taken() -> None:
     assert receiver.log_id == "new"
 
 
+@pytest.mark.rule("P1.1")
 @given(st.data(), st.integers(0, 5), st.integers(1, 30))
 def test_the_text_is_a_prefix_of_the_log_at_every_moment(
     data: st.DataObject, start: int, count: int

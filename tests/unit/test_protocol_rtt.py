@@ -14,6 +14,7 @@ def test_it_waits_a_second_before_the_first_sample() -> None:
     assert RoundTrip(RttConfig()).rto_s == 1.0
 
 
+@pytest.mark.rule("P11.1")
 def test_the_first_sample_sets_both_estimates() -> None:
     """RFC 6298 section 2.2: SRTT = R, RTTVAR = R/2, RTO = SRTT + 4 RTTVAR."""
     trip = RoundTrip(RttConfig())
@@ -21,6 +22,7 @@ def test_the_first_sample_sets_both_estimates() -> None:
     assert (trip.srtt_s, trip.rttvar_s, trip.rto_s) == (0.5, 0.25, 1.5)
 
 
+@pytest.mark.rule("P11.1")
 def test_later_samples_are_smoothed() -> None:
     """RFC 6298 section 2.3; the variation is taken from the old SRTT."""
     trip = RoundTrip(RttConfig())
@@ -47,6 +49,7 @@ def test_the_clocks_grain_is_the_least_variation() -> None:
     assert trip.rto_s == pytest.approx(0.75)
 
 
+@pytest.mark.rule("P11.2")
 def test_each_timeout_doubles_up_to_the_cap_and_a_sample_ends_it() -> None:
     """RFC 6298 sections 5.5 and 2.5"""
     trip = RoundTrip(RttConfig())

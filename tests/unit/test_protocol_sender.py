@@ -1,11 +1,12 @@
 """P11: what an edge sends again, when, and when it gives up."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lore.protocol.receiver import Receiver, ReceiverConfig
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import Action, Sender, SenderConfig
+from lore_client.protocol.receiver import Receiver, ReceiverConfig
 
 CONFIG = SenderConfig(max_retransmits=3)
 
@@ -23,6 +24,7 @@ def test_nothing_is_due_while_nothing_waits_for_an_ack() -> None:
     assert sender.on_timer(99.0) is None
 
 
+@pytest.mark.rule("P11.2")
 def test_the_oldest_chunk_is_sent_again_after_the_timeout() -> None:
     sender = sent(1, 2)
     assert sender.deadline() == 1.0
@@ -32,6 +34,7 @@ def test_the_oldest_chunk_is_sent_again_after_the_timeout() -> None:
     assert sender.retransmits == 1
 
 
+@pytest.mark.rule("P11.2", "P11.6")
 def test_each_timeout_waits_twice_as_long_until_it_gives_up() -> None:
     """RFC 6298 section 5.5"""
     sender, due = sent(1), [0.0]
@@ -61,6 +64,7 @@ def test_late_and_doubled_acks_change_nothing() -> None:
     assert (sender.acked, sender.round_trip.srtt_s) == (2, srtt_s)
 
 
+@pytest.mark.rule("P11.1")
 def test_a_chunk_sent_twice_tells_no_round_trip() -> None:
     """Karn's rule, RFC 6298 section 3: which of the two is acknowledged, nobody knows."""
     sender = sent(1)
@@ -73,6 +77,7 @@ def test_a_chunk_sent_twice_tells_no_round_trip() -> None:
     assert sender.round_trip.rto_s == 1.5
 
 
+@pytest.mark.rule("P11.1")
 def test_an_ack_that_waited_for_a_chunk_sent_twice_tells_no_round_trip() -> None:
     """Chunk 2 arrived long ago; its ack waited for chunk 1, and would read as a slow network."""
     sender = sent(1, 2)
@@ -81,6 +86,7 @@ def test_an_ack_that_waited_for_a_chunk_sent_twice_tells_no_round_trip() -> None
     assert sender.round_trip.srtt_s is None
 
 
+@pytest.mark.rule("P11.4")
 def test_chunks_lost_together_are_repaired_in_round_trips() -> None:
     """RFC 6582 section 3.2. Found by the simulator: seven chunks lost at once took minutes, as
     each waited for a timeout of its own, and Karn's rule kept doubling it."""
@@ -103,6 +109,7 @@ def test_what_was_sent_after_the_timeout_is_not_taken_for_lost() -> None:
     assert sender.deadline() == 1.2 + 2.0
 
 
+@pytest.mark.rule("P11.5")
 def test_what_still_waits_in_the_socket_is_late_and_not_lost() -> None:
     sender = sent(1, 2)
     assert sender.on_timer(1.0, socket_pending=True) is None
@@ -123,6 +130,17 @@ def test_what_another_reader_acknowledged_is_not_watched() -> None:
     assert sender.deadline() is None
     sender.on_sent(6, 0.2)
     assert sender.oldest == 6
+
+
+def test_acks_of_a_log_say_nothing_of_the_one_it_forked_to() -> None:
+    """P4: what the new log has under the same numbers is watched, whoever had the old one."""
+    sender = Sender(CONFIG, position=0)
+    sender.on_ack(7, 0.0)
+    sender.on_fork(0)
+    sender.on_sent(1, 0.1)
+    assert sender.oldest == 1
+    sender.on_ack(1, 0.2)
+    assert sender.deadline() is None
 
 
 def test_progress_allows_as_many_timeouts_again() -> None:

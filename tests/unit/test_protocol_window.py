@@ -17,8 +17,8 @@ def closed(size: int = 32, config: WindowConfig = CONFIG) -> Window:
     return window
 
 
+@pytest.mark.rule("P5.2")
 def test_the_credit_is_what_is_acked_and_the_window() -> None:
-    """P5"""
     window = Window(CONFIG, size=32)
     assert window.limit == 32
     window.on_ack(10, 20, 0.0)
@@ -27,8 +27,8 @@ def test_the_credit_is_what_is_acked_and_the_window() -> None:
     assert window.is_closed(42)
 
 
+@pytest.mark.rule("P9.1")
 def test_late_and_doubled_acks_change_nothing() -> None:
-    """P9"""
     window = Window(CONFIG, size=32)
     window.on_ack(10, 20, 0.0)
     window.on_ack(10, 20, 1.0)
@@ -36,16 +36,16 @@ def test_late_and_doubled_acks_change_nothing() -> None:
     assert (window.limit, window.acked_tokens, window.size) == (42, 10, 32)
 
 
+@pytest.mark.rule("P6.1")
 def test_an_ack_soon_after_a_stall_doubles_the_window() -> None:
-    """P6"""
     window = closed()
     window.on_ack(8, 32, 0.3)
     assert window.size == 64
     assert window.limit == 8 + 64
 
 
+@pytest.mark.rule("P6.1")
 def test_the_window_grows_no_further_than_its_maximum() -> None:
-    """P6"""
     window, generated, now = Window(CONFIG, size=32), 0, 0.0
     for _ in range(20):
         assert window.limit is not None
@@ -56,22 +56,23 @@ def test_the_window_grows_no_further_than_its_maximum() -> None:
     assert window.size == 1024
 
 
+@pytest.mark.rule("P6.1")
 def test_a_window_that_never_stalled_does_not_grow() -> None:
-    """P6"""
     window = Window(CONFIG, size=32)
     for acked in range(1, 100):
         window.on_ack(acked, acked + 1, acked * 0.1)
     assert window.size == 32
 
 
+@pytest.mark.rule("P6.3")
 def test_after_a_silence_it_starts_small_again() -> None:
-    """P6"""
     window = closed(size=512)
     window.on_ack(512, 512, 5.1)
     assert window.size == 32
     assert window.limit == 512 + 32
 
 
+@pytest.mark.rule("P5.2")
 def test_credit_once_granted_is_never_taken_back() -> None:
     """P5: also when the window shrinks."""
     window = closed(size=512)
@@ -81,6 +82,7 @@ def test_credit_once_granted_is_never_taken_back() -> None:
     assert window.is_closed(512)
 
 
+@pytest.mark.rule("P6.4")
 def test_a_closed_window_opens_once_half_of_it_is_free() -> None:
     """P6: a slow reader costs one park per half window, not one per token."""
     window = closed(config=WindowConfig.fixed(32))
@@ -105,8 +107,8 @@ def test_a_window_of_one_token_taken_over_far_behind_asks_for_the_ack_that_opens
     assert window.limit == 6
 
 
+@pytest.mark.rule("P6.6")
 def test_a_fixed_window_keeps_its_size() -> None:
-    """P6"""
     window = closed(size=40, config=WindowConfig.fixed(40))
     window.on_ack(40, 40, 0.1)
     window.on_closed(0.1)
@@ -124,6 +126,7 @@ def test_a_window_taken_over_closed_stays_closed_until_an_ack() -> None:
     assert window.limit == 116
 
 
+@pytest.mark.rule("P8.4")
 def test_a_window_that_does_not_bind_never_closes() -> None:
     """P8: ack kind none."""
     window = Window(CONFIG, size=0)
@@ -140,6 +143,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.rule("P5.1")
 @given(STEPS, st.integers(1, 64), st.booleans())
 def test_no_token_is_ever_decoded_beyond_the_window(
     steps: list[tuple[int, float, float]], size: int, adapts: bool
@@ -168,6 +172,7 @@ def test_no_token_is_ever_decoded_beyond_the_window(
     assert not window.is_closed(generated), "a reader that has everything opens it"
 
 
+@pytest.mark.rule("P6.4")
 @given(STEPS, st.integers(1, 64))
 def test_the_ack_that_a_window_asks_for_opens_it_or_asks_for_a_later_one(
     steps: list[tuple[int, float, float]], size: int
@@ -192,6 +197,7 @@ def test_the_ack_that_a_window_asks_for_opens_it_or_asks_for_a_later_one(
         assert again == 0 or again > wanted
 
 
+@pytest.mark.rule("P6.2")
 @pytest.mark.parametrize("round_trip_s", [0.05, 0.3, 0.9])
 def test_a_healthy_reader_soon_stops_stalling_generation(round_trip_s: float) -> None:
     """P6: 100 tokens a second, acknowledged one round trip later."""

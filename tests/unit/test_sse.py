@@ -6,7 +6,7 @@ from httpx_sse import EventSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lore.client.sse import ServerEvent, SseParser
+from lore_client.sse import ServerEvent, SseParser
 from tests.unit.sse_bytes import ENDS, LINES, STARTS, cut_up
 
 

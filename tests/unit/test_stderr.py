@@ -68,7 +68,7 @@ def test_what_cannot_be_written_is_counted_and_told_once_it_can(
     place.mend()
     stderr.write("line 3\n")
     stderr.drain(WAIT_S)
-    assert place.read() == b"3 log lines were lost\nline 3\n"
+    assert place.read() == b"3 log lines lost\nline 3\n"
     assert sum(lost) == 3
 
 
@@ -80,7 +80,7 @@ def test_that_lines_are_missing_is_told_though_nothing_else_is_said(tmp_path: Pa
     place.mend()
     while not place.read():
         stderr.drain(WAIT_S)
-    assert place.read() == b"1 log lines were lost\n"
+    assert place.read() == b"1 log lines lost\n"
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -104,7 +104,7 @@ def test_a_reader_that_sleeps_holds_nobody_up_and_finds_whole_lines(blocking: bo
 
 
 def _told_missing(seen: bytes) -> int:
-    return sum(map(int, re.findall(rb"^(\d+) log lines were lost$", seen, re.MULTILINE)))
+    return sum(map(int, re.findall(rb"^(\d+) log lines lost$", seen, re.MULTILINE)))
 
 
 def test_a_line_cut_by_a_full_disk_is_ended_before_the_next(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ stderr.drain(60)
     with (tmp_path / "log").open("wb") as log:
         subprocess.run([sys.executable, "-c", code], stderr=log, check=True)
     said = (tmp_path / "log").read_text().splitlines()
-    assert said == ["a lin", "1 log lines were lost", "another"]
+    assert said == ["a lin", "1 log lines lost", "another"]
 
 
 def test_without_a_thread_to_write_lines_are_lost_and_later_ones_are_not(
@@ -136,7 +136,7 @@ def test_without_a_thread_to_write_lines_are_lost_and_later_ones_are_not(
             stderr.write("a line\n")
         stderr.write("another\n")
         stderr.drain(WAIT_S)
-    assert (tmp_path / "log").read_text() == "1 log lines were lost\nanother\n"
+    assert (tmp_path / "log").read_text() == "1 log lines lost\nanother\n"
 
 
 def _cannot_start(_: object) -> None:
@@ -182,7 +182,7 @@ for _ in range(100_000): deep = [deep]
 round_ = {}
 round_["round"] = round_
 """
-COULD_NOT = "a log line could not be made"
+COULD_NOT = "log line not made"
 SAID: dict[str, tuple[str, list[str]]] = {
     "no repr": ("log.info('x', value=Bad())", [COULD_NOT]),
     "keys that are no text": ("log.warning('x', value={b'k': 1, (1,): 2})", [COULD_NOT]),
@@ -206,7 +206,7 @@ def test_what_cannot_be_made_into_a_line_is_told_without_its_values(name: str) -
     code, events = SAID[name]
     log = _run(PREPARED + code + "\nlog.info('and on')")
     lines = [json.loads(line) for line in log.splitlines()]
-    said = [line for line in lines if line["event"] != "log lines were lost"]
+    said = [line for line in lines if line["event"] != "log lines lost"]
     assert [line["event"] for line in said] == [*events, "and on"]
     assert {line["service"] for line in lines} == {"edge"}
     assert "secret" not in log

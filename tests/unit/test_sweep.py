@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -55,10 +56,10 @@ def idle(status: Status, idle_s: float, lapsed_s: float = -5) -> View:
     return replace(REQUEST, status=status, progress_ms=progress_ms, lease_until_ms=lease_until_ms)
 
 
+@pytest.mark.rule("P16.3")
 @given(requests())
 @example(idle(Status.PAUSED, 10))
 def test_only_a_closed_window_that_stood_long_enough_is_reaped(view: View) -> None:
-    """P16"""
     stalled = [action for action in plan([view], POLICY, NOW_MS) if action.finding == "stalled"]
     stands = NOW_MS - view.progress_ms >= 10_000
     assert bool(stalled) == (view.status is Status.PAUSED and stands)
