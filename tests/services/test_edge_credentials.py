@@ -24,7 +24,7 @@ from tests.services.edge_harness import direct_client
 
 ISSUED = Issuer()
 NOW_S = int(time.time())
-GOOD = {"sub": "alice", "iss": ISSUER, "aud": AUDIENCE, "exp": NOW_S + 3600}
+GOOD = {"sub": "alice", "iss": ISSUER, "aud": AUDIENCE, "exp": NOW_S + 86_400}
 ID = "A" * 22
 
 
@@ -47,11 +47,11 @@ NUMBERS = {
     "-Infinity": "-Infinity",
     "NaN": "NaN",
     "a string": '"soon"',
-    "digits in a string": f'"{NOW_S + 3600}"',
+    "digits in a string": f'"{NOW_S + 86_400}"',
     "more digits in a string": '"' + "9" * 5000 + '"',
     "true": "true",
     "null": "null",
-    "a list": f"[{NOW_S + 3600}]",
+    "a list": f"[{NOW_S + 86_400}]",
     "an object": "{}",
 }
 TEXTS = {
@@ -101,7 +101,7 @@ REFUSED = {
 
 TAKEN = {
     "as issued": claims(),
-    "a float": claims(exp=NOW_S + 3600.5),
+    "a float": claims(exp=NOW_S + 86_400.5),
     "long ago": claims(nbf=-(10**12), iat=0),
     "several audiences": claims(aud=["another", AUDIENCE]),
     "names in any language": claims(sub="ålice@例え.jp"),

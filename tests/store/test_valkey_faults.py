@@ -1,6 +1,7 @@
 """What the store does when a server, the network or a caller fails it, on every kind of Valkey."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -273,6 +274,23 @@ async def test_a_server_that_does_not_answer_is_given_up(
     pausing.end()
     opened = await eventually(lambda: store.do(Open(new("a"), queue_limit=1)))
     assert opened.outcome is Outcome.OK
+    await store.close()
+
+
+async def test_a_process_that_stood_still_takes_no_server_for_silent(
+    deployment: Deployment, pausing: Pausing
+) -> None:
+    """A machine that stops takes its Valkey with it: both come back late, and neither is lost."""
+    store = ValkeyStore(deployment.url, timeout_s=2)
+    await store.connect()
+    pausing.begin()
+    call = asyncio.ensure_future(store.do(Ack("a", 1)))
+    await asyncio.sleep(0)
+    time.sleep(3)  # noqa: ASYNC251
+    resume = asyncio.create_task(asyncio.to_thread(pausing.end))
+    async with asyncio.timeout(20):
+        assert (await call).outcome is Outcome.UNKNOWN
+        await resume
     await store.close()
 
 

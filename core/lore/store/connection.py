@@ -9,6 +9,7 @@ is all the bookkeeping.
 A connection is *up* from the end of its set-up (``_on_up``) until it is lost. While it is
 not up every call fails at once with StoreUnavailable: nothing queues up behind a server
 that is away. A server that leaves anything unanswered for ``timeout_s`` counts as lost.
+Time in which this process itself stood still does not count.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ LOADING = "+function|load"
 TURN_BYTES = 1 << 16
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 0.5
+LOOKS = 4
+"""At a silent connection, in each ``timeout_s``."""
 
 _MORE = object()
 
@@ -81,7 +84,8 @@ class Link:
         self._pending: deque[tuple[asyncio.Future[Any], tuple[Histogram, Counter], float]] = deque()
         self._denied: set[str] = set()
         self._wrote_s = self._read_s = 0.0  # by perf_counter: a loop's time is coarse
-        self._heard_at = 0.0
+        self._silent = 0
+        """Looks since anything came."""
         self._lost: asyncio.Future[None] | None = None
         """Done when the present connection is."""
         self._keepers: list[Keeper] = []
@@ -157,7 +161,7 @@ class Link:
         future: asyncio.Future[Any] = loop.create_future()
         packed = libvalkey.pack_command(command)
         if not self._pending:
-            self._heard_at = loop.time()
+            self._silent = 0
         if not self._out:
             loop.call_soon(self._flush)
             self._wrote_s = perf_counter()
@@ -237,10 +241,11 @@ class Link:
         """Drop a connection that answers nothing, and ask one that has long been silent."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._timeout_s / 4)
+            await asyncio.sleep(self._timeout_s / LOOKS)
             if self.is_up:
                 self._attend(loop.time())
-            if not self.is_up or loop.time() - self._heard_at < self._timeout_s:
+            self._silent += 1
+            if not self.is_up or self._silent <= LOOKS:
                 continue
             if self._pending:
                 self.drop()
@@ -249,7 +254,7 @@ class Link:
 
     def on_data(self, parser: libvalkey.Reader, data: bytes) -> None:
         """From the connection."""
-        self._heard_at = asyncio.get_running_loop().time()
+        self._silent = 0
         self._read_s = perf_counter()
         try:
             parser.feed(data)
