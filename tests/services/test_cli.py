@@ -251,6 +251,16 @@ def test_h_is_help(words: tuple[str, ...]) -> None:
     assert short.stdout == long.stdout
 
 
+@pytest.mark.parametrize(
+    "words", [(), ("up",), ("ask",), ("status",), ("sweep",), ("keys",), ("keys", "new")]
+)
+def test_help_is_whole_on_a_narrow_terminal(words: tuple[str, ...]) -> None:
+    usage, *lines = command(*words, "-h", COLUMNS="60").stdout.splitlines()
+    assert usage.startswith("Usage: lore")
+    assert max(map(len, lines)) <= 60
+    assert not any(line.endswith(("…", "...")) for line in lines)
+
+
 INTERRUPTS_ITSELF = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it

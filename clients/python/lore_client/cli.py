@@ -82,7 +82,12 @@ def ask(
 
 def run() -> None:
     """The command ``lore-ask``."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=HELP)
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings=HELP,
+        rich_markup_mode=None,
+    )
     app.command()(ask)
     try:
         app(prog_name="lore-ask")

@@ -27,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=HELP,
+    rich_markup_mode=None,  # its tables cut words off on a narrow terminal
     help="AI answers as token streams that survive.",
 )
 
@@ -71,7 +72,9 @@ def up(
         EngineName,
         typer.Option(
             envvar="LORE_ENGINE",
-            help="synthetic needs no model; the last three are servers of your own.",
+            metavar="ENGINE",
+            help="transformers; synthetic, which needs no model; or a server of your own: "
+            "llamacpp, vllm or sglang.",
         ),
     ] = EngineName.TRANSFORMERS,
     engine_url: Annotated[
@@ -158,7 +161,7 @@ def sweep(
     ] = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Find requests that nobody moves on, and reap stalled windows.
+    """Reap stalled windows, and end stuck requests.
 
     Status 0: nothing is left to do; 3: something was found that needs somebody.
     """
@@ -183,7 +186,7 @@ def new_key(
 
 @keys.command("list")
 def list_keys(file: KeyFile) -> None:
-    """List the keys of a file: id, subject, and until when each is valid."""
+    """List a file's keys: id, subject, expiry."""
     key_commands.show(file)
 
 
