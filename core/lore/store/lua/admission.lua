@@ -1,10 +1,13 @@
--- Of each client three things are counted: the requests not known to have ended (s), those of
--- the last minute (m), and the tokens that those may use, or have used once they ended (k).
--- All functions here take s, t, m, k: the requests by the time of their admission; when the
--- client's next one stands in the queue; those of the last minute; tokens by request, and
--- 'sum'.
+-- Limits on one client (P17.13). Three things are counted for each client: its requests that are
+-- not known to have ended (s), its requests of the last minute (m), and the tokens that those of
+-- the last minute may use, or have used once they ended (k). All functions here take the keys s, t,
+-- m, k:
+--   s  sorted set: request ids by the time of admission
+--   t  string: when the client's next request would stand in the queue, in ms
+--   m  sorted set: request ids of the last minute by the time of admission
+--   k  hash: tokens by request id, and their total as 'sum'
 
--- Lets a request count for so many tokens; nil for none, and no longer.
+-- Counts `tokens` for a request; nil removes the request from the count.
 local function count(k, id, tokens)
   local before = tonumber(server.call('HGET', k, id) or '0')
   if tokens then
@@ -15,7 +18,7 @@ local function count(k, id, tokens)
   if (tokens or 0) ~= before then server.call('HINCRBY', k, 'sum', int((tokens or 0) - before)) end
 end
 
--- What was admitted a minute ago counts no more.
+-- Stops counting requests that were admitted more than a minute ago.
 local function end_minute(m, k, now)
   local last = int(now - MINUTE_MS)
   local over = server.call('ZRANGEBYSCORE', m, '-inf', last)
@@ -25,8 +28,8 @@ local function end_minute(m, k, now)
   for _, id in ipairs(over) do count(k, id, nil) end
 end
 
--- Of the requests not known to have ended, LISTED at most with their age: id, ms, … The clock
--- picks which, when there are many, so that in time it picks all.
+-- Requests not known to have ended with their ages, LISTED at most: id, ms, … If there are more,
+-- the clock picks which, so that in time each is picked.
 local function some_open(s, now)
   local first = now % math.max(1, server.call('ZCARD', s) - LISTED + 1)
   local open = server.call('ZRANGE', s, int(first), int(first + LISTED - 1), 'WITHSCORES')
@@ -34,7 +37,8 @@ local function some_open(s, now)
   return open
 end
 
--- How long until `over` tokens of the last minute count no more, as far as LOOKED_AT tell.
+-- The ms until `over` tokens of the last minute no longer count. It looks at the LOOKED_AT oldest
+-- requests.
 local function wait_for_tokens(m, k, over, now)
   local minute, room = server.call('ZRANGE', m, 0, LOOKED_AT - 1, 'WITHSCORES'), now
   for i = 1, #minute, 2 do
@@ -45,8 +49,8 @@ local function wait_for_tokens(m, k, over, now)
   return room + MINUTE_MS - now
 end
 
--- The limit that one more request with so many tokens is over, and for how long, 0 when nobody
--- can tell; or nil.
+-- The limit that one more request with `wanted` tokens would exceed, and for how many ms (0 when
+-- unknown); nil when it exceeds none.
 local function refusal(keys, streams, requests, tokens, wanted, now)
   local s, _, m, k = unpack(keys)
   if streams > 0 and server.call('ZCARD', s) >= streams then return 'streams', 0 end
@@ -65,18 +69,19 @@ local function refusal(keys, streams, requests, tokens, wanted, now)
   return limit, wait
 end
 
--- A client's requests stand quantum_ms apart in the queue, so that those of others come between
--- them; what it asked for is forgotten as that time passes, and puts it back MAX_AHEAD_MS at
--- most. How many of its own stand ahead decides when the queue is nearly full.
+-- The reply for an admitted request. A client's requests stand quantum_ms apart in the queue, so
+-- that other clients' requests come between them (P17.4). t moves back to the present as time
+-- passes, and is at most MAX_AHEAD_MS ahead. `ahead`, how many of the client's own requests stand
+-- ahead, decides when the queue is nearly full (P17.3).
 local function placed(place, quantum, now)
   return {1, place, quantum > 0 and math.floor((place - now) / quantum) or 0}
 end
 
--- Whether a client may have one more request, and where in the queue it would stand (P17).
--- ARGV  2 request_id  3 streams, 0 for no limit  4 quantum_ms  5 requests and 6 tokens a minute,
---       0 for no limit  7 tokens that this request may use
--- reply {1, place_ms, ahead}, or {0, limit, wait_ms, request_id, admitted ms ago, …}: some of
---       those that count
+-- Decide whether a client may have one more request, and where in the queue it would stand (P17).
+-- ARGV  2 request_id  3 streams, 0 for no limit  4 quantum_ms  5 requests a minute and 6 tokens a
+--       minute, 0 for no limit  7 tokens that this request may use
+-- reply {1, place_ms, ahead}, or {0, limit, wait_ms, then per request: request_id, ms since it was
+--       admitted}: some of the requests that count
 local function lore_admit(keys, args)
   local now, id, quantum = clock(args[1]), args[2], tonumber(args[4])
   local streams = tonumber(args[3])
@@ -112,8 +117,8 @@ local function lore_admit(keys, args)
   return placed(place, quantum, now)
 end
 
--- These requests of the client have ended.
--- ARGV  2… per request its id, and the tokens it used, '' when nobody knows
+-- Record that these requests of the client have ended.
+-- ARGV  2… per request its id, and the tokens it used, '' when unknown
 local function lore_settle(keys, args)
   local s, _, _, k = unpack(keys)
   for i = 2, #args, 2 do
@@ -124,7 +129,7 @@ local function lore_settle(keys, args)
   end
 end
 
--- This request, which was admitted, has not come to be.
+-- Undo the admission of a request that was then not created.
 -- ARGV  2 request_id
 local function lore_leave(keys, args)
   local s, _, m, k = unpack(keys)

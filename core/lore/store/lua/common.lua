@@ -1,41 +1,43 @@
 #!lua name=lore
 --[[
-Lore's state changes: each one an atomic call on the keys of one partition. Only appends to many
-requests travel in one call, across partitions where the server is of no cluster.
+Lore's state changes: each function is an atomic call on the keys of one partition. The exceptions
+are lore_append_all and lore_waiting: on a server outside a cluster, one call may span partitions.
 
 Theory of operation. A request is a hash (r) with its log, a stream (c) whose entry ids are
-"<seq>-0". Four sorted sets of the partition say where it is: q (waiting, by place_ms),
-lease (owned, by the end of the lease), live (queued or owned, by last progress; text counts from
-the next renewal on) and ended (ended or reaped, by when its memory may be had for others). Every
-function reads, judges, and only then writes, because functions do not roll back; what it
-publishes goes out in the same atomic step. All of them may be repeated, also after being broken
-off: a server of a cluster does that to a function which asks for a key that is not there, or
-not there any more, while its slot is on the way to another server. `twin` is the
-same in Python, and tests/store holds the two together; protocol rules (P…) are explained
-in PROTOCOL.md, and the lifecycle table (P13) is in protocol/lifecycle.py.
+"<seq>-0". Four sorted sets of the partition say where the request is:
+  q      waiting, by place_ms
+  lease  owned, by the end of the lease
+  live   queued or owned, by last progress; text counts from the next renewal on
+  ended  ended or reaped, by when their memory may be reused for others
+Every function reads, judges, and only then writes, because functions do not roll back. What it
+publishes goes out in the same atomic step. Every function may be repeated, also after it was
+aborted: a cluster's server aborts a function that asks for a missing key while the slot moves to
+another server. `twin` is the same in Python, and tests/store compares the two. PROTOCOL.md
+explains the protocol's rules (P…); the lifecycle table (P13) is in protocol/lifecycle.py.
 
 Common to all functions:
   KEYS     names in one slot (lore_append_all says its own). The functions on one request take
-           the five keys r, c, q, lease, live; the claimed or waiting request's own keys cannot
-           be known before and are built from the partition's prefix, in the same slot.
-  ARGV[1]  now in ms; 0 means the server's clock (tests hand the clock in).
+           the five keys r, c, q, lease, live. Where the function picks the request itself, the
+           request's own keys are built from the partition's prefix, in the same slot.
+  ARGV[1]  now in ms; 0 means the server's clock (tests pass the time in).
   reply    a position: {outcome, status, next_seq, acked_seq, acked_tokens}, status "" when
-           the request is unknown. open, append_all, claim, renew and waiting say their own.
+           the request is unknown. Functions with another reply document it.
 
 Published (payloads are split at blanks, without a parser):
   n channel   c <seq> <tokens> <at_ms> <log_id>\n<text>  |  a <acked_seq> <acked_tokens>  |
               s <status> <reason>
-  b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens> <epoch>: of the lease that
-              it is about; without the epoch to owners of before VERSION 6
+  b channel   <outcome> <status> <next_seq> <acked_seq> <acked_tokens> <epoch>: the epoch is that
+              of the lease in question; owners of releases before VERSION 6 get no epoch
   wake channel  the partition's number, two digits
-  o channel   nothing: that a generator has subscribed to its own says that it lives (P15)
+  o channel   nothing is published: a generator's subscription to its own channel shows that it
+              lives (P15.10)
 
-Versions. Two releases run side by side in a rolling upgrade, on the newer one's library: a client
-loads its own where there is none, an older VERSION, or another text with the same VERSION (which
-only a developer sees: VERSION is raised with every released change), and never replaces a newer
-one. So this library serves the callers of OLDEST_CALLER and later: arguments are only ever added
-at the end, and an absent one means the old behaviour. A client whose library is not taken (the
-memory is full, its user may not) works with the older one (`functions.py`).
+Versions. In a rolling upgrade, two releases run side by side on the newer one's library. A client
+loads its own library if the server has none, an older VERSION, or another text with the same
+VERSION (only a developer sees the last: VERSION is raised with every released change). It never
+replaces a newer one. So this library serves callers of OLDEST_CALLER and later: arguments are only
+ever added at the end, and an absent one means the old behaviour. A client that cannot load its
+library (the memory is full, or its user lacks the right) works with the older one (`functions.py`).
 ]]
 
 local VERSION = 9
@@ -52,7 +54,7 @@ local LOOKED_AT = 1000
 local PARTITIONS = 64
 local DELETED_MS = 3600000
 
--- Numbers go out as whole decimals: Lua would write large ones as 1.7e+12.
+-- Numbers as whole decimals: Lua would write large ones as 1.7e+12.
 local function int(number)
   return string.format('%d', number)
 end
@@ -63,7 +65,7 @@ local function clock(given)
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- The request as a table, with its keys and channels; nil when there is none.
+-- The request as a table with its keys; nil if it does not exist.
 local function load(r, c, q, lease, live)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'created_ms', 'started_ms',
@@ -84,7 +86,7 @@ local function load(r, c, q, lease, live)
   }
 end
 
--- A number of the request that lore_append_all looks up only when it needs it.
+-- A number of the request that `look` does not read, because it is rarely needed.
 local function number_of(request, name)
   return request[name] or tonumber(server.call('HGET', request.r, name))
 end
@@ -107,7 +109,7 @@ local function publish_state(request, reason)
   publish(request, 's ' .. request.status .. ' ' .. reason)
 end
 
--- To the owner, about its lease: an owner that had the request before has another epoch.
+-- Tells the owner about its lease. The epoch tells it from earlier leases of the same owner.
 local function publish_position(outcome, request)
   local news = string.format('%s %s %d %d %d', unpack(position(outcome, request)))
   if request.hears_epochs then news = news .. ' ' .. int(request.epoch) end
@@ -118,10 +120,10 @@ local function wake(tag)
   server.call('SPUBLISH', tag .. 'wake', string.match(tag, '{p(%d+)}'))
 end
 
--- The lease's judgement (P2). A newer epoch is one that the store has forgotten. What it
--- remembers of a lease after a loss counts until that lease ends: from then on it may have
--- forgotten that another owner followed. Of a claim that it forgot the epoch tells the time,
--- and so when the lease that came with it ended.
+-- Whether this owner may write (P2). A newer epoch belongs to a claim that the store has forgotten.
+-- That claim's lease ends lease_ms after its epoch, because an epoch is the time of its claim
+-- (P2.7). After a loss of data, a lease that the store remembers counts until it ends: from then on
+-- the store may have forgotten that another owner followed (P2.11).
 local function may_write(request, owner, epoch, log_id, run_id, now, lease_ms)
   if log_id ~= request.log_id then return false end
   if epoch > request.epoch then return LIVE[request.status] and now < epoch + lease_ms end
@@ -131,19 +133,19 @@ local function may_write(request, owner, epoch, log_id, run_id, now, lease_ms)
   return request.run_id == run_id or now < number_of(request, 'lease_until_ms')
 end
 
--- What says that a request was deleted.
+-- The key that exists while a deleted request must stay unknown.
 local function deleted_key(r)
   return (string.gsub(r, 'r:', 'x:', 1))
 end
 
--- Whether its readers left before there was any text: its prompt waits for one (P7).
+-- Whether the readers left before there was any text: the prompt waits for a reader (P7).
 local function is_unread(request)
   return request.unread and request.next_seq == 1
 end
 
--- Makes `owner` the owner: a claim, or one that the store has forgotten (P2, P15). Of those nobody
--- knows whether they hear epochs, and most do. `hears_epochs` is '2' of one that has a channel of its
--- own as well, by which it can be missed.
+-- Makes `owner` the owner: by a claim, or by a claim that the store has forgotten (P2, P15).
+-- `hears_epochs`: '1' if the owner hears epochs on channel b, '2' if it also has a channel of its
+-- own by which it can be missed. It is unknown for forgotten claims, where most owners hear epochs.
 local function own(request, owner, epoch, now, lease_ms, hears_epochs)
   local started_ms = number_of(request, 'started_ms')
   local started = started_ms > 0
@@ -157,7 +159,7 @@ local function own(request, owner, epoch, now, lease_ms, hears_epochs)
   publish_state(request, started and 'failed_over' or 'claimed')
 end
 
--- The forks of a log that leaves the present one where it ends (protocol/fork.py).
+-- The `forks` of a new log that branches off where the present one ends (protocol/fork.py).
 local function fork(request)
   local seq = request.next_seq
   local older = string.gsub(request.forks, ':(%d+)', function(first)
@@ -171,9 +173,9 @@ local function set_lease(request, until_ms)
   server.call('ZADD', request.lease, int(until_ms), request.id)
 end
 
--- A lease that ends later than its length from now was given by another clock: that of the server
--- which had the partition before, or this one's before it was set back. From now on it lasts its
--- length (P15). `usual_ms` is how long leases are; those of before VERSION 6 do not say.
+-- Shortens leases that end later than their length from now (P15.7). Another clock gave them: that
+-- of the server which had the partition before, or this server's before it was set back. `usual_ms`
+-- is the length of leases whose requests do not say it, those of before VERSION 6.
 local function shorten_leases(lease, tag, now, usual_ms)
   local far = server.call('ZRANGEBYSCORE', lease, '(' .. int(now + usual_ms), '+inf', 'WITHSCORES')
   for i = 1, #far, 2 do
@@ -185,7 +187,7 @@ local function shorten_leases(lease, tag, now, usual_ms)
   end
 end
 
--- Takes the request out of an owner's hands, into `status`.
+-- Takes the request away from its owner, into `status`.
 local function disown(request, status)
   request.status = status
   server.call('HSET', request.r, 'status', status, 'owner', '', 'lease_until_ms', '0',
@@ -199,9 +201,9 @@ local function is_read(request)
   return request.acked_seq >= request.next_seq - 1
 end
 
--- Lets a request expire that has ended (at `ended_ms`) or was reaped. Its memory may be had from its
--- end on when it was read, else when it expires (P17). What has expired since is struck off the
--- index here, some at a time.
+-- Sets when a request expires that has ended (at `ended_ms`) or was reaped. Its memory may be
+-- reused from its end on if it was read, else from its expiry on (P17). Also removes a few expired
+-- requests from the index.
 local function expire(request, at_ms, ended_ms)
   server.call('PEXPIREAT', request.r, int(at_ms))
   server.call('PEXPIREAT', request.c, int(at_ms))
@@ -212,7 +214,7 @@ local function expire(request, at_ms, ended_ms)
   server.call('ZADD', index, int(ended_ms and is_read(request) and ended_ms or at_ms), request.id)
 end
 
--- Cancel (at `ended_ms`) or reap: the epoch grows, so that whoever owned the request is fenced.
+-- Cancels (at `ended_ms`) or reaps. The epoch grows, so that the previous owner is fenced.
 local function take_away(request, status, reason, expires_ms, ended_ms)
   local owned = OWNED[request.status]
   disown(request, status)

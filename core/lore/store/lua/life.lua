@@ -1,10 +1,10 @@
--- The request, if it is this subject's. Without a subject, anyone's.
+-- The request, if it belongs to this subject. Without a subject, anyone's.
 local function load_of(keys, subject)
   if subject and server.call('HGET', keys[1], 'subject') ~= subject then return nil end
   return load(unpack(keys))
 end
 
--- The reader has everything up to a seq (P9); opens a closed window that it frees (P6).
+-- The reader has everything up to a seq (P9); opens a closed window if that frees enough (P6).
 -- ARGV  2 seq  3 subject, or absent
 local function lore_ack(keys, args)
   local request = load_of(keys, args[3])
@@ -35,9 +35,10 @@ local function lore_ack(keys, args)
   return position('ok', request)
 end
 
--- An edge says that its last reader has left, or that it has one. Before the first text a request
--- that its readers left is unread: paused once it is owned, as by a closed window (P7). An edge that
--- reads an unread one says so, so that whatever overtakes what, a reader has the last word.
+-- An edge reports that its last reader has left, or that it has a reader. A request whose readers
+-- left before the first text is unread: it is paused once it is owned, as by a closed window (P7).
+-- An edge with a reader that sees an unread request reports again, so a reader has the last word
+-- whichever call overtakes which (P7.5).
 -- ARGV  2 'left' or 'back'
 local function lore_readers(keys, args)
   local request = load(unpack(keys))
@@ -61,9 +62,9 @@ local function lore_readers(keys, args)
   return position('ok', request)
 end
 
--- Its owner has read the prompt, and with which model. Said before the end, so that it is known of
--- a request, too, that somebody cancels or reaps. Readers of an answer that goes on with another
--- model are told (P15).
+-- The owner reports the number of tokens in the prompt, and its model. It does so before the end,
+-- so that both are known of cancelled and reaped requests too. Readers are told when an answer goes
+-- on with another model (P15.21).
 -- ARGV  2 owner  3 epoch  4 prompt_tokens  5 model, or absent
 local function lore_prompt(keys, args)
   local request = load(unpack(keys))
@@ -118,14 +119,14 @@ local function lore_cancel(keys, args)
   return take_away(request, 'cancelled', 'ended', now + tonumber(args[2]), now)
 end
 
--- Delete a request, stopping it first when it was live. For DELETED_MS nobody opens it again,
--- with a POST that was long on its way, and no owner gives it back after a loss of data (P3).
+-- Delete a request; a live one is cancelled first. For DELETED_MS its id stays taken: no delayed
+-- POST opens it again, and no owner gives it back after a loss of data (P3.5).
 -- ARGV  2 subject, or absent
 local function lore_forget(keys, args)
   local request = load_of(keys, args[2])
   if not request then return unknown() end
   local now = clock(args[1])
-  -- First: while the slot is on its way to another server of a cluster, this ends the function.
+  -- This comes first: it aborts the function while the slot moves to another server of a cluster.
   server.call('SET', deleted_key(request.r), '', 'PXAT', int(now + DELETED_MS))
   if LIVE[request.status] or request.status == 'reaped' then
     take_away(request, 'cancelled', 'ended', now, now)
@@ -143,8 +144,9 @@ local KEPT = {
   'error', 'created_ms', 'started_ms', 'progress_ms', 'finished_ms', 'trace', 'model',
 }
 
--- Give up an answer that was read: its text and its question. What is left says so to whoever comes
--- for it, until it would have expired. Written anew, as a hash that was large stays so.
+-- Removes the text and the question of an answer that was read (P17.9). The rest remains until it
+-- would have expired, and tells readers so. The hash is deleted and written anew, because a hash
+-- that was once large keeps its memory.
 local function give_up(request, now)
   local values, hash = server.call('HMGET', request.r, unpack(KEPT)), {'given_up_ms', int(now)}
   local expires_ms = server.call('PEXPIRETIME', request.r)
@@ -157,11 +159,11 @@ local function give_up(request, now)
   publish_state(request, 'ended')
 end
 
--- Make room on a server whose memory is full (P17): the oldest answers first that have ended and
--- whose readers have acknowledged everything.
+-- Make room on a server whose memory is full (P17): gives up ended answers whose readers have
+-- acknowledged everything, the oldest first.
 -- KEYS  ended
 -- ARGV  2 the latest end, in ms  3 how many at most
--- reply how many were given up, and how many entries the index has lost
+-- reply how many were given up, and how many entries were removed from the index
 local function lore_give_up(keys, args)
   local now, tag, given = clock(args[1]), string.sub(keys[1], 1, -6), 0
   local ids = server.call('ZRANGEBYSCORE', keys[1], '-inf', args[2], 'LIMIT', '0', args[3])
@@ -177,7 +179,7 @@ local function lore_give_up(keys, args)
   return {given, #ids}
 end
 
--- Take a request that made no progress from its owner (P16).
+-- Reap: take a request that made no progress away from its owner (P16).
 -- ARGV  2 idle_ms  3 retention_ms
 local function lore_reap(keys, args)
   local request = load(unpack(keys))
@@ -191,7 +193,7 @@ local function lore_reap(keys, args)
   return take_away(request, 'reaped', 'reaped', now + tonumber(args[3]))
 end
 
--- Put a request back into the queue, in the place that it had.
+-- Puts a request back into the queue, at its original place.
 local function enqueue(request, reason)
   disown(request, 'queued')
   server.call('ZADD', request.q, int(request.place_ms), request.id)
@@ -215,9 +217,9 @@ local function lore_revive(keys, args)
   return enqueue(request, 'revived')
 end
 
--- Hand a request back to the queue. Its claim counts as a try only when the engine has failed,
--- or the owner has: then another hands it back, and the owner believes itself alone until its
--- lease ends (P3).
+-- Hand a request back to the queue. Its claim counts as a try only if the engine or the owner
+-- failed ('failed', 'silent'). A silent owner may live, and believe itself alone until its lease
+-- ends (P4.8).
 -- ARGV  2 owner  3 epoch  4 'failed' or 'silent', or absent
 local function lore_release(keys, args)
   local request = load(unpack(keys))
@@ -235,8 +237,8 @@ local function lore_release(keys, args)
   return enqueue(request, 'released')
 end
 
--- Renew the leases of one owner in one partition (P15). What it appended since the last time shows
--- in the order of the live requests now.
+-- Renew the leases of one owner in one partition (P15). Text that was appended since the last
+-- renewal now counts as progress in the order of `live`.
 -- KEYS  q, lease, live, then per request r
 -- ARGV  2 owner  3 lease_ms  4 server run id  5… per request its epoch and log_id
 -- reply a position per request, in order
@@ -260,7 +262,7 @@ local function lore_renew(keys, args)
   return positions
 end
 
--- The place in a partition's queue of the request that a claim would take, or nil.
+-- The queue place in ms of the request that a claim would take from one partition, or nil.
 local function waiting_in(q, lease, now, args)
   local tag = string.sub(q, 1, -2)
   if (args[2] or '') ~= '' then shorten_leases(lease, tag, now, tonumber(args[2])) end
@@ -275,10 +277,11 @@ local function waiting_in(q, lease, now, args)
   return waiting[2] and tonumber(waiting[2])
 end
 
--- The place in the queue of the request that a claim would take.
--- KEYS  q, lease; since VERSION 9, on a server that is of no cluster, those of several partitions
--- ARGV  2 how long leases are, in ms, '' or absent  3 server run id  4 a text (`silent_of`), or absent
--- reply place_ms, or nil when nothing can be claimed; of several partitions, one for each
+-- The queue place of the request that a claim would take.
+-- KEYS  q, lease; since VERSION 9, on a server outside a cluster, those of several partitions
+-- ARGV  2 the usual length of leases in ms, '' or absent  3 server run id  4 silent owners as text
+--       (`silent_of`), or absent
+-- reply place_ms, or nil when nothing can be claimed; for several partitions, one for each
 local function lore_waiting(keys, args)
   local now = clock(args[1])
   if #keys == 2 then return waiting_in(keys[1], keys[2], now, args) end
@@ -289,10 +292,10 @@ local function lore_waiting(keys, args)
   return places
 end
 
--- A generator is there: the others learn its name, and it theirs.
+-- Generators learn each other's names: records the caller's and returns all.
 -- KEYS  met
 -- ARGV  2 owner  3 keep_ms
--- reply the names of those that said so within the last keep_ms
+-- reply the names of the generators that called within the last keep_ms
 local function lore_meet(keys, args)
   local now = clock(args[1])
   server.call('ZADD', keys[1], int(now), args[2])

@@ -1,5 +1,5 @@
--- Why the chunks args[first..last] cannot be appended, or nil (P2). Four arguments each: seq,
--- text, token ids, tokens so far.
+-- Why the chunks args[first..last] cannot be appended, or nil (P2). Each chunk is four arguments:
+-- seq, text, token ids, tokens so far.
 local function judge(request, args, first, last)
   local tokens, expected = request.generated_tokens, nil
   for i = first, last, 4 do
@@ -26,7 +26,7 @@ local function add(scores, score, member)
   scores[#scores + 1], scores[#scores + 2] = score, member
 end
 
--- What an append has to know of a request to be judged.
+-- Reads the fields by which an append is judged.
 local function look(r, c, by)
   local v = server.call('HMGET', r, 'status', 'owner', 'epoch', 'log_id', 'run_id', 'next_seq',
     'generated_tokens', 'acked_seq', 'acked_tokens', 'reopen_tokens', 'tries', 'window',
@@ -41,8 +41,8 @@ local function look(r, c, by)
   }
 end
 
--- Append chunks to one request (P2, P5, P15). `by` is what the requests of a partition have in
--- common.
+-- Appends chunks to one request (P2, P5, P15). `by` is what the requests of the partition share in
+-- this call (`part_of`).
 local function append(r, c, by, epoch, log_id, window, reopen, args, first, last)
   local request = look(r, c, by)
   if not request then return unknown() end
@@ -79,7 +79,7 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
     server.call('HSET', r, 'lease_until_ms', by.lease_until)
   end
 
-  -- What seldom changes is written when it does.
+  -- These fields seldom change, so they are written only then.
   local was, reopen_tokens = request.status, tonumber(reopen)
   local closed = reopen_tokens > request.acked_tokens
   local run_id = last >= first and by.run_id or request.run_id
@@ -96,10 +96,10 @@ local function append(r, c, by, epoch, log_id, window, reopen, args, first, last
   return position('ok', request)
 end
 
--- An append that goes as it should: it is its owner's, right behind the log, and changes nothing
--- else of the request. Nearly all do, so this reads and writes what it must. Where the request is
--- among the live ones shows at the next renewal. The tokens acknowledged so far; or nil, and then
--- `append` judges it.
+-- The fast path of an append: it comes from the owner, its chunks directly follow the log, and it
+-- changes nothing else of the request. Nearly all appends do, so this reads and writes only what it
+-- must; the order of `live` is updated at the next renewal. Returns the tokens acknowledged so far,
+-- or nil, and then `append` judges.
 local function pass(r, c, by, args, at, first, last)
   local v = server.call('HMGET', r, 'next_seq', 'epoch', 'status', 'owner', 'log_id', 'run_id',
     'window', 'tries', 'generated_tokens', 'acked_tokens')
@@ -126,8 +126,8 @@ local function pass(r, c, by, args, at, first, last)
   return tonumber(v[10])
 end
 
--- What the requests of one partition in one call have in common; `leases` and `moved` collect
--- the scores for its two indexes.
+-- What the requests of one partition share in one call. `leases` and `moved` collect the scores for
+-- the indexes `lease` and `live`.
 local function part_of(q, lease, live, owner, lease_ms, run_id, now, renews)
   return {
     q = q, tag = string.sub(q, 1, -2), id_from = #q + 2, lease = lease, live = live,
@@ -142,14 +142,14 @@ local function index(by)
 end
 
 -- Append to any number of requests, one after the other, each judged by itself.
--- KEYS  q, lease, live, then r and c of each request of the partition; then the same of other
---       partitions, since VERSION 5 and on a server that is of no cluster
--- ARGV  2 owner  3 lease_ms  4 server run id, then of each request: epoch, log_id, window,
---       reopen_tokens, the number of chunks, and per chunk: seq, text, token ids, tokens so far;
---       and last, from an owner that renews its leases by the clock (since VERSION 9), what it is
---       to hear: 'position', or 'acks'. Without that, its leases are renewed here.
--- Replies with a position for each; with 'acks', of an append that went as it should, with the
--- acknowledged tokens instead.
+-- KEYS  q, lease, live, then r and c of each request of the partition; since VERSION 5, on a server
+--       outside a cluster, the same of further partitions may follow
+-- ARGV  2 owner  3 lease_ms  4 server run id, then for each request: epoch, log_id, window,
+--       reopen_tokens, the number of chunks, and per chunk: seq, text, token ids, tokens so far.
+--       Last (since VERSION 9), from an owner that renews its leases by the clock, the reply that
+--       it wants: 'position' or 'acks'. If it is absent, the append renews the leases.
+-- reply a position for each request; with 'acks', for each append that took the fast path, the
+--       acknowledged tokens instead
 local function lore_append_all(keys, args)
   local now, answers, by, k, at = clock(args[1]), {}, nil, 1, 5
   local wanted = args[#args]
@@ -172,16 +172,16 @@ local function lore_append_all(keys, args)
   return answers
 end
 
-local FIRST = 21 -- where the chunks begin in lore_reinstate's ARGV
+local FIRST = 21 -- where the chunks begin in ARGV of lore_reinstate
 
--- Take a request back from its owner that this server has forgotten with its data (P3). One
--- that is there is left as it is: the reply says whether it is still this owner's.
+-- Take a request back from its owner that this server has lost with its data (P3). A request that
+-- exists is left as it is, and the reply says whether it still belongs to this owner.
 -- ARGV  2 owner  3 epoch  4 log_id  5 forks  6 '1' from an owner that hears epochs on channel b
 --       7 subject  8 body  9 fingerprint  10 ack
 --       11 window  12 acked_seq  13 acked_tokens  14 prompt_tokens  15 created_ms
 --       16 started_ms  17 generated_tokens  18 next_seq  19 lease_ms  20 server run id
 --       21… per chunk, from the first on: seq, text, token ids, tokens so far;
---       and after them, if it has them: 'traceparent', the context of its trace; 'model', its model
+--       then optional pairs: 'traceparent' and the context of its trace, 'model' and its model
 local GIVEN = {traceparent = true, model = true}
 local function lore_reinstate(keys, args)
   local now, request, last = clock(args[1]), load(unpack(keys)), #args

@@ -1,14 +1,15 @@
 local NAMED = {place = true, ahead = true, traceparent = true, elsewhere = true}
 local ELSEWHERE_MS = 10000
 
--- Accept a request, or find it.
+-- Create a request, or find it.
 -- ARGV  2 queue_limit  3 server run id  4 request_id  5 subject  6 body  7 fingerprint
---       8 ack  9 window  10… the fields wanted, and after them, if it has them: 'place',
---       place_ms, 'ahead', how many of its client's requests stand ahead of it,
---       'traceparent', the context of its trace, 'elsewhere', '1' from one that then asks another
---       partition, in the same name: its other callers are sent there too, for ELSEWHERE_MS
--- reply {outcome, created 0|1, values of the fields wanted…}; {"full", 0} creates nothing, nor
---       does {"unknown", 0}: one that was deleted stays so for DELETED_MS
+--       8 ack  9 window  10… the names of the fields wanted, then optional pairs:
+--       'place' and place_ms; 'ahead' and how many of the client's requests stand ahead of it;
+--       'traceparent' and the context of its trace; 'elsewhere' and '1' from a caller that tries
+--       another partition next with the same name: for ELSEWHERE_MS, other callers with that
+--       name get 'full' here too
+-- reply {outcome, created 0|1, values of the fields wanted…}. {"full", 0} and {"unknown", 0} create
+--       nothing; the latter means that the request was deleted less than DELETED_MS ago
 local function lore_open(keys, args)
   local now, given, last = clock(args[1]), {}, #args
   while NAMED[args[last - 1]] do
@@ -44,8 +45,8 @@ local function lore_open(keys, args)
   return {'ok', created and 1 or 0, unpack(server.call('HMGET', keys[1], unpack(wanted)))}
 end
 
--- Whether an answer is left to generators that have its model, `others.left_ms` long since a claim
--- first passed it over (P15.22). Owners of a release before do not say their model.
+-- Whether to leave an answer to generators that have its model, for `others.left_ms` after a claim
+-- first passed it over (P15.22). Owners of older releases do not say their model.
 local function is_left(request, now, others)
   if not others or request.next_seq == 1 then return false end
   local kept = server.call('HMGET', request.r, 'model', 'passed_ms')
@@ -58,9 +59,9 @@ local function is_left(request, now, others)
   return now < passed_ms + others.left_ms
 end
 
--- The first of an index, up to a score, in one of these states. An id whose hash is gone, or in
--- another state than its place says, is dropped on the way. With `untried`, what was claimed before
--- and came to nothing is passed over, and what `is_left` in any case.
+-- The first request of an index up to a score in one of these states. Removes an id whose hash is
+-- gone, or whose state does not belong to this index. Passes over what `is_left`, and with
+-- `untried` also requests that were claimed before without result.
 local function first_of(index, last_ms, states, now, q, lease, live, untried, others)
   local tag, passed = string.sub(q, 1, -2), 0
   for _ = 1, 100 do
@@ -79,9 +80,9 @@ local function first_of(index, last_ms, states, now, q, lease, live, untried, ot
   end
 end
 
--- The owners that a caller takes for silent, as a set, and for how long they must not have renewed a
--- lease, of a text: '<run_id> <silent_ms>', and a line for each owner. It counts on the server
--- whose life it names: another has not heard from its owners, perhaps.
+-- The owners that a caller takes for silent, as a set, and for how many ms they must not have
+-- renewed a lease. `text` is '<run_id> <silent_ms>' and a line for each owner. It counts only on
+-- the server life that it names: another may not have heard from its owners yet (P15.14).
 local function silent_of(text, run_id)
   local owners, life, ms = {}, string.match(text or '', '^(%S+) (%d+)\n')
   if not life or life ~= run_id then return owners, 0 end
@@ -90,7 +91,7 @@ local function silent_of(text, run_id)
 end
 
 -- Whether an owner whose lease runs has left (P15): its channel has no subscriber, and it has not
--- renewed this lease for `silent_ms` either.
+-- renewed this lease for `silent_ms`.
 local function has_left(request, now, silent_ms)
   if not request.has_channel or not OWNED[request.status] then return false end
   local lease_ms = tonumber(server.call('HGET', request.r, 'lease_ms') or '0')
@@ -98,7 +99,7 @@ local function has_left(request, now, silent_ms)
   return server.call('PUBSUB', 'SHARDNUMSUB', request.tag .. 'o:' .. request.owner)[2] == 0
 end
 
--- Of those whose lease runs, the first by its end whose owner has left.
+-- Of the requests whose lease runs, the first to lapse whose owner has left.
 local function first_left(q, lease, live, now, untried, others, owners, silent_ms)
   if not next(owners) then return nil end
   local tag = string.sub(q, 1, -2)
@@ -115,15 +116,16 @@ local function first_left(q, lease, live, now, untried, others, owners, silent_m
   end
 end
 
--- Take the partition's next request (P15): of the lapsed leases, else of owners that have left, else
--- of the queue. Its log is forked when its tail may be lost (P4), or an owner that is alive may
--- still believe the log its own (P3). It counts as one more try. A server that was away may be why
--- the last owner is gone, so the count begins anew after it.
+-- Take the partition's next request (P15): first one with a lapsed lease, else one whose owner has
+-- left, else one from the queue. Forks the log when its tail may be lost (P4.2), or when an owner
+-- that lives may still believe itself alone (P4.8). The claim counts as one more try. In another
+-- life of the store the count begins anew (P15.16), because the store's absence may have ended the
+-- owner.
 -- KEYS  q, lease, live
--- ARGV  2 owner  3 lease_ms  4 server run id  5… the fields wanted, and after them 'present' from an
---       owner that has a channel of its own and hears epochs on channel b ('epochs': only that),
---       'untried' to leave out what was tried before, 'silent' with a text (`silent_of`), and
---       'others' with the caller's model and left_ms (`is_left`)
+-- ARGV  2 owner  3 lease_ms  4 server run id  5… the names of the fields wanted, then optionally:
+--       'present' from an owner that has a channel of its own and hears epochs on channel b, or
+--       'epochs' from one that only does the latter; 'untried' to leave out what was claimed
+--       before; 'silent' and a text (`silent_of`); 'others', the caller's model, left_ms (`is_left`)
 -- reply the values of the fields wanted, or nil when nothing can be claimed
 local HEARS = {epochs = '1', present = '2'}
 local function lore_claim(keys, args)

@@ -1,5 +1,5 @@
--- When the server's memory is full, what begins is refused; what was accepted goes on to its end,
--- beyond the server's limit by as much (P17).
+-- When the server's memory is full, functions that begin something are refused. Functions that
+-- carry an accepted request to its end may exceed the server's limit by what they need (P17.8).
 local function register(name, callback, flag)
   server.register_function{
     function_name = name, callback = callback, flags = flag and {flag} or {},
