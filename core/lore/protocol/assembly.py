@@ -1,8 +1,8 @@
 """Joins pieces of text into chunks: at once after a pause, else by size or delay.
 
-A reader judges by the first word, and slow text gains nothing by waiting; of fast text a chunk
-per token would cost more than it brings. Text comes from the engine in whole characters and is
-never cut here.
+The first word decides how fast an answer feels, and slow text gains nothing by waiting. For fast
+text, a chunk per token would cost more than it brings. The engine hands over whole characters, so
+text is never cut here.
 """
 
 import math
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class CoalesceConfig:
     max_delay_s: float = 0.03
-    """Between two chunks, at least, unless the second is long enough."""
+    """The minimum time between two chunks, in seconds, unless the second is long enough."""
     max_chars: int = 256
 
 
 class Assembler:
-    """Joins pieces until they are due. The caller decides when to take them."""
+    """Joins pieces until a chunk is due. The caller decides when to take it."""
 
     def __init__(self, config: CoalesceConfig) -> None:
         self.text = ""
         self.token_ids: tuple[int, ...] = ()
         self.due_s = math.inf
-        """When what pends is due; infinite while nothing does, or no whole character."""
+        """When the pending text is due; infinite while there is none, or no whole character."""
         self._config = config
         self._next_s = -math.inf
         self._since: float | None = None
 
     def add(self, text: str, token_ids: tuple[int, ...], now: float) -> None:
-        # Most pieces find nothing pending, and are copied nowhere.
+        # Most pieces find nothing pending. They are not copied.
         self.text = self.text + text if self.text else text
         self.token_ids = self.token_ids + token_ids if self.token_ids else token_ids
         if self._since is None:
@@ -39,7 +39,7 @@ class Assembler:
             self.due_s = self._since if is_long else self._next_s
 
     def take(self, now: float) -> tuple[str, tuple[int, ...]]:
-        """Everything pending, as one chunk's text and token ids."""
+        """Take everything pending, as one chunk's text and token ids."""
         text, token_ids = self.text, self.token_ids
         self.text, self.token_ids, self._since, self.due_s = "", (), None, math.inf
         if text:

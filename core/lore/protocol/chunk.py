@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 
 class Chunk(NamedTuple):
-    """One entry of a log. A tuple, as all that is made for each chunk: a frozen dataclass takes
-    three times as long to make.
+    """One entry of a log. It is a tuple because one is made for each chunk: a frozen dataclass
+    takes three times as long to make.
 
-    ``tokens`` is cumulative: how many generated tokens the log holds up to and
-    including this chunk. ``token_ids`` are this chunk's own; a generator that takes
-    the request over re-prefills from them. ``text`` may be empty, when tokens were
-    generated that do not yet make a whole character and the window closed on them.
+    ``tokens`` is cumulative: the number of generated tokens in the log up to and including this
+    chunk. ``token_ids`` are this chunk's own; a generator that takes the request over re-prefills
+    from them. ``text`` is empty when the window closed on tokens that do not yet make a whole
+    character.
     """
 
     seq: int

@@ -1,24 +1,25 @@
 """What a generator claims, and when, and the steps before it works on a claim (P4, P15, P17).
 
-Events come in with ``now``. Afterwards, pairs of (the claim that it is for, command) lie in
-``outbox``, and claims that can be worked on in ``taken_up``. ``deadline`` says when ``on_time`` has
-something to do. A shell drains the lists after each event and reports the result of each command.
+Events come in with ``now``, in seconds. Afterwards, ``outbox`` holds pairs of (the claim that it is
+for, command), and ``taken_up`` holds the claims that can be worked on. ``deadline`` says when
+``on_time`` has something to do. A shell drains the lists after each event and reports the result of
+each command.
 
-A wake-up names a partition in which a request waits. Wake-ups may be lost, and leases lapse without
-one. So a slow poll asks the store what waits, oldest first.
+A wake-up names a partition in which a request waits. Wake-ups may be lost, and a lapsing lease
+sends none. So a slow poll asks the store what waits, oldest first.
 
-When the store was away, leases have lapsed and claims may be forgotten although their owners live.
-They report as soon as they are connected again. So nobody claims before both connections, for
-calls and for subscriptions, have been up for the grace (P15.3): to continue elsewhere costs a
-prefill, and perhaps a fork of the log.
+While the store is away, leases lapse and claims may be forgotten although their owners live. Owners
+report as soon as they are connected again. So nobody claims before both connections, for calls and
+for subscriptions, have been up for the grace period (P15.3). To continue elsewhere would cost a
+prefill, and perhaps fork the log.
 
     claim -> read the log -> subscribe -> work on it
 
-A claim that fails on the way is given back, so that it need not lapse, and is no try of the request
-(P15.4). A request that nobody can work on is failed with a reason.
+A claim that fails on the way is given back, so that nobody waits for it to lapse. It does not count
+as a try of the request (P15.4). A request that nobody can work on fails with a reason.
 
 A request that was claimed in vain before may be what ended its generator. A generator works on one
-such request at a time, so that no other is suspected along with it (P15.17).
+such request at a time, so that it takes no other request along (P15.17).
 """
 
 import math
@@ -49,10 +50,10 @@ from lore.protocol.presence import Looking, Presence
 MAX_TRIES = 3
 """How many claims of a request may come to nothing before it fails (P15.18)."""
 AWAY_POLL_S = 0.2
-"""How often a store that is away is asked; that is cheap while there is no connection."""
+"""How often to ask for a store that is away. Asking is cheap while there is no connection."""
 GIVE_BACK_RETRY_S = 0.25
 LEFT_MS = 10_000
-"""How long the answers of another model are left to generators that have it (P15.22)."""
+"""How long answers of another model are left to generators that have it (P15.22)."""
 
 FAILS = f"the model failed on this request {MAX_TRIES} times"
 BROKEN = "a part of the answer was lost with a store's data"
@@ -69,10 +70,10 @@ class Candidate:
 
     partition: int
     takes_any: bool
-    """It may take a request that was claimed in vain before."""
+    """Whether it may take a request that was claimed in vain before."""
     asked_s: float
     heard_s: float = math.inf
-    """When the claim was answered: its lease ends within its length from then."""
+    """When the claim was answered: its lease ends at most one lease length later."""
     claimed: Claimed | None = None
     history: Sequence[Chunk] = ()
     guarded: bool = False
@@ -110,15 +111,16 @@ class Claims:
         model: str = "",
         takes_other_models: bool = False,
     ) -> None:
-        """``is_ready``: both connections to the server that has a partition are up, and this
-        generator is heard there; ``jitter`` is between 0.5 and 1, anew each time. While the engine
-        does not answer, nothing is claimed; the others are looked for all the same.
-        ``takes_other_models``: whether answers are continued that another one than ``model`` began.
+        """``is_ready``: both connections to the partition's server are up, and this generator is
+        heard there. ``jitter`` returns a new number between 0.5 and 1. While the engine does not
+        answer, nothing is claimed, but the other generators are still looked for.
+        ``takes_other_models``: whether to continue answers that another model than ``model`` began
+        (P15.20).
         """
         self.outbox: list[tuple[Subject, Command]] = []
         self.taken_up: list[Candidate] = []
         self.refused: list[tuple[Candidate, str]] = []
-        """Requests to fail, and why."""
+        """Requests to fail, with the reason."""
         self.closed = False
         self.store_answers = True
         self._config = config
@@ -138,9 +140,9 @@ class Claims:
         self.under_way: dict[Candidate, None] = {}
         """Claims that are not taken up yet."""
         self._returns: dict[Candidate, tuple[float, Release | Finish]] = {}
-        """Releases and ends without an answer, and when to repeat them."""
+        """Releases and ends that got no answer, and when to repeat them."""
         self._from_s = now
-        """Nothing is claimed before."""
+        """No claim is made before this time."""
         self._poll_s = now
         self._polling = False
         self._presence = Presence(
@@ -157,18 +159,18 @@ class Claims:
 
     @property
     def watched(self) -> int:
-        """How many other generators would be missed if they ended."""
+        """How many other generators this one watches for their end."""
         return self._presence.watched
 
     @property
     def room(self) -> int:
-        """How many more requests may be claimed. A parked one takes no place in the batch."""
+        """How many more requests may be claimed. A parked request takes no place in the batch."""
         leases = self._leases
         free = min(self._slots - leases.decoding, self._max_requests - len(leases.live))
         return free - len(self.under_way)
 
     def close(self) -> None:
-        """Claim nothing more; what is under way is given back."""
+        """Stop claiming; claims under way are given back."""
         self.closed = True
 
     # what may wait
@@ -178,7 +180,7 @@ class Claims:
         self.pump(now)
 
     def on_store_back(self, now: float) -> None:
-        """The subscriptions are back after they were lost: let the owners report first."""
+        """The lost subscriptions are back: let the owners report first."""
         self._from_s = max(self._from_s, now + self._grace_s)
         self._poll_s = min(self._poll_s, self._from_s)
         self._presence.on_store_back()
@@ -248,16 +250,16 @@ class Claims:
             self._settle(subject, now)
 
     def on_lost(self, subject: Subject, command: Command, now: float) -> None:
-        """No answer came."""
+        """A command got no answer."""
         if isinstance(subject, Looking):
             self._presence.on_lost(subject)
         elif isinstance(command, Meet):
-            pass  # it is said again with the next poll
+            pass  # the next poll announces it again
         elif subject is None:
             self._polling, self.store_answers = False, False
             self._poll_s = now + AWAY_POLL_S
         elif isinstance(command, Claim):
-            self._settle(subject, now)  # if it happened all the same, it lapses
+            self._settle(subject, now)  # if the claim was made all the same, it lapses
         elif isinstance(command, ReadLog | Guard):
             self._give_back(subject, now)
         elif isinstance(command, Unguard):
@@ -279,7 +281,7 @@ class Claims:
         if not self.store_answers:
             self.store_answers = True
             self.on_store_back(now)
-        # The oldest first, before those whose wake-up came while the store answered.
+        # The oldest requests come first, before wake-ups that came while the store answered.
         self._waiting = dict.fromkeys(partition for _, partition in found) | self._waiting
         self.pump(now)
 
@@ -289,7 +291,8 @@ class Claims:
             return
         assert isinstance(answer, Claimed)
         candidate.claimed, candidate.heard_s, view = answer, now, answer.view
-        # There may be more where this one was. Last in line, so that no partition starves.
+        # More may wait in this partition. It goes to the end of the line, so that no partition
+        # starves.
         self._waiting[candidate.partition] = None
         if self.closed:
             self._give_back(candidate, now)
@@ -318,8 +321,9 @@ class Claims:
                 self.refuse(candidate, other_model(view.model, self._model))
 
     def _is_other_model(self, view: View) -> bool:
-        """Whether its tokens are another model's, and not to be continued here (P15). Owners of a
-        release before do not say whose they are."""
+        """Whether its tokens are another model's, so that it must not be continued here (P15.20).
+        Owners of an older release do not say their model.
+        """
         return not self._takes_other_models and view.model not in ("", self._model)
 
     def _on_guarded(self, candidate: Candidate, now: float) -> None:
@@ -329,16 +333,16 @@ class Claims:
         if self.closed:
             self._give_back(candidate, now)
         elif self._leases.has_newer(view.request_id, view.epoch):
-            self._settle(candidate, now)  # it was taken from us meanwhile, and is ours again
+            self._settle(candidate, now)  # taken from us meanwhile, and ours again since
         else:
             self.taken_up.append(candidate)
 
     def on_taken_up(self, candidate: Candidate, now: float) -> None:
-        """From here on ``Leases`` has it."""
+        """``Leases`` is responsible for the request from here on."""
         self._settle(candidate, now)
 
     def _give_back(self, candidate: Candidate, now: float) -> None:
-        """The claim failed on the way, and is no try of the request (P15.4).
+        """Give a claim back that failed on the way. It does not count as a try (P15.4).
 
         The cause may persist, so nothing is claimed for a moment.
         """
@@ -349,7 +353,7 @@ class Claims:
         self.outbox.append((candidate, Release(view.request_id, self._config.owner, view.epoch)))
 
     def refuse(self, candidate: Candidate, error: str) -> None:
-        """Nobody can work on it: it fails with a reason that its reader sees (P17.1)."""
+        """Fail a request that nobody can work on, with a reason that its reader sees (P17.1)."""
         assert candidate.claimed is not None
         view = candidate.claimed.view
         self.refused.append((candidate, error))
@@ -381,13 +385,15 @@ class Claims:
 
 
 def judge(claimed: Claimed, history: Sequence[Chunk], run_id: str) -> Verdict:
-    """Whether to continue a request after this log, read in the life ``run_id`` (P15.5, P15.6)."""
+    """Judge whether to continue a request after this log, read in the life ``run_id`` (P15.5,
+    P15.6).
+    """
     wanted = claimed.view.next_seq - 1
     if len(history) == wanted:
         return Verdict.WHOLE
     if len(history) > wanted or run_id != claimed.run_id:
-        # Another goes on in it, or a part was forgotten since the claim: to go on from here would
-        # put other chunks into a log that readers may have more of. Who claims it anew forks it.
+        # Another owner continues the log, or a part was forgotten since the claim. To continue here
+        # would put other chunks into a log of which readers may have more. The next claim forks it.
         return Verdict.NOT_OURS
-    # Whoever claimed it would find the same, and hand it back as well.
+    # Any other generator would find the same log, and give the claim back as well.
     return Verdict.BROKEN

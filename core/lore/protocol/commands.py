@@ -1,15 +1,15 @@
 """The commands of the store, as tuples: each operation is defined here and nowhere else.
 
-Pure code decides on them, a shell hands them to ``Store.do``. The model in memory executes them
-(``store/twin``), the store in Valkey packs their fields into a call of its library
-(``store/valkey/packing.py``), and that unpacks them (``store/lua``). All three name an operation
-after its class: ``GiveUp`` is ``give_up`` there and ``lore_give_up`` here. Fields stand in the
-order of the function's arguments; a last one that is None is not sent. ``answers`` is what the
-store answers with: where that is a position, its outcome is ``unknown`` when the request is.
+Pure code decides on commands, and a shell hands them to ``Store.do``. The store in memory executes
+them (``store/twin``). The store in Valkey packs their fields into a call of its library
+(``store/valkey/packing.py``), which unpacks them (``store/lua``). All three name an operation after
+its class: ``GiveUp`` is ``give_up`` in Python and ``lore_give_up`` in Lua. The fields have the
+order of the function's arguments; a last field that is None is not sent. ``answers`` is the type of
+the store's answer. If that is a position, its outcome is ``unknown`` when the request is.
 
-Times are in milliseconds, as everywhere in the store. Every one of them validates before it
-writes, may be repeated, and may have happened when no answer came. What only a caller of the
-edge's asks for is in ``lore/store/types.py``.
+Times are in milliseconds, as everywhere in the store. Every operation validates before it writes
+and may be repeated. A command without an answer may have been executed. Operations that only an
+edge's callers ask for are in ``lore/store/types.py``.
 """
 
 import re
@@ -31,28 +31,29 @@ class Command(Protocol[T_co]):
 
 @cache
 def name_of(kind: type[Any]) -> str:
-    """Of an operation: ``GiveUp`` is ``give_up``."""
+    """The name of an operation: ``GiveUp`` is ``give_up``."""
     return re.sub("(?<!^)([A-Z])", r"_\1", kind.__name__).lower()
 
 
-# an owner's
+# commands of owners
 
 
 class Append(NamedTuple):
-    """Append chunks in seq order (P2, P5). No chunks: a position report. The lease runs on as it
-    did (P15), unless the store has forgotten this claim: then it takes it up, and renews it.
+    """Append chunks in seq order (P2, P5). Without chunks it asks for the position. The lease is
+    not prolonged (P15.23), unless the store has forgotten this claim: then it takes it over and
+    renews it.
 
     Chunks below ``next_seq`` must equal the log's (else ``conflict``) and are skipped. ``log_id``
-    is the one of the claim: when the store has forgotten that claim and the fork it made, these
-    chunks belong to no log that is left, and are fenced. Whatever was sent before without a
-    reply, or has to be sent again, goes in one call: the store takes the owner's word that its
-    log then has all that readers may have.
+    is that of the claim. If the store has forgotten that claim and the fork that it made, these
+    chunks belong to no existing log and are fenced. Everything that was sent before without a
+    reply, or must be sent again, goes in one call: the store takes an append as the owner's word
+    that its log then has all that readers may have (P3.2).
 
-    ``reopen_tokens`` > 0 says that the owner's credit is used up once these are in the log, and
-    that it wants to hear when ``acked_tokens`` reaches that count. The request is paused
-    afterwards exactly when ``reopen_tokens > acked_tokens``; the position's acks tell the owner
-    when they are there already, so no wake-up is lost. ``window`` is kept for the view alone
-    (0: it does not bind): the rule that opens a window lives in ``protocol/window.py``.
+    ``reopen_tokens`` > 0 says that the owner's credit is used up once these chunks are in the log,
+    and that it wants to hear when ``acked_tokens`` reaches that count. Afterwards the request is
+    paused exactly when ``reopen_tokens > acked_tokens``. The acks in the position tell the owner if
+    that count is reached already, so no wake-up is lost. ``window`` is kept for the view alone (0:
+    it does not bind): the rule that opens a window is in ``protocol/window.py``.
     """
 
     request_id: str
@@ -67,9 +68,10 @@ class Append(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """The prompt has so many tokens: told once it is read, so that a request that is cancelled or
-    reaped before its end has them too. ``model`` is what reads it (``View.model``): readers of an
-    answer that goes on with another one than before are told (P15). OK or FENCED."""
+    """Report how many tokens the prompt has (O20) and which model answers (P15.19). It is sent once
+    the prompt is read, so that both are known of requests that are cancelled or reaped. Readers are
+    told when an answer goes on with another model (P15.21). OK or FENCED.
+    """
 
     request_id: str
     owner: str
@@ -80,8 +82,9 @@ class Prompt(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """End a request as done or failed (P13). GAP when the log does not reach ``next_seq``. Every
-    key of the request expires ``retention_ms`` later."""
+    """End a request as done or failed (P13). GAP when the log does not reach ``next_seq``. The
+    request's keys expire ``retention_ms`` later.
+    """
 
     request_id: str
     owner: str
@@ -97,10 +100,11 @@ class Finish(NamedTuple):
 
 
 class Release(NamedTuple):
-    """Hand a request back to the queue, in the place that it had (P15). The claim was no try of
-    it, unless the engine ``failed``, or the owner did and another hands it back: a ``silent``
-    owner may be alive, out of reach, and believe itself alone until its lease ends, so a claim
-    before that forks the log (P3)."""
+    """Hand a request back to the queue, at its original place (P15). The claim does not count as a
+    try, unless ``why`` says that the engine or the owner ``failed``, or that the owner is
+    ``silent``. A silent owner may live out of reach and believe itself alone until its lease ends,
+    so a claim before then forks the log (P4.8).
+    """
 
     request_id: str
     owner: str
@@ -110,11 +114,11 @@ class Release(NamedTuple):
 
 
 class Reinstate(NamedTuple):
-    """Give a request back to a store that has forgotten it with its data (P3).
+    """Give a request back to a store that has lost it with its data (P3.3).
 
-    ``view`` is what its owner knows of it and ``chunks`` its log from seq 1 on, as far as the
-    store is known to have had it. It is the owner's and generating then, under a new lease. One
-    that the store has is left as it is: OK when it is still this owner's, else FENCED.
+    ``view`` is what its owner knows of it. ``chunks`` is its log from seq 1 on, as far as the store
+    is known to have had it. Afterwards the request is generating, under a new lease of this owner.
+    A request that the store has is left as it is: OK when it is still this owner's, else FENCED.
     """
 
     view: View
@@ -125,19 +129,20 @@ class Reinstate(NamedTuple):
 
 
 class Renew(NamedTuple):
-    """Renew leases of one partition (P15). A position for each, in order."""
+    """Renew leases in one partition (P15). Answer: a position for each, in order."""
 
     partition: int
     owner: str
     lease_ms: int
     leases: Sequence[tuple[str, int, str]]
-    """request_id, epoch and log_id of each."""
+    """request_id, epoch and log_id of each request."""
     answers = list[Position]
 
 
 class Silent(NamedTuple):
-    """Owners that have no subscriber at the server whose life is ``run_id`` (P15). Of those who
-    have renewed a lease within ``silent_ms`` nothing is claimed."""
+    """Owners that have no subscriber at the server whose life is ``run_id`` (P15.10). Requests of
+    owners that renewed the lease within ``silent_ms`` are not claimed.
+    """
 
     run_id: str
     silent_ms: int
@@ -145,20 +150,22 @@ class Silent(NamedTuple):
 
 
 class Others(NamedTuple):
-    """Answers that another model than this one began are left to generators that have it, for so
-    long since a claim first passed them over (P15.22)."""
+    """Leave answers that another model began to generators that have it, for ``left_ms`` after a
+    claim first passed them over (P15.22).
+    """
 
     model: str
     left_ms: int
 
 
 class Claim(NamedTuple):
-    """Take the first request of the partition whose lease has lapsed, or whose owner has left, or
-    that waits (P15); None when there is none.
+    """Claim the partition's first request whose lease has lapsed, else one whose owner has left,
+    else one that waits (P15). Answer: None when there is none.
 
-    Counts it as a try (``View.tries``); with ``untried``, passes over those that have one. Forks
-    the log when the store may have forgotten its tail (P4): the run id kept with the request is
-    not this server's. ``next_seq`` may be 1 then, when all was forgotten.
+    The claim counts as a try (``View.tries``). With ``untried``, requests that have a try are
+    passed over. The log is forked when the store may have forgotten its tail (P4.2): the run id
+    kept with the request is not this server's. ``next_seq`` may then be 1, when everything was
+    forgotten.
     """
 
     partition: int
@@ -166,18 +173,18 @@ class Claim(NamedTuple):
     lease_ms: int
     untried: bool = False
     silent: tuple[Silent, ...] = ()
-    """Whose owners may have left: the store looks once more."""
+    """Owners that may have left. The store checks again."""
     others: Others | None = None
     answers = cast("type[Claimed | None]", Claimed)
 
 
 class Waiting(NamedTuple):
-    """(place_ms, partition) of the first claimable request of each partition that has one, in the
-    order of their places: queued ones, lapsed leases and those of owners that have left (P17). A
+    """Ask for (place_ms, partition) of the first claimable request of each partition, in the order
+    of their places: queued requests, lapsed leases, and requests of owners that have left (P17). A
     server of a cluster that is away is left out, unless all are.
 
-    Who says how long leases are has those shortened that would last longer from now on: the
-    server's clock is another than that which gave them (P15).
+    A caller that says how long leases are has longer ones shortened, because another clock than the
+    server's gave them (P15.7).
     """
 
     lease_ms: int | None = None
@@ -186,20 +193,22 @@ class Waiting(NamedTuple):
 
 
 class Meet(NamedTuple):
-    """Tell the other generators of this one (P15). The names of all that have told within
-    ``keep_ms``; none when the store has an older library."""
+    """Announce this generator to the others (P15). Answer: the names of all generators that did so
+    within ``keep_ms``; none when the store has an older library.
+    """
 
     owner: str
     keep_ms: int
     answers = list[str]
 
 
-# What a shell does with other means than the library.
+# Commands that a shell carries out without the library.
 
 
 class Look(NamedTuple):
-    """Those of these owners whose own channels have a subscriber at the server of a partition
-    (P15)."""
+    """Ask which of these owners have a subscriber to their own channel at the server of a partition
+    (P15.10). Answer: their names.
+    """
 
     partition: int
     owners: tuple[str, ...]
@@ -213,25 +222,30 @@ class ReadLog(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """Subscribe to what the store tells the owner of a request. Answer: None once it is there."""
+    """Subscribe to what the store publishes to the owner of a request. Answer: None once
+    subscribed.
+    """
 
     request_id: str
     epoch: int
 
 
 class Unguard(NamedTuple):
-    """End that, unless another epoch's has taken its place. Nobody waits for an answer."""
+    """Unsubscribe, unless a claim with another epoch has taken the subscription over. Nobody waits
+    for an answer.
+    """
 
     request_id: str
     epoch: int
 
 
-# a reader's; ``subject`` says on whose behalf: somebody else's request is unknown to it
+# commands of readers; ``subject`` says on whose behalf: somebody else's request is unknown to it
 
 
 class Ack(NamedTuple):
-    """The reader has everything up to a seq: OK or AHEAD (P9). Takes a paused request out of its
-    pause once the acked tokens reach its ``reopen_tokens`` (P6), and tells its owner."""
+    """The reader has everything up to a seq: OK or AHEAD (P9). Resumes a paused request once its
+    acked tokens reach ``reopen_tokens`` (P6), and tells its owner.
+    """
 
     request_id: str
     seq: int
@@ -240,11 +254,12 @@ class Ack(NamedTuple):
 
 
 class Readers(NamedTuple):
-    """An edge says that its last reader of the request has left, or that it has one (P7): OK.
+    """An edge reports that its last reader of the request has left, or that it has one (P7): OK.
 
-    Before there is any text, a request whose readers have left is unread: paused once it is owned,
-    so that its prompt is not read. Later it changes nothing, nor for ack kind ``none``. An edge
-    that reads an unread one says so: whatever overtakes what, a reader has the last word.
+    Before there is any text, a request whose readers have left is unread. It is paused once it is
+    owned, so that its prompt is not read. Later this changes nothing, nor for ack kind ``none``. An
+    edge with a reader that sees an unread request reports again, so a reader has the last word
+    whichever call overtakes which (P7.5).
     """
 
     request_id: str
@@ -253,8 +268,9 @@ class Readers(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Stop a request for good (P14): OK (also when cancelled before), or REFUSED when it ended
-    otherwise. Raises the epoch, so that its owner is fenced. Expires ``retention_ms`` later."""
+    """Cancel a request for good (P14): OK (also when cancelled before), or REFUSED when it ended
+    otherwise. Raises the epoch, so that its owner is fenced. It expires ``retention_ms`` later.
+    """
 
     request_id: str
     retention_ms: int
@@ -263,10 +279,10 @@ class Cancel(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Delete a request and its log at once, after a cancel when it was live.
+    """Delete a request and its log at once; a live request is cancelled first.
 
-    Its followers hear that it ended, and find nothing when they look. For an hour nobody opens it
-    again, nor gives it back to a store that has lost data since (P3).
+    Its followers hear that it ended, and find nothing when they look. For an hour its id stays
+    taken: nobody opens it again, or gives it back to a store that has lost data (P3.5).
     """
 
     request_id: str
@@ -275,21 +291,21 @@ class Forget(NamedTuple):
 
 
 class Revive(NamedTuple):
-    """Queue a reaped request again, continuing after its log (P16). REFUSED when not reaped."""
+    """Queue a reaped request again, to continue after its log (P16). REFUSED when not reaped."""
 
     request_id: str
     subject: str | None = None
     answers = Position
 
 
-# the fleet's
+# commands of the operator and the sweep
 
 
 class Reap(NamedTuple):
     """Reap a generating or paused request without progress for ``idle_ms`` (P16).
 
-    REFUSED when it moved since, or is in another state. Raises the epoch, so that its owner is
-    fenced. Expires ``retention_ms`` later unless it is revived before.
+    REFUSED when it made progress since, or is in another state. Raises the epoch, so that its owner
+    is fenced. It expires ``retention_ms`` later unless it is revived before.
     """
 
     request_id: str
@@ -299,8 +315,9 @@ class Reap(NamedTuple):
 
 
 class GiveUp(NamedTuple):
-    """Give up the partition's answers that ended by then and are read, ``most`` of them, the
-    oldest first (P17). How many were."""
+    """Give up the partition's answers that ended by ``until_ms`` and were read, ``most`` at most,
+    the oldest first (P17.9). Answer: how many.
+    """
 
     partition: int
     until_ms: int

@@ -1,8 +1,8 @@
-"""One reader's stream of a followed request: the next step (P4, P10, P11, P12).
+"""What to do next for one reader's stream of a followed request (P4, P10, P11, P12).
 
-The shell asks ``next``, does what it says, and tells it what was written and acknowledged. What
-is at hand, because it has just come or was read, goes out from memory; the rest a reader takes
-from the log, in pages, at its own pace.
+The shell asks ``next``, does what it says, and reports what was written and acknowledged. Chunks at
+hand (just arrived or just read) go out from memory. A reader gets the rest from the log, in pages,
+at its own pace.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ from lore.protocol.lifecycle import LIVE, Status
 from lore.protocol.sender import Action, Sender
 
 PADS_BYTES = (16_384, 65_536, 65_536, 65_536)
-"""What is sent behind a chunk that nobody acknowledges, although the peer's TCP has it: more than
-proxies hold back, and no more than this for a connection."""
-MAX_STATES = 16  # a reader slower than the request's changes of state hears of the latest
+"""The padding behind a chunk that is sent again (P11.7, P11.8), in bytes: more than proxies hold
+back. A connection gets no more than this.
+"""
+MAX_STATES = 16  # a reader slower than the state changes gets the latest ones
 
 
 class Numbered(Protocol):
@@ -32,24 +33,24 @@ Piece = TypeVar("Piece", bound=Numbered)
 
 
 class Opening(Enum):
-    """What a reader is answered who comes with a position."""
+    """The answer to a reader that names a position."""
 
     STREAM = "stream"
-    COMPLETE = "complete"  # it has all of an answer that ended
-    LOST = "lost"  # it has what the log does not have, or needs what the log has lost (P4, P17)
+    COMPLETE = "complete"  # the answer has ended and the reader has all of it
+    LOST = "lost"  # it has text that the log lacks, or needs text that the log has lost (P4, P17)
 
 
 class Step(Enum):
-    SEND = "send"  # states and chunks at hand, and the end behind the last one
+    SEND = "send"  # send states and chunks at hand, and the end behind the last one
     LOAD = "load"  # read a page of the log after ``position``
     REPEAT = "repeat"  # read the whole text, which the end repeats
-    REVIVE = "revive"  # ask for the request's continuation in the reader's place (P16)
-    CHECK = "check"  # a chunk's time is over: look whether news of its ack was lost (P11)
+    REVIVE = "revive"  # revive the request on behalf of the reader (P16)
+    CHECK = "check"  # a chunk is overdue: check whether its ack arrived unnoticed (P11)
     HEARTBEAT = "heartbeat"
-    WAIT = "wait"  # for news, or until ``deadline``
-    FAREWELL = "farewell"  # the last word, to a reader who is to go on elsewhere
-    LOST = "lost"  # the last word: ``history_lost``
-    GONE = "gone"  # the last word: the request is no longer kept
+    WAIT = "wait"  # wait for news, or until ``deadline``
+    FAREWELL = "farewell"  # final: the reader is to go on elsewhere
+    LOST = "lost"  # final: ``history_lost``
+    GONE = "gone"  # final: the request is no longer kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +76,23 @@ class Delivery(Generic[Piece]):
         repeats_text: bool,
         now: float,
     ) -> None:
-        """``position``: the last seq that the reader had before, of the log ``log_id``.
+        """``position``: the last seq that the reader had before, in the log ``log_id``.
 
-        ``returns``: it comes back by itself when told so. ``repeats_text``: its end has the
-        whole text in it."""
+        ``returns``: the reader reconnects by itself when told to. ``repeats_text``: its end event
+        contains the whole text.
+        """
         self.follower = follower
         self.position = position
-        """The last seq taken for this connection, or had before it."""
+        """The last seq that was taken for this connection, or that the reader had before."""
         self.sender = sender
         self.states: list[tuple[Status, str]] = []
-        # Lists, of which one that is empty is a tenth of an empty deque: there are many readers.
+        # Lists, because there are many readers: an empty list takes a tenth of the memory of an
+        # empty deque.
         self.loaded: list[Piece] = []
         self.is_leaving = False
         self._config = config
         self.log_id = log_id
-        """The log that ``position`` counts in."""
+        """The log to which ``position`` refers."""
         self._returns = returns
         self._has_text = not repeats_text
         self._heartbeat_at = now + config.heartbeat_s
@@ -100,7 +103,7 @@ class Delivery(Generic[Piece]):
             sender.on_ack(follower.acked_seq, now)
 
     def opening(self, *, asked: bool) -> Opening:
-        """``asked``: the reader named its position."""
+        """How to answer the reader at its start. ``asked``: the reader named its position."""
         if self.loses_history():
             return Opening.LOST
         if self._returns and asked and self.position == self.follower.last_seq:
@@ -110,7 +113,7 @@ class Delivery(Generic[Piece]):
     # what is due
 
     def next(self, now: float, *, at_hand: bool) -> Step:
-        """``at_hand``: the shell has the chunk after ``position``."""
+        """The next step. ``at_hand``: the shell has the chunk after ``position``."""
         if self.is_leaving:
             return Step.FAREWELL
         if self.loses_history():
@@ -126,13 +129,13 @@ class Delivery(Generic[Piece]):
         if self._heartbeat_at > now:
             return Step.WAIT
         if self.follower.view.status is Status.REAPED:
-            # It has to ask for the rest, and the word to do so may have been lost.
+            # The reader has to revive it, and may have missed the event that said so (E16).
             self.on_state(Status.REAPED, REASONS[Status.REAPED])
             return Step.SEND
         return Step.HEARTBEAT
 
     def deadline(self, *, at_hand: bool) -> float:
-        """When ``next`` says something else than WAIT without any news."""
+        """The time at which ``next`` returns something else than WAIT without any news."""
         deadline = self._heartbeat_at
         if self.sender is not None and (due := self.sender.deadline()) is not None:
             deadline = min(deadline, due)
@@ -142,11 +145,11 @@ class Delivery(Generic[Piece]):
 
     @property
     def is_at_end(self) -> bool:
-        """The end is all that is left to say."""
+        """Whether only the end is left to send."""
         return self._has_text and self.position == self.follower.last_seq
 
     def passes(self, seq: int) -> bool:
-        """Whether the chunk that has just come is all that there is to say to this reader."""
+        """Whether this reader needs nothing but the chunk that has just arrived."""
         follower = self.follower
         return (
             follower.head == seq == self.position + 1
@@ -154,13 +157,14 @@ class Delivery(Generic[Piece]):
             and not self.loaded
             and not self.is_leaving
             and self.log_id == (view := follower.view).log_id
-            and view.status in LIVE  # an end is told behind it, and a reaped request revived
+            and view.status in LIVE  # the end is sent behind it; a reaped request is revived
             and not follower.gone
         )
 
     def loses_history(self) -> bool:
-        """Whether this reader has text that the log does not have and will not have (P4), or
-        needs some that the log lost, or that was given up (P17)."""
+        """Whether this reader has text that the log lacks for good (P4), or needs text that the log
+        has lost or given up (P4.10, P17.11).
+        """
         follower = self.follower
         if (follower.gone and follower.lost) or self.position + 1 in follower.holes:
             return True
@@ -175,7 +179,7 @@ class Delivery(Generic[Piece]):
         return last_seq is not None and self.position > last_seq
 
     def _go_over(self, log_id: str) -> None:
-        """To a log that has all that this reader has."""
+        """Switch to a log that has all that this reader has."""
         self.log_id = log_id
         self.loaded.clear()
         if self.sender is not None:
@@ -183,14 +187,15 @@ class Delivery(Generic[Piece]):
             self._heard_from = min(self._heard_from, self.sender.acked)
 
     def is_to_revive(self) -> bool:
-        """Its generator was taken from it, and this reader, who cannot ask for it back, has all
-        there is (P16)."""
+        """Whether the request was reaped, and this reader, who cannot revive it, has all its text
+        (O10).
+        """
         view = self.follower.view
         has_all = self.position == view.next_seq - 1
         return view.status is Status.REAPED and not self._returns and has_all
 
     def _from_store(self) -> Step | None:
-        """What the reader needs of the store before anything more can be sent."""
+        """What to read from the store before anything more can be sent."""
         follower = self.follower
         if self.position == follower.last_seq:
             return None if self._has_text else Step.REPEAT
@@ -201,24 +206,25 @@ class Delivery(Generic[Piece]):
     # what happened
 
     def leave(self) -> None:
-        """The reader is to go on elsewhere."""
+        """Send the reader elsewhere."""
         self.is_leaving = True
 
     def on_state(self, status: Status, reason: str) -> None:
         self.states = [*self.states, (status, reason)][-MAX_STATES:]
 
     def on_acked(self, seq: int, now: float) -> float | None:
-        """Returns the round trip that it measured, in seconds, if it measured one."""
+        """Return the round trip that the ack measured, in seconds, if it measured one."""
         return self.sender.on_ack(seq, now) if self.sender is not None else None
 
     def is_overdue(self, now: float) -> bool:
-        """A chunk's time is over; an ack may show what was lost, too."""
+        """Whether a chunk is overdue, or an ack has shown that one was lost."""
         due = self.sender.deadline() if self.sender is not None else None
         return due is not None and due <= now
 
     def on_page(self, pieces: list[Piece], now: float) -> None:
-        """What the log had after ``position``, as it was when the page was asked for; nothing
-        when it had nothing, or is away."""
+        """Take what the log had after ``position`` when the page was asked for; empty when it had
+        nothing, or when the store is away.
+        """
         self.loaded += [piece for piece in pieces if piece.seq > self.position]
         if not pieces:
             self.on_nothing(now)
@@ -242,21 +248,24 @@ class Delivery(Generic[Piece]):
                 self.sender.on_sent(piece.seq, now)
 
     def on_checked(self, now: float, *, away: bool, arrived: int) -> int | Action | None:
-        """After a CHECK: the seq to send again, ``Action.CLOSE``, or None.
+        """Return what to do after a CHECK: the seq to send again, ``Action.CLOSE``, or None.
 
-        ``away``: the look did not get through, and so can no ack: nothing shows that the chunk
-        was lost. ``arrived``: the last seq that has left the socket."""
+        ``away``: the check did not reach the store. Acks cannot either, so nothing shows that the
+        chunk was lost. ``arrived``: the last seq that has left the socket.
+        """
         sender = self.sender
         if sender is None or (seq := sender.oldest) is None:
             return None
         action = sender.on_timer(now, socket_pending=away or arrived < seq)
         if action is Action.RETRANSMIT and not self._pads and sender.acked <= self._heard_from:
-            return Action.CLOSE  # a response that ends is passed on, whoever holds it back
+            return Action.CLOSE  # whatever holds a response back passes it on when it ends
         return seq if action is Action.RETRANSMIT else action
 
     def padding_bytes(self) -> int:
-        """How much to send behind a chunk that is sent again, so that it does not lie in a proxy
-        that waits for more, while the window waits for its ack."""
+        """How many bytes of padding to send behind a chunk that is sent again (P11.7). A proxy that
+        waits for more bytes would otherwise hold the chunk back, while the window waits for its
+        ack.
+        """
         if self.sender is None or self.sender.acked > self._heard_from:
             self._heard_from = self.sender.acked if self.sender is not None else 0
             return 0

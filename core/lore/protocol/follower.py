@@ -1,13 +1,13 @@
 """A request as an edge follows it: calls to the store, and news for readers (P10, P12).
 
-News is a hint. Whatever makes it doubtful (a gap, a subscription that was lost, a chunk of a log
-that the view does not know) makes the edge read the view and the log until nothing is missing,
-and nothing later goes out before.
+News is a hint. It becomes doubtful by a gap, a lost subscription, or a chunk of a log that the view
+does not know. The edge then reads the view and the log until nothing is missing, and sends nothing
+later before that.
 
-Events come in as method calls with ``now``, in seconds on any one clock. What to do comes out of
-``take()``, and ``deadline()`` says when to call ``on_timer``. One call of the store is under way
-at a time; its reply, or ``on_failed``, is an event like the others. What one reader of the
-request is sent decides ``delivery.py``.
+Events come in as method calls with ``now``, in seconds on any one clock. ``take()`` returns what to
+do, and ``deadline()`` says when to call ``on_timer``. One call to the store is under way at a time;
+its reply, or ``on_failed``, is an event like the others. ``delivery.py`` decides what one reader of
+the request is sent.
 """
 
 from collections.abc import Sequence
@@ -39,24 +39,27 @@ class Follower:
     """One request on behalf of one subject; a request of another subject is unknown to it (A12)."""
 
     view: View
-    """The last view that was read; it may be a little old. There is none before the first read."""
+    """The view that was read last; it may be slightly outdated. It is not set before the first
+    read.
+    """
 
     def __init__(
         self, config: FollowerConfig, subject: str, *, now: float, wait_s: float = 0.0
     ) -> None:
-        """Looks at once, while the subscription is made, and for ``wait_s`` if the store does not
-        have the request: its owner may be about to give it back (P4.7)."""
+        """Looks at once, while the subscription is made. If the store does not have the request, it
+        looks again for ``wait_s``, because its owner may be about to give it back (P4.7).
+        """
         self._config = config
         self._subject = subject
         self.acked_seq = 0
         self.is_open = False
-        """Seen and subscribed: readers may be served."""
+        """Whether it was seen and subscribed: readers may be served."""
         self.gone = False
-        """The store does not have the request (any more)."""
+        """Whether the store does not have the request (any more)."""
         self.holes: frozenset[int] = frozenset()
         """Chunks that the log of the ended answer has lost for good (P4.10)."""
         self.is_read = False
-        """It has a reader here."""
+        """Whether it has a reader here."""
         self.looks = 0
         """How many looks were answered or have failed."""
         self._merge = Merge()
@@ -86,17 +89,19 @@ class Follower:
 
     @property
     def lost(self) -> bool:
-        """The store lost it with its data; it was neither deleted nor has it expired."""
+        """Whether the store lost it with its data, so that it was neither deleted nor has
+        expired.
+        """
         return self._absence.lost
 
     @property
     def last_seq(self) -> int | None:
-        """The answer's last chunk, once it ended."""
+        """The answer's last chunk, once it has ended."""
         return self.view.next_seq - 1 if self.view.status in ENDED else None
 
     @property
     def is_settled(self) -> bool:
-        """No call is under way, and none is due before something happens."""
+        """Whether no call is under way, and none is due before something happens."""
         return self._asked is None and not self._wants_call
 
     @property
@@ -106,12 +111,12 @@ class Follower:
         return self._wants_look or self._doubt is not None or self._merge.missing
 
     def take(self) -> list[Command]:
-        """What is to be done now, in this order."""
+        """The commands to carry out now, in this order."""
         commands, self._out = self._out, []
         return commands
 
     def deadline(self) -> float | None:
-        """When to call ``on_timer``; None while a call is under way, or nothing is to come."""
+        """When to call ``on_timer``; None while a call is under way, or nothing is due."""
         if self.gone or self._asked is not None:
             return None
         if self._wants_call:
@@ -145,12 +150,13 @@ class Follower:
     @property
     def is_left_unread(self) -> bool:
         """Whether the store must be told that the readers here left before there was any text
-        (P7.2)."""
+        (P7.2).
+        """
         return self.is_open and not self.gone and self.head == 0 and self.view.status in LIVE
 
     @property
     def _is_unread(self) -> bool:
-        """Nothing else pauses a request without text."""
+        """Whether the request is unread: nothing else pauses a request without text."""
         return self.view.status is Status.PAUSED and self.view.next_seq == 1
 
     def on_acked(self, seq: int) -> None:
@@ -169,8 +175,9 @@ class Follower:
     def judge_page(
         self, after: int, chunks: Sequence[ChunkMessage], now: float
     ) -> Sequence[ChunkMessage]:
-        """The part of a page, read after ``after`` for one reader, that may go to that reader: no
-        chunk of another log (P4), and none behind a hole (P10.1)."""
+        """The part of a page that may go to the reader for whom it was read after ``after``: no
+        chunk of another log (P4), and none behind a hole (P10.1).
+        """
         if any(is_foreign(chunk, self.view) for chunk in chunks):
             self.look_soon(now)
             return ()
@@ -180,21 +187,22 @@ class Follower:
             self._go_on(now)
         return whole
 
-    # from the store, unasked
+    # news from the store
 
     def on_subscribed(self, now: float) -> None:
         self._subscribed = True
         self._begin(now)
 
     def on_reset(self, now: float) -> None:
-        """The subscription was lost and is back, and so is the store: ask it at once."""
+        """The lost subscription is back, and so is the store: look at once."""
         self._delay_s = self._config.retry_s
         self._not_before = now
         self._distrust(now)
 
     def on_message(self, message: Message, now: float) -> bool:
-        """True if it is the next chunk: pass it on. Nearly every chunk comes this way and leaves no
-        command. What arrives before the follower is open shows in the look that follows."""
+        """Return True if the message is the next chunk: pass it on. Nearly every chunk comes this
+        way and causes no command. The look that opens the follower covers what arrives before.
+        """
         if isinstance(message, ChunkMessage):
             merge = self._merge
             follows = self.is_open and message.seq == merge.head + 1
@@ -203,7 +211,7 @@ class Follower:
                 return True
             return self._on_chunk(message, now)
         if isinstance(message, StateMessage):
-            # Told to readers once the view is read, which has the rest of it.
+            # Readers are told once the view is read, because it has the details.
             self._states.append(message)
             self._heard_at = now
             self.look_soon(now)
@@ -223,10 +231,10 @@ class Follower:
             self._go_on(now)
         return arrival is Arrival.NEXT
 
-    # from the store, asked
+    # answers of the store
 
     def on_view(self, view: View | None, run_id: str, now: float) -> None:
-        """``run_id``: of the server that was asked (``Store.run_id``)."""
+        """``run_id``: the life of the server that was asked (``Store.run_id``)."""
         self._asked = None
         self.looks += 1
         self._heard_at = now
@@ -249,7 +257,7 @@ class Follower:
         self._go_on(now)
 
     def on_log(self, chunks: Sequence[ChunkMessage], now: float) -> list[ChunkMessage]:
-        """The chunks that come next, for all readers here."""
+        """Return the chunks that come next, for all readers here."""
         self._asked = None
         following: list[ChunkMessage] = []
         for chunk in chunks:
@@ -291,8 +299,9 @@ class Follower:
         self._go_on(now)
 
     def on_failed(self, now: float) -> None:
-        """The call under way did not get through, or its answer did not. Before it is open,
-        nobody waits for another try: whoever asked is told, and begins anew."""
+        """The call under way, or its answer, was lost. A follower that is not open yet does not try
+        again: callers get an error and begin anew.
+        """
         if isinstance(self._asked, Look):
             self.looks += 1
         elif isinstance(self._asked, Read):
@@ -302,7 +311,7 @@ class Follower:
         self._wait(now)
 
     def on_timer(self, now: float) -> None:
-        """The deadline passed; one that is called early does nothing."""
+        """The deadline passed. A call before the deadline does nothing."""
         due = self._look_again_at
         if due is None and self.is_open:
             due = self._heard_at + self._config.look_every_s
@@ -311,7 +320,7 @@ class Follower:
             self._wants_look = True
         self._go_on(now)
 
-    # deciding
+    # decisions
 
     def _distrust(self, now: float) -> None:
         """Messages may have been missed, and the view may be outdated."""
@@ -345,8 +354,9 @@ class Follower:
         self._delay_s = min(2 * self._delay_s, self._config.max_retry_s)
 
     def _begin(self, now: float) -> None:
-        """Looked at and subscribed to, in whichever order. What came between the two shows in
-        the next look (P12), which no reader waits for."""
+        """Open the follower once it was both looked at and subscribed to. Another look covers what
+        came between the two (P12.2); no reader waits for it.
+        """
         if self._seen and self._subscribed and not self.is_open:
             self.is_open = True
             self._merge = Merge(self.view.next_seq - 1)
@@ -355,7 +365,7 @@ class Follower:
             self._look_again_at = now + self._config.look_again_s
 
     def _on_unknown(self, run_id: str, now: float) -> None:
-        """Deleted, or lost with the store's data: then its owner gives it back (P3.3)."""
+        """It was deleted, or lost with the store's data: then its owner gives it back (P3.3)."""
         waits = self._absence.on_missed(run_id, self._run_id, now)
         if self._seen:
             self._wait(now)
@@ -387,7 +397,9 @@ class Follower:
         self._out += [Clear(), News()]
 
     def _acknowledge_again(self) -> None:
-        """Acks that the store lost with its data would leave a window closed for ever (P9.7)."""
+        """Repeat acks that the store lost with its data: their window would stay closed for ever
+        (P9.7).
+        """
         seq = min(self.acked_seq, self.view.next_seq - 1)
         if seq > self.view.acked_seq and self.view.status in LIVE:
             self._ask(Acknowledge(seq))
@@ -416,9 +428,9 @@ class Follower:
 
     def _drop_doubt(self) -> None:
         self._doubt = None
-        self._merge.on_reset()  # if it was a gap for all, it is one still
+        self._merge.on_reset()  # a gap for all readers still has to be filled
 
 
 def is_foreign(chunk: ChunkMessage, view: View) -> bool:
-    """Whether the chunk is of another log than the view; one of the two is then outdated (P4)."""
+    """Whether the chunk is of another log than the view. One of the two is then outdated (P4)."""
     return chunk.log_id != view.log_id and chunk.seq > view.shared(chunk.log_id)

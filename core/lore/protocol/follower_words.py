@@ -11,7 +11,7 @@ REASONS = {
     Status.PAUSED: "paused",
     Status.REAPED: "reaped",
 }
-"""What to say of a change whose message was lost."""
+"""The reason in the state event for a change whose message was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +20,19 @@ class FollowerConfig:
 
     page_chunks: int = 256
     restore_grace_s: float = 5.0
-    """How long a request that went with the store's data is waited for (P4)."""
+    """How long to wait for a request that was lost with the store's data (P4.7)."""
     unknown_retry_s: float = 0.2
     look_again_s: float = 0.02
-    """After the subscription; the reader who has just come is served first."""
+    """How long to wait after the subscription before looking again: new readers are served
+    first.
+    """
     look_every_s: float = 15.0
-    """After so long without news, or a look, news may have been lost."""
+    """How long without news or a look until news may have been lost."""
     retry_s: float = 0.05
     max_retry_s: float = 1.0
 
 
-# What to ask of the store. Each is answered by the method that is named.
+# Calls to the store. Each names the method that takes its answer.
 
 
 class Look(NamedTuple):
@@ -38,34 +40,34 @@ class Look(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Read the log after ``after``, of the primary: ``on_log``."""
+    """Read the log after ``after`` from the primary: ``on_log``."""
 
     after: int
     limit: int
 
 
 class Check(NamedTuple):
-    """The same, to see whether a chunk is there at all: ``on_checked``."""
+    """The same, to see whether a chunk exists at all: ``on_checked``."""
 
     after: int
     limit: int = 1
 
 
 class Acknowledge(NamedTuple):
-    """Say an ack again that the store has forgotten (P9): ``on_acknowledged``."""
+    """Repeat an ack that the store has forgotten (P9.7): ``on_acknowledged``."""
 
     seq: int
 
 
 class Return(NamedTuple):
-    """Say that the request, which readers had left, has one here (P7): ``on_returned``."""
+    """Report that an unread request has a reader here (P7.5): ``on_returned``."""
 
 
-# What to tell this edge's readers.
+# News for this edge's readers.
 
 
 class News(NamedTuple):
-    """There is more to send, or to say."""
+    """There is more to send, or a state to report."""
 
 
 class State(NamedTuple):
@@ -82,7 +84,7 @@ class Clear(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """The ended answer's log lacks this chunk for good."""
+    """The ended answer's log lacks this chunk for good (P4.10)."""
 
     seq: int
 

@@ -1,8 +1,7 @@
 """The chunks that two logs of one request share (protocol P4).
 
-A log that was forked names the logs before it, each with the first seq in which it may
-differ: ``"5f3:5 60a:9"``. What came after that in the older log may be in a reader's hands
-and in no log any more.
+A forked log names the logs before it, each with the first seq in which it may differ: ``"5f3:5
+60a:9"``. Later chunks of the older log may exist only at a reader, and in no log any more.
 """
 
 import functools
@@ -10,14 +9,16 @@ import sys
 
 
 def fork(forks: str, log_id: str, seq: int) -> str:
-    """The forks of a log that leaves ``log_id``, whose own ``forks`` are given, at ``seq``."""
+    """The forks of a log that branches off from ``log_id``, whose own ``forks`` are given, at
+    ``seq``.
+    """
     assert seq >= 1, "P4.3: a fork is named by the first seq that may differ"
     older = (f"{name}:{min(first, seq)}" for name, first in _parse(forks))
     return " ".join((*older, f"{log_id}:{seq}"))
 
 
 def shared(log_id: str, *, current: str, forks: str) -> int:
-    """How many chunks of ``log_id``, from the first on, are those of ``current`` too.
+    """How many chunks of ``log_id``, from the first on, ``current`` shares.
 
     A reader of ``log_id`` with no more than these may read on in ``current``.
     """

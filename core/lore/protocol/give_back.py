@@ -13,11 +13,11 @@ from lore.protocol.producer import Producer
 def known(
     view: View, producer: Producer, prompt_tokens: int, run_id: str, *, alone: bool
 ) -> tuple[View, Sequence[Chunk]]:
-    """What an owner can tell the life ``run_id`` of the store.
+    """What an owner can give back to the life ``run_id`` of the store: the view and the log.
 
-    ``alone``: all that was ever sent may be in the log. Otherwise somebody may have gone on in it
-    behind what the store is known to have had, and the log forks there (P4). The fork has the
-    same name when the call has to be repeated.
+    ``alone``: the owner gives back all that was ever sent (P3.6). Otherwise another owner may have
+    continued the log behind what the store is known to have had, and the log forks there (P3.8). A
+    repeated call gives the fork the same name.
     """
     log, window = producer.made if alone else producer.stored, producer.window
     assert [chunk.seq for chunk in log] == list(range(1, len(log) + 1)), "P3.3: a whole log or none"

@@ -1,7 +1,7 @@
 """The claim for which a generator listens to the owner channel of a request.
 
-A request has one channel for all its owners. A generator that has claimed a request anew may learn
-later that its earlier claim has ended, and must not stop listening then (P2.10).
+A request has one channel for all its owners. A generator that has claimed a request again may learn
+later that its earlier claim has ended. It must not stop listening then (P2.10).
 """
 
 
@@ -10,7 +10,7 @@ class Guards:
         self._epochs: dict[str, int] = {}
 
     def begin(self, request_id: str, epoch: int) -> None:
-        """A claim listens, in place of an earlier one."""
+        """Listen for a claim, in place of an earlier one."""
         self._epochs[request_id] = max(epoch, self._epochs.get(request_id, 0))
 
     def end(self, request_id: str, epoch: int) -> bool:

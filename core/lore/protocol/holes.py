@@ -1,10 +1,10 @@
-"""Whether an ended answer has lost a chunk for good (P4, P10).
+"""Whether an ended answer has lost a chunk for good (P4.10, P10).
 
-The log of an answer that ended grows no more. When such a log lacks a chunk that its request
-counts (a server that came back from a file cut within a transaction), no waiting brings it, and
-the reader who needs it is told. The proof takes three looks: the view and the server's life are
-the same on both sides of a reading that does not show the chunk. What changed in between proves
-nothing.
+The log of an ended answer does not grow. If it lacks a chunk that its request counts, no waiting
+brings the chunk, and the reader who needs it is told. (A server that came back from a file that was
+cut within a transaction has such a log.) The proof takes three reads: of the view, of the log
+without the chunk, and of the view again. View and server life must be the same before and after. If
+they changed, nothing is proved.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from lore.protocol.messages import ChunkMessage, View
 
 
 class Doubt(NamedTuple):
-    """The chunk after ``after`` may be lost."""
+    """A suspicion: the chunk after ``after`` may be lost."""
 
     after: int
     around: tuple[View, str] | None = None
-    """What the view was, and the server's life, before the log was read and did not show it."""
+    """The view and the server's life before the log was read without the chunk."""
 
     def read(self, page: Sequence[ChunkMessage], view: View, run_id: str) -> "Doubt | None":
-        """The log was read after ``after``, and the view before. None: the chunk is there."""
+        """The log was read after ``after``, and the view before that. None: the chunk is there."""
         return None if in_sequence(page, self.after) else Doubt(self.after, (view, run_id))
 
     def is_lost(self, view: View, run_id: str) -> bool | None:
-        """The view was read. None: nothing is proved, and the log is to be read."""
+        """The view was read. None: nothing is proved, and the log must be read."""
         if self.around is not None:
             return self.around == (view, run_id)
         return None if counts_after(view, self.after) else False
@@ -38,7 +38,7 @@ def counts_after(view: View, after: int) -> bool:
 
 
 def in_sequence(chunks: Sequence[ChunkMessage], after: int) -> Sequence[ChunkMessage]:
-    """Those that follow ``after`` without a gap: nothing behind a hole may go out."""
+    """The chunks that follow ``after`` without a gap: nothing behind a hole may go out."""
     whole = 0
     while whole < len(chunks) and chunks[whole].seq == after + whole + 1:
         whole += 1

@@ -1,19 +1,19 @@
 """All requests of one generator: renewals of their leases, and retries of the store.
 
-Events come in with ``now``. Afterwards, pairs of (whom it is for, command) lie in ``outbox``, those
-of appends in ``appends``, and the turns that requests took in ``turns``. ``deadline`` says when
-``on_time`` has something to do. A shell drains the lists after each event and reports the result of
-each command: ``on_step`` for appends, ``on_answer`` for others, or ``on_lost`` when there was no
-answer (P3, P15).
+Events come in with ``now``, in seconds. Afterwards, ``outbox`` holds pairs of (whom it is for,
+command), ``appends`` holds those of appends, and ``turns`` the turns that requests took.
+``deadline`` says when ``on_time`` has something to do. A shell drains the lists after each event
+and reports the result of each command: ``on_step`` for appends, ``on_answer`` for others, or
+``on_lost`` when there was no answer (P3, P15).
 
-Leases are renewed by the clock, four times in each, in one call for each partition, whatever is
-appended meanwhile. The answers say where the store is. That repairs what a lost wake-up or a store
-that forgot has broken; so do the reports after a lost connection. Ended requests are kept for a
-store that forgets. Every third lease the store is asked for them, until it says that their readers
-have everything.
+Leases are renewed by the clock, four times in each lease, in one call for each partition, whatever
+is appended meanwhile. The answers say what the store has, which repairs lost wake-ups and a store
+that forgot. The reports after a lost connection do the same. Ended requests are kept for a store
+that forgets. Every third lease the store is asked about them, until it says that their readers have
+everything.
 
-While the store is away nothing is lost and nothing is hammered: producers keep their chunks, and
-one timer with backoff tries again.
+While the store is away, nothing is lost and the store is not flooded: producers keep their chunks,
+and one timer with backoff tries again.
 """
 
 import heapq
@@ -29,12 +29,12 @@ from lore.protocol.owner_words import State, Terms, Turn
 RENEWALS_PER_LEASE = 4
 KEPT_EVERY_LEASES = 3
 FIRST_RETRY_S, LAST_RETRY_S = 0.05, 0.5
-"""Between two attempts at a store that is away: text moves again soon after it is back."""
+"""Seconds between two attempts at a store that is away: text moves again soon after it is back."""
 REPORT_RETRY_S = 0.25
 
 
 class Renewing(NamedTuple):
-    """Whom a ``Renew`` is for, in its order, and when it was asked."""
+    """The owners that a ``Renew`` is for, in its order, and when it was sent."""
 
     owners: tuple[Owner, ...]
     asked_s: float
@@ -55,15 +55,16 @@ class Leases:
         jitter: Callable[[], float],
         now: float,
     ) -> None:
-        """``run_id`` names the life of the store that has a partition (``Store.run_id``);
-        ``jitter`` is between 0.5 and 1, anew each time."""
+        """``run_id`` names the life of the store that has a partition (``Store.run_id``).
+        ``jitter`` returns a new number between 0.5 and 1.
+        """
         self.live: dict[str, Owner] = {}
         """The requests that this generator works on."""
         self.kept: dict[str, Owner] = {}
         """Ended requests that are kept (P3.1), the oldest first."""
         self.outbox: list[tuple[Subject, Command]] = []
         self.appends: list[tuple[Owner, Append]] = []
-        """Those that are due, apart: a step's go out together."""
+        """Due appends. They are apart because those of one step go out together."""
         self.turns: list[tuple[Owner, Turn, Position | None]] = []
         self.config = config
         self._max_kept = max_kept
@@ -82,27 +83,27 @@ class Leases:
         self._alarms: list[tuple[float, int, Owner]] = []
         self._alarms_set = 0
 
-    # what there is
+    # state
 
     @property
     def has_work(self) -> bool:
-        """For the shell."""
+        """Whether a shell has commands to carry out."""
         return bool(self.appends or self.outbox or self.turns)
 
     @property
     def on_trial(self) -> bool:
-        """A request is here that was claimed in vain before (P15.17)."""
+        """Whether a request is here that was claimed in vain before (P15.17)."""
         trial = self._trial
         return trial is not None and trial.doubtful and self.holds(trial)
 
     @property
     def leaving(self) -> int:
-        """How many are being handed back."""
+        """How many requests are being handed back."""
         return len(self._leaving)
 
     @property
     def decoding(self) -> int:
-        """How many have a place in the batch. A parked one has none."""
+        """How many requests have a place in the batch. A parked one has none."""
         return len(self._decoding)
 
     def is_decoding(self, owner: Owner) -> bool:
@@ -112,12 +113,14 @@ class Leases:
         return self.live.get(owner.request_id) is owner
 
     def has_newer(self, request_id: str, epoch: int) -> bool:
-        """Whether a later claim of the request is worked on here."""
+        """Whether this generator works on a later claim of the request."""
         owner = self.live.get(request_id)
         return owner is not None and owner.epoch > epoch
 
     def note(self, owner: Owner) -> bool | None:
-        """Count it as decoding or not: True or False when that has changed."""
+        """Count the request as decoding or not. Returns the new value when it has changed, else
+        None.
+        """
         decodes = self.holds(owner) and not (owner.finished or owner.parked)
         if decodes is (owner in self._decoding):
             return None
@@ -127,10 +130,10 @@ class Leases:
             del self._decoding[owner]
         return decodes
 
-    # what happens here
+    # events of this generator
 
     def add(self, owner: Owner, now: float) -> None:
-        """Work on a request. An earlier lease on the same is void now."""
+        """Work on a request. An earlier lease on the same request is void now."""
         for held, turn in ((self.live, Turn.TAKEN), (self.kept, Turn.LET_GO)):
             earlier = held.get(owner.request_id)
             if earlier is not None and earlier is not owner:
@@ -142,7 +145,7 @@ class Leases:
         self.pump(owner, now)
 
     def pump(self, owner: Owner, now: float) -> None:
-        """Send what is due of a request, or set the alarm for it."""
+        """Send what is due of a request, or set its alarm."""
         due = owner.deadline()
         if due is None:
             return
@@ -160,30 +163,30 @@ class Leases:
                 self._remove(owner)
 
     def say_alive(self, partitions: Sequence[int], now: float) -> None:
-        """Renew the leases in partitions in which others may miss this generator (P15)."""
+        """Renew the leases in partitions in which others may miss this generator (P15.13)."""
         if partitions and self.live:
             self._renew([o for o in self.live.values() if o.partition in partitions], now)
 
     def drain(self, now: float, *, failed: bool) -> None:
-        """Hand everything back (P15)."""
+        """Hand all requests back (P15.9)."""
         for owner in list(self.live.values()):
             self.hand_back(owner, now, failed=failed)
 
     def hand_back(self, owner: Owner, now: float, *, failed: bool) -> None:
-        """The same for one request, which the engine has left. ``failed``: see ``Owner``."""
+        """Hand one request back, which the engine has let go of. ``failed``: see ``Owner``."""
         owner.hand_back(failed=failed)
         self._leaving[owner] = None
         self.pump(owner, now)
 
     def close(self) -> None:
-        """From here on no event finds anything to do."""
+        """Stop: later events do nothing."""
         for owner in [*self.live.values(), *self._leaving]:
             owner.let_go()
             self._drop(owner, Turn.TAKEN, None, unguard=False)
         self.outbox.clear()
         self.appends.clear()
 
-    # what the store says
+    # answers of the store
 
     def on_answer(self, subject: Subject, command: Command, answer: object, now: float) -> None:
         self._attempts = 0
@@ -199,8 +202,11 @@ class Leases:
     def on_step(
         self, step: Sequence[tuple[Owner, Append]], answers: Sequence[int | Position], now: float
     ) -> list[Owner]:
-        """A step's appends are answered: those that went as they should with the acked tokens.
-        Returns those whose credit may have changed."""
+        """Take the answers to a step's appends. An append that went well has its acked tokens as
+        answer.
+
+        Returns the owners whose credit may have changed.
+        """
         self._attempts = 0
         moved: list[Owner] = []
         for (owner, command), answer in zip(step, answers, strict=True):
@@ -215,13 +221,13 @@ class Leases:
         return moved
 
     def on_lost(self, subject: Subject, command: Command, now: float) -> None:
-        """No answer came."""
+        """A command got no answer."""
         if isinstance(subject, Renewing):
             if subject.is_report:
                 self._report_s = min(self._report_s, now + REPORT_RETRY_S)
             return
         if isinstance(command, Guard | Unguard):
-            return  # it is asked for again with the next renewal
+            return  # the next renewal asks again
         subject.on_lost()
         if subject.state is State.GONE:
             return
@@ -235,8 +241,9 @@ class Leases:
         self._follow(owner, owner.on_news(news, now), news.position, now)
 
     def on_store_back(self, now: float) -> None:
-        """Try again, and tell the store of every request, also of the kept ones: it may have
-        forgotten some."""
+        """Try again, and report every request to the store, also the kept ones: it may have
+        forgotten some.
+        """
         self._report_s = now
         self._retry_s = min(self._retry_s, now)
         self.on_time(now)
@@ -298,13 +305,13 @@ class Leases:
             self._alarms_set += 1
             heapq.heappush(self._alarms, (due, self._alarms_set, owner))
 
-    # what became of a request
+    # results for one request
 
     def _follow(self, owner: Owner, turn: Turn | None, position: Position, now: float) -> None:
         if turn is None:
             pass
         elif turn is Turn.DOUBTED:
-            self._renew([owner], now)  # a lost answer is made good by the next renewal
+            self._renew([owner], now)  # the next renewal makes up for a lost answer
         elif turn is Turn.ENDED:
             self._keep(owner, position)
         elif owner.state is State.GONE:
@@ -316,7 +323,7 @@ class Leases:
         self.pump(owner, now)
 
     def _keep(self, owner: Owner, position: Position) -> None:
-        """Keep its chunks for a while; the oldest request is let go of first (P3.1)."""
+        """Keep its chunks for a while. The oldest requests are let go of first (P3.1)."""
         assert owner.producer.ended, "P3.1: only what the store has as ended is set aside"
         self._drop(owner, Turn.ENDED, position)
         self.kept[owner.request_id] = owner

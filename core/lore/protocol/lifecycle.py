@@ -1,10 +1,10 @@
-"""The life of a request (protocol P13): one table, and anything outside it is an error.
+"""The life of a request (protocol P13): one table. Everything outside it is an error.
 
     queued -> generating <-> paused -> done | failed | cancelled
               generating | paused -> reaped -> queued (revived)
 
-The store's Lua library and its in-memory twin both follow this table; the state
-machine in ``tests/store`` holds all three together.
+The store's Lua library and its in-memory twin both follow this table; the state machine in
+``tests/store`` checks all three against each other.
 """
 
 from enum import StrEnum
@@ -64,17 +64,19 @@ assert not any(status in ENDED for status, _ in TRANSITIONS), "P13.2: nothing fo
 CONTEXT_EXCEEDED = "context_length_exceeded"
 INVALID_PROMPT = "invalid_prompt"
 REFUSALS = frozenset({CONTEXT_EXCEEDED, INVALID_PROMPT})
-"""Finish reasons of a request that failed for what was asked: nobody could answer it."""
+"""Finish reasons of a request that failed because of what was asked: no generator could answer
+it.
+"""
 FAILURES = REFUSALS | {"error"}
 
 
 def end_status(finish_reason: str) -> Status:
-    """How a request ends that its generator has ended for this reason."""
+    """The final status of a request whose generator gave this finish reason."""
     return Status.FAILED if finish_reason in FAILURES else Status.DONE
 
 
 class LifecycleError(Exception):
-    """An event that the table does not know in this state."""
+    """The table has no such event in this state."""
 
 
 def transition(status: Status, event: Event) -> Status:

@@ -1,8 +1,8 @@
-"""Joining history and live without a race (protocol P10, P12).
+"""Joining history and live chunks without a race (protocol P10, P12).
 
-An edge looks at the log again once it has subscribed, so every chunk comes by one way or the
-other, and often by both. Live messages are hints: they may come twice, or not at all. A
-seq that jumps is a gap, and nothing later goes out until the log has filled it.
+An edge looks at the log again once it has subscribed, so every chunk arrives from the log, live, or
+both. Live messages are hints: they may arrive twice, or not at all. A seq that jumps is a gap, and
+nothing later goes out until the log has filled it.
 """
 
 from enum import Enum
@@ -15,14 +15,14 @@ class Arrival(Enum):
 
 
 class Merge:
-    """The one order of one request's chunks on one edge. ``head`` is the last seq in order."""
+    """The order of one request's chunks on one edge. ``head`` is the last seq in order."""
 
     __slots__ = ("head", "missing")
 
     def __init__(self, head: int = 0) -> None:
         self.head = head
         self.missing = False
-        """The log holds, or may hold, chunks that did not come live."""
+        """The log has, or may have, chunks that did not arrive live."""
 
     def on_live(self, seq: int) -> Arrival:
         if seq <= self.head:
@@ -34,7 +34,7 @@ class Merge:
         return Arrival.NEXT
 
     def on_log(self, seq: int) -> Arrival:
-        """A chunk read from the log. A gap here is a hole in the log itself: a broken store."""
+        """A chunk was read from the log. A gap here is a hole in the log itself: a broken store."""
         if seq <= self.head:
             return Arrival.KNOWN
         if seq > self.head + 1:
@@ -43,10 +43,10 @@ class Merge:
         return Arrival.NEXT
 
     def start_read(self) -> int:
-        """A read of the log begins; returns the seq to read after.
+        """A read of the log begins. Returns the seq after which to read.
 
-        Whatever goes missing from now on sets ``missing`` again, so the shell reads until it
-        stays clear: a live chunk dropped as a gap may be newer than the read that fills it.
+        Live chunks that go missing from now on set ``missing`` again, and the shell reads until it
+        stays clear: a live chunk dropped as a gap may be newer than the read that fills the gap.
         """
         self.missing = False
         return self.head

@@ -1,6 +1,6 @@
 """What the store sends to owners and followers: views, positions, messages.
 
-The store's other words, for who only asks it, are in ``lore/store/types.py``.
+``lore/store/types.py`` has the types of the store's other calls.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Outcome(StrEnum):
     """How the store judged a call."""
 
     OK = "ok"
-    FENCED = "fenced"  # another epoch owns the request, or none does any more: drop it
+    FENCED = "fenced"  # another epoch owns the request, or nobody does any more: drop it
     GAP = "gap"  # the seq is not the next one: send again from Position.next_seq
     CONFLICT = "conflict"  # this seq is in the log with other content: a bug, drop the request
     FULL = "full"  # the queue of this partition is full (P17)
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything the store knows of a request but its log and body."""
+    """Everything that the store knows of a request except its log and body."""
 
     request_id: str
     subject: str
@@ -37,7 +37,7 @@ class View:
     epoch: int
     log_id: str
     forks: str
-    """The logs that this one goes back to, as ``protocol/fork.py`` writes them; '' for none."""
+    """The older logs of the request, as ``protocol/fork.py`` writes them; '' for none."""
     next_seq: int
     generated_tokens: int
     """Tokens in the log."""
@@ -47,27 +47,31 @@ class View:
     prompt_tokens: int
     finish_reason: str
     error: str
-    """A sentence for the reader when the request failed, or ''."""
+    """The reason for the reader when the request failed, or ''."""
     created_ms: int
     started_ms: int
-    """When it was first claimed; 0 before."""
+    """When it was first claimed; 0 before that."""
     progress_ms: int
-    """The last append or ack that moved something."""
+    """When an append or ack last made progress."""
     finished_ms: int
     lease_until_ms: int
     tries: int = 0
-    """Claims since it last came to something: a chunk, a pause, or a hand-back (P15)."""
+    """Claims since it last made progress: a chunk, a pause, or a hand-back (P15.16)."""
     trace: str = ""
-    """Where its trace goes on (``lore.tracing``), or ''; the store does not look inside."""
+    """The context of its trace (``lore.tracing``), or ''; opaque to the store."""
     written_off_tokens: int = 0
-    """Tokens up to which its generator has judged what nobody read, when it was reaped."""
+    """When it was reaped: the number of tokens up to which its generator has already counted read
+    and wasted ones.
+    """
     given_up_ms: int = 0
-    """When its text was given up for lack of memory, after its readers had all of it (P17)."""
+    """When its text was given up for lack of memory, after its readers had all of it (P17.9); 0
+    before.
+    """
     model: str = ""
-    """The model whose tokens the log holds, with its revision (P15); '' when nobody said."""
+    """The model whose tokens the log holds, with its revision (P15.19); '' when unknown."""
 
     def shared(self, log_id: str) -> int:
-        """How many of that log's chunks are this one's too (P4)."""
+        """How many chunks of that log this one shares (P4)."""
         return fork.shared(log_id, current=self.log_id, forks=self.forks)
 
     @property
@@ -78,7 +82,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A request that the caller now owns, with what it needs to continue it."""
+    """A request that the caller now owns, with what it needs to continue."""
 
     view: View
     body: str
@@ -101,11 +105,12 @@ class News(NamedTuple):
 
     position: Position
     epoch: int
-    """Of the lease that this is about: one that the owner had before may have another. 0 when an
-    older library says it, which names none."""
+    """The epoch of the lease in question: an earlier lease of the same owner has another. 0 when an
+    older library published it, which names none.
+    """
 
 
-# What the edges hear about a request (channel ``n``).
+# What edges hear about a request (channel ``n``).
 
 
 class ChunkMessage(NamedTuple):
@@ -115,8 +120,9 @@ class ChunkMessage(NamedTuple):
     at_ms: int
     """When it was appended, by the store's clock."""
     log_id: str
-    """The log that it was appended to. When the view shares fewer chunks with it, it or the
-    view is of another time: read the view again (P4)."""
+    """The log that it was appended to. If the view shares fewer chunks with that log, one of the
+    two is outdated: read the view again (P4).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ class StateMessage:
     """The state changed: claimed, paused, resumed, failed_over, other_model, released, reaped,
     revived, ended.
 
-    ``reason`` is one of those words. An ended request's details are in its view.
+    ``reason`` is one of those words. The view has the details of an ended request.
     """
 
     status: Status

@@ -1,24 +1,24 @@
 """When an edge has been without the store for so long that it sends its readers elsewhere (E11).
 
-Readers who came before the silence began are sent away, once. Those who have come since may have
-been sent by another edge that has lost the store, too. They stay, so that nobody moves twice for an
-outage that all edges share (E13).
+Readers who came before the store fell silent are sent away, once. Readers who came later stay:
+another edge that has lost the store, too, may have sent them. So nobody moves twice for an outage
+that all edges share (E13).
 """
 
 from dataclasses import dataclass
 
 LATE_S = 2.0
-"""A timer that fires so late shows that the edge itself stood still."""
+"""A timer that fires this many seconds late shows that the edge itself stood still."""
 
 
 @dataclass(slots=True)
 class Outage:
     lost_s: float
-    """After so long without any answer, the store counts as lost (``LORE_STORE_LOST_S``)."""
+    """The time without any answer after which the store counts as lost (``LORE_STORE_LOST_S``)."""
     heard_at: float
-    """When the store answered last."""
+    """When the store last answered."""
     missed_at: float | None = None
-    """When it was asked for the first time that it has not answered since."""
+    """When the first call since then was made that got no answer."""
     is_lost: bool = False
 
     def on_answer(self, now: float) -> None:
@@ -27,7 +27,7 @@ class Outage:
         self.is_lost = False
 
     def on_miss(self, asked_at: float) -> None:
-        """A call that was made then got no answer."""
+        """A call that was made at ``asked_at`` got no answer."""
         if self.missed_at is None:
             self.missed_at = asked_at
 
@@ -36,8 +36,9 @@ class Outage:
         return None if self.is_lost else self.heard_at + self.lost_s
 
     def on_timer(self, now: float) -> bool:
-        """Whether the store was lost just now. An edge that stood still has not asked, and gives
-        the store as long again."""
+        """Whether the store was lost just now. An edge that stood still has asked nothing
+        meanwhile, so it gives the store the same time again.
+        """
         due = self.heard_at + self.lost_s
         if self.is_lost or now < due:
             return False
@@ -48,5 +49,5 @@ class Outage:
         return True
 
     def sends_away(self, opened_at: float) -> bool:
-        """Whether a reader who came then is sent away."""
+        """Whether a reader who came at ``opened_at`` is sent away."""
         return self.is_lost and (self.missed_at is None or opened_at <= self.missed_at)

@@ -1,29 +1,29 @@
 """One request under a generator's lease: everything that its owner decides (P2, P3, P15).
 
-Events come in as method calls with ``now`` in seconds on any steady clock; ``take`` gives the
+Events come in as method calls with ``now`` in seconds on any steady clock. ``take`` returns the
 next command for the store, and ``deadline`` says when there is one. A shell carries it out and
-says what came of it: ``on_answer``, or ``on_lost`` when there was no answer. No I/O, no clock.
+reports the result: ``on_answer``, or ``on_lost`` when there was no answer. No I/O, no clock.
 
     working -> ended             the store has the end; the chunks are kept (P3)
-    ended -> working             the store forgot the end: it is said again
+    ended -> working             the store forgot the end: it is sent again
     working -> leaving -> releasing -> gone    handed back (P15)
-    any -> gone                  it is another's, or nobody's any more
+    any -> gone                  it belongs to another owner, or to nobody
 
-One call is under way at a time, renewals aside: they are joined for many requests (``leases.py``)
-and decide nothing while a call is under way, whose own answer tells. Two calls may reach the
-store in either order: a refusal counts only if it was asked for after the last *ok* was heard.
+One call is under way at a time. Renewals are apart: they are joined for many requests
+(``leases.py``), and change nothing while a call is under way, because that call's own answer
+decides. Two calls may reach the store in either order: a refusal counts only if the call was made
+after the last *ok* was heard (P3.13).
 
-What an answer means, whatever it was to (``tests/unit/test_protocol_owner.py``, by rule):
+What an answer means, to any call (``tests/unit/test_protocol_owner.py``, by rule):
 
-* *ok*: the log and the acks are where it says. Only a renewal prolongs the lease (P15.1).
-* *gap* (P2): the store has less than we thought; all that it lacks goes out in one append (P3).
-* *fenced* (P2): the lease is another's, or over. The request is dropped at once, but for this:
-  what it refuses with our own end already made may be the echo of that end, whose answer was
-  lost. ``finish`` tells, as it may be repeated.
-  Nor does a refused fork (P4) say that the log is lost: the store may have it as we know it.
-  A renewal tells.
-* *unknown* (P3) of another life of the store (its run id differs): it forgot the request, which is
-  given back. Of the same life: it was deleted or has expired, and is dropped.
+* *ok*: the answer says where the log and the acks are. Only a renewal prolongs the lease (P15.1).
+* *gap* (P2.4): the store has less than we thought. All that it lacks goes out in one append (P3.2).
+* *fenced* (P2.3): the lease is another owner's, or over. The request is dropped at once, with two
+  exceptions. If our own end was sent and its answer lost, the request may have ended by it: the
+  owner repeats ``finish``, which tells. If a fork (P4) was refused, the store may still have the
+  log as we know it: a renewal tells (P3.12).
+* *unknown* (P3) in another life of the store (its run id differs): it has forgotten the request,
+  which is given back. In the same life: the request was deleted or has expired, and is dropped.
 """
 
 import math
@@ -45,12 +45,14 @@ class Owner:
     def __init__(
         self, claimed: Claimed, partition: int, producer: Producer, config: Terms, asked_s: float
     ) -> None:
-        """``asked_s``: when the claim was asked for. Its lease ends no sooner than it does here."""
+        """``asked_s``: when the claim was asked for. In the store, its lease ends no sooner than
+        counted from then (P3.7).
+        """
         self.view: View = claimed.view
-        """As the store had it at the claim, or as it was last given back."""
+        """The view at the claim, or as it was last given back."""
         self.body = claimed.body
         self.run_id = claimed.run_id
-        """The server's life in which the store last knew the request (P4)."""
+        """The server life in which the store last knew the request (P4)."""
         self.partition = partition
         self.producer = producer
         self.config = config
@@ -60,7 +62,7 @@ class Owner:
         self.renewed_s = asked_s
         """When the last lease that the store granted was asked for (P3.7)."""
         self.doubtful = claimed.view.tries > 1
-        """It was claimed in vain before, and has brought nothing yet (P15.17)."""
+        """It was claimed in vain before, and has produced nothing yet (P15.17)."""
         self.guarded = True
         """Its channel is subscribed."""
         self.unread = claimed.view.status is Status.PAUSED
@@ -70,14 +72,14 @@ class Owner:
         self.error = ""
         self.prompt_tokens = claimed.view.prompt_tokens
         self.alarm_s: float | None = None
-        """The earliest alarm that is set for it (``leases.py``)."""
+        """The earliest alarm that ``leases.py`` has set for it."""
         self._call: Call | None = None
         self._due: Due | None = None
         self._asked_s = asked_s
         self._heard_s = asked_s
         """When the store last said that the request is ours (P3.13)."""
         self._told_s = -math.inf
-        """When news last came."""
+        """When the last news arrived."""
         self._life = ""
         self._given: Reinstate | None = None
         self._asks_first = False
@@ -100,7 +102,7 @@ class Owner:
 
     @property
     def failed(self) -> bool:
-        """It is handed back because the engine failed."""
+        """Whether it is handed back because the engine failed."""
         return self._failed
 
     @property
@@ -123,10 +125,12 @@ class Owner:
         error: str = "",
         prompt_tokens: int = 0,
     ) -> bool:
-        """True when it is the last for now: the credit is used up, or the answer ends."""
+        """Return True when it is the last piece for now: the credit is used up, or the answer
+        ends.
+        """
         moved = text or token_ids
         if moved:
-            self.unread = False  # from here on the window rules
+            self.unread = False  # from now on the window decides
         parked = self.producer.on_piece(text, token_ids, now) if moved else self.parked
         if prompt_tokens:
             self.prompt_tokens = prompt_tokens
@@ -136,14 +140,14 @@ class Owner:
         return parked or self.finished
 
     def on_prompt(self, tokens: int, model: str) -> None:
-        """Its prompt has so many tokens, and ``model`` reads it (P15.19)."""
+        """The engine has read the prompt: its number of tokens, and the model (P15.19)."""
         self.prompt_tokens = tokens
         self.view = replace(self.view, model=model)
 
     def hand_back(self, *, failed: bool) -> None:
-        """Append what there is, held back or not, then release it to whoever has room (P15).
+        """Append everything produced, then release the request to whoever has room (P15.9).
 
-        ``failed``: the engine did, and what it was working on may be why.
+        ``failed``: the engine failed, and this request may be why.
         """
         if self.state is State.WORKING:
             self.state, self._failed = State.LEAVING, failed
@@ -151,7 +155,7 @@ class Owner:
     # to the store
 
     def deadline(self) -> float | None:
-        """When ``take`` has a command if nothing else happens; in the past when it has."""
+        """When ``take`` has a command if nothing else happens; in the past when it has one now."""
         if self._call is not None:
             return None
         if self.state is State.WORKING and self._errand is None:
@@ -161,7 +165,7 @@ class Owner:
         return AT_ONCE
 
     def take(self, now: float, run_id: str) -> Call:
-        """The command that is due, for a caller who has seen that the deadline is over.
+        """The command that is due. Call it only after the deadline.
 
         ``run_id``: the life of the store that will be asked.
         """
@@ -181,14 +185,16 @@ class Owner:
         due = self.producer.outbox(math.inf) if self.state is State.LEAVING else None
         if due is not None:
             return self._append(due)
-        # Nothing more is appended: once a release is under way, somebody else may go on.
+        # After a release is asked for, nothing may be appended: another owner may continue (P3.9).
         self.state = State.RELEASING
         why = "failed" if self._failed else None
         return Release(self.request_id, self.config.owner, self.epoch, why)
 
     def _reinstate(self, now: float, run_id: str) -> Reinstate:
-        """Repeated unchanged in the same life of the store (P3.11): the store may have executed it,
-        and would take another name for another log. Nobody can have gone on meanwhile."""
+        """The give-back, repeated unchanged in the same life of the store (P3.11): the store may
+        have executed it, and would take another name for another log. No other owner can have
+        continued since.
+        """
         if self._given is None or self._life != run_id:
             self._life = run_id
             known_of = self.view, self.producer, self.prompt_tokens
@@ -235,7 +241,7 @@ class Owner:
     # from the store
 
     def on_answer(self, position: Position, run_id: str, now: float) -> Turn | None:
-        """The command that was taken last is answered. ``run_id``: the life of the store."""
+        """The last command taken was answered. ``run_id``: the life of the store that answered."""
         call, self._call = self._call, None
         if self.state is State.GONE:
             return None
@@ -256,8 +262,7 @@ class Owner:
         return self._on_judged(kind, position, run_id, now)
 
     def on_passed(self, acked_tokens: int, run_id: str, now: float) -> None:
-        """The append that was taken last went as it should. It is told so for speed; ``on_answer``
-        makes the same of its *ok*."""
+        """The last append taken succeeded. A fast path: same effect as ``on_answer`` with *ok*."""
         self._call, due = None, self._due
         assert due is not None
         if self.state is State.GONE:
@@ -281,7 +286,7 @@ class Owner:
             self._errand = Errand.FINISH
 
     def _on_judged(self, kind: type, position: Position, run_id: str, now: float) -> Turn | None:
-        """An append was refused, or an end answered."""
+        """An append was refused, or an end was answered."""
         outcome, due = position.outcome, self._due
         assert due is not None
         self._errand = None
@@ -293,12 +298,12 @@ class Owner:
                 return Turn.ENDED
             return None
         if kind is Append and outcome is Outcome.FENCED and due.finish_reason is not None:
-            self._errand = Errand.FINISH  # perhaps our own end is in: finish tells
+            self._errand = Errand.FINISH  # our own end may have been executed: finish tells
             return None
         is_other_life = outcome is Outcome.FENCED and run_id != self.run_id
         if kind is Finish and is_other_life and not self._asks_first:
-            # Another life of the store, which may have forgotten the claim: an end does not say
-            # how long that lasts, so an append asks first.
+            # In another life, the store may have forgotten the claim. An end does not say how long
+            # the claim lasts, so an append asks first (P2.9).
             self._asks_first = True
             self.producer.on_lost()
             return None
@@ -310,7 +315,7 @@ class Owner:
         assert isinstance(call, Reinstate)
         self._errand = self._given = None
         if position.outcome is Outcome.FENCED and call.view.log_id != self.view.log_id:
-            return Turn.DOUBTED  # the store may have what we know, and not the fork of it
+            return Turn.DOUBTED  # the store may have the log as we know it, without this fork
         if position.outcome is not Outcome.OK:
             return self._go(Turn.TAKEN)
         self.view, self.run_id = call.view, self._life
@@ -320,10 +325,10 @@ class Owner:
         return Turn.GIVEN_BACK
 
     def on_lost(self) -> None:
-        """The command that was taken last got no answer; it may or may not have happened."""
+        """The last command taken got no answer; it may or may not have been executed."""
         call, self._call = self._call, None
         if isinstance(call, Release):
-            self.renewed_s = -math.inf  # somebody else may have it
+            self.renewed_s = -math.inf  # another owner may have it
         elif not isinstance(call, Reinstate):
             self._forget_call()
 
@@ -334,11 +339,13 @@ class Owner:
     def on_renewed(
         self, position: Position, asked_s: float, log_id: str, run_id: str, now: float
     ) -> Turn | None:
-        """The store said where the request is, asked at ``asked_s`` with this log's name."""
+        """The store said where the request is. Asked at ``asked_s`` with the log name
+        ``log_id``.
+        """
         if self.state in (State.GONE, State.RELEASING) or log_id != self.view.log_id:
             return None
         if position.outcome is not Outcome.OK and asked_s < self._heard_s:
-            return None  # the store may have said so before it said that the request is ours
+            return None  # the store may have judged this before it said that the request is ours
         if self._is_forgotten(position, run_id):
             if self._call is None:
                 self._errand = Errand.GIVE_BACK
@@ -348,16 +355,17 @@ class Owner:
                 self.state = State.WORKING
                 return Turn.ALIVE_AGAIN
         elif self._call is not None or self._errand is Errand.GIVE_BACK:
-            pass  # its own answer tells
+            pass  # the answer to the call under way decides
         elif self.state is State.ENDED:
             return self._on_kept(position, run_id)
         elif not (self.finished and position.status in ENDED):
-            # Of what ended, our own end may be in and its answer lost: finish tells.
+            # If the request has ended, our own end may have been executed and its answer lost:
+            # finish tells.
             return self._go(Turn.TAKEN)
         return None
 
     def _on_kept(self, position: Position, run_id: str) -> Turn | None:
-        """P3.1: a chunk is kept until its request has ended and is acknowledged."""
+        """Apply P3.1: a chunk is kept until its request has ended and is acknowledged."""
         self.run_id = run_id
         if position.status in ENDED and position.acked_seq < position.next_seq - 1:
             return None
@@ -365,8 +373,10 @@ class Owner:
 
     def on_news(self, news: News, now: float) -> Turn | None:
         """News for the owner of an epoch: an ack opened the window, or the request was taken away.
-        News of another epoch is ignored. An older release names no epoch (0): an ack counts, and
-        about the rest the store is asked (P2.10)."""
+
+        News of another epoch is ignored. An older release names no epoch (0): then an ack counts,
+        and the store is asked about the rest (P2.10).
+        """
         if not self.is_held or news.epoch not in (0, self.epoch):
             return None
         if news.position.outcome is Outcome.OK:
@@ -377,12 +387,12 @@ class Owner:
         return self._go(Turn.TAKEN) if news.epoch else Turn.DOUBTED
 
     def let_go(self) -> None:
-        """Ignore whatever still arrives for it."""
+        """Ignore everything that still arrives for it."""
         self._go(Turn.LET_GO)
 
     def _go_on(self, position: Position, asked_s: float, run_id: str, now: float) -> None:
         self.renewed_s, self.run_id, self._heard_s = asked_s, run_id, now
-        if asked_s >= self._told_s:  # else the store may have said so before it said the news
+        if asked_s >= self._told_s:  # else the answer may be older than the news
             self._note_readers(position)
         self.producer.on_position(
             position.next_seq,
@@ -392,12 +402,14 @@ class Owner:
         )
 
     def _note_readers(self, position: Position) -> None:
-        """A request without a log is paused only for lack of a reader."""
+        """A request with an empty log is paused only for lack of a reader."""
         is_empty = position.next_seq == 1 and not self.producer.generated_tokens
         self.unread = is_empty and position.status is Status.PAUSED
 
     def _is_forgotten(self, position: Position, run_id: str) -> bool:
-        """Lost with the store's data (P3.3); what expired or was deleted stays unknown (P3.4)."""
+        """Whether it was lost with the store's data (P3.3); what expired or was deleted stays
+        unknown (P3.4).
+        """
         return position.outcome is Outcome.UNKNOWN and run_id != self.run_id
 
     def _go(self, turn: Turn) -> Turn:

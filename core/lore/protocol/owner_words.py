@@ -6,10 +6,10 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What all leases of one generator have in common."""
+    """The terms that all leases of one generator share."""
 
     owner: str
-    """The generator's name; must be unique in the fleet."""
+    """The generator's name; it must be unique in the fleet."""
     lease_s: float
     retention_ms: int
 
@@ -20,26 +20,26 @@ class Terms:
 
 class State(StrEnum):
     WORKING = "working"
-    LEAVING = "leaving"  # everything made is appended, then it is handed back
-    RELEASING = "releasing"  # the release is asked for: nothing more is appended
+    LEAVING = "leaving"  # everything produced is appended, then it is handed back
+    RELEASING = "releasing"  # the release is under way: nothing more is appended
     ENDED = "ended"
     GONE = "gone"
 
 
 class Errand(StrEnum):
-    """What is to be asked before any other append."""
+    """What must be asked before any other append."""
 
     GIVE_BACK = "give_back"
     FINISH = "finish"
 
 
 class Turn(StrEnum):
-    """What an event made of a request, for whoever keeps count of them."""
+    """What an event changed for a request, for code that keeps counts."""
 
     ENDED = "ended"
     ALIVE_AGAIN = "alive_again"  # it had ended, and the store forgot that
-    GIVEN_BACK = "given_back"  # to a store that had forgotten it, which has it again
+    GIVEN_BACK = "given_back"  # a store that had forgotten it has it again
     HANDED_BACK = "handed_back"
-    LET_GO = "let_go"  # ended, and nobody can need its chunks any more
+    LET_GO = "let_go"  # it has ended, and nobody can need its chunks any more
     TAKEN = "taken"  # the store says that it is not ours, or not as we know it
-    DOUBTED = "doubted"  # it may be taken: the store is to be asked
+    DOUBTED = "doubted"  # it may be lost: the store must be asked

@@ -1,17 +1,17 @@
 """When a poll, a reader's finished response, is answered (P18).
 
-The shell takes what there is to say as it does for a stream (``delivery.py``), tells it here,
-and answers once ``is_due``. Time comes in as ``now``, in seconds on any one clock.
+The shell takes what there is to send as for a stream (``delivery.py``), reports it here, and
+answers once ``is_due``. ``now`` is in seconds on any one clock.
 """
 
 from lore.protocol.lifecycle import Status
 
 MAX_WAIT_S = 30.0
-"""Proxies give up an answer of which nothing has come for 60 s."""
+"""The longest wait in seconds. Proxies give up on a response of which nothing has come for 60 s."""
 MAX_BYTES = 262_144
-"""The most text in one answer; the rest comes with the next."""
+"""The most text in one answer, in bytes; the rest comes with the next."""
 GATHER_S = 0.1
-"""How long to gather text after the first: one poll for each token would be many."""
+"""How many seconds to gather text after the first: one poll per token would be too many."""
 
 
 class Poll:
@@ -25,16 +25,16 @@ class Poll:
 
     @property
     def room_bytes(self) -> int:
-        """How much more text may be taken; 0 when the answer is full."""
+        """How many more bytes of text may be taken; 0 when the answer is full."""
         return max(0, self._room_bytes)
 
     @property
     def deadline(self) -> float:
-        """When it is due without news."""
+        """When the answer is due without further news."""
         return self._until
 
     def on_text(self, size_bytes: int, now: float) -> None:
-        """So much text was added to the answer."""
+        """``size_bytes`` of text were added to the answer."""
         if not size_bytes:
             return
         if not self._has_text:
@@ -46,7 +46,8 @@ class Poll:
         self.has_state = True
 
     def is_due(self, now: float, status: Status) -> bool:
-        """Whether to answer, when there is nothing to add at the moment. A closed window waits for
-        the reader's ack, so waiting would bring nothing (P18.4)."""
+        """Whether to answer when there is nothing to add at the moment. A closed window waits for
+        the reader's ack, so waiting would bring nothing (P18.4).
+        """
         closed = self._has_text and status is Status.PAUSED
         return self.has_state or closed or now >= self._until

@@ -1,27 +1,27 @@
 """Which other generators have ended: an owner's life is its connection (P15).
 
-Every generator subscribes, in each partition, to a channel of its own before it claims anything.
-The subscriptions of a process end with it, within milliseconds. So the others look a few times a
-second whether the owners that they know still have a subscriber. An owner without one is *silent*:
-a claim may take its requests under a running lease, and checks again when it does.
+Every generator subscribes, in each partition, to a channel of its own before it claims anything
+(P15.10). The subscriptions of a process end with it, within milliseconds. So a few times a second,
+the others look whether the owners that they know still have a subscriber. An owner without one is
+*silent*: a claim may take its requests while their leases run, after another check.
 
-An owner without a subscriber may live. So there are three reasons not to believe a look:
+An owner without a subscriber may live. So a look counts only under three conditions:
 
-* The owner has not been seen there, in this life of the server and since this generator itself is
-  subscribed there (P15.11). A server that was just started, promoted or given its first partition,
-  or that has lost all its clients, has not heard from the owners yet.
-* It is the first look that found nobody. A lost connection is back in a moment, so it takes two
-  looks, ``SILENT_S`` apart (P15.12).
-* The owner has renewed the lease since: it lives, and has lost only its subscription. An owner that
-  is not subscribed renews all its leases with every look (P15.13, ``claims.py``). The claim checks
-  that by the store's clock (P15.14).
+* The owner was seen there, in this life of the server and since this generator itself is subscribed
+  there (P15.11). A server that was just started, promoted or given its first partition, or that has
+  lost all its clients, has not heard from the owners yet.
+* Two looks in a row, ``SILENT_S`` apart, found nobody (P15.12). A lost connection is back in a
+  moment.
+* The owner has not renewed the lease since. If it has, it lives and lost only its subscription: an
+  owner that is not subscribed renews all its leases with every look (P15.13, ``claims.py``). The
+  claim checks that by the store's clock (P15.14).
 
 An owner that stands still, or whose machine has lost its power, keeps its connections. Its lease
 decides.
 
-Events come in with ``now``, commands lie in ``outbox``; ``deadline`` says when ``on_time`` has
-something to do. All channels of an owner on one server share a connection, so one partition of a
-server is looked at for all of them; the claim looks at its own.
+Events come in with ``now``, in seconds; commands lie in ``outbox``; ``deadline`` says when
+``on_time`` has something to do. All channels of an owner on one server share a connection, so a
+look at one partition of a server covers all of them. The claim checks its own partition.
 """
 
 import math
@@ -32,14 +32,16 @@ from lore.protocol.commands import Look, Meet, Silent
 
 LOOK_EVERY_S = 0.2
 SILENT_S = 0.5
-"""Longer than an owner takes to subscribe again: about 0.1 s, after a failed first attempt."""
+"""Seconds between the two looks. Longer than an owner takes to subscribe again: about 0.1 s, after
+a failed first attempt.
+"""
 LOOKS_OF_NEWS = 2
 KNOWN_S = 60.0
-"""How long a name is kept after its owner was last there."""
+"""How many seconds a name is kept after its owner was last seen."""
 
 
 class Looking(NamedTuple):
-    """A look at a server: its life, and when it was asked."""
+    """A look at a server: the server's life, and when it was asked."""
 
     life: str
     asked_s: float
@@ -55,8 +57,9 @@ class Presence:
         is_ready: Callable[[int], bool],
         now: float,
     ) -> None:
-        """``run_id`` names the life of the server that has a partition, ``is_ready`` says whether
-        this generator is connected to it and heard there."""
+        """``run_id`` names the life of the server that has a partition. ``is_ready`` says whether
+        this generator is connected to that server and heard there.
+        """
         self.outbox: list[tuple[Looking | None, Look | Meet]] = []
         self._owner = owner
         self._run_id = run_id
@@ -64,15 +67,19 @@ class Presence:
         self._known: tuple[str, ...] = ()
         self._partitions = partitions
         self._lives: dict[str, int] = {}
-        """The life of each server where this generator is subscribed, with a partition of it."""
+        """The life of each server on which this generator is subscribed, with one of its
+        partitions.
+        """
         self.unheard: list[int] = list(partitions)
         """Partitions in which the others may miss this generator."""
         self._seen: set[tuple[str, str]] = set()
-        """(life, owner) of those that have had a subscriber since this generator has one."""
+        """(life, owner) of owners that have had a subscriber since this generator has one."""
         self._absent: dict[tuple[str, str], float] = {}
-        """When the first look of the current row that found nobody was answered."""
+        """When the first of the current looks in a row that found nobody was answered."""
         self._silent: dict[str, dict[str, int]] = {}
-        """The silent owners in each life of a server, each with the number of looks that say so."""
+        """The silent owners in each life of a server, each with the number of looks that found
+        nobody.
+        """
         self._under_way: set[str] = set()
         self._look_s = now
 
@@ -95,9 +102,10 @@ class Presence:
         self._silent.clear()
 
     def on_looked(self, looking: Looking, look: Look, present: Sequence[str], now: float) -> bool:
-        """``present``: the owners that have a subscriber. True when there may be something to
-        claim: an owner is silent since this look, or since the one before, when its last renewal
-        may still have protected its leases."""
+        """``present``: the owners that have a subscriber. Returns True when there may be something
+        to claim: an owner is silent since this look, or since the one before, when its last renewal
+        may still have protected its leases.
+        """
         life = looking.life
         self._under_way.discard(life)
         if self._run_id(look.partition) != life:
@@ -126,7 +134,7 @@ class Presence:
         self._silent.get(life, {}).pop(owner, None)
 
     def take(self) -> list[tuple[Looking | None, Look | Meet]]:
-        """The commands since the last time."""
+        """The commands since the last call."""
         taken, self.outbox = self.outbox, []
         return taken
 
@@ -136,10 +144,10 @@ class Presence:
         return self._look_s
 
     def on_time(self, now: float) -> bool:
-        """Whether it was time to look."""
+        """Return whether it was time to look."""
         if self._look_s > now:
             return False
-        # The look that settles it comes no later than it has to.
+        # The look that decides comes no later than it must.
         due = (since_s + SILENT_S for since_s in self._absent.values())
         self._look_s = min((at_s for at_s in due if at_s > now), default=math.inf)
         self._look_s = min(self._look_s, now + LOOK_EVERY_S)
@@ -161,11 +169,11 @@ class Presence:
             if life not in self._lives:
                 self._forget(life, owner)
 
-    # what follows from it
+    # conclusions
 
     @property
     def watched(self) -> int:
-        """How many other generators would be missed if they ended."""
+        """How many other generators this one watches for their end."""
         return len({owner for _, owner in self._seen})
 
     @property

@@ -1,14 +1,14 @@
 """The generator's end of one request: pieces in, appends out (protocol P2, P3, P5, P15).
 
-Events come in as method calls with ``now``; what to do comes out of ``outbox(now)`` and
-``deadline()``; ``limit`` is the engine's credit. No I/O, no clock.
+Events come in as method calls with ``now``, in seconds. ``outbox(now)`` and ``deadline()`` say what
+to do and when; ``limit`` is the engine's credit. No I/O, no clock.
 
-One append is in flight at a time. Whatever is generated meanwhile joins the next one,
-so a slow store makes chunks larger and never a queue longer. An append whose answer was
-lost is sent again as it was: the store skips what it has (P2). A store that has less
-than this producer believes (a gap, or a position report that lies behind) gets the
-missing chunks again, from the ones kept here (P3): all of them in one append, because the
-store takes an append for the owner's word that its log then has what readers may have.
+One append is in flight at a time. Text that is generated meanwhile joins the next one, so a slow
+store makes chunks larger and never a queue longer. An append whose answer was lost is repeated
+unchanged: the store skips what it has (P2.2). If the store has less than this producer believes (a
+gap, or a position that lies behind), it gets the missing chunks again (P3.2): all of them in one
+append, because the store takes an append as the owner's word that its log then has all that readers
+may have.
 """
 
 import math
@@ -21,7 +21,7 @@ from lore.protocol.window import Window
 
 
 class Due(NamedTuple):
-    """One append to send. With a ``finish_reason``, end the request once it is in."""
+    """One append to send. If it has a ``finish_reason``, end the request once it is stored."""
 
     chunks: tuple[Chunk, ...]
     window: int
@@ -45,7 +45,7 @@ class Producer:
         self._generated = history[-1].tokens if history else 0
         self._finish_reason: str | None = None
         self._in_flight: Due | None = None
-        self._told_reopen = 0  # what the store was last told of a closed window
+        self._told_reopen = 0  # the ``reopen_tokens`` last reported to the store
         self.ended = False
 
     @property
@@ -76,11 +76,11 @@ class Producer:
 
     @property
     def next_seq(self) -> int:
-        """The seq that the next new chunk will have."""
+        """The seq of the next new chunk."""
         return len(self._chunks) + 1
 
     def on_piece(self, text: str, token_ids: tuple[int, ...], now: float) -> bool:
-        """True when the credit is used up with it."""
+        """Return True when the credit is used up with this piece."""
         self._generated += len(token_ids)
         self._assembler.add(text, token_ids, now)
         window = self.window
@@ -91,19 +91,19 @@ class Producer:
         return True
 
     def on_finish(self, reason: str) -> None:
-        """Generation ended; the rest is to be flushed and the request finished."""
+        """Generation ended: flush the rest, then finish the request."""
         self._finish_reason = reason
 
     def on_acked(self, acked_tokens: int, now: float) -> None:
-        """News of an ack, by whatever way; late news changes nothing."""
+        """An ack became known, in any way. Late news changes nothing."""
         self.window.on_ack(acked_tokens, self._generated, now)
 
     def on_position(self, next_seq: int, acked_tokens: int, now: float, *, paused: bool) -> None:
-        """A renewal was answered: the request is alive in the store, and where it is there.
+        """A renewal was answered: the request lives in the store, and this is where its log is.
 
-        A store that lost its tail lies behind, and an end that it lost is said again (P3).
-        A closed window that it does not know of (it forgot, or an older append overtook the
-        one that told it) is told again: only ``paused`` requests are woken by an ack.
+        If the store lost the log's tail, or an end, it is sent again (P3). If the store does not
+        know of a closed window (it forgot, or an older append overtook the report), it is reported
+        again: an ack wakes only ``paused`` requests.
         """
         self._stored = min(next_seq - 1, len(self._chunks))
         self.ended = False
@@ -112,7 +112,7 @@ class Producer:
         self.on_acked(acked_tokens, now)
 
     def on_appended(self, next_seq: int, acked_tokens: int, now: float) -> None:
-        """The append in flight, and the end that went with it, were answered: done, or a gap."""
+        """The append in flight, and the end that went with it, were answered: stored, or a gap."""
         sent, self._in_flight = self._in_flight, None
         self._stored = min(next_seq - 1, len(self._chunks))
         if sent is not None and next_seq >= sent.next_seq:
@@ -121,7 +121,7 @@ class Producer:
         self.on_acked(acked_tokens, now)
 
     def on_passed(self, acked_tokens: int, now: float) -> None:
-        """The same of the append in flight, which went as it should."""
+        """The append in flight succeeded. A fast path: same effect as ``on_appended``."""
         sent, self._in_flight = self._in_flight, None
         assert sent is not None, "P2.1: an answer belongs to an append"
         self._stored, self._told_reopen = sent.next_seq - 1, 0
@@ -129,14 +129,16 @@ class Producer:
             self.window.on_ack(acked_tokens, self._generated, now)
 
     def on_lost(self) -> None:
-        """The append in flight got no answer; it may or may not have happened."""
+        """The append in flight got no answer; it may or may not have been executed."""
         self._in_flight = None
 
     def deadline(self) -> float | None:
-        """When ``outbox`` will have something if nothing else happens; in the past when it has."""
+        """When ``outbox`` will have something if nothing else happens; in the past when it has
+        now.
+        """
         if self.ended or self._in_flight is not None:
             return None
-        # What no coalescing should hold back.
+        # These must not wait for coalescing.
         if self._finish_reason is not None or self._stored < len(self._chunks):
             return -math.inf
         window = self.window
@@ -146,12 +148,12 @@ class Producer:
         return due_s if due_s < math.inf else None
 
     def outbox(self, now: float) -> Due | None:
-        """What to append now, or None. The caller answers with on_appended or on_lost."""
+        """What to append now, or None. Answer with ``on_appended`` or ``on_lost``."""
         due = self.deadline()
         return None if due is None or due > now else self.take(now)
 
     def take(self, now: float) -> Due:
-        """``outbox`` for a caller who has seen that the deadline is over."""
+        """``outbox`` for a caller who knows that the deadline has passed."""
         window, assembler, ends = self.window, self._assembler, self._finish_reason is not None
         closed = window.size and self._generated >= window.granted
         reopen_tokens = window.reopen_tokens(self._generated) if closed else 0
@@ -169,8 +171,9 @@ class Producer:
         return self._in_flight
 
     def _is_to_tell(self) -> bool:
-        """A closed window is told to the store even when there is no text to go with it: only then
-        does an ack that opens it find its way back."""
+        """Whether the store must hear of a closed window. It is reported even without text:
+        otherwise no ack that opens it would reach this owner.
+        """
         return self.window.reopen_tokens(self._generated) not in (0, self._told_reopen)
 
     def _cut(self, now: float) -> None:

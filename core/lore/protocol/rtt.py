@@ -1,7 +1,7 @@
 """The round trip to one reader and the retransmission timeout (protocol P11, RFC 6298).
 
-All times are seconds on one clock, the edge's. Karn's rule (RFC 6298 section 3) is the
-caller's to keep: it gives no sample for a chunk that was sent twice.
+All times are seconds on one clock, the edge's. The caller keeps Karn's rule (RFC 6298 section 3):
+it gives no sample for a chunk that was sent twice.
 """
 
 from dataclasses import dataclass

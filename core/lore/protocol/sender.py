@@ -1,9 +1,8 @@
 """The edge's end of one connection: what to send again, and when to give up (protocol P11).
 
-The shell tells it what was written and what was acknowledged; it answers with the next
-deadline and, at that time, what to do. TCP already delivers what was written to a
-working connection, so this finds what TCP cannot: a proxy that swallowed an event, a
-page that dropped one, a path that died without a word.
+The shell reports what was written and acknowledged. It gets the next deadline, and at that time
+what to do. TCP already delivers what was written to a working connection. This finds what TCP
+cannot: a proxy that swallowed an event, a page that dropped one, a path that died without a word.
 """
 
 from collections import deque
@@ -15,7 +14,7 @@ from lore.protocol.rtt import RoundTrip, RttConfig
 
 class Action(Enum):
     RETRANSMIT = "retransmit"  # send the chunk Sender.oldest again
-    CLOSE = "close"  # the cap is reached: end the connection, the reader comes back
+    CLOSE = "close"  # the cap is reached: end the connection, and the reader reconnects
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +42,19 @@ class Sender:
         self._attempts = 0
         self._timer_from = 0.0
         self._recover = position
-        """What was sent before the last timeout; all of it may be lost."""
+        """The last seq sent before the last timeout; everything up to it may be lost."""
         self._resend = False
 
     @property
     def oldest(self) -> int | None:
-        """The oldest seq sent here and not acknowledged."""
+        """The oldest seq that was sent here and is not acknowledged."""
         return self._unacked[0].seq if self._unacked else None
 
     @property
     def knows_of_loss(self) -> bool:
-        """An ack has shown that the oldest chunk was lost; else only its time will tell."""
+        """Whether an ack has shown that the oldest chunk was lost. Otherwise only its timeout
+        tells.
+        """
         return self._resend
 
     def on_sent(self, seq: int, now: float) -> None:
@@ -68,7 +69,7 @@ class Sender:
         self._unacked.append(_Sent(seq, now))
 
     def on_ack(self, seq: int, now: float) -> float | None:
-        """A cumulative ack arrived, at any edge; late and doubled ones change nothing.
+        """A cumulative ack arrived, at any edge. Late and duplicate ones change nothing.
 
         Returns the round trip that it measured, in seconds, if it measured one.
         """
@@ -83,10 +84,10 @@ class Sender:
         self._attempts = 0
         self._timer_from = now  # RFC 6298 section 5.3
         # A partial ack (RFC 6582 section 3.2): what was sent with the lost chunk is most likely
-        # lost as well. One timeout for each of them, doubled each time, would take minutes.
+        # lost as well. One timeout for each chunk, doubled each time, would take minutes.
         self._resend = bool(self._unacked) and self._unacked[0].seq <= self._recover
-        # Karn's rule. An ack that waited for a chunk sent twice tells no round trip either,
-        # also for the chunks after it that were sent once.
+        # Karn's rule: an ack that covers a chunk sent twice gives no round trip, also not for the
+        # chunks after it that were sent once.
         if any(sent.again for sent in covered):
             return None
         rtt_s = now - covered[-1].at
@@ -94,8 +95,9 @@ class Sender:
         return rtt_s
 
     def on_fork(self, acked: int) -> None:
-        """What goes on is another log (P4), acknowledged up to ``acked``; of the log before,
-        nothing was sent here that both do not share."""
+        """Continue with another log (P4), acknowledged up to ``acked``. Of the old log, only chunks
+        that both share were sent here.
+        """
         self.acked = min(self.acked, acked)
 
     def deadline(self) -> float | None:
@@ -105,8 +107,9 @@ class Sender:
         return self._timer_from + (0.0 if self._resend else self.round_trip.rto_s)
 
     def on_timer(self, now: float, *, socket_pending: bool = False) -> Action | None:
-        """The deadline passed. ``socket_pending``: bytes still wait in the socket, so what
-        was written is late rather than lost, and sending it again would only add to it."""
+        """The deadline passed. ``socket_pending``: bytes still wait in the socket, so what was
+        written is late rather than lost, and sending it again would only add to them (P11.5).
+        """
         due = self.deadline()
         if due is None or now < due:
             return None

@@ -1,16 +1,16 @@
 """The window: how far decoding may run ahead of the reader (protocol P5 to P7).
 
-Policy. The window is counted in tokens and reaches the engine as credit: an absolute
-number of generated tokens that only grows (QUIC's MAX_STREAM_DATA, RFC 9000
-section 4.1), so that it holds exactly however late anyone hears of a token.
+Policy. The window is counted in tokens and reaches the engine as credit: an absolute number of
+generated tokens that only grows (QUIC's MAX_STREAM_DATA, RFC 9000 section 4.1). So it holds
+exactly, however late anyone hears of a token.
 
-It starts small, because most of what a reader never reads should never be decoded.
-When generation stalled on it and an ack then comes while acks are flowing, the window
-was what held a healthy reader back, so it doubles, up to a maximum. When the ack comes
-after a silence, the reader was away, and it starts small again.
+It starts small, because most of what a reader never reads should never be decoded. When generation
+stalled on it and an ack then comes while acks are flowing, the window held a healthy reader back,
+so it doubles, up to a maximum. When the ack comes after a silence, the reader was away, and the
+window starts small again.
 
-A closed window opens once half of it is free (RFC 9293 section 3.8.6.2.1, the silly
-window): a slow reader costs one park per half window, not one per token.
+A closed window opens once half of it is free (RFC 9293 section 3.8.6.2.1, the silly window): a slow
+reader costs one park per half window, not one per token.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ class WindowConfig:
     initial_tokens: int = 32
     maximum_tokens: int = 1024
     silence_s: float = 5.0
-    """A stall longer than this was a reader's absence and does not widen the window."""
+    """After a stall longer than this, in seconds, the reader counts as absent, and the window does
+    not grow.
+    """
 
     @classmethod
     def fixed(cls, tokens: int) -> "WindowConfig":
@@ -29,7 +31,7 @@ class WindowConfig:
 
 
 class Window:
-    """One request's window, kept by its owner.
+    """One request's window, kept by its owner. Sizes and counts are in tokens.
 
     ``size`` 0 stands for a window that does not bind (ack kind ``none``).
     """
@@ -40,9 +42,10 @@ class Window:
         self._config = config
         self.size = size
         self.acked_tokens = acked_tokens
-        # A window taken over while closed stays closed until an ack, as for the owner before.
+        # A window that was closed at a takeover stays closed until an ack, as it did for the owner
+        # before.
         self.granted = max(acked_tokens + size, generated_tokens)
-        """Tokens that may be generated in all, where the window binds."""
+        """Tokens that may be generated in all, if the window binds."""
         self._stalled_since: float | None = None
 
     @property
@@ -56,7 +59,7 @@ class Window:
     def reopen_tokens(self, generated_tokens: int) -> int:
         """The acked tokens at which a closed window opens again; 0 while it is open.
 
-        After a stall the first ack doubles a window below its maximum, which frees half of it.
+        After a stall, the first ack doubles a window below its maximum, which frees half of it.
         """
         if not self.is_closed(generated_tokens):
             return 0
@@ -71,7 +74,7 @@ class Window:
             self._stalled_since = now
 
     def on_ack(self, acked_tokens: int, generated_tokens: int, now: float) -> None:
-        """Move the window. Late and doubled acks change nothing (P9)."""
+        """Move the window. Late and duplicate acks change nothing (P9.1)."""
         if acked_tokens <= self.acked_tokens:
             return
         opens = acked_tokens >= self.reopen_tokens(generated_tokens)
