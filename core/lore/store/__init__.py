@@ -8,9 +8,9 @@ __all__ = ["MemoryStore", "Store", "StoreUnavailable", "ValkeyStore", "create_st
 
 
 def create_store(url: str, *, floor_s: float = 300.0) -> Store:
-    """The store at ``url``: ``memory://``, or one that ``location.py`` tells of. A full one gives
-    answers up that were read, ``floor_s`` after their end (``valkey/room.py``).
+    """The store at ``url``: ``memory://``, or one of the URLs in ``location.py``.
 
-    Raises ValueError for any other URL.
+    When the server's memory is full, it gives up answers that were read, from ``floor_s`` seconds
+    after their end on (``valkey/room.py``). Raises ValueError for any other URL.
     """
     return MemoryStore() if url == "memory://" else ValkeyStore(url, floor_ms=round(floor_s * 1000))

@@ -1,8 +1,8 @@
 """The twin's account of one client: admission and limits (P17).
 
-Three things are counted: the requests that are not known to have ended, the requests of the
-last minute, and the tokens that those may use, or have used once they have ended. A minute
-is the last 60 s at every moment, so that a limit holds in any minute one looks at.
+Three things are counted: the requests that are not known to have ended, the requests of the last
+minute, and the tokens that the latter may use, or have used once they ended. A minute is the last
+60 s at every moment, so a limit holds in any 60 s.
 """
 
 from dataclasses import dataclass, field
@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from lore.store.base import Admission, Limits
 
 MAX_AHEAD_MS = 3_600_000
-"""A client is put back in the queue by this much at most."""
+"""A client's requests stand at most this far behind the others in the queue."""
 COUNTED_MS = 86_400_000
-"""An admission whose end nobody has told of is over after this long."""
+"""An admission whose end nobody has reported counts as over after this time."""
 MINUTE_MS = 60_000
 LISTED = 64
-"""So many of a client's requests are named when it is refused, so that they can be looked at."""
+"""How many of a client's requests a refusal names, so that the caller can check whether they
+ended.
+"""
 LOOKED_AT = 1000
-"""So many admissions are gone through to find when there is room for the tokens wanted."""
+"""How many admissions are searched for the time at which there is room for the tokens wanted."""
 
 
 @dataclass(slots=True)
@@ -27,9 +29,9 @@ class Account:
     minute_ms: dict[str, int] = field(default_factory=dict[str, int])
     """When each request of the last minute was admitted."""
     tokens: dict[str, int] = field(default_factory=dict[str, int])
-    """What each of those counts for."""
+    """How many tokens each of those counts for."""
     next_ms: int = 0
-    """Where the client's next request stands in the queue, if that is later than now."""
+    """Where the client's next request stands in the queue, if later than now."""
 
     def copy(self) -> "Account":
         return Account(dict(self.open_ms), dict(self.minute_ms), dict(self.tokens), self.next_ms)
@@ -55,13 +57,13 @@ class Account:
         return _placed(place_ms, quantum_ms, now_ms)
 
     def settle(self, request_id: str, used_tokens: int | None) -> None:
-        """It has ended. What it used is None when nobody knows: it counts on as it was."""
+        """The request has ended. With ``used_tokens`` None, unknown, it counts on as before."""
         self.open_ms.pop(request_id, None)
         if used_tokens is not None and request_id in self.tokens:
             self.tokens[request_id] = used_tokens
 
     def leave(self, request_id: str) -> None:
-        """It never came to be."""
+        """The request was not created after all."""
         for kept in (self.open_ms, self.minute_ms, self.tokens):
             kept.pop(request_id, None)
 
@@ -87,7 +89,7 @@ class Account:
         return refused
 
     def _wait_for_tokens(self, minute: list[tuple[str, int]], over: int, now_ms: int) -> int:
-        """How long until ``over`` tokens of the last minute count no more."""
+        """How many ms until ``over`` tokens of the last minute no longer count."""
         room_ms = now_ms
         for request_id, ms in minute[:LOOKED_AT]:
             over -= self.tokens.get(request_id, 0)
@@ -97,7 +99,9 @@ class Account:
         return room_ms + MINUTE_MS - now_ms
 
     def _some_open(self, now_ms: int) -> tuple[tuple[str, int], ...]:
-        """The clock picks which, when there are many, so that in time it picks all."""
+        """Some open requests with their ages in ms. If there are many, the clock picks which, so
+        that in time each is picked.
+        """
         entries = _oldest_first(self.open_ms)
         first = now_ms % max(1, len(entries) - LISTED + 1)
         return tuple((key, now_ms - ms) for key, ms in entries[first : first + LISTED])

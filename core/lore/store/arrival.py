@@ -1,4 +1,4 @@
-"""Waits for a store that is not there yet, or not usable yet."""
+"""Waits for a store that does not exist yet, or is not usable yet."""
 
 import asyncio
 import time
@@ -16,10 +16,10 @@ log = structlog.get_logger()
 
 
 async def connect(store: Store, wait_s: float, on_wait: Callable[[str], None]) -> None:
-    """Connect, trying again for ``wait_s`` seconds, or for as long as it takes where that is 0.
+    """Connect, and try again for ``wait_s`` seconds; 0 means without a limit.
 
-    ``on_wait`` is told before each pause what is waited for and why. Raises StoreUnavailable when
-    the time is over.
+    Before each pause, ``on_wait`` is called with what is waited for and why. Raises
+    StoreUnavailable when the time is over.
     """
     began_s = time.monotonic()
     say_s = began_s

@@ -1,10 +1,10 @@
-"""The interface of the store, with an in-memory twin and Valkey behind it.
+"""The interface of the store. An in-memory twin and Valkey implement it.
 
-Every change of a request's state is one command, an atomic call that validates before it writes,
-is idempotent, and is fenced by the lease epoch (protocol P2, P13, P15). Times are the
-store's own clock in milliseconds, so that no decision compares two machines' clocks.
-Publications are hints and may be lost; the log is the truth. The commands are in
-``protocol/commands.py`` and ``types.py``, the words of their answers in ``protocol/messages.py``.
+Every change of a request's state is one command: an atomic call that validates before it writes, is
+idempotent, and is fenced by the lease's epoch (protocol P2, P13, P15). Times are the store's own
+clock in milliseconds, so that no decision compares two machines' clocks. Publications are hints and
+may be lost; the log is the truth. The commands are in ``protocol/commands.py`` and ``types.py``,
+the types of their answers in ``protocol/messages.py``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -53,28 +53,29 @@ __all__ = [
 T = TypeVar("T")
 
 Step = Sequence[tuple[Any, Append]]
-"""Appends, each with what its caller knows it by."""
+"""Appends, each with a key by which its caller recognizes it."""
 Answers = Sequence[int | Position]
-"""To each append of a step: the tokens acknowledged so far when it went as it should, so that it
-changed nothing but the log; else where the request is."""
+"""The answer to each append of a step: the tokens acknowledged so far if it changed nothing but the
+log, else the request's position.
+"""
 Tell = Callable[[Step, Answers | Exception], None]
 
 
 class Listener(Protocol):
-    """Called on the event loop; must return at once."""
+    """A follower of a request. Called on the event loop; must return at once."""
 
     def on_message(self, message: Message) -> None: ...
 
     def on_reset(self) -> None:
-        """The subscription was lost and is back: anything may have been missed, read the log."""
+        """The lost subscription is back: anything may have been missed, so read the log."""
         ...
 
 
 class OwnerListener(Protocol):
-    """What an owner hears about a request (channel ``b``): look at it now.
+    """Hears what the store publishes to an owner of a request (channel ``b``).
 
-    The position carries the acks; its outcome is OK when an ack opened a closed window
-    and FENCED when the request was cancelled or reaped. It may be about an older lease.
+    The position has the acks. Its outcome is OK when an ack opened a closed window, and FENCED when
+    the request was cancelled or reaped. The news may be about an older lease.
     """
 
     def on_news(self, news: News) -> None: ...
@@ -87,16 +88,18 @@ class WakeListener(Protocol):
 
 
 class Store(Protocol):
-    """All calls raise StoreUnavailable when the store is away."""
+    """The store. All calls raise StoreUnavailable when it is away."""
 
     def run_id(self, partition: int) -> str:
-        """Names the life as primary of the server that has a partition. Another than before may
-        have forgotten anything of it."""
+        """The life of the server that has a partition, as primary. A server in another life may
+        have forgotten any part of the partition's data.
+        """
         ...
 
     def is_ready(self, partition: int) -> bool:
-        """Whether both connections to the server that has a partition are up: it answers calls,
-        and what is published there is heard. What a store could tell meanwhile was heard too."""
+        """Whether both connections to the server that has a partition are up: it answers calls, and
+        what it publishes is heard. Then nothing published since was missed.
+        """
         ...
 
     async def connect(self) -> None: ...
@@ -104,12 +107,14 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     def do(self, command: Command[T]) -> Awaitable[T]:
-        """Carry a command out."""
+        """Carry out a command and return its answer."""
         ...
 
     def append(self, step: Step, tell: Tell) -> None:
-        """Append what a decoding step brought, all of it one owner's. ``tell`` is called later,
-        once for those that one server has judged, or with why there is no answer."""
+        """Append what a decoding step produced, all of one owner. ``tell`` is called later, once
+        for the appends that one server has judged, with their answers or with the reason why there
+        are none.
+        """
         ...
 
     # readers' side
@@ -123,22 +128,25 @@ class Store(Protocol):
     ) -> list[ChunkMessage]:
         """Chunks with seq > ``after``, in order, at most ``limit``.
 
-        A caller who decides nothing by what is missing says what it has ``known`` of the
-        request: a replica may then serve what is whole by it.
+        A caller that decides nothing by missing chunks may pass the view that it has ``known``:
+        then a replica may serve the chunks if none is missing by that view (P4.14).
         """
         ...
 
     async def follow(self, request_id: str, listener: Listener) -> None:
-        """Returns once the subscription is in place, so that a log read after it misses nothing."""
+        """Subscribe a listener. Returns once the subscription is in place, so that a log read
+        afterwards misses nothing.
+        """
         ...
 
     async def unfollow(self, request_id: str, listener: Listener) -> None: ...
 
-    # what is found without a request's id: hints, to be looked at before they count
+    # look-ups without a request's id: hints, to be checked before they count
 
     async def list_request(self, subject: str, request_id: str, *, keep_ms: int) -> None:
-        """Let the subject find this request, for ``keep_ms`` after its last one; ``MAX_LISTED``
-        of them."""
+        """List a request for the subject, for ``keep_ms`` after the subject's last one;
+        ``MAX_LISTED`` at most.
+        """
         ...
 
     async def listed(self, subject: str, *, start: int, limit: int) -> list[str]:
@@ -146,20 +154,21 @@ class Store(Protocol):
         ...
 
     async def note_attempt(self, mark: str, request_id: str, *, window_ms: int) -> None:
-        """This request was made for a body with this mark, which may be sent again."""
+        """Note that this request was made for a body with this mark, which may be sent again."""
         ...
 
     async def attempted(self, mark: str) -> str | None:
-        """The request of this mark that was longest not asked for; the next call finds another,
-        so that equal bodies that are sent again find each their own."""
+        """The request with this mark that was asked for least recently. The next call finds
+        another, so that each retry of several equal calls finds a request of its own (O12).
+        """
         ...
 
     async def tell_model(self, facts: Mapping[str, str], *, keep_ms: int) -> None:
-        """What a generator says of the model that it serves."""
+        """Publish what a generator knows of the model that it serves."""
         ...
 
     async def model_fact(self, name: str) -> str | None:
-        """What the last generator said; None when none has within its ``keep_ms``."""
+        """A fact that a generator published last; None when none did within its ``keep_ms``."""
         ...
 
     # generators' side
@@ -169,8 +178,9 @@ class Store(Protocol):
         ...
 
     async def appear(self, owner: str) -> None:
-        """Subscribe to this generator's own channels, so that it is missed when it ends (P15).
-        Also in partitions whose server is away, once it is there."""
+        """Subscribe to this generator's own channels, so that others notice its end (P15.10). In
+        partitions whose server is away, this happens once it is there.
+        """
         ...
 
     async def guard(self, request_id: str, listener: OwnerListener) -> None: ...
@@ -179,12 +189,12 @@ class Store(Protocol):
 
     async def on_wake(self, listener: WakeListener) -> None: ...
 
-    # the fleet's side
+    # operator's side
 
     async def live(self, *, limit: int = 1000) -> list[View]:
-        """Live and reaped-but-kept requests are not told apart here: all whose progress is
-        tracked (queued, generating, paused), longest without progress first. A server of a
-        cluster that is away is left out, unless all are."""
+        """The requests whose progress is tracked (queued, generating, paused), longest without
+        progress first. Servers of a cluster that are away are left out, unless all are.
+        """
         ...
 
     async def queue_depth(self) -> int: ...

@@ -1,15 +1,13 @@
 """The servers of the partitions in a cluster.
 
-Each primary has two connections of ours, as a single server has. The map from partitions to
-primaries is asked for again whenever something says that it may be wrong: a call that was sent
-elsewhere, a channel that a server has no more, a connection that is lost. One asks for it at a
-time, with growing pauses, until every partition has a server that is connected and every channel
-is subscribed there.
+Lore has two connections to each primary, as to a single server. The map from partitions to
+primaries is read again whenever something shows that it may be wrong: a redirected call, a channel
+that a server no longer has, a lost connection. One task at a time reads it, with growing pauses,
+until every partition has a connected server and every channel is subscribed there.
 
-A call that was redirected was not done, and is sent to where it belongs; with it goes that
-server's replication id (P4). While a partition is on its way from one server to another it may
-be neither here nor there: the call is repeated for a while, and then fails as one does on a
-server that is away.
+A redirected call was not executed. It is sent to the right server, with that server's replication
+id (P4.11). While a partition moves between servers, it may be at neither: the call is repeated for
+a while, and then fails as if the server were away.
 """
 
 import asyncio
@@ -33,18 +31,18 @@ from lore.store.types import StoreUnavailable
 log = structlog.get_logger()
 
 MAP_S = 1.0
-"""How long one node may take to tell the map."""
+"""How many seconds one node may take to answer with the map."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.02, 1.0
 CONNECT_S = 1.0
-"""How long a call waits for a connection to the server that it was sent to."""
+"""How many seconds a call waits for a connection to the server that it was sent to."""
 PATIENCE_S = 5.0
-"""How long a call follows its partition about."""
+"""How many seconds a call follows redirections."""
 
 SLOTS = {key_slot(prefix(partition).encode()): partition for partition in range(PARTITIONS)}
 
 
 class Node:
-    """A server of the cluster, by its two connections."""
+    """A server of the cluster, with its two connections."""
 
     def __init__(self, cluster: "Cluster", address: Address) -> None:
         self.address = address
@@ -54,7 +52,7 @@ class Node:
         self.subscriber.subscriptions = cluster.subscriptions
         self.functions.on_trouble = self.subscriber.on_trouble = cluster.refresh_soon
         self.visitors = 0
-        """Calls that were sent here although it may have no partition."""
+        """Calls that were redirected here, although this node may have no partition."""
 
     @property
     def is_up(self) -> bool:
@@ -71,7 +69,7 @@ class Node:
 
 
 class Cluster:
-    """``functions`` has the connection for each partition's calls."""
+    """A cluster's servers. ``functions`` has the connection for each partition's calls."""
 
     def __init__(self, location: Location, **limits: Any) -> None:
         self.location = location
@@ -88,7 +86,9 @@ class Cluster:
         self._refreshing: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Raises StoreUnavailable when no node tells who has what, or none of those is there."""
+        """Connect. Raises StoreUnavailable when no node answers with a map, or no server in it is
+        there.
+        """
         self._is_open = True
         try:
             self._apply(await self._map())
@@ -120,7 +120,7 @@ class Cluster:
     async def follow(
         self, source: Functions, redirected: Redirected, command: tuple[str | int, ...]
     ) -> Any:
-        """Get a command done that ``source`` has not done. Raises StoreUnavailable."""
+        """Execute a command that ``source`` has not executed. Raises StoreUnavailable."""
         loop = asyncio.get_running_loop()
         give_up_s, pause_s = loop.time() + PATIENCE_S, FIRST_PAUSE_S
         run_id, partition = source.run_id, _partition_of(command)
@@ -180,7 +180,7 @@ class Cluster:
             self._is_stale |= not (up and self.subscriptions.is_placed)
 
     async def _map(self) -> dict[int, Address]:
-        """The address of each partition that has a server, as one node sees it."""
+        """The address of the server of each partition that has one, as one node sees it."""
         known = {*self.location.addresses, *self._nodes}
         problem = StoreUnavailable("the store's cluster has no node")
         order = {one: (not self._is_connected(one), random.random()) for one in known}
@@ -233,7 +233,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def _visiting(node: Node | None) -> Generator[None]:
-    """A node that is visited is not closed, though it may have no partition yet."""
+    """Keep a node open during a call that was redirected to it: it may have no partition yet."""
     if node is None:
         yield
         return
@@ -245,14 +245,14 @@ def _visiting(node: Node | None) -> Generator[None]:
 
 
 async def _until_up(came_up: asyncio.Event, timeout_s: float) -> None:
-    """In time or not."""
+    """Wait until it is up, or the time is over."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await came_up.wait()
 
 
 def _address(place: str, near: Address) -> Address:
-    """Of ``host:port``; without a host it is that of the server which said so."""
+    """Parse ``host:port``. An empty host means that of the server which named the place."""
     host, _, port = place.rpartition(":")
     return Address(host.strip("[]") or near.host, int(port))
 
@@ -263,7 +263,7 @@ def _partition_of(command: tuple[str | int, ...]) -> int:
 
 
 def _owners(slots: list[Any], near: Address) -> dict[int, Address]:
-    """From the reply of CLUSTER SLOTS of the node at ``near``."""
+    """Parse the reply of the node at ``near`` to CLUSTER SLOTS."""
     return {
         partition: Address(primary[0] or near.host, int(primary[1]))
         for first, last, primary, *_ in slots

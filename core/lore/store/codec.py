@@ -23,7 +23,7 @@ from lore.store.base import (
 )
 
 VIEW_FIELDS = tuple(field.name for field in fields(View))
-"""The fields of the request's hash that make a view, in the view's order."""
+"""The fields of the request's hash that make up a view, in the view's order."""
 _CONVERTERS = tuple(cast("Callable[..., Any]", field.type) for field in fields(View))
 
 
@@ -32,7 +32,9 @@ _STATUSES: dict[Any, Status | None] = {"": None, **{each.value: each for each in
 
 
 def view_from(values: Sequence[str | None]) -> View | None:
-    """None when there is no such hash. A field that an older library did not write is empty."""
+    """A view from the values of VIEW_FIELDS; None when there is no such hash. Fields that an older
+    library did not write are empty.
+    """
     if values[0] is None:
         return None
     return View(
@@ -69,8 +71,9 @@ def claimed_from(reply: Sequence[Any] | None, run_id: str) -> Claimed | None:
 
 
 def vitals_from(info: str) -> Vitals:
-    """From INFO's sections memory and replication. Buffers for replicas and the append-only file do
-    not count towards the limit."""
+    """Parse the sections memory and replication of INFO. Buffers for replicas and the append-only
+    file do not count towards the memory limit.
+    """
     values = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     sent = int(values["master_repl_offset"])
     replicas = [
@@ -88,7 +91,9 @@ def vitals_from(info: str) -> Vitals:
 
 
 def worst_of(servers: Sequence[Vitals]) -> Vitals:
-    """Of a cluster's primaries: the fullest one, the fewest replicas, the longest lag."""
+    """The worst of each value over a cluster's primaries: the fullest memory, the fewest replicas,
+    the longest lag.
+    """
     fullest = max(servers, key=lambda one: one.memory_bytes / (one.memory_limit_bytes or 2**63))
     return replace(
         fullest,
@@ -117,7 +122,7 @@ def news_from(payload: str) -> News:
 def message_from(payload: str) -> Message:
     head, _, text = payload.partition("\n")
     words = head.split(" ")
-    if words[0] == "c":  # nearly all
+    if words[0] == "c":  # nearly all messages are chunks
         _, seq, tokens, at_ms, log_id = words
         return ChunkMessage(int(seq), text, int(tokens), int(at_ms), log_id)
     match words:
@@ -130,7 +135,7 @@ def message_from(payload: str) -> Message:
 
 
 def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
-    """The chunks as the append function takes them."""
+    """The chunks as arguments of the append function."""
     arguments: list[str | int] = []
     for seq, text, token_ids, tokens in chunks:
         ids = token_ids[0] if len(token_ids) == 1 else " ".join(map(str, token_ids))

@@ -1,15 +1,14 @@
 """One connection to Valkey that pipelines and reconnects by itself.
 
-valkey-py connects (TLS, authentication). From then on this module reads and writes the transport,
-because a client that shares one connection among all tasks costs a seventh of one that lends a
-connection to each call. What comes is parsed where it arrives, without the turn of a task. Commands
-of one turn of the event loop go out in one write; replies come back in order, so a queue of futures
-is all the bookkeeping.
+valkey-py connects (TLS, authentication). From then on, this module reads from and writes to the
+transport: one connection shared by all tasks costs a seventh of a client that lends a connection to
+each call. Replies are parsed where they arrive, without waking a task. Commands of one turn of the
+event loop go out in one write. Replies come in order, so a queue of futures is enough bookkeeping.
 
-A connection is *up* from the end of its set-up (``_on_up``) until it is lost. While it is
-not up every call fails at once with StoreUnavailable: nothing queues up behind a server
-that is away. A server that leaves anything unanswered for ``timeout_s`` counts as lost.
-Time in which this process itself stood still does not count.
+A connection is *up* from the end of its set-up (``_on_up``) until it is lost. While it is not up,
+every call fails at once with StoreUnavailable: nothing queues up behind a server that is away. A
+server that leaves anything unanswered for ``timeout_s`` seconds counts as lost. Time in which this
+process itself stood still does not count.
 """
 
 import asyncio
@@ -35,7 +34,7 @@ from lore.store.types import StoreUnavailable
 log = structlog.get_logger()
 
 LOADING = "+function|load"
-"""A right that not every component has: who loads says whether it is missed."""
+"""A right that some components do not have. The code that loads reports it if it is missing."""
 TURN_BYTES = 1 << 16
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 0.5
@@ -54,7 +53,7 @@ def _meters_of(command: tuple[str | int | bytes, ...]) -> tuple[Histogram, Count
 
 
 class Link:
-    """Commands out, replies in order."""
+    """A pipelined connection: commands out, replies in order."""
 
     kind = "calls"
 
@@ -65,15 +64,16 @@ class Link:
         self.is_up = False
         self.came_up = asyncio.Event()
         self.run_id = ""
-        """Names a server's life as primary (P4). It is the replication id, and not what Valkey
-        calls run id, because it changes at a promotion as well as at a start: a primary that was
-        a replica for a while has lost what the other took, without having been restarted."""
+        """The server's life as primary (P4): its replication id. What Valkey calls run id is not
+        enough, because it does not change at a promotion. A primary that was a replica for a while
+        has lost what the other primary took, without having been restarted.
+        """
         self.is_of_cluster = True
         """Whether the keys of one call must lie in one slot; assumed until the server says."""
         self.on_arrival: Callable[[], None] = _nothing
         """Called when the connection is up."""
         self.on_trouble: Callable[[], None] = _nothing
-        """Called when the connection is gone, or its server is of no use."""
+        """Called when the connection is lost, or its server is of no use."""
         self.problem = ""
         """Why the last attempt to connect again failed."""
         self._timeout_s = timeout_s
@@ -85,18 +85,20 @@ class Link:
         self._denied: set[str] = set()
         self._wrote_s = self._read_s = 0.0  # by perf_counter: a loop's time is coarse
         self._silent = 0
-        """Looks since anything came."""
+        """Looks since data last arrived."""
         self._lost: asyncio.Future[None] | None = None
-        """Done when the present connection is."""
+        """Done when the present connection is lost."""
         self._keepers: list[Keeper] = []
 
     async def connect(self) -> None:
-        """Raises StoreUnavailable when the first attempt fails. Later ones are made for ever."""
+        """Connect. Raises StoreUnavailable when the first attempt fails; later ones are repeated
+        for ever.
+        """
         await self._open()
         self.start()
 
     def start(self) -> None:
-        """Begin to connect, without an end to it."""
+        """Begin to connect, and try for ever."""
         name = f"{self.kind} to {self.endpoint.name}"
         self._keepers = [
             Keeper(name, self._supervise),
@@ -111,7 +113,7 @@ class Link:
             await self._shut("the store was closed")
 
     def call(self, *command: str | int | bytes) -> asyncio.Future[Any]:
-        """Send a command; the future has its reply."""
+        """Send a command. The future gets its reply, or StoreUnavailable."""
         if self.is_up and len(self._pending) < self._max_in_flight:
             return self._send(*command)
         _meters_of(command)[1].inc()
@@ -120,20 +122,20 @@ class Link:
         raise self._away(f"has {self._max_in_flight} calls waiting already")
 
     def drop(self) -> None:
-        """Give this connection up; everything that waits for it fails, and a new one follows."""
+        """Give this connection up: all waiting calls fail, and a new connection follows."""
         if self._transport is not None:
             self._transport.abort()
 
     # for subclasses
 
     async def _on_up(self) -> None:
-        """Set the new connection up, with ``_send``."""
+        """Set up the new connection, with ``_send``."""
 
     def _attend(self, now_s: float) -> None:
-        """Called now and then while the connection is up; must return at once."""
+        """Called now and then while the connection is up. Must return at once."""
 
     async def _primary(self) -> str:
-        """The server's replication id. Raises StoreUnavailable when it is no primary."""
+        """The server's replication id. Raises StoreUnavailable when the server is not a primary."""
         info: str = await self._send("INFO", "replication", "cluster")
         found = dict(re.findall(r"^(role|master_replid|cluster_enabled):(\w+)", info, re.MULTILINE))
         if found.get("role") != "master":
@@ -148,7 +150,7 @@ class Link:
         if failed:
             errors.inc()
         if future.done():
-            return  # its caller has gone away
+            return  # its caller was cancelled
         if failed:
             future.set_exception(reply)
         else:
@@ -181,7 +183,7 @@ class Link:
                 await connection.connect()
         except BaseException as error:
             await hang_up(connection)
-            # RuntimeError: uvloop's word for a connection that was closed before it was written to.
+            # uvloop raises RuntimeError for a write to a connection that was closed before.
             if isinstance(error, ValkeyError | OSError | TimeoutError | RuntimeError):
                 raise self._away(f"cannot be reached: {_reason(error)}") from None
             raise
@@ -214,7 +216,7 @@ class Link:
             came_s = loop.time()
             await asyncio.wait([self._lost])
             if loop.time() - came_s > LAST_RETRY_S:
-                pause_s = 0.0  # else it does as badly as one that never came
+                pause_s = 0.0  # one that breaks soon counts as never up
             await self._shut("was lost")
             STORE_LOST[self.kind].inc()
             log.warning("store lost", store=self.endpoint.name)
@@ -223,7 +225,9 @@ class Link:
             log.info("store back", store=self.endpoint.name)
 
     async def _reopen(self, pause_s: float) -> None:
-        """Try until it works, with growing pauses, so that no herd falls on a server come back."""
+        """Try until it works, with growing pauses, so that not all clients connect at once to a
+        server that came back.
+        """
         self.problem = ""
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
@@ -238,7 +242,7 @@ class Link:
                 log.exception("store reconnect failed", retry_s=pause_s)
 
     async def _watch(self) -> None:
-        """Drop a connection that answers nothing, and ask one that has long been silent."""
+        """Drop a connection with unanswered calls, and ping one that has long been silent."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._timeout_s / LOOKS)
@@ -253,7 +257,7 @@ class Link:
                 self._send("PING").add_done_callback(forget)
 
     def on_data(self, parser: libvalkey.Reader, data: bytes) -> None:
-        """From the connection."""
+        """The connection received data."""
         self._silent = 0
         self._read_s = perf_counter()
         try:
@@ -272,7 +276,7 @@ class Link:
         )
 
     def on_lost(self, lost: asyncio.Future[None]) -> None:
-        """From a connection: it has ended. Another may be in its place."""
+        """A connection was lost. Another may have replaced it already."""
         if not lost.done():
             lost.set_result(None)
         if lost is self._lost:
@@ -287,11 +291,11 @@ class Link:
         """The exception for an error reply."""
         error = error_of(message, self.endpoint.name)
         if message.startswith(("READONLY", "NOREPLICAS")):
-            self.drop()  # its name may lead to another server by now
+            self.drop()  # its name may resolve to another server now
         if message.startswith("CLUSTERDOWN"):
-            self.on_trouble()  # the rest of the cluster may have another one in its place
+            self.on_trouble()  # the cluster may have replaced it by another server
         if isinstance(error, Denied) and error.right not in {*self._denied, LOADING}:
-            self._denied.add(error.right)  # once: no caller asks why a store is away
+            self._denied.add(error.right)  # log it once: no caller logs why a store is away
             log.error("store denied", reason=str(error), reply=message)
         return error
 
@@ -320,11 +324,15 @@ class Link:
 
 
 class _Wire(asyncio.Protocol):
-    """Takes the place of valkey-py's own reader once that has said hello."""
+    """The protocol that reads from the transport, in place of valkey-py's reader, after the
+    handshake.
+    """
 
     def __init__(self, link: Link, lost: asyncio.Future[None]) -> None:
         self.before: asyncio.BaseProtocol | None = None
-        """valkey-py's, which still hears of the end: whoever closes the connection waits for it."""
+        """valkey-py's protocol. It still hears of the end, because closing a connection waits for
+        that.
+        """
         self._link = link
         self._lost = lost
         self._parser = link.new_parser()
@@ -334,8 +342,8 @@ class _Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._link.on_data(self._parser, data)
-        # Whoever waits for these replies takes them before more are read: a page of a log has ten
-        # times the size of its bytes, and a hundred readers may ask for one at once.
+        # Let the callers take these replies before more are read: a page of a log takes ten times
+        # its bytes in memory, and a hundred readers may ask for one at once.
         if len(data) >= TURN_BYTES and not self._transport.is_closing():
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on)
@@ -351,7 +359,7 @@ class _Wire(asyncio.Protocol):
 
 
 def _take_over(connection: AbstractConnection, wire: _Wire) -> asyncio.Transport:
-    """valkey-py has no public way to its transport."""
+    """Get the transport from valkey-py, which has no public access to it."""
     writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     assert writer is not None
     transport = cast("asyncio.Transport", writer.transport)
@@ -373,6 +381,6 @@ def _nothing() -> None: ...
 
 
 def forget(future: asyncio.Future[Any]) -> None:
-    """Look at the result of a future that nobody waits for, so that asyncio does not complain."""
+    """Retrieve the result of a future that nobody waits for, so that asyncio does not warn."""
     if not future.cancelled():
         future.exception()

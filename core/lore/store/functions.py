@@ -1,11 +1,11 @@
 """The command connection, and Lore's function library on its server.
 
-Two releases may share a server while an upgrade rolls, and the newer library serves both
-(``lua/common.lua``). So the library is looked at wherever it may have changed: when a connection
-is set up, when a function is missing or fails, and every ``LOOK_S``, because another release may
-have loaded its own into a server that had lost its functions. Ours is loaded where it is the
-newer one. A server that does not take it (its memory is full, the user may not load) is worked
-with as it is, if that can be done; if not, the connection counts as down, and says why.
+During a rolling upgrade, two releases share a server, and the newer library serves both
+(``lua/common.lua``). So the library is checked wherever it may have changed: when a connection is
+set up, when a function is missing or fails, and every ``LOOK_S`` seconds, because another release
+may have loaded its own into a server that had lost its functions. Ours is loaded if it is newer
+(P17.23). If a server does not take it (its memory is full, or the user may not load), the library
+that is there is used if it fits. If not, the connection counts as down and says why (P17.24).
 """
 
 import asyncio
@@ -24,18 +24,18 @@ log = structlog.get_logger()
 
 LOOK_S = 10.0
 LOADS = 3
-"""How often to load where others load at the same time."""
+"""How many times to load when others load at the same time."""
 
 Elsewhere = Callable[["Functions", Redirected, tuple[str | int, ...]], Awaitable[Any]]
-"""Gets a command done that a server did not do, because its partition is elsewhere."""
+"""Executes a command that a server refused because its partition is elsewhere."""
 
 REPEATED = (FunctionMissing, FunctionFailed, Redirected)
-"""Why a call may have to be made again: ``Functions.again``."""
+"""Errors after which a call may have to be repeated: ``Functions.again``."""
 
 
 class Functions(Link):
     ours: Library = OURS
-    """Another one where a test plays another release."""
+    """Our library. Tests that play another release set another one."""
     _loading: asyncio.Task[None] | None = None
     _looked_s = 0.0
     _refusal = ""
@@ -44,7 +44,7 @@ class Functions(Link):
         super().__init__(*args, **kwargs)
         self._elsewhere = elsewhere or _nowhere
         self.version = 0
-        """Of the library that the server was last seen to have."""
+        """The version of the library that the server was last seen to have."""
 
     async def fcall(self, name: str, keys: tuple[str, ...], *args: str | int) -> Any:
         """Call a function of the library."""
@@ -54,15 +54,17 @@ class Functions(Link):
             return await self.again(problem, ("FCALL", name, len(keys), *keys, *args))
 
     async def ask(self, *command: str | int) -> Any:
-        """A command that is no function."""
+        """Send a command that is not a call of a function."""
         try:
             return await self.call(*command)
         except Redirected as redirected:
             return await self._elsewhere(self, redirected, command)
 
     async def again(self, problem: Exception, command: tuple[str | int, ...]) -> Any:
-        """Send a command again that was not done because of this, or not to its end. A function
-        that fails on the library that it was written for is our error, and raised."""
+        """Repeat a command that this problem kept from being executed, or from being finished. A
+        function that fails on the library that it was written for is our bug, and its error is
+        raised.
+        """
         if isinstance(problem, Redirected):
             return await self._elsewhere(self, problem, command)
         await self.load_once()
@@ -72,7 +74,9 @@ class Functions(Link):
             raise self._away(f"has function library {self.version}, without {command[1]}") from None
 
     async def load_once(self) -> None:
-        """Many calls may find the library missing; one loads it. Raises StoreUnavailable."""
+        """Load the library once for the many calls that may find it missing. Raises
+        StoreUnavailable.
+        """
         await asyncio.shield(self._load_soon())
 
     def _load_soon(self) -> asyncio.Task[None]:
@@ -93,8 +97,9 @@ class Functions(Link):
         await self._load()
 
     async def _load(self) -> None:
-        """Load our library if it is the newer one. Raises StoreUnavailable when what the server
-        then has is of no use."""
+        """Load our library if it is newer. Raises StoreUnavailable when the server's library then
+        does not fit.
+        """
         self._looked_s = asyncio.get_running_loop().time()
         library, refusal = await self._library(), ""
         for _ in range(LOADS):
@@ -105,7 +110,7 @@ class Functions(Link):
         self.version = library.version
         if unfit := library.unfit(self.ours):
             if library.version:
-                self.drop()  # it may do what we would not: better no server than this one
+                self.drop()  # its rules may differ: better no server
             raise self._away(f"{unfit}; library {self.ours.version} was not loaded: {refusal}")
         if refusal != self._refusal:
             self._refusal = refusal
@@ -125,8 +130,11 @@ class Functions(Link):
         return Library.of(dict(zip(found[0][::2], found[0][1::2], strict=True))["library_code"])
 
     async def _replace(self, library: Library) -> str:
-        """Why the server does not take ours, or ''. Without a library nothing is replaced, so that
-        of two who find none the newer one sees the other's, and replaces that."""
+        """Load our library. Returns '' or why the server does not take it.
+
+        Without a library on the server nothing is replaced. So of two clients that find none, the
+        newer one gets an error, sees the other's library and replaces it.
+        """
         replace = () if library is NONE else ("REPLACE",)
         try:
             await self._send("FUNCTION", "LOAD", *replace, self.ours.code)

@@ -31,11 +31,11 @@ class OwnerHandler:
         """Nothing to do: an owner's renewals tell it what it missed."""
 
     def on_moved(self) -> None:
-        """The same."""
+        """Nothing to do, for the same reason."""
 
 
 class OwnHandler:
-    """Of a channel that says by its subscriber alone that this process lives."""
+    """Handles a channel whose subscriber alone shows that this process lives."""
 
     def on_payload(self, payload: str) -> None: ...
 
@@ -56,5 +56,5 @@ class WakeHandler:
         self.listener.on_wake(None)
 
     def on_moved(self) -> None:
-        """No server was away: leases run on, and all that may be missed is a wake-up."""
+        """No server was away, so leases ran on: only a wake-up may be missed."""
         self.listener.on_wake(self.partition)

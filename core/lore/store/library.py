@@ -1,6 +1,6 @@
 """The function library of a server, and which of two libraries to load.
 
-``lua/common.lua`` says at its head what its VERSION promises to callers.
+The head of ``lua/common.lua`` says what its VERSION promises to callers.
 """
 
 import re
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Self
 
 _PARTS = ("common", "admission", "queue", "log", "life", "register")
-"""A Valkey library is one text; these are its chapters, each using those before it."""
+"""The parts of the library, each using those before it. Valkey takes a library as one text."""
 
 CODE = "\n".join(
     (Path(__file__).parent / "lua" / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS
 )
 
 OLDEST = 5
-"""The oldest library that this release can work with, for as long as its own is not taken."""
+"""The oldest library that this release can work with while its own is not loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
     version: int
     oldest_caller: int
-    """The oldest VERSION whose release it serves."""
+    """The oldest VERSION that a release may have to be served by this library."""
     code: str
 
     @classmethod
@@ -32,7 +32,7 @@ class Library:
         return cls(version, _number("OLDEST_CALLER", code), code)
 
     def replaces(self, other: "Library") -> bool:
-        """Whether it is newer, or another text of the same version."""
+        """Whether this one is newer, or another text of the same version."""
         return self.version > other.version or (
             self.version == other.version and self.code != other.code
         )

@@ -1,18 +1,18 @@
 """The store's URL: parsed here, and shown in messages without its secrets.
 
-| URL | is |
-|---|---|
-| ``valkey://[user:password@]host:port[/db]`` | one server |
-| ``unix:///path/to/socket`` | one server on this machine |
-| ``valkey+sentinel://[…@]h1:p,h2:p,h3:p/service`` | the primary that these sentinels name |
-| ``valkey+cluster://[…@]h1:p,h2:p,h3:p`` | a cluster, of which these nodes are asked first |
+ URL | is |
+---|---|
+ ``valkey://[user:password@]host:port[/db]`` | one server |
+ ``unix:///path/to/socket`` | one server on this machine |
+ ``valkey+sentinel://[…@]h1:p,h2:p,h3:p/service`` | the primary that these sentinels name |
+ ``valkey+cluster://[…@]h1:p,h2:p,h3:p`` | a cluster, of which these nodes are asked first |
 
-``valkeys`` for ``valkey`` in any of them is TLS. Options stand behind ``?``, with the names that
-valkey-py gives them: ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile`` (files in PEM; the
-last two for a server that wants a client certificate), ``ssl_check_hostname`` (true unless it is
-said), ``ssl_cert_reqs``, ``db``. For sentinels that ask for one: ``sentinel_username`` and
-``sentinel_password``. ``replica_reads=yes`` has replicas serve what readers replay. Nothing that
-is said here has a password in it.
+``valkeys`` in place of ``valkey`` means TLS. Options stand behind ``?``, with valkey-py's names:
+``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile`` (PEM files; the last two for a server that
+wants a client certificate), ``ssl_check_hostname`` (default true), ``ssl_cert_reqs``, ``db``. For
+sentinels with authentication: ``sentinel_username`` and ``sentinel_password``. With
+``replica_reads=yes``, replicas serve what readers replay. No message of this module contains a
+password.
 """
 
 import asyncio
@@ -47,20 +47,20 @@ class Address(NamedTuple):
 
 
 class Endpoint:
-    """One server, at a place that does not change. ``name`` is for messages."""
+    """One server at a fixed place. ``name`` is for messages."""
 
     def __init__(self, kind: Kind, arguments: Mapping[str, Any]) -> None:
-        """Raises ValueError for arguments that a connection does not take."""
+        """Raises ValueError for arguments that a connection does not accept."""
         self._class = kind
-        # Times are kept by Link. valkey-py keeps them with asyncio.wait_for, which until Python
-        # 3.12 may swallow the cancellation of its caller: a store could then not be closed.
+        # Link keeps the timeouts. valkey-py would use asyncio.wait_for, which before Python 3.12
+        # may swallow the cancellation of its caller: a store could then not be closed.
         self._arguments: dict[str, Any] = {**arguments, "socket_timeout": None, "lib_name": "lore"}
         self.address = Address(arguments.get("host", ""), arguments.get("port", 0))
         self.name = arguments.get("path") or str(self.address)
         self._make()
 
     async def connection(self) -> AbstractConnection:
-        """A new connection that is not connected yet."""
+        """A new connection object, not yet connected."""
         return self._make()
 
     def _make(self) -> AbstractConnection:
@@ -71,7 +71,7 @@ class Endpoint:
 
 
 class SentinelEndpoint(Endpoint):
-    """The primary of a service, wherever its sentinels say that it is now."""
+    """The present primary of a service, as its sentinels name it."""
 
     def __init__(self, location: "Location") -> None:
         super().__init__(*location.connecting(location.addresses[0]))
@@ -79,7 +79,7 @@ class SentinelEndpoint(Endpoint):
         self.name = f"{location.service} of sentinels {', '.join(map(str, location.addresses))}"
 
     async def connection(self) -> AbstractConnection:
-        """Asks one sentinel after another. Raises StoreUnavailable when none knows."""
+        """Ask one sentinel after another. Raises StoreUnavailable when none knows the primary."""
         problems: list[str] = []
         sentinels = self._location.addresses
         for sentinel in random.sample(sentinels, len(sentinels)):
@@ -112,7 +112,7 @@ class SentinelEndpoint(Endpoint):
 
 
 class Location:
-    """A store's URL, read. Raises ValueError, in a line without a secret."""
+    """A parsed store URL. Raises ValueError, whose message contains no secret."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -141,12 +141,14 @@ class Location:
     def connecting(
         self, address: Address, *, sentinel: bool = False
     ) -> tuple[Kind, dict[str, Any]]:
-        """How to connect to the server, or the sentinel, at an address."""
+        """The kind and the arguments of a connection to the server, or the sentinel, at an
+        address.
+        """
         options = self._sentinel_options if sentinel else self._options
         return self._class, options | {"host": address.host, "port": address.port}
 
     def endpoint(self) -> Endpoint:
-        """Of the one server, or of the service; of a cluster's first node."""
+        """The endpoint of the one server, or of the service; of a cluster, its first node."""
         if self.way == "sentinel":
             return SentinelEndpoint(self)
         return self.endpoint_at(self.addresses[0]) if self.addresses else self._socket()
@@ -173,7 +175,7 @@ class Location:
             path = ""
         if path and not path.isdigit():
             raise ValueError("the store's URL must end with the number of a database, as /0")
-        # Without user, password and hosts, so that none of them is in what valkey-py complains of.
+        # Without user, password and hosts, so that valkey-py's errors contain none of them.
         options = cast(
             "dict[str, Any]", parse_url(f"valkey{'s' * self._tls}://-/{path}?{parts.query}")
         )
@@ -198,7 +200,7 @@ class Location:
 
 
 def _split(url: str) -> SplitResult:
-    """As ``urlsplit`` does, which may refuse an IPv6 address among several hosts."""
+    """Like ``urlsplit``, which may refuse an IPv6 address among several hosts."""
     scheme, found, rest = url.partition("://")
     authority = re.match("[^/?#]*", rest)
     hosts = authority[0] if authority else ""
@@ -206,7 +208,7 @@ def _split(url: str) -> SplitResult:
 
 
 async def hang_up(connection: AbstractConnection) -> None:
-    """At once: a TLS connection that says goodbye waits for the other side to do so too."""
+    """Close at once: TLS would otherwise wait for the other side's close."""
     writer = connection._writer  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if writer is not None:
         writer.transport.abort()
@@ -218,7 +220,7 @@ def _address(text: str, port: int) -> Address:
         parts = urlsplit(f"//{text}")
         return Address(parts.hostname or "localhost", parts.port or port)
     except ValueError:
-        # What stands there may be a part of a password.
+        # The port may be a part of a password, so it is not shown.
         raise ValueError(
             "the store's URL has no valid host:port behind its @ (in a password, %2F is written "
             "for /, %23 for #, %3F for ?, %40 for @)"

@@ -1,4 +1,4 @@
-"""The store in memory: the twin behind the async interface, for tests and one process alone."""
+"""The store in memory: the twin behind the async interface, for tests and a single process."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ def wall_clock_ms() -> int:
 
 
 class MemoryStore(Directory):
-    """A ``Store``. Publications reach the listeners in the loop's next turn, in order."""
+    """A ``Store`` in memory. Publications reach the listeners in the loop's next turn, in order."""
 
     def __init__(
         self, state: StoreState | None = None, clock_ms: Callable[[], int] = wall_clock_ms
@@ -117,7 +117,7 @@ class MemoryStore(Directory):
     async def on_wake(self, listener: WakeListener) -> None:
         self._wakes.append(listener)
 
-    # the fleet's side
+    # operator's side
 
     async def live(self, *, limit: int = 1000) -> list[View]:
         return self.state.live(limit=limit, now_ms=self._clock_ms())

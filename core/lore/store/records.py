@@ -15,11 +15,13 @@ from lore.store.keys import partition_of
 DELETED_MS = 3_600_000
 """An id that was deleted cannot be used for this long."""
 ELSEWHERE_MS = 10_000
-"""Longer than a POST is on its way: two of the same key, made at the same time, end as one."""
+"""Longer than a POST takes: two with the same key at the same time become one request."""
 
 
 class Publication(NamedTuple):
-    """What went out on a channel: ``n`` to readers, ``b`` to the owner, ``wake`` to generators."""
+    """A message published on a channel: ``n`` to readers, ``b`` to the owner, ``wake`` to
+    generators.
+    """
 
     channel: Literal["n", "b", "wake"]
     request_id: str
@@ -43,20 +45,22 @@ class Record:
     place_ms: int
     """Where it stands in the queue."""
     moved_ms: int
-    """Its place among the live ones: its last progress, that of text as of the last renewal."""
+    """Its place in the order of live requests: its last progress, where text counts from the next
+    renewal.
+    """
     reopen_tokens: int = 0
     lease_ms: int = 0
-    """How long its owner's leases are."""
+    """The length of its owner's leases."""
     has_channel: bool = False
-    """Its owner can be missed (P15)."""
+    """Whether others can notice its owner's end (P15.10)."""
     unread: bool = False
-    """Its readers left before there was any text (P7)."""
+    """Whether its readers left before there was any text (P7)."""
     alone_until_ms: int = 0
-    """Until then an owner that it was taken from unasked may believe itself alone (P3)."""
+    """Until then, an owner from which it was taken may believe itself alone (P4.8)."""
     passed_ms: int = 0
-    """When a generator with another model first passed it over since it had an owner (P15.22)."""
+    """When a generator with another model first passed it over since its last claim (P15.22)."""
     expires_ms: int = 0
-    """0 while the request does not expire."""
+    """When the request expires; 0 means never."""
     log: list[Entry] = field(default_factory=list[Entry])
 
     @property
@@ -80,7 +84,7 @@ class Records:
         self.run_id = run_id
         self.outbox: list[Publication] = []
         self.present: set[str] = set()
-        """Owners whose own channel has a subscriber."""
+        """Owners with a subscriber to their own channel."""
         self._met_ms: dict[str, int] = {}
         self._records: dict[str, Record] = {}
         self._accounts: dict[str, Account] = {}
@@ -92,7 +96,7 @@ class Records:
         return _copy(Snapshot(*parts))
 
     def restore(self, snapshot: Snapshot, run_id: str) -> None:
-        """Come back as ``snapshot``, as a server started anew."""
+        """Go back to ``snapshot``, like a server that restarts."""
         records, accounts, self._deleted_ms, self._elsewhere_ms, self._met_ms = _copy(snapshot)
         self._records, self._accounts = records, accounts
         self.run_id = run_id
@@ -113,7 +117,7 @@ class Records:
         return deleted_ms is not None and now_ms < deleted_ms + DELETED_MS
 
     def _find_of(self, request_id: str, subject: str | None, now_ms: int) -> Record | None:
-        """The request, if it is this subject's; None stands for any."""
+        """The request, if it belongs to this subject; None means any subject."""
         record = self._find(request_id, now_ms)
         if record is not None and subject not in (None, record.view.subject):
             return None
@@ -133,8 +137,9 @@ class Records:
         silent: Sequence[Silent] = (),
         others: Others | None = None,
     ) -> Record | None:
-        """The lease that lapsed first, else the first whose owner has left, else the first in the
-        queue."""
+        """The request whose lease lapsed first, else the first whose owner has left, else the first
+        in the queue.
+        """
         owned = [
             record
             for key, record in self._records.items()
@@ -151,7 +156,9 @@ class Records:
         return next(found, None)
 
     def _has_left(self, record: Record, silent: Sequence[Silent], now_ms: int) -> bool:
-        """Whether an owner whose lease runs has no subscriber, and has not renewed it of late."""
+        """Whether an owner whose lease runs has no subscriber, and has not renewed the lease
+        recently.
+        """
         owner, renewed_ms = record.view.owner, record.view.lease_until_ms - record.lease_ms
         return record.has_channel and any(
             one.run_id == self.run_id
@@ -162,7 +169,9 @@ class Records:
         )
 
     def _shorten_leases(self, partition: int, now_ms: int) -> None:
-        """One that ends later than its length from now was given by another clock (P15)."""
+        """Shorten leases that end later than their length from now: another clock gave them
+        (P15.7).
+        """
         for key, record in self._records.items():
             ends_ms = min(record.view.lease_until_ms, now_ms + record.lease_ms)
             if record.view.lease_until_ms > ends_ms and partition_of(key) == partition:
@@ -179,8 +188,9 @@ class Records:
         has_channel: bool = False,
         now_ms: int,
     ) -> None:
-        """Make ``owner`` the owner: a claim, or one that the store has forgotten (P2), of which
-        nobody knows whether it has a channel of its own."""
+        """Make ``owner`` the owner: by a claim, or by one that the store has forgotten (P2). For
+        the latter it is unknown whether the owner has a channel of its own.
+        """
         record.lease_ms, record.has_channel, record.passed_ms = lease_ms, has_channel, 0
         status = transition(view.status, Event.CLAIM)
         record.view = replace(
@@ -208,7 +218,7 @@ class Records:
     def _take_away(
         self, record: Record, event: Event, reason: str, *, retention_ms: int, now_ms: int
     ) -> Position:
-        """Cancel or reap: the epoch grows, so that whoever owned the request is fenced."""
+        """Cancel or reap. The epoch grows, so that the previous owner is fenced."""
         view = record.view
         try:
             status = transition(view.status, event)
@@ -234,11 +244,12 @@ class Records:
     def _may_write(
         self, record: Record, owner: str, epoch: int, log_id: str, *, lease_ms: int, now_ms: int
     ) -> bool:
-        """The lease's judgement (P2). A newer epoch is one that the store has forgotten.
+        """Whether this owner may write (P2). A newer epoch belongs to a claim that the store has
+        forgotten.
 
-        What the store remembers of a lease after a loss counts until that lease ends: from
-        then on it may have forgotten that another owner followed. Of a claim that it forgot
-        the epoch tells the time, and so when the lease that came with it ended.
+        That claim's lease ends ``lease_ms`` after its epoch, because an epoch is the time of its
+        claim (P2.7). After a loss of data, a lease that the store remembers counts until it ends:
+        from then on the store may have forgotten that another owner followed (P2.11).
         """
         view = record.view
         if log_id != view.log_id:
@@ -274,7 +285,7 @@ def _copy(snapshot: Snapshot) -> Snapshot:
 
 
 def _passes_over(record: Record, others: Others | None, now_ms: int) -> bool:
-    """Whether an answer is left to generators that have its model (P15.22)."""
+    """Whether to leave an answer to generators that have its model (P15.22)."""
     if others is None or not record.log or record.view.model in ("", others.model):
         return False
     record.passed_ms = record.passed_ms or now_ms

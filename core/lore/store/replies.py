@@ -6,10 +6,10 @@ from valkey.exceptions import ResponseError
 
 from lore.store.types import StoreFull, StoreUnavailable
 
-# The first words of errors which say that the server cannot serve now, not that we erred.
+# The first words of errors that say that the server cannot serve now. The call was right.
 _AWAY = frozenset(
     {
-        "READONLY",  # a replica, or a primary that was demoted
+        "READONLY",  # a replica, or a demoted primary
         "LOADING",
         "MISCONF",  # it cannot persist
         "NOREPLICAS",
@@ -33,7 +33,7 @@ class FunctionMissing(Exception):
 
 
 class FunctionFailed(ResponseError):
-    """A function of the library failed: it may not be the one that the call was meant for."""
+    """A function failed. The library may not be the one that the call was meant for."""
 
 
 class Denied(StoreUnavailable):
@@ -45,11 +45,11 @@ class Denied(StoreUnavailable):
 
 
 class Redirected(Exception):
-    """A node of a cluster that did not do what it was asked: the partition is elsewhere."""
+    """A node of a cluster did not execute the command, because the partition is elsewhere."""
 
 
 class Moved(Redirected):
-    """It has gone for good to the server at ``place``, host:port; the host may be empty."""
+    """The partition has moved to the server at ``place``, host:port; the host may be empty."""
 
     def __init__(self, place: str) -> None:
         super().__init__(f"moved to {place}")
@@ -57,16 +57,17 @@ class Moved(Redirected):
 
 
 class Asked(Moved):
-    """It is on its way there; this once it is to be asked there, after ASKING."""
+    """The partition is moving there: ask there this time, after ASKING."""
 
 
 class NotWhole(Redirected):
-    """A part of the partition is here and a part elsewhere, or what was asked for is not here
-    any more. A function may have been broken off on the way: all of them can be repeated."""
+    """The partition is divided between two servers, or no longer here. A function may have been
+    aborted; all of them can be repeated.
+    """
 
 
 def error_of(message: str, store: str) -> Exception:
-    """The exception for an error reply of the server with this name."""
+    """The exception for an error reply of the server named ``store``."""
     word, _, rest = message.partition(" ")
     if word in ("MOVED", "ASK"):
         return (Moved if word == "MOVED" else Asked)(rest.partition(" ")[2])

@@ -1,4 +1,4 @@
-"""The servers of the partitions where there is one server, or one primary at a time."""
+"""The servers of the partitions when there is one server, or one primary at a time."""
 
 from typing import Any
 
@@ -13,8 +13,9 @@ log = structlog.get_logger()
 
 
 class OneServer:
-    """A server, or the primary that sentinels name: two connections, one for calls and one for
-    what is published. ``functions`` has the one for each partition."""
+    """A server, or the primary that sentinels name, with two connections: for calls and for
+    subscriptions. ``functions`` has the former for each partition.
+    """
 
     def __init__(self, location: Location, **limits: Any) -> None:
         self._functions = Functions(location.endpoint(), **limits)
@@ -25,12 +26,12 @@ class OneServer:
         )
         self._subscriber.subscriptions = self.subscriptions
         if location.way == "sentinel":
-            # A primary that was replaced may live on for a while, and tells of nothing any more.
+            # A replaced primary may live on for a while, but publishes nothing any more.
             self._functions.on_trouble = self._subscriber.drop
             self._functions.on_arrival = self._subscriber.on_arrival = self._must_agree
 
     async def connect(self) -> None:
-        """Raises StoreUnavailable when the first attempt fails."""
+        """Connect. Raises StoreUnavailable when the first attempt fails."""
         await self._functions.connect()
         try:
             await self._subscriber.connect()
@@ -39,13 +40,14 @@ class OneServer:
             raise
 
     def _must_agree(self) -> None:
-        """While one sentinel knows of a new primary and another one does not yet, calls may go to
-        one server, and what is published be awaited from the other."""
+        """Check that both connections lead to the same primary: sentinels may disagree for a
+        moment, and then calls would go to one server and subscriptions to another.
+        """
         links = (self._functions, self._subscriber)
         if all(link.is_up for link in links) and len({link.run_id for link in links}) > 1:
             log.warning("sentinels disagree", store=self._functions.endpoint.name)
             for link in links:
-                link.drop()  # nobody knows which of the two is right: both ask again
+                link.drop()  # it is unknown which of the two is right: both ask again
 
     async def close(self) -> None:
         await self._subscriber.close()

@@ -1,9 +1,9 @@
 """The listeners of all channels, over one connection to each server.
 
-A subscription is in place when its server has confirmed it. When the connection is lost, or
-the partition goes to another server of a cluster, the channel is subscribed again, and only
-then its handlers hear ``on_reset``, so that a log read after it misses nothing. All channels
-are sharded: a server tells those alone who have asked it, and has those of its partitions.
+A subscription is in place when its server has confirmed it. When the connection is lost, or the
+partition moves to another server of a cluster, the channel is subscribed again. Only then do its
+handlers hear ``on_reset``, so that a log read afterwards misses nothing. All channels are sharded:
+a server sends only to subscribers, and has only the channels of its partitions.
 """
 
 import asyncio
@@ -21,25 +21,27 @@ from lore.store.types import StoreUnavailable
 log = structlog.get_logger()
 
 PLACED_WITHIN_S = 5.0
-"""How long a new subscription looks for its server while its partition moves."""
+"""How many seconds a new subscription looks for its server while its partition moves."""
 
 
 class Handler(Protocol):
-    """Called on the event loop; must return at once."""
+    """Handles a channel. Called on the event loop; must return at once."""
 
     def on_payload(self, payload: str) -> None: ...
 
     def on_reset(self) -> None:
-        """The server was away, and it or another one is there: anything may be missed."""
+        """The server was away, and it or another one is there now: anything may have been
+        missed.
+        """
         ...
 
     def on_moved(self) -> None:
-        """Another server has the partition now; what was published meanwhile is missed."""
+        """Another server has the partition now: what was published meanwhile was missed."""
         ...
 
 
 class Subscriber(Link):
-    """A connection to one server, for what it publishes."""
+    """A connection to one server for subscriptions."""
 
     kind = "subscriptions"
 
@@ -49,7 +51,7 @@ class Subscriber(Link):
         self._asked: deque[tuple[str | int | bytes, ...]] = deque()
 
     def ask(self, verb: str, channel: str) -> asyncio.Future[Any]:
-        """SSUBSCRIBE or SUNSUBSCRIBE. Raises StoreUnavailable."""
+        """Send SSUBSCRIBE or SUNSUBSCRIBE. Raises StoreUnavailable."""
         return self._send(verb, channel)
 
     def _send(self, *command: str | int | bytes) -> asyncio.Future[Any]:
@@ -69,8 +71,9 @@ class Subscriber(Link):
             self.subscriptions.on_up(self)
 
     def _receive(self, reply: Any) -> None:
-        """Answers come in order; between them comes what is published, and which channels the
-        server has no more."""
+        """Take a reply. Answers come in order. Between them come messages, and notices that the
+        server no longer has a channel.
+        """
         if type(reply) is list and self.subscriptions is not None:
             kind, name, *rest = cast("list[str]", reply)
             if kind == "smessage":
@@ -81,8 +84,8 @@ class Subscriber(Link):
             if kind == "ssubscribe" and expected != ("SSUBSCRIBE", name):
                 self._asked.clear()
         if not self._asked:
-            # A loss and our own farewell to the same channel look alike: one was taken for the
-            # other, and from then on the answers belong to other questions.
+            # A notice and the answer to our own SUNSUBSCRIBE look alike. One was taken for the
+            # other, and the following answers would be matched to the wrong commands.
             return self.drop()
         self._asked.popleft()
         return super()._receive(reply)
@@ -95,19 +98,20 @@ class _Channel:
     confirmed: asyncio.Future[None]
     handlers: list[Handler] = field(default_factory=list[Handler])
     link: Subscriber | None = None
-    """Where it is, or was asked for last."""
+    """The connection where it is subscribed, or was last asked for."""
     is_new: bool = True
     is_moving: bool = False
-    """Its partition went elsewhere while the server was there."""
+    """Its partition moved to another server while the old one was there."""
 
 
 class Subscriptions:
     def __init__(
         self, links: Sequence[Subscriber], misplaced: Callable[[Subscriber], None]
     ) -> None:
-        """``links`` has the connection of each partition, and may change. ``misplaced`` hears of
-        a server that refused a channel, or has it no more, and sees to it that ``place`` is
-        called, or that the connection begins anew."""
+        """``links`` has the connection of each partition, and may change. ``misplaced`` is called
+        when a server refuses a channel or no longer has it. It must have ``place`` called, or the
+        connection dropped.
+        """
         self._links = links
         self._misplaced = misplaced
         self._channels: dict[str, _Channel] = {}
@@ -115,11 +119,11 @@ class Subscriptions:
 
     @property
     def is_placed(self) -> bool:
-        """Whether no server has refused a channel since it was asked for it."""
+        """Whether no server has refused a channel since it was last asked for it."""
         return not self._unplaced
 
     def is_heard(self, name: str) -> bool:
-        """Whether its server has confirmed the channel, and is there."""
+        """Whether the channel's server has confirmed it and is connected."""
         channel = self._channels.get(name)
         if channel is None or channel.link is None or not channel.link.is_up:
             return False
@@ -128,8 +132,9 @@ class Subscriptions:
     async def subscribe(
         self, partition: int, name: str, handler: Handler, *, must_be_up: bool = True
     ) -> None:
-        """Returns once the server has confirmed; raises StoreUnavailable. For a server that is
-        away it returns at once, unless it ``must_be_up``, and subscribes when it is back."""
+        """Return once the server has confirmed; raises StoreUnavailable. If the server is away and
+        need not be up, return at once and subscribe when it is back.
+        """
         link = self._links[partition]
         if must_be_up:
             link.check()
@@ -152,7 +157,7 @@ class Subscriptions:
             raise
 
     def unsubscribe(self, name: str, handler: Handler) -> None:
-        """After the last handler has gone, the server is told. Unknown handlers are ignored."""
+        """Remove a handler. The server is told after the last one. Unknown handlers are ignored."""
         channel = self._channels.get(name)
         if channel is None or handler not in channel.handlers:
             return
@@ -165,7 +170,7 @@ class Subscriptions:
             channel.link.ask("SUNSUBSCRIBE", name).add_done_callback(forget)
 
     def place(self) -> None:
-        """Subscribe where the partitions are now."""
+        """Subscribe every channel at the server that now has its partition."""
         for channel in self._channels.values():
             link = self._links[channel.partition]
             if link.is_up and (channel.link is not link or channel in self._unplaced):
@@ -185,13 +190,13 @@ class Subscriptions:
         if channel is None:
             return
         for handler in tuple(channel.handlers):
-            try:  # a chunk comes this way: no call more than it takes
+            try:  # every chunk comes this way, so it makes no call that it does not need
                 handler.on_payload(payload)
             except Exception:
                 log.exception("subscription handler failed")
 
     def on_taken(self, link: Subscriber, name: str) -> None:
-        """The server has this channel no more: its partition has left it."""
+        """The server no longer has this channel, because its partition moved away."""
         channel = self._channels.get(name)
         if channel is not None and channel.link is link:
             channel.is_moving = True
@@ -209,7 +214,7 @@ class Subscriptions:
     def _on_reply(self, channel: _Channel, link: Subscriber, reply: asyncio.Future[Any]) -> None:
         error = None if reply.cancelled() else reply.exception()
         if channel.link is not link or self._channels.get(channel.name) is not channel:
-            return  # it has gone, or is asked for elsewhere
+            return  # it was unsubscribed, or is subscribed elsewhere
         if error is None:
             if not channel.confirmed.done():
                 channel.confirmed.set_result(None)
@@ -217,7 +222,7 @@ class Subscriptions:
                 _guarded(handler.on_moved if channel.is_moving else handler.on_reset)
             channel.is_new = channel.is_moving = False
         elif isinstance(error, Redirected) or not channel.is_new:
-            if link.is_up:  # else it is asked for when the connection is back
+            if link.is_up:  # otherwise it is subscribed when the connection is back
                 self._unplaced.add(channel)
                 self._misplaced(link)
         elif not channel.confirmed.done():
@@ -226,7 +231,7 @@ class Subscriptions:
 
 
 def _guarded(call: Any, *args: Any) -> None:
-    """One handler's error must not take the others' messages with it."""
+    """Call a handler. Its error must not keep messages from the others."""
     try:
         call(*args)
     except Exception:

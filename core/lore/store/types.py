@@ -1,7 +1,7 @@
 """The commands of edges, and the answers to them.
 
-Views, positions and messages, which owners and followers decide by, are in
-``lore/protocol/messages.py``, and the other commands in ``lore/protocol/commands.py``.
+The types by which owners and followers decide (views, positions, messages) are in
+``lore/protocol/messages.py``, the other commands in ``lore/protocol/commands.py``.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from lore.protocol.messages import Outcome, View
 
 MAX_LISTED = 10_000
-"""Requests of one subject that are found without their ids: the newest."""
+"""How many requests of one subject are listed at most: the newest."""
 
 
 class StoreUnavailable(Exception):
@@ -22,10 +22,10 @@ class StoreUnavailable(Exception):
 
 
 class StoreFull(StoreUnavailable):
-    """The server's memory is full: what begins is refused, what was accepted goes on (P17)."""
+    """The server's memory is full: new requests are refused, accepted ones go on (P17)."""
 
     retry_after_s: float | None = None
-    """When there is room again, whatever else ends before; None when nobody has looked."""
+    """In how many seconds there is room at the latest; None when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +35,33 @@ class NewRequest:
     body: str
     """The request's JSON, kept as it is (``StreamRequest``)."""
     fingerprint: str
-    """Tells a retried POST from another one under the same key."""
+    """Distinguishes a retried POST from another one with the same key."""
     ack: str
     window: int
-    """The window to start with, in tokens; 0 does not bind (ack ``none``)."""
+    """The initial window in tokens; 0 does not bind (ack ``none``)."""
     place_ms: int = 0
-    """Where it stands in the queue (``Admission``); 0 for now, behind all that wait."""
+    """Its place in the queue (``Admission``); 0 means now, behind all that wait."""
     ahead: int = 0
     """How many of its client's requests stand ahead of it (``Admission``)."""
     trace: str = ""
     """See ``View.trace``."""
     asks_elsewhere: bool = False
-    """Whether FULL makes its caller ask another partition, under a name of the same key: for the
-    next ``ELSEWHERE_MS`` then all who ask under this name hear FULL, and go there too."""
+    """Whether the caller tries another partition when it gets FULL, under another id of the same
+    key. For the next ``ELSEWHERE_MS``, all callers with this id then get FULL, and go there too.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one client may have (P17); 0 is no limit."""
+    """The limits of one client (P17); 0 means no limit."""
 
     streams: int = 0
     """Live requests."""
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
-    """Of prompts and answers, by the minute in which their request is admitted."""
+    """The tokens of prompts and answers, counted in the minute in which their request is
+    admitted.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +70,34 @@ class Admission:
 
     admitted: bool
     place_ms: int = 0
-    """Where in the queue the request stands: now, or later for who has just asked a lot."""
+    """The request's place in the queue: now, or later for a client that has just asked a lot."""
     ahead: int = 0
-    """How many places for the client's own requests lie between now and there."""
+    """How many of the client's own requests stand between now and there."""
     limit: Literal["", "streams", "requests", "tokens"] = ""
-    """When refused: the limit that would let it in last."""
+    """If refused: the limit that takes longest to have room again."""
     wait_ms: int = 0
-    """When refused: how long until there is room without any request's end; 0 when unknown."""
+    """If refused: how long until there is room even if no request ends; 0 when unknown."""
     counted: tuple[tuple[str, int], ...] = ()
-    """When refused: (request_id, ms since its admission) of some that are not known to have
-    ended. If one has, ``settle`` it and ask again."""
+    """If refused: (request_id, ms since its admission) of some requests that are not known to have
+    ended. If one has ended, ``settle`` it and ask again.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """How the store's server is; of several, how the worst of them is in each respect."""
+    """The state of the store's server; over several servers, the worst of each value."""
 
     memory_bytes: int = 0
     memory_limit_bytes: int = 0
     """0 for no limit."""
     replicas: int = 0
-    """Those that follow it now."""
+    """The number of replicas that follow it now."""
     replica_lag_bytes: int = 0
-    """What the one furthest behind has yet to take."""
+    """How far the slowest replica is behind."""
 
     @property
     def is_full(self) -> bool:
-        """What begins is refused then (P17)."""
+        """Whether new requests are refused (P17)."""
         return 0 < self.memory_limit_bytes < self.memory_bytes
 
 
@@ -107,9 +111,9 @@ class Opened:
 class Admit(NamedTuple):
     """Count a request that is about to be opened, if it is within all limits (P17).
 
-    Refused, nothing counts; counted already, it does not count again. ``tokens`` is what it may
-    use: prompt and answer. ``quantum_ms`` is how far apart a client's requests stand in the
-    queue; 0 for all at their time.
+    A refused request is not counted, and a request is counted once. ``tokens`` is what its prompt
+    and answer may use. ``quantum_ms`` is the distance between a client's requests in the queue;
+    with 0 each stands at its own time.
     """
 
     client: str
@@ -121,8 +125,9 @@ class Admit(NamedTuple):
 
 
 class Settle(NamedTuple):
-    """These requests of the client have ended: they are no streams any more, and count for the
-    tokens that they used, for what they might have used when that is None."""
+    """These requests of the client have ended. They no longer count as streams. Each counts for the
+    tokens that it used, or, if that is None, for what it might have used.
+    """
 
     client: str
     used_tokens: Mapping[str, int | None]
@@ -130,7 +135,7 @@ class Settle(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """This request was admitted and has not come to be: it counts for nothing."""
+    """An admitted request was not created: it no longer counts."""
 
     client: str
     request_id: str
@@ -138,12 +143,12 @@ class Leave(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Accept a request into its partition's queue, or find the one that has this id.
+    """Accept a request into its partition's queue, or find the one with this id.
 
-    ``queue_limit`` bounds how many may wait in the partition; FULL creates nothing. From half of
-    that on, FULL is said to those whose own requests ahead, over all partitions, are as many as
-    the free places. A request that is there already is returned with ``created=False``; one that
-    was deleted within the hour is UNKNOWN.
+    ``queue_limit`` bounds how many may wait in the partition. FULL creates nothing. From half of
+    the limit on, FULL is also the answer to a client that has as many requests of its own ahead,
+    over all partitions, as there are free places (P17.3). An existing request is returned with
+    ``created=False``; one that was deleted within the last hour is UNKNOWN.
     """
 
     new: NewRequest

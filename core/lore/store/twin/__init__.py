@@ -1,13 +1,12 @@
-"""The store's behaviour as a synchronous state machine: the twin of the library in ``lua``,
-in the same chapters.
+"""The store's behaviour as a synchronous state machine: the twin of the library in ``lua``.
 
-No asyncio, no clock, no randomness: ``do`` takes ``now_ms`` and answers at once, and what Valkey
-would publish lies in ``outbox`` afterwards. The simulator drives it as it is, ``MemoryStore``
-puts it behind the async interface, and ``tests/store`` holds it and the Lua library to the same
+It has no asyncio, no clock, no randomness. ``do`` takes ``now_ms`` and answers at once, and
+``outbox`` then has what Valkey would publish. The simulator uses it directly, ``MemoryStore`` puts
+it behind the async interface, and ``tests/store`` checks that it and the Lua library give the same
 answers.
 
-``snapshot`` and ``restore`` play a server that comes back with less than it had: with
-another ``run_id``, as Valkey has one for each start, so that P4 can be decided.
+``snapshot`` and ``restore`` play a server that comes back with less than it had. It then has
+another ``run_id``, as a restarted Valkey has, so that P4 can be decided.
 """
 
 from typing import TypeVar
@@ -25,8 +24,9 @@ T = TypeVar("T")
 
 
 class StoreState(Queue, Log, Life):
-    """All requests of one store. Each command has a method of its name, and so has each question
-    of ``Store``; all take ``now_ms``."""
+    """All requests of one store. Each command, and each question of ``Store``, has a method of its
+    name; all take ``now_ms``.
+    """
 
     def do(self, command: Command[T], *, now_ms: int) -> T:
         return getattr(self, name_of(type(command)))(command, now_ms=now_ms)

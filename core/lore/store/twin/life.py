@@ -138,7 +138,7 @@ class Life(Records):
         return position(Outcome.OK, record.view)
 
     def give_up(self, command: GiveUp, *, now_ms: int) -> int:
-        """What ``lua/life.lua`` has from an index is looked for here."""
+        """Searches all records for what ``lua/life.lua`` reads from an index."""
         partition, until_ms, most = command
         ended = [
             record

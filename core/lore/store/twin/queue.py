@@ -85,7 +85,7 @@ class Queue(Records):
         if record is None:
             return None
         view = record.view
-        if view.lease_until_ms > now_ms:  # its owner has left, or may be alive all the same
+        if view.lease_until_ms > now_ms:  # its owner has left, but may still live
             record.alone_until_ms = view.lease_until_ms
         epoch = max(view.epoch + 1, now_ms)
         if record.run_id != self.run_id:

@@ -29,7 +29,7 @@ __all__ = ["ValkeyStore"]
 
 
 class ValkeyStore(Commands, Reads, Directory):
-    """A ``Store`` on two connections to each primary: one for calls, one for subscriptions."""
+    """A ``Store`` with two connections to each primary: for calls and for subscriptions."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class ValkeyStore(Commands, Reads, Directory):
         floor_ms: int = 300_000,
         clock_ms: Callable[[], int] | None = None,
     ) -> None:
-        """An answer that was read is kept for ``floor_ms`` after its end, however full the store
-        is. ``clock_ms`` stands in for the server's clock in tests.
+        """Answers that were read are kept for at least ``floor_ms`` after their end, however full
+        the store is. Tests replace the server's clock by ``clock_ms``.
 
-        Raises ValueError for a URL that cannot be one.
+        Raises ValueError for an invalid URL.
         """
         location = Location(url)
         servers = Cluster if location.way == "cluster" else OneServer
@@ -53,7 +53,7 @@ class ValkeyStore(Commands, Reads, Directory):
         reads = location.replica_reads
         self._replicas = Replicas(location, self._functions, **limits) if reads else None
         self._subscriptions = self._servers.subscriptions
-        self._now_ms = clock_ms or (lambda: 0)  # 0 lets the server look at its own
+        self._now_ms = clock_ms or (lambda: 0)  # 0 makes the server use its own clock
         super().__init__(Appends(self._functions, self._now_ms))
         self._floor_ms = floor_ms
         self._making = {}
@@ -98,7 +98,7 @@ class ValkeyStore(Commands, Reads, Directory):
         await self._everywhere(partial(own_channel, owner=owner), lambda _: OwnHandler())
 
     async def on_wake(self, listener: WakeListener) -> None:
-        """Also of partitions whose server is away, once it is there."""
+        """Hear wake-ups. For partitions whose server is away, this begins once it is there."""
         await self._everywhere(wake_channel, partial(WakeHandler, listener))
 
     async def _everywhere(

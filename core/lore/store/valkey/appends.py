@@ -1,8 +1,8 @@
 """A step's appends, in one call for each server (``lore_append_all``).
 
-A server of a cluster takes a call for each partition, because a function's keys must lie in one
-slot there. A step is handed over whole and answered whole: what goes as it should costs no object
-of its own on the way.
+A server of a cluster gets a call for each partition, because there a function's keys must lie in
+one slot. A step is passed on and answered as a whole: an append without complications needs no
+object of its own on the way.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from lore.store.codec import chunk_arguments, position_from
 from lore.store.functions import REPEATED, Functions
 from lore.store.keys import partition_keys, place_of
 
-MOST = 256  # requests in one call: Valkey serves nobody else meanwhile
+MOST = 256  # requests in one call: Valkey serves nobody else during it
 
 Words = tuple[str | int, ...]
 
 
 class _Part:
-    """What goes to requests of one partition."""
+    """The appends to requests of one partition."""
 
     __slots__ = ("arguments", "keys", "step")
 
@@ -39,7 +39,9 @@ class Appends:
         self._repeats: set[asyncio.Task[None]] = set()
 
     def send(self, step: Step, tell: Tell) -> None:
-        """All of one owner. ``tell`` is called once for each append, with those of one call."""
+        """Send appends of one owner. ``tell`` is called once for each call, with the appends in
+        it.
+        """
         for first in range(0, len(step), MOST):
             parts = _parts(step[first : first + MOST])
             together: dict[Functions, list[_Part]] = {}

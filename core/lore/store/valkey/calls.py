@@ -1,4 +1,4 @@
-"""What all parts of the store in Valkey need: to call a function of the library."""
+"""What all parts of the store in Valkey share: calling a function of the library."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,8 +14,9 @@ T = TypeVar("T")
 
 
 class Calls:
-    """The connection for each partition's calls, and what stands in for the server's clock in
-    tests."""
+    """The connection for each partition's calls, and the replacement of the server's clock in
+    tests.
+    """
 
     _functions: Sequence[Functions]
     _now_ms: Callable[[], int]
@@ -36,8 +37,9 @@ class Calls:
 
 
 async def answers(calls: Iterable[Awaitable[T]]) -> list[T | None]:
-    """In order; None from a server of a cluster that is away. Raises StoreUnavailable when all
-    are."""
+    """The answers in order; None for a server of a cluster that is away. Raises StoreUnavailable
+    when all are away.
+    """
     found = await asyncio.gather(*calls, return_exceptions=True)
     away = [answer for answer in found if isinstance(answer, BaseException)]
     for error in away:

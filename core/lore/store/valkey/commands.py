@@ -1,4 +1,4 @@
-"""Executes each command; nearly all are one call of the library."""
+"""Executes each command. Nearly all are one call of the library."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from lore.store.valkey.room import FIRST_VERSION, Room
 T = TypeVar("T")
 
 SINCE: dict[type, int] = {Prompt: FIRST_VERSION, Readers: LOOKING_VERSION}
-"""The VERSION of the library that knows a command."""
+"""The VERSION of the library from which on it has a command."""
 
 
 class Commands(Room):
@@ -49,7 +49,7 @@ class Commands(Room):
         return self._ways.get(type(command), self._change)(command)
 
     async def _append(self, command: Append) -> Position:
-        """One by itself, whose position is asked for."""
+        """Append to one request alone, and ask for its position."""
         partition, keys, arguments = pack(command, self._functions)
         functions = self._functions[partition]
         reply = await functions.fcall("lore_append_all", keys, self._now_ms(), *arguments)
@@ -71,7 +71,7 @@ class Commands(Room):
         return sorted(places)
 
     def _asked_together(self) -> list[list[int]]:
-        """The partitions, those together that one call can be about."""
+        """The partitions, grouped by what one call can ask for."""
         groups: dict[Any, list[int]] = {}
         for partition, server in enumerate(self._functions):
             alone = server.is_of_cluster or server.version < JOINED_VERSION
@@ -91,5 +91,5 @@ class Commands(Room):
 
     async def _unless_old(self, command: Prompt | Readers) -> Position:
         if self._of(command.request_id).version < SINCE[type(command)]:
-            return Position(Outcome.OK, None)  # nobody relies on it
+            return Position(Outcome.OK, None)  # no caller uses the position
         return await self._change(command)

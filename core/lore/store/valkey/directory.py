@@ -1,7 +1,7 @@
-"""Look-ups without a request's id: a subject's requests, an attempt's, and the model.
+"""Look-ups without a request's id: a subject's requests, a retry's request, and the model.
 
-Hints, each of plain commands and none atomic with a request: what they name is looked at
-before it counts, and what a store lost of them is lost. All raise StoreUnavailable.
+These are hints, made of plain commands that are not atomic with a request's changes. Callers check
+what they find. A store that loses its data loses them. All raise StoreUnavailable.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Packs commands into calls of the library in ``lua``, and unpacks its replies.
 
-A command on one request is packed as it is: its keys, and its fields behind the request's name.
-What takes other keys, or says more to the library than its caller knows, is in ``_PACKERS``.
+A command on one request is packed as it is: its keys, then its fields after the request's id.
+``_PACKERS`` has the commands that need other keys, or arguments that their caller does not know.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,28 +40,29 @@ from lore.store.keys import (
 from lore.store.types import Admit, Leave, Open, Settle
 
 LOOKING_VERSION = 7
-"""Of the library that looks whether an owner has left."""
+"""The library's version from which on it checks whether an owner has left."""
 MODEL_VERSION = 8
-"""Of the library that is given back which model made an answer. Older ones are told all the same by
-``Prompt``, and take no notice."""
+"""The library's version from which on a give-back may name the model of the answer. ``Prompt``
+names it to older ones, too, which ignore it.
+"""
 
 PASSING_VERSION = 9
-"""Of the library that passes over the answers of another model."""
+"""The library's version from which on it passes over answers of another model."""
 
 
 JOINED_VERSION = 9
-"""Of the library that says in one call what waits in all partitions of a server."""
+"""The library's version from which on one call asks what waits in all partitions of a server."""
 
 
 class Call(NamedTuple):
     partition: int
     keys: tuple[str, ...]
     arguments: Sequence[Any]
-    """Those behind the clock."""
+    """The arguments after the clock."""
 
 
 def pack(command: Any, servers: Sequence[Functions]) -> Call:
-    """``servers``: the connection to the server of each partition."""
+    """Pack a command. ``servers``: the connection to the server of each partition."""
     packer = _PACKERS.get(type(command))
     if packer is not None:
         return packer(command, servers)
@@ -76,7 +77,7 @@ def answer_from(command: Any, reply: Any) -> Any:
 
 
 def _on(request_id: str, arguments: Sequence[Any]) -> Call:
-    """The keys that a function on one request takes: r, c, q, lease, live."""
+    """A call with the keys of a function on one request: r, c, q, lease, live."""
     partition = partition_of(request_id)
     keys = (request_key(request_id), log_key(request_id), *partition_keys(partition))
     return Call(partition, keys, arguments)
@@ -135,12 +136,14 @@ def _claim(command: Claim, servers: Sequence[Functions]) -> Call:
 
 
 def _hears(version: int) -> str:
-    """'1': its owner hears epochs; '2': it has a channel of its own, too. As a library knows it."""
+    """What the owner hears, as a library of this version expects it: '1' for epochs, '2' if the
+    owner also has a channel of its own.
+    """
     return "2" if version >= LOOKING_VERSION else "1" if version >= 6 else ""
 
 
 def _text_of(silent: Sequence[Silent], server: Functions) -> str:
-    """Who may have left this server, as ``lua/queue.lua`` reads it; '' for nobody."""
+    """The owners that may have left this server, as ``lua/queue.lua`` reads them; '' for none."""
     if server.version < LOOKING_VERSION:
         return ""
     here = (one for one in silent if one.run_id == server.run_id)
@@ -194,7 +197,7 @@ def _meet(command: Meet, _: object) -> Call:
 
 
 def pack_waiting(command: Waiting, partitions: Sequence[int], server: Functions) -> Call:
-    """It is asked of each partition, or of all that a server has."""
+    """Ask what waits in each partition alone, or in all partitions of a server."""
     lease_ms, silent = command
     text = _text_of(silent, server)
     usual = (lease_ms,) if lease_ms else ()
@@ -222,6 +225,6 @@ _ANSWERS: dict[Any, Callable[[Any], Any]] = {
     Admission: admission_from,
     Opened: opened_from,
     list[str]: lambda names: names,
-    int: lambda reply: reply[0],  # the rest counts what an index has lost
+    int: lambda reply: reply[0],  # the second number counts the entries removed from the index
     type(None): lambda _: None,
 }

@@ -21,7 +21,9 @@ from lore.store.valkey.replicas import Command, Replicas, is_whole
 
 LOG_PAGE = 1000
 LOOKS_AT_ONCE = 50
-"""Of one that looks at all: the rest of the connection is for others, and refuses what is more."""
+"""How many requests one listing reads at a time. The rest of the connection is for other calls,
+which it would otherwise refuse.
+"""
 
 
 class Reads(Calls):

@@ -1,9 +1,9 @@
 """Pages of a log from replicas, for readers who replay it; never for a decision.
 
-A primary tells which replicas it has, and one of them that is in step is taken. It may lag all the
-same, or have what its new primary has not: a page counts when it has all that its caller knows to
-be there, and nothing of another log (P4). Anything else is asked of the primary, and so is
-everything while no replica answers in time.
+A primary names its replicas, and one that is in step is used. It may lag all the same, or have
+chunks that its new primary lacks. A page counts only if it has every chunk that its caller knows
+of, and none of another log (P4.14). In any other case the primary is asked, also while no replica
+answers in time.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from lore.store.replies import Redirected
 from lore.store.types import StoreUnavailable
 
 PAGE_S = 0.25
-"""How long a replica may take for a page."""
+"""How many seconds a replica may take for a page."""
 LOOK_EVERY_S = 5.0
 _IN_STEP = re.compile(r"^slave\d+:ip=([^,]+),port=(\d+),state=online", re.MULTILINE)
 
@@ -31,7 +31,7 @@ Command = tuple[str | int, ...]
 
 class Replica(Link):
     run_id = ""
-    """Of the primary that named it."""
+    """The life of the primary that named it."""
     in_cluster = False
 
     async def _on_up(self) -> None:
@@ -40,7 +40,7 @@ class Replica(Link):
 
 
 class Replicas:
-    """One replica for each primary in use, looked for when it is first wanted."""
+    """One replica for each primary in use, looked for when first needed."""
 
     def __init__(self, location: Location, primaries: Sequence[Functions], **limits: Any) -> None:
         self._location = location
@@ -51,7 +51,7 @@ class Replicas:
         self._looking: set[asyncio.Task[None]] = set()
 
     async def entries(self, primary: Functions, command: Command) -> list[Any] | None:
-        """What a replica of the primary replies; None when there is none, or it does not."""
+        """A replica's reply; None when the primary has no replica, or it does not answer."""
         replica = self._replicas.get(primary)
         if replica is None or not replica.is_up or replica.run_id != primary.run_id:
             self._look_soon(primary)
@@ -66,7 +66,9 @@ class Replicas:
         return None
 
     async def close(self) -> None:
-        """After the primaries' connections: none is looked for any more."""
+        """Close the connections. Call it after the primaries' are closed, so that no replica is
+        looked for.
+        """
         if self._looking:
             await asyncio.wait(self._looking)
         for primary in list(self._replicas):
@@ -98,7 +100,7 @@ class Replicas:
 
 
 def is_whole(page: Sequence[ChunkMessage], after: int, limit: int, known: View) -> bool:
-    """Whether the primary would have no more, as far as ``known`` tells."""
+    """Whether no chunk is missing, as far as ``known`` tells."""
     count = min(limit, known.next_seq - 1 - after)
     return 0 < count <= len(page) and all(
         chunk.seq == seq and seq <= known.shared(chunk.log_id)

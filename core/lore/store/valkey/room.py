@@ -1,8 +1,8 @@
 """Makes room on a server whose memory is full (P17).
 
-What begins is refused there. Then the oldest answers are given up that have ended, whose readers
-have acknowledged everything, and that were kept for the floor of retention; the call is made once
-more. When that does not help it is refused with the time at which there will be room.
+Such a server refuses what begins something. Then the oldest ended answers are given up whose
+readers have acknowledged everything and whose retention floor is over, and the call is repeated. If
+that does not help, it is refused with the time at which there will be room.
 """
 
 import asyncio
@@ -25,18 +25,22 @@ from lore.store.valkey.packing import pack
 log = structlog.get_logger()
 
 FIRST_VERSION = 6
-"""Of the library that knows what has ended."""
+"""The library's version from which on it has an index of ended requests."""
 BATCH = 64
-"""Answers given up before the server's memory is looked at again, at most."""
+"""How many answers are given up at most before the server's memory is checked again."""
 FREED_WITHIN_S = 1.0
 LOOK_AGAIN_S = 1.0
-"""How long a refusal stands: who asks meanwhile is refused alike, and costs the server one call."""
+"""How many seconds a refusal stands. Calls in that time are refused alike, so the server gets one
+call.
+"""
 FILL_TO = 0.95
-"""Of the limit: so much may be left, so that not every call makes room for itself alone."""
+"""The share of the memory limit down to which room is made, so that not every call makes room for
+itself alone.
+"""
 
 
 class Ending(NamedTuple):
-    """When a request's memory may be had, before the floor is added."""
+    """When a request's memory may be reused, before the floor is added."""
 
     at_ms: int
     partition: int
@@ -48,8 +52,9 @@ class Room(Calls):
     _making: dict[Functions, tuple[asyncio.Task[None], float]]
 
     async def _begin(self, command: Any) -> Any:
-        """Do what begins something, and make room for it where there is none. Raises StoreFull
-        that says when to ask again."""
+        """Execute a command that begins something, and make room for it if needed. Raises
+        StoreFull, which says when to ask again.
+        """
         try:
             return await self._change(command)
         except StoreFull as full:
@@ -64,7 +69,7 @@ class Room(Calls):
             raise
 
     def _make_soon(self, functions: Functions, full: StoreFull) -> asyncio.Task[None]:
-        """Many calls may find the server full; one makes room."""
+        """Make room once for the many calls that may find the server full."""
         now_s = asyncio.get_running_loop().time()
         making, began_s = self._making.get(functions, (None, 0.0))
         if making is not None and not making.done():
@@ -77,7 +82,7 @@ class Room(Calls):
         return making
 
     async def _make(self, functions: Functions, full: StoreFull) -> None:
-        """Returns when there is room. Raises StoreFull with the time to ask again."""
+        """Return when there is room. Raises StoreFull with the time to ask again."""
         given_up = 0
         while True:
             vitals = await self._settled(functions)
@@ -99,14 +104,16 @@ class Room(Calls):
             log.warning("answers given up", store=functions.endpoint.name, count=given_up)
         if over > 0:
             refusal = StoreFull(str(full))
-            refusal.retry_after_s = self._floor_ms / 1000  # when nothing has ended: not before
+            refusal.retry_after_s = self._floor_ms / 1000  # at the earliest, if nothing ended
             if endings:
                 last = (await self._first(functions, endings, over))[-1]
                 refusal.retry_after_s = max(0, last.at_ms + self._floor_ms - now_ms) / 1000
             raise refusal
 
     async def _settled(self, functions: Functions) -> Vitals:
-        """Once what was deleted is freed, which another thread of the server does."""
+        """The server's vitals once deleted data is freed, which another thread of the server
+        does.
+        """
         until_s = asyncio.get_running_loop().time() + FREED_WITHIN_S
         while True:
             info = await functions.ask("INFO", "memory", "replication")
@@ -135,7 +142,7 @@ class Room(Calls):
     async def _first(
         self, functions: Functions, endings: Sequence[Ending], wanted_bytes: int
     ) -> list[Ending]:
-        """As many as have so many bytes, one at least."""
+        """The first endings that together have ``wanted_bytes``, at least one."""
         some = endings[:BATCH]
         sizes = await asyncio.gather(
             *(functions.ask("MEMORY", "USAGE", log_key(one.request_id)) for one in some)
