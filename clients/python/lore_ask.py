@@ -1,6 +1,7 @@
 """The command ``lore-ask``.
 
-A module outside the package: Ctrl-C may come while the package and its libraries are loading.
+This module is outside the package, because Ctrl-C may come while the package and its libraries
+load.
 """
 
 import sys

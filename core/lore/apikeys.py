@@ -1,9 +1,8 @@
 """API keys: their format, and the hash that is stored.
 
-A key has 256 random bits. Nobody guesses such a thing, so that its plain SHA-256 gives nothing
-away; salt and slow hashes are for passwords, which people choose. A file of keys has one a
-line, ``<sha256 hex> <subject>``, with the time in UTC after it when the key expires, and comments
-after ``#``.
+A key has 256 random bits. Nobody can guess it, so its plain SHA-256 gives nothing away. Salt and
+slow hashes are for passwords, which people choose. A file of keys has one a line: ``<sha256 hex>
+<subject>``, then, when the key expires, the time in UTC. Comments begin with ``#``.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-PREFIX = "lore_"  # so that people, and scanners for leaked secrets, see what it is
+PREFIX = "lore_"  # so that people, and scanners for leaked secrets, recognize a key
 KEY = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
@@ -20,11 +19,11 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Owner(NamedTuple):
-    """Whose key it is, and until when."""
+    """The subject of a key, and when the key expires."""
 
     subject: str
     until_s: float | None = None
-    """Unix time from which the key opens nothing; None for a key that does not expire."""
+    """Unix time from which the key is invalid; None for a key that does not expire."""
 
     def is_valid(self, now_s: float) -> bool:
         return self.until_s is None or now_s < self.until_s
@@ -35,7 +34,7 @@ def new_key() -> str:
 
 
 def digest(key: str) -> str:
-    """What a file keeps of a key."""
+    """The hash of a key, as a file keeps it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

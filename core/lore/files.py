@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def read_bounded(path: Path | str, max_bytes: int) -> bytes:
-    """The whole of a regular file, whatever stands at this path by now.
+    """Read a regular file, of ``max_bytes`` at most.
 
-    A pipe would be waited on for ever, and a device may never end. Raises OSError, whose
-    ``strerror`` says why.
+    Anything else at this path is refused: a read of a pipe may wait for ever, and a device may
+    never end. Raises OSError, whose ``strerror`` says why.
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(file, "rb") as opened:

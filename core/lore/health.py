@@ -1,10 +1,10 @@
 """Health and metrics on a port and a thread of their own.
 
-A busy event loop must not turn load into restarts: liveness says that the process can
-still answer, readiness what the service says of itself. Neither waits for the loop.
+A busy event loop must not turn load into restarts. Liveness says that the process can still answer,
+readiness what the service reports about itself. Neither waits for the loop.
 
-Connections are few and short: one that is not done in time is closed, and so is the oldest
-when there are too many, because a probe is the newest and takes a moment.
+Connections are few and short. One that takes too long is closed. If there are too many, the oldest
+is closed, because a probe is the newest and takes a moment.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 MAX_CONNECTIONS = 16
-DEADLINE_S = 5.0  # of a connection, whatever it does
+DEADLINE_S = 5.0  # the longest that a connection may last
 BACKLOG = 64
 ACCEPT_RETRY_S = 0.1
 
@@ -28,7 +28,7 @@ Check = Callable[[], str | None]
 
 
 class _Server(ThreadingHTTPServer):
-    """Closes what is silent, slow or too much."""
+    """Closes connections that are silent, slow or too many."""
 
     daemon_threads = True
     request_queue_size = BACKLOG
@@ -42,7 +42,7 @@ class _Server(ThreadingHTTPServer):
         try:
             return super().get_request()
         except OSError:
-            time.sleep(ACCEPT_RETRY_S)  # without descriptors: the listener stays ready
+            time.sleep(ACCEPT_RETRY_S)  # no file descriptors: the listener stays readable, so pause
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -65,18 +65,19 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A peer that was closed, or has left, is no error."""
+        """Ignore errors of peers that were closed or have left."""
 
     def _end(self, request: socket.socket) -> None:
-        """Its thread wakes at once, and closes it."""
+        """Shut it down: its thread wakes at once and closes it."""
         del self._began[request]
         with contextlib.suppress(OSError):
             request.shutdown(socket.SHUT_RDWR)
 
 
 class HealthServer:
-    """Serves ``/livez``, ``/readyz``, ``/startupz`` for a service whose start is long, and, of
-    ``registry``, ``/metrics``. All of them are asked in its thread."""
+    """Serves ``/livez``, ``/readyz``, ``/metrics`` of ``registry``, and ``/startupz`` for a service
+    that starts slowly. All checks are called in its thread.
+    """
 
     def __init__(
         self,
@@ -94,12 +95,12 @@ class HealthServer:
             checks["/startupz"] = started
 
         class Handler(BaseHTTPRequestHandler):
-            default_request_version = "HTTP/1.0"  # an error has a status line, whatever came
+            default_request_version = "HTTP/1.0"  # so that an error always has a status line
             error_content_type = "text/plain"
             error_message_format = "%(message)s\n"
 
             def do_HEAD(self) -> None:
-                """Some load balancers ask so."""
+                """Some load balancers probe with HEAD."""
                 self.do_GET()
 
             def do_GET(self) -> None:
@@ -117,13 +118,13 @@ class HealthServer:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
-                with contextlib.suppress(ConnectionError):  # the prober had no more patience
+                with contextlib.suppress(ConnectionError):  # the prober has given up
                     self.end_headers()
                     if self.command != "HEAD":
                         self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """A line per probe would drown everything else."""
+                """Log nothing: a line per probe would drown everything else."""
 
         self._server = _Server((host, port), Handler)
         self._thread = threading.Thread(

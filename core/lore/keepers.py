@@ -1,8 +1,8 @@
 """Tasks that a service cannot do without, such as those that hold its connections to the store.
 
-One that raises is logged and begun again, after pauses that grow. ``live`` is what ``/livez``
-says: it fails while one of them fails again and again, once one is gone that nobody stopped, and
-when the event loop stands still; whoever runs the process then starts another one.
+A task that raises is logged and started again, after growing pauses. ``live`` is the result of
+``/livez``. It fails while a task fails again and again, when a task has ended that nobody stopped,
+and when the event loop stands still. Whoever runs the process then replaces it.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 2.0
 STEADY_S = 5.0
-"""One that has run for so long is well again."""
+"""A task that has run for so many seconds counts as recovered."""
 MAX_FAILURES = 5
-"""In a row, each sooner than that: then the process is not well."""
+"""So many failures in a row, each within STEADY_S, make the process unhealthy."""
 STUCK_S = 60.0
 
 
@@ -39,19 +39,19 @@ class Keeper:
         _keepers.add(self)
 
     def cancel(self) -> None:
-        """Nobody needs it any more."""
+        """Stop it, because nobody needs it any more."""
         _keepers.discard(self)
         self.task.cancel()
 
     async def stop(self) -> None:
-        """Returns when it has ended."""
+        """Stop it, and return when it has ended."""
         self.cancel()
         await asyncio.wait([self.task])
 
     def problem(self) -> str | None:
-        """For another thread."""
+        """Why it is unhealthy, or None. May be called from another thread."""
         if self.task.get_loop().is_closed():
-            return None  # it ended with the service
+            return None  # the service stopped it
         if self.task.done():
             return f"the task '{self.name}' is gone"
         if self._failures >= MAX_FAILURES and not self._is_steady():
@@ -80,12 +80,12 @@ _beats = dict[asyncio.AbstractEventLoop, float]()
 
 
 def beat() -> None:
-    """The event loop turns."""
+    """Record that the event loop runs."""
     _beats[asyncio.get_running_loop()] = time.monotonic()
 
 
 def live() -> str | None:
-    """Why this process should be replaced, or None. For another thread."""
+    """Why this process should be replaced, or None. May be called from another thread."""
     for loop, beat_s in tuple(_beats.items()):
         silent_s = time.monotonic() - beat_s
         if silent_s > STUCK_S and not loop.is_closed():

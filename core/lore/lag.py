@@ -1,4 +1,4 @@
-"""The lag of the event loop, which delays everything in it."""
+"""Measures the lag of the event loop, which delays everything in it."""
 
 import asyncio
 from time import perf_counter
@@ -10,7 +10,7 @@ INTERVAL_S = 0.25
 
 
 async def measure_lag() -> None:
-    """For as long as the service runs."""
+    """Measure for as long as the service runs."""
     while True:
         keepers.beat()
         began_s = perf_counter()

@@ -1,8 +1,7 @@
-"""Logs: one JSON object a line on stderr, with the service and, where there is one, the request.
+"""Logs: one JSON object a line on stderr, with the service and, if there is one, the request.
 
-No line holds a prompt, an answer or a secret, at any level. What the levels mean stands in
-``docs/traces-and-logs.md``. To log never raises: a line that cannot be made or written is
-counted (``stderr.py``).
+No line contains a prompt, an answer or a secret, at any level. ``docs/traces-and-logs.md`` explains
+the levels. Logging never raises: a line that cannot be made or written is counted (``stderr.py``).
 """
 
 import functools
@@ -23,7 +22,7 @@ _METHODS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 
 
 def of(view: View) -> dict[str, str]:
-    """What a line about a request says first: which one, and in which trace."""
+    """The fields that a line about a request begins with: its id and its trace."""
     named = {"request_id": view.request_id}
     return named | {"trace_id": trace_id_of(view.trace)} if view.trace else named
 
@@ -65,15 +64,16 @@ def configure_logging(service: str, level: str = "info") -> None:
 
 
 class _Handler(logging.StreamHandler[stderr.Stderr]):
-    """Of the libraries' lines."""
+    """Writes the lines of libraries."""
 
     def __init__(self, service: str) -> None:
         super().__init__(stderr.stream())
         self._service = service
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Called while the error is handled. The line of the standard library's own would have
-        its arguments, and be no JSON."""
+        """Report a line that could not be made. The standard library's own report would contain the
+        line's arguments, and would not be JSON.
+        """
         _lose(self._service, record.name)
 
 
@@ -83,7 +83,7 @@ def _never_raising(service: str, kind: type[Any]) -> type[Any]:
         def call(self: Any, event: Any = None, /, *args: Any, **values: Any) -> None:
             try:
                 method(self, event, *args, **values)
-            except Exception:  # noqa: BLE001 - whoever has something to say is not at fault
+            except Exception:  # noqa: BLE001 - a caller that logs must not fail
                 _lose(service, event if isinstance(event, str) else type(event).__name__)
 
         return call
@@ -95,7 +95,7 @@ def _never_raising(service: str, kind: type[Any]) -> type[Any]:
 
 
 def _lose(service: str, of_what: str) -> None:
-    """Of a line that cannot be made: what it was about, and nothing of its values."""
+    """Count a line that could not be made. Log where it came from, and none of its values."""
     stream = stderr.stream()
     stream.lose()
     stream.write(_line(service, "error", "log line not made", "of", of_what))

@@ -1,9 +1,9 @@
 """The cells that metrics consist of, and their export to Prometheus.
 
-Lore counts on the way of every chunk. prometheus_client's own cells take a lock and half a
-microsecond for each count, two for a histogram, which together would be a tenth of what a chunk
-costs; these take a tenth of that, and leave exposition, registries and formats to the library.
-The price: a cell has one writer, the thread of the event loop. Whoever scrapes only reads.
+Lore counts on the path of every chunk. prometheus_client's own cells take a lock and half a
+microsecond for each count, two for a histogram: together a tenth of what a chunk costs. These take
+a tenth of that, and leave exposition, registries and formats to the library. The price: a cell has
+one writer, the thread of the event loop. A scrape only reads.
 """
 
 import time
@@ -61,7 +61,9 @@ class Histogram:
     def observe(
         self, value: float, times: int = 1, exemplar: Mapping[str, str] | None = None
     ) -> None:
-        """``exemplar``: what names an instance of it, such as ``{"trace_id": …}``."""
+        """Count ``times`` observations of ``value``. ``exemplar`` names one of them, such as
+        ``{"trace_id": …}``.
+        """
         bucket = bisect_left(self.bounds, value)
         self.counts[bucket] += times
         self.total += value * times
@@ -69,7 +71,7 @@ class Histogram:
             self._exemplars[bucket] = Exemplar(dict(exemplar), value, time.time())
 
     def buckets(self) -> list[Any]:
-        """(upper bound, observations up to it) and, where there is one, an exemplar."""
+        """(upper bound, observations up to it) and, if there is one, an exemplar."""
         names = [*(format(bound, "g") for bound in self.bounds), "+Inf"]
         counts = accumulate(self.counts[:])
         found = self._exemplars
@@ -90,18 +92,20 @@ _FAMILIES: Mapping[Kind, Any] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: one metric, with a cell for each value of its label."""
+    """A row of the table: one metric, with a cell for each value of its label."""
 
     name: str
     kind: Kind
     help: str
     label: str
-    """'' for a metric that has none; its one cell is that of '' then."""
+    """'' for a metric without one; then its only cell is that of ''."""
     cells: Mapping[str, Counter | Gauge | Histogram]
     bounds: Sequence[float] = ()
 
     def collect(self, shown: Container[str] | None = None) -> Metric:
-        """``shown``: the values of the label to show, where that is not all."""
+        """The metric in Prometheus' format. ``shown``: the values of the label to show; None for
+        all.
+        """
         family = _FAMILIES[self.kind](self.name, self.help, labels=[self.label] * bool(self.label))
         for value, cell in self.cells.items():
             if shown is not None and value not in shown:
@@ -115,8 +119,9 @@ class Row:
 
 
 class Table:
-    """Metrics that are exported together. Every label says which values it may have, and each has
-    its cell from the start: a counter that is born at 1 hides its first count from rate()."""
+    """Metrics that are exported together. Every label declares its values, and each value has its
+    cell from the start: a counter that first appears as 1 hides its first count from rate().
+    """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -151,7 +156,7 @@ class Table:
 
 
 class Exporter(Collector):
-    """What one service shows; of a label that ``shown`` names, those values alone."""
+    """Exports the metrics of one service. Of a label in ``shown``, only those values."""
 
     def __init__(self, tables: Iterable[Table], shown: Mapping[str, Container[str]]) -> None:
         self._rows = [row for table in tables for row in table.rows]

@@ -1,8 +1,8 @@
 """Every metric that Lore exports: names, labels, buckets and help in one table, by service.
 
-Names follow Prometheus (base units, ``_total`` for what only grows). No label holds an id, and
-each says which values it may have, so that their number is bounded here and not by the load.
-``docs/metrics.md`` is made from this module: ``make metrics``.
+Names follow Prometheus (base units, ``_total`` for counters). No label holds an id, and each
+declares its values, so that their number is bounded here and does not depend on the load.
+``docs/metrics.md`` is generated from this module: ``make metrics``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ STORE_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "operator": ("lore_reap", "lore_release", "HMGET", "ZRANGE", "INFO", "other"),
 }
-"""What each service calls in the store; a command that has no name here is ``other``."""
+"""The commands of the store that each service calls; any other is counted as ``other``."""
 _FUNCTIONS = dict.fromkeys(name for names in STORE_FUNCTIONS.values() for name in names)
 _LINKS = ("calls", "subscriptions")
 
@@ -378,7 +378,7 @@ ARTICLE: Mapping[str, tuple[str, ...]] = {
     "Retransmission counts": ("lore_retransmissions_total",),
     "Model generation speed": ("lore_generation_tokens_per_second", "lore_inter_token_seconds"),
 }
-"""The five metrics of the article that Lore began with, by the names they have there."""
+"""The five metrics of the article that Lore began with, by their names in the article."""
 
 
 EVERYWHERE = "every service"
@@ -395,8 +395,9 @@ class _BuildInfo(Collector):
 
 
 def exported_by(service: str) -> CollectorRegistry:
-    """What a service shows: its own metrics, those that all have, and what prometheus_client
-    knows of every Python process."""
+    """The registry of a service: its own metrics, those that all have, and those that
+    prometheus_client has for every Python process.
+    """
     registry = CollectorRegistry()
     registry.register(_BuildInfo(service))
     shown = {"function": STORE_FUNCTIONS[service]}
@@ -407,6 +408,6 @@ def exported_by(service: str) -> CollectorRegistry:
 
 
 def rows() -> Iterator[tuple[str, Row]]:
-    """Every metric, and which service has it."""
+    """Every metric, with the service that has it."""
     tables = {EVERYWHERE: every, **SERVICES}
     return ((service, row) for service, table in tables.items() for row in table.rows)

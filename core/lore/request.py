@@ -1,8 +1,7 @@
 """The body of ``POST /v1/streams``: validated once, and kept with the request.
 
-The edge validates it, the store keeps its JSON without looking inside, and the
-generator reads it back. Every parameter here is honoured or refused with its name;
-none is dropped in silence.
+The edge validates it, the store keeps its JSON without parsing it, and the generator reads it back.
+Every parameter is either honoured or refused by name; none is ignored.
 """
 
 import hashlib
@@ -43,11 +42,13 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),
 ]
-"""What a client wants to find with its answer again; nobody else looks inside."""
+"""What a client wants to get back with its answer; opaque to Lore."""
 
 
 def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
-    """Why a prompt is refused, in all the words by which clients know it and shorten it."""
+    """The message for a prompt that is too long. It contains the words by which clients recognize
+    the error and shorten their history.
+    """
     return (
         "The prompt is too long and exceeds the context window: this model's maximum context "
         f"length is {context_tokens} tokens, and the messages have at least {prompt_tokens}. "
@@ -56,14 +57,16 @@ def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
 
 
 def check_content(role: object, content: str) -> str:
-    """Answers and instructions may be empty; a user who says nothing is a mistake."""
+    """Check a message's content. Answers and instructions may be empty; an empty user message is a
+    mistake.
+    """
     if not content and role == "user":
         raise PydanticKnownError("string_too_short", {"min_length": 1})
     return content
 
 
 def content_schema(schema: dict[str, Any]) -> None:
-    """What ``check_content`` checks, in a JSON schema."""
+    """The check of ``check_content`` as JSON schema."""
     schema["anyOf"] = [
         {"properties": {"role": {"not": {"const": "user"}}}},
         {"properties": {"content": {"minLength": 1}}},
@@ -95,7 +98,7 @@ class StreamRequest(BaseModel):
         extra="forbid",
         frozen=True,
         strict=True,
-        hide_input_in_errors=True,  # else an error that is logged tells the prompt
+        hide_input_in_errors=True,  # otherwise a logged error would contain the prompt
     )
 
     question: Annotated[Text, Field(min_length=1)] | None = None
@@ -121,15 +124,17 @@ class StreamRequest(BaseModel):
     """More for the model's chat template, as ``{"enable_thinking": false}``."""
 
     def fingerprint(self) -> str:
-        """The same for two bodies that ask for the same thing, in a release before as well: what
-        that does not know counts only where it is given."""
+        """A hash that is the same for two bodies that ask for the same. It must match an older
+        release's, so parameters that such a release does not know count only if they are given.
+        """
         newer = {"template_args"} if self.template_args is None else set[str]()
         text = self.model_dump_json(exclude=newer)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def kept_json(self) -> str:
-        """As the store keeps it. A release before refuses a body with a parameter that it does not
-        know, and does not look into the note: there it is left alone."""
+        """The JSON that the store keeps. An older release refuses a body with an unknown parameter,
+        but does not look into ``note``: new parameters are kept there.
+        """
         kept = self.model_dump(mode="json", exclude_none=True)
         args = kept.pop("template_args", None)
         if args is not None:
@@ -137,12 +142,14 @@ class StreamRequest(BaseModel):
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
     def conversation(self) -> list[Message]:
-        """The messages, and the question behind them."""
+        """The messages, then the question."""
         asked = [] if self.question is None else [Message(role="user", content=self.question)]
         return [*(self.messages or ()), *asked]
 
     def expected_tokens(self, default: int) -> int:
-        """How long the answer counts for until it has ended; ``default`` where nobody said."""
+        """How many tokens the answer counts for until it has ended; ``default`` if the request does
+        not say.
+        """
         del default
         return self.max_tokens
 
@@ -162,18 +169,21 @@ class KeptRequest(StreamRequest):
     """A request as the store keeps it, and the generator reads it."""
 
     note: dict[str, JsonValue] | None = None
-    """What the edge wants to find with the answer again. Nobody else looks inside, and no
-    reader of the native API can set it."""
+    """What the edge wants to get back with the answer; opaque to others. No reader of the native
+    API can set it.
+    """
 
     @classmethod
     def read(cls, body: str) -> Self:
-        """What ``kept_json`` wrote. Raises ValidationError for what another version kept."""
+        """Parse what ``kept_json`` wrote. Raises ValidationError for what an incompatible version
+        kept.
+        """
         kept = cls.model_validate_json(body)
         args = (kept.note or {}).get("template_args")
         return kept.model_copy(update={"template_args": args}) if args else kept
 
     open_ended: bool = False
-    """Nobody said how long the answer may be: ``max_tokens`` is only the most that there is."""
+    """Whether the request sets no limit: ``max_tokens`` is then only the maximum of the edge."""
 
     def expected_tokens(self, default: int) -> int:
         return min(self.max_tokens, default) if self.open_ended else self.max_tokens

@@ -12,18 +12,20 @@ DEFAULT_MAX_TOKENS = 512
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What an edge is set to take: the context that a body is validated with.
+    """What an edge is configured to accept: the context for validating a body.
 
-    A generator validates without them: it accepts whatever an edge accepted.
+    A generator validates without these: it accepts whatever an edge accepted.
     """
 
     messages: int = 256
     message_chars: int = 100_000
-    """Characters of a question, or of one message."""
+    """The most characters in a question, or in one message."""
     max_tokens: int = 32_768
-    """The longest answer that can be asked for."""
+    """The longest answer that can be asked for, in tokens."""
     default_max_tokens: int = DEFAULT_MAX_TOKENS
-    """How long an answer may be when nothing is said, or counts for until it has ended (P17)."""
+    """The limit of an answer if the request sets none, or what it counts for until it has ended
+    (P17).
+    """
 
 
 _BOUNDS: dict[str, tuple[str, Callable[[Any], int], Callable[[int, int], PydanticKnownError]]] = {
@@ -49,7 +51,7 @@ _BOUNDS: dict[str, tuple[str, Callable[[Any], int], Callable[[int, int], Pydanti
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Bounds a value by the limit of this name, where there are limits."""
+    """A bound by the limit of this name, if limits are given."""
 
     name: str
 
@@ -76,12 +78,12 @@ _PLACEHOLDER = "RequestLimits."
 
 
 def placeholder(name: str) -> str:
-    """Stands for this limit in a JSON schema until ``with_limits``."""
+    """A placeholder for this limit in a JSON schema, until ``with_limits`` replaces it."""
     return _PLACEHOLDER + name
 
 
 def with_limits(schema: Any, limits: RequestLimits) -> Any:
-    """The JSON schema of a model here, with an edge's own limits written in."""
+    """The JSON schema of a model, with an edge's own limits filled in."""
     if isinstance(schema, dict):
         given = cast("dict[str, Any]", schema)
         return {key: with_limits(value, limits) for key, value in given.items()}

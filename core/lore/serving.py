@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 
 def open_store(settings: CommonSettings, *, floor_s: float = 300.0) -> Store:
-    """See ``create_store``. Raises BadSetting."""
+    """Create the store of the settings. See ``create_store``. Raises BadSetting."""
     try:
         return create_store(settings.valkey_url, floor_s=floor_s)
     except ValueError as error:
@@ -20,7 +20,7 @@ def open_store(settings: CommonSettings, *, floor_s: float = 300.0) -> Store:
 
 
 def serve_health(service: str, settings: CommonSettings, **checks: Check) -> HealthServer:
-    """From now on. ``checks`` are those of ``HealthServer``. Raises Fatal."""
+    """Start to serve health and metrics. ``checks`` are those of ``HealthServer``. Raises Fatal."""
     host, port = settings.health_host, settings.health_port
     try:
         health = HealthServer(host, port, **checks, registry=exported_by(service))

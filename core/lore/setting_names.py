@@ -1,7 +1,8 @@
 """Finds variables that begin with ``LORE_`` and are no setting, so that a typo is reported.
 
-Each part knows the names of all, as they often share an environment. One that is nearly a known
-name is taken for a mistake, and refused; any other may be somebody's own, and is only told.
+Each part knows the names of all parts, because they often share an environment. A name that is
+nearly a known one counts as a mistake and is refused. Any other may belong to somebody else, and is
+only reported.
 """
 
 from collections.abc import Iterable
@@ -26,14 +27,14 @@ _SERVICES = """
     WINDOW_INITIAL WINDOW_MAXIMUM WINDOW_SILENCE_S
 """
 SERVICES = frozenset(_SERVICES.split())
-"""Of edges, generators and the operator."""
+"""The settings of edges, generators and the operator."""
 OTHERS = frozenset({"API_KEY", "DATA_DIR", "OTHER_URL", "STALL_S", "URL"})
-"""Of the command line and the examples."""
+"""The settings of the command line and the examples."""
 ALIKE, SUGGESTED = 0.85, 0.75
 
 
 def judge(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Of an environment's names: a line for each mistake, and one for each that is ignored."""
+    """Judge an environment's names: a line for each mistake, and one for each ignored name."""
     mistakes, ignored = list[str](), list[str]()
     known = [PREFIX + name for name in sorted(SERVICES | OTHERS)]
     for name in sorted(names):

@@ -66,7 +66,9 @@ def check_names() -> None:
 
 
 def _said(kind: type[BaseSettings], mistake: ErrorDetails) -> str:
-    """What is wrong; in place of a pattern, which few can read, the setting's example."""
+    """The message about a mistake; in place of a pattern, which few can read, the setting's
+    example.
+    """
     field = kind.model_fields.get(str(mistake["loc"][0])) if mistake["loc"] else None
     if mistake["type"] == "string_pattern_mismatch" and field is not None and field.examples:
         return f"must look like {field.examples[0]}"

@@ -1,9 +1,9 @@
 """The start of a service: it can be stopped before anything else works.
 
-Imports take a service seconds, and a process without a handler for SIGTERM dies of it; as the
-first process of a container it ignores it instead. So the handlers come before the imports, and
-the imports here are few. A service puts its own handlers in place when it has something to end
-in order; until then it has claimed nothing, and just goes.
+Importing a service takes seconds. A process without a handler for SIGTERM dies of it, or, as first
+process of a container, ignores it. So the handlers are installed before the imports, and this
+module imports little. A service installs its own handlers once it has something to end in order.
+Until then it has claimed nothing, and just exits.
 """
 
 import importlib
@@ -28,7 +28,7 @@ def run(module: str) -> None:
     """Import a service's module and call its ``main``."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    sys.stdout = sys.stderr = stderr.stream()  # libraries print, to both
+    sys.stdout = sys.stderr = stderr.stream()  # libraries print to both
     try:
         importlib.import_module(module).main()
     except Fatal as error:

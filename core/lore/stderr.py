@@ -1,8 +1,8 @@
 """Standard error that neither raises nor blocks; lines that cannot be written are counted.
 
-The disk is full, the pipe's reader has gone or sleeps, the descriptor is closed: whoever has
-something to say goes on all the same. A thread writes, from a queue that is bounded in bytes.
-Once writing works again, a line says how many are missing.
+The disk may be full, the pipe's reader gone or asleep, the descriptor closed: code that logs goes
+on all the same. A thread writes, from a queue that is bounded in bytes. Once writing works again, a
+line says how many are missing.
 """
 
 import atexit
@@ -16,19 +16,19 @@ from functools import cache
 
 MAX_QUEUED_BYTES = 1 << 20
 RETRY_S = 1.0
-"""How often it is tried to say that lines are missing, while nobody says anything else."""
+"""How often to try to write how many lines are missing, while nothing else is logged."""
 LAST_WORDS_S = 0.5
-"""How long the end of the process waits for what is still queued."""
+"""How many seconds the process waits at its end for queued lines."""
 
 
 class Stderr(io.TextIOBase):
-    """What a line is made of may come in parts; each thread has its own."""
+    """The replacement of sys.stderr. A line may arrive in parts; each thread has its own parts."""
 
     encoding = "utf-8"
 
     def __init__(self, fd: int = 2) -> None:
         self.on_lost: Callable[[int], None] = lambda _: None
-        """Hears how many lines are lost, as they are. Called with a lock held."""
+        """Called with the number of lines whenever some are lost, with a lock held."""
         self.notice: Callable[[int], str] = "{} log lines lost\n".format
         """The line that says how many are missing."""
         self._fd = fd
@@ -39,7 +39,7 @@ class Stderr(io.TextIOBase):
         self._lost = 0
         self._is_writing = False
         self._is_torn = False
-        """A line was begun and could not be ended."""
+        """Whether a line was begun and could not be finished."""
         self._thread: threading.Thread | None = None
 
     def write(self, text: str, /) -> int:
@@ -50,19 +50,19 @@ class Stderr(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Also what is no whole line. Waits for nothing."""
+        """Queue what was written, also an incomplete line. Does not wait."""
         text: str = getattr(self._parts, "text", "")
         self._parts.text = ""
         if text:
             self._put(text)
 
     def drain(self, timeout_s: float = LAST_WORDS_S) -> None:
-        """Wait until all is written or lost, for a moment at most."""
+        """Wait until everything is written or lost, for ``timeout_s`` at most."""
         with self._changed:
             self._changed.wait_for(lambda: not self._lines and not self._is_writing, timeout_s)
 
     def lose(self, lines: int = 1) -> None:
-        """Count lines that never came this far as well."""
+        """Count lines that were lost before they arrived here."""
         with self._changed:
             self._lost += lines
             self.on_lost(lines)
@@ -91,7 +91,7 @@ class Stderr(io.TextIOBase):
             thread = threading.Thread(target=self._run, name="stderr", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # there are too many; perhaps not when the next line comes
+            except RuntimeError:  # too many threads; perhaps not when the next line comes
                 return False
             self._thread = thread
         return True
@@ -138,8 +138,8 @@ def _encoded(text: str) -> bytes:
 
 @cache
 def stream() -> Stderr:
-    """The one of this process. What is queued at its end is written, or waited for briefly."""
-    for fd in range(3):  # a log must not be written to what is opened there later
+    """The stream of this process. At its end, queued lines are written, with a short wait."""
+    for fd in range(3):  # else a file opened later could get the log
         try:
             os.fstat(fd)
         except OSError:

@@ -1,11 +1,10 @@
 """Finds requests without progress, and reaps stalled windows (P16).
 
-A window is stalled when its reader has let it stand for the policy's time (P16): it is
-reaped, which keeps the text, and the reader may revive it. The rest is told and not
-touched. A request whose lease lapsed, or that waits, goes on as soon as a generator has
-room, so that failing it would break P17's promise only to make a list shorter; what it
-lacks is generators. One that is generated without a chunk for long has a generator whose
-watchdog is late: its lease decides, as always.
+A window is stalled when its reader has let it stand for the policy's time. It is reaped: the text
+stays, and the reader may revive it. All other findings are only reported. A request whose lease
+lapsed, or that waits, goes on as soon as a generator has room. To fail it would break P17.1 only to
+make a list shorter; what it lacks is generators. A request without a chunk for long has a generator
+whose watchdog is late: its lease decides, as always.
 """
 
 from collections.abc import Iterable
@@ -17,13 +16,13 @@ from lore.protocol.lifecycle import OWNED, Status
 from lore.store.base import Outcome, Store, View
 
 MOST = 10_000
-"""Requests that one sweep looks at, longest without progress first."""
+"""How many requests one sweep looks at, longest without progress first."""
 
 
 class Finding(StrEnum):
-    STALLED = "stalled"  # its window is closed and its reader silent: to be reaped
+    STALLED = "stalled"  # its window is closed and its reader silent: it is to be reaped
     ORPHANED = "orphaned"  # its lease lapsed, and nobody took it over
-    STUCK = "stuck"  # its owner renews the lease and brings nothing
+    STUCK = "stuck"  # its owner renews the lease but produces nothing
     WAITING = "waiting"  # nobody has taken it from the queue
 
 
@@ -39,7 +38,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``STALLED``: reap it, if it has still not moved. Else: tell somebody."""
+    """``STALLED``: reap it, if it still has made no progress. Otherwise: report it."""
 
     view: View
     finding: Finding
@@ -48,7 +47,7 @@ class Action:
 
 
 def plan(views: Iterable[View], policy: Policy, now_ms: int) -> list[Action]:
-    """What is to be done about these requests, in their order; nothing for those that move."""
+    """The actions for these requests, in their order; none for requests that make progress."""
     actions: list[Action] = []
     for view in views:
         idle_ms = now_ms - view.progress_ms
@@ -67,10 +66,10 @@ def plan(views: Iterable[View], policy: Policy, now_ms: int) -> list[Action]:
 async def sweep(
     store: Store, policy: Policy, *, now_ms: int, retention_ms: int, dry_run: bool = False
 ) -> list[Action]:
-    """Look once, and reap what is stalled. Returns what was found and was so until the end.
+    """Look once, and reap stalled requests. Returns the findings that still held at the end.
 
-    ``now_ms`` chooses; the store judges each reap by its own clock, so that a wrong one here
-    takes nothing from anyone. Raises StoreUnavailable.
+    ``now_ms`` only selects. The store judges each reap by its own clock (P16.4), so a wrong
+    ``now_ms`` takes nothing from anyone. Raises StoreUnavailable.
     """
     actions = plan(await store.live(limit=MOST), policy, now_ms)
     if dry_run:

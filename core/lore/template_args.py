@@ -1,7 +1,7 @@
-"""What a request may give its model's chat template, as ``{"enable_thinking": false}``.
+"""What a request may pass to its model's chat template, such as ``{"enable_thinking": false}``.
 
-Templates are code that came with a model. What they are given here names no special token, and
-takes the place of nothing that Lore gives them itself.
+Templates are code that came with a model. The values passed here can neither name a special token
+nor replace anything that Lore itself passes.
 """
 
 from typing import Annotated
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 OURS = frozenset(
     {
         *("messages", "conversation", "add_generation_prompt", "tools", "documents"),
-        # What transformers' ``apply_chat_template`` takes for itself.
+        # Arguments of transformers' own ``apply_chat_template``.
         *("chat_template", "continue_final_message", "tokenize", "padding", "truncation"),
         *("max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
         "tokenizer_kwargs",
@@ -21,7 +21,7 @@ MAX_ARGS = 16
 
 
 def is_ours(name: str) -> bool:
-    """Whether Lore gives it to the template itself, or the model's tokenizer does."""
+    """Whether Lore, or the model's tokenizer, passes it to the template."""
     return name in OURS or name.endswith("_token")
 
 
@@ -35,6 +35,6 @@ Name = Annotated[
     str, Field(pattern="^[a-z][a-z0-9_]*$", max_length=64), AfterValidator(_given_by_callers)
 ]
 Word = Annotated[str, Field(pattern=r"^[\w .,:+/-]*$", max_length=64)]
-"""Without the brackets that names of special tokens have."""
+"""A string without the brackets that names of special tokens have."""
 Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Word
 TemplateArgs = Annotated[dict[Name, Value], Field(max_length=MAX_ARGS)]

@@ -1,14 +1,14 @@
-/** Structurally a `ChatTransport` of the AI SDK (`ai` 7), which is not imported here. */
+/** Has the structure of a `ChatTransport` of the AI SDK (`ai` 7), which is not imported here. */
 
 import type { Credentials } from "../lib/lore.js";
 
 export interface LoreChatTransportOptions {
   /** Base URLs of the edges, the preferred one first. */
   urls: string[];
-  /** An API key or a JWT. A page's own key is seen by whoever reads the page. */
+  /** An API key or a JWT. Whoever reads the page can see a page's own key. */
   apiKey?: string;
   credentials?: Credentials | null;
-  /** More of `POST /v1/streams`, such as `max_tokens`. */
+  /** More members of the body of `POST /v1/streams`, such as `max_tokens`. */
   body?: Record<string, unknown>;
   /** Where the request of each chat is kept, such as `localStorage`. */
   storage?: {
@@ -41,11 +41,11 @@ export class LoreChatTransport {
     abortSignal: AbortSignal | undefined;
     body?: object;
   }): Promise<ReadableStream<LoreChunk>>;
-  /** The answer under way from its beginning; null where there is none. */
+  /** The running answer, from its beginning; null if there is none. */
   reconnectToStream(options: {
     chatId: string;
     abortSignal?: AbortSignal;
   }): Promise<ReadableStream<LoreChunk> | null>;
-  /** Cancel the answer under way for good. `stop` of `useChat` only leaves it. */
+  /** Cancel the running answer for good. `stop` of `useChat` only stops reading it. */
   stop(chatId: string): Promise<void>;
 }

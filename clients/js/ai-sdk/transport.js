@@ -1,28 +1,28 @@
 /**
- * A transport for the AI SDK's `useChat`: the page talks to Lore's edges itself, and an answer
- * outlives connections and reloads. Nothing of the SDK is imported here.
+ * A transport for the AI SDK's `useChat`: the page talks to Lore's edges directly, and an answer
+ * survives lost connections and reloads. Nothing of the SDK is imported here.
  *
  *     const transport = new LoreChatTransport({ urls: ["https://lore.example"], storage: localStorage });
  *     useChat({ id, transport, resume: true });
  *
- * Which request belongs to a chat is kept in `storage`, so that a reload finds it.
+ * `storage` keeps which request belongs to a chat, so that a reload finds it.
  */
 
 import { LoreStream } from "../lib/lore.js";
 
 const PREFIX = "lore.chat.";
-/** Those of Lore that the SDK knows as well. */
+/** Lore's finish reasons that the SDK knows too. */
 const FINISH_REASONS = new Set(["stop", "length"]);
 
 export class LoreChatTransport {
-  /** An answer that is resumed comes from its beginning, and takes the place of what was shown. */
+  /** A resumed answer comes from its beginning, and replaces what was shown. */
   resumeStreamIsReplay = true;
 
   /**
    * @param {object} options as for LoreStream: `urls`, `apiKey`, `credentials`; and
-   * @param {object} [options.body] more of `POST /v1/streams`, such as `max_tokens`
+   * @param {object} [options.body] more members of `POST /v1/streams`, such as `max_tokens`
    * @param {Pick<Storage, "getItem" | "setItem" | "removeItem">} [options.storage] where the
-   *   request of each chat is kept; without it, for as long as this object is
+   *   request of each chat is kept; without it, in this object only
    */
   constructor({ urls, apiKey, credentials, body = {}, storage = new MemoryStorage() }) {
     this.#edges = { urls, apiKey, credentials };
@@ -34,7 +34,7 @@ export class LoreChatTransport {
   #body;
   #storage;
 
-  /** Ask. Throws where nothing was created; TypeError for what is no text. */
+  /** Create a request. Throws if none was created; TypeError for content other than text. */
   async sendMessages({ chatId, messages, body, abortSignal }) {
     const create = { ...this.#body, ...body, messages: messages.map(asText) };
     this.#storage.removeItem(PREFIX + chatId);
@@ -45,7 +45,7 @@ export class LoreChatTransport {
     return this.#read(chatId, stream, abortSignal);
   }
 
-  /** The answer under way from its beginning; null where there is none. */
+  /** The running answer, from its beginning; null if there is none. */
   async reconnectToStream({ chatId, abortSignal }) {
     const requestId = this.#storage.getItem(PREFIX + chatId);
     if (!requestId) return null;
@@ -53,8 +53,8 @@ export class LoreChatTransport {
   }
 
   /**
-   * Cancel the answer under way for good (protocol P14). `stop` of `useChat` only leaves it: the SDK
-   * aborts a reader whenever another takes its place.
+   * Cancel the running answer for good (protocol P14). `stop` of `useChat` only stops reading it: the
+   * SDK aborts a reader whenever another one replaces it.
    */
   async stop(chatId) {
     const requestId = this.#storage.getItem(PREFIX + chatId);
@@ -65,7 +65,7 @@ export class LoreChatTransport {
     stream.disconnect();
   }
 
-  /** Unless the chat has asked something else meanwhile. */
+  /** Forget the chat's request, unless the chat has asked something else meanwhile. */
   #forget(chatId, requestId) {
     const name = PREFIX + chatId;
     if (this.#storage.getItem(name) === requestId) this.#storage.removeItem(name);

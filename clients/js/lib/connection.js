@@ -1,8 +1,8 @@
 /**
- * A reader's connection: to one edge after the other, when and where it is worth a try. It is a
- * stream, or polls where something on the way holds streams back (polls.js).
+ * A reader's connection: to one edge after the other, with pauses. It is a stream, or polls where
+ * something on the way holds streams back (polls.js).
  *
- * What comes is checked (events.js) and handed to the reader, which says where to go on.
+ * What arrives is checked (events.js) and handed to the reader, which says where to continue.
  */
 
 import { backoff } from "./receiver.js";
@@ -11,11 +11,11 @@ import { FetchSource } from "./fetchsource.js";
 import { CATCH_UP_MS, Fallback, WAIT_S } from "./polls.js";
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** A connection this quiet is tried again: until an edge has said how long it may be silent. */
+/** A connection that is silent this long is replaced, until an edge names its own limit. */
 const QUIET_MS = 20_000;
-/** Each silence in a row doubles the patience, so often: a slow network is given time at last. */
+/** Each silence in a row doubles the patience, this often at most, for slow networks (E6). */
 const MAX_DOUBLINGS = 3;
-/** A connection that lasted this long, or brought a chunk, ends the backing off. */
+/** A connection that lasted this long, or brought a chunk, ends the backoff. */
 const STEADY_MS = 5000;
 
 const Source = globalThis.EventSource ?? FetchSource;
@@ -24,18 +24,18 @@ export class Connection {
   /**
    * @param {import("./edges.js").Edges} edges
    * @param {object} reader
-   * @param {() => string} reader.path what is read
-   * @param {() => string} reader.begin the query that says from where on, for a new EventSource
-   * @param {() => boolean} reader.browserKnows whether Last-Event-ID is where the reader is
+   * @param {() => string} reader.path the path of the request
+   * @param {() => string} reader.begin the query with the position, for a new EventSource
+   * @param {() => boolean} reader.browserKnows whether Last-Event-ID is the reader's position
    * @param {(status: string) => void} reader.onStatus
-   * @param {() => void} reader.onDropped what was not passed on yet comes again
-   * @param {() => void} reader.onMoved another edge is in use: this one may answer nothing more
-   * @param {(refused?: Response) => void} reader.onRefused the edge answered, and not with a stream
+   * @param {() => void} reader.onDropped what was not passed on yet will come again
+   * @param {() => void} reader.onMoved another edge is in use: calls to the old one may get no answer
+   * @param {(refused?: Response) => void} reader.onRefused the edge answered, but with no stream
    * @param {(chunk: object, event: MessageEvent) => void} reader.onChunk
    * @param {(state: object) => void} reader.onState
    * @param {(end: object) => void} reader.onEnd
    * @param {(error: {code: string, message: string}) => void} reader.onProblem
-   * @param {() => string} reader.query the query that says from where on, for a poll
+   * @param {() => string} reader.query the query with the position, for a poll
    * @param {() => number} reader.position
    * @param {(poll: object) => boolean} reader.onPoll returns whether it brought anything new
    */
@@ -49,7 +49,7 @@ export class Connection {
   #edges;
   #reader;
   #source = null;
-  /** The attempt to open a stream that waits for its token. */
+  /** The attempt to open a stream, while it waits for its token. */
   #opening = null;
   #timer = null;
   #attempt = 0;
@@ -59,18 +59,18 @@ export class Connection {
   #silenceMs = QUIET_MS;
   #silences = 0;
   #fallback = new Fallback();
-  /** What asks beside the stream when it says nothing. */
+  /** The timer for a poll beside a silent stream. */
   #beside = null;
-  /** Ends the polls, those beside a stream as well. */
+  /** Aborts the polls, also those beside a stream. */
   #asking = null;
   polls = 0;
 
-  /** Whether there is one, or the browser makes one. */
+  /** Whether there is a connection, or the browser is about to make one. */
   get isThere() {
     return this.#source !== null || this.isPolling;
   }
 
-  /** Whether finished responses are read, because something on the way holds streams back. */
+  /** Whether it reads finished responses, because something on the way holds streams back. */
   isPolling = false;
 
   open() {
@@ -81,7 +81,7 @@ export class Connection {
     else this.#listen("");
   }
 
-  /** @param {number} waitMs at least so long, where this edge asked for it and is the only one */
+  /** @param {number} waitMs the least pause, where this edge asked for it and is the only one */
   retryElsewhere(waitMs = 0) {
     this.#drop();
     if (this.status === "open" && Date.now() - this.#openedAt > STEADY_MS) this.#attempt = 0;
@@ -93,7 +93,7 @@ export class Connection {
     this.#attempt += 1;
   }
 
-  /** A network that came back, or a page shown again, need not wait for a timer. */
+  /** Retry at once: the network came back, or the page is shown again. */
   wake(networkChanged) {
     const quiet = !this.isPolling && Date.now() - this.#lastHeard > this.#patienceMs;
     if (networkChanged) this.#fallback.onMoved();
@@ -110,7 +110,7 @@ export class Connection {
     this.#reader.onStatus(status);
   }
 
-  /** Each attempt has a token of its own; one that ended while the browser was away is a 401. */
+  /** Each attempt gets a token of its own; one that expired while the browser was away is a 401. */
   async #openWithToken() {
     const opening = (this.#opening = {});
     try {
@@ -138,7 +138,7 @@ export class Connection {
     const onData = (check, handler) => (event) => {
       const data = check(event.data);
       if (data) handler(data, event);
-      else this.retryElsewhere(); // not the protocol: this connection may say anything
+      else this.retryElsewhere(); // not the protocol: nothing on this connection can be trusted
     };
     const onProblem = onData(read.problem, (error) => reader.onProblem(error));
     on("open", () => this.#opened());
@@ -164,7 +164,7 @@ export class Connection {
     return this.#silenceMs * 2 ** Math.min(this.#silences, MAX_DOUBLINGS);
   }
 
-  /** An edge that stands still, or a path that died, says nothing: not even a heartbeat. */
+  /** Replace a connection without even a heartbeat: the edge stands still, or the path is dead. */
   #watchForSilence() {
     this.#stopWatching();
     const left = this.#lastHeard + this.#patienceMs - Date.now();
@@ -198,7 +198,7 @@ export class Connection {
 
   // Polls
 
-  /** Where the stream says nothing, see whether it is held back on its way. */
+  /** When the stream is silent, find out whether it is held back on its way. */
   #askBeside() {
     const fallback = this.#fallback;
     this.#beside = setTimeout(async () => {
@@ -208,7 +208,7 @@ export class Connection {
       const answer = await this.#ask(fallback.told ? WAIT_S : 0, asking);
       if (asking.signal.aborted) return;
       const ahead = answer.poll && fallback.isAhead(answer.poll, this.#reader.position());
-      // An edge that cannot tell is the stream's to find out about.
+      // The stream will find out about an edge that does not answer.
       this.#beside = setTimeout(() => {
         if (fallback.heardAt !== heardAt || !ahead) return this.#askBeside();
         fallback.onHeldBack(Date.now());
@@ -228,7 +228,7 @@ export class Connection {
     }
   }
 
-  /** Read finished responses, until a stream is worth another try. `poll`: the first of them. */
+  /** Read finished responses, until a stream is worth another try. `poll` is the first of them. */
   async #poll(poll = null) {
     const asking = (this.#asking = new AbortController());
     this.isPolling = true;
@@ -263,7 +263,7 @@ export class Connection {
       this.say("connecting");
       this.#reader.onRefused(refused);
     } else if (this.status === "open" && this.#reader.browserKnows()) {
-      // The browser connects again by itself, after the server's `retry:`, with Last-Event-ID.
+      // The browser reconnects by itself, after the server's `retry:`, with Last-Event-ID.
       this.say("connecting");
       this.#after(CONNECT_TIMEOUT_MS, () => this.retryElsewhere());
     } else {
@@ -271,7 +271,7 @@ export class Connection {
     }
   }
 
-  /** One thing at a time is waited for. */
+  /** Only one timer runs at a time. */
   #after(ms, act) {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;

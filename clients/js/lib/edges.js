@@ -4,10 +4,10 @@ import * as read from "./events.js";
 
 const CREATE_ATTEMPTS = 6;
 const RETRY_AFTER_MAX_S = 30;
-/** An edge that is silent for so long counts as unreachable. */
+/** How long a call may take, in ms; then the edge counts as unreachable. */
 const CALL_TIMEOUT_MS = 15_000;
 
-/** A signal that aborts with this one, or in time. Node 18 and older browsers know no `any`. */
+/** A signal that aborts with `signal`, or after `ms`. Node 18 and older browsers lack `any`. */
 export function withTimeout(signal, ms) {
   const signals = [signal, AbortSignal.timeout(ms)];
   if (AbortSignal.any) return AbortSignal.any(signals);
@@ -17,7 +17,7 @@ export function withTimeout(signal, ms) {
   return first.signal;
 }
 
-/** An answer that is an error, with the code that the edge gave it. */
+/** An error response, with the code that the edge gave it. */
 export class ApiError extends Error {
   constructor(code, message) {
     super(message);
@@ -25,7 +25,7 @@ export class ApiError extends Error {
   }
 }
 
-/** The credentials of a program, which has nobody to ask for others. */
+/** The credentials of a program, which cannot ask anybody for another key. */
 export const withKey = (key) => ({
   headers: async () => ({ Authorization: `Bearer ${key}` }),
   refused: async () => false,
@@ -34,7 +34,7 @@ export const withKey = (key) => ({
 export class Edges {
   /**
    * @param {string[]} urls base URLs, the preferred edge first
-   * @param {object} [credentials] for edges that ask who calls (lore.d.ts)
+   * @param {object} [credentials] for edges with authentication (lore.d.ts)
    */
   constructor(urls, credentials = null) {
     if (!urls?.length) throw new TypeError("give the URL of at least one edge");
@@ -60,9 +60,9 @@ export class Edges {
   }
 
   /**
-   * Ask the current edge, and the others in turn while one is unreachable or says 503.
+   * Call the current edge, and the others in turn while one is unreachable or answers 503.
    *
-   * Returns whatever Response the first other one gives. Throws ApiError when none does.
+   * Returns the first other Response. Throws ApiError when no edge gives one.
    */
   async call(method, path, options) {
     let problem;
@@ -79,7 +79,7 @@ export class Edges {
     throw problem;
   }
 
-  /** The same, with the JSON of a success. Throws ApiError for anything else. */
+  /** The same; returns the JSON of a success. Throws ApiError for anything else. */
   async json(method, path) {
     const response = await this.call(method, path);
     if (!response.ok) throw await failure(response);
@@ -90,14 +90,14 @@ export class Edges {
     return this.#credentials !== null;
   }
 
-  /** What stands in a stream's address instead of a header. Throws ApiError. */
+  /** A stream token, which stands in the URL in place of a header (A7). Throws ApiError. */
   async streamToken(path) {
     return (await this.json("POST", `${path}/token`)).token;
   }
 
   /**
-   * What follows a position, from the current edge, once there is some or `waitS` are over
-   * (protocol P18). Throws ApiError, and whatever fetch does.
+   * Poll the current edge for what follows a position, for `waitS` seconds at most (protocol P18).
+   * Throws ApiError, and whatever fetch throws.
    */
   async poll(path, query, waitS, signal) {
     const options = { signal: withTimeout(signal, 1000 * waitS + CALL_TIMEOUT_MS) };
@@ -110,10 +110,10 @@ export class Edges {
 
   /**
    * Why the current edge closed a stream at once, which a browser's EventSource does not tell.
-   * `refused`: its answer, where it is known.
+   * `refused`: the edge's response, if it is known.
    *
-   * `view`: the answer ended and this reader has it all. `error`: it will never open.
-   * Neither: the edge cannot be reached, or not now; `waitMs` is what it asked for.
+   * Returns `view` if the answer ended and this reader has all of it, `error` if the stream will
+   * never open, and neither if the edge is unreachable or busy; `waitMs` is the pause it asked for.
    */
   async whyClosed(path, query, refused) {
     const abort = new AbortController();
@@ -127,15 +127,15 @@ export class Edges {
     } catch {
       return {};
     } finally {
-      abort.abort(); // Had it opened now, this is not the connection to read it on.
+      abort.abort(); // It may have opened now: it is not read here.
     }
   }
 
   /**
-   * Create a request, on this edge or the next that takes it. Returns the JSON view.
+   * Create a request, on this edge or the next that accepts it. Returns the JSON view.
    *
-   * Every attempt carries the same Idempotency-Key, so that a lost answer never makes two
-   * requests. A full queue or an absent store is asked again after its Retry-After.
+   * Every attempt carries the same Idempotency-Key, so that a lost response never makes two
+   * requests (H2). A full queue or an absent store is asked again after its Retry-After.
    */
   async create(body) {
     const options = { body, headers: { "Idempotency-Key": randomKey() } };
@@ -162,7 +162,7 @@ export class Edges {
     return { problem: await failure(response), waitS };
   }
 
-  /** With the caller's credentials, and again with others while these are refused. */
+  /** Send with the caller's credentials, and again with others while these are refused. */
   async #send(edge, method, path, options) {
     if (!this.#credentials) return send(edge, method, path, options);
     for (;;) {
@@ -176,7 +176,7 @@ export class Edges {
   }
 }
 
-/** What the edge asked for, in seconds; 0 where it says nothing. */
+/** The pause that the edge asked for, in seconds; 0 if none. */
 function retryAfterS(response) {
   const asked = Number(response.headers.get("Retry-After"));
   return asked > 0 ? Math.min(asked, RETRY_AFTER_MAX_S) : 0;
@@ -194,7 +194,7 @@ function send(edge, method, path, { body, headers, signal, keepalive = false } =
   });
 }
 
-/** Read an error response into an ApiError, whatever its body is. */
+/** Turn an error response into an ApiError, whatever its body is. */
 export async function failure(response) {
   try {
     const { error } = await response.json();
@@ -205,8 +205,8 @@ export async function failure(response) {
 }
 
 /**
- * 128 random bits; crypto.randomUUID is missing on plain http other than localhost. Node 18 has no
- * `crypto` here: the key is no secret, it only has to differ from the caller's other keys.
+ * 128 random bits. crypto.randomUUID is missing on plain HTTP other than localhost, and Node 18 has
+ * no `crypto` here. The key is no secret: it only has to differ from the caller's other keys.
  */
 function randomKey() {
   const bytes =

@@ -1,8 +1,8 @@
 /**
- * The data of the stream's events and of polls, checked (PROTOCOL.md, Server-sent events).
+ * Checks the data of the stream's events and of polls (PROTOCOL.md, Server-sent events).
  *
- * Each function returns what the event says, or null when it does not say it: an edge of
- * Lore never sends such a thing, so the connection is not to be trusted any further.
+ * Each function returns the event's data, or null if it is malformed. An edge of Lore never sends
+ * malformed data, so the connection must not be trusted any further.
  */
 
 const isText = (value) => typeof value === "string";
@@ -36,7 +36,7 @@ export function end(json) {
   return isEnd(data) ? data : null;
 }
 
-/** A finished response with what follows a position (protocol P18). */
+/** The data of a poll: a finished response with what follows a position (protocol P18). */
 export function poll(json) {
   const data = object(json);
   const placed = isCount(data?.after) && isCount(data.seq) && isText(data.log_id);

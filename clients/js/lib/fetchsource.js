@@ -1,4 +1,4 @@
-/** An `EventSource` made of `fetch`, for Node, which has none. It does what the browsers' does. */
+/** An `EventSource` made of `fetch`, for Node, which has none. It behaves like the browsers'. */
 
 import { SseParser } from "./sse.js";
 
@@ -11,7 +11,7 @@ export class FetchSource extends EventTarget {
   static CLOSED = 2;
 
   readyState = FetchSource.CONNECTING;
-  /** The answer that was no stream, which a browser's EventSource keeps to itself. */
+  /** The response that was no stream. A browser's EventSource does not show it. */
   refused = null;
   #url;
   #abort = new AbortController();
@@ -44,7 +44,7 @@ export class FetchSource extends EventTarget {
         this.#say({ type: "open" });
         await this.#read(response.body);
       } catch {
-        // A connection that is lost, however it is, is made again.
+        // A lost connection is made again, whatever the reason.
       }
       if (this.#closed) return;
       this.readyState = FetchSource.CONNECTING;
@@ -60,7 +60,7 @@ export class FetchSource extends EventTarget {
   }
 
   async #read(body) {
-    const decoder = new TextDecoder(); // it keeps the first half of a character that was cut
+    const decoder = new TextDecoder(); // keeps the first part of a divided character
     const parser = new SseParser();
     parser.lastEventId = this.#lastEventId;
     const reader = body.getReader();
@@ -81,7 +81,7 @@ export class FetchSource extends EventTarget {
     }
   }
 
-  /** The answer is no stream: like a browser's, this source is over then. */
+  /** The response is no stream: as in a browser, this source is then closed. */
   #fail(response) {
     this.readyState = FetchSource.CLOSED;
     this.refused = response;

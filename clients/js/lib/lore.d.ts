@@ -29,10 +29,10 @@ export interface View {
   [more: string]: unknown;
 }
 
-/** What an edge says of the request. */
+/** The request's state, from an edge. */
 export interface State {
   status: Status;
-  /** Such as `open`, `claimed`, `paused`, `resumed` or `drain`; `polled` when a poll has told it. */
+  /** Such as `open`, `claimed`, `paused`, `resumed` or `drain`; `polled` if a poll brought it. */
   reason: string;
   log_id?: string;
   edge?: string;
@@ -55,7 +55,7 @@ export interface End {
 export interface ConnectionInfo {
   status: "connecting" | "open" | "waiting" | "cut" | "closed";
   edge: string;
-  /** Finished responses are read, as something on the way holds the stream back. */
+  /** Whether it reads finished responses, because something on the way holds the stream back. */
   polling: boolean;
 }
 
@@ -64,7 +64,7 @@ export interface Stats {
   acked: number;
   tokens: number;
   duplicates: number;
-  /** Chunks that wait for one before them. */
+  /** Chunks that wait for an earlier one. */
   early: number;
   reconnects: number;
   polls: number;
@@ -73,11 +73,11 @@ export interface Stats {
   polling: boolean;
 }
 
-/** For edges that ask who calls, where somebody can be asked for another key. */
+/** Credentials for edges with authentication, where a person can enter another key. */
 export interface Credentials {
-  /** What each call carries. */
+  /** The headers of each call. */
   headers(): Promise<Record<string, string>>;
-  /** A call with these headers was refused. Whether another try may do better. */
+  /** A call with these headers was refused. Resolves to whether to try again. */
   refused(headers: Record<string, string>): Promise<boolean>;
 }
 
@@ -100,9 +100,9 @@ export type Create = ({ question: string; messages?: Message[] } | { messages: M
 interface Common {
   /** Base URLs of the edges, the preferred one first. */
   urls: string[];
-  /** The seq up to which the text is already here. */
+  /** The seq up to which the caller already has the text. */
   after?: number;
-  /** The log that `after` counts in. */
+  /** The log in which `after` counts. */
   log?: string | null;
   /** An API key or a JWT. */
   apiKey?: string;
@@ -110,7 +110,7 @@ interface Common {
   credentials?: Credentials | null;
 }
 
-/** Either a request to read, or one to make. */
+/** Either a request to read, or one to create. */
 export type Options = Common &
   ({ requestId: string; create?: null } | { create: Create; requestId?: null });
 
@@ -119,15 +119,15 @@ export interface Events {
   /** The next piece of the answer, in order, exactly once. */
   text: CustomEvent<{ text: string; seq: number }>;
   state: CustomEvent<State>;
-  /** Nothing comes after it. */
+  /** The last event. */
   end: CustomEvent<End>;
-  /** Final: this reader cannot go on. */
+  /** Final: this reader cannot continue. */
   error: CustomEvent<{ code: string; message: string }>;
   connection: CustomEvent<ConnectionInfo>;
   stats: CustomEvent<Stats>;
 }
 
-/** An answer of an edge that is an error, with the code that the edge gave it. */
+/** An error response of an edge, with the code that the edge gave it. */
 export class ApiError extends Error {
   constructor(code: string, message: string);
   readonly code: string;
@@ -136,24 +136,24 @@ export class ApiError extends Error {
 export class LoreStream extends EventTarget {
   constructor(options: Options);
 
-  /** Null until the request was made. */
+  /** Null until the request is created. */
   readonly requestId: string | null;
   get stats(): Stats;
   /** The base URL of the edge in use. */
   get edge(): string;
   get ended(): boolean;
 
-  /** Start reading, or read on after `disconnect`. Throws ApiError if nothing was created. */
+  /** Start reading, or read on after `disconnect`. Throws ApiError if no request was created. */
   connect(): Promise<void>;
-  /** Stop listening. The request lives on. */
+  /** Stop reading. The request lives on. */
   disconnect(): void;
-  /** Cancel the request for good. What was said before still comes, then `end`. */
+  /** Cancel the request for good. Text generated so far still comes, then `end`. */
   stop(): Promise<void>;
-  /** Ask for a reaped request to be continued. */
+  /** Revive a reaped request. */
   revive(): Promise<View>;
   /** The JSON view, from any edge that answers. */
   view(): Promise<View>;
-  /** What the answer was asked with: users' and the assistant's messages. */
+  /** The messages before the answer: the users' and the assistant's. */
   messages(): Promise<Message[]>;
   /** Read on from the next edge in the list. */
   switchEdge(): void;

@@ -1,5 +1,5 @@
 /**
- * A reader of Lore's streams, for browsers and Node: it resumes by itself, on any edge, and loses
+ * A reader of Lore's streams, for browsers and Node. It resumes by itself, on any edge, and loses
  * nothing.
  *
  *     const stream = new LoreStream({ urls: [location.origin], create: { question: "…" } });
@@ -10,11 +10,11 @@
  * Events, each with a `detail`:
  *   created     the JSON view of the new request
  *   text        {text, seq}      the next piece of the answer, in order, exactly once
- *   state       what the edge says of the request (PROTOCOL.md, Server-sent events)
- *   end         {status, finish_reason, error, last_seq, usage}; nothing comes after it
- *   error       {code, message}  final: this reader cannot go on
+ *   state       the request's state from the edge (PROTOCOL.md, Server-sent events)
+ *   end         {status, finish_reason, error, last_seq, usage}; the last event
+ *   error       {code, message}  final: this reader cannot continue
  *   connection  {status: "connecting" | "open" | "waiting" | "cut" | "closed", edge, polling};
- *               `polling`: finished responses are read, as something holds the stream back
+ *               `polling`: it reads finished responses, because something holds the stream back
  *   stats       the `stats` of this object, after each change
  */
 
@@ -45,10 +45,11 @@ export class LoreStream extends EventTarget {
    * @param {string[]} options.urls base URLs of the edges, the preferred one first
    * @param {string} [options.requestId] the request to read, or
    * @param {object} [options.create] the body of POST /v1/streams for a new one
-   * @param {number} [options.after] the seq up to which the text is already here
-   * @param {string} [options.log] the log that `after` counts in
-   * @param {string} [options.apiKey] an API key or a JWT, for edges that ask who calls
-   * @param {object} [options.credentials] the same, for who can be asked for a key (lore.d.ts)
+   * @param {number} [options.after] the seq up to which the caller already has the text
+   * @param {string} [options.log] the log in which `after` counts
+   * @param {string} [options.apiKey] an API key or a JWT, for edges with authentication
+   * @param {object} [options.credentials] in place of `apiKey`, where a person can enter another key
+   *   (lore.d.ts)
    */
   constructor({ urls, requestId = null, create = null, after = 0, log = null, apiKey, credentials }) {
     super();
@@ -81,15 +82,15 @@ export class LoreStream extends EventTarget {
   #creating = null;
   #receiver;
   #log;
-  /** The log that the browser's own position names, by the URL or by the last event's id. */
+  /** The log of the browser's own position, from the URL or from the last event's id. */
   #namedLog = null;
   #connection;
   #ended = false;
   #timer = null;
   #wakeUps = null;
-  /** The ack under way. */
+  /** Aborts the ack under way; null if there is none. */
   #acking = null;
-  /** Of the request, as an edge told it last. */
+  /** The request's status, as an edge last told it. */
   #status = null;
 
   get stats() {
@@ -109,7 +110,7 @@ export class LoreStream extends EventTarget {
     return this.#ended;
   }
 
-  /** Start reading, or read on after `disconnect`. Throws ApiError if nothing was created. */
+  /** Start reading, or read on after `disconnect`. Throws ApiError if no request was created. */
   async connect() {
     if (this.#ended || this.#wakeUps) return;
     this.#wakeUps = onWakeUp((networkChanged) => {
@@ -126,12 +127,12 @@ export class LoreStream extends EventTarget {
     if (this.#wakeUps) this.#connection.open();
   }
 
-  /** Stop listening. The request lives on; its window closes when nobody reads (protocol P14). */
+  /** Stop reading. The request lives on; its window closes when nobody reads (protocol P14). */
   disconnect() {
     if (!this.#ended) this.#close("cut");
   }
 
-  /** Cancel the request for good (protocol P14). What was said before still comes, then `end`. */
+  /** Cancel the request for good (protocol P14). Text generated so far still comes, then `end`. */
   async stop() {
     await this.#creating;
     const response = await this.#edges.call("DELETE", this.#path());
@@ -139,7 +140,7 @@ export class LoreStream extends EventTarget {
     await this.connect();
   }
 
-  /** Ask for a reaped request to be continued (protocol P16). Returns the JSON view. */
+  /** Revive a reaped request (protocol P16). Returns the JSON view. */
   revive() {
     return this.#edges.json("POST", `${this.#path()}/revive`);
   }
@@ -149,7 +150,7 @@ export class LoreStream extends EventTarget {
     return this.#edges.json("GET", this.#path());
   }
 
-  /** What the answer was asked with: users' and the assistant's messages (PROTOCOL.md, H13). */
+  /** The messages before the answer: the users' and the assistant's (H13). */
   async messages() {
     return (await this.#edges.json("GET", `${this.#path()}/messages`)).messages;
   }
@@ -168,13 +169,13 @@ export class LoreStream extends EventTarget {
     this.#changed();
   }
 
-  /** Where the stream goes on; the browser names this log from now on. */
+  /** The query with the position. From now on the browser's own position is in this log. */
   #begin() {
     this.#namedLog = this.#log;
     return this.#query();
   }
 
-  /** Whether Last-Event-ID is where we are, in the log that we read (protocol P1, P4). */
+  /** Whether Last-Event-ID is the reader's position, in the log that it reads (protocol P1, P4). */
   #browserKnowsPosition() {
     return !this.#receiver.gap && this.#namedLog === this.#log;
   }
@@ -204,7 +205,7 @@ export class LoreStream extends EventTarget {
     this.#changed();
   }
 
-  /** What a finished response brings (protocol P18). */
+  /** Take the answer to a poll (protocol P18). */
   #onPoll({ log_id, after, seq, text, tokens, state, end }) {
     if (after !== this.#receiver.seq) return false;
     this.#log = log_id;
@@ -220,8 +221,8 @@ export class LoreStream extends EventTarget {
 
   #onState(state) {
     this.#status = state.status;
-    // On opening, the edge has judged our position against this log. A fork later in the
-    // stream counts from its first chunk on, which names its log in the event's id (P4).
+    // The edge has judged our position against the log that this `state` names. A fork later in the
+    // stream applies from its first chunk on, whose id names the new log (P4).
     if (state.reason === "open" && state.log_id) this.#log = state.log_id;
     if (state.window > 0) this.#receiver.window = state.window;
     this.#changed();
@@ -288,13 +289,14 @@ export class LoreStream extends EventTarget {
     let ok = false;
     const acking = (this.#acking = new AbortController());
     try {
-      // keepalive: the last ack leaves even when the page closes right after the end.
+      // keepalive: the last ack is sent even if the page closes right after the end.
       const options = { body: { seq }, keepalive: true, signal: withTimeout(acking.signal, ACK_TIMEOUT_MS) };
       const { status } = await this.#edges.call("POST", `${this.#path()}/ack`, options);
-      // What is refused will be refused again, but for 409: that log is about to be refilled.
+      // A refused ack would be refused again. With 409 it would not: the store is about to get the
+      // log back.
       ok = status < 400 || (status < 500 && status !== 409 && status !== 429);
     } catch {
-      // Sent again later, or by the ack of a later chunk.
+      // It is sent again later, or the ack of a later chunk covers it.
     }
     this.#receiver.ackSettled(ok, Date.now());
     this.#changed();
@@ -309,7 +311,7 @@ export class LoreStream extends EventTarget {
     this.#emit("created", view);
   }
 
-  /** Where the stream goes on from here (protocol P12). */
+  /** The query with the position (protocol P12). */
   #query() {
     const log = this.#log ? `&log=${encodeURIComponent(this.#log)}` : "";
     return `?after=${this.#receiver.seq}${log}`;

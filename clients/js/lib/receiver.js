@@ -1,16 +1,16 @@
 /**
- * What a reader decides, without I/O: order, duplicates, gaps, and when to acknowledge.
+ * A reader's decisions, without I/O: order, duplicates, gaps, and when to acknowledge.
  *
- * Time comes in as `now` (milliseconds on any one clock) and the next deadline goes out
- * of `deadline()`, so that the shell around it needs one timer (protocol P1, P9, P11).
+ * Time comes in as `now` (milliseconds on any one clock), and `deadline()` returns the next
+ * deadline, so that the shell around it needs only one timer (protocol P1, P9, P11).
  */
 
-/** Acks open the window: one for each quarter of it, or this long after the first new chunk. */
+/** Acks open the window. One is due for each quarter of it, or soon after the first new chunk. */
 const ACKS_PER_WINDOW = 4;
 const ACK_DELAY_MS = 400;
-/** Chunks held back behind a gap. More are dropped; they are asked for again. */
+/** How many chunks to keep behind a gap. More are dropped, and sent again. */
 const MAX_EARLY_CHUNKS = 1024;
-/** A gap that retransmission has not filled by then is filled by a new connection. */
+/** A gap that retransmission has not filled after this time is filled by a new connection. */
 const GAP_TIMEOUT_MS = 3000;
 const ACK_RETRY_MIN_MS = 250;
 const ACK_RETRY_MAX_MS = 5000;
@@ -27,7 +27,7 @@ export class Receiver {
   }
 
   #highest;
-  /** Of the answer up to `seq`, as far as the edge says it. */
+  /** The answer's tokens up to `seq`, as far as the edge says them. */
   #tokens = 0;
   #sentTokens = 0;
 
@@ -41,7 +41,7 @@ export class Receiver {
   #failures = 0;
   #retryAt = 0;
 
-  /** Tokens of the answer up to `seq`; 0 where an edge does not say. */
+  /** Tokens of the answer up to `seq`; 0 if the edge does not say. */
   get tokens() {
     return this.#tokens;
   }
@@ -50,14 +50,14 @@ export class Receiver {
     return this.#early.size;
   }
 
-  /** True while something later than the next seq has arrived. */
+  /** Whether a chunk later than the next seq has arrived. */
   get gap() {
     return this.#highest > this.seq;
   }
 
   /**
    * Take one chunk. Returns the text that is now in order, which may be empty.
-   * @param {number} tokens how many the answer has up to here; an older edge does not say it
+   * @param {number} tokens how many the answer has up to here; an older edge does not say
    */
   take(seq, text, now, tokens = 0) {
     if (seq <= this.seq || this.#early.has(seq)) {
@@ -118,12 +118,12 @@ export class Receiver {
     return true;
   }
 
-  /** True when a gap has waited too long: connect again from `seq`. */
+  /** Whether a gap has waited too long: reconnect at `seq`. */
   gapExpired(now) {
     return this.#gapSince !== null && now - this.#gapSince >= GAP_TIMEOUT_MS;
   }
 
-  /** The connection is gone; the next one starts from `seq`, so nothing is held back for a gap. */
+  /** The connection is gone. The next one starts at `seq`, so chunks behind a gap are dropped. */
   restarted() {
     this.#gapSince = null;
     this.#highest = this.seq;
@@ -132,7 +132,7 @@ export class Receiver {
     this.#failures = 0;
   }
 
-  /** The seq to acknowledge now, or null. After it, exactly one `ackSettled` must follow. */
+  /** The seq to acknowledge now, or null. After a seq, call `ackSettled` exactly once. */
   takeAck(now) {
     if (this.#inFlight !== null || now < this.#ackAt()) return null;
     this.#inFlight = this.seq;
@@ -166,14 +166,14 @@ export class Receiver {
     return Math.max(this.#retryAt, this.#owedSince + ACK_DELAY_MS);
   }
 
-  /** When `takeAck` or `gapExpired` will next have something to say; Infinity for never. */
+  /** When `takeAck` or `gapExpired` next has a result; Infinity for never. */
   deadline() {
     const gapAt = this.#gapSince === null ? Infinity : this.#gapSince + GAP_TIMEOUT_MS;
     return Math.min(gapAt, this.#inFlight === null ? this.#ackAt() : Infinity);
   }
 }
 
-/** How long to wait before attempt `n` (from 0): exponential with full jitter, in milliseconds. */
+/** The pause before attempt `n` (from 0): exponential with full jitter, in milliseconds. */
 export function backoff(n, random = Math.random) {
   return random() * Math.min(10_000, 250 * 2 ** n);
 }

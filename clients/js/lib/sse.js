@@ -1,12 +1,12 @@
 /**
- * Server-sent events out of text, as the WHATWG HTML standard says (section 9.2.6). An event that
- * a lost connection left incomplete is never given out.
+ * Parses server-sent events from text, as in the WHATWG HTML standard (section 9.2.6). An event
+ * that a lost connection left incomplete never comes out.
  */
 export class SseParser {
   lastEventId = "";
-  /** The newest `retry:`, in milliseconds; null until there is one. */
+  /** The newest `retry:`, in milliseconds; null if there was none. */
   retryMs = null;
-  /** Of the event that is not whole yet. */
+  /** The characters of the incomplete event. */
   pendingChars = 0;
 
   #afterCr = false;
@@ -16,7 +16,7 @@ export class SseParser {
 
   /** Take the next text. Returns the events that it completed. */
   feed(text) {
-    // A CR ended its line at once; the LF of a CRLF that was cut in two is no second end.
+    // The CR already ended its line; the LF of a divided CRLF is not a second end.
     if (this.#afterCr && text.startsWith("\n")) text = text.slice(1);
     else if (text === "") return [];
     this.#afterCr = text.endsWith("\r");

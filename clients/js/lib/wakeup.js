@@ -1,9 +1,9 @@
 /**
  * Call `wake` when the network comes back, and when the page is shown again.
  *
- * `wake(true)` means that connections made before are likely dead, as after another network
- * or a page kept in the back-forward cache. Returns the function that ends this. Where there is no
- * page, as in Node, nobody calls.
+ * `wake(true)` means that existing connections are likely dead, as after a change of network or for
+ * a page from the back-forward cache. Returns a function that removes the listeners. Without a page,
+ * as in Node, `wake` is never called.
  */
 export function onWakeUp(wake) {
   if (typeof document === "undefined") return () => {};

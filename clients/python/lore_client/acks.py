@@ -9,7 +9,7 @@ from lore_client.reading import Reading
 
 
 class Acker:
-    """A task beside the stream, so that acks wait for no text and text for no ack."""
+    """A task beside the stream, so that acks and text do not wait for each other."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -24,12 +24,12 @@ class Acker:
         self._changed.set()
 
     def moved(self) -> None:
-        """Another edge is in use: an ack under way to the one before may never be answered."""
+        """Another edge is in use: an ack that is under way to the old one may never be answered."""
         if self._sending is not None:
             self._sending.cancel()
 
     def end(self) -> None:
-        """Let ``run`` return once nothing is left to acknowledge."""
+        """Make ``run`` return once nothing is left to acknowledge."""
         self._ending = True
         self._changed.set()
 
@@ -69,7 +69,7 @@ class Acker:
         self._receiver.on_ack_lost(asyncio.get_running_loop().time() + wait_s)
 
     async def _post(self, seq: int) -> bool:
-        """Whether it has arrived."""
+        """Post an ack. Returns whether it arrived."""
         try:
             response = await self._reading.call("POST", "/ack", json={"seq": seq})
         except httpx.RequestError:

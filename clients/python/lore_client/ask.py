@@ -26,11 +26,15 @@ from lore_client.place import Problem
 KEY = "LORE_API_KEY"  # never an argument, which everyone on the machine can see
 INTERRUPTED = 130
 PATIENCE_S = 5.0
-"""A person notices sooner than a program that nobody answers."""
+"""How many seconds to try to reach an edge. A person notices sooner than a program that none
+answers.
+"""
 HELD_BACK = "something on the way holds the stream back; reading it in parts"
 AT_ITS_LIMIT = "the answer ended at its token limit; ask with a larger --max-tokens for more"
 WORDS_AFTER_LOSSES = 2
-"""One cut is repaired before anybody notices; this many in a row are worth a line."""
+"""So many lost connections in a row are reported. A single one is repaired before anybody
+notices.
+"""
 
 
 def ask(
@@ -42,21 +46,23 @@ def ask(
     stop: bool,
     command: str,
 ) -> int:
-    """The exit status. ``command`` is what it was called as. Raises Problem."""
+    """Ask, print the answer, and return the exit status. ``command`` is the name that it was called
+    by. Raises Problem.
+    """
     try:
         return asyncio.run(
             _Ask(edges, stop=stop, command=command).run(question, parameters, resume)
         )
     except asyncio.CancelledError:
-        return INTERRUPTED  # Ctrl-C while the connections were closed
+        return INTERRUPTED  # Ctrl-C while the connections were being closed
     except BrokenPipeError:
-        # Whoever read our output has enough; the interpreter must not flush into it again.
+        # The reader of our output has closed it, so the interpreter must not flush into it again.
         sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 0
 
 
 def _key() -> str | None:
-    """Raises Problem where it could not stand in a header."""
+    """The API key. Raises Problem when it cannot stand in a header."""
     key = os.environ.get(KEY, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise Problem(f"{KEY} holds characters that no key has; copy the key again")

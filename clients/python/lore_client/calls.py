@@ -6,14 +6,17 @@ from typing import Any
 import httpx
 
 MAX_ANSWER_BYTES = 16 * 1_048_576
-"""The longest text with the state around it is a tenth of it."""
+"""The most bytes of a response. The longest text with its state takes a tenth of it."""
 _KEPT = ("retry-after", "content-type")
 
 
 async def call(
     http: httpx.AsyncClient, method: str, url: str, *, timeout_s: float, **more: Any
 ) -> httpx.Response:
-    """The whole answer. Raises httpx.RequestError."""
+    """Call an edge and return the whole response. Raises httpx.RequestError.
+
+    ``timeout_s`` bounds the call as a whole.
+    """
     request = http.build_request(method, url, timeout=timeout_s, **more)
     try:
         async with asyncio.timeout(timeout_s):
@@ -27,7 +30,7 @@ async def call(
 
 
 async def read(answer: httpx.Response) -> httpx.Response:
-    """The same with its body read. Raises httpx.RequestError."""
+    """Read the body and return the response. Raises httpx.RequestError."""
     body = bytearray()
     async for part in answer.aiter_bytes():
         body += part

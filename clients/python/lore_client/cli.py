@@ -1,4 +1,4 @@
-"""The options of ``lore-ask``, which are those of ``lore ask`` as well."""
+"""The options of ``lore-ask``, which ``lore ask`` has too."""
 
 import sys
 from importlib.metadata import version

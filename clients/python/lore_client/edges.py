@@ -1,4 +1,4 @@
-"""Chooses the edge, the pause before the next try, and the meaning of a response."""
+"""Chooses the edge and the pause before the next try, and interprets responses."""
 
 import random
 from collections.abc import Sequence
@@ -27,34 +27,36 @@ _TRY_AGAIN = frozenset(
 class ReaderConfig:
     receiver: ReceiverConfig = field(default_factory=ReceiverConfig)
     silence_s: float = 40.0
-    """Not even a heartbeat for this long, until an edge has said how long it may be silent:
-    reconnect."""
+    """Reconnect after so many seconds without even a heartbeat, until an edge names its own
+    limit.
+    """
     call_timeout_s: float = 10.0
     patience_s: float = 30.0
-    """How long a call goes from edge to edge before it raises Unavailable."""
+    """How many seconds a call goes from edge to edge before it raises Unavailable."""
     stream_patience_s: float = 600.0
     """The same for a stream, counted from the last byte that an edge sent."""
     retry_s: float = 1.0
-    """The base of the backoff until an edge has named another with ``retry:``."""
+    """The base of the backoff in seconds, until an edge names another with ``retry:``."""
     backoff_max_s: float = 10.0
     ack_backoff_max_s: float = 2.0
-    """The same for an ack, which a closed window may wait for (protocol P6)."""
+    """The longest backoff of an ack in seconds: a closed window may wait for it (protocol P6)."""
     last_ack_s: float = 2.0
-    """How long to try to deliver the last ack when the answer is complete."""
+    """How many seconds to try to deliver the last ack when the answer is complete."""
 
     def backoff_s(self, failures: int, retry_s: float, max_s: float | None = None) -> float:
-        """Full jitter, so that many readers of a lost edge do not come back as one.
+        """The pause in seconds after so many failures in a row, with full jitter, so that the
+        readers of a lost edge do not all come back at once.
 
-        The first attempt comes soon, for a quarter of ``retry_s`` is little to a reader.
+        The first attempt comes soon: at most a quarter of ``retry_s``.
         """
         ceiling_s = retry_s / 4 if failures == 0 else retry_s * 2 ** (min(failures, 16) - 1)
         return random.uniform(0, min(ceiling_s, max_s or self.backoff_max_s))
 
 
 def address(text: str) -> str:
-    """The base URL of an edge, over HTTP where no scheme is named.
+    """The base URL of an edge; HTTP if no scheme is named.
 
-    Raises ValueError that says what is wrong with it.
+    Raises ValueError, whose message says what is wrong.
     """
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")
@@ -71,7 +73,7 @@ class Edges:
     """The edges that serve the same requests, and the one in use."""
 
     def __init__(self, urls: Sequence[str], *, start: int = 0) -> None:
-        """Raises ValueError."""
+        """Raises ValueError when a URL is invalid, or there is none."""
         if not urls:
             raise ValueError("name at least one edge")
         self._urls = [address(url) for url in urls]
@@ -89,8 +91,9 @@ class Edges:
 
 
 class TryAgain(Exception):
-    """This edge cannot answer now; ``delay_s`` is what it asked for, or None. ``heard``: what it
-    has sent counts as a sign of life."""
+    """This edge cannot answer now. ``delay_s`` is the delay that it asked for, or None. ``heard``:
+    its response counts as a sign of life.
+    """
 
     def __init__(self, why: str, delay_s: float | None = None, *, heard: bool = True) -> None:
         super().__init__(why)
@@ -107,7 +110,7 @@ class _ErrorBody(BaseModel):
 
 
 def judge(response: httpx.Response) -> TryAgain | LoreError:
-    """What an answer without success means. Its body must have been read."""
+    """The error that a response without success means. Its body must have been read."""
     status = response.status_code
     try:
         detail = _ErrorBody.model_validate_json(response.content).error
@@ -122,7 +125,7 @@ def judge(response: httpx.Response) -> TryAgain | LoreError:
 
 
 def describe(error: httpx.RequestError) -> str:
-    """A few words for a person; many transport errors have no message of their own."""
+    """A few words for a person; many transport errors have no message."""
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return "no connection"
     if isinstance(error, httpx.TimeoutException):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Wire(BaseModel):
-    """As the protocol sends it. Fields that a newer edge adds are ignored."""
+    """A message of the protocol. Fields that a newer edge adds are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -18,12 +18,13 @@ class Text(Wire):
     seq: Annotated[int, Field(ge=1)]
     text: str
     tokens: int = 0
-    """How many the answer has up to here. An edge of an older version does not say: then each
-    piece counts for one."""
+    """How many tokens the answer has up to here. An older edge does not say: each piece then counts
+    as one.
+    """
 
 
 class State(Wire):
-    """Something changed at the other end; see PROTOCOL.md for the reasons."""
+    """The request's state changed; see PROTOCOL.md for the reasons."""
 
     status: str
     reason: str = ""
@@ -35,12 +36,14 @@ class State(Wire):
     rto_ms: float | None = None
     retransmits: int = 0
     silence_ms: int = 0
-    """How long the edge may be silent; 0 when it does not say."""
+    """How many ms the edge may be silent; 0 when it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The connection is gone; the stream goes on by itself, elsewhere, after ``delay_s``."""
+    """The connection is lost; the stream goes on by itself at another edge, after ``delay_s``
+    seconds.
+    """
 
     edge: str
     why: str
@@ -49,8 +52,9 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """Something on the way holds the stream back: what follows is read in finished responses,
-    and a stream is tried again later (P18)."""
+    """Something on the way holds the stream back: what follows is read in finished responses, and a
+    stream is tried again later (P18).
+    """
 
     edge: str
 
@@ -62,7 +66,7 @@ class Usage(Wire):
 
 
 class End(Wire):
-    """The answer is complete (``done``), or ended otherwise as ``status`` says."""
+    """The answer is complete (``done``), or ended otherwise, as ``status`` says."""
 
     status: str
     finish_reason: str | None = None
@@ -75,7 +79,7 @@ Event = Text | State | Lost | HeldBack | End
 
 
 class Poll(Wire):
-    """What follows a position, in a finished response."""
+    """The answer to a poll: what follows a position, in a finished response (P18)."""
 
     log_id: str
     after: Annotated[int, Field(ge=0)]
@@ -116,7 +120,7 @@ class LoreError(Exception):
 
 
 class Refused(LoreError):
-    """The edge said no, and asking again would not help (HTTP 4xx)."""
+    """The edge refused, and a retry would not help (HTTP 4xx)."""
 
     def __init__(self, status: int, detail: ErrorDetail) -> None:
         super().__init__(detail.message)
@@ -126,16 +130,16 @@ class Refused(LoreError):
 
 
 class Unavailable(LoreError):
-    """No edge answered, or all were too busy, for as long as the caller was ready to wait."""
+    """No edge answered, or all were too busy, within the caller's patience."""
 
 
 class Failed(LoreError):
-    """The request failed; the message is the reason that the reader may know."""
+    """The request failed; the message is the reason."""
 
 
 class Cancelled(LoreError):
-    """Somebody stopped the request. What came before is all there is."""
+    """Somebody stopped the request. The text before that is all there is."""
 
 
 class HistoryLost(LoreError):
-    """The store forgot what this reader already has: the text cannot be continued (P4)."""
+    """The store has lost text that this reader already has, so it cannot be continued (P4)."""

@@ -1,4 +1,4 @@
-"""Where a ``lore up`` on this machine says what it runs."""
+"""The file in which a ``lore up`` on this machine announces what it runs."""
 
 import os
 from pathlib import Path
@@ -9,16 +9,16 @@ RECORD = "running.json"
 
 
 class Problem(Exception):
-    """One line for the person at the terminal: what is wrong and what to do."""
+    """An error for the person at the terminal: one line that says what is wrong and what to do."""
 
 
 class Running(BaseModel):
-    """What a running ``lore up`` tells the other commands."""
+    """What a running ``lore up`` announces to the other commands."""
 
     edges: list[str]
     valkey_url: str
     health_ports: dict[str, int] = {}
-    """Where each process serves ``/metrics`` on 127.0.0.1, by its name."""
+    """The port of each process's ``/metrics`` on 127.0.0.1, by its name."""
 
 
 def default_data_dir() -> Path:

@@ -1,4 +1,4 @@
-"""Polls: beside a stream that says nothing, and instead of one that is held back (protocol P18)."""
+"""Polls: beside a stream that is silent, and in place of one that is held back (protocol P18)."""
 
 import asyncio
 from collections.abc import Generator
@@ -15,7 +15,7 @@ from lore_client.reading import Reading
 
 
 class StreamHeldBack(Exception):
-    """Something on the way holds the stream back; ``poll`` is what came past it."""
+    """Something on the way holds the stream back; ``poll`` has what the stream did not bring."""
 
     def __init__(self, poll: Poll) -> None:
         super().__init__("the stream is held back")
@@ -30,7 +30,7 @@ class Polls:
         self._found: Poll | None = None
 
     async def ask(self, wait_s: float) -> Poll:
-        """What follows the receiver's position. Raises TryAgain and LoreError."""
+        """Poll for what follows the receiver's position. Raises TryAgain and LoreError."""
         reading, position = self._reading, self._reading.receiver.position
         try:
             response = await reading.call(
@@ -55,7 +55,9 @@ class Polls:
 
     @contextmanager
     def listening(self, until: asyncio.Timeout, now: float) -> Generator[None, None, None]:
-        """The stream is waited for, until then at most, and has been silent since ``now``."""
+        """The reader waits for the stream, until ``until`` at most; it has been silent since
+        ``now``.
+        """
         self._listening = until
         self.fallback.on_heard(now)
         try:
@@ -64,19 +66,19 @@ class Polls:
             self._listening = None
 
     def check(self) -> None:
-        """After a wait that has ended: raises StreamHeldBack if that is why."""
+        """Call after the wait has ended: raises StreamHeldBack if that is why."""
         if self._found is not None:
             poll, self._found = self._found, None
             raise StreamHeldBack(poll)
 
     async def watch(self) -> None:
-        """End the wait for a stream that is held back. A task beside it."""
+        """End the wait if the stream is held back. Runs as a task beside it."""
         now, fallback = asyncio.get_running_loop().time, self.fallback
         while True:
-            # What is heard meanwhile moves ask_at: so it is looked at again, but not in a spin.
+            # Arriving events move ask_at, so it is checked again after a pause.
             await asyncio.sleep(max(fallback.ask_at - now(), CATCH_UP_S))
             if self._listening is None:
-                fallback.on_heard(now())  # the caller's time, not the stream's
+                fallback.on_heard(now())  # the caller took this time, so the stream is not to blame
             elif now() >= fallback.ask_at and (poll := await self._past_the_stream()) is not None:
                 self._found = poll
                 fallback.on_held_back(now())
@@ -84,18 +86,21 @@ class Polls:
                 return
 
     async def _past_the_stream(self) -> Poll | None:
-        """What a poll tells that the stream, which is waited for, has still not told."""
+        """Return a poll with news that the stream, which is waited for, has still not brought; else
+        None.
+        """
         fallback, heard_at = self.fallback, self.fallback.heard_at
         try:
             poll = await self.ask(WAIT_S if fallback.is_told else 0)
         except (TryAgain, LoreError):
-            # What it means, the stream finds out; an edge that fails is not asked again at once.
+            # The stream finds out what the error means. An edge that fails is not asked again at
+            # once.
             await asyncio.sleep(WAIT_S)
             return None
         if not self._is_ahead(poll):
             return None
-        await asyncio.sleep(CATCH_UP_S)  # the same text may be on its way in the stream
-        heard = fallback.heard_at > heard_at + CATCH_UP_S  # more than pieces of a line
+        await asyncio.sleep(CATCH_UP_S)  # the stream may be about to bring the same text
+        heard = fallback.heard_at > heard_at + CATCH_UP_S  # more than parts of a line
         return None if heard or self._listening is None else poll
 
     def _is_ahead(self, poll: Poll) -> bool:

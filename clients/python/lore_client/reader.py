@@ -17,7 +17,7 @@ from lore_client.stream import Stream
 
 T = TypeVar("T")
 
-# A proxy from the environment is no way to one's own machine.
+# Loopback addresses are never reached through a proxy from the environment.
 _NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
 
@@ -36,9 +36,9 @@ class Reader:
         headers: Mapping[str, str] | None = None,
         api_key: str | None = None,
     ) -> None:
-        """``api_key``: an API key or a JWT, for edges that ask who is there.
+        """``api_key``: an API key or a JWT, for edges with authentication.
 
-        Raises ValueError when an edge's address is none.
+        Raises ValueError when an edge's address is invalid.
         """
         self._urls = list(edges)
         self._config = config or ReaderConfig()
@@ -72,10 +72,11 @@ class Reader:
         idempotency_key: str | None = None,
         **parameters: object,
     ) -> View:
-        """Ask. ``parameters`` are those of ``StreamRequest``.
+        """Create a request. ``parameters`` are those of ``StreamRequest``.
 
-        Waits when the queue is full, as long as ``config.patience_s`` allows. A key is made
-        when none is given, so that asking again after a lost reply asks once.
+        Waits while the queue is full, as long as ``config.patience_s`` allows. Without an
+        ``idempotency_key``, one is made, so that a retry after a lost reply creates no second
+        request. Raises Refused or Unavailable.
         """
         body: dict[str, object] = dict(parameters)
         if question is not None:
@@ -97,9 +98,9 @@ class Reader:
     ) -> Stream:
         """Read an answer from ``after`` on, to its end.
 
-        ``log_id`` names the log that ``after`` counts in, for a reader that kept both.
-        ``acks=False`` is for requests whose ``ack`` is not ``client``; ``revive`` takes a
-        reaped request up again. Streams start on the edges in turn.
+        ``log_id`` names the log in which ``after`` counts, for a reader that kept both.
+        ``acks=False`` is for requests whose ``ack`` is not ``client``. ``revive`` revives a reaped
+        request (P16). Streams start on the edges in turn.
         """
         stream = Stream(
             self._http,
@@ -115,15 +116,15 @@ class Reader:
         return stream
 
     async def view(self, request_id: str) -> View:
-        """The state and the text so far."""
+        """The request's state and the text so far. Raises Refused or Unavailable."""
         return await self._view("GET", f"/v1/streams/{request_id}")
 
     async def stop(self, request_id: str) -> None:
-        """End the answer for everybody (P14). Raises Refused when it ended otherwise before."""
+        """Cancel the request for everybody (P14). Raises Refused when it ended otherwise before."""
         await self._call("DELETE", f"/v1/streams/{request_id}", lambda _: None)
 
     async def revive(self, request_id: str) -> View:
-        """Take a reaped request up again where its text ends."""
+        """Revive a reaped request: it continues where its text ends (P16)."""
         return await self._view("POST", f"/v1/streams/{request_id}/revive")
 
     async def _view(self, method: str, path: str, **more: Any) -> View:
@@ -148,15 +149,15 @@ class Reader:
                 raise verdict
             delay_s = verdict.delay_s
             if delay_s is None:
-                # The other edges are asked at once; only a whole round of failures waits.
+                # The other edges are asked at once. Only a whole round of failures causes a pause.
                 rounds, others = divmod(failures + 1, len(self._edges))
                 delay_s = 0.0 if others else self._config.backoff_s(rounds, self._config.retry_s)
             left_s = give_up_at - loop.time()
             if left_s <= 0 or (verdict.delay_s or 0.0) > left_s:
                 raise Unavailable(f"{self._edges.current}: {verdict.why}")
-            delay_s = min(delay_s, left_s)  # whatever the backoff, patience ends with a try
+            delay_s = min(delay_s, left_s)  # so that patience ends with a try, whatever the backoff
             failures += 1
-            await asyncio.sleep(delay_s)  # jittered, or what the edge asked for
+            await asyncio.sleep(delay_s)  # jittered, or as the edge asked
             self._edges.advance()
 
 

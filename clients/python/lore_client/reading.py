@@ -1,4 +1,4 @@
-"""One reading of a request: what the tasks of its stream share."""
+"""The state of one reading that the tasks of its stream share."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ class Counters:
     acks: int = 0
     lost_acks: int = 0
     polls: int = 0
-    """Finished responses that were read (P18)."""
+    """How many finished responses were read (P18)."""
 
 
 @dataclass(slots=True)
@@ -27,24 +27,25 @@ class Reading:
     config: ReaderConfig
     receiver: Receiver
     log_id: str
-    """Of the log that the receiver's position counts in, '' if it is not known."""
+    """The log in which the receiver's position counts; '' if unknown."""
     counters: Counters = field(default_factory=Counters)
 
     @property
     def url(self) -> str:
-        """At the edge in use."""
+        """The request's URL at the edge in use."""
         return self.edges.current + self.path
 
     @property
     def after(self) -> str:
-        """The receiver's position, as edges are told it (P4, P12)."""
+        """The receiver's position, in the form that edges take (P4, P12)."""
         position = self.receiver.position
         return f"{position}:{self.log_id}" if self.log_id else str(position)
 
     async def call(
         self, method: str, below: str = "", *, wait_s: float = 0.0, **more: Any
     ) -> httpx.Response:
-        """The whole answer of the edge in use, which may take ``wait_s`` longer than others.
+        """The whole response of the edge in use, which may take ``wait_s`` seconds longer than
+        others.
 
         Raises httpx.RequestError.
         """

@@ -1,4 +1,4 @@
-"""A stream's server-sent events, one connection after the other (PROTOCOL.md)."""
+"""A stream's server-sent events, over one connection after the other (PROTOCOL.md)."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -13,22 +13,22 @@ from lore_client.reading import Reading
 from lore_client.sse import ServerEvent, SseParser
 
 MAX_EVENT_CHARS = 4 * 1_048_576
-"""Of what an edge sends between two empty lines."""
+"""The most characters that an edge may send between two empty lines."""
 
 
 class Source:
     def __init__(self, reading: Reading, polls: Polls) -> None:
         self.silence = Silence(reading.config.silence_s)
         self.retry_s = reading.config.retry_s
-        """The base of the backoff, as an edge has named it last."""
+        """The base of the backoff in seconds, as an edge last named it."""
         self.heard_at = 0.0
-        """When an edge has sent a whole line, or answered."""
+        """When an edge last sent a whole line, or answered."""
         self._reading = reading
         self._polls = polls
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[httpx.Response, None]:
-        """An answer whose head is there. Raises httpx.RequestError, and TimeoutError."""
+        """Open a stream; the response has its head. Raises httpx.RequestError and TimeoutError."""
         reading, timeout_s = self._reading, self._reading.config.call_timeout_s
         async with AsyncExitStack() as opened:
             async with asyncio.timeout(timeout_s) as until:
@@ -48,14 +48,14 @@ class Source:
             yield response
 
     async def events(self, response: httpx.Response) -> AsyncGenerator[ServerEvent, None]:
-        """Raises TryAgain when it breaks, and StreamHeldBack."""
+        """The events of a response. Raises TryAgain when it breaks, and StreamHeldBack."""
         parser = SseParser()
         body = response.aiter_raw()
         self.heard_at = _now()
         waited_s, lines = 0.0, 0
         while True:
-            # An edge that drips is silent too: only whole lines count. The time that the caller
-            # takes between two events does not.
+            # An edge that drips bytes counts as silent: only whole lines count. The caller's time
+            # between two events does not.
             began = _now()
             gap_at, silent_at = (
                 self._reading.receiver.gap_deadline,

@@ -1,7 +1,7 @@
 """Parses server-sent events from bytes, as in the WHATWG HTML standard (section 9.2.6).
 
-Bytes go in as the network cuts them; events come out when their blank line has come.
-An event that a lost connection left incomplete is never given out.
+Bytes go in as the network cuts them. Each event comes out once its blank line has arrived. An event
+that a lost connection left incomplete never comes out.
 """
 
 import codecs
@@ -16,7 +16,7 @@ class ServerEvent:
     event: str
     data: str
     last_event_id: str
-    """The newest id that the stream has named, on this event or before."""
+    """The newest id of the stream, from this event or an earlier one."""
 
 
 class SseParser:
@@ -26,7 +26,7 @@ class SseParser:
         self.retry_ms: int | None = None
         self.lines = 0
         self.pending_chars = 0
-        """Of the event that is not whole yet."""
+        """The characters of the incomplete event."""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._at_start = True
         self._after_cr = False
@@ -42,7 +42,7 @@ class SseParser:
             self._at_start = False
             text = text.removeprefix("\ufeff")
         if text and self._after_cr:
-            # A CR ended its line at once; the LF of a CRLF that was cut in two is no second end.
+            # The CR already ended its line; the LF of a divided CRLF is not a second end.
             self._after_cr = False
             text = text.removeprefix("\n")
         if not text:

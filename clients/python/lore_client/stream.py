@@ -1,8 +1,8 @@
 """One answer, read to its end whatever the network does (protocol P1, P12).
 
-Pull the events and they come: text that follows exactly what came before, and states.
-Text is acknowledged once it was pulled, so a reader that stops pulling closes the window
-and the GPU turns to others. Leaving the stream never stops the answer; ``Reader.stop`` does.
+Iterating yields text, which follows exactly what came before, and states. Text is acknowledged once
+it was taken. So a reader that stops iterating closes the window, and the GPU turns to others.
+Closing the stream never stops the answer; ``Reader.stop`` does.
 """
 
 import asyncio
@@ -83,12 +83,12 @@ class Stream(AsyncIterator[Event]):
 
     @property
     def position(self) -> int:
-        """The last seq whose text was given out; ``after`` for a stream that continues here."""
+        """The last seq whose text was yielded: ``after`` for a stream that continues here."""
         return self._receiver.position
 
     @property
     def log_id(self) -> str:
-        """Of the log that ``position`` counts in, '' until an edge has named it."""
+        """The log in which ``position`` counts; '' until an edge names it."""
         return self._reading.log_id
 
     @property
@@ -108,7 +108,7 @@ class Stream(AsyncIterator[Event]):
         return await anext(self._events)
 
     async def aclose(self) -> None:
-        """Leave. The answer goes on for other readers, or until its window is used up."""
+        """Stop reading. The answer goes on for other readers, or until its window is used up."""
         await self._events.aclose()
 
     async def __aenter__(self) -> Self:
@@ -135,7 +135,7 @@ class Stream(AsyncIterator[Event]):
                 if lost is None:
                     break
                 yield lost
-                await asyncio.sleep(lost.delay_s)  # jittered: readers of a lost edge spread out
+                await asyncio.sleep(lost.delay_s)  # jittered: readers of a lost edge spread
                 self._reading.edges.advance()
                 self._acker.moved()
                 self.counters.reconnects += 1
@@ -156,7 +156,7 @@ class Stream(AsyncIterator[Event]):
         return Lost(self.edge, reason.why, delay_s)
 
     async def _connection(self) -> AsyncGenerator[Event, None]:
-        """One edge's events, up to the answer's end. Raises TryAgain when there are no more."""
+        """One edge's events, up to the answer's end. Raises TryAgain when no more come."""
         self._receiver.on_reconnect()
         while True:
             poll: Poll | None = None
@@ -177,7 +177,8 @@ class Stream(AsyncIterator[Event]):
 
     async def _streamed(self) -> AsyncGenerator[Event, None]:
         """One connection's events, up to the answer's end. Raises TryAgain when it breaks, and
-        StreamHeldBack."""
+        StreamHeldBack.
+        """
         self._polls.fallback.on_asked(self._now())
         watch = asyncio.create_task(self._polls.watch())
         try:
@@ -208,8 +209,9 @@ class Stream(AsyncIterator[Event]):
             watch.cancel()
 
     async def _polled(self, poll: Poll | None) -> AsyncGenerator[Event, None]:
-        """What comes in finished responses, until a stream is to be tried again (P18). ``poll``:
-        the first of them. Raises TryAgain when an edge has no more."""
+        """The events of finished responses, until a stream is to be tried again (P18). ``poll`` is
+        the first of them. Raises TryAgain when an edge gives no more.
+        """
         while poll is not None or self._polls.fallback.is_polling(self._now()):
             poll = poll or await self._polls.ask(WAIT_S)
             self._source.heard_at = self._now()
@@ -259,15 +261,15 @@ class Stream(AsyncIterator[Event]):
         return text
 
     def _check_ack(self, due: float | None) -> None:
-        """It was due then; perhaps it is not any more."""
+        """Tell the acker if its deadline, which was ``due``, has moved."""
         if self._acks and self._receiver.deadline() != due:
             self._acker.changed()
 
     def _in_log(self, log_id: str) -> None:
-        """What follows is of this log, if it is named."""
+        """What follows is in this log, if the edge names one."""
         if log_id and log_id != self.log_id:
             if self.log_id:
-                # Chunks of the older log that came too early belong to no text any more (P4).
+                # Early chunks of the older log do not belong to this text (P4).
                 self._receiver.on_reconnect()
             self._reading.log_id = log_id
 
@@ -283,13 +285,13 @@ class Stream(AsyncIterator[Event]):
             raise TryAgain(SENT_AWAY[state.reason], self._source.retry_s)
         if state.status == "reaped" and self._revive:
             response = await self._reading.call("POST", "/revive")
-            # 409: another reader was quicker.
+            # 409: another reader revived it first.
             if not response.is_success and response.status_code != HTTPStatus.CONFLICT:
                 raise judge(response)
         return state
 
     async def _end_of_view(self) -> End:
-        """After a 204 there is nothing left to read; how the request ended stands in its view."""
+        """After a 204 nothing is left to read; the view says how the request ended."""
         response = await self._reading.call("GET", headers={"Accept": "application/json"})
         if not response.is_success:
             raise judge(response)
@@ -319,7 +321,9 @@ class Stream(AsyncIterator[Event]):
         return end
 
     async def _last_ack(self) -> None:
-        """Acks are a courtesy once the answer is complete: bounded, and lost without harm."""
+        """Deliver the last ack, for a bounded time. Once the answer is complete, its loss does no
+        harm.
+        """
         self._acker.end()
         await asyncio.wait({self._ack_task}, timeout=self._config.last_ack_s)
 

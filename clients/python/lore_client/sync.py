@@ -1,11 +1,11 @@
-"""The same reader for code without an event loop. It has one of its own, on a thread.
+"""The same reader for code without an event loop: it has one of its own, on a thread.
 
     with SyncReader(["http://127.0.0.1:8080"]) as reader:
         asked = reader.create("What is a pointer?")
         for event in reader.stream(asked.request_id):
             ...
 
-Acknowledgments go out while the caller does something else; text is read as it is asked for.
+Acknowledgments are sent while the caller does something else; text is read only when asked for.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class SyncReader:
-    """As ``Reader``, from any thread. What it raises is the same."""
+    """Like ``Reader``, callable from any thread. Raises the same errors."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class SyncReader:
 
 
 class SyncStream(Iterator[Event]):
-    """As ``Stream``: iterate over it once."""
+    """Like ``Stream``: iterate over it once."""
 
     def __init__(self, loop: "_Loop", stream: Stream) -> None:
         self._loop = loop
@@ -109,7 +109,7 @@ class SyncStream(Iterator[Event]):
         self.close()
 
     def close(self) -> None:
-        """Leave. The answer goes on for other readers, or until its window is used up."""
+        """Stop reading. The answer goes on for other readers, or until its window is used up."""
         self._loop.wait(self._stream.aclose())
 
     @property
@@ -150,7 +150,7 @@ class _Loop:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # such as Ctrl-C: what nobody waits for any more is not done
+            future.cancel()  # the caller was interrupted, for example by Ctrl-C
             raise
 
     def close(self) -> None:

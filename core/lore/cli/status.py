@@ -17,7 +17,7 @@ from lore_client.place import Problem
 
 EVERY_S = 1.0
 ROWS = 50
-"""What a person looks through on a screen."""
+"""How many rows a person looks through on a screen."""
 ALL_ROWS = 1_000_000
 NO_BREAK = "\u00a0"
 FIGURES = ("seq", "acked", "window", "age", "still")
@@ -52,7 +52,7 @@ async def _status(url: str, *, watch: bool) -> None:
 
 
 async def picture(store: Store, console: Console) -> RenderableType:
-    """A table, or blocks on a screen that is too narrow for it."""
+    """A table, or blocks if the screen is too narrow for it."""
     rows = ROWS if console.is_terminal else ALL_ROWS
     depth = await store.queue_depth()
     views = await store.live(limit=rows + 1)
@@ -78,7 +78,7 @@ def _table(views: list[View]) -> Table:
 
 
 def _block(view: View, width: int) -> Text:
-    """The same on lines that wrap between figures, never between a figure and its name."""
+    """The same as a block. Its lines wrap between figures, never between a figure and its name."""
     pairs = zip(FIGURES, _figures(view), strict=True)
     figures = [f"{name} {figure}".replace(" ", NO_BREAK) for name, figure in pairs]
     lines = [f"{view.request_id} {view.status}", f"  {view.owner}", f"  {', '.join(figures)}"]
@@ -98,7 +98,7 @@ def _figures(view: View) -> tuple[str, ...]:
 
 
 def _window(view: View) -> str:
-    """Unacknowledged tokens of those allowed."""
+    """The unacknowledged tokens and the size of the window."""
     used = view.generated_tokens - view.acked_tokens
     return f"{used}/{view.window}" if view.window else "open"
 

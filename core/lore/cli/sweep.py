@@ -15,9 +15,10 @@ NEEDS_SOMEBODY = 3
 
 
 def run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None) -> int:
-    """Returns the exit status: 0, or NEEDS_SOMEBODY when what was found is still so.
+    """Sweep and print the findings. Returns the exit status: 0, or NEEDS_SOMEBODY when findings
+    remain.
 
-    With ``every_s`` it goes on until Ctrl-C. Raises Problem.
+    With ``every_s``, in seconds, it goes on until Ctrl-C. Raises Problem.
     """
     try:
         return asyncio.run(_run(url, policy, dry_run=dry_run, every_s=every_s))
@@ -50,7 +51,7 @@ async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None
                 if every_s is None:
                     left = [a for a in found if dry_run or a.finding is not Finding.STALLED]
                     return NEEDS_SOMEBODY if left else 0
-            await asyncio.sleep(every_s or 0)  # silence is no event: who is late shows with time
+            await asyncio.sleep(every_s or 0)  # lateness is no event; it shows with time
     finally:
         await store.close()
 

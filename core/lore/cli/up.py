@@ -28,13 +28,13 @@ RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0
 SWEEP_MAX_S = 60.0
 STEADY_S = 60.0
-"""A process that ran this long starts again with the shortest pause."""
+"""A process that ran for so many seconds starts again with the shortest pause."""
 
 
 def run(options: Options, *, stall_s: float) -> None:
-    """Returns after a stop by signal. Raises Problem when something cannot start.
+    """Run until a signal stops it. Raises Problem when something cannot start.
 
-    ``stall_s``: reap windows that stand this long (P16); 0 for never.
+    ``stall_s``: reap windows that stand for so many seconds (P16); 0 for never.
     """
     check_names()
     place = Place(options.data_dir)
@@ -71,7 +71,7 @@ class _Up:
         self._console.print("Stopping (Ctrl-C again to stop at once)")
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
-        """Whether the work came to its end before somebody asked to stop."""
+        """Return whether the work was finished before somebody asked to stop."""
         working = asyncio.create_task(work)
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,7 +114,7 @@ class _Up:
             raise Problem(f"{child.name} could not start: {death}") from None
 
     async def _show_progress(self, starting: list[asyncio.Task[None]], status: Status) -> None:
-        """Until all have started. Raises Problem when one of them does."""
+        """Show progress until all have started. Raises Problem when one cannot start."""
         began, said = time.monotonic(), ""
         while not all(task.done() for task in starting):
             doing = self._fleet.generators[0].doing
@@ -137,7 +137,7 @@ class _Up:
                 tasks.create_task(self._sweep())
 
     async def _keep(self, child: Child) -> None:
-        """Start it again whenever it ends, less eagerly when it ends at once."""
+        """Start it again whenever it ends; with growing pauses when it ends at once."""
         pause_s = RESTART_FIRST_S
         while True:
             began = time.monotonic()
@@ -145,9 +145,9 @@ class _Up:
             if time.monotonic() - began > STEADY_S:
                 pause_s = RESTART_FIRST_S
             self._say(f"{child.name} ended ({child.last_words()}); again in {pause_s:g} s")
-            with suppress(StoreUnavailable):  # then their leases decide
+            with suppress(StoreUnavailable):  # without the store, the leases decide
                 await _hand_back(self._fleet.valkey_url, child.identity)
-            await asyncio.sleep(pause_s)  # one that ends at once must not eat the CPU
+            await asyncio.sleep(pause_s)  # a process that ends at once must not use up the CPU
             pause_s = min(2 * pause_s, RESTART_MAX_S)
             await child.start()
             with suppress(Died):
@@ -155,9 +155,9 @@ class _Up:
                 self._say(f"{child.name} is back")
 
     async def _sweep(self) -> None:
-        """Now and then; a store that is away is swept the next time."""
+        """Sweep now and then. A store that is away is swept the next time."""
         while True:
-            # Silence is no event: who is late shows with time.
+            # Lateness is no event: it shows only with time.
             await asyncio.sleep(min(SWEEP_MAX_S, self._stall_s / 2))
             with suppress(StoreUnavailable):
                 for request_id in await _reap_stalled(self._fleet.valkey_url, self._stall_s):
@@ -183,8 +183,9 @@ class _Up:
 
 
 async def _hand_back(url: str, owner: str) -> None:
-    """The requests of a generator that has ended need not wait for their leases, and their readers
-    hear that a generator is waited for (P15). Raises StoreUnavailable."""
+    """Release the requests of a generator that has ended, so that nobody waits for their leases and
+    their readers are told (P15). Raises StoreUnavailable.
+    """
     if not owner:
         return
     store = create_store(url)
@@ -192,14 +193,15 @@ async def _hand_back(url: str, owner: str) -> None:
     try:
         for view in await store.live(limit=MOST):
             if view.owner == owner and view.status in OWNED:
-                # It counts as a try, as when its lease has lapsed: it may be what ended it.
+                # It counts as a try, as a lapsed lease does: the request may be what ended the
+                # generator.
                 await store.do(Release(view.request_id, owner, view.epoch, "failed"))
     finally:
         await store.close()
 
 
 async def _reap_stalled(url: str, stall_s: float) -> list[str]:
-    """The ids of what was reaped. Raises StoreUnavailable."""
+    """Reap stalled requests and return their ids. Raises StoreUnavailable."""
     store = create_store(url)
     await store.connect()
     try:
@@ -215,7 +217,7 @@ async def _reap_stalled(url: str, stall_s: float) -> list[str]:
 
 
 def _own_command() -> str:
-    """How this person can call ``lore`` from where they are."""
+    """The command by which this person can call ``lore`` from the current directory."""
     if shutil.which("lore"):
         return "lore"
     path = Path(sys.argv[0]).absolute()

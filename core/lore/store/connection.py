@@ -39,7 +39,7 @@ TURN_BYTES = 1 << 16
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 0.5
 LOOKS = 4
-"""At a silent connection, in each ``timeout_s``."""
+"""How often a silent connection is checked in each ``timeout_s``."""
 
 _MORE = object()
 

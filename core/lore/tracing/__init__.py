@@ -1,12 +1,12 @@
-"""Traces of requests, exported with OpenTelemetry; off until a collector is named.
+"""Traces of requests, exported with OpenTelemetry; off unless a collector is configured.
 
-A request's trace goes through processes that never talk to each other, so its context is
-kept with the request in the store (``View.trace``): whoever works on the request next goes
-on in the same trace, and whoever reads it links to it. A context is a string, the W3C's
-``traceparent`` and after a blank its ``tracestate``; '' is none.
+A request's trace passes through processes that never talk to each other. So its context is kept
+with the request in the store (``View.trace``): the next process that works on the request continues
+the trace, and readers link to it. A context is a string: the W3C's ``traceparent`` and, after a
+blank, its ``tracestate``; '' means none.
 
-While tracing is off nothing of OpenTelemetry is imported, and every span is ``NOTHING``.
-No span ever holds text of a question or an answer, an address's query, a key or a name.
+While tracing is off, nothing of OpenTelemetry is imported, and every span is ``NOTHING``. No span
+contains text of a question or an answer, the query of an address, a key or a name.
 """
 
 import time
@@ -21,30 +21,31 @@ Kind = Literal["internal", "server", "client"]
 
 
 class Span:
-    """A piece of work in a trace, and as it is the one that nobody hears of.
+    """A span: a piece of work in a trace. This base class records nothing.
 
-    All of it on one thread. After ``end`` nothing changes it any more.
+    Use a span in one thread only. After ``end``, nothing changes it any more.
     """
 
     context = ""
-    """What those get who go on in this trace."""
+    """The context for those who continue this trace."""
     trace_id = ""
     sampled = False
     """Whether the collector gets it."""
     exemplar: Mapping[str, str] | None = None
-    """Names the trace beside a measurement, when the collector gets it."""
+    """Names the trace in a metric's exemplar if the collector gets it, else None."""
 
     def event(self, name: str, /, **attributes: Value) -> None:
-        """Something happened at this moment. Of each name the first few are told one by one, and
-        of the others how many there were."""
+        """Record that something happened now. Of each name, the first few are recorded one by one,
+        the others as a number.
+        """
 
     def set(self, attributes: Mapping[str, Value], /) -> None: ...
 
     def link(self, context: str, /) -> None:
-        """Name a trace that this is about, or that it goes on from."""
+        """Link to a trace that this one is about, or continues."""
 
     def fail(self, kind: str, /) -> None:
-        """It came to nothing; ``kind`` is one of few words, and no message."""
+        """Mark the span as failed; ``kind`` is one of few words, and no message."""
 
     def end(self) -> None: ...
 
@@ -79,9 +80,9 @@ _tracer: Tracer | None = None
 
 
 def start(service: str, instance: str) -> None:
-    """Tell a collector, if the environment names one, of what this process does.
+    """Export the traces of this process if the environment names a collector.
 
-    Exits with status 2 when the environment says what cannot be.
+    Exits with status 2 when a setting is invalid.
     """
     settings = load(TracingSettings)
     if settings.is_on:
@@ -115,7 +116,9 @@ def begin(
     began_ns: int = 0,
     attributes: Mapping[str, Value] | None = None,
 ) -> Span:
-    """A span of the trace of ``parent``, or of a new one. ``began_ns`` (Unix time) is now if 0."""
+    """Begin a span in the trace of ``parent``, or in a new one. ``began_ns`` is Unix time in ns; 0
+    means now.
+    """
     if _tracer is None:
         return NOTHING
     return _tracer.begin(
@@ -129,8 +132,9 @@ def begin(
 
 
 def call(function: str, parent: Span, *, began_ns: int = 0) -> Span:
-    """The span of a call of a function of the store. Few calls have one: those of which a
-    request has a fixed number."""
+    """Begin a span for a call of a store function. Only calls that a request makes a fixed number
+    of times have one.
+    """
     if not parent.sampled:
         return NOTHING
     return begin(
@@ -147,5 +151,5 @@ def call(function: str, parent: Span, *, began_ns: int = 0) -> Span:
 
 
 def trace_id_of(context: str) -> str:
-    """'' for none."""
+    """The trace id in a context; '' if it is empty."""
     return context.split("-", 2)[1] if context else ""

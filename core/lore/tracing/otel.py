@@ -1,7 +1,7 @@
 """Spans by OpenTelemetry's SDK, sent in the background over OTLP/HTTP.
 
-A collector that is away costs nothing but the spans: they wait in a bounded queue, the oldest
-go first, and one line says so until it is back.
+If the collector is away, only spans are lost: they wait in a bounded queue, from which the oldest
+are dropped, and one log line says so until it is back.
 """
 
 import logging
@@ -33,10 +33,10 @@ from lore.tracing import Kind, Span, Value
 from lore.tracing.settings import TracingSettings
 
 TOLD_EACH = 16
-"""Events of one name that a span tells one by one."""
+"""How many events of one name a span records one by one."""
 STOP_S = 2.0
 MAX_STATE_CHARS = 512
-"""Of a ``tracestate``, which W3C Trace Context section 3.3.1.5 asks to pass on."""
+"""The longest ``tracestate`` to pass on (W3C Trace Context section 3.3.1.5)."""
 
 log = structlog.get_logger()
 _otlp = logging.getLogger("opentelemetry.exporter.lore")
@@ -79,16 +79,16 @@ class OtelTracer:
         )
 
     def flush(self) -> None:
-        """Returns when the exporter has what has ended so far."""
+        """Return when the exporter has all spans that have ended so far."""
         self._provider.force_flush()
 
     def stop(self) -> None:
-        # The SDK would wait as long as one attempt to export may take.
+        # The SDK would wait as long as one export may take.
         stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
         stopping.join(STOP_S)
         if stopping.is_alive():
-            self._exporter.shutdown()  # nor does it try again
+            self._exporter.shutdown()  # it stops its retries, too
 
 
 class OtelSpan(Span):
@@ -133,8 +133,9 @@ class OtelSpan(Span):
 
 
 class _LinkedToo(Sampler):
-    """What is about a request that is sampled is sampled as well: by itself it would be drawn
-    anew, and hardly any request would be seen together with its resumes."""
+    """Samples a span if one that it links to is sampled. Otherwise it would be drawn anew, and
+    hardly any request would be seen together with its resumes.
+    """
 
     def __init__(self, otherwise: Sampler) -> None:
         self._otherwise = otherwise
@@ -160,7 +161,7 @@ class _LinkedToo(Sampler):
 
 
 class Quiet(SpanExporter):
-    """Says once that the collector does not take spans, and once that it does again."""
+    """Logs once that the collector does not accept spans, and once that it does again."""
 
     def __init__(self, exporter: SpanExporter, endpoint: str, reason: Callable[[], str]) -> None:
         self._exporter = exporter
@@ -186,9 +187,10 @@ class Quiet(SpanExporter):
 
 
 class Bounded(SpanExporter):
-    """Ends each export within its time. The exporter's own limit is one for each read, so that a
-    collector whose answer trickles in would hold the only thread that sends spans, for ever. While
-    an export that was given up goes on, nothing else is sent."""
+    """Bounds the time of each export. The exporter's own limit is for each read: a collector whose
+    answer trickles in would occupy the only sending thread for ever. While an export that timed out
+    is still running, nothing else is sent.
+    """
 
     def __init__(self, exporter: SpanExporter, within_s: float) -> None:
         self._exporter = exporter
@@ -225,7 +227,9 @@ class Bounded(SpanExporter):
 
 
 class _LastWords(logging.Handler):
-    """Keeps what a library says instead of writing it: it says the same again and again."""
+    """Keeps the last message of a library instead of logging it: it repeats the same again and
+    again.
+    """
 
     text = ""
 
@@ -249,7 +253,7 @@ def _links_to(context: str) -> list[Link]:
 
 
 def _context_of(context: str) -> Context:
-    """An empty one for what cannot be read, and so never the one that happens to be current."""
+    """Parse a context. One that cannot be parsed becomes an empty one, never the current one."""
     parent, _, state = context.partition(" ")
     carrier = {"traceparent": parent, "tracestate": state} if state else {"traceparent": parent}
     return _w3c.extract(carrier, Context())

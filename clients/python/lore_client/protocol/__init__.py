@@ -1,1 +1,1 @@
-"""What a reader decides, pure: no I/O, no clock; the standard library only."""
+"""A reader's decisions, pure: no I/O, no clock, the standard library only."""

@@ -1,19 +1,21 @@
 """When a reader leaves its stream for polls, because something on the way holds it back (P18).
 
 An edge sends the beginning of a stream at once, and then something at least every half of the
-silence that it names (E5). When that does not arrive, the reader polls beside the stream. What the
-poll brings and the stream does not, a moment later, is held back on the way.
+silence that it names (E5). If that does not arrive, the reader polls beside the stream. Text that
+the poll brings and the stream still lacks a moment later is held back on the way.
 """
 
 OPENING_S = 1.0
 OVERDUE = 2 / 3
-"""Of the silence that the edge has named; it promised something within half of it."""
+"""Poll after this share of the silence that the edge named: the edge promised something within
+half.
+"""
 MAX_SILENCE_S = 60.0
-"""Of an edge that names none."""
+"""The silence to assume, in seconds, of an edge that names none."""
 CATCH_UP_S = 0.25
-"""What is on its way at the same time comes in this time."""
+"""How many seconds the stream gets to bring what a poll has brought."""
 WAIT_S = 5.0
-"""How long each poll waits: not so long that an edge that stands still goes unnoticed."""
+"""How many seconds each poll waits: short enough to notice an edge that stands still."""
 STREAM_AGAIN_S = 30.0
 MAX_STREAM_AGAIN_S = 600.0
 
@@ -23,7 +25,7 @@ class Fallback:
 
     def __init__(self) -> None:
         self.is_told = False
-        """The stream has told the state of its request."""
+        """Whether the stream has told the state of its request."""
         self.heard_at = 0.0
         self._silence_s = MAX_SILENCE_S
         self._again_s = STREAM_AGAIN_S
@@ -39,7 +41,7 @@ class Fallback:
         self.heard_at = now
 
     def on_told(self, silence_s: float) -> None:
-        """The stream told the state of its request; ``silence_s`` is 0 if it names none."""
+        """The stream told the state of its request. ``silence_s`` is 0 if it names no silence."""
         self.is_told = True
         if silence_s > 0:
             self._silence_s = silence_s
@@ -55,7 +57,7 @@ class Fallback:
         return self.heard_at + self.patience_s
 
     def is_ahead(self, seq: int, *, ended: bool, position: int) -> bool:
-        """Whether a poll told more than the stream, which is at ``position``."""
+        """Whether a poll brought more than the stream, which is at ``position``."""
         return ended or seq > position or not self.is_told
 
     def on_held_back(self, now: float) -> None:

@@ -1,10 +1,10 @@
 """The reader's end: chunks in, text and acknowledgments out (protocol P1, P9, P11).
 
-Acks are delayed as TCP delays them (RFC 9293 section 3.8.6.3), but at once for a duplicate,
-for a filled gap and at the end. They carry credit, as QUIC's MAX_STREAM_DATA does, so how many
-are needed is a matter of the window: one for each quarter of it is in time to keep it open for
-a reader whose round trip it holds, and a slow stream pays for no more. In any case one comes
-soon enough for the other end not to take the silence for a loss.
+Acks are delayed as TCP delays them (RFC 9293 section 3.8.6.3), but sent at once for a duplicate,
+for a filled gap and at the end. They carry credit, as QUIC's MAX_STREAM_DATA does, so the window
+decides how many are needed: one for each quarter keeps it open for a reader whose round trip it
+holds, and a slow stream needs no more. In any case, an ack comes soon enough that the edge does not
+take the silence for a loss.
 """
 
 from dataclasses import dataclass
@@ -13,42 +13,44 @@ ACKS_PER_WINDOW = 4
 
 
 def is_worth_an_ack(news_tokens: int, window_tokens: int) -> bool:
-    """Whether so many tokens that came since the last ack open enough of the window (P9)."""
+    """Whether the tokens that came since the last ack open enough of the window (P9.4)."""
     return news_tokens * ACKS_PER_WINDOW >= window_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverConfig:
     window_tokens: int = 32
-    """Until the edge says how large it is."""
+    """The window's size until the edge says it."""
     ack_delay_s: float = 0.4
-    """Less than half a second (RFC 9293): the edge waits a second and more (P11)."""
+    """Less than half a second (RFC 9293), because the edge waits a second and more (P11)."""
     ack_retry_s: float = 0.1
     reorder_limit: int = 256
-    """Chunks kept that came before their turn; more are dropped and come again."""
+    """How many chunks to keep that came early. More are dropped, and sent again."""
     gap_timeout_s: float = 3.0
-    """A gap that no retransmission filled for this long: reconnect after ``position``."""
+    """After so many seconds with an unfilled gap, reconnect at ``position``."""
 
 
 class Receiver:
     def __init__(self, config: ReceiverConfig, *, position: int = 0, log_id: str = "") -> None:
-        """``position``: the last seq whose text the reader already has, ``log_id`` of which log."""
+        """``position``: the last seq whose text the reader already has. ``log_id``: the log of that
+        seq.
+        """
         self._config = config
         self.position = position
         self.log_id = log_id
         self.duplicates = 0
         self.tokens = 0
-        """Of the answer up to ``position``, as far as the edge says it."""
+        """The answer's tokens up to ``position``, as far as the edge says them."""
         self._acked_tokens = 0
         self._window_tokens = config.window_tokens
         self._early: dict[int, tuple[str, int, str]] = {}
-        self._highest = position  # seen on this connection; a gap is what lies below it
+        self._highest = position  # on this connection; a gap lies below it
         self._gap_since: float | None = None
         self._acked = position
         self._ack_at: float | None = None
 
     def on_window(self, tokens: int, now: float) -> None:
-        """The edge says how large the window is; 0 where there is none."""
+        """The edge says how large the window is; 0 if there is none."""
         self._window_tokens = tokens or self._window_tokens
         if self.position > self._acked:
             self._schedule_ack(now)
@@ -58,9 +60,9 @@ class Receiver:
     ) -> str:
         """Take a chunk; return the text that now follows what the reader has.
 
-        ``tokens`` is how many the answer has up to here; an older edge does not say it.
-        ``log_id`` is the log that the chunk's id names, if any. The reader's own becomes that
-        of the last chunk it took, never that of a chunk which comes late (P4).
+        ``tokens`` is how many the answer has up to here; an older edge does not say it. ``log_id``
+        is the log that the chunk's id names, if any. The reader adopts the log of the last chunk
+        that it took, never that of a late one (P4).
         """
         if seq <= self.position or seq in self._early:
             self.duplicates += 1
@@ -91,7 +93,10 @@ class Receiver:
         self, seq: int, text: str, now: float, *, tokens: int | None = None, log_id: str = ""
     ) -> str:
         """Take all chunks after ``position`` up to ``seq`` in one piece, as a poll brings them
-        (P18); return the text that now follows what the reader has."""
+        (P18).
+
+        Returns the text that now follows what the reader has.
+        """
         if seq <= self.position:
             return ""
         self.tokens = tokens or self.tokens + seq - self.position
@@ -101,7 +106,7 @@ class Receiver:
         return text
 
     def on_end(self, now: float) -> None:
-        """The answer ended; what is unacknowledged is acknowledged at once."""
+        """The answer ended: everything is acknowledged at once."""
         if self.position > self._acked:
             self._ack_at = now
 
@@ -111,7 +116,7 @@ class Receiver:
         return None if self._gap_since is None else self._gap_since + self._config.gap_timeout_s
 
     def on_reconnect(self) -> None:
-        """A new connection serves everything after ``position``."""
+        """A new connection starts after ``position``."""
         self._early.clear()
         self._highest = self.position
         self._gap_since = None
@@ -121,8 +126,9 @@ class Receiver:
         return self._ack_at
 
     def take_ack(self, now: float) -> int | None:
-        """The seq to acknowledge when an ack is due, else None. An ack that failed to reach
-        an edge is made good by the next one: acks are cumulative."""
+        """The seq to acknowledge when an ack is due, else None. If an ack is lost, the next one
+        makes up for it: acks are cumulative.
+        """
         if self._ack_at is None or now < self._ack_at:
             return None
         self._ack_at = None
@@ -130,7 +136,7 @@ class Receiver:
         return self.position
 
     def on_ack_lost(self, now: float) -> None:
-        """The ack did not arrive; say it again soon."""
+        """The ack did not arrive: it is due again soon."""
         self._ack_at = now + self._config.ack_retry_s
 
     def _advance(self, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""How long a reader waits for an edge that is silent (PROTOCOL.md, Server-sent events)."""
+"""How long a reader waits for a silent edge (E6)."""
 
 MAX_DOUBLINGS = 3
 
@@ -6,12 +6,12 @@ MAX_DOUBLINGS = 3
 class Silence:
     """How long an edge may send nothing, not even a heartbeat (E6).
 
-    Each silence in a row doubles that time, up to eightfold. A network that stands still for
-    longer than the edge promises would otherwise never get the time to recover.
+    Each silence in a row doubles that time, eightfold at most. Otherwise a network that stands
+    still for longer than the edge promises would never get the time to recover.
     """
 
     def __init__(self, limit_s: float) -> None:
-        """``limit_s`` holds until an edge names another."""
+        """``limit_s`` applies until an edge names another limit."""
         self._limit_s = limit_s
         self._in_a_row = 0
 
