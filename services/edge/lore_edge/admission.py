@@ -1,7 +1,8 @@
 """The limits of one client, and its place in the queue (protocol P17).
 
-The store counts, in one call for all limits. It cannot see a request end, so who is refused
-has its requests looked at here: those that have ended are settled, and it is asked again.
+The store counts, in one call for all limits. It cannot see that a request has ended. So when a
+client is refused, its requests are checked here: ended ones are settled, and the store is asked
+again.
 """
 
 import asyncio
@@ -25,13 +26,13 @@ from lore_edge.settings import EdgeSettings
 from lore_edge.subject import ANONYMOUS
 
 SETTLE_MS = 10_000
-"""An admitted request that the store does not know is this long taken for one on its way."""
+"""For so long, in ms, an admitted request that the store does not know may still be on its way."""
 BYTES_PER_TOKEN = 4
-"""Of text, by and large; an edge has no tokenizer."""
+"""The average bytes of text in a token; an edge has no tokenizer."""
 
 
 def prompt_tokens(texts: Iterable[str]) -> int:
-    """About how many tokens these texts have together."""
+    """An estimate of the tokens in these texts together."""
     return math.ceil(sum(len(text.encode()) for text in texts) / BYTES_PER_TOKEN)
 
 
@@ -40,7 +41,7 @@ def _texts(asked: StreamRequest) -> list[str]:
 
 
 def check_size(settings: EdgeSettings, asked: StreamRequest) -> None:
-    """Raises ApiError 400 when a prompt is longer than anybody's may be."""
+    """Raises ApiError 400 when a prompt is longer than the limit for all."""
     field = "messages" if asked.messages else "question"
     if 0 < settings.max_prompt_chars < sum(map(len, _texts(asked))):
         raise prompt_too_long(settings.max_prompt_chars, field)
@@ -49,11 +50,11 @@ def check_size(settings: EdgeSettings, asked: StreamRequest) -> None:
 async def admit(
     store: Store, settings: EdgeSettings, client: str, request_id: str, asked: StreamRequest
 ) -> Admission:
-    """Count a request, and say where in the queue it stands.
+    """Count a request, and return its place in the queue.
 
-    ``asked`` is as the generator gets it (``complete``).
+    ``asked`` is the request as the generator gets it (``complete``).
 
-    Raises ApiError: 429 when the client is at a limit, 400 when the request alone is over one.
+    Raises ApiError: 429 when the client is at a limit, 400 when this request alone exceeds one.
     """
     limits = Limits(
         settings.streams_per_client, settings.requests_per_minute, settings.tokens_per_minute
@@ -89,7 +90,9 @@ def _too_many(limits: Limits, admission: Admission) -> ApiError:
 
 
 async def _over(store: Store, admission: Admission) -> dict[str, int | None]:
-    """Those that are no longer live, with the tokens they used; None where nobody knows."""
+    """The counted requests that are no longer live, with the tokens they used; None where
+    unknown.
+    """
     views = await asyncio.gather(*(store.view(request_id) for request_id, _ in admission.counted))
     return {
         request_id: await _used_tokens(store, view) if view else None
@@ -99,7 +102,9 @@ async def _over(store: Store, admission: Admission) -> dict[str, int | None]:
 
 
 async def _used_tokens(store: Store, view: View) -> int:
-    """A request that was stopped may have ended before anybody counted its prompt."""
+    """The tokens that a request used. One that was cancelled may have ended before its prompt was
+    counted.
+    """
     if view.prompt_tokens:
         return view.prompt_tokens + view.generated_tokens
     body = await store.body(view.request_id)

@@ -1,4 +1,4 @@
-"""The calls that are not hot: the JSON view, revive, cancel, the page, unknown addresses."""
+"""The calls that need no speed: the JSON view, revive, cancel, the page, unknown addresses."""
 
 import functools
 import json
@@ -71,7 +71,7 @@ def rest(store: Store, settings: EdgeSettings, served: Served) -> Starlette:
         return await view(request, 202)
 
     async def token(request: Request) -> Response:
-        request_id, subject = _whose(request)  # whose it is shows when the token is used
+        request_id, subject = _whose(request)  # whether it is theirs shows when the token is used
         expires_s = math.ceil(time.time()) + settings.stream_token_s
         expires_at = datetime.fromtimestamp(expires_s, UTC).isoformat().replace("+00:00", "Z")
         token = stream_tokens.issue(settings.secret, subject, request_id, expires_s=expires_s)
@@ -86,7 +86,7 @@ def rest(store: Store, settings: EdgeSettings, served: Served) -> Starlette:
 
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
-            check_query(request.scope)  # one address is refused alike, whatever is accepted
+            check_query(request.scope)  # the same refusals at one address, whatever ``Accept`` says
             return await view(request)
 
         async def delete(self, request: Request) -> Response:
@@ -126,7 +126,7 @@ _COMMON = {name.decode(): value.decode() for name, value in COMMON_HEADERS}
 
 
 def _whose(request: Request) -> tuple[str, str]:
-    """The request that is asked for, and on whose behalf.
+    """The request id in the path, and the caller's subject.
 
     Raises ApiError 404 for what cannot be an id.
     """
@@ -144,7 +144,7 @@ def _check(position: Position, code: str, message: str) -> None:
 
 
 async def _nothing(_: Request) -> Response:
-    """Where app.py serves what is well-formed, nothing else exists."""
+    """Nothing exists below a path whose well-formed addresses app.py serves."""
     raise not_found()
 
 

@@ -1,6 +1,6 @@
 """The edge as an ASGI application.
 
-Streams, acks and new requests are many and go straight to their handlers; the rest goes
+Streams, acks and new requests are frequent and go straight to their handlers; all other calls go
 through Starlette.
 """
 
@@ -68,8 +68,9 @@ _ACK = re.compile(rf"/v1/streams/({REQUEST_ID})/ack")
 
 
 class Origins(CORSMiddleware):
-    """Pages of the origins that are set may send whatever headers they ask for. Those that Lore
-    reads are named as well, so that one answer serves a browser for all its calls."""
+    """Pages of the configured origins may send any headers. The headers that Lore reads are always
+    named, so that a browser needs one preflight for all its calls.
+    """
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
@@ -82,12 +83,12 @@ class Origins(CORSMiddleware):
 
 
 class Edge:
-    """Holds nothing that another edge would miss."""
+    """The edge. It holds nothing that another edge would miss."""
 
     def __init__(
         self, settings: EdgeSettings, store: Store, sender: SenderConfig | None = None
     ) -> None:
-        """Raises BadAuth when the settings do not say who may come in."""
+        """Raises BadAuth when authentication is not configured."""
         self.auth = Authenticator(settings)
         self.feeds = Feeds(store, settings)
         self.streams = Streams(store, self.feeds, settings, sender or SenderConfig())
@@ -104,7 +105,7 @@ class Edge:
                 self._serve,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST", "DELETE"),
-                allow_headers=("*",),  # those that are asked for; who may ask, the origins say
+                allow_headers=("*",),  # any that a page asks for; origins are checked
                 allow_private_network=True,  # else Chromium may keep public pages from a laptop
                 allow_credentials="*" not in settings.cors_origins,
                 expose_headers=EXPOSED_HEADERS,
@@ -126,8 +127,8 @@ class Edge:
         self.streams.store_watch.close()
         await self.feeds.close()
 
-    # What would only wait for another coroutine returns that one instead: a stream keeps the
-    # frames of all that wait for its end.
+    # These methods return a coroutine in place of awaiting it: a stream keeps the frame of every
+    # coroutine that waits for its end.
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if self._settings.root_path:
@@ -152,11 +153,11 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if scope["path"] == "*":  # OPTIONS of the server as a whole (RFC 9110 section 9.3.7)
+            if scope["path"] == "*":  # OPTIONS for the server as a whole (RFC 9110 section 9.3.7)
                 await answer(send, 204, headers=[(b"allow", b"GET, HEAD, POST, DELETE, OPTIONS")])
                 return
             if (root := self._settings.root_path) and scope["path"] == root:
-                # The page's links are relative to where its address ends.
+                # The page's links are relative to its address, which must end with a slash.
                 await answer(send, 308, headers=[(b"location", f"{root}/".encode())])
                 return
             await self.auth.admit(scope)
@@ -205,15 +206,15 @@ class Edge:
         subject, stream = subject_of(scope), wants_stream(scope)
         if stream:
             self.streams.check_open()
-        wanted(scope)  # what is malformed creates nothing
+        wanted(scope)  # a malformed call must create nothing
         view, metadata = await self._created(scope, receive)
         if stream:
             request_id = view.request_id
-            del view, metadata  # the feed has a newer one, for as long as the stream lasts
+            del view, metadata  # not kept while the stream lasts: the feed has a newer view
             await self.streams.serve(scope, receive, send, request_id, subject)
             return
         text = ""
-        if view.next_seq > 1:  # a retried POST, whose answer has begun
+        if view.next_seq > 1:  # a retried POST whose answer has begun
             view, text = await views.read(self._store, view.request_id, subject)
         prefix = prefix_of(scope, self._settings)
         described = views.describe(view, text, self._settings.edge_id, metadata, prefix)
@@ -228,7 +229,9 @@ class Edge:
         )
 
     async def _created(self, scope: Scope, receive: Receive) -> tuple[View, dict[str, str]]:
-        """By itself, so that the body is not kept for as long as the stream lasts."""
+        """Create the request. It is a method of its own so that the body is not kept while the
+        stream lasts.
+        """
         check_json(scope)
         asked = parse(
             await read_body(receive, self._settings.max_body_bytes), self._settings.request_limits
@@ -244,7 +247,7 @@ class Edge:
 
 
 def _seq(data: dict[str, object]) -> int:
-    """Raises ApiError 400."""
+    """The seq of an ack. Raises ApiError 400."""
     for name in data:
         if name != "seq":
             raise invalid(f"{name}: unknown field", field=name)

@@ -1,7 +1,6 @@
 """The path below which a proxy serves this Lore.
 
-Nothing in here decides anything but what links begin with: whoever may ask for what is asked of
-the path without the prefix.
+The prefix decides only what links begin with. Access is decided by the path without it.
 """
 
 from ipaddress import ip_address
@@ -13,10 +12,10 @@ MAX_PREFIX_CHARS = 256
 
 
 def prefix_of(scope: Scope, settings: EdgeSettings) -> str:
-    """What the links of this answer begin with, '' at the root.
+    """The prefix of links in this answer, '' at the root.
 
-    The last ``X-Forwarded-Prefix`` of a trusted proxy counts: what stands before it, anyone may
-    write. One that is no plain path is passed over.
+    Of several values, the last ``X-Forwarded-Prefix`` of a trusted proxy counts, because anyone may
+    write those before it. A value that is not a plain path is ignored.
     """
     if not settings.trusted_proxies:
         return settings.root_path
@@ -29,14 +28,14 @@ def prefix_of(scope: Scope, settings: EdgeSettings) -> str:
 
 
 def clean(path: str) -> str:
-    """The path without a slash at its end, '' for what is none."""
+    """The path without a slash at its end; '' if it is not a plain path."""
     path = path.removesuffix("/")
     fits = len(path) <= MAX_PREFIX_CHARS and PATH.fullmatch(path)
     return path if fits else ""
 
 
 def without_root(path: str, settings: EdgeSettings) -> str:
-    """The path of a call as its proxy would have sent it, had it taken LORE_ROOT_PATH away."""
+    """The path of a call without LORE_ROOT_PATH, which some proxies remove and some do not."""
     root = settings.root_path
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 

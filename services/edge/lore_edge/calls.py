@@ -1,9 +1,9 @@
 """The trace of a call: W3C Trace Context in and out, and the request that the call is about.
 
-A call that makes a request begins the trace that the request goes on in. Any later call is a
-trace of its own (or one of its caller's) and links to the request's. Its span begins as soon
-as it is known what it links to, because that decides whether it is sampled. Calls of those who
-are not let in have none, so that a stranger's flood does not become spans.
+A call that creates a request begins the trace in which the request continues. Any later call has a
+trace of its own (or its caller's) and links to the request's. Its span begins as soon as the link
+is known, because the link decides whether the span is sampled. Refused callers get no spans, so
+that a stranger's flood does not become spans.
 """
 
 import re
@@ -21,14 +21,18 @@ from lore_edge.positions import is_poll
 from lore_edge.subject import is_identified
 from lore_edge.wire import Scope, Send, header
 
-CALL = "lore.call"  # in the scope
+CALL = "lore.call"  # the key in the scope
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _NOT_TRACED = re.compile(rf"(?!/v1/).*|/v1/streams/{REQUEST_ID}/ack", re.DOTALL)
-"""Files, and acks: there is one for every few chunks. Nor are polls, for the same reason."""
+"""Not traced: files, and acks, because there is one for every few chunks. Polls are not traced
+either, for the same reason.
+"""
 
 
 class Call:
-    """Begun by whoever first knows more, at the latest with the answer."""
+    """The span of a call. It is begun by the first code that knows the link, at the latest by the
+    answer.
+    """
 
     def __init__(self, scope: Scope, routes: Iterable[tuple[re.Pattern[str], str]]) -> None:
         self.span = NOTHING
@@ -73,7 +77,7 @@ class Call:
 
 
 def patterns(paths: Iterable[str]) -> list[tuple[re.Pattern[str], str]]:
-    """What the addresses look like, for their names: spans are counted by them."""
+    """Patterns of the API's paths with their names: spans are counted by these names."""
     return [(re.compile(re.sub(r"{\w+}", "[^/]+", path)), path) for path in paths]
 
 
@@ -82,18 +86,20 @@ def traced(scope: Scope) -> bool:
 
 
 def about_none() -> None:
-    """Connections are used again, and their context with them."""
+    """Forget the request: connections are reused, and their log context with them."""
     unbind_contextvars("request_id", "trace_id")
 
 
 def begin(scope: Scope) -> Span:
-    """The span of this call, which is about no other request."""
+    """Begin the span of a call that is about no existing request."""
     call: Call | None = scope.get(CALL)
     return call.begin() if call else NOTHING
 
 
 def about(scope: Scope, view: View) -> Span:
-    """The span of this call, which is about this request; so is what it logs from here on."""
+    """Begin the span of a call about this request. From here on, the call's log lines name the
+    request.
+    """
     bind_contextvars(**logs.of(view))
     call: Call | None = scope.get(CALL)
     if call is None:
@@ -104,5 +110,5 @@ def about(scope: Scope, view: View) -> Span:
 
 
 def _told(span: Span) -> tuple[bytes, bytes]:
-    """Server Timing is what browsers' instrumentations read it from."""
+    """The header ``Server-Timing``, from which browser instrumentation reads the trace."""
     return b"server-timing", f'traceparent;desc="{span.context.partition(" ")[0]}"'.encode()

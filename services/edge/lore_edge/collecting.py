@@ -1,7 +1,7 @@
 """Reads an answer for a caller who wants it whole: the edge itself is the reader.
 
-It acknowledges what it has while the caller's connection is up, so that a caller who left
-pauses the answer after one window, as any reader does (protocol P7, P14).
+It acknowledges what it has while the caller's connection is up. So a caller who leaves pauses the
+answer after one window, as any reader does (protocol P7, P14, O8).
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class _Collector:
 
 
 async def collect(feed: Feed, receive: Receive, span: Span) -> tuple[View, str]:
-    """The view and the text of the ended answer.
+    """Return the view and the text of the answer once it has ended.
 
     Raises Disconnected, UnknownRequest and ApiError 410 ``history_lost`` or ``given_up``.
     """
@@ -66,7 +66,7 @@ async def collect(feed: Feed, receive: Receive, span: Span) -> tuple[View, str]:
             except StoreUnavailable:
                 pause_s = STORE_RETRY_S
             if pause_s:
-                await asyncio.sleep(pause_s)  # an ack for several chunks, or a store that is away
+                await asyncio.sleep(pause_s)  # for more chunks in an ack, or for the store
             else:
                 await collector.waker.wait()
         raise Disconnected
@@ -77,10 +77,10 @@ async def collect(feed: Feed, receive: Receive, span: Span) -> tuple[View, str]:
 
 
 async def _go_on(feed: Feed) -> float:
-    """Do what keeps the answer coming. Returns the seconds to the next time, 0 to wait for news."""
+    """Keep the answer coming. Returns the seconds until the next call, 0 to wait for news."""
     view = feed.view
     if feed.last_seq is not None:
-        return STORE_RETRY_S  # its text was not to be had
+        return STORE_RETRY_S  # the text could not be read
     if view.status is Status.REAPED and feed.head == view.next_seq - 1:
         await feed.revive()
         return ACK_INTERVAL_S

@@ -1,10 +1,10 @@
-"""Whether a prompt fits the model's context, checked before it is accepted (protocol P17).
+"""Whether a prompt fits the model's context, checked before it is accepted (protocol P17.19).
 
-Generators tell how large it is. A prompt of fewer bytes than that has fewer tokens too; a larger
-one is counted where the model's tokenizer is at hand, message by message and without the words
-of the chat template, so that nothing is refused here that a generator would take. What only
-the template makes too long, or a prompt that cannot be counted, is *doubtful*: its generator
-judges it.
+Generators publish the size of their context. A prompt with fewer bytes than that has fewer tokens,
+too. A larger one is counted with the model's tokenizer where that is available: message by message
+and without the chat template, so that no prompt is refused that a generator would take (P17.20). A
+prompt that only the template makes too long, or that cannot be counted, is *doubtful*: its
+generator judges it.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 KNOWN_S, UNKNOWN_S = 5.0, 0.5
-"""So long what generators told, or that none has, is not asked for again."""
+"""How many seconds to cache what generators published, or that they published nothing."""
 TEMPLATE_TOKENS = 16
-"""Of each message, at most, by and large."""
+"""The most tokens that a chat template usually adds to each message."""
 
 
 class Context:
-    """Of the model that this edge's generators serve."""
+    """The context of the model that this edge's generators serve."""
 
     def __init__(self, store: Store, settings: EdgeSettings) -> None:
         self._store = store
@@ -52,7 +52,7 @@ class Context:
     async def is_doubtful(self, asked: StreamRequest) -> bool:
         """Whether its generator may find that the prompt does not fit.
 
-        Raises ApiError 400 when it surely does not, and StoreUnavailable.
+        Raises ApiError 400 when it surely does not fit, and StoreUnavailable.
         """
         messages = asked.conversation()
         await self._ask()
@@ -78,7 +78,9 @@ class Context:
         self._asked_s = now
 
     def _count(self, messages: Sequence[Message]) -> int | None:
-        """In a thread of its own: a long prompt takes a tenth of a second."""
+        """Count the tokens; None when that is impossible. Runs in a thread: a long prompt takes a
+        tenth of a second.
+        """
         tokenizer = self._load()
         if tokenizer is None:
             return None
@@ -96,12 +98,12 @@ class Context:
 
 
 def _read(file: str) -> "Tokenizer | None":
-    from tokenizers import Tokenizer  # some megabytes, for those who count
+    from tokenizers import Tokenizer  # some megabytes, so only if needed
 
     try:
         tokenizer = Tokenizer.from_file(file)
-    except Exception as error:  # noqa: BLE001 - it raises nothing closer
+    except Exception as error:  # noqa: BLE001 - the library documents no narrower type
         _log.warning("prompts not counted", tokenizer=file, reason=str(error))
         return None
-    tokenizer.encode_special_tokens = True  # what users write has none
+    tokenizer.encode_special_tokens = True  # text of users contains no special tokens
     return tokenizer

@@ -31,12 +31,12 @@ REQUEST_ID = r"[A-Za-z0-9_-]{22}"
 MAX_KEY_CHARS = 255
 PARTITION_TRIES = 4
 LISTED_MS = 86_400_000
-"""Beyond its retention, a subject's list is kept for as long as an answer may take."""
-_EITHER = "question"  # the field that a body with neither is told about
+"""How many ms a subject's list outlives its retention: as long as an answer may take."""
+_EITHER = "question"  # the field that is named when a body has neither
 
 
 class _Body(StreamRequest):
-    """As it arrives."""
+    """The body as it arrives."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,7 +45,7 @@ class _Body(StreamRequest):
 
 
 def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
-    """Raises ApiError 400 that names the first field that is wrong."""
+    """Validate a body. Raises ApiError 400, which names the first field that is wrong."""
     try:
         return _Body.model_validate_json(body, context=limits)
     except ValidationError as error:
@@ -66,7 +66,8 @@ def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
 def key_of(scope: Scope) -> str:
     """The ``Idempotency-Key``, or '' without one.
 
-    Raises ApiError 400 for one that is empty: its sender takes a retry for safe, and it is not.
+    Raises ApiError 400 for an empty one: its sender believes that a retry is safe, and it would not
+    be.
     """
     key = header(scope, b"idempotency-key")
     if not key and any(name == b"idempotency-key" for name, _ in scope["headers"]):
@@ -75,8 +76,9 @@ def key_of(scope: Scope) -> str:
 
 
 def complete(asked: StreamRequest, settings: EdgeSettings) -> StreamRequest:
-    """What the generator gets: messages and a length in any case, and a seed that a takeover
-    keeps."""
+    """The request as the generator gets it: always with messages and a length, and with a seed that
+    a takeover keeps.
+    """
     changes: dict[str, object] = {}
     if asked.question is not None:
         changes["question"] = None
@@ -92,15 +94,16 @@ def complete(asked: StreamRequest, settings: EdgeSettings) -> StreamRequest:
 
 
 def initial_window(asked: StreamRequest) -> int:
-    """In tokens; 0 does not bind (P6, P8)."""
+    """The initial window in tokens; 0 does not bind (P6, P8)."""
     if asked.ack is Ack.NONE:
         return 0
     return asked.window or WindowConfig().initial_tokens
 
 
 def derived_ids(secret: SecretStr, subject: str, key: str) -> list[str]:
-    """The request ids that this subject's key stands for, on every edge with this secret: each of
-    another partition, to be asked for in this order."""
+    """The request ids of this subject's key, the same on every edge with this secret. Each is in
+    another partition, and they are tried in this order (H2).
+    """
     ids: dict[int, str] = {}
     number = 0
     while len(ids) < PARTITION_TRIES:
@@ -122,7 +125,7 @@ async def create(
 ) -> View:
     """Accept a request, or find the one that this key made before.
 
-    ``subject`` owns it; ``client`` is whose share of the queue it takes; its trace goes on from
+    ``subject`` owns it; ``client`` is charged with its share of the queue; its trace continues
     ``span``.
 
     Raises ApiError (400 for the key or a size, 410, 422, 429) and StoreUnavailable.
@@ -140,7 +143,7 @@ async def create(
     made = await _made(store, ids) if idempotency_key else None
     for request_id in [made] if made else ids:
         if made:
-            admission = Admission(True)  # it is there, and counted then
+            admission = Admission(True)  # it exists, so it was counted before
         else:
             with tracing.call("lore_admit", span):
                 admission = await admit(store, settings, client, request_id, whole)
@@ -172,7 +175,7 @@ async def create(
 
 
 def _same(view: View, mark: str) -> View:
-    """Raises ApiError for the request of another body, and for one that was given up."""
+    """Return the view. Raises ApiError if the request has another body, or was given up."""
     if view.fingerprint != mark:
         raise idempotency_key_reused("this Idempotency-Key was used for another body")
     if view.given_up_ms:
@@ -182,18 +185,20 @@ def _same(view: View, mark: str) -> View:
 
 async def _list(store: Store, settings: EdgeSettings, view: View) -> None:
     keep_ms = round(settings.retention_s * 1000) + LISTED_MS
-    with contextlib.suppress(StoreUnavailable):  # the request is there all the same
+    with contextlib.suppress(StoreUnavailable):  # the request exists all the same
         await store.list_request(view.subject, view.request_id, keep_ms=keep_ms)
 
 
 async def _made(store: Store, ids: list[str]) -> str | None:
-    """The one of a key's ids under which a request was made before."""
+    """The id of this key under which a request exists, if any."""
     views = await asyncio.gather(*map(store.view, ids))
     return next((view.request_id for view in views if view is not None), None)
 
 
 def _ids(settings: EdgeSettings, subject: str, key: str) -> list[str]:
-    """The ids to try in turn, each of another partition: one queue may be full by chance."""
+    """The ids to try in turn, each in another partition, because one queue may be full by
+    chance.
+    """
     if key:
         return derived_ids(settings.secret, subject, key)
     ids: dict[int, str] = {}

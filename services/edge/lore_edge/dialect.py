@@ -1,4 +1,4 @@
-"""The bytes of a stream: Lore's own format, and the interface of the others."""
+"""The bytes of a stream: Lore's own format, and the interface of the other formats."""
 
 from operator import attrgetter
 from typing import Any, Protocol
@@ -12,13 +12,16 @@ from lore_edge.ring import Piece
 
 
 class Dialect(Protocol):
-    """Belongs to one reader. What it has nothing to say to is ``b""``."""
+    """The format of one reader's stream. A method returns ``b""`` for what the format does not
+    express.
+    """
 
     repeats_text: bool
-    """``end`` needs the whole text, which is read from the log then."""
+    """Whether ``end`` contains the whole text, which is then read from the log."""
     returns: bool
-    """Its readers come back by themselves after a word to do so, and revive on demand. A
-    reader of another kind takes a response that ends for an answer that has ended."""
+    """Whether its readers come back by themselves when told to, and revive on demand. Other readers
+    take a response that ends for an answer that has ended.
+    """
 
     def open(self, feed: Feed, sender: Sender | None, /) -> bytes: ...
 
@@ -29,12 +32,14 @@ class Dialect(Protocol):
     def end(self, view: View, text: str, /) -> bytes: ...
 
     def error(self, code: str, message: str, position: int, /) -> bytes:
-        """The last word to a reader that has ``position`` chunks."""
+        """The last event for a reader that has ``position`` chunks."""
         ...
 
 
 class Native:
-    """PROTOCOL.md, Server-sent events. A chunk is encoded once for all of its readers."""
+    """Lore's own format (PROTOCOL.md, Server-sent events). A chunk is encoded once for all its
+    readers.
+    """
 
     repeats_text = False
     returns = True
@@ -79,14 +84,14 @@ class Native:
 
 
 class Plain:
-    """The text alone: whoever polls says the rest around it (protocol P18)."""
+    """Only the text; the poll puts the rest around it (protocol P18)."""
 
     repeats_text = False
     returns = True
 
     def __init__(self) -> None:
         self.reason = "open"
-        """Of the last change of state."""
+        """The reason of the last change of state."""
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del feed, sender

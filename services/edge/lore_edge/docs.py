@@ -13,7 +13,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def render(document: Json) -> str:
-    """A whole HTML page. It runs no script and asks for nothing from elsewhere."""
+    """A whole HTML page. It runs no script and loads nothing from other servers."""
     info = document["info"]
     operations = [
         (path, method, item[method] | {"parameters": _parameters(item, method)})
@@ -44,7 +44,7 @@ def render(document: Json) -> str:
 
 
 def _about(description: str) -> str:
-    """Its paragraphs and its list, the two things of CommonMark that it has."""
+    """Render a description, which uses two things of CommonMark: paragraphs and one list."""
     blocks = description.split("\n\n")
     return "".join(
         "".join(("<ul>", *(f"<li>{_text(line[2:])}</li>" for line in block.split("\n")), "</ul>"))
@@ -125,7 +125,7 @@ def _schema(schema: Json) -> str:
 
 
 def _type(schema: Json) -> str:
-    """In a few words, with links to what has a name."""
+    """A type in a few words, with links to named schemas."""
     if match := _REF.fullmatch(schema.get("$ref", "")):
         return f'<a href="#{escape(match[1])}">{escape(match[1])}</a>'
     for word, choice in (("anyOf", " or "), ("oneOf", " or "), ("allOf", ", ")):

@@ -10,18 +10,18 @@ from lore.protocol.messages import View
 from lore.store.types import StoreFull, StoreUnavailable
 
 STORE_RETRY_S = 1
-STORE_FULL_RETRY_S = 60  # where nobody has looked when there is room
+STORE_FULL_RETRY_S = 60  # where it is unknown when there will be room
 AUTH_RETRY_S = 5
 QUEUE_RETRY_S = 2
 CLIENT_RETRY_S = 5
 
 
 class UnknownRequest(Exception):
-    """The store does not have the request, or no longer."""
+    """The store does not have the request, or no longer has it."""
 
 
 class LostRequest(UnknownRequest):
-    """The store has forgotten it with its data, and nobody has given it back (P3)."""
+    """The store has lost the request with its data, and nobody has given it back (P4.7)."""
 
 
 class ApiError(Exception):
@@ -55,7 +55,9 @@ def invalid(message: str, *, field: str | None = None, code: str = "invalid_requ
 
 
 def unauthorized(*, invalid: bool = False) -> ApiError:
-    """``invalid``: there were credentials; what is wrong with them, nobody is told (RFC 6750)."""
+    """``invalid``: there were credentials. What is wrong with them is not disclosed (A2, RFC
+    6750).
+    """
     challenge = 'Bearer realm="lore"'
     if invalid:
         challenge += ', error="invalid_token"'
@@ -87,7 +89,7 @@ def given_up() -> ApiError:
 
 
 def lost(view: View) -> ApiError:
-    """Why text of a request that is known is not to be had."""
+    """The error for text of a known request that is gone."""
     return given_up() if view.given_up_ms else history_lost()
 
 
@@ -140,7 +142,7 @@ def prompt_too_long(limit: int, field: str) -> ApiError:
 
 
 def answer_too_long(limit: int, prompt_tokens: int) -> ApiError:
-    """It could not be admitted at any time."""
+    """The error for an answer that no limit would ever admit."""
     message = (
         f"max_tokens: with a prompt of about {prompt_tokens} tokens, this exceeds your limit of "
         f"{limit} tokens a minute; ask for fewer"
@@ -181,7 +183,7 @@ def too_many_streams(limit: int) -> ApiError:
 
 
 def count(error: ApiError) -> None:
-    """Count every error that a call gets, whichever part found it."""
+    """Count an error of a call, whichever part raised it."""
     if (refusals := REQUESTS_REFUSED.get(error.code)) is not None:
         refusals.inc()
     if error.code in (HISTORY_LOST_CODE, GIVEN_UP_CODE):

@@ -1,8 +1,8 @@
 """One followed request at this edge, shared by all its readers here.
 
-The shell of a ``Follower``: carries its commands out and decides nothing. Chunks that come stay
-in a bounded ring, encoded once for everyone. What is older than the ring a reader takes from the
-log, in pages, at its own pace.
+This is the shell of a ``Follower``: it carries out commands and decides nothing. Chunks that arrive
+stay in a bounded ring, encoded once for all readers. A reader that needs older ones takes them from
+the log, in pages, at its own pace.
 """
 
 import asyncio
@@ -49,12 +49,12 @@ _log = structlog.get_logger()
 
 
 class Listening(Protocol):
-    """What a feed tells its readers; all of it on the event loop."""
+    """What a feed calls for its readers; all on the event loop."""
 
     def on_news(self) -> None: ...
 
     def on_chunk(self, piece: Piece) -> None:
-        """The next one has come; it is in the ring."""
+        """The next chunk has arrived; it is in the ring."""
         ...
 
     def on_state(self, status: Status, reason: str) -> None: ...
@@ -66,7 +66,7 @@ _NEWS = methodcaller("on_news")
 
 
 class Feed:
-    """A ``Listener`` of the store."""
+    """A followed request. It is a ``Listener`` of the store."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Feed:
         ring_bytes: int,
         wait_s: float = 0.0,
     ) -> None:
-        """``wait_s``: how long to look for it when it is not there."""
+        """``wait_s``: how long to look for the request if the store does not have it."""
         loop = asyncio.get_running_loop()
         self.request_id = request_id
         self.readers: set[Listening] = set()
@@ -95,8 +95,9 @@ class Feed:
         self.follower = Follower(config, subject, now=self._now(), wait_s=wait_s)
 
     async def start(self) -> None:
-        """Subscribe, and look meanwhile. Raises UnknownRequest or StoreUnavailable; follows
-        nothing then."""
+        """Subscribe, and read the view meanwhile. Raises UnknownRequest or StoreUnavailable, and
+        then follows nothing.
+        """
         self._carry_out()
         following = asyncio.ensure_future(self._store.follow(self.request_id, self))
         try:
@@ -114,14 +115,14 @@ class Feed:
             raise
 
     def on_readers(self, *, some: bool) -> None:
-        """The first has come, or the last has left."""
+        """The first reader has come, or the last one has left."""
         self.follower.on_readers(self._now(), some=some)
         self._carry_out()
 
     async def leave(self) -> None:
-        """Nobody has come back: follow it no more."""
+        """Stop following, because no reader has come back."""
         if self.follower.is_left_unread:
-            with contextlib.suppress(StoreUnavailable):  # its prompt is read for nobody then
+            with contextlib.suppress(StoreUnavailable):  # then the prompt is read for nobody
                 await self._store.do(Readers(self.request_id, "left"))
         await self.stop()
 
@@ -131,7 +132,7 @@ class Feed:
             self._call.cancel()
         for _, looked in self._waiting:
             looked.cancel()
-        with contextlib.suppress(StoreUnavailable):  # its connection is gone, and so is this
+        with contextlib.suppress(StoreUnavailable):  # then the subscription is lost, too
             await self._store.unfollow(self.request_id, self)
 
     # what is known
@@ -157,14 +158,14 @@ class Feed:
         return self.follower.acked_seq
 
     def piece(self, seq: int) -> Piece | None:
-        """The chunk from the ring, or None when it has to come from the log."""
+        """The chunk from the ring; None when it must be read from the log."""
         return self._ring.get(seq)
 
     def pieces_after(self, seq: int) -> Iterator[Piece]:
         return self._ring.after(seq)
 
     def tokens_at(self, seq: int) -> int | None:
-        """How many the answer has up to a chunk; None when that is not known here."""
+        """How many tokens the answer has up to a chunk; None when that is unknown here."""
         view = self.view
         if seq == view.next_seq - 1:
             return view.generated_tokens
@@ -174,16 +175,17 @@ class Feed:
         return piece.tokens if piece else None
 
     def check(self) -> None:
-        """Raises UnknownRequest once the store does not have it."""
+        """Raises UnknownRequest once the store does not have the request."""
         if self.follower.gone:
             raise LostRequest if self.follower.lost else UnknownRequest
 
     # what readers ask
 
     async def look(self) -> None:
-        """Read the view now: what it says reaches the readers before this returns.
+        """Read the view now. Its news reaches the readers before this returns.
 
-        Raises StoreUnavailable."""
+        Raises StoreUnavailable.
+        """
         number = self.follower.look(self._now())
         if number > self.follower.looks:
             looked = asyncio.get_running_loop().create_future()
@@ -192,15 +194,16 @@ class Feed:
             await looked
 
     async def page(self, after: int, limit: int) -> list[Piece]:
-        """Chunks after ``after`` from the log: none when there are none, or it is another log,
-        or the next one is lost for good. Raises StoreUnavailable."""
+        """Chunks after ``after`` from the log. Empty when there are none, when the log is another,
+        or when the next chunk is lost for good. Raises StoreUnavailable.
+        """
         chunks = await self._store.read(self.request_id, after=after, limit=limit, known=self.view)
         whole = self.follower.judge_page(after, chunks, self._now())
         self._carry_out()
         return [self._encode(chunk) for chunk in whole]
 
     async def text(self) -> str | None:
-        """The whole answer so far; None when the log did not hold still.
+        """The whole answer so far; None when the log changed during the read.
 
         Raises StoreUnavailable.
         """
@@ -215,13 +218,13 @@ class Feed:
         return "".join(parts) if self.log_id == log_id else None
 
     async def revive(self) -> None:
-        """Raises StoreUnavailable. Somebody else may have done it before."""
+        """Revive the request; another caller may have done so before. Raises StoreUnavailable."""
         position = await self._store.do(Revive(self.request_id))
         REQUESTS_REVIVED.inc(position.outcome is Outcome.OK)
         await self.look()
 
     async def acknowledge(self, seq: int) -> None:
-        """For a reader here that does not by itself. Raises StoreUnavailable."""
+        """Acknowledge for a reader here that does not do so itself. Raises StoreUnavailable."""
         position = await self._store.do(Ack(self.request_id, seq))
         if position.outcome is not Outcome.OK:  # until its generator gives it back (P3)
             raise StoreUnavailable("the log is behind this reader, or forgotten")
@@ -235,7 +238,7 @@ class Feed:
         self.follower.on_resumed(seq, self._now())
         self._carry_out()
 
-    # what the store says
+    # events of the store
 
     def on_message(self, message: Message) -> None:
         if self.follower.on_message(message, self._now()):
@@ -307,7 +310,7 @@ class Feed:
                     await store.do(Readers(request_id, "back"))
                     follower.on_returned(self._now())
         except Exception as error:  # noqa: BLE001
-            if not isinstance(error, StoreUnavailable):  # else its readers would wait for ever
+            if not isinstance(error, StoreUnavailable):  # otherwise its readers would wait for ever
                 _log.exception("feed failed", request_id=request_id)
                 error = StoreUnavailable("what the store has cannot be taken")
             follower.on_failed(self._now())
@@ -323,7 +326,7 @@ class Feed:
             self._ring.push(self._encode(chunk))
 
     def _looked(self, error: StoreUnavailable | None) -> None:
-        """Those wait no more whose look was answered, or has failed."""
+        """Wake those whose look was answered, or has failed."""
         looks = self.follower.looks
         for number, looked in self._waiting:
             if number <= looks and not looked.done():
@@ -345,11 +348,11 @@ class Feed:
 
 
 def _log_failure() -> None:
-    """The others are told all the same."""
+    """Log the error of one listener; the others are still called."""
     _log.exception("reader failed")
 
 
 def retrieve(task: asyncio.Future[None]) -> None:
-    """For a task whose failure need not be heard by anybody."""
+    """A done callback that retrieves the exception of a task whose failure nobody needs to know."""
     if not task.cancelled():
         task.exception()

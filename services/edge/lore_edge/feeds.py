@@ -1,7 +1,7 @@
 """All feeds of this edge, one for each request with a reader.
 
-A feed belongs to a subject as well: what Bob asks of Alice's request is no business of her feed.
-His own finds nothing, in the same steps as for an id that never was.
+A feed also belongs to a subject: Bob's calls for Alice's request never reach her feed. His own feed
+finds nothing, in the same steps as for an unknown id (A12).
 """
 
 import asyncio
@@ -14,11 +14,13 @@ from lore_edge.feed import Feed, retrieve
 from lore_edge.settings import EdgeSettings
 
 Key = tuple[str, str]
-"""A request's id, and on whose behalf it is read."""
+"""A request's id, and the subject on whose behalf it is read."""
 
 
 class Use:
-    """A class, because the frame of a generator would be kept for each reader."""
+    """The context manager of ``use``. A class, because a generator's frame would be kept for each
+    reader.
+    """
 
     __slots__ = ("_feeds", "_key")
 
@@ -53,13 +55,13 @@ class Feeds:
     def use(self, request_id: str, subject: str) -> Use:
         """The feed of the subject's request, kept at least until the end of the block.
 
-        Raises UnknownRequest, also for somebody else's, or StoreUnavailable.
+        Raises StoreUnavailable, and UnknownRequest, also for somebody else's request.
         """
         return Use(self, (request_id, subject))
 
     async def take(self, key: Key) -> Feed:
-        """What ``use`` begins with."""
-        # Counted before the first await: a feed must not be dropped while somebody waits for it.
+        """Get a feed for one more user."""
+        # Counted before the first await, so that a feed is not dropped while somebody waits for it.
         self._users[key] = self._users.get(key, 0) + 1
         if (closer := self._closers.pop(key, None)) is not None:
             closer.cancel()
@@ -70,14 +72,14 @@ class Feeds:
             raise
 
     def give_back(self, key: Key) -> None:
-        """What ``use`` ends with."""
+        """Release a feed that ``take`` returned."""
         self._users[key] -= 1
         if not self._users[key]:
             del self._users[key]
             self._linger(key)
 
     def find(self, request_id: str, subject: str) -> Feed | None:
-        """The feed of a request that is followed here already."""
+        """The feed of a request that is already followed here, or None."""
         key = request_id, subject
         return None if key in self._starts else self._feeds.get(key)
 
@@ -100,7 +102,7 @@ class Feeds:
                 wait_s=self._wait_s(partition_of(key[0])),
             )
             start = asyncio.create_task(self._start(key, feed))
-            start.add_done_callback(retrieve)  # its waiters hear of it, if there are any
+            start.add_done_callback(retrieve)  # those who wait for it, if any, get its exception
             self._starts[key] = start
         feed.on_readers(some=True)
         start = self._starts.get(key)
@@ -119,7 +121,7 @@ class Feeds:
             del self._starts[key]
 
     def notice_losses(self) -> None:
-        """See whether the store may have lost data since this was last called."""
+        """Check whether the store may have lost data since the last call."""
         now = asyncio.get_running_loop().time()
         for partition in range(PARTITIONS):
             self._restores.notice(partition, self._store.run_id(partition), now)

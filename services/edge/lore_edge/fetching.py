@@ -1,4 +1,4 @@
-"""An edge's calls to other servers, with one total deadline and a bounded response."""
+"""An edge's calls to other servers, with one total deadline and bounded responses."""
 
 import asyncio
 import ssl
@@ -11,21 +11,22 @@ import httpx
 MAX_REDIRECTS = 3
 
 Get = Callable[[str], Awaitable[bytes]]
-"""The body at a URL. Raises FetchFailed."""
+"""Returns the body at a URL. Raises FetchFailed."""
 
 
 class FetchFailed(Exception):
-    """It cannot be had. Says so in a few words, and nothing of where: an address may hold a
-    secret."""
+    """A URL could not be read. The message says why, but not where, because a URL may contain a
+    secret.
+    """
 
 
 @asynccontextmanager
 async def fetching(*, timeout_s: float, max_bytes: int, secure: bool) -> AsyncGenerator[Get]:
-    """What asks, for as long as the block lasts.
+    """Yield a function that fetches URLs, for as long as the block lasts.
 
-    The deadline is for all that is asked there, from a name's look-up to the last byte: a server
-    that sends a byte now and then gains nothing by it. ``max_bytes`` is for each body. ``secure``:
-    whether there is an https URL among them. Raises FetchFailed.
+    ``timeout_s`` bounds everything, from the look-up of a name to the last byte, so a server that
+    sends a byte now and then gains nothing. ``max_bytes`` bounds each body. ``secure``: whether
+    there is an https URL among them. Raises FetchFailed.
     """
     try:
         async with asyncio.timeout(timeout_s), await _client(secure=secure) as client:
@@ -36,13 +37,13 @@ async def fetching(*, timeout_s: float, max_bytes: int, secure: bool) -> AsyncGe
 
 async def _client(*, secure: bool) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        # The system's authorities, as SSL_CERT_FILE and SSL_CERT_DIR may change them. Loading
-        # them takes 30 ms of CPU, and plain HTTP needs none.
+        # The system's authorities, unless SSL_CERT_FILE and SSL_CERT_DIR name others. Loading them
+        # takes 30 ms of CPU, and plain HTTP needs none.
         verify=await asyncio.to_thread(ssl.create_default_context) if secure else False,
         timeout=None,  # noqa: S113  # the block has one
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
-        # What is packed would have to be unpacked to know its size.
+        # A compressed body would have to be decompressed to know its size.
         headers={"Accept": "application/json", "Accept-Encoding": "identity"},
     )
 

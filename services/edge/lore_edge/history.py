@@ -1,5 +1,6 @@
-"""Whether the log of an ended answer has lost a chunk (``protocol/holes.py``), for a call that
-follows no request."""
+"""Whether the log of an ended answer has lost a chunk (``protocol/holes.py``), for calls without a
+feed.
+"""
 
 from lore.protocol.holes import Doubt
 from lore.store.base import Store

@@ -1,7 +1,7 @@
-"""A caller's own requests, newest first: ``GET /v1/streams`` (PROTOCOL.md, HTTP).
+"""A caller's own requests, newest first: ``GET /v1/streams`` (H4).
 
-For a client that has lost everything but its key. The store's list is a hint: what it names is
-looked at, and left out when it is gone or somebody else's.
+It serves clients that have lost everything but their key. The store's list is a hint: each request
+that it names is read, and left out when it is gone or belongs to somebody else.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from lore_edge.errors import invalid
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 PAGE = 100
 LOOKED_AT = 1_000
-"""So many of the newest are gone through at most."""
+"""How many of the newest requests are looked at."""
 STATES: dict[str, frozenset[Status]] = {
     "live": LIVE,
     "reaped": frozenset({Status.REAPED}),
@@ -26,7 +26,7 @@ STATES: dict[str, frozenset[Status]] = {
 
 
 def asked(query: str) -> tuple[frozenset[Status], int]:
-    """Which ones, and how many. Raises ApiError 400 for what cannot be meant."""
+    """Parse the query: the states and the limit. Raises ApiError 400."""
     state, limit = "all", str(DEFAULT_LIMIT)
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name == "state":
@@ -45,7 +45,7 @@ def asked(query: str) -> tuple[frozenset[Status], int]:
 async def own(
     store: Store, subject: str, statuses: Iterable[Status], limit: int
 ) -> list[tuple[View, dict[str, str]]]:
-    """With their metadata. Raises StoreUnavailable."""
+    """The subject's requests in these states, with their metadata. Raises StoreUnavailable."""
     wanted, found = set(statuses), list[View]()
     for start in range(0, LOOKED_AT, PAGE):
         ids = await store.listed(subject, start=start, limit=PAGE)

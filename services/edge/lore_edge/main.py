@@ -17,15 +17,15 @@ from lore_edge.auth.authenticator import BadAuth
 from lore_edge.server import EdgeServer, bind
 from lore_edge.settings import EdgeSettings
 
-GC_THRESHOLD = 10_000  # objects; a page of history is some hundreds
+GC_THRESHOLD = 10_000  # objects; a page of history has some hundreds
 
 _log = structlog.get_logger()
 
 
 def main() -> None:
-    """Raises Fatal."""
+    """Run the edge. Raises Fatal."""
     settings = load(EdgeSettings)
-    # A stream is a file descriptor; the usual soft limit of 1,024 is there for select().
+    # A stream takes a file descriptor. The usual soft limit of 1,024 exists for select().
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     configure_logging("edge", settings.log_level)
@@ -60,9 +60,11 @@ async def run(settings: EdgeSettings) -> None:
 
 
 def spare_the_collector() -> None:
-    """What has been made by now stays: looking through it for garbage, again and again, stopped
-    the loop for longer than a reader waits who comes back, and took a quarter of its time when
-    many did. New objects are looked through less often."""
+    """Exclude existing objects from garbage collection, and collect new ones less often.
+
+    Scanning all objects again and again stopped the loop for longer than a reader who comes back
+    should wait, and took a quarter of its time when many came back.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)

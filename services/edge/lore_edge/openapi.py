@@ -47,7 +47,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "store_full": (503, "the store is full; `Retry-After` says when there is room"),
     "draining": (503, "this edge is shutting down; another edge serves the stream"),
 }
-"""Every code of an error that a call is answered with: its status, and what it means."""
+"""Every error code of the API: its status, and what it means."""
 
 CONNECTION_ERRORS: dict[str, tuple[int, str]] = {
     "invalid_http": (400, "not a valid HTTP/1.1 request"),
@@ -61,7 +61,7 @@ CONNECTION_ERRORS: dict[str, tuple[int, str]] = {
     "edge_full": (503, "this edge has reached its limit of connections"),
     "http_version_not_supported": (505, "only HTTP/1.1 and HTTP/1.0 are supported"),
 }
-"""Errors that may come before a call is looked at, at any address; the connection closes."""
+"""Errors that may occur at any address before a call is routed; the connection is then closed."""
 
 _BODY_ERRORS = (
     *("invalid_request", "invalid_json", "body_too_large"),
@@ -148,7 +148,7 @@ def _empty(description: str) -> Json:
 
 
 def _refusals(*codes: str) -> Json:
-    """The responses that carry these errors, one for each status."""
+    """The responses for these error codes, one for each status."""
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for code in codes:
         by_status[ERRORS[code][0]].append(code)
@@ -182,7 +182,7 @@ def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
 
 
 AUTH_ERRORS = ("unauthorized", "host_not_allowed", "auth_unavailable")
-"""Any call may end with these, unless it is open to everybody."""
+"""Errors with which any call may end, unless it is public."""
 PUBLIC: Json = {"security": []}
 _BY_STREAM_TOKEN: Json = {"security": [{"bearer": []}, {"streamToken": []}]}
 _SECURITY_SCHEMES: Json = {
@@ -284,12 +284,12 @@ def _acknowledge() -> Json:
 
 @lru_cache(maxsize=8)
 def document(limits: RequestLimits, prefix: str = "") -> Json:
-    """``describe``, once for all who only read it."""
+    """The result of ``describe``, cached for callers that only read it."""
     return describe(limits, prefix)
 
 
 def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
-    """The OpenAPI document, of an edge with these limits."""
+    """The OpenAPI document of an edge with these limits."""
     cancel = {
         "204": _empty("cancelled (idempotent)"),
         **_refusals(*AUTH_ERRORS, "not_found", "already_ended", "store_unavailable"),

@@ -1,7 +1,7 @@
 """Polls: finished responses for readers whose stream is held back on the way (P18).
 
-A poll is one response of a known length: what follows a position, which is waited for if there
-is nothing yet.
+A poll is one response of known length with what follows a position. It waits if there is nothing
+yet.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from lore_edge.wire import (
     until_disconnect,
 )
 
-SETTLE_S = 1.0  # for the peer's TCP to acknowledge an answer
+SETTLE_S = 1.0  # so long the peer's TCP gets to acknowledge an answer
 _NO_HEARTBEAT = DeliveryConfig(heartbeat_s=float("inf"))
 
 
@@ -51,7 +51,7 @@ class _Waiting:
         self.feed = feed
         self.batches: list[Batch] = []
         self.sent_away = ""
-        """Why, if it is to go on elsewhere."""
+        """The reason, if its reader is to go on elsewhere."""
         self._work: asyncio.Task[None] | None = None
         self.reader = Reader(
             feed,
@@ -65,20 +65,22 @@ class _Waiting:
         )
 
     def leave(self, reason: str) -> None:
-        """Answer now. It waits for no store that is away."""
+        """Answer now, without waiting for a store that is away."""
         self.sent_away = reason
         if self._work is not None:
             self._work.cancel()
 
     async def begin(self) -> None:
-        """Raises ApiError 410 for a reader that cannot go on from where it is (P4, P17)."""
+        """Begin. Raises ApiError 410 for a reader that cannot continue from its position (P4,
+        P17).
+        """
         if self.reader.opening(asked=True) is Opening.LOST:
-            await self.feed.look()  # its log may be news to this edge
+            await self.feed.look()  # this edge may not know its log yet
             if self.reader.opening(asked=True) is Opening.LOST:
                 raise lost(self.feed.view)
 
     async def gather(self, receive: Receive) -> bool:
-        """Whether the answer is complete; False when its reader left before.
+        """Gather text. Returns whether the answer is complete; False when its reader left before.
 
         Raises ApiError and UnknownRequest.
         """
@@ -117,7 +119,7 @@ class _Waiting:
 
     @property
     def outcome(self) -> str:
-        """``lore.metrics.POLLS``"""
+        """The label value for ``lore.metrics.POLLS``."""
         if self.sent_away:
             return "sent_away"
         if self.reader.is_over:
@@ -151,7 +153,7 @@ class _Waiting:
             self._poll.on_state()
 
     def _end_early(self) -> None:
-        """What is there is given out before the reader is told that there will be no more."""
+        """Send the text that exists before the error that says that no more will come."""
         if self.batches:
             return
         self.feed.check()
@@ -170,7 +172,9 @@ class Polls:
         self._waiting: set[_Waiting] = set()
 
     def send_away(self, reason: str, spread_s: float) -> None:
-        """Answer each that waits, within about ``spread_s``, so that it goes on elsewhere."""
+        """Answer each waiting poll within about ``spread_s``, so that its reader goes on
+        elsewhere.
+        """
         loop = asyncio.get_running_loop()
         for one in self._waiting:
             loop.call_later(random.uniform(0, spread_s), one.leave, reason)
@@ -216,7 +220,7 @@ class Polls:
             ANSWERS[one.reader.outcome].inc()
         headers: Headers = [(b"x-request-id", feed.request_id.encode())]
         if one.sent_away:
-            headers.append((b"connection", b"close"))  # else it comes back here
+            headers.append((b"connection", b"close"))  # else the reader comes back here
         await answer(send, 200, body, headers)
         if feed.view.ack == Ack.SOCKET and one.reader.position > feed.acked_seq:
             await _acknowledge(feed, one.reader.position, transport)
@@ -224,7 +228,7 @@ class Polls:
     async def _gathered(
         self, one: _Waiting, receive: Receive, transport: asyncio.Transport
     ) -> bool:
-        """Whether the answer is complete; False when its reader left before."""
+        """Return whether the answer is complete; False when its reader left before."""
         if transport.is_closing():
             return False
         notice_death(transport, self._settings.tcp_user_timeout_s)
@@ -239,7 +243,9 @@ class Polls:
 
 
 async def _acknowledge(feed: Feed, seq: int, transport: asyncio.Transport) -> None:
-    """For a reader that cannot, what its TCP has (P8); its next poll says it as well."""
+    """Acknowledge what the peer's TCP has, for a reader that cannot (P8.2). Its next poll does so,
+    too.
+    """
     if await arrival(transport, SETTLE_S):
         with contextlib.suppress(StoreUnavailable):
             await feed.acknowledge(seq)

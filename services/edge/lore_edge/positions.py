@@ -9,7 +9,7 @@ from lore_edge import sse
 from lore_edge.errors import invalid
 from lore_edge.wire import Scope, header, wants_stream
 
-MAX_SEQ = 2**53 - 1  # what JSON and Lua count exactly
+MAX_SEQ = 2**53 - 1  # the largest integer that JSON and Lua represent exactly
 LOG_ID = r"[A-Za-z0-9_-]{1,64}"
 POSITION = rf"([0-9]{{1,15}})(?::({LOG_ID}))?"
 _LOG = re.compile(LOG_ID)
@@ -24,14 +24,16 @@ class Wanted(NamedTuple):
     position: int | None
     """The last seq that the reader has; None when it did not say."""
     log_id: str | None
-    """The log that it has it from, if it knows."""
+    """The log of that seq, if the reader named it."""
     said: str
     """How it named its position (``lore.metrics.RESUMES``)."""
 
 
 def wanted(scope: Scope) -> Wanted:
-    """Raises ApiError 400 naming what is malformed. A reconnecting EventSource keeps the URL
-    that it began with, so the header is the newer word."""
+    """The position in a call. Raises ApiError 400, which names what is malformed.
+
+    An EventSource that reconnects keeps its first URL, so the header takes precedence.
+    """
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     log_id = query["log"][-1] if "log" in query else None
     if log_id is not None and not _LOG.fullmatch(log_id):
@@ -48,7 +50,7 @@ def wanted(scope: Scope) -> Wanted:
 
 
 def heartbeat_of(scope: Scope) -> bytes:
-    """How the caller wants to hear of a silence (``?heartbeat=event``). Raises ApiError 400."""
+    """The heartbeat that the caller wants (``?heartbeat=event``). Raises ApiError 400."""
     match = _HEARTBEAT.search(scope["query_string"])
     if match is None or match[1] == b"comment":
         return sse.HEARTBEAT
@@ -58,7 +60,7 @@ def heartbeat_of(scope: Scope) -> bytes:
 
 
 def wait_of(scope: Scope) -> float | None:
-    """The seconds that a poll waits at most (protocol P18). Raises ApiError 400."""
+    """How many seconds a poll waits at most (protocol P18). Raises ApiError 400."""
     match = _WAIT.search(scope["query_string"])
     if match is None:
         return None
@@ -68,11 +70,13 @@ def wait_of(scope: Scope) -> float | None:
 
 
 def is_poll(scope: Scope) -> bool:
-    """Whether a finished response is asked for that waits for news."""
+    """Whether the call is a poll: a finished response that waits for news."""
     return _WAIT.search(scope["query_string"]) is not None and not wants_stream(scope)
 
 
 def check_query(scope: Scope) -> None:
-    """Of a call that follows nothing. Raises ApiError 400 as the other calls there do."""
+    """Check the query of a call that follows nothing. Raises ApiError 400 like the others at its
+    address.
+    """
     wanted(scope)
     wait_of(scope)

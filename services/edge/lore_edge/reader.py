@@ -1,8 +1,8 @@
 """One reader: the next bytes for it.
 
-``Delivery`` decides what that is. A reader that is further behind than the feed's ring, because
-it came back or because it reads slowly, loads a page of the log when it has sent the one before:
-it costs the memory of a page, however far behind it is.
+``Delivery`` decides what they are. A reader that is further behind than the feed's ring, because it
+came back or reads slowly, loads a page of the log after it has sent the one before. So it costs the
+memory of a page, however far behind it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,16 +20,16 @@ from lore_edge.feed import Feed
 from lore_edge.ring import Piece
 
 PAGE_CHUNKS = 256
-FIRST_PAGE_CHUNKS = 64  # soon read and encoded: what follows is, while this is on its way
+FIRST_PAGE_CHUNKS = 64  # small, so it is soon sent; the next is read meanwhile
 LAST_WORDS = {
     Step.LOST: ("history_lost", "history_lost", HISTORY_LOST),
     Step.GONE: ("gone", "not_found", "the request is no longer kept"),
 }
-"""The outcome, and the code and message of the error."""
+"""For each final step: the outcome, and the code and message of the error."""
 
 
 class Batch(NamedTuple):
-    """Events joined for one write, and the chunks among them."""
+    """Events joined for one write, and the chunks in them."""
 
     data: bytes
     pieces: Sequence[Piece] = ()
@@ -51,7 +51,7 @@ class Reader:
         on_news: Callable[[], None],
         span: Span = NOTHING,
     ) -> None:
-        """``position``, ``log_id``: what the reader has, and of which log."""
+        """``position``, ``log_id``: the last seq that the reader has, and the log of that seq."""
         self.feed = feed
         self.dialect = dialect
         self.delivery = Delivery[Piece](
@@ -66,13 +66,15 @@ class Reader:
         )
         self.on_news = on_news
         self.span = span
-        """Of the call that it reads with."""
+        """The span of the reader's call."""
         self.is_over = False
-        """The last event has been taken."""
+        """Whether the last event was taken."""
         self.outcome = ""
-        """What that event says of the answer (``lore.metrics.ANSWERS``)."""
+        """How the answer ended according to that event (``lore.metrics.ANSWERS``)."""
         self.is_level = False
-        """What was taken last came from the ring: this reader waits for news, and not for pages."""
+        """Whether what was taken last came from the ring: this reader waits for news, not for
+        pages.
+        """
         self._text = ""
         self._now = now
         self._has_loaded = False
@@ -93,7 +95,7 @@ class Reader:
     # from the feed
 
     def on_chunk(self, piece: Piece) -> None:
-        """A ``Stream`` has its own."""
+        """``Stream`` overrides this."""
         del piece
         self.on_news()
 
@@ -110,7 +112,7 @@ class Reader:
         if self.delivery.is_overdue(now):
             self.on_news()
 
-    # what to say
+    # what to send
 
     def next(self) -> Step:
         return self.delivery.next(self._now(), at_hand=self._is_at_hand)
@@ -149,13 +151,13 @@ class Reader:
         return Batch(self.dialect.error(code, message, self.position), [])
 
     def pass_on(self, piece: Piece) -> bytes:
-        """Take the chunk that has just come, which is all that there is to say to this reader."""
+        """Take the chunk that has just arrived, which is all that this reader needs."""
         self.delivery.position = piece.seq
         self.is_level = self._was_in_ring = True
         return self.dialect.chunk(piece)
 
     async def fetch(self, step: Step) -> None:
-        """LOAD, REPEAT or REVIVE."""
+        """Carry out LOAD, REPEAT or REVIVE."""
         try:
             if step is Step.LOAD:
                 self.delivery.on_page(await self._page(), self._now())
@@ -186,7 +188,7 @@ class Reader:
         return page
 
     async def piece(self, seq: int) -> Piece | None:
-        """A chunk that has to be sent again; None when there is none to be had."""
+        """A chunk to send again; None when it cannot be had."""
         piece = self.feed.piece(seq)
         if piece is None:
             try:
@@ -196,7 +198,7 @@ class Reader:
         return None if self.delivery.loses_history() else piece
 
     def waiting_bytes(self) -> int:
-        """What could be written now, as far as it is in memory."""
+        """The bytes in memory that could be written now."""
         ready = sum(len(piece.data) for piece in self.delivery.loaded)
         return ready + sum(len(piece.data) for piece in self.feed.pieces_after(self.position))
 
@@ -224,8 +226,9 @@ class Reader:
         return pieces
 
     def count(self, first: Piece, last: Piece) -> int:
-        """The tokens of what was sent. A reader who comes back may stand where this edge does not
-        know how many came before: of its first chunk none are counted then."""
+        """Count the tokens of what was sent. At a position that a reader named, this edge may not
+        know how many came before: the first chunk then counts for none.
+        """
         before = first.tokens if self._tokens is None else self._tokens
         self._tokens = last.tokens
         return last.tokens - before

@@ -15,9 +15,9 @@ class Piece(NamedTuple):
     """When it was appended, by the store's clock."""
     text: str
     fork: str
-    """The log, once it was forked; else empty."""
+    """The log, once the request's log was forked; else empty."""
     tokens: int
-    """How many the answer has up to here."""
+    """How many tokens the answer has up to here."""
 
     @property
     def event_id(self) -> str:
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 
 def encode(chunk: ChunkMessage, fork: str) -> Piece:
-    """``fork``: its log, once the request's was forked."""
+    """``fork``: the chunk's log, once the request's log was forked; else ''."""
     seq, text, tokens, at_ms, _ = chunk
     event_id = sse.event_id(seq, fork) if fork else str(seq)
     return Piece(seq, sse.chunk(seq, text, tokens, event_id), at_ms, text, fork, tokens)
@@ -44,12 +44,12 @@ class Ring:
         return self._pieces.get(seq)
 
     def after(self, seq: int) -> Iterator[Piece]:
-        """What follows ``seq`` without a gap."""
+        """The chunks that follow ``seq`` without a gap."""
         while (piece := self._pieces.get(seq := seq + 1)) is not None:
             yield piece
 
     def push(self, piece: Piece) -> None:
-        """Drops the oldest where there is no more room."""
+        """Add a chunk. Drops the oldest ones when there is no room."""
         self._pieces[piece.seq] = piece
         self._room_bytes -= len(piece.data)
         while self._room_bytes < 0 or len(self._pieces) > self._chunks:

@@ -36,11 +36,11 @@ _TIME: Json = {"type": ["string", "null"], "format": "date-time"}
 _STATUS: Json = {"type": "string", "enum": [str(status) for status in Status]}
 REQUEST_ID_TEXT: Json = {"type": "string", "pattern": f"^{REQUEST_ID}$"}
 _SEQ: Json = integer(1, maximum=MAX_SEQ)
-_ABOUT = ("title", "description", "default")  # of a field, whatever its value may be
+_ABOUT = ("title", "description", "default")  # members of a schema that do not restrict its values
 
 
 def _event(name: str, data: str, optional: tuple[str, ...] = ()) -> Json:
-    """One server-sent event, as a parser of them gives it out."""
+    """One server-sent event, as a parser returns it."""
     content = {"contentMediaType": "application/json", "contentSchema": ref(data)}
     return _object({"event": {"const": name}, "data": {**STRING, **content}}, optional=optional)
 
@@ -57,7 +57,7 @@ def _any_event() -> Json:
 
 
 def let_null_say_nothing(schema: Json) -> None:
-    """Wherever a field may be left out, it may be null as well."""
+    """Allow null wherever a field may be left out (H9)."""
     null, properties = {"type": "null"}, schema["properties"]
     for field in properties.keys() - set(schema.get("required", ())):
         inside = properties[field]
@@ -67,7 +67,7 @@ def let_null_say_nothing(schema: Json) -> None:
 
 
 def _stream_request() -> Json:
-    """The body of POST /v1/streams, with the rules that a JSON schema is not told by itself."""
+    """The body of POST /v1/streams, with the rules that the generated schema lacks."""
     schema = StreamRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     let_null_say_nothing(schema)
     schema["anyOf"] = [

@@ -6,9 +6,11 @@ from lore.store.base import Store, StoreUnavailable
 from lore_edge.settings import EdgeSettings
 
 NAMELESS = "default"
-"""The model's name where nobody has named it; where only generators have, another name for it."""
+"""The model's name when nobody has named it. If only generators have, it is another name for
+theirs.
+"""
 HEARD_S, UNHEARD_S = 5.0, 0.5
-"""So long what generators told, or that none has, is not asked for again."""
+"""How many seconds to cache what generators published, or that they published nothing."""
 
 
 class Served:
@@ -19,9 +21,10 @@ class Served:
         self._asked_s = float("-inf")
 
     async def name(self) -> str:
-        """What is set, or was heard last, however long ago; '' for neither.
+        """The configured name, or the one that generators published last, however long ago; '' for
+        neither.
 
-        Raises StoreUnavailable when that cannot be found out.
+        Raises StoreUnavailable when it cannot be found out.
         """
         now = time.monotonic()
         if not self._set and now - self._asked_s >= (HEARD_S if self._heard else UNHEARD_S):
@@ -34,14 +37,14 @@ class Served:
         return self._set or self._heard
 
     async def shown(self) -> str:
-        """The name as far as it is known, for those who need none."""
+        """The name as far as it is known, for callers that do not depend on it."""
         try:
             return await self.name()
         except StoreUnavailable:
             return ""
 
     async def has(self, model: str) -> bool:
-        """Whether requests may ask for it. Raises StoreUnavailable when it cannot be told."""
+        """Whether requests may ask for this model. Raises StoreUnavailable when that is unknown."""
         if model == NAMELESS and not self._set:
             return True
         return model == await self.name()

@@ -1,9 +1,9 @@
-"""uvicorn with connections of our own; a stop sends readers elsewhere.
+"""uvicorn with Lore's own connections; a stop sends readers elsewhere.
 
-Stopping. uvicorn waits for open connections before it lets the application shut down, so
-streams are told to leave by themselves. Order: unready, wait for load balancers to see
-it, close the listener, send the readers away over a short time, cut off those that take
-no farewell, exit. A second signal exits at once.
+Stopping. uvicorn waits for open connections before it shuts the application down, so streams have
+to end by themselves. The order: become unready, wait until load balancers notice, close the
+listener, send the readers away over a short time, cut off those that accept no farewell, exit. A
+second signal exits at once.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from lore_edge.http.connections import Connections
 from lore_edge.settings import EdgeSettings
 
 WATCH_S = 1.0
-CHECKS_PER_LOSS = 3  # so often the store is asked before it counts as lost
+CHECKS_PER_LOSS = 3  # how often the store is asked before it counts as lost
 STUCK_S = 60.0
 
 _log = structlog.get_logger()
@@ -43,7 +43,7 @@ class EdgeServer(uvicorn.Server):
                 lifespan="off",
                 interface="asgi3",
                 access_log=False,
-                proxy_headers=False,  # LORE_TRUSTED_PROXIES says whom to believe
+                proxy_headers=False,  # LORE_TRUSTED_PROXIES says which proxies to trust
                 log_config=None,
                 server_header=False,
             )
@@ -89,7 +89,9 @@ class EdgeServer(uvicorn.Server):
             keeper.cancel()
 
     def _cut_off(self) -> None:
-        """The calls that are left when the grace is over. uvicorn would call that an error."""
+        """Cut the calls that are left when the grace is over. uvicorn would log an error for
+        each.
+        """
         tasks = list(self.server_state.tasks)
         for task in tasks:
             task.cancel()
@@ -98,7 +100,7 @@ class EdgeServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """A signal ends the process with status 0: uvicorn would raise it again."""
+        """Let a signal end the process with status 0: uvicorn would raise the signal again."""
         before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -114,7 +116,9 @@ class EdgeServer(uvicorn.Server):
         self.should_exit = True
 
     def wait_for(self, what: str) -> None:
-        """What it cannot start without, and why that is not there. To be told again and again."""
+        """Report what it waits for at its start, and why that is not there. May be called
+        repeatedly.
+        """
         self._waits_for = what
         self._beat = time.monotonic()
 
@@ -135,12 +139,12 @@ class EdgeServer(uvicorn.Server):
             self._edge.streams.measure()
             self._edge.auth.poll()
             await self._edge.check_store()
-            # The health server's thread sees by this beat that the loop turns.
+            # This beat shows the health server's thread that the loop runs.
             await asyncio.sleep(min(WATCH_S, self._settings.store_lost_s / CHECKS_PER_LOSS))
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Raises OSError when the address is taken or is not this machine's."""
+    """Raises OSError when the address is taken or does not belong to this machine."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -1,9 +1,8 @@
 """What the peer's TCP has acknowledged, and how much may be queued for it (P8, P11).
 
-A send that returned says only that the bytes are on this machine: the kernel takes
-megabytes for a peer that reads nothing. SIOCOUTQ, which is TIOCOUTQ by another name,
-tells how many bytes the peer's TCP has not acknowledged. Behind a proxy the peer is the
-proxy, and its acknowledgment is what counts here.
+A send that returned says only that the bytes are on this machine: the kernel takes megabytes for a
+peer that reads nothing. SIOCOUTQ, which equals TIOCOUTQ, tells how many bytes the peer's TCP has
+not acknowledged. Behind a proxy, the peer is the proxy, and its acknowledgment counts.
 """
 
 import asyncio
@@ -24,10 +23,10 @@ from lore.store.base import StoreUnavailable
 from lore_client.protocol.receiver import ReceiverConfig, is_worth_an_ack
 
 LINUX = sys.platform == "linux"
-TCP_NOTSENT_LOWAT = 25  # socket names it since Python 3.12
+TCP_NOTSENT_LOWAT = 25  # the socket module has it since Python 3.12
 UNSENT_BYTES = 16_384
-MAX_ENDS = 8  # more are looked through, so that those that arrived are forgotten
-PROBES = 3  # without an answer, and a silent peer is gone
+MAX_ENDS = 8  # above this, entries of writes that have arrived are removed
+PROBES = 3  # so many unanswered probes mean that a silent peer is gone
 DELAY_S = ReceiverConfig().ack_delay_s
 FIRST_POLL_S = 0.005
 POLL_S = 0.1
@@ -41,7 +40,7 @@ class Exchange(Protocol):
 
 
 class Connection(Protocol):
-    """What the server keeps of a connection (``http.Connection``)."""
+    """A connection, as far as this module uses it (``http.Connection``)."""
 
     on_lost: Callable[[], None] | None
     exchange: Exchange
@@ -49,7 +48,7 @@ class Connection(Protocol):
 
 
 class StreamSocket:
-    """Counts what was written on one stream, and asks the kernel what of it arrived."""
+    """Counts what was written on one stream, and asks the kernel what of it has arrived."""
 
     __slots__ = ("_arrived", "_connection", "_ends", "_fd", "_transport", "_written")
 
@@ -60,29 +59,30 @@ class StreamSocket:
         self._fd: int = sock.fileno()
         self._written = 0
         self._arrived = 0
-        self._ends: list[tuple[int, int]] = []  # (seq, offset behind it)
+        self._ends: list[tuple[int, int]] = []  # (seq, offset behind it) of each write
         if LINUX and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         transport.set_write_buffer_limits(high=buffer_bytes)
 
     def watch(self, on_lost: Callable[[], None] | None) -> None:
-        """Call ``on_lost`` when the peer has left, or nobody any more."""
+        """Call ``on_lost`` when the peer has left; None cancels that."""
         self._connection.on_lost = on_lost
         if on_lost is not None and self._connection.peer_ended:
             on_lost()
 
     @property
     def is_idle(self) -> bool:
-        """Nothing waits to be written, and more can be."""
+        """Whether nothing waits to be written, and more can be."""
         return not self._transport.get_write_buffer_size() and not self._transport.is_closing()
 
     def write(self, body: bytes) -> None:
-        """A part of the response's body, without a task's turn through the server. Only between
-        its own writes, while idle."""
+        """Write a part of the response's body directly, without waking the stream's task. Only
+        while idle, and only between that task's own writes.
+        """
         self._connection.exchange.write_part(body)
 
     def on_written(self, body_bytes: int, seq: int | None) -> None:
-        """A body of this size went out, framed as an HTTP chunk, and ended with chunk ``seq``."""
+        """A body of this size was sent as an HTTP chunk; its last event is chunk ``seq``."""
         # "<hex>\r\n<body>\r\n"
         self._written += (body_bytes.bit_length() + 3) // 4 + body_bytes + 4
         if seq is not None:
@@ -91,9 +91,9 @@ class StreamSocket:
                 self.arrived()
 
     def arrived(self) -> int:
-        """The last seq whose write the peer's TCP has acknowledged whole; 0 before the first."""
+        """The last seq whose write the peer's TCP has fully acknowledged; 0 before the first."""
         if self._transport.is_closing():
-            return self._arrived  # whatever is left was thrown away
+            return self._arrived  # the connection is closed, and what was left was thrown away
         pending = self._transport.get_write_buffer_size() + _unacknowledged(self._fd)
         there = bisect_right(self._ends, self._written - pending, key=itemgetter(1))
         if there:
@@ -103,7 +103,7 @@ class StreamSocket:
 
     @property
     def is_blocked(self) -> bool:
-        """The peer reads more slowly than it is written to."""
+        """Whether the peer reads more slowly than it is written to."""
         return self._transport.get_write_buffer_size() > 0
 
     def abort(self) -> None:
@@ -111,15 +111,17 @@ class StreamSocket:
 
 
 def limit_silence(sock: socket.socket, after_s: float) -> None:
-    """A peer that acknowledges nothing of what it was sent, or has room for nothing, is gone after
-    ``after_s``."""
+    """Let the kernel drop a peer after ``after_s`` seconds in which it acknowledges nothing that
+    was sent, or has no room.
+    """
     if LINUX and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(after_s * 1000))
 
 
 def notice_death(transport: asyncio.Transport, after_s: float) -> None:
-    """A peer that is written nothing is asked whether it is there: one that is gone without a
-    word is noticed after about ``after_s``."""
+    """Let the kernel probe an idle peer: one that is gone without a word is noticed after about
+    ``after_s`` seconds.
+    """
     sock = cast("Any", transport.get_extra_info("socket"))
     if not LINUX or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -131,7 +133,9 @@ def notice_death(transport: asyncio.Transport, after_s: float) -> None:
 
 
 async def arrival(transport: asyncio.Transport, timeout_s: float) -> bool:
-    """Whether the peer's TCP has all that was written, waited for at most so long (P8)."""
+    """Wait until the peer's TCP has everything that was written, ``timeout_s`` seconds at most.
+    Returns whether it has (P8).
+    """
     fd: int = cast("Any", transport.get_extra_info("socket")).fileno()
     loop = asyncio.get_running_loop()
     until, pause_s = loop.time() + timeout_s, FIRST_POLL_S
@@ -148,36 +152,36 @@ async def arrival(transport: asyncio.Transport, timeout_s: float) -> bool:
 def _unacknowledged(fd: int) -> int:
     """Bytes in the kernel that the peer's TCP has not acknowledged."""
     if not LINUX:
-        return 0  # other systems do not tell in this way; what is left is the process's own
+        return 0  # other systems do not offer this; what is left is the process's own
     return struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, _ZERO))[0]
 
 
 class SocketAcks:
-    """Acknowledges, for a reader that cannot, what its TCP has acknowledged (protocol P8).
+    """Acknowledges what the TCP of a reader has acknowledged, if the reader cannot (protocol P8.2).
 
-    The kernel gives no notice, so it is asked while something is on its way: as often as our own
+    The kernel gives no notice, so it is asked while something is on its way: as often as Lore's
     clients acknowledge (P9), and less often while the peer takes nothing.
     """
 
     def __init__(self, socket: StreamSocket, ack: Callable[[int], Awaitable[None]]) -> None:
-        """``ack`` may raise StoreUnavailable; it is called again then."""
+        """``ack`` may raise StoreUnavailable; it is then called again."""
         self._socket = socket
         self._ack = ack
         self._loop = asyncio.get_running_loop()
         self._acked = 0
         self._wanted = 0
         self._news = 0
-        """Tokens that were written since something had arrived last."""
+        """The tokens written since something last arrived."""
         self._settled = asyncio.Event()
         self._settled.set()
         self._ending = False
         self._pause_s = 0.0
-        """The peer took nothing, or the store: not asked again before that."""
+        """How long to wait before asking again, because the peer or the store took nothing."""
         self._timer: asyncio.TimerHandle | None = None
         self._call: asyncio.Task[None] | None = None
 
     def on_written(self, seq: int, tokens: int, window: int) -> None:
-        """Chunk ``seq`` is the last of so many tokens; ``window`` is the request's."""
+        """Chunks up to ``seq`` with so many tokens were written; ``window`` is the request's."""
         self._wanted = seq
         self._news += tokens
         self._settled.clear()
@@ -189,7 +193,7 @@ class SocketAcks:
             self._poll_in(DELAY_S)
 
     async def settle(self, timeout_s: float) -> None:
-        """Wait until all that was written is acknowledged, at most ``timeout_s``."""
+        """Wait until everything written is acknowledged, ``timeout_s`` seconds at most."""
         self._ending = True
         if self._timer is not None and not self._pause_s:
             self._poll_in(POLL_S)

@@ -11,22 +11,25 @@ _LINE_ENDS = [(end, f"\\u{ord(end):04x}") for end in "\x85\u2028\u2029"]
 RETRY_MS = 1000
 PAD_LINE_BYTES = 747  # a thousand in base64
 HEARTBEAT = b":\n"
-"""A comment without an empty line after it: httpx-sse and the OpenAI SDK for Python make an event
-of that one, once they have seen an id."""
+"""A comment without an empty line after it. After an id, httpx-sse and the OpenAI SDK for Python
+would make an event of the empty line.
+"""
 
 
 HEARTBEAT_EVENT = b"event: heartbeat\ndata: {}\n\n"
-"""For an EventSource that watches for silence: it does not hear comments."""
+"""For an EventSource that watches for silence, because it does not hear comments (E5)."""
 
 
 def padding(size: int) -> bytes:
-    """Comments of about ``size`` bytes that no compression makes small."""
+    """Comments of about ``size`` bytes that compression cannot shrink."""
     lines = [b": " + base64.b64encode(os.urandom(PAD_LINE_BYTES)) for _ in range(size // 1000)]
     return b"".join(line + b"\n" for line in lines)
 
 
 def encode_json(value: object) -> str:
-    """As one line, to those who split at Unicode's line ends too, as httpx and requests do."""
+    """JSON on one line, also for readers that split at Unicode's line ends, as httpx and requests
+    do (E2).
+    """
     text = _encode(value)
     if text.isascii():
         return text
@@ -36,7 +39,9 @@ def encode_json(value: object) -> str:
 
 
 def event_id(seq: int, fork: str) -> str:
-    """What a reader names to come back after a chunk; ``fork`` is its log, once it was forked."""
+    """The id of a chunk's event, from which readers resume; ``fork`` is its log, once that was
+    forked (E3).
+    """
     return f"{seq}:{fork}" if fork else str(seq)
 
 
@@ -57,5 +62,5 @@ def data(value: dict[str, Any], event_id: str = "") -> bytes:
 
 
 def retry(milliseconds: int) -> bytes:
-    """Begins an event: alone it is one to httpx-sse."""
+    """The beginning of an event. It must not be sent alone: httpx-sse would make an event of it."""
     return f"retry: {milliseconds}\n".encode()

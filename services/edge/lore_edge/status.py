@@ -1,9 +1,9 @@
 """``/status``: plots of the key figures, for those without Grafana.
 
-It is there when LORE_PROMETHEUS_URL names a Prometheus. The page is everybody's, as all pages
-are; the figures are for those who are let in. They are sums over all readers, and name no
-request and no subject; but they tell how much Lore is used, so an edge in front of the world
-leaves them off. What is asked is fixed here: nobody reaches Prometheus through an edge.
+It exists when LORE_PROMETHEUS_URL names a Prometheus. The page is public, as all pages are; the
+figures need authentication. They are sums over all readers, and name no request and no subject. But
+they tell how much Lore is used, so a public edge does without them. The queries are fixed here: no
+caller reaches Prometheus through an edge.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from lore_edge.fetching import FetchFailed, Get, fetching
 
 SPAN_S, STEP_S = 900, 5
 KEPT_S = 4.0
-"""However many look, Prometheus is asked once in this time."""
+"""How many seconds figures are cached, however many callers ask."""
 TIMEOUT_S = 5.0
-"""For all that is asked for one page."""
+"""The deadline in seconds for all queries of one page."""
 MAX_BYTES = 1_048_576
-"""Of each answer."""
+"""The most bytes of each answer."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Figure:
     title: str
     about: str
     unit: str
-    """``s``, ``ratio`` or '' for a number."""
+    """``s``, ``ratio``, or '' for a plain number."""
     lines: dict[str, str]
-    """A query by what its line is called."""
+    """The query of each line, by the line's name."""
 
 
 def _rate(metric: str) -> str:
@@ -136,7 +136,7 @@ class Status:
         self._kept: tuple[float, Any] = (-math.inf, None)
 
     async def figures(self, _: Request) -> Response:
-        """Raises ApiError 503."""
+        """Answer with the figures. Raises ApiError 503."""
         async with self._asking:
             asked_at, found = self._kept
             if time.monotonic() - asked_at > KEPT_S:
@@ -147,7 +147,7 @@ class Status:
         return JSONResponse(found, headers={"Cache-Control": "no-store"})
 
     async def _ask(self) -> Any:
-        """None when there is no good answer, which is kept as well."""
+        """Query Prometheus. Returns None without a good answer, which is cached, too."""
         end_s = int(time.time()) // STEP_S * STEP_S
         times = list(range(end_s - SPAN_S, end_s + 1, STEP_S))
         secure = self._url.startswith("https:")

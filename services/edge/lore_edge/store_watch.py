@@ -8,14 +8,14 @@ from lore.store.base import Store, StoreUnavailable
 from lore_edge.waker import Alarm
 
 CHECK_S = 1.0
-OTHER_PARTITIONS = ("1", "2", "3")  # ids of nobody's requests
+OTHER_PARTITIONS = ("1", "2", "3")  # ids of no existing request
 
 
 class StoreWatch:
     def __init__(self, store: Store, lost_s: float, on_lost: Callable[[], None]) -> None:
-        """``on_lost`` is called once when the store has answered nothing for ``lost_s``."""
+        """``on_lost`` is called once when the store has answered nothing for ``lost_s`` seconds."""
         self.is_up = True
-        """Whether it answers, as far as is known."""
+        """Whether the store answers, as far as is known."""
         self._store = store
         self._lost_s = lost_s
         self._on_lost = on_lost
@@ -27,11 +27,13 @@ class StoreWatch:
         return self._outage is not None and self._outage.is_lost
 
     def sends_away(self, opened_at: float) -> bool:
-        """Whether a reader who came then, on the loop's clock, goes elsewhere."""
+        """Whether a reader who came at ``opened_at``, on the loop's clock, is sent elsewhere."""
         return self._outage is not None and self._outage.sends_away(opened_at)
 
     async def check(self) -> None:
-        """Ask for a sign of life; a store of several servers is there while one of them is."""
+        """Ask whether the store is there. A store of several servers is there while one of them
+        is.
+        """
         asked_at = asyncio.get_running_loop().time()
         answers = await self._ask("")
         if answers or any(await asyncio.gather(*map(self._ask, OTHER_PARTITIONS))):
@@ -45,7 +47,7 @@ class StoreWatch:
             self._alarm.cancel()
 
     async def _ask(self, request_id: str) -> bool | None:
-        """None: not yet, which may be this edge's own slowness."""
+        """Whether the store answered; None: not yet, which may be this edge's own slowness."""
         try:
             async with asyncio.timeout(CHECK_S):
                 await self._store.view(request_id)

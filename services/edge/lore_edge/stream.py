@@ -1,9 +1,9 @@
 """A stream: one reader's HTTP response, from the first event to the last.
 
-One task writes. It sleeps until there is news, a chunk has to be sent again (protocol
-P11), it has been silent for too long, or the reader has left. The most usual news, the next
-chunk for a reader who has all before it and takes what it is given, is passed on where it is
-heard, and the writing task sleeps on: its turn would cost as much as all the rest.
+One task writes. It sleeps until there is news, a chunk must be sent again (protocol P11), it has
+been silent for too long, or the reader has left. The most frequent news is the next chunk for a
+reader that has all before it and is not blocked. That chunk is written where it is heard, and the
+task sleeps on: waking it would cost as much as all the rest.
 """
 
 import asyncio
@@ -31,9 +31,11 @@ from lore_edge.waker import Waker
 from lore_edge.wire import Send
 
 MAX_JOINED_BYTES = 16_384
-SETTLE_S = 1.0  # for the peer's TCP to acknowledge the end
+SETTLE_S = 1.0  # so long the peer's TCP gets to acknowledge the end
 RETRY_MS = {"drain": (100, 1000), "store_lost": (50, 250)}
-"""When to come back; those whose edge lost the store have waited already, and go one by one."""
+"""When to come back, in ms. Readers whose edge lost the store have waited already, and leave one by
+one.
+"""
 BROKEN = frozenset({"history_lost", "gone"})
 
 
@@ -55,7 +57,7 @@ class Stream:
         self._now = asyncio.get_running_loop().time
         self.opened_at = self._now()
         self._began_ms = time.time() * 1000
-        self._stood: tuple[int, float] | None = None  # at which chunk, and since when
+        self._stood: tuple[int, float] | None = None  # the chunk at which it stands, and since when
         self._gone = False
         self._reason = ""
         self._work: asyncio.Task[None] | None = None
@@ -65,7 +67,7 @@ class Stream:
 
     @property
     def returns(self) -> bool:
-        """Whether its reader can be told to come back."""
+        """Whether its reader comes back by itself when told to."""
         return self.reader.dialect.returns
 
     @property
@@ -83,8 +85,9 @@ class Stream:
         return "unresponsive" if not outcome else "error" if outcome in BROKEN else "end"
 
     def lag_s(self, now: float) -> float:
-        """How long a reader who would take it has had nothing of what there is for it, as far as
-        those who ask now and then can tell."""
+        """For how many seconds this reader, although it is ready, has got nothing of what there is
+        for it. The caller samples this, so it is approximate.
+        """
         reader = self.reader
         last_seq = max(reader.feed.head, reader.feed.view.next_seq - 1)
         if self.socket.is_blocked or reader.position >= last_seq:
@@ -127,7 +130,7 @@ class Stream:
         match step := reader.next():
             case Step.SEND:
                 batch = reader.take(MAX_JOINED_BYTES)
-                if batch.data:  # else this dialect has no words for it
+                if batch.data:  # otherwise this format has no event for it
                     await self._write(send, batch)
             case Step.LOAD | Step.REPEAT | Step.REVIVE:
                 await self._unless_leaving(reader.fetch(step))
@@ -156,7 +159,9 @@ class Stream:
             waker.set(reader.sender.deadline())
 
     async def _unless_leaving(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether it was done: a reader who is sent elsewhere waits for no store that is away."""
+        """Return whether the work was done: a reader who is sent elsewhere does not wait for a
+        store that is away.
+        """
         task = self._work = asyncio.create_task(work)
         try:
             await asyncio.wait({task})
@@ -169,7 +174,7 @@ class Stream:
         return True
 
     def _on_alarm(self) -> None:
-        """A heartbeat needs no turn of the writing task either: idle readers are many."""
+        """Send a heartbeat without waking the writing task: there are many idle readers."""
         waker = self._waker
         if waker.is_waiting and self.socket.is_idle and self.reader.next() is Step.HEARTBEAT:
             self.socket.write(self._heartbeat)
@@ -195,18 +200,18 @@ class Stream:
             self._socket_acks.on_written(last.seq, tokens, reader.feed.view.window)
         CHUNKS_SENT.inc(len(pieces))
         TOKENS_DELIVERED.inc(tokens)
-        if reader.is_level and last.at_ms >= self._began_ms:  # else it is history to this reader
+        if reader.is_level and last.at_ms >= self._began_ms:  # else it is history
             transmission_s = max(0.0, time.time() - last.at_ms / 1000)
             CHUNK_TRANSMISSION.observe(transmission_s, exemplar=reader.span.exemplar)
 
     # sending again
 
     async def _retransmit(self, send: Send) -> bool:
-        """The oldest chunk is overdue: False when this reader has been told often enough."""
+        """Send the oldest chunk again, because it is overdue. False when the cap is reached."""
         reader = self.reader
         assert reader.sender is not None
         away = True
-        with contextlib.suppress(StoreUnavailable):  # else: was news of its ack lost?
+        with contextlib.suppress(StoreUnavailable):  # check whether news of its ack was lost
             away = not await self._unless_leaving(reader.feed.look())
         reason = "partial_ack" if reader.sender.knows_of_loss else "timeout"
         arrived = self.socket.arrived()

@@ -55,7 +55,7 @@ _log = structlog.get_logger()
 AGE_SPREAD = (0.8, 1.2)
 HEARTBEATS_PER_SILENCE = 2
 BLOCKED_S = 1.0  # a reader that takes no farewell in this time is cut off
-CUT_EARLY_S = 1.0  # before the server would end what is left in its own way
+CUT_EARLY_S = 1.0  # before the server would cut what is left, with an error
 
 
 class Streams:
@@ -91,12 +91,13 @@ class Streams:
         dialect: Dialect | None = None,
         where: Wanted | None = None,
     ) -> None:
-        """Answer with the stream, if it is this subject's, from where the call says or ``where``.
+        """Answer with the stream of this subject's request, from where the call says, or from
+        ``where``.
 
-        Raises ApiError, UnknownRequest or StoreUnavailable before.
+        Raises ApiError, UnknownRequest or StoreUnavailable before the stream begins.
         """
         self.check_open()
-        if scope["method"] == "GET":  # a reader whose body waits to be read is not seen to leave
+        if scope["method"] == "GET":  # with an unread body, the reader's leaving would go unnoticed
             await read_body(receive, self._settings.max_body_bytes)
         dialect, heartbeat = dialect or self._native, heartbeat_of(scope)
         where = where or wanted(scope)
@@ -114,7 +115,7 @@ class Streams:
     async def collect(
         self, scope: Scope, receive: Receive, request_id: str, owner: str
     ) -> tuple[View, str]:
-        """This subject's answer once it has ended, for who wants it whole.
+        """Return this subject's answer once it has ended, for callers who want it whole.
 
         Raises ApiError, UnknownRequest, StoreUnavailable, and Disconnected when the caller left.
         """
@@ -143,14 +144,16 @@ class Streams:
         where: Wanted,
         heartbeat: bytes,
     ) -> Stream | None:
-        """The stream, after the head of its response; None when there was nothing to stream."""
+        """Send the head of the response. Returns the stream; None when there was nothing to
+        stream.
+        """
         waker = Waker()
         span = calls.about(scope, feed.view)
         if where.position:
             span.set({"lore.resumed_after": where.position})
         reader = self._reader(feed, dialect, where, waker, span)
         opening = reader.opening(asked=where.position is not None)
-        if opening is Opening.LOST:  # unless this edge has not heard of the reader's log yet (P4)
+        if opening is Opening.LOST:  # this edge may not know the reader's log yet (P4.6)
             await feed.look()
             opening = reader.opening(asked=where.position is not None)
         if opening is Opening.LOST:
@@ -166,11 +169,11 @@ class Streams:
         headers = _headers(feed, prefix_of(scope, self._settings))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         _log.debug("stream opened", after=where.position)
-        scope["headers"].clear()  # nothing asks for them any more, and browsers send many
+        scope["headers"].clear()  # they are not needed any more, and browsers send many
         return self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
 
     def check_open(self) -> None:
-        """Raises ApiError 503 once readers are sent away, for good or until the store is back."""
+        """Raises ApiError 503 while readers are sent away, for good or until the store is back."""
         if self.store_watch.is_lost:
             raise store_unavailable()
         if self._draining:
@@ -180,7 +183,7 @@ class Streams:
 
     def _on_store_lost(self) -> None:
         leaving = [one for one in self._open if self.store_watch.sends_away(one.opened_at)]
-        self.polls.send_away("store_lost", 0.0)  # they come back, and stay nowhere
+        self.polls.send_away("store_lost", 0.0)  # each next poll may go to any edge
         _log.warning("store lost, readers sent elsewhere", streams=len(leaving))
         loop = asyncio.get_running_loop()
         for stream in leaving:
@@ -188,7 +191,7 @@ class Streams:
             loop.call_later(delay_s, self._send_elsewhere, stream)
 
     def _send_elsewhere(self, stream: Stream) -> None:
-        """Unless the store is back, or the reader has left."""
+        """Send the reader elsewhere, unless the store is back or the reader has left."""
         if not self.store_watch.is_lost or stream not in self._open:
             return
         if stream.returns:
@@ -198,10 +201,10 @@ class Streams:
             stream.socket.abort()
 
     async def drain(self, spread_s: float) -> None:
-        """Send every reader elsewhere, one after the other, within about ``spread_s``.
+        """Send every reader elsewhere, one after the other, within about ``spread_s`` seconds.
 
-        Those who would take that for the end of the answer are left alone until the edge has
-        to go, and are cut then: an aborted connection is an error to any client.
+        Readers who would take that for the end of the answer stay until the edge has to exit. Then
+        they are cut: every client takes an aborted connection for an error (O13).
         """
         self._draining = True
         loop = asyncio.get_running_loop()
@@ -209,10 +212,10 @@ class Streams:
         for stream in returning:
             loop.call_later(random.uniform(0, spread_s), stream.leave)
         self.polls.send_away("drain", spread_s)
-        await asyncio.sleep(spread_s)  # they leave on the timers above
+        await asyncio.sleep(spread_s)  # the timers above send them away
         blocked = [stream for stream in returning if stream.socket.is_blocked]
         await asyncio.sleep(BLOCKED_S)  # a farewell may be on its way
-        for stream in blocked:  # the others are only late, on an edge that is short of CPU
+        for stream in blocked:  # the others are only late, because this edge is short of CPU
             if stream in self._open and stream.socket.is_blocked:
                 stream.socket.abort()
         if self._staying:
@@ -224,11 +227,11 @@ class Streams:
                 transport.abort()
 
     def measure(self) -> None:
-        """Set the gauges that say how far this edge is behind its readers (call it often)."""
+        """Set the gauges of how far this edge is behind its readers. Call it often."""
         now = asyncio.get_running_loop().time()
         waiting = room = blocked = 0
         for stream in self._open:
-            if stream.socket.is_blocked:  # it is the reader that is slow
+            if stream.socket.is_blocked:  # the reader is slow, not the edge
                 blocked += 1
             else:
                 waiting += stream.reader.waiting_bytes()
@@ -279,7 +282,7 @@ class Streams:
         try:
             await stream.run(send)
             if stream.is_leaving:
-                transport.close()  # else the reader comes back on this connection, and so to here
+                transport.close()  # else the reader comes back on this connection
         finally:
             if ageing is not None:
                 ageing.cancel()
@@ -291,7 +294,9 @@ class Streams:
         _log.debug("stream ended", seq=reader.position, whole=reader.is_over)
 
     def _age(self, stream: Stream) -> asyncio.TimerHandle | None:
-        """Spread, so that readers who came as one do not leave as one."""
+        """End the stream at about its maximum age, with jitter, so that readers who came together
+        do not leave together.
+        """
         age_s = self._settings.max_connection_age_s
         if not age_s or not stream.returns:
             return None
@@ -302,7 +307,7 @@ class Streams:
 def _headers(feed: Feed, prefix: str) -> Headers:
     return [
         *(header for header in COMMON_HEADERS if header[0] != b"cache-control"),
-        (b"cache-control", b"no-store, no-transform"),  # compressing proxies wait for more
+        (b"cache-control", b"no-store, no-transform"),  # compressing proxies would wait for more
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"x-accel-buffering", b"no"),
         (b"x-request-id", feed.request_id.encode()),

@@ -7,20 +7,20 @@ from lore_edge.settings import EdgeSettings, Network
 from lore_edge.wire import Scope, header
 
 ANONYMOUS = "anonymous"
-IPV6_PREFIX = 64  # what one network, or one home, has to itself
+IPV6_PREFIX = 64  # the prefix that one network, or one home, has to itself
 
 _SUBJECT = "lore.subject"
 
 
 def identify(scope: Scope, subject: str) -> None:
-    """For the authenticator alone: this call is made on behalf of ``subject``."""
+    """Set on whose behalf this call is made. For the authenticator alone."""
     scope[_SUBJECT] = subject
 
 
 def subject_of(scope: Scope) -> str:
-    """The one place that says on whose behalf a call is made.
+    """The subject on whose behalf a call is made. No other code decides this.
 
-    Raises KeyError where nobody had to say who they are.
+    Raises KeyError for a call that needs no authentication.
     """
     return scope[_SUBJECT]
 
@@ -30,8 +30,9 @@ def is_identified(scope: Scope) -> bool:
 
 
 def client_of(scope: Scope, settings: EdgeSettings) -> str:
-    """Whose share of the queue a request takes (P17). Not who owns it: a reader that moves to
-    another network keeps its requests."""
+    """The client whose share of the queue a request takes (P17.6). It does not own the request: a
+    reader that moves to another network keeps its requests (P17.7).
+    """
     if settings.share_by == "subject" or not scope.get("client"):
         return subject_of(scope)
     forwarded = header(scope, b"x-forwarded-for")
@@ -39,7 +40,7 @@ def client_of(scope: Scope, settings: EdgeSettings) -> str:
 
 
 def _address(peer: str, forwarded: str, proxies: Collection[Network]) -> IPv4Address | IPv6Address:
-    """The last address that no trusted proxy has: what stands before it, anyone may write."""
+    """The last address that is not a trusted proxy's: anyone may write those before it."""
     address = ip_address(peer)
     hops = [hop.strip() for hop in forwarded.split(",")]
     while hops and any(address in network for network in proxies):
@@ -51,7 +52,7 @@ def _address(peer: str, forwarded: str, proxies: Collection[Network]) -> IPv4Add
 
 
 def share_of(address: IPv4Address | IPv6Address) -> str:
-    """Whom an address counts as: itself, or in IPv6 its /64."""
+    """The unit by which an address counts: itself, or in IPv6 its /64."""
     if isinstance(address, IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:

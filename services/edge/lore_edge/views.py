@@ -1,4 +1,4 @@
-"""The JSON view of a request (PROTOCOL.md, HTTP)."""
+"""The JSON view of a request (H3)."""
 
 import json
 from collections.abc import Mapping
@@ -16,12 +16,14 @@ MAX_TRIES = 5
 
 
 def stream_url(view: View, prefix: str) -> str:
-    """Names the log, so that a plain seq is never read against another one (P4)."""
+    """The URL of a stream. It names the log, so that a plain seq is never read against another one
+    (E4).
+    """
     return f"{prefix}/v1/streams/{view.request_id}?log={view.log_id}"
 
 
 def metadata_of(body: str | None) -> dict[str, str]:
-    """What was to be kept with a request, whichever API it came by."""
+    """The metadata of a request, whichever API it came by."""
     if not body or '"metadata"' not in body:
         return {}
     kept = json.loads(body)
@@ -29,14 +31,14 @@ def metadata_of(body: str | None) -> dict[str, str]:
 
 
 def asked(view: View, body: str | None) -> list[dict[str, str]]:
-    """What users and assistants said before this answer. System prompts stay with whoever wrote
-    them: the edge has put in its own.
+    """The messages of users and the assistant before this answer (H13). System prompts are left
+    out: the edge has put in its own.
 
-    Raises ApiError 410 ``given_up`` when there was no room for it, and UnknownRequest.
+    Raises UnknownRequest, and ApiError 410 ``given_up`` when they were given up for lack of memory.
     """
     if view.given_up_ms:
         raise given_up()
-    if body is None:  # it went after the view was read
+    if body is None:  # it was deleted after the view was read
         raise UnknownRequest
     return [said for said in json.loads(body)["messages"] if said["role"] != "system"]
 
@@ -68,9 +70,9 @@ def describe(
 
 
 async def owned(store: Store, request_id: str, owner: str) -> View:
-    """The request, if it is this subject's.
+    """The view of the request, if it belongs to this subject.
 
-    Raises UnknownRequest, the same for somebody else's as for one that never was.
+    Raises UnknownRequest, for somebody else's request as for an unknown id.
     """
     view = await store.view(request_id)
     if view is None or view.subject != owner:
@@ -79,11 +81,11 @@ async def owned(store: Store, request_id: str, owner: str) -> View:
 
 
 async def read(store: Store, request_id: str, owner: str) -> tuple[View, str]:
-    """The view and the whole text of the same moment.
+    """The view and the whole text at the same moment.
 
-    Raises UnknownRequest, ApiError 410 ``history_lost`` when the log has a hole and
-    ``given_up`` when there was no room for it, and StoreUnavailable also when it does not hold
-    still.
+    Raises UnknownRequest; ApiError 410, ``history_lost`` when the log has a hole and ``given_up``
+    when the text was given up for lack of memory; and StoreUnavailable, also when the log keeps
+    changing.
     """
     for _ in range(MAX_TRIES):
         view = await owned(store, request_id, owner)
@@ -98,7 +100,7 @@ async def read(store: Store, request_id: str, owner: str) -> tuple[View, str]:
 
 
 async def _texts(store: Store, view: View) -> list[str]:
-    """The chunks that ``view`` counts, fewer when the log is another by now or lacks some."""
+    """The chunks that ``view`` counts; fewer when the log has changed meanwhile or lacks some."""
     parts: list[str] = []
     last_seq = view.next_seq - 1
     while len(parts) < last_seq:

@@ -1,12 +1,14 @@
-"""Waits cheaply for a call or a time: streams wait some twenty times a second."""
+"""Waits cheaply for a call or a time: a stream waits some twenty times a second."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Alarm:
-    """Calls at a time, which may move. A call that comes early is harmless, and cheaper than a
-    new timer for each move; the due time is kept here because uvloop's timers do not tell it."""
+    """Calls a function at a time that may be moved. A call that comes early is harmless, and
+    cheaper than a new timer for each move. The due time is kept here because uvloop's timers do not
+    expose it.
+    """
 
     __slots__ = ("_call", "_due", "_loop", "_timer")
 
@@ -17,7 +19,9 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, until: float | None) -> None:
-        """Call at ``until`` on the loop's clock, or a little early; None: a call may still come."""
+        """Call at ``until`` on the loop's clock, or a little early. With None, a call may still
+        come.
+        """
         if until is None:
             return
         if self._timer is not None:
@@ -38,7 +42,7 @@ class Alarm:
 
 
 class Waker(Alarm):
-    """One waiter. A wake-up before the wait is not lost; a spurious one is harmless."""
+    """Wakes one waiter. A wake-up before the wait is not lost; a spurious one is harmless."""
 
     __slots__ = ("_future", "_woken")
 
@@ -48,12 +52,12 @@ class Waker(Alarm):
         self._woken = False
 
     def ring(self, call: Callable[[], None]) -> None:
-        """Call this when the time has come, instead of waking the waiter."""
+        """Call this at the set time, instead of waking the waiter."""
         self._call = call
 
     @property
     def is_waiting(self) -> bool:
-        """Somebody waits, and nothing has woken them yet."""
+        """Whether somebody waits, and nothing has woken them yet."""
         return self._future is not None and not self._woken
 
     def wake(self) -> None:

@@ -17,9 +17,9 @@ from lore_edge.status import Status
 
 WEB = Path(__file__).parent / "web"
 UNUSED = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
-"""Features of a browser that the page has no use for, whoever got a script into it.
+"""Browser features that the page does not need, and that no injected script may use.
 
-What is missing here on purpose: Strict-Transport-Security is said by what ends the TLS in front.
+Strict-Transport-Security is missing on purpose: the proxy that terminates TLS sends it.
 """
 
 
@@ -83,16 +83,19 @@ def web_routes(settings: EdgeSettings, served: Served) -> list[BaseRoute]:
 
 
 def _source(edge: str) -> str:
-    """An edge in the policy: a path without a slash at its end would allow that one path alone."""
+    """An edge as a source in the policy. With a slash at its end, a path would allow only that
+    exact path.
+    """
     return f"{edge}/" if urlsplit(edge).path else edge
 
 
 class _Files(StaticFiles):
-    """The files of the page, each with the page's headers, and whole: ``Range`` may be ignored,
-    and one that is malformed has to be (RFC 9110 section 14.2)."""
+    """The files of the page, each whole and with the page's headers: ``Range`` may be ignored, and
+    a malformed one must be (RFC 9110 section 14.2).
+    """
 
     def __init__(self, headers: dict[str, str]) -> None:
-        # web/client is a link, unless it was built into a package.
+        # web/client is a symbolic link, unless it was built into a package.
         super().__init__(directory=WEB, follow_symlink=True)
         self._headers = {**headers, "Accept-Ranges": "none"}
 

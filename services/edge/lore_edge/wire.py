@@ -21,10 +21,10 @@ COMMON_HEADERS: Headers = [
 
 
 MAX_DEPTH = 64
-"""Levels of arrays and objects in a body; what is honoured has 7."""
+"""The deepest nesting of arrays and objects in a body (W4). What Lore honours has 7 levels."""
 _STREAM = "text/event-stream"
 _WEIGHT = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
-TRANSPORT = "lore.transport"  # in the scope's extensions, put there by http.Connection
+TRANSPORT = "lore.transport"  # the key in the scope's extensions, set by http.Connection
 
 
 class Disconnected(Exception):
@@ -38,7 +38,7 @@ def header(scope: Scope, name: bytes) -> str:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """Raises ApiError 413 as soon as the body is longer than ``limit``."""
+    """Read the body. Raises ApiError 413 as soon as it is longer than ``limit`` bytes."""
     parts: list[bytes] = []
     size = 0
     more = True
@@ -56,7 +56,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
 
 
 async def until_disconnect(receive: Receive) -> None:
-    """Return once the peer has left; what it sends until then is not looked at."""
+    """Return once the peer has left. What it sends until then is ignored."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -67,14 +67,16 @@ def _too_large(limit: int) -> ApiError:
 
 
 def check_length(scope: Scope, limit: int) -> None:
-    """Raises ApiError 413 for a body that says it is longer than any may be, before it comes."""
+    """Raises ApiError 413 for a body that announces more than ``limit`` bytes, before it is
+    read.
+    """
     length = header(scope, b"content-length")
     if length and int(length) > limit:
         raise _too_large(limit)
 
 
 def check_json(scope: Scope) -> None:
-    """Raises ApiError 415 for a body that does not say that it is JSON, or is compressed."""
+    """Raises ApiError 415 for a body that is not declared as JSON, or is compressed."""
     coding = header(scope, b"content-encoding").strip().lower()
     if coding not in ("", "identity"):
         raise ApiError(
@@ -90,7 +92,7 @@ def check_json(scope: Scope) -> None:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Raises ApiError 400 for a body that is not a JSON object (RFC 8259)."""
+    """Parse a body. Raises ApiError 400 when it is not a JSON object (RFC 8259)."""
     try:
         data = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number)
     except UnicodeDecodeError:
@@ -109,19 +111,19 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def without_nulls(value: Any) -> Any:
-    """Of JSON: a member that is null says nothing, in whatever object it is."""
+    """JSON without members that are null, in any object: null counts as absent (H9)."""
     if isinstance(value, dict):
         return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def not_json(reason: str) -> ApiError:
-    """``reason`` holds nothing of the body."""
+    """The error for a body that is not JSON. ``reason`` contains nothing of the body."""
     return invalid(f"the body is not valid JSON: {reason}", code="invalid_json")
 
 
 def _no_number(name: str) -> float:
-    """``NaN`` and ``Infinity``, which Python would read."""
+    """Refuse ``NaN`` and ``Infinity``, which Python would accept."""
     raise ValueError(name)
 
 
@@ -130,7 +132,9 @@ def _too_deep() -> ApiError:
 
 
 def _is_deeper(value: object, depth: int) -> bool:
-    """Level by level, since a recursion would be as deep as the body says."""
+    """Whether JSON is nested deeper than ``depth``. It goes level by level, because the body
+    decides how deep a recursion would go.
+    """
     level = [value]
     for _ in range(depth + 1):
         level = [inner for one in level for inner in _members(one)]
@@ -146,8 +150,9 @@ def _members(value: Any) -> Iterable[object]:
 
 
 def wants_stream(scope: Scope) -> bool:
-    """Whether ``Accept`` names the stream, and nothing that it likes better (RFC 9110 section
-    12.5.1). Ranges like ``*/*`` do not ask for one."""
+    """Whether ``Accept`` names the stream and prefers nothing to it (RFC 9110 section 12.5.1).
+    Ranges like ``*/*`` do not count.
+    """
     asked = header(scope, b"accept").lower()
     if _STREAM not in asked or asked == _STREAM:
         return bool(asked) and asked == _STREAM
@@ -159,7 +164,7 @@ def wants_stream(scope: Scope) -> bool:
 
 
 def _weight(parameters: Iterable[str]) -> float:
-    """A weight that is none counts as 1, as one that is left out."""
+    """The weight of a media range. An invalid one counts as 1, as an absent one does."""
     for parameter in parameters:
         if (match := _WEIGHT.fullmatch(parameter)) is not None:
             return float(match[1])
@@ -169,7 +174,7 @@ def _weight(parameters: Iterable[str]) -> float:
 async def answer(
     send: Send, status: int, body: bytes = b"", headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Answer at once, with JSON when there is a body."""
+    """Answer at once, with JSON if there is a body."""
     all_headers = [*COMMON_HEADERS, *headers]
     if body:
         all_headers.append((b"content-type", b"application/json"))

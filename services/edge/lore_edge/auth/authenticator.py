@@ -1,4 +1,4 @@
-"""Authenticates every call; afterwards its scope has the subject."""
+"""Authenticates every call and writes its subject into the scope."""
 
 import re
 import time
@@ -24,7 +24,9 @@ _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)")  # RF
 
 
 class BadAuth(Exception):
-    """The settings let nobody in, or anybody; the message says what to do."""
+    """The settings do not say who may come in, or contradict each other; the message says what to
+    do.
+    """
 
 
 class Authenticator:
@@ -65,9 +67,9 @@ class Authenticator:
             raise BadAuth(str(error)) from None
 
     async def admit(self, scope: Scope) -> None:
-        """Write into the scope who asks. Raises ApiError 401, 403 or 503.
+        """Write the caller's subject into the scope. Raises ApiError 401, 403 or 503.
 
-        What is served to everybody needs nothing, and has no subject.
+        Public addresses need no credentials and get no subject.
         """
         if self._hosts:
             hosts.check(header(scope, b"host"), self._hosts)
@@ -83,7 +85,7 @@ class Authenticator:
             raise unauthorized()
 
     def poll(self) -> None:
-        """Look whether keys have changed; call this often, on the event loop."""
+        """Check whether keys have changed. Call it often, on the event loop."""
         if self._keys is not None:
             self._keys.poll()
         if self._jwts is not None:
@@ -94,7 +96,9 @@ class Authenticator:
             self._jwts.jwks.close()
 
     async def _subject(self, credentials: str) -> str:
-        """Keys and JWTs have subjects of their own: nobody becomes another by being named so."""
+        """The subject of credentials. Keys and JWTs have separate subjects, so that nobody gets
+        another's by having the same name (A11).
+        """
         match = _BEARER.fullmatch(credentials)
         if match is None:
             raise unauthorized()
@@ -112,9 +116,9 @@ class Authenticator:
 
 
 def _stream_token(scope: Scope) -> tuple[str, str] | None:
-    """The request that is read or acknowledged, and the token in the address.
+    """The request that is read or acknowledged, and the token in the address (A7).
 
-    A page to which its own server gave such an address needs no more than these two calls.
+    A page that got such an address from its own server needs only these two calls.
     """
     method, match = scope["method"], _READ_OR_ACKNOWLEDGED.fullmatch(scope["path"])
     if match is None:

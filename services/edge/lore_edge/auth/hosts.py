@@ -1,7 +1,7 @@
-"""The hosts that an edge serves (``LORE_ALLOWED_HOSTS``).
+"""The hosts that an edge serves (``LORE_ALLOWED_HOSTS``, A10).
 
-Where everyone is let in, a page from anywhere could have its own name resolve to the machine that
-it is read on (DNS rebinding), and a browser would take the edge there for the page's own server.
+Where everyone is let in, any page could let its own name resolve to the machine on which it is read
+(DNS rebinding). The browser would then take the edge there for the page's own server.
 """
 
 import re
@@ -14,8 +14,9 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/,\s]+))(?::[0-9]*)?")
 
 
 def check(host: str, names: Collection[str]) -> None:
-    """Raises ApiError 403 for a ``Host`` that is none of these names, nor an address: an address
-    cannot be made to mean another machine."""
+    """Raises ApiError 403 if ``Host`` is neither one of these names nor an IP address. An address
+    cannot be made to mean another machine.
+    """
     match = _HOST.fullmatch(host)
     name = (match[1] or match[2]).lower() if match else ""
     if name not in names and not _is_address(name):

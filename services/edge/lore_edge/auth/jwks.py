@@ -14,22 +14,22 @@ from lore_edge.fetching import FetchFailed, fetching
 
 RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ALGORITHMS = frozenset((*RSA, "ES256", "ES384", "EdDSA"))
-"""Asymmetric ones alone: nobody may sign with what is published."""
+"""Only asymmetric ones: with a published key, nobody can sign."""
 TIMEOUT_S = 5.0
-"""For all of a read; who names an unknown key waits no longer."""
+"""The deadline in seconds of a whole read; a caller with an unknown key waits no longer."""
 PAUSE_S = 10.0
-"""Between two attempts, however many unknown keys are named."""
+"""Seconds between two attempts, however many unknown keys are named."""
 MAX_AGE_S = 300.0
-"""Then a key that the issuer has withdrawn is no longer taken."""
+"""After so many seconds, the keys are read again, so that a withdrawn key is no longer accepted."""
 MAX_BYTES = 1_048_576
 MAX_KEY_BITS = 16_384
-"""Of an RSA key: more than OpenSSL verifies with."""
+"""The largest RSA key: OpenSSL verifies none that is larger."""
 
 _log = structlog.get_logger()
 
 
 class BadJwks(Exception):
-    """What was read is no set of keys, or could not be read; says so in a few words."""
+    """The keys could not be read or parsed; the message says why."""
 
 
 class SigningKey(NamedTuple):
@@ -38,10 +38,10 @@ class SigningKey(NamedTuple):
 
 
 class Jwks:
-    """A failed read changes nothing: what is known stays known."""
+    """The keys of an issuer. A failed read keeps the known ones."""
 
     def __init__(self, where: str) -> None:
-        """``where``: a URL, first read when it is needed, or a file. Raises BadJwks."""
+        """``where``: a file, or a URL that is first read when it is needed. Raises BadJwks."""
         self._where = where
         self._keys: dict[str | None, SigningKey] = {}
         self._failed = True
@@ -56,9 +56,9 @@ class Jwks:
             self._failed = False
 
     async def find(self, kid: str | None) -> SigningKey | None:
-        """The key of this id; without one, the only key.
+        """The key with this id; without an id, the only key.
 
-        Raises ApiError 503 when it is not known and the keys cannot be read.
+        Raises ApiError 503 when it is unknown and the keys cannot be read.
         """
         found = self._known(kid)
         if found is None:
@@ -69,7 +69,7 @@ class Jwks:
         return found
 
     def poll(self) -> None:
-        """Read again what is old; call this often."""
+        """Start a read if the keys are old. Call it often."""
         if asyncio.get_running_loop().time() - self._tried_s > MAX_AGE_S:
             self._start()
 
@@ -83,7 +83,7 @@ class Jwks:
         return self._keys.get(kid)
 
     async def _refresh(self) -> None:
-        """All who come meanwhile wait for the same read."""
+        """Read the keys once for all callers that wait."""
         if self._reading is None:
             if asyncio.get_running_loop().time() - self._tried_s < PAUSE_S:
                 return
@@ -109,7 +109,7 @@ class Jwks:
             self._reading = None
 
     def _say(self, reason: str) -> None:
-        """Each reason once, and that it is over."""
+        """Log each reason once, and its end."""
         if reason == self._reason:
             return
         self._reason = reason
@@ -119,7 +119,7 @@ class Jwks:
             _log.info("JWKS read again")
 
     async def _data(self) -> bytes:
-        """Raises BadJwks."""
+        """Read the document. Raises BadJwks."""
         if not is_url(self._where):
             return _read_file(self._where)
         try:
@@ -135,16 +135,16 @@ def is_url(where: str) -> bool:
 
 
 def _read_file(path: str) -> bytes:
-    """Raises BadJwks."""
+    """Read the file. Raises BadJwks."""
     try:
         return read_bounded(path, MAX_BYTES)
-    except (OSError, ValueError) as error:  # a path may hold a NUL
+    except (OSError, ValueError) as error:  # a path may contain a NUL
         reason = getattr(error, "strerror", None) or str(error)
         raise BadJwks(f"LORE_JWT_JWKS cannot be read ({reason})") from None
 
 
 def _parse(text: bytes) -> dict[str | None, SigningKey]:
-    """Raises BadJwks."""
+    """Parse the keys by their ids. Raises BadJwks."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -166,7 +166,7 @@ def _keys(data: Any) -> dict[str | None, SigningKey]:
         try:
             key = jwt.PyJWK(item)
         except (jwt.PyJWTError, TypeError, ValueError):
-            continue  # of a kind that nobody here knows, or no key at all
+            continue  # a key of an unknown kind, or no key at all
         if getattr(key.key, "key_size", 0) > MAX_KEY_BITS:
             continue
         any_of_rsa = key.key_type == "RSA" and "alg" not in item

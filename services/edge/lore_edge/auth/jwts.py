@@ -12,11 +12,12 @@ LEEWAY_S = 10
 MAX_CHARS = 8192
 MAX_SUBJECT_CHARS = 255
 KNOWN_S = 60.0
-"""A token that was found good is taken for so long without another look: a reader's acks come
-many times a second, and a signature costs more than all the rest of an ack."""
+"""How many seconds a valid token is accepted without another check: a reader's acks come many times
+a second, and checking a signature costs more than all the rest of an ack.
+"""
 MAX_KNOWN = 10_000
 MAX_TIME_S = 2**53
-"""Of a claim that is a time: what a JSON number says exactly (RFC 8259 section 6)."""
+"""The largest time in a claim: what a JSON number represents exactly (RFC 8259 section 6)."""
 
 
 class Jwts:
@@ -27,9 +28,9 @@ class Jwts:
         self.jwks = jwks
 
     async def subject(self, token: str) -> str | None:
-        """Who it was issued to; None for a token that is not good here.
+        """The subject of a token; None for an invalid one.
 
-        Raises ApiError 503 when nobody can say.
+        Raises ApiError 503 when the keys cannot be read.
         """
         if len(token) > MAX_CHARS:
             return None
@@ -44,7 +45,7 @@ class Jwts:
         if claims is None:
             return None
         subject = claims["sub"]
-        # A name to store and to compare: nothing that looks like another, or like none.
+        # A subject is stored and compared, so it must not look like another one, or be empty.
         if not 0 < len(subject) <= MAX_SUBJECT_CHARS or not subject.isprintable():
             return None
         if len(self._known) >= MAX_KNOWN:
@@ -54,7 +55,7 @@ class Jwts:
 
     async def _claims(self, token: str) -> dict[str, Any] | None:
         head = jwt.get_unverified_header(token)
-        if "crit" in head:  # nothing beyond RFC 7515 is understood here (section 4.1.11)
+        if "crit" in head:  # no extension of RFC 7515 is supported (section 4.1.11)
             return None
         key = await self.jwks.find(head.get("kid"))
         if key is None:
@@ -76,9 +77,9 @@ class Jwts:
 
 
 _NO_SENSE = (jwt.PyJWTError, ArithmeticError, RecursionError, TypeError, ValueError)
-"""What a library may raise of a token's parts: an issuer is trusted, and can have bugs."""
+"""What a library may raise for a malformed token; an issuer is trusted, but may have bugs."""
 
 
 def _is_time(value: object) -> bool:
-    """A NumericDate (RFC 7519 section 2), which is neither a string nor without end."""
+    """Whether it is a NumericDate (RFC 7519 section 2): a finite number, and no string."""
     return type(value) in (int, float) and abs(cast("float", value)) <= MAX_TIME_S

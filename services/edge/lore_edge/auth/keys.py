@@ -11,20 +11,20 @@ from lore import apikeys
 from lore.files import read_bounded
 
 MAX_BYTES = 16 * 1_048_576
-"""Of the file: some 150,000 keys."""
+"""The largest file: some 150,000 keys."""
 
 _log = structlog.get_logger()
 
 
 class BadKeys(Exception):
-    """The file cannot be used; the message names it and the line, never what is in it."""
+    """The file cannot be used; the message names it and the line, never its content."""
 
 
 class KeyFile:
-    """Whose key is it? The file is looked at again whenever ``poll`` is called.
+    """The subjects of the keys in a file, which is read again when it changes (A4).
 
-    What is removed from it, or expires, opens nothing from then on; a stream that is open goes
-    on until its reader connects again.
+    A key that is removed or expires is refused from then on. An open stream goes on until its
+    reader reconnects.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -41,8 +41,8 @@ class KeyFile:
         return owner.subject if owner and owner.is_valid(self._clock()) else None
 
     def poll(self) -> None:
-        """Read the file if it is another one than before; a bad one changes nothing."""
-        version = _version(self._path)  # before the text, so that no later change is missed
+        """Read the file if it has changed; an invalid one changes nothing."""
+        version = _version(self._path)  # before the content, so that no later change is missed
         if version == self._version:
             return
         self._version = version
@@ -55,8 +55,9 @@ class KeyFile:
 
 
 def _version(path: Path) -> tuple[int, int, int] | None:
-    """Another one after each change, also when a link on the way leads elsewhere, which is how
-    Kubernetes changes a mounted Secret."""
+    """A value that changes with the file, also when a link on the way changes, as in a mounted
+    Secret of Kubernetes.
+    """
     try:
         found = os.stat(path)  # noqa: PTH116
     except OSError:

@@ -1,9 +1,8 @@
-"""Stream tokens, for ``EventSource``, which cannot send a header.
+"""Stream tokens, for ``EventSource``, which cannot send a header (A7).
 
-One says, to every edge with the same secret, that its bearer may read and acknowledge one
-request as a subject may, until the edges' clocks say that it is over. It stands in an
-address, where others may come across it: so it opens nothing else, does not last, and is
-encrypted, for the name of a subject is nobody's business either.
+A token lets its bearer read and acknowledge one request on behalf of a subject, on every edge with
+the same secret, until it expires by the edge's clock. It stands in an address, where others may see
+it. So it opens nothing else, expires soon, and is encrypted, because it names a subject.
 """
 
 import base64
@@ -18,13 +17,13 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,2048}")
 
 
 def issue(secret: SecretStr, subject: str, request_id: str, *, expires_s: int) -> str:
-    """``expires_s``: Unix time."""
+    """Make a token. ``expires_s`` is Unix time."""
     data = f"{request_id}\0{expires_s}\0{subject}".encode()
     return _fernet(secret).encrypt(data).rstrip(b"=").decode()
 
 
 def subject_of(secret: SecretStr, request_id: str, token: str, *, now_s: float) -> str | None:
-    """Who may read this request by this token; None if nobody may, or no longer."""
+    """The subject for which this token opens this request; None if it does not, or has expired."""
     if not _TOKEN.fullmatch(token):
         return None
     try:
@@ -37,5 +36,5 @@ def subject_of(secret: SecretStr, request_id: str, token: str, *, now_s: float) 
 
 
 def _fernet(secret: SecretStr) -> Fernet:
-    """AES and, compared in constant time, HMAC-SHA256."""
+    """AES, and HMAC-SHA256 that is compared in constant time."""
     return Fernet(base64.urlsafe_b64encode(sign(secret, "stream token")))

@@ -1,7 +1,7 @@
 """A client's connection: bytes in, calls of the application out, one at a time and in order.
 
-What a peer sends while its last call is being answered waits here, with reading paused; it is
-never more than one read of the socket. Deadlines are looked at by ``Connections.sweep``.
+While a call is being answered, what the peer sends waits here, and reading is paused; it is never
+more than one read of the socket. ``Connections.sweep`` checks the deadlines.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from lore_edge.settings import EdgeSettings
 from lore_edge.sockets import limit_silence
 from lore_edge.wire import TRANSPORT
 
-UNREAD_BYTES = 65_536  # of a request's body, before reading pauses
+UNREAD_BYTES = 65_536  # of a request's body, in bytes; then reading pauses
 LINGER_S = 5.0
 LINGER_BYTES = 67_108_864
 
@@ -72,12 +72,14 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._drained: asyncio.Future[None] | None = None
         self.on_lost: Callable[[], None] | None = None
-        """Hears that the peer has left: a task that waits for it is dear with many readers."""
+        """Called when the peer has left. A waiting task for each of many readers would cost
+        more.
+        """
         self.client: tuple[str, int] | None = None
         self.deadline = math.inf
-        """By the loop's clock; ``on_deadline`` follows."""
+        """By the loop's clock; then ``on_deadline`` is called."""
         self.is_last = False
-        """No call is taken after this one."""
+        """No call is accepted after this one."""
         self.exchange: Exchange | None = None
         """The call that is being answered."""
         self._reading: Exchange | None = None  # the call whose body is being read
@@ -88,9 +90,9 @@ class Connection(asyncio.Protocol):
         self._lingering = False
         self._discarded = 0
         self.peer_ended = False
-        """It sends no more. Whether it still reads, nothing tells."""
+        """The peer sends no more. Whether it still reads is unknown."""
 
-    # the transport's side
+    # called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -120,8 +122,10 @@ class Connection(asyncio.Protocol):
             self.on_lost()
 
     def eof_received(self) -> bool:
-        """A peer that has only ended its own side gets what it has asked for; one that follows a
-        stream, or waits for a whole answer, has left: nothing tells the two apart."""
+        """A peer that has ended only its own side gets the answers to its calls. One that follows a
+        stream, or waits for a whole answer, counts as gone, because nothing tells the two apart
+        (W9).
+        """
         self.peer_ended = True
         if self._parser.in_body or (self._parser.in_head and self.exchange is None):
             self._refuse(head.malformed("the request ended before it was complete"))
@@ -151,7 +155,7 @@ class Connection(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    # the exchange's side
+    # called by the exchange
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -170,7 +174,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def on_complete(self, exchange: Exchange) -> None:
-        """The response is written."""
+        """The response was written."""
         self.exchange = None
         if self._transport.is_closing():
             return
@@ -201,7 +205,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def shutdown(self) -> None:
-        """The server stops: no call is taken any more."""
+        """The server stops: no more calls are accepted."""
         self.is_last = True
         if self.exchange is None:
             self._transport.close()
@@ -246,7 +250,7 @@ class Connection(asyncio.Protocol):
                 self._refuse(error)
                 return
 
-    # the parser's callbacks
+    # called by the parser
 
     def on_head(
         self, method: bytes, version: tuple[int, int], read: head.Head, *, keeps: bool
@@ -298,13 +302,13 @@ class Connection(asyncio.Protocol):
         self._state.tasks.add(task)
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer what cannot be passed on, and close."""
+        """Answer a call that cannot be passed on, and close."""
         if self._transport.is_closing() or self._lingering:
             return
         self._refusal = error
         exchange = self.exchange
         if exchange is not None and exchange is not self._reading:
-            return  # its answer comes first
+            return  # the answer before it goes first
         count(error)
         if exchange is not None:
             exchange.leave()
@@ -318,7 +322,7 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Close in the order that loses no answer (RFC 9112 section 9.6)."""
+        """Close in an order that loses no answer (RFC 9112 section 9.6)."""
         self._lingering = True
         self._held = b""
         self.deadline = self._now() + LINGER_S

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lore_edge.http.connection import Connection
 
 SWEEP_S = 0.5
-RESERVED_FILES = 64  # for the store, the health port, and for telling those who are turned away
-MAX_TOLD = 16  # who are turned away and hear why, at a time
+RESERVED_FILES = 64  # for the store, the health port, and connections that are refused
+MAX_TOLD = 16  # connections that are told at a time why they are refused
 TOLD_S = 1.0
 WARN_S = 60.0
 RETRY_S = 5
@@ -29,7 +29,9 @@ _log = structlog.get_logger()
 class Connections:
     def __init__(self, settings: EdgeSettings, connections: "set[Connection]") -> None:
         self.waiting: dict[Connection, None] = {}
-        """Those without a call, the longest waiting first: they make room when there is none."""
+        """Connections without a call, the longest waiting first. They are closed when there is no
+        room.
+        """
         self._open = connections
         self._settings = settings
         self._most = self._files = 0
@@ -40,8 +42,9 @@ class Connections:
         self._read_limit()
 
     def admit(self, connection: "Connection", file: int) -> ApiError | None:
-        """Count a new connection in, or say why not. ``file`` is its descriptor: descriptors are
-        given out from the lowest, so it also tells how many there are in all."""
+        """Count a new connection, or return why it is refused. ``file`` is its descriptor:
+        descriptors are given out from the lowest on, so it also tells how many are in use.
+        """
         self._open.add(connection)
         address = self._address(connection)
         if address is not None:
@@ -60,7 +63,7 @@ class Connections:
         return None
 
     def may_be_told(self, connection: "Connection") -> bool:
-        """Whether a connection that is turned away hears why, which keeps it for a moment."""
+        """Whether a refused connection may be told why, which keeps it open for a moment."""
         if len(self._told) >= MAX_TOLD:
             return False
         self._told.add(connection)
@@ -77,10 +80,10 @@ class Connections:
                 del self._by_address[address]
 
     async def sweep(self) -> None:
-        """Close those that have been silent for too long, for as long as the edge runs."""
+        """Close connections that have been silent for too long, for as long as the edge runs."""
         now = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(SWEEP_S)  # one timer for all: a timer each would cost more
+            await asyncio.sleep(SWEEP_S)  # one timer for all costs less than one each
             self._read_limit()
             OPEN_CONNECTIONS.set(len(self._open))
             at = now()
@@ -116,7 +119,7 @@ class Connections:
         self._most = min(self._settings.max_connections, self._files)
 
     def _address(self, connection: "Connection") -> str | None:
-        """Whose connections are counted together; None where they are not."""
+        """The address by which connections are counted together; None if they are not."""
         if not self._settings.max_connections_per_address or connection.client is None:
             return None
         address = ip_address(connection.client[0].partition("%")[0])

@@ -1,4 +1,4 @@
-"""One request and its response, as ASGI has them."""
+"""One request and its response, in ASGI's terms."""
 
 import asyncio
 import http
@@ -52,15 +52,15 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._body: bytearray | None = bytearray()  # None once its end was passed on
         self._chunked = False
-        self._length: int | None = 0  # of the response's body that is to come; None: it is not told
+        self._length: int | None = 0  # what is left of the response's body; None if unknown
         self.keep_alive = keep_alive
         self.more_body = True
         self.started = False
-        """The response's head is written."""
+        """Whether the response's head was written."""
         self.half_closed = False
-        """The peer sends no more, which is all that is known of one that has left."""
+        """The peer sends no more. It may have left; nothing more is known."""
         self.gone = False
-        """Nobody waits for the response, or no more of it."""
+        """Nobody waits for the response, or for the rest of it."""
 
     async def run(self, app: App) -> None:
         connection = self._connection
@@ -116,7 +116,7 @@ class Exchange:
             self._complete()
 
     def write_part(self, body: bytes) -> None:
-        """A part of the response's body, framed as its head says (RFC 9112 section 6)."""
+        """Write a part of the response's body, framed as its head says (RFC 9112 section 6)."""
         if self._chunked:
             self._connection.write(b"%x\r\n%b\r\n" % (len(body), body))
             return
@@ -127,7 +127,7 @@ class Exchange:
         self._connection.write(body)
 
     def on_body(self, data: bytes) -> int:
-        """A part of the request's body; returns how many bytes wait to be read."""
+        """Take a part of the request's body. Returns how many bytes wait to be read."""
         if self._body is None or self.gone:
             return 0
         self._body += data
@@ -139,7 +139,7 @@ class Exchange:
         self.wake()
 
     def error_response(self, error: ApiError) -> bytes:
-        """For this call, instead of its own."""
+        """An error in place of this call's response."""
         path = self._scope["path"]
         return error_response(told(error, path), self._connection.date(), head_only=self.is_head)
 
@@ -187,7 +187,7 @@ class Exchange:
                 self._chunked = True
                 parts.append(b"transfer-encoding: chunked\r\n")
         if self.more_body or self._connection.is_last:
-            self.keep_alive = False  # what comes of the body now is not looked at
+            self.keep_alive = False  # the rest of the body is not read
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
         parts.append(b"\r\n")
@@ -202,7 +202,7 @@ class Exchange:
 
 
 def error_response(error: ApiError, date: bytes, *, head_only: bool = False) -> bytes:
-    """The whole response, for what no call stands behind; the connection closes with it."""
+    """A whole response for an error without a call; the connection closes after it."""
     body = error.body()
     headers: Headers = [
         *COMMON_HEADERS,

@@ -1,7 +1,7 @@
 """Validates a request's head by RFC 9110 and RFC 9112. No I/O.
 
-httptools (llhttp) has split the head and has refused what its grammar does not know; the rules
-that are left to a server are here.
+httptools (llhttp) splits the head and refuses what its grammar does not allow. This module has the
+rules that are left to a server.
 """
 
 import re
@@ -23,18 +23,18 @@ _BAD_IN_TARGET = re.compile(rb"[^\x21-\x7e]|#")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A request that can be passed on."""
+    """The head of a request that may be passed on."""
 
     path: bytes
     query: bytes
     fields: Fields
     length: int | None
-    """Bytes of the body; None for a chunked one."""
+    """The bytes of the body; None for a chunked one."""
     expects_continue: bool
 
 
 def read_head(method: bytes, target: bytes, version: tuple[int, int], fields: Fields) -> Head:
-    """Raises ApiError 400, 417, 501 or 505."""
+    """Validate a head. Raises ApiError 400, 417, 501 or 505."""
     if version[0] != 1:
         raise version_not_supported()
     hosts = [value for name, value in fields if name == b"host"]
@@ -43,7 +43,7 @@ def read_head(method: bytes, target: bytes, version: tuple[int, int], fields: Fi
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise malformed("Host: a name or an address, and a port", field="Host")
     path, query, host = _read_target(method, target)
-    if host is not None:  # it counts, and not the field (RFC 9112 section 3.2.2)
+    if host is not None:  # it counts in place of the field (RFC 9112 section 3.2.2)
         fields = [field for field in fields if field[0] != b"host"] + [(b"host", host)]
     chunked = _is_chunked(_listed(fields, b"transfer-encoding"), version)
     length = None if chunked else _length(fields)
@@ -71,7 +71,7 @@ def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
 
 
 def _is_chunked(codings: Sequence[bytes], version: tuple[int, int]) -> bool:
-    """Whether the body is chunked; that is the one transfer coding here (RFC 9112 section 6)."""
+    """Whether the body is chunked, the only transfer coding accepted here (RFC 9112 section 6)."""
     if not codings:
         return False
     if version < (1, 1):
@@ -85,7 +85,7 @@ def _is_chunked(codings: Sequence[bytes], version: tuple[int, int]) -> bool:
 
 
 def _length(fields: Fields) -> int:
-    """The parser takes one Content-Length of digits only."""
+    """The length of the body. The parser accepts one Content-Length, of digits only."""
     return next((int(value) for name, value in fields if name == b"content-length"), 0)
 
 
@@ -96,7 +96,7 @@ def scope(
     client: tuple[str, int] | None,
     extensions: dict[str, object],
 ) -> Scope:
-    """The call, as ASGI has it."""
+    """The ASGI scope of a call."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -120,7 +120,9 @@ def _listed(fields: Fields, name: bytes) -> list[bytes]:
 
 
 def not_understood(start: bytes, reason: str) -> ApiError:
-    """The error for a message that the parser has refused, by the bytes that it began with."""
+    """The error for a message that the parser refused. ``start`` is the beginning of the
+    message.
+    """
     if start.startswith(b"PRI * HTTP/2"):
         return version_not_supported()
     if reason == "Invalid method encountered" and _METHOD.match(start):

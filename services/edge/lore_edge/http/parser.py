@@ -1,6 +1,6 @@
 """A parser with bounded memory: bytes in, heads and bodies out.
 
-Each piece goes through llhttp in slices that are counted before it keeps them, so that no head,
+Each piece goes through llhttp in slices, which are counted before it stores them. So no head,
 trailer or chunk extension grows beyond its bound (SECURITY.md).
 """
 
@@ -12,13 +12,13 @@ from lore_edge.errors import ApiError
 from lore_edge.http import head
 from lore_edge.settings import EdgeSettings
 
-CHUNKED_SLICE = 1024  # a slice may hold the end of a chunked body and calls behind it
-OVERHEAD = 16  # bytes of chunked framing for each byte of the body; a chunk of 1 byte takes 5
+CHUNKED_SLICE = 1024  # a slice may contain the end of a chunked body and calls behind it
+OVERHEAD = 16  # the most bytes of framing for each byte of body; a chunk of 1 byte takes 5
 _END = b"\r\n\r\n"
 
 
 class Sink(Protocol):
-    """What came of the bytes."""
+    """Receives what was parsed."""
 
     def on_head(
         self, method: bytes, version: tuple[int, int], read: head.Head, *, keeps: bool
@@ -27,7 +27,7 @@ class Sink(Protocol):
     def on_body(self, body: bytes) -> None: ...
 
     def on_end(self, *, keeps: bool) -> None:
-        """``keeps``: the connection may be used again, as the peer has it."""
+        """``keeps``: whether the peer allows another call on this connection."""
         ...
 
 
@@ -69,11 +69,11 @@ class Parser:
 
     @property
     def in_head(self) -> bool:
-        """A part of one has come."""
+        """Whether a part of a head has arrived."""
         return self._fed > 0
 
     def take(self, data: bytes, view: memoryview, position: int) -> int:
-        """Parse a slice from ``position`` on. Returns where it ends. Raises ApiError."""
+        """Parse a slice that begins at ``position``. Returns its end. Raises ApiError."""
         end = self._slice_end(data, position)
         try:
             self._feed(view[position:end])
@@ -93,13 +93,13 @@ class Parser:
         return self._settings.max_url_bytes + self._settings.max_head_bytes + 1 - self._fed
 
     def _feed(self, part: memoryview) -> None:
-        """Raises ApiError, and HttpParserUpgrade with the offset of what was not read."""
+        """Raises ApiError, and HttpParserUpgrade with the offset of the unread rest."""
         if not self.in_body:
             if len(self._start) < len("PRI * HTTP/2"):
                 self._start += part[:32]
             self._fed += len(part)
         else:
-            self._overhead += len(part)  # on_body takes off what was content
+            self._overhead += len(part)  # on_body subtracts the content
         try:
             self._parser.feed_data(part)
         except httptools.HttpParserCallbackError as error:
@@ -114,8 +114,9 @@ class Parser:
             raise head.malformed("chunk extensions and trailers are too long")
 
     def _ignore_upgrade(self) -> None:
-        """Upgrade may be ignored (RFC 9110 section 7.8), and so may not its body: a parser that
-        has never seen that field reads it."""
+        """Parse on in spite of an Upgrade field. The field may be ignored (RFC 9110 section 7.8),
+        but the request's body may not: a new parser that has not seen the field reads it.
+        """
         self._upgrade = False
         self._begin()
         framing = b"transfer-encoding: chunked" if self._left is None else b""
@@ -131,7 +132,7 @@ class Parser:
         message = f"the fields are longer than {settings.max_head_bytes} bytes together"
         return head.fields_too_large(message)
 
-    # httptools' callbacks
+    # called by httptools
 
     def on_url(self, url: bytes) -> None:
         if self._replays:
@@ -141,7 +142,7 @@ class Parser:
             raise head.url_too_long(self._settings.max_url_bytes)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field, or one of a trailer, which is left out (RFC 9110 section 6.5.1)."""
+        """A field. One of a trailer is dropped (RFC 9110 section 6.5.1)."""
         if self._replays:
             return
         settings = self._settings
@@ -179,7 +180,7 @@ class Parser:
 
     def on_message_complete(self) -> None:
         if self._upgrade:
-            return  # what the parser takes for the end is the end of the head
+            return  # the parser takes the end of the head for the end of the message
         self.in_body = False
         self._begin_head()
-        self._sink.on_end(keeps=self._parser.should_keep_alive())  # a trailer may say so
+        self._sink.on_end(keeps=self._parser.should_keep_alive())  # a trailer may have changed this

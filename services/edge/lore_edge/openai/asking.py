@@ -1,7 +1,7 @@
-"""From a validated body to its request: a new one, or one that is running.
+"""From a validated body to its request: a new one, or one that is running (O12).
 
-OpenAI's SDKs ask again by themselves when a connection breaks or a proxy's time is up, and say
-so in ``x-stainless-retry-count``. The answer is still being made then: such a retry joins it.
+OpenAI's SDKs retry by themselves when a connection breaks or a proxy times out, and say so in
+``x-stainless-retry-count``. The answer is still being generated then, and the retry joins it.
 """
 
 import asyncio
@@ -20,7 +20,9 @@ from lore_edge.subject import client_of, subject_of
 from lore_edge.wire import Scope, header
 
 JUDGED_S = 10.0
-"""So long a stream that may be refused waits for its generator before it begins."""
+"""How many seconds a stream whose prompt may be refused waits for its generator before it
+begins.
+"""
 LOOK_S = 0.05
 
 
@@ -31,7 +33,8 @@ class Asking:
         self._context = context
 
     async def ask(self, scope: Scope, kept: KeptRequest, *, now: bool) -> View:
-        """``now``: its answer goes out as it is made, so that an error has to come first.
+        """Create or join a request. ``now``: the answer is sent as it is generated, so errors must
+        come first.
 
         Raises ApiError and StoreUnavailable.
         """
@@ -52,14 +55,14 @@ class Asking:
         view = await create(self._store, settings, subject, client, kept, key, span)
         if settings.retry_window_s and not key:
             window_ms = round(settings.retry_window_s * 1000)
-            with contextlib.suppress(StoreUnavailable):  # the request is there all the same
+            with contextlib.suppress(StoreUnavailable):  # the request exists all the same
                 await self._store.note_attempt(
                     self._mark(subject, kept), view.request_id, window_ms=window_ms
                 )
         return view
 
     async def _retried(self, scope: Scope, kept: KeptRequest) -> View | None:
-        """The request that this call is a retry of, unless it came to nothing."""
+        """The request of which this call is a retry, unless that failed or was cancelled."""
         subject = subject_of(scope)
         if not _attempt(scope) or key_of(scope):
             return None
@@ -73,16 +76,16 @@ class Asking:
         return sign(self._settings.secret, "attempt", subject, kept.fingerprint()).hex()[:32]
 
     async def _judged(self, view: View) -> View:
-        """As soon as its generator has begun with it, or ended it."""
+        """Wait until its generator has begun with it, or ended it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(JUDGED_S):
                 while view.status not in ENDED and view.next_seq == 1:
-                    await asyncio.sleep(LOOK_S)  # no feed: nobody reads yet
+                    await asyncio.sleep(LOOK_S)  # without a feed, because nobody reads yet
                     view = await self._store.view(view.request_id) or view
         return view
 
 
 def _attempt(scope: Scope) -> int:
-    """How often the SDK has asked before; 0 for other clients."""
+    """How many times the SDK has asked before; 0 for other clients."""
     count = header(scope, b"x-stainless-retry-count")
     return int(count) if count.isascii() and count.isdecimal() and len(count) < 5 else 0

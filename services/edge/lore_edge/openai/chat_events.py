@@ -12,7 +12,7 @@ from lore_edge.openai.notes import ChatNote
 from lore_edge.ring import Piece
 
 PREFIX = "chatcmpl-"
-_HERE = "\0"  # where a chunk's text goes; no JSON holds it as it is
+_HERE = "\0"  # where a chunk's text goes; JSON never contains it unescaped
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -32,13 +32,15 @@ def completion(view: View, note: ChatNote, text: str) -> dict[str, Any]:
 
 
 class ChatStream:
-    """A ``Dialect``. Its event ids are the native stream's, so that a client may come back."""
+    """The ``Dialect`` of a chat. Its event ids are the native stream's, so that a client can resume
+    (O5).
+    """
 
     repeats_text = False
     returns = False
 
     def __init__(self, view: View, note: ChatNote, *, resumed: bool) -> None:
-        """``resumed``: the reader has the opening."""
+        """``resumed``: the reader has the opening chunk."""
         self._note = note
         self._resumed = resumed
         form = sse.encode_json(self._chunk(view, {"content": _HERE}))

@@ -1,6 +1,6 @@
 """OpenAI's calls in the description of this edge (``GET /openapi.json``).
 
-Bodies come from the models that check them; of the answers, what a client can count on.
+Bodies are described by the models that check them, answers by what a client can rely on.
 """
 
 from typing import Any
@@ -221,7 +221,7 @@ def _response_schemas() -> Json:
 
 
 def _request(name: str, model: type[BaseModel], neutral: type[Parameters]) -> Json:
-    """Null says nothing, whatever the parameter."""
+    """The schema of a body. Any parameter may be null, which counts as absent."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     properties = schema["properties"]
     let_null_say_nothing(schema)

@@ -1,7 +1,7 @@
-"""Items and responses that an input refers to, looked up in the store.
+"""Items and responses that an input refers to, looked up in the store (O18).
 
-An answer that is not over counts for what it has said so far: whoever stopped reading it and
-goes on has no more of it either.
+An answer that has not ended counts for its text so far: a caller who stopped reading it and goes on
+has no more of it either.
 """
 
 import re
@@ -22,7 +22,7 @@ _ITEM = re.compile(rf"msg_({REQUEST_ID})(?:_([0-9]{{1,6}}))?")
 
 
 class Earlier:
-    """Of one caller, for one input."""
+    """Looks up for one caller, and one input."""
 
     def __init__(self, store: Store, shelf: Shelf, max_messages: int) -> None:
         self._store = store
@@ -30,9 +30,9 @@ class Earlier:
         self._max_messages = max_messages
 
     async def resolve(self, asked: ResponseRequest) -> tuple[list[Message], list[Message]]:
-        """What came before, and what is asked now.
+        """Return the messages before this input, and those of the input.
 
-        Raises OpenAIError 404 for what is gone, and 400 for more than may be asked.
+        Raises OpenAIError 404 for what is gone, and 400 for a prompt over a limit.
         """
         earlier = await self._chain(asked.previous_response_id)
         now = [

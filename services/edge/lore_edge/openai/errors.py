@@ -11,14 +11,14 @@ from lore_edge.errors import ApiError
 
 _PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?", re.DOTALL)
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
-"""Where OpenAI has one word for what we have several."""
+"""Where OpenAI has one code for several of Lore's."""
 TOO_LONG = "context_length_exceeded"
-"""Of a prompt, whichever limit it is over: clients shorten their history by this word."""
+"""The code for a prompt over any limit: clients shorten their history when they see it (P17.18)."""
 _SHORTEN = "Please reduce the length of the messages."
 
 
 class OpenAIError(ApiError):
-    """``field`` is what OpenAI calls ``param``."""
+    """An error in OpenAI's format. ``field`` is what OpenAI calls ``param``."""
 
     def content(self) -> dict[str, Any]:
         return {
@@ -45,12 +45,12 @@ def is_openai(path: str) -> bool:
 
 
 def told(error: ApiError, path: str) -> ApiError:
-    """As callers of this address know errors, whoever finds them."""
+    """The error in the format of this address, whichever part raised it (O3)."""
     return in_openai(error) if is_openai(path) else error
 
 
 def in_openai(error: ApiError, names: Mapping[str, str] | None = None) -> OpenAIError:
-    """``names``: what a field of ours is called there."""
+    """Convert an error. ``names`` has OpenAI's names of Lore's fields."""
     if isinstance(error, OpenAIError) and not names:
         return error
     field, message = error.field, error.message
@@ -71,10 +71,11 @@ def unknown_object(kind: str, object_id: str) -> OpenAIError:
 
 
 def not_answered(view: View) -> OpenAIError | None:
-    """Why there is no whole answer to give, if there is none. Asking again by itself would not
-    help, and a client that retries is told so."""
+    """The error for an answer that failed or was cancelled, if it was. A retry by itself would not
+    help, so clients are told not to.
+    """
     headers = {"X-Should-Retry": "false"}
-    if view.status is Status.CANCELLED:  # 409 is what some clients ask again after
+    if view.status is Status.CANCELLED:  # not 409, because some clients retry after that
         return OpenAIError(400, "cancelled", "the answer was cancelled", headers=headers)
     if (refusal := prompt_refused(view)) is not None:
         return refusal
@@ -85,7 +86,7 @@ def not_answered(view: View) -> OpenAIError | None:
 
 
 def prompt_refused(view: View) -> OpenAIError | None:
-    """What its generator found wrong with what was asked."""
+    """The error if the generator refused the prompt (P17.21)."""
     if view.status is not Status.FAILED or view.finish_reason not in REFUSALS:
         return None
     return OpenAIError(400, view.finish_reason, view.error, field="messages")

@@ -48,7 +48,7 @@ class Call(NamedTuple):
     receive: Receive
     send: Send
     name: str
-    """What the address names, or ''."""
+    """The name in the address, or ''."""
 
 
 Handler = Callable[[Call], Awaitable[None]]
@@ -85,7 +85,7 @@ class OpenAI:
         self._patterns = {_pattern(path): handlers for path, handlers in self.routes.items()}
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises ApiError, UnknownRequest, StoreUnavailable and Disconnected."""
+        """Answer a call. Raises ApiError, UnknownRequest, StoreUnavailable and Disconnected."""
         for pattern, handlers in self._patterns.items():
             if (match := pattern.fullmatch(scope["path"])) is None:
                 continue
@@ -194,7 +194,7 @@ class OpenAI:
         )
 
     async def _cancel_response(self, call: Call) -> None:
-        """Whether or not it is a background response: hanging up cancels nothing (P14)."""
+        """Cancel a response, in the background or not: hanging up cancels nothing (O9, P14)."""
         view, note, _ = await self._shelf(call).response(call.name)
         calls.about(call.scope, view)
         retention_ms = round(self._settings.retention_s * 1000)
@@ -221,7 +221,7 @@ class OpenAI:
         await _answer(call, input_items(view, note, kept, query))
 
     async def _answer_response(self, call: Call, view: View, note: ResponseNote) -> None:
-        """The response as it is now, which may be a little later than ``view``."""
+        """Answer with the response as it is now, which may be slightly later than ``view``."""
         now, text = await views.read(self._store, view.request_id, view.subject)
         await _answer(call, response(now, note, text), view.request_id)
 
@@ -239,7 +239,7 @@ class OpenAI:
         if not await self._served.has(model):
             raise unknown_model(model[:MAX_SHOWN])
 
-    # what all of them need
+    # shared
 
     async def _body(self, call: Call) -> dict[str, Any]:
         self._streams.check_open()
@@ -255,7 +255,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """The name of a model may have slashes in it."""
+    """A pattern for a path. A model's name may contain slashes."""
     name = "(.+)" if "{model}" in path else "([^/]+)"
     return re.compile(re.sub(r"{\w+}", name, path), re.DOTALL)
 

@@ -14,7 +14,7 @@ DEFAULT_LIMIT = 20
 def input_items(
     view: View, note: ResponseNote, kept: KeptRequest, query: dict[str, str]
 ) -> dict[str, Any]:
-    """One page of them. Raises OpenAIError 400."""
+    """One page of the items. Raises OpenAIError 400."""
     items = _items(view, note, kept)
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):

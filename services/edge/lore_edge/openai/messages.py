@@ -1,7 +1,7 @@
-"""Messages in OpenAI's format: text, and the members that may accompany it.
+"""Messages in OpenAI's format: text, and the members that may accompany it (O16).
 
-What an answer of ours carries beside its text may be sent back with it, and so may what other
-servers put there, as long as it changes nothing.
+Clients may send back an answer with all the members in which it came, and also the members of other
+servers, as long as they change nothing.
 """
 
 from typing import Annotated, Any, Literal
@@ -21,9 +21,9 @@ from lore.request import Message, Text, check_content, content_schema
 from lore_edge.openai.parameters import MAX_SHOWN, Parameters
 
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
-"""The types of the parts that are text, each with the member that has it."""
+"""The types of parts that are text, each with the member that contains the text."""
 _LABELS = frozenset(("id", "status", "name", "phase", "cache_control"))
-"""Of a message: change nothing, whatever they say."""
+"""Members of a message that change nothing, whatever their value."""
 _PART_LABELS = frozenset(("annotations", "logprobs", "cache_control", "prompt_cache_breakpoint"))
 _NOT_OFFERED = frozenset(
     ("refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id")
@@ -32,7 +32,7 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {}, False, 0)
 
 
 def _text(content: Any) -> Any:
-    """The text of a content that is a string, or a list of parts of text."""
+    """The text of content that is a string, or a list of parts of text."""
     if not isinstance(content, list):
         return content
     texts: list[str] = []
@@ -59,8 +59,9 @@ def _text(content: Any) -> Any:
     return "".join(texts)
 
 
+# Only for the description of the API: ``_text`` checks parts.
 class TextPart(BaseModel):
-    """For the description alone: ``_text`` checks parts."""
+    """A part of a message: text."""
 
     type: Literal["text", "input_text", "output_text"]
     text: Text
@@ -111,6 +112,8 @@ class Turn(Parameters):
         return check_content(role, content or "")
 
     def message(self) -> Message:
-        """``developer`` is what newer models call the system."""
+        """The message as Lore has it. ``developer`` is the name that newer models have for
+        ``system``.
+        """
         role = "system" if self.role == "developer" else self.role
         return Message(role=role, content=self.content or "")

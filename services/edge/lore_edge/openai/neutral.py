@@ -1,7 +1,7 @@
 """OpenAI's parameters that Lore does not support: only neutral values are accepted.
 
-One class for each call; a field's type says what those are, beside null, and its description
-says it in words where the type alone would not.
+There is one class for each call. The neutral values, beside null, are those of a field's type, or
+where the type does not say them, those in its description.
 """
 
 from typing import Annotated, Any, Literal
@@ -138,7 +138,7 @@ OfOtherItems = Literal[
     "code_interpreter_call.outputs",
     "reasoning.encrypted_content",
 ]
-"""What there is more to say of, but never in an answer of Lore's."""
+"""Items that the response could include, but that no answer of Lore's has."""
 
 
 class ResponseNeutral(Neutral):

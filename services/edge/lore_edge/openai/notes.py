@@ -1,4 +1,4 @@
-"""What is stored with a request, so that any edge can tell what its response was asked."""
+"""What is stored with a request, so that any edge can describe what its response was asked."""
 
 from typing import Literal, TypeVar
 
@@ -41,7 +41,7 @@ class ResponseNote(BaseModel):
     prompt_cache_key: str | None
     previous_response_id: str | None = None
     earlier: int = 0
-    """How many of the messages are what ``previous_response_id`` stood for."""
+    """How many of the messages ``previous_response_id`` stood for."""
 
 
 def as_json(note: ChatNote | ResponseNote) -> dict[str, JsonValue]:
@@ -49,9 +49,10 @@ def as_json(note: ChatNote | ResponseNote) -> dict[str, JsonValue]:
 
 
 def kept_with_note(body: str, kind: type[Note], view: View) -> tuple[KeptRequest, Note | None]:
-    """A request as it was kept, with no note when it did not come by this API.
+    """A stored request and its note; the note is None when the request did not come by this API.
 
-    Raises ApiError 410 for what cannot be read: another version kept it, or it was damaged.
+    Raises ApiError 410 for what cannot be read, because another version stored it or it was
+    damaged.
     """
     try:
         kept = KeptRequest.read(body)

@@ -1,7 +1,7 @@
 """Validates parameters as OpenAI does; none is dropped silently.
 
-A parameter is honoured, or it is known and takes only what changes nothing, or it is refused
-by its name. Null is the same as nothing, at every depth.
+A parameter is honoured, or is known and accepts only neutral values, or is refused by name. Null
+counts as absent, at every depth.
 """
 
 import json
@@ -19,9 +19,11 @@ from lore.template_args import TemplateArgs
 from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
 from lore_edge.wire import without_nulls
 
-MAX_SHOWN = 64  # of what a caller made up
+MAX_SHOWN = 64  # of a value that a caller made up, in characters
 KINDS = ("a message", "a reference")
-"""The items of an input: between an item's number and its fields where something is wrong."""
+"""The kinds of items in an input. In the location of an error they stand between an item's number
+and its fields.
+"""
 _NAMES = {
     "int": "an integer",
     "float": "a decimal",
@@ -60,7 +62,7 @@ class Parameters(BaseModel):
 
 
 class Honoured(Parameters):
-    """What both of OpenAI's calls honour; what a model here has without ``Neutral`` is such."""
+    """The parameters that both calls honour: those of a model here that are not in ``Neutral``."""
 
     model: str
     stream: bool = False
@@ -75,9 +77,10 @@ class Honoured(Parameters):
     metadata: Metadata = Field(default={})
 
     def sampling(self) -> dict[str, Any]:
-        """As a ``KeptRequest`` has it. What nothing is said of is OpenAI's default, not Lore's.
+        """The sampling parameters of a ``KeptRequest``. Absent ones have OpenAI's defaults, not
+        Lore's (O14).
 
-        A ``top_p`` of 0 leaves the likeliest token alone, as ``top_k`` of 1 does.
+        A ``top_p`` of 0 leaves only the likeliest token, as a ``top_k`` of 1 does.
         """
         return {
             "temperature": self.temperature,
@@ -95,9 +98,9 @@ Model = TypeVar("Model", bound=Honoured)
 def check(
     model: type[Model], neutral: type[Parameters], body: Mapping[str, Any], limits: RequestLimits
 ) -> Model:
-    """``neutral`` has the parameters that take only what changes nothing.
+    """Validate a body. ``neutral`` has the parameters that accept only neutral values.
 
-    Raises OpenAIError 400 that names the first parameter that is wrong.
+    Raises OpenAIError 400, which names the first parameter that is wrong.
     """
     given: dict[str, Any] = {}
     for name, value in body.items():
@@ -123,7 +126,7 @@ def unknown(name: str) -> OpenAIError:
 
 
 def takes(neutral: type[Parameters], name: str) -> str:
-    """What changes nothing, in JSON or in words; '' when that is null alone."""
+    """The neutral values of a parameter, in JSON or in words; '' when only null is one."""
     schema = _properties(neutral)[name]
     if "description" in schema:
         return schema["description"]
@@ -138,7 +141,9 @@ def _properties(model: type[Parameters]) -> dict[str, Any]:
 
 
 def _is_unicode(value: Any) -> bool:
-    """JSON can say halves of characters, which nothing can be kept or answered with."""
+    """Whether all text is valid Unicode. JSON can contain halves of surrogate pairs, which can
+    neither be stored nor sent.
+    """
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -186,7 +191,7 @@ def _refusal(details: ErrorDetails) -> OpenAIError:
 
 
 def _param(loc: tuple[str | int, ...]) -> str:
-    """``messages[0].content``, as OpenAI writes where something is."""
+    """A location in OpenAI's notation: ``messages[0].content``."""
     named = [part for part in loc if part not in KINDS]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named)
     return re.sub(r"^\.", "", path)

@@ -11,12 +11,14 @@ from lore_edge.positions import MAX_SEQ
 from lore_edge.wire import Scope
 
 INCLUDE = ("include", "include[]")
-"""Both ways of writing a list in a query; the SDKs use the second."""
+"""The two names of a list in a query; the SDKs use the second."""
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 def query_of(scope: Scope, known: set[str]) -> dict[str, str]:
-    """Raises ApiError 400 for a name that is not ``known``, and for what is not offered."""
+    """The query parameters. Raises ApiError 400 for a name that is not ``known``, and for what is
+    not offered.
+    """
     text = scope["query_string"].decode("latin-1")
     pairs = parse_qsl(text, keep_blank_values=True)
     query = dict(pairs)
@@ -31,7 +33,7 @@ def query_of(scope: Scope, known: set[str]) -> dict[str, str]:
 
 
 def flag(query: dict[str, str], name: str) -> bool:
-    """Raises ApiError 400."""
+    """A boolean parameter. Raises ApiError 400."""
     value = query.get(name, "false")
     if value not in ("true", "false"):
         raise refused("invalid_type", f"Invalid type for '{name}': expected a boolean.", name)
@@ -39,7 +41,9 @@ def flag(query: dict[str, str], name: str) -> bool:
 
 
 def asks_for_stream(scope: Scope, query: dict[str, str]) -> bool:
-    """HEAD asks for the head of what is there now: a stream would keep it waiting."""
+    """Whether the call asks for a stream. HEAD does not: it wants the head of what exists now, and
+    a stream would keep it waiting.
+    """
     return flag(query, "stream") and scope["method"] != "HEAD"
 
 

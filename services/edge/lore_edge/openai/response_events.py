@@ -1,7 +1,7 @@
 """A response, as an object and as a stream of events.
 
-Every event's number follows from the log alone, so that any edge counts alike: 0 to 3 open
-the response, chunk ``seq`` is ``seq + 3``, and four events end it.
+Every event's number follows from the log alone, so that any edge counts alike (O6): 0 to 3 open the
+response, chunk ``seq`` is ``seq + 3``, and four events end it.
 """
 
 from typing import Any
@@ -23,8 +23,9 @@ Event = tuple[str, dict[str, Any]]
 
 
 def chunks_had(starting_after: int | None, view: View) -> int:
-    """How many chunks a reader has whose last event is this number. It may have some of the
-    ending; a number beyond that is none of this log."""
+    """How many chunks a reader has whose last event has this number. It may have a part of the
+    ending. A larger number belongs to no event of this log.
+    """
     had = 0 if starting_after is None else max(0, starting_after - _BEFORE_CHUNKS)
     last_seq = view.next_seq - 1
     if view.status in ENDED and last_seq < had <= last_seq + ENDING:
@@ -33,7 +34,7 @@ def chunks_had(starting_after: int | None, view: View) -> int:
 
 
 def response(view: View, note: ResponseNote, text: str = "") -> dict[str, Any]:
-    """``text`` is the whole answer, of one that ended."""
+    """The response object. ``text`` is the whole answer, if it has ended."""
     ended = view.status in ENDED
     status = _status(view, note)
     output = [_message(view, "completed" if status == "completed" else "incomplete", text)]
@@ -48,7 +49,7 @@ def response(view: View, note: ResponseNote, text: str = "") -> dict[str, Any]:
 
 
 class ResponseStream:
-    """A ``Dialect``."""
+    """The ``Dialect`` of a response."""
 
     repeats_text = True
     returns = False
@@ -93,7 +94,8 @@ class ResponseStream:
         whole = response(view, self._note, text)
         completed = whole["status"] == "completed"
         item = _message(view, "completed" if completed else "incomplete", text)
-        # A cancelled response has no event of its own: it is incomplete, and its status says why.
+        # There is no event for a cancelled response: it ends as incomplete, and its status says why
+        # (O6).
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
         return self._events(
             view.next_seq + _BEFORE_CHUNKS,
@@ -109,7 +111,7 @@ class ResponseStream:
         return sse.event("error", {"type": "error"} | what)
 
     def _events(self, first: int, *events: Event) -> bytes:
-        """Those that the reader does not have yet."""
+        """Encode those events that the reader does not have yet."""
         return b"".join(
             sse.event(kind, {"type": kind} | data | {"sequence_number": number})
             for number, (kind, data) in enumerate(events, first)
@@ -118,7 +120,7 @@ class ResponseStream:
 
 
 def _common(view: View, note: ResponseNote) -> dict[str, Any]:
-    """What stays as it is from the first event to the last."""
+    """The members that stay the same from the first event to the last."""
     return {
         "id": PREFIX + view.request_id,
         "object": "response",

@@ -14,7 +14,7 @@ from lore_edge.openai.notes import ResponseNote, as_json
 from lore_edge.openai.parameters import KINDS, Honoured, Parameters, check
 
 NAMES = {"messages": "input", "max_tokens": "max_output_tokens"}
-"""What a response calls the parameters of a ``KeptRequest``."""
+"""The names that the parameters of a ``KeptRequest`` have in a response."""
 
 
 class Reference(Parameters):
@@ -73,7 +73,9 @@ class ResponseRequest(ResponseNeutral, Honoured):
     def kept(
         self, limits: RequestLimits, earlier: Sequence[Message], asked: Sequence[Message]
     ) -> KeptRequest:
-        """``earlier`` is what ``previous_response_id`` stands for, ``asked`` the ``input``."""
+        """The request to store. ``earlier`` is what ``previous_response_id`` stands for, ``asked``
+        the ``input``.
+        """
         system = [Message(role="system", content=self.instructions)] if self.instructions else []
         return KeptRequest(
             **self.sampling(),

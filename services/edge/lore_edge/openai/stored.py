@@ -23,7 +23,7 @@ class Stored(NamedTuple, Generic[Note]):
 
 
 class Shelf:
-    """Of one subject. What is somebody else's, or came by another API, is as good as none.
+    """The stored requests of one subject. Somebody else's, or those of another API, are not found.
 
     All calls raise OpenAIError 404, ApiError 410 for what cannot be read or was given up, and
     StoreUnavailable.
@@ -37,7 +37,7 @@ class Shelf:
         return await self._find(_COMPLETION, "Chat completion", name, ChatNote)
 
     async def response(self, name: str) -> Stored[ResponseNote]:
-        """Also one that must not be read again: it can be cancelled and deleted."""
+        """A response, also one with ``store: false``: that can be cancelled and deleted."""
         return await self._find(_RESPONSE, "Response", name, ResponseNote)
 
     async def stored_response(self, name: str) -> Stored[ResponseNote]:

@@ -1,4 +1,4 @@
-/** A conversation's last answer: its text as it arrives, how it fares, and what can be done with it. */
+/** A conversation's last answer: its text as it arrives, its state, and what can be done with it. */
 
 import { announce, copy } from "./clipboard.js";
 import { codeOf } from "./code.js";
@@ -12,9 +12,9 @@ import { drawTurns } from "./turns.js";
 import { words, wordsForAnswer } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
-/** A window that closes and opens again faster than this is no news to a person. */
+/** A person does not notice a window that closes and opens again faster than this. */
 const PAUSE_SHOWN_AFTER_MS = 1200;
-/** Text that fills more than this share of the screen at once is not new: read it from its top. */
+/** If new text fills more than this share of the screen at once, it is shown from its top. */
 const JUMP_SHARE = 0.5;
 
 export class AnswerView {
@@ -22,13 +22,13 @@ export class AnswerView {
    * @param {object} handlers
    * @param {() => void} handlers.onNew
    * @param {() => void} handlers.onRevived
-   * @param {(question: string, earlier: object[]) => void} handlers.onAsk a question, and the turns
-   *   that it follows
+   * @param {(question: string, earlier: object[]) => void} handlers.onAsk gets a question and the
+   *   turns before it
    */
   constructor({ onNew, onRevived, onAsk }) {
     this.#onRevived = onRevived;
     this.#onAsk = onAsk;
-    // The second click of a double click was meant for what stood there before.
+    // The second click of a double click was meant for the element that was there before.
     const onClick = (id, act) =>
       byId(id).addEventListener("click", (event) => event.detail < 2 && act(event));
     onClick("stop", () => this.#stop());
@@ -57,7 +57,7 @@ export class AnswerView {
   #conversation = null;
   #view = null;
   #text = "";
-  /** Of the text, apart: what the model thought, and its answer. */
+  /** The text in parts: what the model thought, and its answer. */
   #parts = apart("");
   #shownThought = "";
   #status = null;
@@ -89,7 +89,7 @@ export class AnswerView {
     this.#refresh();
   }
 
-  /** What was asked; a device that did not ask it learns it after the answer began. */
+  /** Show what was asked. A device that did not ask it learns it after the answer began. */
   tell({ question, earlier = [] }) {
     this.#conversation = { question, earlier };
     const { signal } = this.#listening;
@@ -101,7 +101,7 @@ export class AnswerView {
     this.#refresh();
   }
 
-  /** The question was not taken: it stays in sight, with what to do. */
+  /** The question was refused: it stays in sight, with what to do. */
   refuse(error) {
     this.#end = { status: "refused" };
     this.#refresh();
@@ -118,7 +118,7 @@ export class AnswerView {
     byId("answer").hidden = true;
   }
 
-  /** Where reading goes on: at the question, or where its answer will stand. */
+  /** Scroll to where reading goes on: to the question, or to where its answer will be. */
   focus() {
     byId("asked").querySelector("h2")?.focus({ preventScroll: true });
     if (this.#conversation.earlier.length) byId("asked").scrollIntoView();
@@ -163,7 +163,7 @@ export class AnswerView {
     this.#draw();
   }
 
-  /** At most once a frame, however fast the chunks come. */
+  /** Draws at most once a frame, however fast the chunks come. */
   #draw() {
     this.#frame ??= requestAnimationFrame(() => {
       this.#frame = null;
@@ -179,7 +179,7 @@ export class AnswerView {
     });
   }
 
-  /** Folded under one line. */
+  /** Shows the thoughts, folded under one line. */
   #think() {
     const { thought, isThinking } = this.#parts;
     byId("thinking").hidden = !thought;
@@ -244,7 +244,7 @@ export class AnswerView {
     byId("answer-problem").hidden = !message;
   }
 
-  /** Not announced: it changes with every chunk. */
+  /** Shows the progress. It is not announced to screen readers, because it changes with every chunk. */
   #progress() {
     const { tokens } = this.#stream.stats;
     byId("progress").textContent = !this.#end && tokens ? counted(tokens) : "";
@@ -265,7 +265,7 @@ export class AnswerView {
     this.#offer(kind);
   }
 
-  /** What can be done now. */
+  /** Offers what can be done now. */
   #offer(kind) {
     const { question } = this.#conversation;
     const hasEnded = this.#end !== null;

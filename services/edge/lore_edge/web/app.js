@@ -15,7 +15,7 @@ import { words } from "./words.js";
 
 const REQUEST_ID = /^[\w-]{16,128}$/;
 const byId = (id) => document.getElementById(id);
-/** For what was asked, should no edge be reached; the stream itself is tried for as long as it takes. */
+/** The pause before the question is looked up again. Streams retry by themselves. */
 const RETRY_MS = 3000;
 const MAX_RETRIES = 100;
 
@@ -26,10 +26,10 @@ const answer = new AnswerView({
   onAsk: (question, earlier) => ask(question, earlier),
 });
 let edges = [BASE];
-/** Null where nobody is asked who they are. */
+/** Null where edges need no authentication. */
 let credentials = null;
 let shown = null;
-/** The request that the address names; null for the form, undefined before the first look. */
+/** The request in the address; null for the form, undefined before the first look. */
 let place;
 
 const configured = configure();
@@ -52,7 +52,7 @@ async function loadConfig() {
   }
 }
 
-/** The edge that served the page comes first; the others follow in their order. */
+/** The edges, the one that served the page first. */
 function edgesFrom(urls) {
   const at = urls.indexOf(BASE);
   return at === -1 ? [BASE, ...urls] : [...urls.slice(at), ...urls.slice(0, at)];
@@ -86,7 +86,7 @@ function listen() {
   addEventListener("hashchange", route);
 }
 
-/** Go to a place of this page, without loading it again. */
+/** Go to another address of this page, without loading it again. */
 function navigate(url) {
   window.history.pushState(null, "", url);
   route();
@@ -98,7 +98,7 @@ async function route() {
   const named = location.hash.slice(1);
   const id = REQUEST_ID.test(named) ? named : null;
   if (id === place) return;
-  if (place !== undefined) byId("question").value = ""; // what was typed before the first look stays
+  if (place !== undefined) byId("question").value = ""; // keep what was typed before the first look
   place = id;
   if (id === null) showAsk();
   else open(id);
@@ -106,24 +106,24 @@ async function route() {
 
 function open(id) {
   const stream = new LoreStream({ urls: edges, requestId: id, credentials });
-  show(stream, { question: history.questionOf(id) }); // who declined to give a key is asked again
+  show(stream, { question: history.questionOf(id) }); // ask again a person who declined to give a key
   learn(stream);
 }
 
-/** What an answer that was opened by its link was asked. */
+/** Find out the question of an answer that was opened by its link. */
 async function learn(stream, retries = MAX_RETRIES) {
   try {
     const conversation = turnsOf(await stream.messages());
     if (shown === stream) answer.tell(conversation);
     if (shown === stream && conversation.earlier.length) answer.focus();
   } catch ({ code }) {
-    // The stream says what is wrong with it. An edge that could not be reached is asked again.
+    // The stream shows other errors itself. Only an unreachable edge is asked again.
     if (shown !== stream || code !== "unreachable" || retries === 0) return;
     setTimeout(() => learn(stream, retries - 1), RETRY_MS);
   }
 }
 
-/** @param {{question: string, answer: string}[]} earlier the turns that it follows */
+/** @param {{question: string, answer: string}[]} earlier the turns before it */
 async function ask(question, earlier = []) {
   if (!question) return;
   await configured;
@@ -154,7 +154,7 @@ async function show(stream, conversation) {
   }
 }
 
-/** The question was not taken. The first one goes back into its form. */
+/** The question was refused. A first question goes back into its form. */
 function refused({ question, earlier }, error) {
   if (earlier?.length || place) return answer.refuse(error);
   showAsk();
@@ -175,7 +175,7 @@ function showAsk() {
   leave();
   document.title = "Lore";
   byId("ask").hidden = false;
-  // On a phone the focus would open the keyboard over the page.
+  // On a phone, the focus would open the keyboard over the page.
   if (matchMedia("(pointer: fine)").matches) byId("question").focus();
   showHistory(ask);
   lookForGone(credentials).then((gone) => gone && showHistory(ask, gone));

@@ -1,2 +1,2 @@
-/** Where this Lore stands: its URL without a slash at the end, whatever path a proxy has it below. */
+/** The URL of this Lore without a slash at its end, below whatever path a proxy serves it. */
 export const BASE = new URL("..", import.meta.url).href.replace(/\/+$/, "");

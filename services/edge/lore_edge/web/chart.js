@@ -1,4 +1,4 @@
-/** A small drawing of the window over time: tokens generated, acknowledged, and the credit. */
+/** A small chart of the window over time: tokens generated, acknowledged, and the credit. */
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 320;
@@ -25,7 +25,7 @@ export class Chart {
 
   /** One sample: `atMs` on any one clock, the others in tokens. */
   add(atMs, generated, acked, credit) {
-    // A stretch where nothing changes needs its two ends alone.
+    // Of a stretch without change, only the two ends are needed.
     const same = (s) => s?.generated === generated && s.acked === acked && s.credit === credit;
     if (same(this.#samples.at(-1)) && same(this.#samples.at(-2))) this.#samples.pop();
     this.#samples.push({ atMs, generated, acked, credit });

@@ -1,13 +1,13 @@
-/** Copying, and saying so. */
+/** Copying, and telling the person about it. */
 
 const SAID_MS = 1500;
 
-/** Said once, politely: the page announces how an answer fares, never its single words. */
+/** Announce a text once, politely. The page announces an answer's state, never its single words. */
 export function announce(text) {
   document.getElementById("announce").textContent = text;
 }
 
-/** Copies, and has the button say so for a moment. One that has no text says it by its style. */
+/** Copy, and show that on the button for a moment. A button without text shows it by its style. */
 export async function copy(button, text) {
   const label = (button.dataset.label ??= button.textContent);
   const said = (await toClipboard(text)) ? "Copied" : "Could not copy";
@@ -25,7 +25,7 @@ async function toClipboard(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // The clipboard API is missing on plain http other than localhost.
+    // The clipboard API is missing on plain HTTP other than localhost.
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "sr";

@@ -1,4 +1,4 @@
-/** Code with its colours. What knows languages is loaded with the first code in one of them. */
+/** Code with colours. A language's rules are loaded with the first code in it. */
 
 import { element } from "./draw.js";
 
@@ -11,8 +11,8 @@ const waiting = new Set();
  *
  * @param {HTMLElement} node
  * @param {string} text
- * @param {string} info the fence's
- * @param {object|null} open what this returned for the piece before it
+ * @param {string} info the info string of the fence
+ * @param {object|null} open what this function returned for the piece before
  * @returns {object|null} what the piece leaves open
  */
 export function fillCode(node, text, info, open) {
@@ -34,10 +34,10 @@ function wait(fill) {
       for (const one of waiting) one();
       waiting.clear();
     },
-    () => (loading = null), // With the next code it is tried again.
+    () => (loading = null), // The next code tries again.
   );
 }
 
-/** All of a block's code, which is in several elements when it is long. */
+/** All code of a block; long code is in several elements. */
 export const codeOf = (block) =>
   [...block.querySelectorAll("code")].map(({ textContent }) => textContent).join("\n");

@@ -1,11 +1,11 @@
-/** What was asked and answered so far, and the messages that a further question follows. */
+/** The questions and answers so far, and the messages before a further question. */
 
 /** Asks for the rest of an answer that ended at its limit. */
 export const GO_ON = "Continue where you stopped.";
 const MAX_TITLE_CHARS = 120;
 
 /**
- * @param {{role: string, content: string}[]} messages what an answer was asked with
+ * @param {{role: string, content: string}[]} messages the messages before an answer
  * @returns {{earlier: {question: string, answer: string}[], question: string}}
  */
 export function turnsOf(messages) {
@@ -23,7 +23,7 @@ export function turnsOf(messages) {
 
 const together = (one, other) => [one, other].filter(Boolean).join("\n\n");
 
-/** The turns as messages. A question without an answer, as one that was stopped early, is left out. */
+/** The turns as messages. A question without an answer, because it was stopped early, is left out. */
 export function messagesOf(turns) {
   return turns
     .filter(({ question, answer }) => question && answer)
@@ -33,13 +33,13 @@ export function messagesOf(turns) {
     ]);
 }
 
-/** The body of the request for an answer to `question`, after the turns before it. */
+/** The body of a request for an answer to `question`, after the turns before it. */
 export function bodyOf(question, earlier) {
   const messages = messagesOf(earlier);
   return messages.length ? { question, messages } : { question };
 }
 
-/** A question in a line that fits a heading. */
+/** A question as one line, short enough for a heading. */
 export function titleOf(question) {
   const line = question.trim().split("\n", 1)[0].trim().replace(/\s+/g, " ");
   return line.length > MAX_TITLE_CHARS ? `${line.slice(0, MAX_TITLE_CHARS - 1)}…` : line;

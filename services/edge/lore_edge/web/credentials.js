@@ -1,15 +1,15 @@
-/** The API key that this Lore wants: asked for when first needed, kept for this tab alone. */
+/** The API key for this Lore: asked for when first needed, and kept for this tab alone. */
 
 const STORED = "lore.key";
 
 const NOT_VALID = "That key is not valid here, or no longer. Check that it is whole, or ask for a new one.";
-/** What a header cannot carry. */
+/** A character that a header cannot contain. */
 const NO_KEY = /[^!-~]/;
 
 export class Credentials {
   /**
-   * @param {(problem: string) => Promise<string|null>} ask asks the person for a key and says
-   *   what was wrong with the last one; null when they would rather not
+   * @param {(problem: string) => Promise<string|null>} ask asks the person for a key and shows what
+   *   was wrong with the last one; null when they decline
    */
   constructor(ask) {
     this.#ask = ask;
@@ -20,26 +20,26 @@ export class Credentials {
   #asking = null;
   #declined = false;
 
-  /** The person does something anew: they may be asked again. */
+  /** The person does something new, so they may be asked again. */
   reconsider() {
     this.#declined = false;
   }
 
-  /** Whether there are some without asking. */
+  /** Whether there are credentials without asking. */
   get areThere() {
     return this.#key !== null;
   }
 
-  /** The headers that a call has to carry; none when there is no key to be had. */
+  /** The headers of a call; none when there is no key. */
   async headers() {
     const key = this.#key ?? (await this.#obtain(""));
     return key ? { Authorization: `Bearer ${key}` } : {};
   }
 
-  /** A call with these headers was refused. Whether another try may do better. */
+  /** A call with these headers was refused. Resolves to whether to try again. */
   async refused({ Authorization: used }) {
     if (used === `Bearer ${this.#key}`) this.#keep(null);
-    if (this.#key) return true; // another call has got a new one meanwhile
+    if (this.#key) return true; // another call has got a new key meanwhile
     return Boolean(await this.#obtain(used ? NOT_VALID : ""));
   }
 
@@ -48,7 +48,7 @@ export class Credentials {
     return key && NO_KEY.test(key) ? this.#sendable(NOT_VALID) : key;
   }
 
-  /** All who need a key wait for one question. */
+  /** Ask for a key; all callers that need one wait for the same dialog. */
   #obtain(problem) {
     if (this.#declined) return null;
     this.#asking ??= this.#sendable(problem).then((key) => {
@@ -66,7 +66,7 @@ export class Credentials {
       if (key) sessionStorage.setItem(STORED, key);
       else sessionStorage.removeItem(STORED);
     } catch {
-      // Refused: it is asked for again after a reload.
+      // The browser refuses to keep it: it is asked for again after a reload.
     }
   }
 }

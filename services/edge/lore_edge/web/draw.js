@@ -1,14 +1,14 @@
 /**
- * markdown-it's tokens to DOM. Every text goes in as a text node, so an answer cannot inject markup.
+ * Turns markdown-it's tokens into DOM. All text becomes text nodes, so an answer cannot inject markup.
  */
 
 import { leadsToWeb } from "./markdown.js";
 
-/** Deeper elements are left out, and their text stands in the one around them. */
+/** Deeper elements are left out; their text goes into the element around them. */
 const MAX_DEPTH = 40;
 const TASK = /^\[([ xX])\] /;
 const HEADINGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", h6: "h6" };
-/** The only elements that markup opens. The question is an h2, so headings start below it. */
+/** The only elements that markup may open. The question is an h2, so headings start below it. */
 const TAGS = new Map([
   ...["p", "ul", "ol", "li", "blockquote", "table", "thead", "tbody", "tr", "th", "td", "strong", "em", "s", "a"]
     .map((tag) => [tag, tag]),
@@ -17,9 +17,9 @@ const TAGS = new Map([
 
 /**
  * @param {object[]} tokens of one block
- * @param {object} [tools] what draws code and math (tools.js); without them both are text
+ * @param {object} [tools] draws code and math (tools.js); without it both are text
  * @param {{open: object|null}} [state] what code leaves open between its pieces
- * @returns {HTMLElement} what the tokens mean
+ * @returns {HTMLElement} the block
  */
 export function draw(tokens, tools = {}, state = { open: null }) {
   const drawing = new Drawing(tools, state);
@@ -41,7 +41,7 @@ class Drawing {
   root = null;
   #tools;
   #state;
-  /** The elements that are open; one that is left out is represented by the one around it. */
+  /** The open elements. One that is left out is represented by the one around it. */
   #open = [{ append: (node) => (this.root = node) }];
 
   constructor(tools, state) {
@@ -50,13 +50,13 @@ class Drawing {
   }
 
   add(token) {
-    if (token.hidden) return; // the paragraph of a tight list's item
+    if (token.hidden) return; // the paragraph of an item in a tight list
     if (token.nesting === 1) this.#enter(token);
     else if (token.nesting === -1) this.#open.pop();
     else this.#open.at(-1).append(...this.#task(token), this.#leaf(token));
   }
 
-  /** The box of a task, where an item begins with one. */
+  /** The checkbox of a task, where an item begins with one. */
   #task(token) {
     const [around, item] = [this.#open.at(-1), this.#open.at(-2)];
     const begins = around.childNodes?.length === 0 && (around.tagName === "LI" || item?.childNodes?.length === 1);
@@ -106,14 +106,14 @@ class Drawing {
   }
 }
 
-/** With a button that copies it (answer.js). What it says is in the style: it is no part of the answer. */
+/** Code with a copy button (answer.js). Its label is in the style: it is no part of the answer. */
 function drawCode({ content, info }, tools, state) {
   const text = content.replace(/\n$/, "");
   const code = element("code");
   if (tools.code) state.open = tools.code(code, text, info.trim(), state.open);
   else code.append(text);
   const pre = element("pre", [code]);
-  pre.tabIndex = 0; // A wide block scrolls, and must scroll by keyboard too.
+  pre.tabIndex = 0; // A wide block scrolls, and must also scroll by keyboard.
   const button = element("button", [], "copy");
   button.type = "button";
   button.setAttribute("aria-label", "Copy code");
@@ -128,7 +128,7 @@ function lead(link, href) {
   link.target = "_blank";
 }
 
-/** markdown-it gives it as a style attribute, which the CSP would refuse. */
+/** The alignment, which markdown-it gives as a style attribute that the CSP would refuse. */
 function alignment(token) {
   return /^text-align:(left|center|right)$/.exec(token.attrGet("style") ?? "")?.[1] ?? "";
 }

@@ -5,11 +5,11 @@ import { element } from "./draw.js";
 import * as history from "./history.js";
 
 const byId = (id) => document.getElementById(id);
-/** As many as an edge lists; with that many there may be more. */
+/** The most requests that an edge lists; if it lists that many, there may be more. */
 const LISTED = 100;
 
 /**
- * @param {(question: string) => void} onAsk takes the question of an answer that is gone
+ * @param {(question: string) => void} onAsk gets the question of an answer that is gone
  * @param {{ids: Set<string>, note: string}} [gone]
  */
 export function showHistory(onAsk, gone = { ids: new Set(), note: "" }) {
@@ -36,13 +36,13 @@ function goneLine({ title, question }, note, onAsk) {
 }
 
 /**
- * Find out which answers are no longer kept. Asks nobody for a key.
+ * Find out which answers are no longer kept. Never asks for a key.
  *
  * @param {object|null} credentials
  * @returns {Promise<{ids: Set<string>, note: string}|null>}
  */
 export async function lookForGone(credentials) {
-  const before = history.entries(); // not what is asked meanwhile
+  const before = history.entries(); // without conversations that are begun meanwhile
   if (!before.length || (credentials && !credentials.areThere)) return null;
   const kept = await listed(credentials);
   const ids = new Set(before.map(({ id }) => id).filter((id) => kept && !kept.has(id)));

@@ -1,4 +1,4 @@
-/** How an answer fares, in words for the person who reads it: what happened, and what to do. */
+/** The state of an answer in words for its reader: what happened, and what to do. */
 
 const NOT_THERE = new Set(["not_found", "given_up", "unauthorized"]);
 
@@ -23,9 +23,9 @@ const REAPED = "Continue it, and it goes on where it stopped.";
  * @param {object|null} answer.end
  * @param {string|null} answer.requestId
  * @param {string} answer.connection
- * @param {string|null} answer.status of the request, as an edge told it last
- * @param {boolean} answer.isHeld its window has been full for so long that a person notices
- * @param {string} answer.text without what the model thought first
+ * @param {string|null} answer.status of the request, as an edge last told it
+ * @param {boolean} answer.isHeld whether its window has been full for long enough to notice
+ * @param {string} answer.text without the model's thoughts
  * @param {boolean} answer.hasBegun
  * @returns {{kind: string, text: string, hint?: string}}
  */

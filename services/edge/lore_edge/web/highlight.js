@@ -1,9 +1,9 @@
 /**
- * Code as pieces with a class each: comments, strings, numbers, keywords, names of functions.
+ * Splits code into pieces with a class each: comments, strings, numbers, keywords, function names.
  *
- * One pass from left to right, so that twice the code costs twice the time. What stays open at the
- * end of a piece, as a comment over many lines, goes on in the next one: a view draws long code in
- * pieces.
+ * It takes one pass from left to right, so twice the code costs twice the time. A view draws long code
+ * in pieces: what is open at the end of a piece, such as a comment over several lines, continues in
+ * the next.
  */
 
 import { languageOf } from "./languages.js";
@@ -14,10 +14,10 @@ const TAG = /<\/?[A-Za-z][\w:-]*|\/?>/y;
 
 /**
  * @param {string} code
- * @param {string} info the fence's
+ * @param {string} info the info string of the fence
  * @param {string|null} open what the piece before left open: the text that closes it
  * @returns {{pieces: [string, string][], open: string|null}|null} class and text of each piece, ''
- *   for none; null for a language that is not known
+ *   for no class; null for an unknown language
  */
 export function highlight(code, info, open = null) {
   const language = languageOf(info);
@@ -28,7 +28,7 @@ class Lexer {
   #code;
   #language;
   #at = 0;
-  /** From here on nothing has a class yet. */
+  /** The start of the text that has no class yet. */
   #plainFrom = 0;
   #pieces = [];
 
@@ -44,7 +44,7 @@ class Lexer {
     return { pieces: this.#pieces, open: left };
   }
 
-  /** Returns what is left open, if anything is. */
+  /** Takes the next piece. Returns what is left open, if anything. */
   #step() {
     const { line = [], block = [], quotes = [] } = this.#language;
     for (const [opening, closing, kind = "comment"] of block) {
@@ -64,7 +64,7 @@ class Lexer {
     return this.#code.startsWith(text, this.#at);
   }
 
-  /** In a shell, `$#` and `a#b` are no comments. */
+  /** Whether a comment starts here. In a shell, `$#` and `a#b` are no comments. */
   #startsComment(mark) {
     return mark !== "#" || this.#at === 0 || /[\s;(){}[\],]/.test(this.#code[this.#at - 1]);
   }
@@ -80,7 +80,7 @@ class Lexer {
     return end === -1 ? this.#code.length : end;
   }
 
-  /** A string ends with its quote, or with its line. */
+  /** The end of a string: its quote, or the end of its line. */
   #stringEnd(quote) {
     let at = this.#at + 1;
     for (; at < this.#code.length && this.#code[at] !== "\n"; at += 1) {

@@ -11,8 +11,8 @@ const MAX_QUESTION_CHARS = 20_000;
  * @typedef {object} Entry
  * @property {string} id of the conversation's last request
  * @property {string} title
- * @property {string} [question] the first one, whole, unless it is very long
- * @property {string} [last] the last one, where it is another
+ * @property {string} [question] the first question, in full unless it is very long
+ * @property {string} [last] the last question, if it is another
  */
 
 /** @returns {Entry[]} the newest first */
@@ -20,7 +20,7 @@ export function entries() {
   return load(KEY, []);
 }
 
-/** What an answer was asked, as far as it is known here. */
+/** The question of an answer, as far as it is known here. */
 export function questionOf(id) {
   const { question = "", last = question } = entries().find((entry) => entry.id === id) ?? {};
   return last;
@@ -28,8 +28,8 @@ export function questionOf(id) {
 
 /**
  * @param {string} id
- * @param {string[]} questions of the conversation, in their order
- * @param {string|null} before the request that this one follows, or is asked in place of
+ * @param {string[]} questions of the conversation, in order
+ * @param {string|null} before the request that this one follows or replaces
  */
 export function remember(id, questions, before) {
   const [first] = questions;

@@ -1,8 +1,8 @@
-/** The question for an API key. */
+/** The dialog that asks for an API key. */
 
 const byId = (id) => document.getElementById(id);
 
-/** Resolves to the key, or to null when the person closes the question. */
+/** Resolves to the key, or to null when the person closes the dialog. */
 export function askForKey(problem) {
   const dialog = byId("key-dialog");
   const field = byId("key");

@@ -1,4 +1,4 @@
-/** How languages look to the highlighter: comments, strings and words. Whatever is missing is plain. */
+/** The languages for the highlighter: comments, strings and words. Any other language stays plain. */
 
 const words = (text) => new Set(text.split(" "));
 const C_COMMENTS = { line: ["//"], block: [["/*", "*/"]] };
@@ -88,5 +88,5 @@ const NAMES = [
 
 const BY_NAME = new Map(NAMES.flatMap(([language, names]) => names.split(" ").map((name) => [name, language])));
 
-/** @param {string} info what stands behind a fence's backticks */
+/** @param {string} info the info string of a fence */
 export const languageOf = (info) => BY_NAME.get(/^[^\s{,:]*/.exec(info.trim().toLowerCase())[0]);

@@ -1,23 +1,23 @@
 /**
- * Markdown to the tokens of markdown-it, as answers about programming want it.
+ * Parses Markdown into markdown-it's tokens, with rules for answers about programming.
  *
- * HTML is text here, links lead to the web alone, and there are no images. What an answer can
- * nest is bounded, and what is nested deeper stays text: nothing that was written is left out.
+ * HTML stays text, links lead only to the web, and there are no images. The nesting is bounded; deeper
+ * markup stays text, so nothing that was written is left out.
  */
 
 import { findMath } from "./math.js";
 import MarkdownIt from "./vendor/markdown-it.js";
 
-/** Quotes count once, lists twice (the list and its item). */
+/** A quote counts once, a list twice (the list and its item). */
 const MAX_DEPTH = 16;
 const MAX_COLUMNS = 20;
-/** `__init__` is a name, and is left as it is, with or without backticks around it. */
+/** `__init__` is a name and stays as it is, with or without backticks. */
 const DUNDER = /__[A-Za-z]\w{0,60}__(?!\w)/y;
 
-// markdown-it leaves out blocks at maxNesting; `deep` sees to it that it never gets there.
+// markdown-it drops blocks at maxNesting; the rule `deep` keeps the nesting below it.
 const markdown = new MarkdownIt({ html: false, breaks: true, linkify: true, maxNesting: MAX_DEPTH + 4 });
-// Blocks are drawn while the text still comes, so none may depend on what stands far from it.
-// Four spaces make no code: models indent carelessly, and fence what is code.
+// Blocks are drawn while text still arrives, so none may depend on text far away. Four spaces do
+// not make code: models indent carelessly, and put code into fences.
 markdown.disable(["image", "reference", "code"]);
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 markdown.validateLink = leadsToWeb;
@@ -30,7 +30,7 @@ markdown.core.ruler.at("inline", inlines);
 
 /**
  * @param {string} source
- * @param {boolean} growing the text goes on: markup still open at its end counts as closed there
+ * @param {boolean} growing more text follows: markup that is open at its end counts as closed there
  * @returns {object[]} markdown-it's tokens
  */
 export function parse(source, growing = false) {
@@ -38,19 +38,19 @@ export function parse(source, growing = false) {
   return markdown.parse(source, { growing: growing && !ended });
 }
 
-/** Links lead to the web and nowhere else: no `javascript:`, no `data:`, no relative paths. */
+/** Links lead only to the web: no `javascript:`, no `data:`, no relative paths. */
 export function leadsToWeb(target) {
   return /^https?:\/\/[^/]/i.test(target);
 }
 
-/** What lies deeper than MAX_DEPTH is one paragraph. */
+/** Makes one paragraph of what is nested deeper than MAX_DEPTH. */
 function deep(state, startLine, endLine, silent) {
   if (state.level < MAX_DEPTH || silent) return false;
   paragraph(state, startLine, endLine);
   return true;
 }
 
-/** A head with a rule of too many columns is a paragraph. */
+/** Makes a paragraph of a table head with too many columns. */
 function wide(state, startLine, endLine, silent) {
   if (silent || startLine + 1 >= endLine) return false;
   const rule = line(state, startLine + 1);
@@ -81,7 +81,7 @@ function dunder(state, silent) {
   return true;
 }
 
-/** The core rule that parses inline text; only the last one of a growing text is still open. */
+/** The core rule that parses inline text. Only the last one of a growing text is still open. */
 function inlines({ md, env, tokens }) {
   const last = env.growing ? tokens.findLast(({ type }) => !type.endsWith("_close")) : null;
   for (const token of tokens) {
@@ -92,7 +92,7 @@ function inlines({ md, env, tokens }) {
   }
 }
 
-/** Closes the first code span that is still open. */
+/** Closes the first code span that is open. */
 function closeCode(text) {
   const runs = [...text.matchAll(/\\[^]|`+/g)].map(([run]) => run);
   const left = new Map();
@@ -109,13 +109,13 @@ function closeCode(text) {
   return text;
 }
 
-/** Not glued to backticks before it; and a run that ends the text opens nothing yet. */
+/** Not directly behind other backticks; and a run at the end of the text opens nothing yet. */
 const closeRun = (text, run) => {
   if (text.endsWith(run) && text.indexOf(run) === text.length - run.length) return text;
   return text + (text.endsWith("`") ? " " : "") + run;
 };
 
-/** Closes each `**` that is still open, the innermost first. */
+/** Closes each open `**`, the innermost first. */
 function closeStrong(state) {
   if (!state.env.open) return;
   const { delimiters } = state;

@@ -1,13 +1,13 @@
-/** Formulas in TeX, found in Markdown and drawn as MathML. The library comes with the first one. */
+/** Formulas in TeX, found in Markdown and drawn as MathML. The library is loaded with the first one. */
 
 import { element } from "./draw.js";
 
-/** Longer ones are text. */
+/** Longer formulas stay text. */
 const MAX_CHARS = 1000;
 const MAX_CACHED = 200;
 const PAIRS = [["$$", "$$", true], ["\\[", "\\]", true], ["\\(", "\\)", false]];
 
-/** Adds the rules that find formulas to a markdown-it. */
+/** Adds the rules that find formulas to a markdown-it instance. */
 export function findMath(markdown) {
   markdown.inline.ruler.before("escape", "math", inline);
   markdown.block.ruler.before("table", "math", block, { alt: ["paragraph", "blockquote"] });
@@ -33,7 +33,7 @@ function formulaAt(src, pos) {
   return src[pos] === "$" ? betweenDollars(src, pos) : null;
 }
 
-/** `$x$`, and not what costs $5 or lies in $HOME: no spaces inside the dollars, no word behind. */
+/** Matches `$x$`, but neither prices ($5) nor variables ($HOME): no spaces inside, no word behind. */
 function betweenDollars(src, pos) {
   const at = src.slice(pos + 1, pos + MAX_CHARS).search(/(?<!\\)\$/);
   if (at < 1) return null;
@@ -43,7 +43,7 @@ function betweenDollars(src, pos) {
   return { tex, display: false, end };
 }
 
-/** A formula that stands in lines of its own. */
+/** A formula on lines of its own. */
 function block(state, startLine, endLine, silent) {
   const line = (at) => state.src.slice(state.bMarks[at] + state.tShift[at], state.eMarks[at]).trimEnd();
   const pair = PAIRS.find(([opening, , display]) => display && line(startLine).startsWith(opening));
@@ -72,14 +72,14 @@ function push(state, type, { tex, display }, source) {
 
 let temml = null;
 let loading = null;
-/** Drawn before the library is here. */
+/** Formulas that were drawn before the library was loaded. */
 const waiting = new Set();
 const drawn = new Map();
 
-/** A formula, shown as it was written until the library is here, and where it is none. */
+/** A formula. It is shown as written until the library is loaded, and if it is not valid TeX. */
 export function drawMath({ tex, display }, source) {
   const node = element("span", [source], display ? "math display" : "math");
-  if (display) node.tabIndex = 0; // A wide one scrolls, and must scroll by keyboard too.
+  if (display) node.tabIndex = 0; // A wide formula scrolls, and must also scroll by keyboard.
   if (temml) fill(node, tex, display);
   else wait(() => node.isConnected && fill(node, tex, display));
   return node;
@@ -93,7 +93,7 @@ function wait(draw) {
       for (const one of waiting) one();
       waiting.clear();
     },
-    () => (loading = null), // With the next formula it is tried again.
+    () => (loading = null), // The next formula tries again.
   );
 }
 
@@ -117,7 +117,7 @@ function render(tex, displayMode) {
   }
 }
 
-/** A style that is an attribute would be refused by the page's policy. */
+/** Sets styles by script, because the page's policy refuses style attributes. */
 function styleByObject(node) {
   const { style, ...others } = node.attributes ?? {};
   if (style) {

@@ -7,7 +7,7 @@ const byId = (id) => document.getElementById(id);
 const POLL_MS = 500;
 const MAX_LOG_ENTRIES = 60;
 const OPEN_KEY = "lore.panel";
-/** After the end the last ack is still on its way; then nothing changes any more. */
+/** How many more polls after the end, while the last ack is under way; then nothing changes. */
 const POLLS_AFTER_END = 4;
 
 const REASONS = {
@@ -106,7 +106,7 @@ export class Panel {
     else this.#stream.disconnect();
   }
 
-  /** Ask for the JSON view now, and again twice a second while someone can see it change. */
+  /** Get the JSON view now, and twice a second while somebody can see it change. */
   async poll() {
     clearTimeout(this.#timer);
     const stream = this.#stream;
@@ -117,7 +117,7 @@ export class Panel {
       const view = await stream.view();
       if (stream === this.#stream) this.#showView(view);
     } catch {
-      // No edge can be reached at the moment: the next poll asks again.
+      // No edge can be reached at the moment: the next poll tries again.
     } finally {
       this.#polling = false;
     }
@@ -132,7 +132,7 @@ export class Panel {
     fact("rto", state.rto_ms == null ? "–" : `${Math.round(state.rto_ms)} ms`);
     fact("retransmits", state.retransmits ?? 0);
     if (state.reason === "polled") {
-      return; // the connection has said so
+      return; // the connection has reported it
     } else if (state.reason === "open") {
       this.#log(`${state.edge} serves the stream after seq ${this.#stream.stats.seq}`);
     } else if (state.reason === "drain") {
@@ -172,7 +172,7 @@ export class Panel {
   #showView(view) {
     const { status, generated_tokens: generated, acked_tokens: acked, window } = view;
     fact("status", status);
-    // Without a stream the view is the only one to tell.
+    // Without a stream, only the view tells.
     const told = this.#stream.stats.connection === "open" || status === this.#status;
     if (!told && status === "paused") this.#log(REASONS.paused);
     this.#status = status;
@@ -193,7 +193,7 @@ export class Panel {
     bar.firstElementChild.style.width = `${size ? Math.min(100, (100 * used) / size) : 0}%`;
   }
 
-  /** The newest first. A window that fills and opens many times is one line with a count. */
+  /** Adds a line, the newest first. A window that fills and opens many times is one line with a count. */
   #log(text) {
     if (text === REASONS.resumed && this.#newest?.text === REASONS.paused) {
       this.#newest.item.remove();

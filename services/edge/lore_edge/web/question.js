@@ -1,14 +1,14 @@
-/** A question as it stands above its answer, and as it is edited to be asked again. */
+/** A question above its answer, and the form in which it is edited and asked again. */
 
 import { titleOf } from "./conversation.js";
 import { element } from "./draw.js";
 
 /**
- * One that fits a line is a heading. A longer one is shown as it was written, line breaks and all,
- * below a heading for those who hear the page.
+ * A question that fits a line is a heading. A longer one is shown as written, with its line breaks,
+ * below a heading for screen readers.
  *
  * @param {string} text
- * @param {(text: string) => void} onAsk takes the question as it was edited
+ * @param {(text: string) => void} onAsk gets the edited question
  */
 export function drawQuestion(text, onAsk) {
   const title = titleOf(text) || "A shared answer";
@@ -30,14 +30,14 @@ function whole(text) {
   });
   more.hidden = true;
   more.setAttribute("aria-expanded", "false");
-  // Whether it is cut off shows once it is laid out.
+  // Only the layout shows whether it is cut off.
   new ResizeObserver(() => {
     if (!said.classList.contains("all")) more.hidden = said.scrollHeight <= said.clientHeight;
   }).observe(said);
   return [said, more];
 }
 
-/** What stands between fences is code; all else is text. Both keep their line breaks. */
+/** Splits a question into text and fenced code. Both keep their line breaks. */
 function codeApart(text) {
   return text.split(/^```[^\n]*\n?/m).flatMap((part, i) => {
     const content = part.replace(/^\n+|\n+$/g, "");
@@ -78,7 +78,7 @@ function editForm(text, onAsk, onCancel) {
   return form;
 }
 
-/** Enter asks, as long as nothing is being composed; Shift Enter starts a new line. */
+/** Enter asks, unless an input method is composing; Shift Enter starts a new line. */
 export function asksOnEnter(area) {
   area.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;

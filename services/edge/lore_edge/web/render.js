@@ -1,6 +1,6 @@
 /**
- * The view of a text that grows. It formats one window of the text at a time, from the last block
- * that can still change, so drawing costs the same however long the text and its blocks are.
+ * The view of a growing text. It formats one window of the text at a time, from the last block that
+ * can still change, so drawing costs the same however long the text and its blocks are.
  */
 
 import { draw, element } from "./draw.js";
@@ -8,20 +8,20 @@ import { parse } from "./markdown.js";
 
 /** A block longer than this is formatted in pieces. */
 const MAX_WINDOW_CHARS = 1800;
-/** Lines at the start of a block that each further piece of it needs. */
+/** How many lines at the start of a block are repeated for each further piece of it. */
 const HEAD_LINES = { fence: 1, table_open: 2 };
-/** Blocks stand in groups: a browser styles and lays out what stands beside something new. */
+/** Blocks are put into groups, because a browser lays out again what stands beside a new element. */
 const MAX_PART_BLOCKS = 60;
-/** A browser lays out a whole table at once: a longer one is several, each with the head. */
+/** A browser lays out a table as a whole, so a longer one becomes several, each with the head. */
 const MAX_ROWS = 100;
-/** Pieces of these are elements that follow each other; those of code share one element. */
+/** Pieces of these are separate elements in a row; pieces of code share one element. */
 const FOLLOWING = new Set(["OL", "UL", "BLOCKQUOTE"]);
 const BLOCKS = new Set(["P", "H3", "H4", "H5", "H6", "UL", "OL", "LI", "BLOCKQUOTE"]);
 
 export class MarkdownView {
   /**
    * @param {HTMLElement} root an empty element, which this view then owns
-   * @param {object} [tools] what draws code and math (tools.js); without them both are text
+   * @param {object} [tools] draws code and math (tools.js); without it both are text
    */
   constructor(root, tools = {}) {
     this.#root = root;
@@ -31,20 +31,20 @@ export class MarkdownView {
   #root;
   #tools;
   #settled = 0;
-  /** What the next window can still change: blocks, or what was added to one. */
+  /** What the next window may still change: blocks, or additions to one. */
   #fresh = [];
-  /** Whether the text after #settled goes on with a block, and the lines which it needs for that. */
+  /** Whether the text after #settled continues a block; #head has the lines that it needs for that. */
   #goesOn = false;
   #head = "";
-  /** What that block's code leaves open: a comment, or a string over several lines. */
+  /** What the code of that block leaves open: a comment, or a string over several lines. */
   #open = null;
-  /** The element in which the text goes on. CSS would find it by :has(), slowly. */
+  /** The element in which the text continues. A CSS rule with :has() would find it slowly. */
   #end = null;
 
   /**
    * Draws one window, no more than a browser lays out within a frame.
    *
-   * @param {string} text the whole text so far: the one given before, and more
+   * @param {string} text the whole text so far: that of the last call, and more
    * @param {boolean} growing whether more will come
    * @returns {boolean} whether all of it is drawn; if not, show it again in the next frame
    */
@@ -53,7 +53,7 @@ export class MarkdownView {
     const isLast = end === text.length;
     const blocks = this.#format(text.slice(this.#settled, end), growing && isLast);
     this.#replace(blocks);
-    // The last block may grow, and its first line may yet turn out to continue the one before.
+    // The last block may grow, and its first line may still turn out to continue the block before.
     if (isLast) this.#settle(blocks, blocks.length - 2);
     else if (blocks.length > 1) this.#settle(blocks, blocks.length - 1);
     else this.#settlePiece(text, end, blocks[0]);
@@ -61,7 +61,7 @@ export class MarkdownView {
     return isLast;
   }
 
-  /** The window's blocks, drawn. What cannot be formatted is shown as it is. */
+  /** The window's blocks, drawn. Text that cannot be formatted is shown as it is. */
   #format(source, growing) {
     try {
       const blocks = split(this.#head + source, parse(this.#head + source, growing));
@@ -99,7 +99,7 @@ export class MarkdownView {
     part.append(node);
   }
 
-  /** Draws a further piece of the block before it. Returns the nodes that this added. */
+  /** Draws a further piece of the last block. Returns the nodes that this added. */
   #join({ tokens, node }) {
     if (this.#head && tokens.length && isEmpty(tokens)) return [];
     const before = this.#root.lastChild?.lastChild;
@@ -121,7 +121,7 @@ export class MarkdownView {
     this.#end?.classList.add("end");
   }
 
-  /** The first `count` blocks cannot change any more. */
+  /** The first `count` blocks can no longer change. */
   #settle(blocks, count) {
     if (count < 1) return;
     this.#settled += blocks[count].start;
@@ -131,7 +131,7 @@ export class MarkdownView {
     this.#open = null;
   }
 
-  /** Nor can a block that is longer than the window, as far as the window goes. */
+  /** The window's part of a block that is longer than the window can no longer change. */
   #settlePiece(text, end, block) {
     const cut = block?.items.length ? this.#settled + block.items.at(-1) : end;
     if (cut < end) this.#replace(this.#format(text.slice(this.#settled, cut), false));
@@ -148,7 +148,7 @@ export class MarkdownView {
 const isCode = (node) => node?.className === "code";
 const preOf = (block) => block.childNodes[0];
 
-/** Moves what `piece` has into the element that it goes on with: code, and rows of a short table. */
+/** Moves the content of `piece` into the element that it continues: code, or rows of a short table. */
 function goOnInside(before, piece) {
   const goesOn = isCode(piece) && isCode(before);
   const [into, from] = [before, piece].map((one) => (goesOn ? preOf(one) : one.lastChild?.lastChild));
@@ -159,7 +159,7 @@ function goOnInside(before, piece) {
   return nodes;
 }
 
-/** Where the window that starts at `start` ends: with the text, a line, a word, or where it is full. */
+/** The end of the window that begins at `start`: of the text, a line, a word, or where it is full. */
 function windowEnd(text, start) {
   const full = start + MAX_WINDOW_CHARS;
   if (text.length <= full) return text.length;
@@ -169,7 +169,7 @@ function windowEnd(text, start) {
   return start + (filled.lastIndexOf(" ") + 1 || filled.replace(/[\ud800-\udbff\r]$/, "").length);
 }
 
-/** The tokens of each block at the top, with the offsets of the block and of its items in `source`. */
+/** The tokens of each top-level block, with the offsets of the block and of its items in `source`. */
 function split(source, tokens) {
   const lines = [0, ...[...source.matchAll(/\r\n?|\n/g)].map(({ index, 0: end }) => index + end.length)];
   const blocks = [];
@@ -186,11 +186,11 @@ function split(source, tokens) {
   return blocks;
 }
 
-/** Whether the block may go on after what was parsed of it. */
+/** Whether the block may continue after the part that was parsed. */
 function isOpen(token) {
   if (token?.type !== "fence") return token !== undefined;
   const [from, to] = token.map;
-  return token.content.split("\n").length === to - from; // else its last line closes it
+  return token.content.split("\n").length === to - from; // otherwise its last line closes it
 }
 
 /** A further piece of code without text, or of a table without rows. */

@@ -1,9 +1,8 @@
-/** Whether the address of this page opens its answers for others. */
+/** Whether others can open an answer by the address of this page. */
 
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
 
 /**
- * Not from another device when it names this machine, and not for others where an answer belongs to
- * a key.
+ * They cannot if the address names this machine, or if answers belong to a key.
  */
 export const canShare = ({ hostname }, wantsKey) => !wantsKey && !LOOPBACK.test(hostname);

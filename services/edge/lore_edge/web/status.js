@@ -1,4 +1,4 @@
-/** The page of plots: asks for the figures every few seconds and draws them with uPlot. */
+/** The page of plots: gets the figures every few seconds and draws them with uPlot. */
 
 import { BASE } from "./base.js";
 import { Credentials } from "./credentials.js";
@@ -59,7 +59,7 @@ function draw({ times, figures, alerts }) {
   byId("alerts").classList.toggle("firing", alerts.length > 0);
 }
 
-/** Where to begin drawing: before that, nobody had looked yet. */
+/** The time at which to begin: before it, there are no figures. */
 function beginning(times, figures) {
   const lines = figures.flatMap((figure) => figure.lines);
   const first = times.findIndex((_, at) => lines.some((line) => line.values[at] !== null));

@@ -1,4 +1,4 @@
-/** This browser's memory. It may be switched off: then nothing is remembered, nothing breaks. */
+/** This browser's storage. If it is switched off, nothing is remembered and nothing breaks. */
 
 export function load(key, otherwise) {
   try {
@@ -12,6 +12,6 @@ export function save(key, value) {
   try {
     localStorage.setItem(key, JSON.stringify(value));
   } catch {
-    // Refused or full.
+    // Refused, or full.
   }
 }

@@ -1,12 +1,12 @@
-/** What a model thinks before its answer, in `<think>…</think>`, apart from the answer. */
+/** Separates the model's thoughts, in `<think>…</think>`, from its answer. */
 
 const OPENING = "<think>";
 const CLOSING = "</think>";
 const FENCE = /^ {0,3}(```|~~~)/gm;
 
 /**
- * Some chat templates open the thinking in the prompt: then only its end is in the text, on a line
- * of its own.
+ * Some chat templates open the thoughts in the prompt: then the text has only their end, on a line of
+ * its own.
  *
  * @param {string} text the answer so far
  * @returns {{thought: string, answer: string, isThinking: boolean}}
@@ -14,7 +14,7 @@ const FENCE = /^ {0,3}(```|~~~)/gm;
 export function apart(text) {
   const start = text.trimStart();
   if (OPENING.startsWith(start.slice(0, OPENING.length)) && start.length < OPENING.length && start) {
-    return { thought: "", answer: "", isThinking: true }; // the tag is not whole yet
+    return { thought: "", answer: "", isThinking: true }; // the tag is not complete yet
   }
   if (!start.startsWith(OPENING)) return withoutOpening(text);
   const inside = start.slice(OPENING.length);
@@ -32,7 +32,7 @@ function withoutOpening(text) {
 
 const closed = (thought, rest) => ({ thought: thought.trim(), answer: rest.trimStart(), isThinking: false });
 
-/** Without the part of the closing tag that has come. */
+/** The text without the beginning of a closing tag at its end. */
 function withoutPart(text) {
   for (let length = CLOSING.length - 1; length > 0; length -= 1) {
     if (text.endsWith(CLOSING.slice(0, length))) return text.slice(0, -length).trimStart();

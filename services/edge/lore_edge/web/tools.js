@@ -1,4 +1,4 @@
-/** What the page adds to an answer's formatting. Each loads what it needs with the first use. */
+/** Tools that format code and math in answers. Each loads what it needs with the first use. */
 
 import { fillCode } from "./code.js";
 import { drawMath } from "./math.js";

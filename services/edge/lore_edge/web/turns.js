@@ -1,4 +1,4 @@
-/** The turns before the last one, which do not change any more. */
+/** The turns before the last one. They do not change any more. */
 
 import { element } from "./draw.js";
 import { drawQuestion } from "./question.js";
@@ -6,10 +6,10 @@ import { MarkdownView } from "./render.js";
 import { TOOLS } from "./tools.js";
 
 /**
- * @param {HTMLElement} root takes the turns
+ * @param {HTMLElement} root the element for the turns
  * @param {{question: string, answer: string}[]} turns
- * @param {(question: string, earlier: object[]) => void} onAsk takes an edited question, and the
- *   turns that stay before it
+ * @param {(question: string, earlier: object[]) => void} onAsk gets an edited question and the turns
+ *   before it
  * @param {AbortSignal} signal ends the drawing
  */
 export function drawTurns(root, turns, onAsk, signal) {
@@ -22,7 +22,7 @@ export function drawTurns(root, turns, onAsk, signal) {
   root.replaceChildren(...nodes);
 }
 
-/** A window of the text a frame, as an answer that grows. */
+/** Draws a window of the text in each frame, like a growing answer. */
 function drawWhole(root, text, signal) {
   const view = new MarkdownView(root, TOOLS);
   const step = () => {

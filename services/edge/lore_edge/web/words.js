@@ -1,10 +1,10 @@
-/** What went wrong, for the person who asked: what happened, and what to do about it. */
+/** Errors in words for the person who asked: what happened, and what to do. */
 
 const BUSY = "Lore cannot answer at the moment. Try again in a minute.";
 const ENOUGH = "You have asked all that you may ask in a minute. Try again in a minute.";
 const TOO_LONG = "That is longer than Lore takes. Shorten it and ask again.";
 
-/** By the code of the error (PROTOCOL.md, HTTP); what is not here is said in the edge's words. */
+/** By the error's code (F1). Other errors are shown in the edge's words. */
 const WORDS = {
   unauthorized: "This Lore answers only with an API key. Ask again and enter yours; whoever runs this Lore hands keys out.",
   not_found: "This answer is no longer kept, or it was asked with another key. Ask the question again.",
@@ -36,7 +36,7 @@ const CONVERSATION_TOO_LONG = "This conversation has become longer than the mode
 
 /**
  * @param {{code: string, message: string}} error
- * @param {{isFollowUp?: boolean}} of what was asked
+ * @param {{isFollowUp?: boolean}} of the question
  */
 export function words({ code, message }, { isFollowUp = false } = {}) {
   if (isFollowUp && CODES_TOO_LONG.has(code)) return CONVERSATION_TOO_LONG;
@@ -48,7 +48,7 @@ export function words({ code, message }, { isFollowUp = false } = {}) {
   return Object.hasOwn(WORDS, code) ? WORDS[code] : message;
 }
 
-/** An answer that was opened by its link wants the key that it was asked with. */
+/** The same for an answer that was opened by its link: it may need the key of whoever asked. */
 export function wordsForAnswer(error) {
   return error.code === "unauthorized"
     ? "This answer opens only with the API key that it was asked with. Reload the page and enter it."
