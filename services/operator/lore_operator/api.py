@@ -1,6 +1,6 @@
 """Calls to the API server, each with a deadline and a bounded response.
 
-Credentials are read anew for each call, because a pod's token is replaced every hour.
+Credentials are read for each call, because a pod's token is replaced every hour.
 """
 
 import asyncio
@@ -14,11 +14,11 @@ import kopf
 
 TIMEOUT_S = 10.0
 MAX_BYTES = 32 * 1_048_576
-"""Of an answer: a list of some thousand pods."""
+"""The most bytes of a response: a list of some thousand pods."""
 MAX_LINE_BYTES = 4 * 1_048_576
-"""Of a change in a watch. etcd keeps no object above 1.5 MiB."""
-# The server ends a watch after five minutes, the client gives one up that the server forgot
-# to end, and one in which not even a bookmark (once a minute) arrives counts as dead.
+"""The most bytes of an event in a watch. etcd keeps no object above 1.5 MiB."""
+# In seconds: the server ends a watch after five minutes; the client ends one that the server forgot
+# to end, and one in which not even a bookmark (one a minute) arrives.
 SERVER_S, CLIENT_S, SILENT_S = 300, 330, 75
 MAX_RETRY_AFTER_S = 30.0
 MAX_SAID_CHARS = 200
@@ -27,10 +27,10 @@ Login = Callable[[], kopf.ConnectionInfo]
 
 
 class ApiFailed(Exception):
-    """The API server cannot be reached, or did not do what it was asked."""
+    """The API server cannot be reached, or refused a call."""
 
     retry_after_s = 0.0
-    """How long it wants to be left alone."""
+    """How many seconds it asks to be left alone."""
 
 
 class Forbidden(ApiFailed):
@@ -42,7 +42,7 @@ class Missing(ApiFailed):
 
 
 class Conflict(ApiFailed):
-    """The object is another one, or another version, than was meant."""
+    """The object is another one, or has another version, than was meant."""
 
 
 _REFUSALS = {403: Forbidden, 404: Missing, 409: Conflict}
@@ -50,7 +50,7 @@ _SETTINGS = kopf.OperatorSettings()
 
 
 def log_in() -> kopf.ConnectionInfo:
-    """As a pod, or as $KUBECONFIG or ~/.kube/config say. Raises kopf.LoginError."""
+    """Log in as a pod, or by $KUBECONFIG or ~/.kube/config. Raises kopf.LoginError."""
     found = kopf.login_with_service_account(settings=_SETTINGS)
     found = found or kopf.login_with_kubeconfig(settings=_SETTINGS)
     if found is None:
@@ -60,7 +60,7 @@ def log_in() -> kopf.ConnectionInfo:
 
 @contextmanager
 def expected(what: str) -> Iterator[None]:
-    """Raises ApiFailed for an answer that is not made as it should be."""
+    """Raise ApiFailed when a response has an unexpected form."""
     try:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -69,10 +69,12 @@ def expected(what: str) -> Iterator[None]:
 
 
 class Api:
-    """All calls raise ApiFailed."""
+    """Calls to the API server. All raise ApiFailed."""
 
     def __init__(self, login: Login = log_in) -> None:
-        """Within a running loop. Raises kopf.LoginError, and OSError for missing certificates."""
+        """Create it within a running loop. Raises kopf.LoginError, and OSError for missing
+        certificates.
+        """
         self._login = login
         info = login()
         secure = info.server.startswith("https:")
@@ -93,11 +95,11 @@ class Api:
                 return await _judged(what, reply)
 
     async def watch(self, path: str, **params: str) -> AsyncIterator[dict[str, Any]]:
-        """Each event, until the server or the time ends it."""
+        """Yield each event, until the server or a deadline ends the watch."""
         params |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(SERVER_S)}
         what = f"watch {path}"
         with _failures(what):
-            # Looked at after each whole line: a server that drips is silent too.
+            # The time is checked after each whole line: a server that drips bytes counts as silent.
             loop = asyncio.get_running_loop()
             ends_s = loop.time() + CLIENT_S
             async with (
@@ -152,7 +154,7 @@ async def _judged(what: str, reply: aiohttp.ClientResponse) -> dict[str, Any]:
 
 
 async def _json(reply: aiohttp.ClientResponse) -> Any:
-    """None for what is no JSON."""
+    """The JSON of a response; None when it is not JSON."""
     body = bytearray()
     async for part in reply.content.iter_any():
         body += part
@@ -177,7 +179,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 
 
 def _event(what: str, line: bytes) -> dict[str, Any]:
-    """Raises ApiFailed, also for an event that is an error."""
+    """Parse an event. Raises ApiFailed, also for an event that is an error."""
     try:
         event = json.loads(line)
     except (RecursionError, ValueError):
@@ -196,7 +198,7 @@ def _event(what: str, line: bytes) -> dict[str, Any]:
 
 
 def _seconds(given: object) -> float:
-    """Of a Retry-After in seconds; 0 for anything else."""
+    """A Retry-After in seconds; 0 for any other form."""
     try:
         return max(0.0, min(float(str(given)), MAX_RETRY_AFTER_S))
     except ValueError:
@@ -208,5 +210,5 @@ def _said(error: Exception) -> str:
 
 
 def _short(told: object) -> str:
-    """One line of it: it stands in a log, and may be anything."""
+    """A text for the log: one line of it, because it may be anything."""
     return " ".join(str(told or "").split())[:MAX_SAID_CHARS]

@@ -14,10 +14,12 @@ _IDENTITY = ("name", "resourceVersion", "uid")
 
 
 class Cluster:
-    """One namespace of it. All calls raise ApiFailed."""
+    """The API server, for one namespace. All calls raise ApiFailed."""
 
     def __init__(self, namespace: str, login: Login = log_in, release: str = "") -> None:
-        """Within a running loop. Raises kopf.LoginError, and OSError for missing certificates."""
+        """Create it within a running loop. Raises kopf.LoginError, and OSError for missing
+        certificates.
+        """
         self.namespace = namespace
         self._release = release
         self._api = Api(login)
@@ -43,7 +45,7 @@ class Cluster:
             return body | {"metadata": {**meta, **{key: str(meta[key]) for key in _IDENTITY}}}
 
     async def set_status(self, policy: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-        """Raises Conflict when the policy changed since it was read."""
+        """Write the policy's status. Raises Conflict when the policy changed since it was read."""
         meta = policy["metadata"]
         body = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
         await self._api.call("PATCH", f"{self._own}/{quote(meta['name'])}/status", body)
@@ -55,14 +57,16 @@ class Cluster:
             return [pod_from(item, self._release) for item in answer["items"]]
 
     async def set_cost(self, pod: Pod, cost: int) -> None:
-        """Raises Missing when the pod is gone, Conflict when another has its name."""
+        """Write a pod's deletion cost. Raises Missing when the pod is gone, Conflict when another
+        has its name.
+        """
         body = {"metadata": {"uid": pod.uid, "annotations": {COST: str(cost)}}}
         await self._api.call("PATCH", f"{self._core}/pods/{quote(pod.name)}", body)
 
     async def post_event(
         self, policy: Mapping[str, Any], kind: str, reason: str, message: str, now: str
     ) -> None:
-        """An Event about the policy. ``kind`` is Normal or Warning, ``now`` RFC 3339."""
+        """Post an Event about the policy. ``kind`` is Normal or Warning, ``now`` is RFC 3339."""
         meta = policy["metadata"]
         body = {
             "metadata": {"generateName": f"{meta['name']}.", "namespace": self.namespace},
@@ -85,7 +89,7 @@ class Cluster:
         await self._api.call("POST", f"{self._core}/events", body)
 
     async def may(self, need: Need, policy: str) -> bool:
-        """Whether RBAC lets the operator do this, on the policy of that name."""
+        """Whether RBAC allows the operator this, for the policy of that name."""
         resource, _, subresource = need.resource.partition("/")
         attributes = {
             "namespace": self.namespace,
@@ -106,6 +110,8 @@ class Cluster:
             return bool(answer["status"]["allowed"])
 
     def changes(self, resource: str, **selectors: str) -> AsyncIterator[dict[str, Any]]:
-        """Watch-events of pods or StreamPolicies, the first for what is there already."""
+        """The watch events of pods or StreamPolicies. The first events describe what exists
+        already.
+        """
         path = f"{self._core}/pods" if resource == "pods" else self._own
         return self._api.watch(path, **selectors)

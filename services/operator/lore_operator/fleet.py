@@ -1,16 +1,16 @@
-"""What takes two looks at requests and pods to know: which owners are lost.
+"""Which owners are lost: what only several looks at requests and pods can show.
 
-An owner is a process. It is dead once a container that has ended bears its name. When it is
-first seen it is also bound to its pod; once that pod is not there any more, or is over, the
-process is dead, whatever runs under the pod's name by then. An owner that was not bound in
-time, but is called after a pod that was there and is gone, is dead as well. What the API
-server says may be older than a claim; of these it can say none of an owner that lives. Of
-all others nothing is known: somebody may run a generator outside the cluster, or the policy
-may select other pods than it should, and then their leases alone decide.
+An owner is a process. It is dead once a container with its name has ended. When it is first seen,
+it is also bound to its pod. Once that pod is gone or over, the process is dead, whatever runs under
+the pod's name later. An owner that was not bound in time is dead, too, if its name belongs to a pod
+that existed and is gone. Answers of the API server may be older than a claim, but none of these
+facts can be true of an owner that lives. Nothing is known about other owners: somebody may run a
+generator outside the cluster, or the policy may select the wrong pods. Then their leases alone
+decide.
 
-A pod that is not ready may be one that only waits for the store. So it counts as lost when
-its owner has also let its leases stand still while others moved theirs, which a living one
-does four times in each. No two machines' clocks are compared.
+A pod that is not ready may only wait for the store. So it counts as lost only if its owner has also
+let its leases stand still while others renewed theirs; a living owner renews four times in each
+lease. No two machines' clocks are compared.
 """
 
 from collections.abc import Collection, Iterable
@@ -21,19 +21,19 @@ from lore_operator.pods import Pod, hostname_of
 
 NO_POD = ""
 REMEMBER_MS = 15 * 60_000
-"""How long a pod that is gone is known by its name."""
+"""How long the name of a pod that is gone is remembered."""
 PEAK_MS = 60_000
-"""A pod counts as busy as it was in the last minute, so that its cost is rarely written."""
+"""A pod counts as busy as at its peak in this time, so that its cost is rarely written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """What is known of the process behind a name in leases."""
+    """What is known about the process of an owner."""
 
     there: bool
     ready: bool
     silent_ms: int
-    """How long none of its leases has moved, up to the last time that anybody's did."""
+    """How long none of its leases has changed, up to the last change of anybody's lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Observed:
     views: Collection[View]
     pods: Collection[Pod] = ()
     owners: dict[str, Owner] = field(default_factory=dict[str, Owner])
-    """Those of which something is known."""
+    """The owners of which something is known."""
     busy: dict[str, int] = field(default_factory=dict[str, int])
-    """Live requests by pod uid, at the most in the last minute."""
+    """Live requests by pod uid, the peak of the last minute."""
 
 
 class Fleet:
@@ -54,14 +54,15 @@ class Fleet:
         self._peaks: dict[str, tuple[int, int]] = {}  # pod uid -> (requests, when)
 
     def look(self, views: Collection[View], pods: Collection[Pod], now_ms: int) -> Observed:
-        """``pods`` must have been listed after ``views`` were read: who owned a request then
-        and is not in the list is gone, and not merely new."""
+        """``pods`` must have been listed after ``views`` were read: then an owner without a pod in
+        the list is gone, and not merely new.
+        """
         owners = {view.owner for view in views} - {""}
         self._remember(owners, views, pods, now_ms)
         return Observed(views, pods, self._judge(owners, pods), self._busy(views, pods, now_ms))
 
     def blink(self) -> None:
-        """The store or the pods could not be seen, so nobody has been silent until now."""
+        """The store or the pods could not be read, so no owner counts as silent up to now."""
         self._leases.clear()
 
     def _remember(

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 def main() -> None:
-    """Raises Fatal."""
+    """Run the operator. Raises Fatal."""
     settings = load(OperatorSettings)
     configure_logging("operator", settings.log_level)
     tracing.start("operator", socket.gethostname())
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 async def run(settings: OperatorSettings) -> None:
-    """Raises Fatal."""
+    """Sweep and watch until SIGTERM. Raises Fatal."""
     store = open_store(settings)
     try:
         namespace = settings.namespace or log_in().default_namespace
@@ -62,7 +62,7 @@ async def run(settings: OperatorSettings) -> None:
 
 
 async def _work(sweeper: Sweeper, watching: Sequence[Watch]) -> None:
-    """Until SIGTERM."""
+    """Run until SIGTERM."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)

@@ -1,7 +1,7 @@
 """Kubernetes Events about the policy: few, and each about something new.
 
-What lasts is told when it begins and now and then while it goes on. What happens often is
-gathered for a minute.
+Lasting conditions are reported when they begin, and now and then while they last. Frequent actions
+are collected for a minute.
 """
 
 from collections import Counter
@@ -56,10 +56,10 @@ _LOST = {
 
 
 class News:
-    """What there is to tell since the last time."""
+    """The events since the last call."""
 
     def __init__(self) -> None:
-        self._told: dict[str, int] = {}  # what lasts -> when it was last told
+        self._told: dict[str, int] = {}  # lasting condition -> when it was last reported
         self._reaped = 0
         self._reaped_told_ms = -GATHER_MS
         self._released: Counter[tuple[str, Loss]] = Counter()
@@ -80,7 +80,7 @@ class News:
         store_full: bool = False,
         failing: str = "",
     ) -> list[Event]:
-        """``failing`` is why no generator is ready, where that is known."""
+        """``failing`` is why no generator is ready, if that is known."""
         lasting = [_event_of(tell) for tell in found]
         if store_away:
             lasting.append(Event("Warning", "StoreUnreachable", f"{store_away}; nothing is swept"))

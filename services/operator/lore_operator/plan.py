@@ -1,7 +1,7 @@
 """The actions of a sweep: a pure function of observation, policy and time.
 
-Every action may be repeated, and may come too late: the store judges each reap and each
-release again, and the API server refuses to patch a pod that is another one by now.
+Every action may be repeated, and may come too late. The store judges each reap and each release
+again, and the API server refuses to patch a pod that is another one by now.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ from lore_operator.policy import StreamPolicy
 
 
 class Loss(StrEnum):
-    GONE = "gone"  # its pod is not there any more, or the container that it ran in
+    GONE = "gone"  # its pod, or the container in which it ran, is gone
     SILENT = "silent"  # its pod is not ready, and its leases stand still
 
 
@@ -29,7 +29,7 @@ class Reap:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Take the request from an owner that is lost, back into the queue."""
+    """Release a request of a lost owner into the queue."""
 
     view: View
     loss: Loss
@@ -43,7 +43,7 @@ class SetCost:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Requests that nobody moves on, and that no action of ours would help."""
+    """Report requests without progress that no action of the operator would help."""
 
     finding: Finding
     requests: int
@@ -68,7 +68,7 @@ def plan(observed: Observed, policy: StreamPolicy, now_ms: int) -> list[Action]:
 def _find(
     observed: Observed, policy: StreamPolicy, now_ms: int
 ) -> tuple[list[Reap], list[sweep.Action]]:
-    """(what to reap, what else stands still)"""
+    """The requests to reap, and the other requests without progress."""
     found = sweep.plan(observed.views, policy.findings, now_ms)
     if policy.stall.action == "Park":
         return [], found
@@ -87,19 +87,23 @@ def _loss(owner: Owner | None, policy: StreamPolicy) -> Loss | None:
 
 
 def deletion_cost(requests: int) -> int:
-    """Grows with each doubling, so that it is written for changes that matter."""
+    """The deletion cost of a pod. It grows with each doubling, so that only large changes are
+    written.
+    """
     return 10 * requests.bit_length()
 
 
 def _costs(observed: Observed) -> list[SetCost]:
-    """RBAC lets the operator patch any pod of its namespace, so it looks itself."""
+    """The costs to write. RBAC lets the operator patch any pod of its namespace, so this selects
+    its own.
+    """
     ours = (pod for pod in observed.pods if pod.generator and not pod.leaving)
     costs = ((pod, deletion_cost(observed.busy.get(pod.uid, 0))) for pod in ours)
     return [SetCost(pod, cost) for pod, cost in costs if cost != (pod.cost or 0)]
 
 
 def waiting_since_ms(actions: list[Action], now_ms: int) -> int:
-    """Since when the oldest of those waits that wait too long for a generator; 0 for none."""
+    """Since when the oldest request waits that has waited too long for a generator; 0 for none."""
     told = [one for one in actions if isinstance(one, Tell)]
     waits = (Finding.WAITING, Finding.ORPHANED)
     return min((now_ms - one.longest_ms for one in told if one.finding in waits), default=0)

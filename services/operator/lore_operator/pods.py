@@ -1,4 +1,4 @@
-"""Generator pods as the API server reports them, and which pod an owner's name means."""
+"""Generator pods as the API server reports them, and the pod that an owner's name belongs to."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ COST = "controller.kubernetes.io/pod-deletion-cost"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 HOSTNAME_CHARS = 63
 BACK_OFF, USUAL = "CrashLoopBackOff", ("ContainerCreating", "PodInitializing")
-"""Why a container waits: after failures, and in any start."""
+"""Reasons for which a container waits: after failures, and in any start."""
 WHY = "why: "
-"""Begins a line of a generator's last words that is no name, but a reason."""
+"""Begins a line of a generator's last words that is a reason, and no name."""
 
-# An owner is called after its host, with a part of its own for each process; see
-# ``generator_id`` of the generator's settings.
+# An owner's name is its host's, with a random part for each process; see ``generator_id`` in the
+# generator's settings.
 _OWNER = re.compile(r"(?P<hostname>.+)-[0-9a-f]{8}")
 
 
@@ -26,23 +26,25 @@ class Pod:
     hostname: str
     ready: bool
     leaving: bool
-    """It was asked to end, and hands its requests back by itself."""
+    """Whether it was asked to end. It hands its requests back by itself."""
     cost: int | None
-    """What it would cost to delete it, as written on it."""
+    """Its deletion cost, as annotated."""
     generator: bool = True
-    """It is labelled as one, of this operator's release. A policy may select others; nothing is
-    ever written on those."""
+    """Whether it is labelled as a generator of this operator's release. A policy may select other
+    pods; nothing is ever written to those.
+    """
     over: bool = False
-    """Nothing of it runs, or ever will."""
+    """Whether nothing of it runs, or will ever run."""
     ended: frozenset[str] = frozenset()
-    """The last words of its containers that have ended. Every generator's process leaves the
-    name there by which it owns requests (its ``last_words.py``)."""
+    """The owners' names that its ended containers have left. Every generator process leaves its
+    name there (its ``last_words.py``).
+    """
     trouble: str = ""
-    """Why it does not run, or did not the last time, as far as Kubernetes or its last words say."""
+    """Why it does not run, or why it last ended, as far as Kubernetes or its last words say."""
 
 
 def pod_from(body: Mapping[str, Any], release: str = "") -> Pod:
-    """``release`` is the operator's own; '' where it is of none, and any generator is its own."""
+    """``release`` is the operator's own. If it is '', any generator counts as its own."""
     meta, status = body["metadata"], body.get("status", {})
     labels = meta.get("labels", {})
     conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
@@ -79,7 +81,7 @@ def _trouble(status: Mapping[str, Any]) -> str:
     for container in containers:
         ended = container.get("lastState", {}).get("terminated", {})
         waits = container.get("state", {}).get("waiting", {})
-        # That of the back-off counts seconds, and would be news each time.
+        # The message of a back-off counts seconds, so it would be new each time.
         reason = waits.get("reason", "")
         said = waits.get("message", "") if reason != BACK_OFF else ""
         parts = [reason if reason not in USUAL else "", said, _why(ended)]
@@ -106,7 +108,7 @@ def _cost(text: str | None) -> int | None:
 
 
 def hostname_of(owner: str, hostnames: Iterable[str]) -> str | None:
-    """Which of these hosts the owner is called after; None when it is none of them."""
+    """The host to which an owner's name belongs; None when it is none of these."""
     if owner in hostnames:
         return owner
     called = _OWNER.fullmatch(owner)

@@ -52,10 +52,10 @@ class StreamPolicy(_Part):
 
 
 def read_policy(spec: dict[str, Any]) -> StreamPolicy:
-    """Raises ValueError with a sentence for each mistake.
+    """Parse a spec. Raises ValueError with a sentence for each mistake.
 
-    The API server has filled in the defaults and refused what is out of bounds; what is
-    wrong all the same was let through by an older or a changed definition of the kind.
+    The API server has filled in the defaults and refused what is out of bounds. Remaining mistakes
+    come from an older or a changed definition of the kind.
     """
     try:
         return StreamPolicy.model_validate(spec)

@@ -10,9 +10,11 @@ class Need:
     verb: str
     group: str
     resource: str
-    """With its subresource: ``streampolicies/status``."""
+    """The resource with its subresource: ``streampolicies/status``."""
     named: bool = False
-    """It is asked for the one policy alone, so the Role may name it (``resourceNames``)."""
+    """Whether it is needed only for the one policy, so that the Role may name it
+    (``resourceNames``).
+    """
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}"
@@ -27,5 +29,6 @@ NEEDS = (
     Need("patch", "", "pods"),
     Need("create", "", "events"),
 )
-"""All within one namespace. That anybody may ask what they may do themselves
-(selfsubjectaccessreviews) comes with Kubernetes (``system:basic-user``)."""
+"""All within one namespace. Kubernetes itself lets everybody ask for their own rights
+(selfsubjectaccessreviews, by ``system:basic-user``).
+"""

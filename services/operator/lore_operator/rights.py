@@ -1,4 +1,4 @@
-"""The rights that RBAC denies the operator, so that they can be named."""
+"""The rights that RBAC denies the operator, so that it can name them."""
 
 import structlog
 
@@ -10,7 +10,7 @@ from lore_operator.rbac import NEEDS, Need
 log = structlog.get_logger()
 
 AGAIN_MS = 10 * 60_000
-"""A watch that is denied later is tried again by itself, and is noticed here."""
+"""How often to ask again. A watch that is denied later retries by itself, and is noticed here."""
 
 
 class Rights:
@@ -22,18 +22,19 @@ class Rights:
         self._reviewed_ms = 0
 
     def doubt(self) -> None:
-        """Something was refused: ask at the next review."""
+        """A call was refused: ask at the next review."""
         self._doubtful = True
 
     async def review(self, now_ms: int) -> None:
-        """Ask the API server: at once while it denies something, as a Role may be mended
-        meanwhile, else now and then."""
+        """Ask the API server for the operator's rights: at every review while one is denied,
+        because the Role may be corrected, else now and then.
+        """
         if not self._doubtful and now_ms - self._reviewed_ms < AGAIN_MS:
             return
         try:
             denied = [need for need in NEEDS if not await self._cluster.may(need, self._policy)]
         except ApiFailed:
-            return  # what a sweep asks next fails as well, and tells
+            return  # the sweep's next call fails as well, and reports it
         self._doubtful, self._reviewed_ms = bool(denied), now_ms
         for need in NEEDS:
             metrics.OPERATOR_DENIED[str(need)].set(need in denied)

@@ -1,10 +1,10 @@
 """A StreamPolicy's status: its conditions, and how many generators there are.
 
-Ready, StoreReachable and Permitted say whether the operator does its work; StoreHasRoom,
-GeneratorsReady and RequestsServed what a person asks first when readers wait.
+Ready, StoreReachable and Permitted say whether the operator does its work. StoreHasRoom,
+GeneratorsReady and RequestsServed answer what a person asks first when readers wait.
 
-``lastTransitionTime`` moves when a condition's status does, and nothing is written when
-nothing changed.
+``lastTransitionTime`` changes with a condition's status, and nothing is written when nothing
+changed.
 """
 
 from collections.abc import Sequence
@@ -19,29 +19,29 @@ MAX_MESSAGE = 1000
 
 
 def rfc3339(ms: int) -> str:
-    """In seconds, as Kubernetes writes times; '' for 0."""
+    """A time as Kubernetes writes it, in seconds; '' for 0."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if ms else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a sweep learned. Empty words: all is well."""
+    """What a sweep found out. Empty strings mean that all is well."""
 
     invalid: str = ""
-    """What is wrong with the spec."""
+    """The mistakes in the spec."""
     store_away: str = ""
     denied: str = ""
     pods: Sequence[Pod] | None = None
     """None when they could not be listed."""
     store_full: bool = False
     waiting_since: str = ""
-    """Since when the oldest request waits that waits too long, RFC 3339."""
+    """Since when the oldest request waits that has waited too long, in RFC 3339."""
 
 
 def new_status(body: dict[str, Any], facts: Facts, now: str) -> dict[str, Any] | None:
-    """The status that this StreamPolicy should have, or None when it has it.
+    """The status that this StreamPolicy should have; None when it has it.
 
-    ``now`` as Kubernetes writes times (RFC 3339, seconds).
+    ``now`` is in RFC 3339 with seconds, as Kubernetes writes times.
     """
     before = body.get("status", {})
     generation = body["metadata"].get("generation", 0)
@@ -94,7 +94,9 @@ def _generators(facts: Facts) -> dict[str, str]:
 
 
 def trouble_of(pods: Sequence[Pod]) -> str:
-    """What keeps the generators from being ready, where none is and it is known; else ''."""
+    """What keeps the generators from being ready, if none is ready and the reason is known; else
+    ''.
+    """
     if any(pod.ready and not pod.leaving for pod in pods):
         return ""
     return next((f"{pod.name}: {pod.trouble}" for pod in pods if pod.trouble), "")[:MAX_MESSAGE]

@@ -1,7 +1,7 @@
 """The sweep: observe, ``plan``, act, report.
 
-Whatever can be away is away at some time. A sweep does what it can without it, and the next
-one is made as ever.
+The store and the API server may be away at any time. A sweep does what is possible without them,
+and the next one follows as usual.
 """
 
 import asyncio
@@ -41,15 +41,15 @@ from lore_operator.status import Facts, new_status, rfc3339, trouble_of
 log = structlog.get_logger()
 
 MOST = 100_000
-"""Requests that one sweep looks at; more than a fleet should ever have."""
+"""How many requests one sweep looks at; more than a fleet should ever have."""
 AT_ONCE = 500
-"""Calls to the store at a time."""
+"""How many calls to the store run at a time."""
 GAP_S = 0.2
-"""Between sweeps that were asked for: a rollout changes many pods at once."""
+"""Seconds between sweeps that a watch asked for: a rollout changes many pods at once."""
 WORRIED_GAP_S = 2.0
-"""The same after one that could not do all: whoever did not answer is not asked at once."""
+"""Seconds after an incomplete sweep: a server that did not answer is not asked again at once."""
 HUNG_S = 120.0
-"""Longer than a sweep in which every call times out."""
+"""Seconds after which a sweep counts as stuck: longer than one in which every call times out."""
 
 
 def _now_ms() -> int:
@@ -64,7 +64,7 @@ class Sweeper:
         store: Store,
         clock_ms: Callable[[], int] = _now_ms,
     ) -> None:
-        """``store`` is not connected yet: it may be away for now."""
+        """``store`` need not be connected yet, because it may be away."""
         self._settings = settings
         self._cluster = cluster
         self._store = store
@@ -80,9 +80,9 @@ class Sweeper:
         self._complaints: set[str] = set()  # of this sweep
         self._complained: set[str] = set()  # of the one before
         self._beat = time.monotonic()
-        self._retry_after_s = 0.0  # as the API server asked in this sweep
+        self._retry_after_s = 0.0  # what the API server asked for in this sweep
 
-    # for the health server's thread
+    # called by the health server's thread
 
     def live(self) -> str | None:
         silent_s = time.monotonic() - self._beat
@@ -90,10 +90,12 @@ class Sweeper:
         return f"no sweep for {silent_s:.0f} s" if hung else keepers.live()
 
     def ready(self) -> str | None:
-        """A store that is away does not make it unready: that is the store's own alarm."""
+        """Why it is not ready, or None. A store that is away has an alarm of its own and does not
+        count.
+        """
         return str(self._rights) or (None if self._asked else "starting")
 
-    # its life
+    # life cycle
 
     async def start(self) -> None:
         self._keepers = [Keeper("sweep", self._run), Keeper("event loop's lag", measure_lag)]
@@ -105,7 +107,7 @@ class Sweeper:
         await self._cluster.close()
 
     def wake(self) -> None:
-        """Something changed: look now."""
+        """Something changed: sweep now."""
         self._wake.set()
 
     async def _run(self) -> None:
@@ -126,7 +128,7 @@ class Sweeper:
                 pass
 
     async def sweep(self) -> None:
-        """Once. A store or an API server that is away does not raise."""
+        """Sweep once. Does not raise when the store or the API server is away."""
         self._complained, self._complaints = self._complaints, set()
         self._retry_after_s = 0.0
         began_s = time.perf_counter()
@@ -154,7 +156,7 @@ class Sweeper:
         incomplete = "incomplete" if self._complaints else "ok"
         metrics.SWEEPS["store_away" if store_away else incomplete].inc()
 
-    # what is so
+    # observation
 
     async def _read_policy(self) -> dict[str, Any] | None:
         name = self._settings.policy
@@ -174,8 +176,7 @@ class Sweeper:
         return body
 
     def _follow(self, body: dict[str, Any] | None) -> str:
-        """Returns what is wrong with this policy. The last one that was right counts when it
-        cannot be read or understood."""
+        """Take a policy. Returns what is wrong with it; the last valid one then stays in use."""
         try:
             if body is not None:
                 self._policy = read_policy(body.get("spec", {}))
@@ -184,7 +185,7 @@ class Sweeper:
         return ""
 
     async def _live(self) -> tuple[list[View] | None, str]:
-        """The live requests, or None and why they cannot be seen."""
+        """The live requests; or None, and why they cannot be read."""
         try:
             if not self._connected:
                 await self._store.connect()
@@ -201,7 +202,7 @@ class Sweeper:
         return views, ""
 
     async def _pods(self) -> list[Pod] | None:
-        """After the requests, for ``Fleet.look``."""
+        """The pods. They are listed after the requests, as ``Fleet.look`` needs."""
         if self._policy is None:
             return None
         try:
@@ -216,10 +217,10 @@ class Sweeper:
             return Observed(views or ())
         return self._fleet.look(views, pods, self._clock_ms())
 
-    # what is done
+    # actions
 
     async def _change_requests(self, actions: Sequence[Action], policy: StreamPolicy) -> str:
-        """Returns why it could not be done, or ''."""
+        """Reap and release requests. Returns why that was impossible, or ''."""
         changes = [one for one in actions if isinstance(one, Release | Reap)]
         for first in range(0, len(changes), AT_ONCE):
             some = changes[first : first + AT_ONCE]
@@ -248,7 +249,7 @@ class Sweeper:
                 metrics.REQUESTS_REAPED.inc()
                 log.info("reaped", **logs.of(view), generator_id=view.owner)
         else:
-            # It counts as a try, as when its lease had expired: the request may be what ended it.
+            # It counts as a try, as a lapsed lease does: the request may be what ended the owner.
             why = "silent" if action.loss is Loss.SILENT else "failed"
             position = await self._store.do(
                 commands.Release(view.request_id, view.owner, view.epoch, why)
@@ -266,12 +267,12 @@ class Sweeper:
             try:
                 await self._cluster.set_cost(change.pod, change.cost)
             except (Missing, Conflict):
-                continue  # it is gone, or another has its name
+                continue  # it is gone, or another pod has its name
             except ApiFailed as error:
                 self._on_failure(error)
                 return
 
-    # what is told
+    # reports
 
     def _measure(
         self, views: list[View], found: Sequence[Tell], pods: Sequence[Pod] | None
@@ -304,7 +305,7 @@ class Sweeper:
             if status is not None:
                 await self._cluster.set_status(body, status)
         except (Conflict, Missing):
-            pass  # the next sweep reads it as it is by then
+            pass  # the next sweep reads the new version
         except ApiFailed as error:
             self._on_failure(error)
         try:
@@ -327,13 +328,13 @@ class Sweeper:
         self._complain(str(error))
 
     def _complain(self, what: str) -> None:
-        """Once, until a sweep had nothing to say about it."""
+        """Log a complaint once, until a sweep succeeds without it."""
         if what not in self._complained | self._complaints:
             log.warning("sweep incomplete", reason=what)
         self._complaints.add(what)
 
 
 def _trace(what: str, view: View, why: str) -> None:
-    """Tell in the request's trace that this was done to it."""
+    """Record in the request's trace what was done to it."""
     told = {"lore.request.id": view.request_id, "lore.generator.id": view.owner, "lore.why": why}
     tracing.begin(what, parent=view.trace, attributes=told).end()

@@ -1,9 +1,9 @@
 """Watches of the policy and the generator pods, which trigger the sweep.
 
-What an event says is not used; the sweep lists everything anew. So a watch needs no list before
-it and no version to go on from, and nothing is lost with one that was dropped or silent but the
-time until the next sweep. Whatever the API server answers, a watch is begun again, later each
-time: what is denied or broken now may be granted or mended in a minute.
+The content of an event is not used; the sweep lists everything anew. So a watch needs no list
+before it and no version from which to continue, and when one is dropped or silent, only the time
+until the next sweep is lost. Whatever the API server answers, a watch is begun again, with growing
+pauses: what is denied or broken now may be granted or repaired in a minute.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from lore_operator.cluster import Cluster
 from lore_operator.pods import COMPONENT, COMPONENT_LABEL
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""Between attempts, give or take a quarter."""
+"""Seconds between attempts, with a jitter of a quarter."""
 STEADY_S = 30.0
-"""A watch that has lasted so long is well again."""
+"""A watch that has lasted so many seconds counts as recovered."""
 
 log = structlog.get_logger()
 
 
 def pause_s(failures: int, retry_after_s: float, chance: float) -> float:
-    """How long to wait after so many watches in a row that did not last. ``chance``: 0 to 1."""
+    """The pause in seconds after so many watches in a row that did not last. ``chance``: 0 to 1."""
     base_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
     return max(base_s * (0.75 + chance / 2), retry_after_s)
 
 
 class Watch:
-    """Of one resource, until it is cancelled."""
+    """A watch of one resource, until it is cancelled."""
 
     def __init__(
         self, cluster: Cluster, resource: str, on_change: Callable[[], None], **selectors: str
@@ -41,7 +41,7 @@ class Watch:
         self._on_change = on_change
         self._selectors = selectors
         self._failures = 0
-        self._told = ""  # the last reason, until it is well again
+        self._told = ""  # the last reason logged, until it has recovered
 
     async def run(self) -> None:
         while True:
@@ -50,7 +50,7 @@ class Watch:
             self._failures += 1
 
     async def _once(self) -> float:
-        """How long the server wants to be left alone."""
+        """Watch once. Returns how many seconds the server asks to be left alone."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         error: Exception | None = None
@@ -78,7 +78,7 @@ class Watch:
         self._told = ""
 
     def _tell(self, reason: str) -> None:
-        """Each reason once, until the watch is well again."""
+        """Log each reason once, until the watch has recovered."""
         if reason != self._told:
             log.warning("watch restarted", resource=self.resource, reason=reason)
         self._told = reason
