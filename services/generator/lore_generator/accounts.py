@@ -1,7 +1,7 @@
 """Counts tokens as acknowledged by a reader or wasted (docs/metrics.md, Waste).
 
-A request that is done or has failed is judged half a minute later, when the last acks are in;
-one that was cancelled or reaped at once. Nothing here changes a request.
+A request that is done or has failed is judged half a minute later, when the last acks have arrived.
+One that was cancelled or reaped is judged at once. Nothing here changes a request.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from lore_generator.owned import Owned
 
 SETTLE_S = 30.0
 MAX_OPEN = 10_000
-"""Beyond that, the oldest is judged by what is known here."""
+"""The most requests to keep. Beyond that, the oldest is judged by what is known here."""
 AT_ONCE = 100
 
 
@@ -28,7 +28,7 @@ class _Account:
 
 
 def count_acks(owned: Owned, acked_tokens: int = 0) -> None:
-    """What its owner has heard of, or now hears, counts once."""
+    """Count acknowledged tokens that the owner knows of, each once."""
     acked_tokens = max(acked_tokens, owned.producer.window.acked_tokens)
     if acked_tokens > owned.counted_tokens:
         metrics.TOKENS_ACKNOWLEDGED.inc(acked_tokens - owned.counted_tokens)
@@ -36,7 +36,9 @@ def count_acks(owned: Owned, acked_tokens: int = 0) -> None:
 
 
 def close(owned: Owned, status: Status, acked_tokens: int = 0) -> None:
-    """Nobody will acknowledge more: the rest is wasted, unless it was asked for to be kept."""
+    """Count the rest as wasted, because nobody will acknowledge more; unless the answer is meant to
+    be kept.
+    """
     count_acks(owned, acked_tokens)
     if owned.producer.window.size:
         judged = max(owned.counted_tokens, owned.view.written_off_tokens)
@@ -59,17 +61,17 @@ class Accounts:
             close(oldest.owned, oldest.status)
 
     async def settle(self) -> None:
-        """Judge what is due. While the store is away, nothing is."""
+        """Judge the requests that are due; none while the store is away."""
         for account in await self._judge(self._now()):
             self.settle_later(account.owned, account.status)
 
     async def close(self) -> None:
-        """Judge everything: there is no later."""
+        """Judge all requests, because there will be no other chance."""
         for account in await self._judge(math.inf):
             close(account.owned, account.status)
 
     async def _judge(self, until_s: float) -> list[_Account]:
-        """Returns those of which the store tells nothing now."""
+        """Judge requests up to a time. Returns those that the store cannot be asked about now."""
         due: list[_Account] = []
         while self._open and self._open[0].due_s <= until_s:
             due.append(self._open.popleft())
@@ -87,6 +89,6 @@ class Accounts:
             return False
         if view is None:
             close(account.owned, account.status)
-        elif view.status in ENDED:  # else the store forgot the end, and it is said again (P3)
+        elif view.status in ENDED:  # otherwise the store forgot the end, which is sent again (P3)
             close(account.owned, account.status, view.acked_tokens)
         return True

@@ -1,10 +1,10 @@
 """Carries commands to the store and answers back. It decides nothing.
 
-What a generator does with its requests is decided in ``lore/protocol``: ``leases.py`` and
-``owner.py`` for those that it has, ``claims.py`` for those that it takes. Here commands become
-calls of the store, answers and news become events, and turns become metrics, spans and lines of
-the log. Everything due in one turn of the event loop is sent in that turn, so that the store's
-client joins a decoding step's appends into one write.
+``lore/protocol`` decides what a generator does with its requests: ``leases.py`` and ``owner.py``
+for those that it has, ``claims.py`` for those that it takes. Here commands become calls of the
+store, answers and news become events, and turns become metrics, spans and log lines. Everything due
+in one turn of the event loop is sent in that turn, so that the store's client joins a decoding
+step's appends into one write.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def jitter() -> float:
 
 
 class Ear(OwnerListener):
-    """What the store tells an owner of one request, between its appends."""
+    """Hears what the store publishes to the owner of one request."""
 
     def __init__(self, carrier: "Carrier", request_id: str) -> None:
         self._carrier = carrier
@@ -75,8 +75,9 @@ class Carrier:
         stop: asyncio.Event,
         model: str,
     ) -> None:
-        """``adopt`` makes a request of what was claimed. After ``stop`` nothing is claimed.
-        ``model`` is what makes the answers (``EngineInfo.identity``)."""
+        """``adopt`` makes a request of a claim. After ``stop`` nothing is claimed. ``model`` is
+        what generates the answers (``EngineInfo.identity``).
+        """
         self._store = store
         self._leases = leases
         self._claims = claims
@@ -100,7 +101,7 @@ class Carrier:
         self.transmit()
 
     def transmit(self) -> None:
-        """Carry out all that was decided. To be called after each event."""
+        """Carry out all decisions. Call it after each event."""
         if self._closed:
             return
         leases, claims, now = self._leases, self._claims, self._loop.time()
@@ -123,7 +124,9 @@ class Carrier:
         self._moved.set()
 
     def tell_prompt(self, owned: Owned, tokens: int) -> None:
-        """How long its prompt is, once that is known, and which model reads it."""
+        """Report the length of a request's prompt, once it is known, and the model that reads
+        it.
+        """
         if tokens != owned.told_prompt_tokens or owned.told_model != self._model:
             owned.told_prompt_tokens, owned.told_model = tokens, self._model
             self._tasks.create_task(self._tell_prompt(owned))
@@ -135,10 +138,12 @@ class Carrier:
         try:
             await self._store.do(Prompt(*lease, tokens, self._model))
         except StoreUnavailable:
-            owned.told_prompt_tokens = 0  # the next piece, or the end, tells it
+            owned.told_prompt_tokens = 0  # the next piece, or the end, reports it
 
     def on_wake(self, partition: int | None) -> None:
-        """A request waits, or None: the subscriptions were lost and are back."""
+        """A request waits in a partition. None: the lost subscriptions are back, so any may
+        wait.
+        """
         now = self._loop.time()
         if partition is None:
             self._claims.on_store_back(now)
@@ -156,13 +161,13 @@ class Carrier:
         self.transmit()
 
     async def until(self, done: Callable[[], bool]) -> None:
-        """Wait for events that make it true."""
+        """Wait for events until ``done`` returns True."""
         while not done():
             self._moved.clear()
             await self._moved.wait()
 
     def close(self) -> None:
-        """From here on no event finds anything to do, however the service ended."""
+        """Stop: later events do nothing, however the service ended."""
         self._closed = True
         self._claims.close()
         self._leases.close()
@@ -170,11 +175,12 @@ class Carrier:
         if self._timer is not None:
             self._timer.cancel()
 
-    # the store's calls
+    # calls of the store
 
     def _on_step(self, step: Step, answers: Answers | Exception) -> None:
-        """A step's appends are answered: twenty a second of each request, so nothing is made for
-        one that went as it should."""
+        """A step's appends are answered. This happens twenty times a second for each request, so no
+        object is made for an append that went well.
+        """
         if isinstance(answers, Exception):
             for owner, command in step:
                 self._lose(self._leases, owner, command, answers)
@@ -189,7 +195,7 @@ class Carrier:
         began_ns = time.time_ns()
         try:
             answer = await self._call(command)
-        except Exception as error:  # noqa: BLE001 - it is told, and the command asked again
+        except Exception as error:  # noqa: BLE001 - it is logged, and the command is repeated
             self._on_lost(machine, subject, command, error)
             return
         if isinstance(command, Finish) and isinstance(subject, Owner):
@@ -243,7 +249,7 @@ class Carrier:
         if self._guards.end(request_id, epoch):
             await self._store.unguard(request_id)
 
-    # what is told, and when
+    # deadlines
 
     def _tell(self) -> None:
         self._journal.on_store(answers=self._claims.store_answers)
@@ -265,7 +271,7 @@ class Carrier:
         self._timer = self._loop.call_at(due, self._ring) if due < math.inf else None
 
     def _ring(self) -> None:
-        # A loop's timer may go off within its clock's grain before its time.
+        # A loop's timer may fire slightly before its time, within the resolution of its clock.
         now = max(self._loop.time(), self._timer_s)
         self._timer = None
         self._leases.on_time(now)

@@ -1,14 +1,13 @@
 """The interface of an engine: decode many requests, each up to a limit.
 
-The window reaches the engine as *credit*: ``grant`` names the absolute number of
-generated tokens a request may reach, as QUIC's MAX_STREAM_DATA does (RFC 9000
-section 4.1). An engine never decodes past a grant, so the window (protocol P5)
-holds exactly, however late the service hears of a token. A request that has used its
-credit is *parked*: it leaves the batch, its KV stays while memory allows, and no
-other request slows down.
+The window reaches the engine as *credit*: ``grant`` names the absolute number of generated tokens
+that a request may reach, as QUIC's MAX_STREAM_DATA does (RFC 9000 section 4.1). An engine never
+decodes past a grant, so the window (protocol P5) holds exactly, however late the service hears of a
+token. A request that has used its credit is *parked*: it leaves the batch, its KV stays while
+memory allows, and no other request slows down.
 
-An engine runs its decoding in a thread of its own. All methods but ``run`` callbacks
-may be called from the service's event loop thread and return at once.
+An engine decodes in a thread of its own. The service's event loop thread may call all methods;
+except ``start`` and ``stop`` they return at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from lore.request import StreamRequest
 
 
 class InvalidRequest(Exception):
-    """The engine cannot honour what is asked; ``field`` names the parameter."""
+    """The engine cannot honour a parameter; ``field`` names it."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -34,27 +33,28 @@ class Job:
     request_id: str
     request: StreamRequest
     generated_ids: tuple[int, ...] = ()
-    """Tokens already in the log, in order: decoding continues after them, with the
-    detokeniser and the stop strings in the state that they left."""
+    """Tokens already in the log, in order. Decoding continues after them, with the detokeniser and
+    the stop strings in the state that these tokens leave.
+    """
     generated_text: str = ""
-    """The text already in the log. What the engine emits continues it exactly."""
+    """The text already in the log. The engine's text continues it exactly."""
 
 
 class GivenUp(NamedTuple):
-    """The engine is done with a request that has not ended: another may go on with it (P15)."""
+    """The engine gives up a request that has not ended: another generator may continue it (P15)."""
 
     reason: str
     failed: bool
-    """The engine failed, and what it was working on may be why."""
+    """Whether the engine failed, perhaps because of this request."""
 
 
 class Piece(NamedTuple):
-    """What one decoding step brought for one request.
+    """What one decoding step produced for one request.
 
-    A piece with nothing but ``prompt_tokens`` may come before: the prompt is about to be read.
+    A piece with nothing but ``prompt_tokens`` may come first: the prompt is about to be read.
     ``text`` may be empty while a character or a possible stop string is incomplete.
     ``finish_reason`` is set on the last piece: ``stop``, ``length``, or one of
-    ``lifecycle.FAILURES``; ``error`` then says what a reader may know.
+    ``lifecycle.FAILURES``. With the latter, ``error`` says why, for the reader.
     """
 
     request_id: str
@@ -76,11 +76,12 @@ class EngineStats:
     waiting: int = 0
     kv_used_ratio: float = 0.0
     steps: int = 0
-    """Grows with each decoding step, also with one that only reads prompts; whoever finds it
-    standing still while requests have credit takes the engine for hung."""
+    """Grows with each decoding step, also with one that only reads prompts. If it stands still
+    while requests have credit, the engine hangs.
+    """
     servers_up: int = 0
     servers_down: int = 0
-    """Of an engine that is driven over HTTP."""
+    """How many servers of a remote engine are down."""
 
 
 Sink = Callable[[Sequence[Piece]], None]
@@ -92,17 +93,17 @@ class EngineInfo:
 
     model: str
     slots: int
-    """Requests that decode well side by side; the service claims no more unparked ones."""
+    """How many requests decode well side by side; the service claims no more unparked ones."""
     context_tokens: int
     tokenizer: str = ""
-    """The tokenizer's file, where there is one on this machine."""
+    """The tokenizer's file, if there is one on this machine."""
     revision: str = ""
-    """Tells its weights from others of that name; '' where the name is all that is known."""
+    """Distinguishes its weights from others of that name; '' if only the name is known."""
     details: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def identity(self) -> str:
-        """What travels with a request whose answer it made (P15)."""
+        """The model and its revision, as stored with each request that it answers (P15.19)."""
         return f"{self.model}@{self.revision}" if self.revision else self.model
 
 
@@ -110,35 +111,36 @@ class Engine(Protocol):
     def start(self, sink: Sink) -> EngineInfo:
         """Load the model and start decoding. Blocks until ready; called in a worker thread.
 
-        ``sink`` is called from the engine's own thread, once a decoding step, with the
-        pieces of all requests that moved. Raises ValueError with one clear line when the
-        model cannot be loaded.
+        The engine's own thread calls ``sink`` once for each decoding step, with the pieces of all
+        requests that progressed. Raises ValueError with one clear line when the model cannot be
+        loaded.
         """
         ...
 
     def submit(self, job: Job, limit: int | None) -> None:
         """Take a request. ``limit``: see ``grant``.
 
-        A request that cannot be honoured (prompt too long for the context, unknown token)
-        is answered by a piece with a reason of ``lifecycle.FAILURES``, not by an exception here.
+        A request that cannot be honoured (prompt too long for the context, unknown token) is
+        answered by a piece with a reason of ``lifecycle.FAILURES``, not by an exception here.
         """
         ...
 
     def grant(self, request_id: str, limit: int | None) -> None:
-        """Allow decoding until ``limit`` tokens are generated in all, log included.
+        """Allow decoding until ``limit`` tokens are generated in all, those in the log included.
 
-        None means no limit. Limits only grow. Wakes the decoding thread at once.
-        Unknown requests are ignored: they may just have finished.
+        None means no limit. Limits only grow. Wakes the decoding thread at once. Unknown requests
+        are ignored, because they may just have finished.
         """
         ...
 
     def hold(self, request_id: str) -> None:
-        """Read its prompt no further, and decode nothing, until the next ``grant``; its KV stays
-        as of one that is parked. A step that is under way may still bring a token."""
+        """Stop reading the prompt, and decode nothing, until the next ``grant``. Its KV stays as
+        for a parked request. A step under way may still produce a token.
+        """
         ...
 
     def cancel(self, request_id: str) -> None:
-        """Drop the request at the next step; no further pieces come for it."""
+        """Drop the request at the next step; it produces no more pieces."""
         ...
 
     def stats(self) -> EngineStats:
@@ -150,7 +152,7 @@ class Engine(Protocol):
         ...
 
     def trouble(self) -> str:
-        """Why it can take no request for now, in one line, or ''. It may get over it."""
+        """Why the engine cannot take requests at the moment, in one line, or ''. It may recover."""
         ...
 
     def stop(self) -> None:

@@ -88,7 +88,7 @@ class Journal:
     def _on_taken(self, owned: Owned, position: Position | None) -> None:
         """The store says that the request is not ours, or not as we know it."""
         view = owned.view
-        if position is None:  # it was claimed anew here, or the service ends
+        if position is None:  # it was claimed again here, or the service is ending
             self._roster.forget(owned)
             return
         gone = position.status in (Status.CANCELLED, Status.REAPED)
@@ -98,7 +98,7 @@ class Journal:
             owned.span.event("lost", outcome=position.outcome.value)
         self._roster.forget(owned)
         if position.status is Status.CANCELLED or position.status is Status.REAPED:
-            # Its reader cancelled it, or nobody read it: it is over, here at least.
+            # A reader cancelled it, or it was reaped: it is over, at least here.
             metrics.REQUESTS_ENDED[Status.CANCELLED].inc(position.status is Status.CANCELLED)
             accounts.close(owned, position.status, position.acked_tokens)
             tell = log.debug if position.status is Status.CANCELLED else log.info

@@ -1,8 +1,8 @@
 """Leaves the owner's name, and why it ended, where Kubernetes looks when a container has ended.
 
-The kubelet puts what it finds there into the pod's status, however the container ended. So
-the operator knows whose leases nobody will renew, though the process may have lived too
-briefly to be seen, and can tell people why a model does not load (operator's ``pods.py``).
+The kubelet copies this into the pod's status, however the container ended. So the operator knows
+whose leases nobody will renew, even if the process lived too briefly to be seen, and can tell
+people why a model does not load (operator's ``pods.py``).
 """
 
 import os
@@ -15,18 +15,20 @@ PLACE = "/dev/termination-log"
 WHY = "why: "
 """A line that begins so is a reason, and no name."""
 MAX_WHY_CHARS = 1000
-"""Kubernetes keeps 4,096 bytes of all that was left."""
+"""Kubernetes keeps 4,096 bytes of the whole file."""
 
 
 def leave(owner: str, place: str = PLACE) -> None:
-    """Each process of a container adds its own. Does nothing outside Kubernetes, where there
-    is no such file. ``owner`` must be this process's alone: none that ran before, and none to
-    come."""
+    """Append the owner's name; each process of a container has its own. Outside Kubernetes the file
+    does not exist, and this does nothing. ``owner`` must be unique to this process, over all time.
+    """
     _add(owner, place)
 
 
 def leave_why(reason: str, place: str = PLACE) -> None:
-    """``reason`` holds no prompt and no secret: whoever may read the pod may read it."""
+    """Append the reason. ``reason`` must contain no prompt and no secret: whoever may read the pod
+    sees it.
+    """
     _add(f"{WHY}{' '.join(reason.split())[:MAX_WHY_CHARS]}", place)
 
 

@@ -36,7 +36,7 @@ def main() -> NoReturn:
     if "generator_id" not in settings.model_fields_set:
         last_words.leave(settings.generator_id)
     tracing.start("generator", settings.generator_id)
-    # Before the engine, which may take long.
+    # It exists before the engine, which may take long to load.
     service: Service | None = None
     try:
         store = open_store(settings)
@@ -76,15 +76,16 @@ async def _run(service: Service, store: Store) -> None:
     loop = asyncio.get_running_loop()
 
     def on_signal(number: int, _: object) -> None:
-        # The loop's own handler would come after what else has come, such as news of a request.
+        # The loop's own handler would run only after other waiting events, such as news of a
+        # request.
         wake = functools.partial(_stop_at_once, number) if stop.is_set() else stop.set
         stop.set()
-        with contextlib.suppress(RuntimeError):  # it has ended already
+        with contextlib.suppress(RuntimeError):  # the loop has already ended
             loop.call_soon_threadsafe(wake)
 
     def on_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)
-        if "handle" in context:  # a callback: nobody knows what it has left half done
+        if "handle" in context:  # a callback failed, with unknown work left half done
             _exit(1, "crashed")
 
     loop.set_exception_handler(on_error)
@@ -100,7 +101,7 @@ def _stop_at_once(number: int) -> NoReturn:
 
 
 def _exit(status: int, reason: str = "") -> NoReturn:
-    """End without waiting for threads: a model that is still loading cannot be interrupted."""
+    """Exit without waiting for threads: a model that is still loading cannot be interrupted."""
     if reason:
         log.error("generator failed", reason=reason)
         last_words.leave_why(reason)

@@ -1,7 +1,7 @@
-"""What generators report of the model, so that edges can refuse prompts that do not fit.
+"""What generators publish about the model, so that edges can refuse prompts that do not fit.
 
-The last generator's word counts; while a fleet changes its model, a prompt that an edge lets
-pass may still be refused by whoever claims it.
+The last generator's report counts. While a fleet changes its model, a prompt that an edge accepts
+may still be refused by the generator that claims it.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from lore_generator.engine import EngineInfo
 
 INTERVAL_S = 15.0
 KEPT_INTERVALS = 4
-"""A word that was not heard again for so long is forgotten."""
+"""A report that is not repeated for so many intervals is forgotten."""
 
 
 async def tell(store: Store, info: EngineInfo) -> None:
-    """For as long as the generator lives."""
+    """Publish for as long as the generator lives."""
     facts = {
         "model": info.model,
         "context_tokens": str(info.context_tokens),

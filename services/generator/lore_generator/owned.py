@@ -28,24 +28,26 @@ class Owned:
     request_id: str = field(init=False)
     producer: Producer = field(init=False)
     submitted: bool = False
-    """The engine has it. A request without credit is not worth a prefill."""
+    """Whether the engine has it. A request without credit is not worth a prefill."""
     granted: int | None = None
-    """The credit that the engine was last told."""
+    """The credit last granted to the engine."""
     stepped_s: float | None = None
     """Its last decoding step since it was last parked."""
     since_s: float = 0.0
     """When it was last taken into the batch, or out of it."""
     steps_s: float = 0.0
     step_tokens: int = 0
-    """How long its steps took here, those after a pause not counted, and what they brought."""
+    """The total time of its steps here, without those after a pause, and the tokens that they
+    produced.
+    """
     counted_tokens: int = 0
-    """Acknowledged tokens that have been counted (``accounts.py``)."""
+    """Acknowledged tokens that were counted (``accounts.py``)."""
     told_prompt_tokens: int = 0
-    """What the store knows of the prompt, or is just being told."""
+    """The length of the prompt as the store knows it, or is just being told."""
     told_model: str = ""
-    """The same of the model that made the answer's tokens."""
+    """The same for the model that generated the answer's tokens."""
     span: Span = NOTHING
-    """Of the work on it here."""
+    """The span of the work on it here."""
 
     def __post_init__(self) -> None:
         self.request_id = self.owner.request_id
@@ -59,7 +61,9 @@ class Owned:
         return self.owner.view
 
     def on_piece(self, piece: Piece, now: float) -> bool:
-        """Take what a step brought. True when it was the last for now: parked, or finished."""
+        """Take what a step produced. Returns True when it was the last piece for now: parked, or
+        finished.
+        """
         last = self.owner.on_piece(
             piece.text,
             piece.token_ids,
@@ -80,14 +84,14 @@ def from_claim(
     terms: Terms,
     asked_s: float,
 ) -> Owned:
-    """Take a claimed request up where its log ends.
+    """Continue a claimed request where its log ends.
 
-    Raises ValueError when the request cannot be read: it was kept by another version.
+    Raises ValueError when the request cannot be read because another version stored it.
     """
     view = claimed.view
     request = KeptRequest.read(claimed.body)
     job = Job(
-        # Unique for each claim: a late piece of an earlier one cannot be taken for this one's.
+        # Unique for each claim: a late piece of an earlier claim is not mistaken for one of this.
         f"{view.request_id}.{view.epoch:x}",
         request,
         tuple(token_id for chunk in history for token_id in chunk.token_ids),
@@ -110,7 +114,8 @@ def _window(claimed: Claimed, request: StreamRequest, config: WindowConfig) -> W
     elif request.window is not None:
         size, config = request.window, WindowConfig.fixed(request.window)
     else:
-        # What the last owner's window had grown to; before the first, where the edge starts it.
+        # The size that the last owner's window had reached; before the first, the edge's initial
+        # size.
         size = min(view.window or config.initial_tokens, config.maximum_tokens)
     return Window(
         config,

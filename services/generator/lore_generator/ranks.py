@@ -1,8 +1,9 @@
-"""Ranks of one model that torchrun shards (``LORE_TP_PLAN``): the first serves, the others decode
+"""Ranks of one model that torchrun shards (``LORE_TP_PLAN``). The first serves, the others decode
 with it.
 
 A command to the engine reaches all ranks in the same order, and a draw depends on the request
-alone, so all choose the same tokens. Only the first rank knows the store and answers probes.
+alone, so all ranks choose the same tokens. Only the first rank talks to the store and answers
+probes.
 """
 
 import os
@@ -16,15 +17,15 @@ CHECK_S = 0.2
 
 
 def is_follower() -> bool:
-    """Whether torchrun started this process as another rank than the first."""
+    """Whether torchrun started this process as a rank other than the first."""
     return int(os.environ.get("RANK", "0")) > 0
 
 
 def follow(engine: Engine) -> None:
     """Decode with the first rank until it ends. Raises ValueError when the model cannot be loaded.
 
-    A signal is the first rank's to answer: it hands its requests back, which takes steps, and ends
-    the group. torchrun ends all that are left when one of them fails.
+    Only the first rank acts on signals: it hands its requests back, which takes steps, and ends the
+    group. torchrun ends all remaining ranks when one of them fails.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -34,4 +35,4 @@ def follow(engine: Engine) -> None:
 
 
 def _unheard(pieces: Sequence[Piece]) -> None:
-    """The first rank has the same."""
+    """Ignore the pieces: the first rank has the same."""

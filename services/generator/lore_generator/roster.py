@@ -18,30 +18,30 @@ class Roster:
         self._leases = leases
         self._slots = slots
         self._owned: dict[Owner, Owned] = {}
-        """Live and kept ones, and those that are being handed back."""
+        """Live and kept requests, and those that are being handed back."""
         self._jobs: dict[str, Owned] = {}
         self._now = asyncio.get_running_loop().time
 
     @property
     def busy(self) -> bool:
-        """Whether the engine has something to do."""
+        """Whether the engine has work."""
         return self._leases.decoding > 0
 
     def of(self, owner: Owner) -> Owned | None:
         return self._owned.get(owner)
 
     def of_job(self, job_id: str) -> Owned | None:
-        """The live request behind one of the engine's pieces."""
+        """The live request to which an engine's piece belongs."""
         return self._jobs.get(job_id)
 
     def add(self, owned: Owned) -> None:
-        """Work on a request, or again on one that had ended."""
+        """Add a request, or one that had ended and is alive again."""
         self._owned[owned.owner] = owned
         self._jobs[owned.job.request_id] = owned
         self.refresh(owned)
 
     def refresh(self, owned: Owned) -> None:
-        """Pass the credit on to the engine, and see whether the request takes a place there."""
+        """Pass the credit on to the engine, and note whether the request takes a place there."""
         decodes = self._leases.note(owned.owner)
         if decodes is not None:
             self._on_place(owned, decodes=decodes)
@@ -69,7 +69,7 @@ class Roster:
         owned.since_s = now
 
     def leave(self, owned: Owned) -> None:
-        """The engine leaves the request at its next step (P14)."""
+        """Cancel the request in the engine, at its next step (P14.1)."""
         if self._jobs.pop(owned.job.request_id, None) is not None:
             owned.span.end()
             count_acks(owned)
@@ -81,12 +81,12 @@ class Roster:
         self._owned.pop(owned.owner, None)
 
     def measure(self) -> None:
-        """Count what is too much to be counted at each step (call it once a second)."""
+        """Update metrics that are too costly for each step. Call it once a second."""
         now, longest_s, leases = self._now(), 0.0, self._leases
         for owner in leases.live.values():
             owned = self._owned.get(owner)
             if owned is None:
-                continue  # it is being taken up
+                continue  # it is just being submitted
             count_acks(owned)
             window = owned.producer.window
             if window.size:

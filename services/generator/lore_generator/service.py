@@ -1,10 +1,10 @@
 """The generator: one engine in its own thread, and asyncio between it and the store.
 
-engine --pieces--> Owner  --appends--> store        (carrier.py)
-engine <--credit-- Owner  <--acks----- store        (carrier.py, roster.py)
+engine --pieces--> Owner  --appends--> store        (carrier.py) engine <--credit-- Owner
+<--acks----- store        (carrier.py, roster.py)
                    Claims <--queue---- store        (carrier.py)
 
-What is decided of a request is in ``lore/protocol``: ``owner.py``, ``leases.py``, ``claims.py``.
+``lore/protocol`` decides what happens to a request: ``owner.py``, ``leases.py``, ``claims.py``.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ MEASURE_S = 1.0
 
 
 class CannotStart(Exception):
-    """The reason in one line, for whoever started the service."""
+    """The service cannot start; the message is the reason in one line."""
 
 
 class EngineDied(Exception):
-    """The decoding thread is gone or hangs; its requests have been handed back."""
+    """The decoding thread is dead or hangs; its requests have been handed back."""
 
 
 class Service:
@@ -79,9 +79,11 @@ class Service:
         return None
 
     def started(self) -> str | None:
-        """Why the model is not loaded yet, or None. A store that is away is no reason: a restart
-        would load the model again, and find the store no sooner. Nor is a server of the engine's
-        that is away, or not what it should be. May be called from another thread."""
+        """Why the model is not loaded yet, or None. May be called from another thread.
+
+        A store that is away does not count: a restart would load the model again, and find the
+        store no sooner. Nor does a server of the engine that is away or unfit.
+        """
         return None if self._loaded or self._settings.engine in REMOTE else LOADING
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -99,13 +101,15 @@ class Service:
                 await self._serve(stop, tasks)
             finally:
                 if self._carrier is not None:
-                    self._carrier.close()  # an answer that comes while the tasks end begins none
+                    self._carrier.close()  # answers that come now must start no tasks
         if self._failure:
             raise EngineDied(f"{self._failure}; its requests were handed back")
         await asyncio.to_thread(self._engine.stop)
 
     async def _start(self, stop: asyncio.Event) -> EngineInfo | None:
-        """Load the model and find the store, side by side. None when stopped before that."""
+        """Load the model and find the store, at the same time. Returns None when stopped before
+        that.
+        """
         self._not_ready = LOADING
         log.info("loading model", engine=self._settings.engine)
         starting = asyncio.create_task(self._load_and_connect())
@@ -180,8 +184,10 @@ class Service:
         return Carrier(store, leases, claims, roster, journal, self._adopt, tasks, stop, model)
 
     def _sink(self, pieces: Sequence[Piece]) -> None:
-        """In the engine's thread: one hand-over for each decoding step."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the service
+        """Pass pieces to the event loop, once for each decoding step. Runs in the engine's
+        thread.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop is closed because the service has ended
             self._loop.call_soon_threadsafe(self._on_pieces, pieces)
 
     def _on_pieces(self, pieces: Sequence[Piece]) -> None:
@@ -192,7 +198,7 @@ class Service:
         for piece in pieces:
             owned = self._roster.of_job(piece.request_id)
             if owned is None:
-                continue  # dropped while the piece was on its way
+                continue  # it was dropped while the piece was on its way
             if piece.given_up is not None:
                 self._give_up(owned, piece.given_up)
                 continue
@@ -216,7 +222,9 @@ class Service:
         carrier.transmit()
 
     def _give_up(self, owned: Owned, given_up: GivenUp) -> None:
-        """The engine has left it: whoever has one that is well goes on with it (P15)."""
+        """The engine has given the request up: a generator with a healthy engine continues it
+        (P15).
+        """
         owned.span.event("given_up", reason=given_up.reason, failed=given_up.failed)
         log.info("request handed back", **logs.of(owned.view), reason=given_up.reason)
         self._leases.hand_back(owned.owner, self._loop.time(), failed=given_up.failed)
@@ -247,7 +255,7 @@ class Service:
         self._claims.on_taken_up(candidate, now)
 
     async def _connect(self) -> None:
-        """Wait for a store that is not there yet, saying so."""
+        """Wait for a store that is not there yet, and log that."""
         wait_s = self._settings.store_wait_s
         try:
             await arrival.connect(self._store, wait_s, self._wait_for)
@@ -270,7 +278,7 @@ class Service:
         watchdog = Watchdog(self._settings.step_timeout_s)
         while not (failure := self._check_engine(watchdog)):
             if self._carrier is not None:
-                self._carrier.transmit()  # an engine that is back claims again
+                self._carrier.transmit()  # an engine that has recovered claims again
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ENGINE_CHECK_S):
                     await stop.wait()
@@ -279,7 +287,7 @@ class Service:
         log.error("handing back all requests", reason=failure)
 
     def _check_engine(self, watchdog: Watchdog) -> str:
-        """What is wrong with it, or ''."""
+        """What is wrong with the engine, or ''."""
         if not self._engine.alive():
             return "the engine has died"
         steps, now = self._engine.stats().steps, self._loop.time()
@@ -288,7 +296,7 @@ class Service:
         return ""
 
     async def _drain(self, carrier: Carrier) -> None:
-        """Claim nothing more, append what is ready, release every lease (P15)."""
+        """Stop claiming, append what is ready, release every lease (P15.9)."""
         claims, leases = self._claims, self._leases
         assert claims is not None
         self._not_ready = self._failure or "draining"
@@ -309,7 +317,7 @@ class Service:
 
 
 def _in_daemon_thread(call: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-    """Unlike a pool's thread, this one does not hold up the end of the process."""
+    """Run a call in a thread that does not delay the end of the process, unlike a pool's."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -320,9 +328,9 @@ def _in_daemon_thread(call: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     def run() -> None:
         try:
             outcome = (future.set_result, call(*args))
-        except BaseException as error:  # noqa: BLE001 - the future carries it to whoever waits
+        except BaseException as error:  # noqa: BLE001 - the future passes it to its caller
             outcome = (future.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(settle, *outcome)
 
     threading.Thread(target=run, name="engine-start", daemon=True).start()

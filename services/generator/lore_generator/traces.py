@@ -1,6 +1,6 @@
 """The generator's spans of a request: its wait, and the result of each claim.
 
-Names are those of OpenTelemetry's conventions for generative AI where there are such.
+Names follow OpenTelemetry's conventions for generative AI where these have one.
 """
 
 import time
@@ -13,8 +13,9 @@ from lore_generator.owned import Owned
 
 
 def begin(claimed: Claimed, model: str, waited_s: float) -> Span:
-    """Of the work on a claimed request, until it ends or is another's. It was asked for
-    ``waited_s`` ago."""
+    """Begin the span of the work on a claimed request, until it ends or another owner has it. The
+    request was created ``waited_s`` seconds ago.
+    """
     view = claimed.view
     asked_ns = time.time_ns() - round(waited_s * 1e9)
     first = is_first(claimed)
@@ -45,12 +46,12 @@ def begin(claimed: Claimed, model: str, waited_s: float) -> Span:
 
 
 def is_first(claimed: Claimed) -> bool:
-    """Nobody had claimed it before."""
+    """Whether nobody had claimed it before."""
     return claimed.view.started_ms == claimed.view.progress_ms
 
 
 def work_on(owned: Owned, span: Span) -> None:
-    """What was asked for, but its words."""
+    """Record the request's parameters, but none of its text."""
     owned.span, request = span, owned.job.request
     span.set(
         {
@@ -63,7 +64,7 @@ def work_on(owned: Owned, span: Span) -> None:
 
 
 def ended(owned: Owned, finish_reason: str) -> None:
-    """The store has its end."""
+    """Record how the request ended, once the store has its end."""
     owned.span.set(
         {
             "gen_ai.usage.input_tokens": owned.owner.prompt_tokens,

@@ -1,8 +1,8 @@
-"""Tells an engine that hangs from one that is idle."""
+"""Distinguishes an engine that hangs from one that is idle."""
 
 
 class Watchdog:
-    """An engine with work whose count of steps stands still for ``timeout_s`` hangs."""
+    """An engine with work hangs when its count of steps stands still for ``timeout_s`` seconds."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s

@@ -9,10 +9,10 @@ ENGINES = ("synthetic", "transformers", *REMOTE)
 
 
 def create_engine(name: str, options: object = None) -> Engine:
-    """An engine that is yet to be started.
+    """An engine that is not started yet.
 
-    ``options`` are those of the engine; None takes the defaults, of which a remote one has none.
-    Raises ValueError for an unknown name and for missing packages.
+    ``options`` are those of the engine; None means the defaults, which a remote engine does not
+    have. Raises ValueError for an unknown name and for missing packages.
     """
     if name == "synthetic":
         assert options is None or isinstance(options, SyntheticOptions)

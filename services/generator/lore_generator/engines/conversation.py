@@ -1,4 +1,4 @@
-"""From messages to the token ids of a prompt, whoever renders the chat template."""
+"""From messages to the token ids of a prompt, whatever renders the chat template."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,13 +12,15 @@ from lore_generator.engines import literal
 ANOTHER_MODEL = "the answer so far was made by another model and cannot be continued"
 
 Render = Callable[[list[dict[str, str]], Mapping[str, object]], str]
-"""Fills a chat template in, with the beginning of the next answer and with what the request gives
-it (``StreamRequest.template_args``). Raises TemplateError."""
+"""Renders a chat template for messages, with the beginning of the next answer. The second argument
+is ``StreamRequest.template_args``. Raises TemplateError.
+"""
 
 
 class Refused(Exception):
-    """The request cannot be decoded; the message is for its reader, and the reason is one of
-    ``lifecycle.FAILURES``."""
+    """The request cannot be decoded. The message is for its reader; the reason is one of
+    ``lifecycle.FAILURES``.
+    """
 
     def __init__(self, message: str, reason: str = INVALID_PROMPT) -> None:
         super().__init__(message)
@@ -35,8 +37,8 @@ def prompt_ids(
     render: Render | None,
     args: Mapping[str, object] | None = None,
 ) -> list[int]:
-    """The conversation as the model was taught to read it. Special tokens are the template's alone:
-    what messages hold of them is text.
+    """The token ids of the conversation, in the form that the model was trained on. Only the
+    template may write special tokens: in messages they are text.
 
     A model without a chat template gets ``plain_prompt``.
     """
@@ -51,11 +53,11 @@ def prompt_ids(
         text = render([{"role": m.role, "content": m.content} for m in hidden], args or {})
     except TemplateError as error:
         raise refused_by_template(error) from None
-    # The template has written the special tokens itself.
+    # The template has already written the special tokens.
     return literal.encode(tokenizer, text, by, add_special_tokens=False)
 
 
 def plain_prompt(messages: Sequence[Message]) -> str:
-    """``User: …``, ``Assistant: …`` in paragraphs, and the beginning of the next answer."""
+    """``User: …`` and ``Assistant: …`` as paragraphs, and the beginning of the next answer."""
     said = [f"{message.role.capitalize()}: {message.content}" for message in messages]
     return "\n\n".join([*said, "Assistant:"])

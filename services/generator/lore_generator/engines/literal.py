@@ -1,10 +1,10 @@
 """Encodes users' text as text: a question that contains ``<|im_end|>`` ends no turn.
 
-A tokenizer finds its special tokens in whatever it is given. So the first character of each that
-stands in a message is replaced, before the template is filled in, by a character that occurs
-nowhere; and a copy of the tokenizer puts it back once it has looked for special tokens, before it
-does anything else. Where no message holds one, nothing of this is used, and the ids are the
-library's own.
+A tokenizer finds special tokens in any text. So before the template is rendered, the first
+character of each special token in a message is replaced by a stand-in, a character that occurs
+nowhere else. A copy of the tokenizer restores it after it has looked for special tokens, and before
+anything else. If no message contains one, nothing of this is used, and the ids are the library's
+own.
 """
 
 import itertools
@@ -16,11 +16,11 @@ from functools import lru_cache
 from tokenizers import Tokenizer
 
 _STAND_INS = range(0xF0000, 0x10FFFE)
-"""Private use (Unicode 16, section 23.5): no template and no vocabulary knows them."""
+"""Private use (Unicode 16, section 23.5): no template and no vocabulary contains them."""
 
 
 def stand_ins(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, str]:
-    """A stand-in for each first character of a special token that these texts hold."""
+    """A stand-in for the first character of each special token that these texts contain."""
     texts = tuple(texts)
     pattern = _special(tokenizer)
     heads = {found[0][0] for text in texts for found in pattern.finditer(text)}
@@ -32,7 +32,7 @@ def stand_ins(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, str]:
 
 
 def hide(tokenizer: Tokenizer, text: str, by: Mapping[str, str]) -> str:
-    """The text without a special token."""
+    """The text with its special tokens hidden."""
     if not by:
         return text
     return _special(tokenizer).sub(lambda found: by[found[0][0]] + found[0][1:], text)
@@ -41,7 +41,9 @@ def hide(tokenizer: Tokenizer, text: str, by: Mapping[str, str]) -> str:
 def encode(
     tokenizer: Tokenizer, text: str, by: Mapping[str, str], *, add_special_tokens: bool
 ) -> list[int]:
-    """Token ids of a text in which ``hide`` has hidden what is not the template's."""
+    """The token ids of a text in which ``hide`` has hidden the special tokens that are not the
+    template's.
+    """
     if not by:
         return tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
     copy = _seeing_through(tokenizer, tuple(by.items()))
@@ -50,7 +52,7 @@ def encode(
 
 @lru_cache(maxsize=4)
 def _special(tokenizer: Tokenizer) -> re.Pattern[str]:
-    """Any special token; one that begins with another is found whole."""
+    """Matches any special token; one that begins with another is matched as a whole."""
     added = tokenizer.get_added_tokens_decoder().values()
     names = sorted((one.content for one in added if one.special), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, names)) or r"(?!)")
@@ -60,7 +62,7 @@ def _special(tokenizer: Tokenizer) -> re.Pattern[str]:
 def _seeing_through(tokenizer: Tokenizer, by: tuple[tuple[str, str], ...]) -> Tokenizer:
     data = json.loads(tokenizer.to_str())
     for added in data["added_tokens"]:
-        added["normalized"] = False  # looked for before anything is put back
+        added["normalized"] = False  # matched before the stand-ins are replaced
     back = [
         {"type": "Replace", "pattern": {"String": stand_in}, "content": head}
         for head, stand_in in by

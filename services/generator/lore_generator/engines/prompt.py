@@ -16,22 +16,24 @@ from lore_generator.engines.transcript import Transcript
 
 @dataclass(slots=True)
 class Prepared:
-    """A request as the loop takes it, with the state that its log left."""
+    """A request ready for the loop, with the state that its log left."""
 
     tokens: list[int]
-    """Prompt and log."""
+    """The tokens of the prompt and the log."""
     prompt_tokens: int
     room: int
-    """Most tokens that may still be generated."""
+    """The most tokens that may still be generated."""
     transcript: Transcript
     unsent: str
-    """Text of the log's tokens that the log itself does not hold."""
+    """Text of the log's tokens that the log itself does not have yet."""
     finish_reason: str | None
-    """Set when the log is already complete: nothing is left to decode."""
+    """Set when the log is already complete, so that nothing is left to decode."""
 
 
 def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
-    """Raises ``Refused`` for a prompt that does not fit and a log of another model."""
+    """Prepare a job. Raises ``Refused`` for a prompt that does not fit and a log of another
+    model.
+    """
     prompt = prompt_tokens(job, loaded.tokenizer, loaded.template_args)
     if len(prompt) >= context_tokens:
         raise Refused(context_exceeded(len(prompt), context_tokens), CONTEXT_EXCEEDED)
@@ -58,9 +60,10 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
 def prompt_tokens(
     job: Job, tokenizer: TokenizersBackend, args: Mapping[str, object] | None = None
 ) -> list[int]:
-    """``args``: what the chat template is given unless the request says otherwise.
+    """The tokens of a job's prompt. ``args``: arguments of the chat template; the request's own
+    take precedence.
 
-    Raises ``Refused`` for messages that the template does not take.
+    Raises ``Refused`` for messages that the template does not accept.
     """
 
     def render(conversation: list[dict[str, str]], given: Mapping[str, object]) -> str:

@@ -1,12 +1,12 @@
 """Sampling for a batch in which every request has its own parameters.
 
-Takes the place of transformers' logits processors, which drop the repetition penalties
-in continuous batching. The order is that of ``generate``: repetition penalty, repeated
-n-grams, then temperature, top-k, top-p and min-p unless the request is greedy.
+It replaces transformers' logits processors, which ignore repetition penalties in continuous
+batching. The order is that of ``generate``: repetition penalty, repeated n-grams, then temperature,
+top-k, top-p and min-p unless the request is greedy.
 
-The draw for a token depends on the request's seed and the token's position alone, not on
-the batch or on how often the device's generator was asked before. So a seeded request
-repeats, and an answer that another generator continues goes on as it would have.
+The draw for a token depends only on the request's seed and the token's position, not on the batch
+or on earlier draws of the device's generator. So a seeded request repeats, and an answer that
+another generator continues goes on as it would have.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from lore.request import StreamRequest
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to choose this request's tokens; each field as in ``StreamRequest``."""
+    """How to choose a request's tokens; the fields are those of ``StreamRequest``."""
 
     temperature: float
     top_p: float
@@ -38,7 +38,9 @@ class Sampling:
 
     @classmethod
     def of(cls, request_id: str, request: StreamRequest) -> "Sampling":
-        """A request without a seed draws by its id: its continuation elsewhere agrees with it."""
+        """The sampling of a request. One without a seed draws by its id, so that its continuation
+        at another generator agrees with it.
+        """
         drawn = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
         return cls(
             request.temperature,
@@ -53,7 +55,7 @@ class Sampling:
 
 @dataclass(slots=True)
 class History:
-    """What the prompt and the answer hold so far, kept up token by token."""
+    """The tokens of the prompt and the answer so far, updated with each token."""
 
     ngram_size: int
     seen: dict[int, None] = field(default_factory=dict[int, None])
@@ -75,13 +77,13 @@ class History:
         self.length += len(tokens)
 
     def banned(self) -> set[int]:
-        """Tokens that would complete an n-gram a second time."""
+        """Tokens that would repeat an n-gram."""
         return self._followers.get(self._tail, set()) if self.ngram_size else set()
 
 
 @dataclass(slots=True)
 class Decoding:
-    """What the engine keeps with a request in the loop, under ``DECODING_KEY``."""
+    """What the engine stores with a request in the loop, under ``DECODING_KEY``."""
 
     prompt_tokens: int
     limit: int | None
@@ -97,7 +99,9 @@ def decoding_of(state: RequestState) -> Decoding:
 
 
 def generated_tokens(state: RequestState) -> int:
-    """Tokens generated so far, log included. A reset request carries them in its prompt."""
+    """The number of tokens generated so far, those in the log included. A reset request has them in
+    its prompt.
+    """
     held = len(state.initial_tokens) + len(state.generated_tokens)
     return held - decoding_of(state).prompt_tokens
 
@@ -111,8 +115,8 @@ def draw(seed: int, position: int) -> float:
 class Sampler(ContinuousBatchingLogitsProcessorList):
     """Chooses each request's next token and marks it, so that the loop's argmax takes it.
 
-    Steps must not overlap (no asynchronous batching): a request's history is read when its
-    scores arrive.
+    Steps must not overlap (no asynchronous batching): a request's history is read when its scores
+    arrive.
     """
 
     def __init__(self) -> None:
@@ -135,7 +139,7 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         decodings = [decoding_of(state) for state in self._states]
         for state, decoding in zip(self._states, decodings, strict=True):
             _catch_up(decoding.history, state)
-        # Rows past these belong to prompts that are not yet complete; nobody reads them.
+        # Rows beyond these belong to incomplete prompts, and nobody reads them.
         rows = scores[: len(decodings)]
         penalise(rows, decodings)
         draws = [
@@ -155,7 +159,7 @@ def _catch_up(history: History, state: RequestState) -> None:
 
 
 def penalise(scores: torch.Tensor, decodings: Sequence[Decoding]) -> None:
-    """Repetition penalty and n-gram ban, in place."""
+    """Apply the repetition penalty and the n-gram ban, in place."""
     for row, decoding in zip(scores, decodings, strict=True):
         penalty = decoding.sampling.repetition_penalty
         if penalty != 1:
@@ -169,14 +173,14 @@ def penalise(scores: torch.Tensor, decodings: Sequence[Decoding]) -> None:
 def choose(
     scores: torch.Tensor, samplings: Sequence[Sampling], draws: Sequence[float]
 ) -> torch.Tensor:
-    """A token per row: the best for greedy requests, else by the row's draw."""
+    """A token for each row: the best for greedy requests, else by the row's draw."""
     chosen = scores.argmax(dim=-1)
     sampled = [row for row, sampling in enumerate(samplings) if sampling.temperature > 0]
     if sampled:
         index = torch.tensor(sampled, device=scores.device)
         weights, tokens = candidates(scores[index], [samplings[row] for row in sampled])
-        # In the order of the token ids, so that a rounding error that swaps two near-equal
-        # candidates cannot change what a draw means.
+        # In the order of the token ids, so that a rounding error that swaps two nearly equal
+        # candidates does not change the meaning of a draw.
         cumulative = weights.cumsum(dim=-1)
         drawn = torch.tensor([draws[row] for row in sampled], device=scores.device).double()
         aim = drawn.unsqueeze(1) * cumulative[:, -1:]
@@ -188,9 +192,9 @@ def choose(
 def candidates(
     scores: torch.Tensor, samplings: Sequence[Sampling]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights and token ids, ordered by id, of what temperature, top-k, top-p and min-p leave.
+    """The weights and token ids, ordered by id, that temperature, top-k, top-p and min-p leave.
 
-    A token with weight 0 is out. Weights of a row need not add up to 1.
+    A token with weight 0 is out. The weights of a row need not add up to 1.
     """
 
     def column(values: Sequence[float]) -> torch.Tensor:
@@ -203,7 +207,7 @@ def candidates(
     best = best.masked_fill(rank >= column(top_ks), -torch.inf)
     weights = best.softmax(dim=-1, dtype=torch.float64)
     better = weights.cumsum(dim=-1) - weights
-    # 1 keeps everything: rounding must not cut the tail.
+    # 1 keeps everything: rounding must not cut off the tail.
     top_p = column([s.top_p if s.top_p < 1 else torch.inf for s in samplings])
     weights = weights.masked_fill(better >= top_p, 0.0)
     weights = weights.masked_fill(

@@ -19,19 +19,20 @@ log = structlog.get_logger()
 
 
 def to_blame(batch: Sequence[FutureRequestState]) -> str | None:
-    """Whose piece of a prompt was in the step, or who was alone in it; None when nobody can be
-    told from the others."""
+    """The key of the request whose prompt was read in the step, or that was alone in it; None when
+    no single request is to blame.
+    """
     suspects = [one for one in batch if one.query_length > 1] or batch
     return suspects[0].state.request_id if len(suspects) == 1 else None
 
 
 def survive(manager: ContinuousBatchingManager, fail: Callable[[str], None]) -> None:
-    """Have the loop call ``fail`` with the key of the request that took too much, and go on.
+    """Have the loop call ``fail`` with the key of the request that took too much, and continue.
 
-    The KV that the step was to write is in doubt, so the others are read again. When nobody
-    is to blame the loop dies as before, and other generators take over.
+    The KV that the step should have written is in doubt, so the others are read again. If no
+    request is to blame, the loop dies as before, and other generators take over.
     """
-    # The library has no hook around a step, so its own two methods are wrapped.
+    # The library has no hook around a step, so two of its methods are wrapped.
     step, turn = manager._generation_step, manager._generation_loop_body  # noqa: SLF001
     short = False
 

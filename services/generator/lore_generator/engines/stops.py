@@ -6,8 +6,8 @@ from collections.abc import Sequence
 class StopStrings:
     """Passes text through until one of ``stops`` appears in it; that string is never shown.
 
-    ``feed`` returns what can no longer be part of a stop string. Once ``hit`` is true
-    nothing more comes out.
+    ``feed`` returns the text that can no longer be part of a stop string. Once ``hit`` is true, it
+    returns nothing more.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -32,12 +32,14 @@ class StopStrings:
         return text[:cut]
 
     def flush(self) -> str:
-        """What was held back, once the answer has ended without completing a stop string."""
+        """The text that was held back, once the answer has ended without completing a stop
+        string.
+        """
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of ``text`` that begins ``stop``."""
+    """The length of the longest end of ``text`` that is a beginning of ``stop``."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -23,7 +23,7 @@ class _Stream:
     limit: int | None
     due_s: float
     prefix: str = ""
-    """Text that the log lacks although its tokens are there; goes out with the next piece."""
+    """Text that the log lacks although its tokens are there; the next piece begins with it."""
     queued: bool = False
     live: bool = True
 
@@ -34,7 +34,7 @@ class _Stream:
         return self.has_credit() or self.position == len(self.script.token_ids)
 
     def step(self) -> Piece:
-        """The next token, or only the end when the log already holds every token."""
+        """The next token; or only the end, when the log already has every token."""
         at = self.position
         end = len(self.script.token_ids)
         self.position = min(at + 1, end)
@@ -159,7 +159,7 @@ class SyntheticEngine:
             began_s = time.monotonic()
             self._steps += 1
             sink(pieces)
-            # The pause gathers the streams that come due meanwhile into one call.
+            # The pause collects streams that become due meanwhile into one call.
             time.sleep(max(0.0, began_s + step_s - time.monotonic()))
 
     def _wait_for_pieces(self) -> Sequence[Piece] | None:

@@ -1,7 +1,7 @@
 """The answers of the synthetic engine: a pure function of the question and the seed.
 
-Tokens are pieces of UTF-8, and some hold half a character, as a real model's do: an
-emoji is two tokens, and the text moves on only with the second.
+Tokens are pieces of UTF-8, and some are incomplete characters, as in a real model: an emoji is two
+tokens, and its text comes only with the second.
 """
 
 import codecs
@@ -57,7 +57,7 @@ _SHORTEST_TOKENS, _SPREAD_TOKENS = 60, 240
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All tokens of an answer; ``texts[i]`` is the text that token ``i`` lets out."""
+    """All tokens of an answer; ``texts[i]`` is the text that token ``i`` completes."""
 
     token_ids: tuple[int, ...]
     texts: tuple[str, ...]
@@ -67,9 +67,9 @@ class Answer:
 def answer(request: StreamRequest, length_tokens: int | None = None) -> Answer:
     """The whole answer, cut at a stop string or at ``max_tokens``.
 
-    ``length_tokens`` is how long it would become by itself; unset, 60 to 299 tokens, by the
-    question. Sampling parameters other than ``seed``, ``max_tokens`` and ``stop`` have
-    nothing to act on: there is no distribution to sample.
+    ``length_tokens`` is its natural length; unset, 60 to 299 tokens, by the question. Sampling
+    parameters other than ``seed``, ``max_tokens`` and ``stop`` have no effect: there is no
+    distribution to sample.
     """
     digest = _digest(request)
     if length_tokens is None:

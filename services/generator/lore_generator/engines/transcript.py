@@ -9,10 +9,10 @@ from lore_generator.engines.stops import StopStrings
 
 
 class Transcript:
-    """The text of one answer as its tokens come.
+    """The text of one answer as its tokens arrive.
 
-    Feeding the tokens of a log first brings the state that the log's writer had: what
-    comes next continues its text exactly.
+    Feeding the tokens of a log first restores the state of the log's writer: the next text
+    continues its text exactly.
     """
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
@@ -27,16 +27,17 @@ class Transcript:
         return self._stops.hit
 
     def feed(self, token_ids: Iterable[int]) -> str:
-        """The text that these tokens let out; '' while a character is incomplete."""
+        """The text that these tokens complete; '' while a character is incomplete."""
         texts = (self._step(token) for token in token_ids)
         return "".join(self._stops.feed(text) for text in texts if text)
 
     def _step(self, token: int) -> str | None:
-        """What was let out stays, whatever the bytes that follow make of it.
+        """Take a token. Text that was returned stays, whatever bytes follow.
 
-        A tokenizer with byte fallback reads a run of bytes as a whole: one that is no UTF-8 turns
-        the characters before it into U+FFFD as well, and the library then raises. The token
-        begins anew then, behind the last whole piece: at the very beginning a blank is dropped.
+        A tokenizer with byte fallback decodes a run of bytes as a whole. If it is not UTF-8, the
+        characters before it become U+FFFD, too, and the library raises. Then decoding begins anew
+        with this token, behind the last whole piece: at the very beginning, a blank would be
+        dropped.
         """
         try:
             text = self._stream.step(self._tokenizer, token)
@@ -48,5 +49,7 @@ class Transcript:
         return text
 
     def finish(self) -> str:
-        """What was held back for a stop string that never came. Half a character is dropped."""
+        """The text held back for a stop string that never came. An incomplete character is
+        dropped.
+        """
         return self._stops.flush()

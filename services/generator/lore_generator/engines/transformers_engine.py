@@ -1,8 +1,8 @@
 """The engine on transformers' continuous batching: paged KV, one batch, one window each.
 
-Three threads meet here. The caller's, where every method but ``start`` and ``stop``
-returns at once. One that turns questions into tokens, so that a long prompt holds up
-neither the caller nor the batch. And the loop's, which decodes and calls the sink.
+There are three threads. In the caller's, every method but ``start`` and ``stop`` returns at once.
+The intake thread turns questions into tokens, so that a long prompt delays neither the caller nor
+the batch. The loop's thread decodes and calls the sink.
 """
 
 import itertools
@@ -48,8 +48,9 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class _Run:
-    """One submission. Its key names it in the loop: a request may be submitted again while
-    the loop still holds its earlier run."""
+    """One submission. Its key names it in the loop: a request may be submitted again while the loop
+    still has its earlier run.
+    """
 
     key: str
     job: Job
@@ -57,11 +58,11 @@ class _Run:
     prepared: Prepared | None = None
     admitted: bool = False
     taken: int = 0
-    """Tokens of this run that the loop has delivered."""
+    """The tokens of this run that the loop has delivered."""
 
 
 class TransformersEngine:
-    """Decodes with transformers; who decodes is ``WindowScheduler``'s decision."""
+    """Decodes with transformers. ``WindowScheduler`` decides which requests decode."""
 
     def __init__(self, options: TransformersOptions | None = None) -> None:
         self._options = options or TransformersOptions()
@@ -162,7 +163,7 @@ class TransformersEngine:
         return manager
 
     def _fit_context(self, scheduler: WindowScheduler) -> int:
-        """A request longer than the whole KV memory could never be decoded."""
+        """The longest request: more than the whole KV memory could never be decoded."""
         config = self._loaded.model.config.get_text_config()
         limits = (
             self._options.context_tokens,
@@ -172,7 +173,7 @@ class TransformersEngine:
         return min(limit for limit in limits if limit)
 
     def _prepare(self, run: _Run) -> None:
-        """In the intake thread: from a job to a request of the loop."""
+        """Turn a job into a request of the loop. Runs in the intake thread."""
         job = run.job
         try:
             self._admit(run)
@@ -185,7 +186,7 @@ class TransformersEngine:
             self._end(run, _failure(job.request_id))
 
     def _admit(self, run: _Run) -> None:
-        """Raises Refused."""
+        """Admit a run to the loop. Raises Refused."""
         job = run.job
         prepared = run.prepared = prepare(job, self._loaded, self._context_tokens)
         if prepared.finish_reason is not None:
@@ -218,11 +219,11 @@ class TransformersEngine:
             self._send(Admit(state))
 
     def _send(self, command: "Admit | Grant | str") -> None:
-        """Reaches ``WindowScheduler.set_request_cancellation`` and wakes the loop."""
+        """Send a command to ``WindowScheduler.set_request_cancellation``, and wake the loop."""
         self._manager.cancel_request(command)  # type: ignore[arg-type]
 
     def _forget(self, run: _Run) -> None:
-        """With the lock held."""
+        """Forget a run. Call it with the lock held."""
         self._by_key.pop(run.key, None)
         if self._by_request.get(run.job.request_id) is run:
             del self._by_request[run.job.request_id]
@@ -237,13 +238,16 @@ class TransformersEngine:
             self._sink([piece])
 
     def _on_shortage(self, key: str) -> None:
-        """In the loop's thread."""
+        """Fail a request that took too much memory. Runs in the loop's thread."""
         if run := self._by_key.get(key):
             self._end(run, Piece(run.job.request_id, finish_reason="error", error=NO_MEMORY))
 
     def deliver(self, outputs: Sequence[GenerationOutput]) -> None:
-        """In the loop's thread, once a step: what the step brought, as pieces."""
-        # FAILED means that the whole loop ends: whoever asks ``alive`` hands the requests on.
+        """Pass on what a step produced, as pieces. Runs in the loop's thread, once for each
+        step.
+        """
+        # FAILED means that the whole loop ends: the caller of ``alive`` then hands the requests
+        # back.
         outputs = [output for output in outputs if output.status != RequestStatus.FAILED]
         if self._stopping:
             return
@@ -288,11 +292,11 @@ def batching_config(options: TransformersOptions, *, on_cpu: bool) -> Continuous
         num_blocks=kv_tokens and -(-kv_tokens // options.kv_page_tokens),
         max_batch_tokens=max(CPU_BATCH_TOKENS, options.slots) if on_cpu else None,
         auto_switch_to_flash=False,
-        # The window is decided between two steps, knowing every token: one step at a time.
-        # An asynchronous loop also keeps a batch's last tokens to itself until the next
-        # batch, which never comes once all are parked.
+        # The window is decided between two steps, when every token is known, so steps must not
+        # overlap. An asynchronous loop also keeps a batch's last tokens until the next batch, which
+        # never comes once all requests are parked.
         use_async_batching=False,
-        # The sampler reads each request's history on the host; a graph would not.
+        # The sampler reads each request's history on the host, which a graph would not.
         use_cuda_graph=False,
     )
 
@@ -316,5 +320,5 @@ def _failure(request_id: str, tokens: tuple[int, ...] = ()) -> Piece:
 
 
 def _named(job_id: str) -> str:
-    """The request of a job, which has its claim behind it."""
+    """The request id in a job id, whose second part is the claim."""
     return job_id.partition(".")[0]

@@ -1,7 +1,7 @@
-"""A GGUF file unpacked into a folder of weights, once: the next start takes seconds.
+"""A GGUF file unpacked into a folder of weights, once, so that later starts take seconds.
 
-transformers reads a GGUF file three times over and restores its weights in Python, which
-takes half a minute for the smallest model and must not be paid at every start of a pod.
+transformers reads a GGUF file three times and restores its weights in Python. That takes half a
+minute for the smallest model, and must not happen at every start of a pod.
 """
 
 import hashlib
@@ -19,11 +19,10 @@ log = structlog.get_logger()
 
 
 def unpacked(file: Path, cache: str | None) -> Path | None:
-    """The folder with the file's model, made when it is not there yet.
+    """The folder with the file's model. It is created if necessary.
 
-    ``cache`` holds such folders; None stands for ``lore/models`` among the user's caches.
-    Returns None where nothing can be kept. Raises whatever a broken file makes transformers
-    stumble over.
+    ``cache`` contains such folders; None means ``lore/models`` in the user's cache. Returns None if
+    nothing can be stored. Raises whatever a broken file makes transformers raise.
     """
     parent = Path(cache) if cache else _user_cache()
     folder = parent / f"{file.stem}-{_mark(file)}"
@@ -32,7 +31,7 @@ def unpacked(file: Path, cache: str | None) -> Path | None:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_suffix(".lock"))
-        with lock:  # generators that start together unpack once
+        with lock:  # generators that start together unpack only once
             if not folder.is_dir():
                 _unpack(file, folder)
     except OSError as error:
@@ -47,7 +46,9 @@ def _user_cache() -> Path:
 
 
 def _mark(file: Path) -> str:
-    """Another one for another file of that name, and for another version of the library."""
+    """A name that differs for another file of the same name, and for another version of the
+    library.
+    """
     stat = file.stat()
     facts = f"{stat.st_size} {stat.st_mtime_ns} {transformers.__version__}"
     return hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()
@@ -60,7 +61,7 @@ def _unpack(file: Path, folder: Path) -> None:
     try:
         model = AutoModelForCausalLM.from_pretrained(file.parent, dtype="auto", **where)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, config=model.config, **where)
-        # It is the file's quantisation that is over, and with it the promise not to save.
+        # The file's quantisation is undone, and so is the ban on saving that came with it.
         del model.hf_quantizer
         vars(model.config).pop("quantization_config")
         model.save_pretrained(draft)

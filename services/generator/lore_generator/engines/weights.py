@@ -1,4 +1,6 @@
-"""Tells weights on this disk from others of the same name, without reading all of them."""
+"""Distinguishes weights on this disk from others of the same name, without reading them as a
+whole.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,8 +11,9 @@ SAMPLE_BYTES = 4096
 
 
 def revision_of(files: Iterable[Path]) -> str:
-    """Of the names, the sizes and some parts of these files; the same on every machine that has
-    them."""
+    """A hash of the names, the sizes and some parts of these files, the same on every machine that
+    has them.
+    """
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(files):
         size = path.stat().st_size

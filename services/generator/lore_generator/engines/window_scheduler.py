@@ -1,14 +1,14 @@
 """Which requests decode in the next step: those with credit (protocol P5).
 
-The scheduler is transformers' FIFO scheduler with two things added. A request whose
-generated tokens have reached its limit is hidden from a step's planning and keeps its KV,
-so it costs nothing and resumes where it was. And when memory is short, parked requests
-give up their KV first, the longest parked before the others: their prompt and tokens go
-back to the waiting queue, to be read again once there is credit. Without that the loop
-raises and dies when a cache full of parked requests meets a new one.
+The scheduler is transformers' FIFO scheduler with two additions. A request whose generated tokens
+have reached its limit is hidden from a step's planning and keeps its KV, so it costs nothing and
+resumes where it was. When memory is short, parked requests lose their KV first, the longest parked
+first: their prompt and tokens go back to the waiting queue, and are read again once there is
+credit. Without that, the loop would raise and die when a cache full of parked requests meets a new
+one.
 
-A prompt is read in pieces that fit a step beside the tokens of those that decode, who come
-first. Long ones stand back for half of the time while others have something to do (``shares.py``).
+A prompt is read in pieces that fit into a step beside the tokens of decoding requests, which come
+first. Long prompts wait for half of the time while others have work (``shares.py``).
 """
 
 import sys
@@ -56,20 +56,20 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who takes part in a step, and who is parked."""
+    """Which requests take part in a step, and which are parked."""
 
     runnable: dict[str, RequestState]
     parked: dict[str, RequestState]
 
 
 def has_credit(state: RequestState) -> bool:
-    """P5. Steps do not overlap, so no token of this request is on its way when this is asked."""
+    """Whether P5.1 allows another token. Steps do not overlap, so every token so far is counted."""
     limit = decoding_of(state).limit
     return limit is None or generated_tokens(state) < limit
 
 
 def plan(states: Iterable[RequestState], back: Container[str] = ()) -> Plan:
-    """Splits requests by credit, in the order given; those in ``back`` count as parked."""
+    """Divide requests by credit, in the order given. Those in ``back`` count as parked."""
     runnable: dict[str, RequestState] = {}
     parked: dict[str, RequestState] = {}
     for state in states:
@@ -79,7 +79,7 @@ def plan(states: Iterable[RequestState], back: Container[str] = ()) -> Plan:
 
 
 def remaining(states: Iterable[RequestState]) -> dict[str, int]:
-    """How many tokens of their prompts are still to be read, of those with any."""
+    """How many prompt tokens are still unread, for each request with any."""
     return {
         state.request_id: len(state.remaining_prefill_tokens)
         for state in states
@@ -88,7 +88,7 @@ def remaining(states: Iterable[RequestState]) -> dict[str, int]:
 
 
 def longest_parked(parked: Iterable[str], parked_since: dict[str, int]) -> str | None:
-    """Who gives up its KV first. ``parked_since``: the step in which each was parked."""
+    """The request that loses its KV first. ``parked_since``: the step in which each was parked."""
     return min(parked, key=lambda key: parked_since.get(key, sys.maxsize), default=None)
 
 
@@ -102,18 +102,21 @@ class WindowScheduler(FIFOScheduler):
         self.stats = EngineStats()
         self._step = 0
         self._parked_since: dict[str, int] = {}
-        # The ranks of a group decide alike, and so by no clock.
+        # All ranks of a group must decide alike, so they must not decide by a clock.
         group = torch.distributed
         self._is_timed = not (group.is_initialized() and group.get_world_size() > 1)
         most = cache.max_batch_tokens
         self._shares = Shares(most, min(FIRST_TOKENS, most) if self._is_timed else most)
         self._under_way: tuple[float, int, bool] | None = None
-        """The step: when it began, its tokens, and whether a piece of a long prompt is in it."""
+        """The step under way: when it began, its tokens, and whether it has a piece of a long
+        prompt.
+        """
 
     def set_request_cancellation(self, request_id: "str | Admit | Grant") -> None:
-        """The loop's cancel queue is its one ordered inbox, shared with every rank of a
-        tensor-parallel group; requests and grants travel through it too, so that none can
-        overtake another."""
+        """Take a command. The loop's cancel queue is its one ordered inbox, shared with every rank
+        of a tensor-parallel group. Requests and grants travel through it too, so that none
+        overtakes another.
+        """
         command = request_id
         if isinstance(command, Admit):
             self.add_waiting_request(command.state)
@@ -125,13 +128,13 @@ class WindowScheduler(FIFOScheduler):
             super().set_request_cancellation(command)
 
     def clear_cancelled_requests(self) -> list[RequestState]:
-        """Runs once a turn of the loop, before planning: the place to look around."""
+        """Divide the requests anew. The loop calls this once a turn, before planning."""
         cancelled = super().clear_cancelled_requests()
         self._step += 1
         self._count_step()
         active = plan(self.active_requests.values())
         waiting = plan(self.waiting_requests.values())
-        # Those without KV have none to give up, so they are not listed.
+        # Requests without KV have none to lose, so they are not listed.
         self._parked_since = {key: self._parked_since.get(key, self._step) for key in active.parked}
         self.stats = EngineStats(
             running=len(active.runnable),
@@ -143,8 +146,9 @@ class WindowScheduler(FIFOScheduler):
         return cancelled
 
     def schedule_batch(self, token_budget: int, cache_budget: int) -> Batch:
-        """None, which the loop answers by evicting requests with credit or by dying, is said
-        only when no parked request holds KV."""
+        """Plan a step. None makes the loop evict requests with credit, or die; so it is returned
+        only when no parked request has KV.
+        """
         while True:
             batch = self._schedule_runnable(token_budget, cache_budget)
             made_room = self._make_room()
@@ -154,10 +158,10 @@ class WindowScheduler(FIFOScheduler):
                 return batch
 
     def _schedule_runnable(self, token_budget: int, cache_budget: int) -> Batch:
-        """The FIFO scheduler's choice, with the parked requests out of its sight."""
+        """The FIFO scheduler's choice, with the parked requests hidden."""
         active = plan(self.active_requests.values())
-        # After an eviction the FIFO scheduler admits nobody until a request ends. Parked
-        # requests may not end for long, and can be evicted to make room: do not wait for them.
+        # After an eviction, the FIFO scheduler admits no request until one ends. Parked requests
+        # may not end for long, but can be evicted to make room, so do not wait for them.
         if active.parked or not active.runnable:
             self.block_new_requests = False
         waiting = plan(self.waiting_requests.values())
@@ -177,7 +181,7 @@ class WindowScheduler(FIFOScheduler):
         return batch
 
     def _count_step(self) -> None:
-        """The step before this one is over."""
+        """The previous step is over: count it."""
         if self._under_way is None:
             return
         began_s, tokens, piece = self._under_way
@@ -202,17 +206,17 @@ class WindowScheduler(FIFOScheduler):
             self.waiting_requests_order.extendleft(reversed(list(hidden)))
 
     def _make_room(self) -> bool:
-        """Frees memory while requests with credit lack it; returns whether any was freed."""
+        """Free memory while requests with credit lack it. Returns whether any was freed."""
         if not self._short_of_memory():
             return False
-        # Pages kept for prompts that may come again are cheaper than anyone's KV.
+        # Pages kept for prompts that may return are cheaper to lose than a request's KV.
         made_room = self.cache.evict_cached_blocks()
         self.cache.pool.try_to_free_sectors()
         while self._short_of_memory():
             if not self._evict_longest_parked():
                 return made_room
             made_room = True
-        # They fit now; left on this list, the loop would evict requests with credit.
+        # They fit now. If they stayed on this list, the loop would evict requests with credit.
         self.starved_requests = []
         return made_room
 
@@ -232,7 +236,7 @@ class WindowScheduler(FIFOScheduler):
         return self.cache.can_store_request_tokens(state, length, dry_run=True)
 
     def _kv_used_ratio(self) -> float:
-        """Without the pages that are only kept in case a prompt comes again."""
+        """The share of KV memory in use, without pages kept only for prompts that may return."""
         idle = sum(
             len(allocator.ledger.cached_blocks) * allocator.bytes_per_block
             for allocator in self.cache.cache_allocators.values()
@@ -249,7 +253,7 @@ class WindowScheduler(FIFOScheduler):
         return True
 
     def send_back(self, state: RequestState) -> None:
-        """Take its KV from a request, which is read again when its turn comes."""
+        """Take the KV of a request, which is read again in its turn."""
         again = state.create_equivalent_initial_request()
         self.cache.free_blocks(state.request_id, no_cache=True)
         self.cache.pool.try_to_free_sectors()

@@ -1,9 +1,10 @@
-"""One request at an engine that hears of the limit late (protocol P5).
+"""One request at an engine that learns of the limit late (protocol P5.4, P5.5).
 
-A call asks for the whole answer. What comes is let out up to the credit; the first token beyond it
-closes the connection, which is how the engine hears of the limit, and is kept. It is let out once
-there is credit, and the next call goes on behind it: prompt ids, the log's, and those kept. So a
-reader who keeps up costs one call, and an end that comes exactly at the credit is heard.
+A call asks for the whole answer. Its tokens are released up to the credit. The first token beyond
+it is kept, and the connection is closed, by which the engine learns of the limit. Once there is
+credit, kept tokens are released, and the next call continues behind them, with the ids of the
+prompt, the log and the kept tokens. So a reader who keeps up costs one call (P5.7), and an end
+exactly at the credit is noticed (P5.6).
 """
 
 import asyncio
@@ -27,12 +28,12 @@ from lore_generator.engines.remote.words import Words
 BUSY_FIRST_S, BUSY_LAST_S = 0.1, 2.0
 WHOLE_TOKENS = 8
 BUSY_FOR_S = 30.0
-"""An engine that has been busy for so long has no time for this request: it is handed back."""
+"""An engine that is busy for so many seconds has no time for this request, which is handed back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What all answers have in common."""
+    """What all answers of one engine share."""
 
     dialect: Dialect
     fleet: Fleet
@@ -51,7 +52,7 @@ class Answer:
         emit: Callable[[Piece], None],
         calls: int = 0,
     ) -> None:
-        """``calls``: made for this job before."""
+        """``calls``: how many calls were made for this job before."""
         self.limit = limit
         self.is_calling = False
         self.job = job
@@ -61,23 +62,23 @@ class Answer:
         self._granted = asyncio.Event()
         self._prompt: list[int] = []
         self._ids: list[int] = list(job.generated_ids)
-        """Let out, the log's included."""
+        """The released tokens, including those in the log."""
         self._held: deque[int] = deque()
-        """Made and not let out: beyond the credit."""
+        """Tokens beyond the credit: generated, but not released."""
         self._end: str | None = None
-        """How the engine ended it, behind what is held."""
+        """How the engine ended the answer, after the held tokens."""
         self._unsent = ""
         self._server: Server | None = None
         self._over = False
 
     @property
     def beyond(self) -> int:
-        """Tokens that were made beyond the credit."""
+        """How many tokens were generated beyond the credit."""
         return len(self._held)
 
     @property
     def has_begun(self) -> bool:
-        """The engine has made a token for this job."""
+        """Whether the engine has generated a token for this job."""
         return bool(self._held) or len(self._ids) > len(self.job.generated_ids)
 
     def grant(self, limit: int | None) -> None:
@@ -86,7 +87,7 @@ class Answer:
             self._granted.set()
 
     async def run(self) -> None:
-        """To its end, or until it is given up."""
+        """Run until the answer ends or is given up."""
         name = self.job.request_id
         try:
             await self._begin()
@@ -111,10 +112,10 @@ class Answer:
     def _is_spent(self) -> bool:
         return self.limit is not None and len(self._ids) >= self.limit
 
-    # the beginning
+    # start
 
     async def _begin(self) -> None:
-        """Raises Refused."""
+        """Determine the prompt. Raises Refused."""
         engine, job = self._engine, self.job
         request, words = job.request, engine.words
         refused = engine.dialect.refuses(request)
@@ -135,10 +136,10 @@ class Answer:
         self._most = min(request.max_tokens, engine.context_tokens - len(self._prompt))
         self._emit(Piece(job.request_id, prompt_tokens=len(self._prompt)))
 
-    # what comes
+    # output
 
     async def _let_out(self) -> bool:
-        """Pass on what the credit allows. True when the answer is over."""
+        """Release what the credit allows. Returns True when the answer is over."""
         if self._over:
             return True
         held, ids = self._held, self._ids
@@ -158,7 +159,7 @@ class Answer:
         return self._over
 
     async def _read(self, out: list[int]) -> str:
-        """The text of these; what is behind a stop string is taken out of them."""
+        """The text of these tokens. Tokens behind a stop string are removed from ``out``."""
         eos_ids, script = self._engine.words.eos_ids, self._script
         if not self.job.request.stop:
             return await script.feed([one for one in out if one not in eos_ids])
@@ -182,7 +183,9 @@ class Answer:
     # calls
 
     async def _call(self) -> None:
-        """Until it ends, or a token comes that is beyond the credit. Raises Trouble."""
+        """Call the engine until the call ends or brings a token beyond the credit. Raises
+        Trouble.
+        """
         loop, pause_s = asyncio.get_running_loop(), BUSY_FIRST_S
         give_up_s = loop.time() + BUSY_FOR_S
         while True:
@@ -241,7 +244,7 @@ class Answer:
         return await dialect.recover(server.ask, said)
 
     async def _make_whole(self, server: Server) -> None:
-        """A few tokens that the stream would not tell, made anew in one piece."""
+        """Generate anew, in one piece, a few tokens whose ids the stream does not contain."""
         dialect, call = self._engine.dialect, self._next_call()
         assert isinstance(dialect, Mends)
         most = min(WHOLE_TOKENS, call.most)
@@ -255,7 +258,9 @@ class Answer:
         await self._let_out()
 
     async def _is_beyond(self) -> bool:
-        """A token is held. One that may end the answer is not closed on: what follows tells."""
+        """Whether a token is held. A call is not closed on a token that may end the answer: the
+        next event tells.
+        """
         return bool(self._held) and not await self._engine.words.may_end(self._held[-1])
 
     def _next_call(self) -> Call:
@@ -272,8 +277,9 @@ class Answer:
 
 
 def call_seed(job: Job, position: int) -> int:
-    """Each call begins a seed anew, so each has one of its own: else it would draw what the first
-    one drew. A request without a seed draws by its id."""
+    """The seed of a call. Each call has another one: with the same seed, each would repeat the
+    draws of the first. A request without a seed draws by its id.
+    """
     seed = job.request.seed
     if seed is None:
         seed = job.request_id.partition(".")[0]

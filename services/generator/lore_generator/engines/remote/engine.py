@@ -1,4 +1,4 @@
-"""The engine that is driven over HTTP: a thread with an event loop, which decodes nothing."""
+"""The engine that is driven over HTTP: a thread with an event loop; it decodes nothing itself."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ class RemoteEngine:
         self._pieces: list[Piece] = []
 
     def start(self, sink: Sink) -> EngineInfo:
-        """Waits for an engine that is not there yet, and says so in ``trouble``."""
+        """Wait for a server that is not up yet; ``trouble`` says so meanwhile."""
         self._sink = sink
         self._thread.start()
         return self._ready.result()
@@ -85,7 +85,7 @@ class RemoteEngine:
         if self._thread.ident is not None:
             self._thread.join()
 
-    # in the engine's thread
+    # runs in the engine's thread
 
     def _call(self, what: Callable[..., object], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -120,8 +120,9 @@ class RemoteEngine:
         options = self._options
 
         def session(*, keep: bool) -> aiohttp.ClientSession:
-            # A llama.cpp server has two threads more than slots, and an idle connection keeps
-            # one for seconds: with more than one of ours, the next question would wait for that.
+            # A llama.cpp server has two more threads than slots, and an idle connection occupies
+            # one for seconds. With more than one idle connection of ours, the next call would wait
+            # for that.
             connector = aiohttp.TCPConnector(
                 limit=0, limit_per_host=int(keep), ssl=self._tls, force_close=not keep
             )
@@ -135,7 +136,7 @@ class RemoteEngine:
             )
 
     async def _is_up(self, fleet: Fleet) -> bool:
-        """Once one server is. False when it is to stop before that."""
+        """Wait until one server is up. Returns False when the engine is stopped before that."""
         up, stop = asyncio.ensure_future(fleet.until_up()), asyncio.ensure_future(self._stop.wait())
         await asyncio.wait([up, stop], return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
@@ -192,7 +193,7 @@ class RemoteEngine:
             self._answers[request_id][0].grant(limit)
 
     def _hold(self, request_id: str) -> None:
-        """An engine stops reading a prompt when its connection closes."""
+        """Close the call: an engine stops reading a prompt when its connection closes."""
         known = self._answers.get(request_id)
         if known is not None and not known[0].has_begun:
             self._begin(known[0].job, 0, known[0].calls)
@@ -203,7 +204,7 @@ class RemoteEngine:
             known[1].cancel()
 
     def _emit(self, piece: Piece) -> None:
-        """What comes in one turn of the loop goes out in one call."""
+        """Pass a piece on. All pieces of one turn of the loop go out in one call."""
         if not self._pieces:
             self._loop.call_soon(self._flush)
         self._pieces.append(piece)

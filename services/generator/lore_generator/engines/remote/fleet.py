@@ -1,9 +1,9 @@
 """The servers of one engine: which are healthy, and which gets the next request.
 
 Each is asked every second what it serves. One that does not answer, or serves something else than
-the others or than before, is down, and its calls are given up; it is examined again until it is
-what it was. A server that comes up is examined whole: its ids and its chat template are compared
-with ours, and one token is made.
+the others or than before, is down, and its calls are given up. It is examined again until it is as
+it was. A server that comes up is examined thoroughly: its ids and its chat template are compared
+with ours, and one token is generated.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from lore_generator.engines.remote.words import EngineWords, OwnWords, Words
 ABORTS_S = 1.0
 POLL_S = 1.0
 AWAY_S = 2.0
-"""How long a request waits for a server before it is handed back."""
+"""How many seconds a request waits for a server before it is handed back."""
 LOAD_S = 2.0
 DEFAULT_SLOTS = 64
 PROBE = "Lore asks: is 1 + 1 = 2? “Ja”, naïve 中文 🙂\n"
@@ -41,7 +41,7 @@ class Fleet:
         self.words: Words | None = None
         self.identity: Identity | None = None
         self.steps = 0
-        """Grows while this thread is well."""
+        """Grows while this thread runs."""
         self._options = options
         self._dialect = dialect
         self._line = asyncio.Lock()
@@ -49,17 +49,17 @@ class Fleet:
         self._hurry = {server: asyncio.Event() for server in servers}
         self._aborts: set[asyncio.Task[None]] = set()
         self._down_s: float | None = asyncio.get_running_loop().time()
-        """Since when all are down."""
+        """Since when all servers are down."""
 
     @property
     def trouble(self) -> str:
-        """Why no request can be taken, or ''."""
+        """Why requests cannot be taken, or ''."""
         if any(server.is_up for server in self.servers):
             return ""
         return "; ".join(f"{server.url}: {server.why_down}" for server in self.servers)
 
     async def until_up(self) -> None:
-        """Once a server is well."""
+        """Wait until one server is up."""
         while self.trouble:
             self._changed.clear()
             await self._changed.wait()
@@ -68,9 +68,9 @@ class Fleet:
 
     @asynccontextmanager
     async def place(self, preferred: Server | None) -> AsyncGenerator[Server]:
-        """A place at a server, at ``preferred`` if it has one: it has the request's KV.
+        """A place at a server: at ``preferred``, which has the request's KV, if that has one.
 
-        Waits in line. Raises Trouble when all have been down for a while.
+        Waits in line. Raises Trouble when all servers have been down for a while.
         """
         async with self._line:
             server = await self._find(preferred)
@@ -94,7 +94,7 @@ class Fleet:
                     await self._changed.wait()
 
     def _patience(self) -> float | None:
-        """Raises Trouble when it is over."""
+        """How many seconds to wait for a server. Raises Trouble when they are over."""
         if self._down_s is None:
             return None
         until_s = self._down_s + AWAY_S
@@ -103,7 +103,7 @@ class Fleet:
         return until_s
 
     def on_trouble(self, server: Server, trouble: Trouble) -> None:
-        """A call at it failed: see what is the matter with it."""
+        """A call at this server failed: examine the server."""
         metrics.ENGINE_TROUBLES[trouble.kind].inc()
         if trouble.kind in (Kind.AWAY, Kind.UNFIT):
             self._set_down(server, trouble.message)
@@ -126,7 +126,9 @@ class Fleet:
         raise trouble
 
     def abort(self, server: Server, name: str) -> None:
-        """A call was closed before its end, and its engine may not look at its connections."""
+        """A call was closed before its end. Abort it, because the engine may not notice a closed
+        connection.
+        """
         asked = self._dialect.abort(name)
         if asked is not None:
             task = asyncio.create_task(self._abort(server, *asked))
@@ -134,11 +136,11 @@ class Fleet:
             task.add_done_callback(self._aborts.discard)
 
     async def _abort(self, server: Server, path: str, body: Mapping[str, object]) -> None:
-        with contextlib.suppress(Trouble):  # then it hears of the closed connection, later
+        with contextlib.suppress(Trouble):  # then it notices the closed connection, later
             await server.ask("POST", path, body)
 
     async def close(self) -> None:
-        """Let servers hear of the last aborts, while there are connections: a moment at most."""
+        """Give the last aborts a moment to arrive while the connections are open."""
         aborts = tuple(self._aborts)
         if aborts:
             await asyncio.wait(aborts, timeout=ABORTS_S)
@@ -149,7 +151,7 @@ class Fleet:
     # health
 
     async def watch(self, server: Server) -> None:
-        """For as long as the engine runs."""
+        """Watch a server for as long as the engine runs."""
         while True:
             self._hurry[server].clear()
             await self._look_at(server)
@@ -203,10 +205,10 @@ class Fleet:
             self._down_s = asyncio.get_running_loop().time()
         self._changed.set()
 
-    # what a server must be
+    # examination
 
     async def _examine(self, server: Server) -> None:
-        """Raises Trouble with one clear line."""
+        """Examine a server. Raises Trouble with one clear line."""
         options = self._options
         facts = await self._identify(server)
         self._check_identity(facts)
@@ -223,7 +225,7 @@ class Fleet:
         self.words, self.identity = words, facts.identity
 
     async def _identify(self, server: Server) -> Facts:
-        """Raises Trouble."""
+        """Find out what it serves. Raises Trouble."""
         try:
             return await self._dialect.identify(server.ask, self._options.model)
         except Trouble as trouble:
@@ -272,7 +274,7 @@ class Fleet:
             raise Trouble(Kind.UNFIT, f"its chat template differs from that of {text.file}")
 
     async def _try(self, server: Server, words: Words, model: str) -> None:
-        """One token: does its stream hold ids?"""
+        """Generate one token, to see whether the stream contains ids. Raises Trouble."""
         request = _request(({"role": "user", "content": "1"},))
         dialect = self._dialect
         ids = (
@@ -295,7 +297,9 @@ class Fleet:
 
 
 async def _if_it_can(asking: Awaitable[list[int] | None]) -> list[int] | None:
-    """None for an engine without that call, as behind many gateways, or without a template."""
+    """The result, or None if the engine lacks this call, as behind many gateways, or has no
+    template.
+    """
     try:
         return await asking
     except Trouble as trouble:

@@ -1,7 +1,7 @@
 """One server of an engine: its calls and its health.
 
-Each streamed call has a connection of its own. Closing it is how an engine is told to stop, and an
-engine that closes idle connections can then not be mistaken for one that died.
+Each streamed call has a connection of its own. Closing it tells the engine to stop. And an engine
+that closes idle connections is not mistaken for one that died.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ class Server:
         *,
         answer_s: float,
     ) -> None:
-        """``calls`` closes each connection behind its call."""
+        """``calls`` must close each connection after its call."""
         self.url = url.rstrip("/")
         self.slots = 0
         self.why_down = "asked what it serves"
-        """'' while it is well."""
+        """'' while it is up."""
         self.calls = 0
         """Streamed calls under way."""
         self.waiting = 0
-        """Calls that wait in the engine, as it says."""
+        """How many calls wait in the engine, as it reports."""
         self.kv_used_ratio = 0.0
         self.tells_load = True
         self._heard_s = -math.inf
@@ -58,17 +58,19 @@ class Server:
 
     @property
     def is_decoding(self) -> bool:
-        """A call has brought something of late: a server may be too busy to say what it serves."""
+        """Whether a call has brought something recently: such a server may be too busy to say what
+        it serves.
+        """
         return asyncio.get_running_loop().time() < self._heard_s + self._answer_s
 
     def down(self, why: str) -> None:
-        """Its calls are given up: what they wait for does not come."""
+        """Mark it as down. Its calls are given up, because nothing more will come."""
         self.why_down = why
         for patience in self._patience:
             patience.reschedule(asyncio.get_running_loop().time())
 
     async def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Event:
-        """One question with a short answer in JSON. Raises Trouble."""
+        """Ask for a short answer in JSON. Raises Trouble."""
         text = await self.text(method, path, body)
         try:
             data = json.loads(text)
@@ -79,7 +81,7 @@ class Server:
         return cast("Event", data)
 
     async def text(self, method: str, path: str, body: Mapping[str, object] | None = None) -> str:
-        """The same for an answer of any form."""
+        """The same for an answer in any form."""
         try:
             try:
                 return await self._text(method, path, body)
@@ -92,7 +94,7 @@ class Server:
         except (
             aiohttp.ServerDisconnectedError,
             aiohttp.ClientResponseError,
-            aiohttp.ClientOSError,  # reset, as a server may that closes on what it has not read
+            aiohttp.ClientOSError,  # reset, as by a server that closes with unread data
         ):
             tls = "; does it speak TLS?" if self.url.startswith("http:") else ""
             raise Trouble(Kind.FAILED, f"it gives no HTTP answer{tls}") from None
@@ -110,7 +112,8 @@ class Server:
     ) -> AsyncGenerator[Event]:
         """The events of a streamed answer, to ``[DONE]`` or the end of the body.
 
-        Close it (``aclosing``) and the engine is told to stop. Raises Trouble.
+        Close it (``aclosing``) to tell the engine to stop. ``step_s`` is the longest pause between
+        events. Raises Trouble.
         """
         async with (
             self._call(path, body, step_s) as answer,
@@ -123,7 +126,7 @@ class Server:
                 yield _event(line)
 
     async def whole(self, path: str, body: Mapping[str, object], *, step_s: float) -> Event:
-        """A call's answer in one piece. Raises Trouble."""
+        """The answer to a call in one piece. Raises Trouble."""
         async with self._call(path, body, step_s) as answer:
             return _event(await answer.read())
 
@@ -158,7 +161,7 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    """The data of each server-sent event: engines write one line each."""
+    """The data of each server-sent event; engines write each on one line."""
     held = bytearray()
     async for data in content.iter_any():
         held += data
@@ -189,7 +192,7 @@ def _event(line: bytes) -> Event:
 
 
 def _of_error_event(error: object) -> Trouble:
-    """An answer that failed after its head was sent."""
+    """The failure in an answer that failed after its head was sent."""
     code = cast("dict[str, object]", error).get("code") if isinstance(error, dict) else None
     said = _said(json.dumps({"error": error}))
     return of_status(code, said) if isinstance(code, int) else Trouble(Kind.FAILED, said)
@@ -205,7 +208,7 @@ def _of_error(error: Exception) -> Trouble:
 
 
 def _said(text: str) -> str:
-    """What an error's body says, on one line: its ``message`` where there is one."""
+    """The message in an error's body, on one line: its ``message`` if it has one."""
     try:
         body = json.loads(text)
         for key in ("error", "detail", "message"):

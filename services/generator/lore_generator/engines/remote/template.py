@@ -1,6 +1,6 @@
-"""A model's chat template, rendered as transformers renders it and without transformers.
+"""A model's chat template, rendered as transformers does, but without transformers.
 
-Templates come with models from the hub and are somebody else's code: they run in Jinja's sandbox.
+Templates come with models from the hub and are untrusted code: they run in Jinja's sandbox.
 """
 
 import json
@@ -19,9 +19,10 @@ from lore_generator.engines.conversation import Render
 
 
 def renderer(source: str, tokens: Mapping[str, str], args: Mapping[str, object]) -> Render:
-    """``tokens``: the names of special tokens, as ``eos_token``; ``args``: as ``enable_thinking``.
+    """A function that renders the template. ``tokens``: the special tokens by name, such as
+    ``eos_token``. ``args``: its arguments, such as ``enable_thinking``.
 
-    Raises TemplateError when the template is none.
+    Raises TemplateError when the template is invalid.
     """
     template = _environment().from_string(source)
     given = {**tokens, **args}
@@ -37,7 +38,7 @@ def renderer(source: str, tokens: Mapping[str, str], args: Mapping[str, object])
             )
         except TemplateError:
             raise
-        except Exception as error:  # noqa: BLE001 - a template may stumble over anything
+        except Exception as error:  # noqa: BLE001 - a template may raise anything
             raise TemplateError(f"{type(error).__name__}: {error}") from None
 
     return render
@@ -55,7 +56,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 class _Generation(Extension):
-    """``{% generation %}`` marks an answer for training; here it changes nothing."""
+    """Supports ``{% generation %}``, which marks answers for training and has no effect here."""
 
     tags = {"generation"}  # noqa: RUF012 - Jinja declares it so
 
@@ -65,7 +66,7 @@ class _Generation(Extension):
 
 
 class _Namespace(Namespace):
-    """Without names that reach into Python."""
+    """A namespace without names that reach into Python."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, rest = args[0], args[1:]
@@ -99,7 +100,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Jinja's own escapes HTML."""
+    """The filter ``tojson`` without Jinja's escapes for HTML."""
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ModelText:
-    """What turns messages into ids and ids into text."""
+    """Turns messages into ids and ids into text."""
 
     tokenizer: Tokenizer
     render: Render | None
@@ -48,7 +48,7 @@ def load(name: str, revision: str | None, args: Mapping[str, object]) -> ModelTe
         return _read(folder, args)
     except TemplateError as error:
         raise ValueError(f"the chat template of {name} is none: {error}") from None
-    except Exception as error:  # noqa: BLE001 - the files may make the library stumble
+    except Exception as error:  # noqa: BLE001 - the files may make the library raise anything
         raise ValueError(f"cannot read the tokenizer of {name}: {error}") from None
 
 
@@ -96,7 +96,7 @@ def _json(file: Path) -> Json:
 
 
 def _special_tokens(config: Json) -> dict[str, str]:
-    """``bos_token`` and the like: a text, or an object that holds it."""
+    """``bos_token`` and others: each is a string, or an object that contains it."""
     found: dict[str, str] = {}
     for key, value in config.items():
         if key.endswith("_token"):
@@ -107,7 +107,7 @@ def _special_tokens(config: Json) -> dict[str, str]:
 
 
 def _template(folder: Path, config: Json) -> str | None:
-    """Of several, the one that is called ``default``."""
+    """The chat template; of several, the one named ``default``."""
     file = folder / TEMPLATE
     if file.is_file():
         return file.read_text(encoding="utf-8")

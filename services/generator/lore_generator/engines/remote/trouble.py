@@ -1,13 +1,12 @@
 """The failures of a remote engine, and what happens to its requests.
 
-* *away* (nobody listens, or it still loads its model) and *unfit* (another engine or model than
-  wanted, a key that is refused): the server is asked until it is what it should be. The request
-  goes to another server, and is handed back when there is none.
-* *failed* (the connection broke, the answer was cut short, 500, no ids) and *silent* (nothing came
-  for too long): the server is asked whether it is well. The request is handed back, and may be
-  what the engine failed over (P15).
-* *busy* (429, 503): the request asks again, later.
-* *refused* (400 and the like): the request fails, as nobody could answer it.
+* *away* (nobody listens, or it is loading its model) and *unfit* (another engine or model than
+  wanted, or a refused key): the server is examined until it is as it should be. The request goes to
+  another server, or is handed back when there is none.
+* *failed* (a broken connection, an incomplete answer, 500, no ids) and *silent* (nothing came for
+  too long): the server is examined. The request is handed back; it may be the cause (P15).
+* *busy* (429, 503): the request tries again later.
+* *refused* (400 and others): the request fails, because no server could answer it.
 """
 
 from enum import StrEnum
@@ -23,20 +22,20 @@ class Kind(StrEnum):
 
 
 KILLED = frozenset({Kind.FAILED, Kind.SILENT})
-"""The request may be what brought it about."""
+"""Failures that the request may have caused."""
 
 
 class Trouble(Exception):
     def __init__(
         self, kind: Kind, message: str, *, retry_after_s: float = 0.0, is_absent: bool = False
     ) -> None:
-        """``is_absent``: there is no such call."""
+        """``is_absent``: the server does not have this call."""
         super().__init__(message)
         self.is_absent = is_absent
         self.kind = kind
         self.message = message
         self.retry_after_s = retry_after_s
-        """When a busy engine wants to be asked again; 0 where it does not say."""
+        """In how many seconds a busy engine wants to be asked again; 0 if it does not say."""
 
 
 BUSY_STATUS = frozenset({408, 425, 429, 503})
@@ -45,7 +44,7 @@ ABSENT_STATUS = frozenset({404, 405, 501})
 
 
 def of_status(status: int, said: str, retry_after: str | None = None) -> Trouble:
-    """``said``: what the engine wrote about it, one line."""
+    """The failure that a status means. ``said``: the engine's message, one line."""
     message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
     if status in BUSY_STATUS:
         after = float(retry_after) if retry_after and retry_after.isdigit() else 0.0

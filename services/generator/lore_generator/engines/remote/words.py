@@ -1,5 +1,7 @@
-"""Between messages, ids and text: with a tokenizer here, or by asking an engine that has the only
-one (a GGUF file's)."""
+"""Converts messages, ids and text: with a tokenizer here, or with that of an engine.
+
+Of a GGUF file, only the engine has the tokenizer.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,15 +21,17 @@ from lore_generator.engines.stops import StopStrings
 from lore_generator.engines.transcript import Transcript
 
 CHARACTER_TOKENS = 4
-"""Half a character that so many tokens do not complete is none (UTF-8: four bytes)."""
+"""Bytes that are no character after so many tokens never become one (UTF-8: four bytes)."""
 MAX_SAID = 500_000
-"""More than any vocabulary has: what is left is runs of half characters."""
+"""More than the size of any vocabulary; further entries could only be runs of incomplete
+characters.
+"""
 STAND_INS = 0xF0000
 """Private use (Unicode 16, section 23.5)."""
 
 
 class Script(Protocol):
-    """The text of one answer as its tokens come (``transcript.py``)."""
+    """The text of one answer as its tokens arrive (``transcript.py``)."""
 
     @property
     def stopped(self) -> bool: ...
@@ -43,22 +47,22 @@ class Words(Protocol):
     tokenizer_file: str
 
     async def prompt(self, request: StreamRequest) -> list[int]:
-        """Raises Refused, and Trouble where an engine is asked."""
+        """The ids of a request's prompt. Raises Refused, and Trouble if an engine must be asked."""
         ...
 
     async def may_end(self, token: int) -> bool:
-        """Whether an answer may end with it: it says nothing to a reader."""
+        """Whether an answer may end with this token: it has no text for a reader."""
         ...
 
     def learn(self, token: int, text: str) -> None:
-        """The engine wrote this for one token."""
+        """Note the text that the engine wrote for one token."""
         ...
 
     def script(self, stops: Sequence[str]) -> Script: ...
 
 
 class OwnWords:
-    """With the model's tokenizer."""
+    """Converts with the model's tokenizer."""
 
     def __init__(self, text: ModelText) -> None:
         self.text = text
@@ -73,7 +77,7 @@ class OwnWords:
 
     async def prompt(self, request: StreamRequest) -> list[int]:
         messages, text = request.conversation(), self.text
-        # A long prompt must not hold up those who are being answered.
+        # In a thread: a long prompt must not delay the other answers.
         asked = messages, text.tokenizer, text.render, request.template_args
         return await asyncio.to_thread(prompt_ids, *asked)
 
@@ -98,7 +102,9 @@ class _OwnScript:
 
 
 class EngineWords:
-    """With the tokenizer of a llama.cpp server; what a token says is asked for once."""
+    """Converts with the tokenizer of a llama.cpp server. It asks once for the text of each
+    token.
+    """
 
     tokenizer_file = ""
     vocabulary: int | None = None
@@ -139,8 +145,9 @@ class EngineWords:
     async def _literally(
         self, messages: Sequence[Message], args: Mapping[str, object]
     ) -> list[int]:
-        """A message holds the name of a special token, which is text there: the template and the
-        messages are encoded apart."""
+        """The prompt if a message contains the name of a special token, which is text there: the
+        template and the messages are encoded separately.
+        """
         names = [chr(STAND_INS + number) for number, _ in enumerate(messages)]
         rest = await self._render(
             [
@@ -159,7 +166,9 @@ class EngineWords:
         return ids + await llamacpp.encode(self._ask, rest, special=True)
 
     def learn(self, token: int, text: str) -> None:
-        """Saves asking: what says something in a stream is not special, and is all there."""
+        """Note a token's text from a stream, which saves a question: it is complete, and not
+        special.
+        """
         if "\N{REPLACEMENT CHARACTER}" not in text:
             self._remember((token,), text)
             self._special.setdefault(token, False)
@@ -180,7 +189,9 @@ class EngineWords:
         self._said.setdefault(ids, said)
 
     async def may_end(self, token: int) -> bool:
-        """Whether it is written only where special tokens are: it says nothing to a reader."""
+        """Whether its text appears only when special tokens are written out: it has none for a
+        reader.
+        """
         known = self._special.get(token)
         if known is None:
             name = await self.text((token,))
@@ -189,7 +200,7 @@ class EngineWords:
 
     async def _is_name(self, name: str) -> bool:
         if name.strip().isalnum():
-            return False  # most tokens: no vocabulary has a special one without its brackets
+            return False  # most tokens: special ones have brackets in all vocabularies
         plain, special = await asyncio.gather(
             llamacpp.encode(self._ask, name, special=False),
             llamacpp.encode(self._ask, name, special=True),
@@ -202,7 +213,7 @@ class _EngineScript:
         self._words = words
         self._stops = StopStrings(stops)
         self._part: tuple[int, ...] = ()
-        """Tokens of a character that is not complete."""
+        """The tokens of an incomplete character."""
 
     @property
     def stopped(self) -> bool:

@@ -13,91 +13,93 @@ Event = dict[str, Any]
 Ask = Callable[..., Awaitable[Event]]
 """``Server.ask``."""
 ENDS = {"stop": "stop", "length": "length"}
-"""Why a call ended, in OpenAI's words."""
+"""Why a call ended, in OpenAI's terms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a server says that it serves. Two servers of one fleet must say the same."""
+    """What a server says that it serves. All servers of a fleet must say the same."""
 
     model: str
     context_tokens: int
     print: str = ""
-    """Tells the model from another of that name: whatever the engine says of it."""
+    """Distinguishes the model from others of that name: whatever the engine says about it."""
 
     @property
     def revision(self) -> str:
-        """The same, short."""
+        """A short hash of ``print``."""
         return hashlib.blake2b(self.print.encode(), digest_size=6).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What else is known of a server once it was identified."""
+    """What else is known of an identified server."""
 
     identity: Identity
     slots: int | None
     tokenizer: str | None = None
-    """The folder, or the name on the hub, that it says its tokenizer is from."""
+    """The folder, or the name on the hub, from which its tokenizer is."""
     eos: str | None = None
     """The text of the token that ends an answer."""
 
 
 class Call(NamedTuple):
-    """One streamed call: what to continue, and for how long."""
+    """One streamed call: the tokens to continue, and how far."""
 
     model: str
     ids: Sequence[int]
     most: int
-    """Tokens that it may make."""
+    """The most tokens that it may generate."""
     request: StreamRequest
     seed: int
     name: str
-    """Its own, in the engine."""
+    """The call's name in the engine."""
 
 
 class Said(NamedTuple):
-    """What one event of a stream brought."""
+    """What one event of a stream contains."""
 
     ids: Sequence[int] = ()
     end: str | None = None
     """``stop`` or ``length``."""
     missing: int = 0
-    """Ids that should stand before these, and that the stream does not tell."""
+    """How many ids that belong before these the stream does not contain."""
     text: str = ""
-    """What those that are missing and these say together, where the engine tells it."""
+    """The text of the missing ids and these together, if the engine sends it."""
 
 
 class Load(NamedTuple):
-    """How busy an engine says that it is."""
+    """How busy an engine reports to be."""
 
     waiting: int
     kv_used_ratio: float
 
 
 class Dialect(ABC):
-    """How one kind of engine is spoken to. Holds nothing of a server or a request."""
+    """How to talk to one kind of engine. Has no state of a server or a request."""
 
     name: str
     title: str
-    """As people call it."""
+    """The engine's name for people."""
     has_own_text = False
-    """It renders templates and turns ids into text where Lore has no tokenizer."""
+    """Whether it can render templates and turn ids into text, where Lore has no tokenizer."""
     path: str
-    """Of a streamed call."""
+    """The path of a streamed call."""
     load_gauges: tuple[str, str]
-    """Its metrics of calls that wait, and of the share of KV memory in use."""
+    """The names of its metrics for waiting calls and for the share of KV memory in use."""
 
     def refuses(self, request: StreamRequest) -> str | None:
-        """The sampling parameter that would mean something else here, or None."""
+        """The sampling parameter that would have another meaning in this engine, or None."""
         return "no_repeat_ngram_size" if request.no_repeat_ngram_size else None
 
     @abstractmethod
     async def identify(self, ask: Ask, model: str | None) -> Facts:
-        """Raises Trouble: unfit where another kind of engine, or another model, answers."""
+        """Identify a server. Raises Trouble, unfit if it is another kind of engine or serves
+        another model.
+        """
 
     async def tokenize(self, ask: Ask, model: str, text: str) -> list[int] | None:
-        """The engine's ids of a text without special tokens; None where it cannot say."""
+        """The engine's ids of a text without special tokens; None if it cannot tell."""
         body = {"model": model, "prompt": text, "add_special_tokens": False}
         return ids_of((await ask("POST", "/tokenize", body)).get("tokens"))
 
@@ -108,7 +110,7 @@ class Dialect(ABC):
         messages: Sequence[Mapping[str, str]],
         args: Mapping[str, object],
     ) -> list[int] | None:
-        """The engine's own prompt for a conversation; None where it cannot say."""
+        """The engine's own prompt for a conversation; None if it cannot tell."""
         del ask, model, messages, args
         return None
 
@@ -117,29 +119,29 @@ class Dialect(ABC):
 
     @abstractmethod
     def read(self, event: Event, made: int) -> Said:
-        """``made``: ids that the call had brought before. Raises Trouble."""
+        """Parse an event. ``made``: how many ids the call has brought before. Raises Trouble."""
 
     def abort(self, name: str) -> tuple[str, dict[str, object]] | None:
-        """Path and body that stop a call; None where closing its connection is enough."""
+        """The path and body that stop a call; None if closing its connection is enough."""
         del name
         return None
 
     async def load(self, ask_text: Callable[..., Awaitable[str]]) -> Load:
-        """Raises Trouble where its metrics are off."""
+        """Read the server's load. Raises Trouble if its metrics are off."""
         waiting, kv = gauges(await ask_text("GET", "/metrics"), *self.load_gauges)
         return Load(int(waiting), kv)
 
 
 @runtime_checkable
 class Mends(Protocol):
-    """A dialect whose stream does not tell all ids."""
+    """A dialect whose stream does not contain all ids."""
 
     async def recover(self, ask: Ask, said: Said) -> list[int] | None:
-        """All ids of an event that lacks some; None where they cannot be known."""
+        """All ids of an event that lacks some; None if they cannot be determined."""
         ...
 
     def whole(self, body: dict[str, object], most: int) -> dict[str, object]:
-        """The same call for ``most`` tokens, which is answered in one piece, with all ids."""
+        """The same call for ``most`` tokens, answered in one piece with all ids."""
         ...
 
     def read_whole(self, answer: Event, most: int) -> Said: ...
@@ -162,7 +164,7 @@ def end_of(reason: object, ends: Mapping[str, str] = ENDS) -> str:
 
 
 def gauges(page: str, *names: str) -> list[float]:
-    """The sums of these metrics on a page in Prometheus' text format; 0 where it is none."""
+    """The sums of these metrics on a page in Prometheus' text format; 0 for a missing one."""
     sums = dict.fromkeys(names, 0.0)
     for line in page.splitlines():
         name = line.partition(" ")[0].partition("{")[0]

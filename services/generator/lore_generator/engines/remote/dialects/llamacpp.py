@@ -18,7 +18,7 @@ from lore_generator.engines.remote.dialects.base import (
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
 SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")
-"""The order of Lore's own engine; llama.cpp's default has the temperature last."""
+"""The order in Lore's own engine; llama.cpp by default applies the temperature last."""
 ENDS = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
@@ -28,7 +28,7 @@ class LlamaCpp(Dialect):
     has_own_text = True
     path = "/completion"
     load_gauges = "llamacpp:requests_deferred", "llamacpp:kv_cache_usage_ratio"
-    """Where it was started with ``--metrics``."""
+    """Available if it was started with ``--metrics``."""
 
     async def identify(self, ask: Ask, model: str | None) -> Facts:
         props, models = await _props(ask), await ask("GET", "/v1/models")
@@ -79,14 +79,14 @@ class LlamaCpp(Dialect):
             "repeat_penalty": request.repetition_penalty,
             "repeat_last_n": len(call.ids) + call.most,
             "seed": call.seed,
-            # Else the last event repeats the prompt.
+            # Otherwise the last event repeats the prompt.
             "response_fields": ["stop", "stop_type", "tokens"],
         }
 
     def read(self, event: Event, made: int) -> Said:
-        """An event comes with each whole character, and tells the last of its tokens alone.
+        """Parse an event. There is one for each whole character, with only the last of its tokens.
 
-        Those of half a character at the very end are never told: they say nothing.
+        The tokens of an incomplete character at the very end are never sent; they have no text.
         """
         ids, text = ids_of(event.get("tokens")), str(event.get("content", ""))
         if ids is None or (text and not ids):
@@ -99,7 +99,7 @@ class LlamaCpp(Dialect):
         return Said(ids, missing=max(0, total - made - len(ids)), text=text)
 
     async def recover(self, ask: Ask, said: Said) -> list[int] | None:
-        """The ids of its text, if they are as many and end as they should."""
+        """The ids of the event's text, if their number and their end are as expected."""
         ids = await encode(ask, said.text, special=False)
         wanted = said.missing + len(said.ids)
         return ids if len(ids) == wanted and ids[-1:] == list(said.ids[-1:]) else None
@@ -127,7 +127,7 @@ async def _props(ask: Ask) -> Event:
 
 
 async def encode(ask: Ask, text: str, *, special: bool, add_special: bool = False) -> list[int]:
-    """The ids of a text; ``special``: names of special tokens in it stand for those tokens."""
+    """The ids of a text. ``special``: names of special tokens in it stand for those tokens."""
     body = {"content": text, "add_special": add_special, "parse_special": special}
     ids = ids_of((await ask("POST", "/tokenize", body)).get("tokens"))
     if ids is None:
@@ -136,7 +136,9 @@ async def encode(ask: Ask, text: str, *, special: bool, add_special: bool = Fals
 
 
 async def decode(ask: Ask, ids: Sequence[int]) -> str:
-    """The text of these ids, special tokens written out; U+FFFD for half a character."""
+    """The text of these ids, with special tokens written out; U+FFFD for an incomplete
+    character.
+    """
     answer = await ask("POST", "/detokenize", {"tokens": list(ids)})
     return cast("str", answer.get("content", ""))
 

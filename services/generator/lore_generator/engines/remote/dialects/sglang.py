@@ -1,4 +1,4 @@
-"""SGLang's ``/generate`` with token ids. Tried against its documented answers only."""
+"""SGLang's ``/generate`` with token ids. Tried only against its documented answers."""
 
 from typing import cast
 
@@ -22,10 +22,10 @@ class SGLang(Dialect):
     title = "SGLang"
     path = "/generate"
     load_gauges = "sglang:num_queue_reqs", "sglang:token_usage"
-    """Where it was started with ``--enable-metrics``."""
+    """Available if it was started with ``--enable-metrics``."""
 
     def refuses(self, request: StreamRequest) -> str | None:
-        # It penalises what was generated and not the prompt; after a re-entry all is prompt.
+        # It penalises generated tokens but not the prompt; after a re-entry, everything is prompt.
         penalty = "repetition_penalty" if request.repetition_penalty != 1 else None
         return super().refuses(request) or penalty
 
@@ -62,7 +62,9 @@ class SGLang(Dialect):
         }
 
     def read(self, event: Event, made: int) -> Said:
-        """Its ids are those so far, or with ``--stream-output`` those since the last event."""
+        """Parse an event. Its ids are all so far, or with ``--stream-output`` those since the last
+        event.
+        """
         ids = ids_of(event.get("output_ids"))
         meta: Event = event.get("meta_info") or {}
         total = meta.get("completion_tokens")
@@ -79,5 +81,5 @@ class SGLang(Dialect):
         return Said(ids, end_of(kind))
 
     def abort(self, name: str) -> tuple[str, dict[str, object]]:
-        """It hears of a closed connection late."""
+        """Needed, because it notices a closed connection late."""
         return "/abort_request", {"rid": name}

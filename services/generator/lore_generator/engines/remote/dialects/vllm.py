@@ -85,7 +85,7 @@ class VLLM(Dialect):
         if not isinstance(choices, list):
             raise Trouble(Kind.FAILED, "an event without choices")
         if not choices:
-            return Said()  # the usage, which nobody asked for
+            return Said()  # the usage, which Lore does not ask for
         choice: Event = choices[0]
         reason = choice.get("finish_reason")
         ids = ids_of(choice.get("token_ids") or [])
