@@ -9,7 +9,6 @@ from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.sampling import (
     DECODING_KEY,
     Decoding,
-    History,
     Sampling,
     decoding_of,
     generated_tokens,
@@ -27,7 +26,7 @@ GREEDY = Sampling(0, 1, 0, 1, 0, 0)
 
 def state(key: str, limit: int | None, generated: int, log: int = 0) -> RequestState:
     """A request with a prompt of 3 tokens, ``log`` tokens from a log and ``generated`` new ones."""
-    decoding = Decoding(3, limit, GREEDY, History(0))
+    decoding = Decoding(3, limit, GREEDY)
     made = RequestState(key, [1] * (3 + log), logit_processor_kwargs={DECODING_KEY: decoding})
     made.generated_tokens = [2] * generated
     return made

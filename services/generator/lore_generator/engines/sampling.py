@@ -12,7 +12,7 @@ another generator continues goes on as it would have.
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from transformers import LogitsProcessorList
@@ -22,6 +22,8 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
 from lore.request import StreamRequest
+from lore_generator.engines.choosing import Columns, is_greedy, mark, penalise
+from lore_generator.engines.histories import Histories
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,41 +56,16 @@ class Sampling:
 
 
 @dataclass(slots=True)
-class History:
-    """The tokens of the prompt and the answer so far, updated with each token."""
-
-    ngram_size: int
-    seen: dict[int, None] = field(default_factory=dict[int, None])
-    length: int = 0
-    _tail: tuple[int, ...] = ()
-    _followers: dict[tuple[int, ...], set[int]] = field(
-        default_factory=dict[tuple[int, ...], set[int]]
-    )
-
-    def extend(self, tokens: Sequence[int]) -> None:
-        for token in tokens:
-            self.seen[token] = None
-            if self.ngram_size:
-                if len(self._tail) == self.ngram_size - 1:
-                    self._followers.setdefault(self._tail, set()).add(token)
-                self._tail = (
-                    (*self._tail, token)[1 - self.ngram_size :] if self.ngram_size > 1 else ()
-                )
-        self.length += len(tokens)
-
-    def banned(self) -> set[int]:
-        """Tokens that would repeat an n-gram."""
-        return self._followers.get(self._tail, set()) if self.ngram_size else set()
-
-
-@dataclass(slots=True)
 class Decoding:
-    """What the engine stores with a request in the loop, under ``DECODING_KEY``."""
+    """What the engine keeps with a request in the loop, under ``DECODING_KEY``.
+
+    It travels to every rank of a tensor-parallel group, and is copied when the request is read
+    again: it holds nothing of a device.
+    """
 
     prompt_tokens: int
     limit: int | None
     sampling: Sampling
-    history: History
 
 
 DECODING_KEY = "lore"
@@ -115,14 +92,17 @@ def draw(seed: int, position: int) -> float:
 class Sampler(ContinuousBatchingLogitsProcessorList):
     """Chooses each request's next token and marks it, so that the loop's argmax takes it.
 
-    Steps must not overlap (no asynchronous batching): a request's history is read when its scores
-    arrive.
+    Steps must not overlap (no asynchronous batching): what a request has generated is read when
+    its scores arrive.
     """
 
     def __init__(self) -> None:
         super().__init__(LogitsProcessorList())
         self.do_processing = True
         self._states: list[RequestState] = []
+        self._histories = Histories()
+        self._made_for: tuple[Sampling, ...] | None = None
+        self._columns: Columns | None = None
 
     def prepare_tensor_args(
         self, requests_in_batch: list[FutureRequestState], arg_storage: torch.Tensor
@@ -136,82 +116,26 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         scores: torch.Tensor,
         logits_processor_args: torch.Tensor,  # noqa: ARG002
     ) -> torch.Tensor:
-        decodings = [decoding_of(state) for state in self._states]
-        for state, decoding in zip(self._states, decodings, strict=True):
-            _catch_up(decoding.history, state)
-        # Rows beyond these belong to incomplete prompts, and nobody reads them.
-        rows = scores[: len(decodings)]
-        penalise(rows, decodings)
-        draws = [
-            draw(decoding.sampling.seed, generated_tokens(state))
-            for state, decoding in zip(self._states, decodings, strict=True)
-        ]
-        chosen = choose(rows, [decoding.sampling for decoding in decodings], draws)
-        rows.scatter_(1, chosen.unsqueeze(1), torch.inf)
+        if self._states:
+            # Rows past these belong to prompts that are not yet complete; nobody reads them.
+            self._choose(self._states, scores[: len(self._states)])
         return scores
 
+    def _choose(self, states: Sequence[RequestState], scores: torch.Tensor) -> None:
+        samplings = tuple(decoding_of(state).sampling for state in states)
+        columns = self._columns_of(samplings, scores.device)
+        if columns.with_history:
+            some = [states[row] for row in columns.with_history]
+            penalise(scores, columns, *self._histories.rows(some, scores.device))
+        if columns.narrow or columns.wide:
+            # A greedy request draws nothing.
+            draws = [
+                0.0 if is_greedy(sampling) else draw(sampling.seed, generated_tokens(state))
+                for state, sampling in zip(states, samplings, strict=True)
+            ]
+            mark(scores, columns, torch.tensor(draws, dtype=torch.float64, device=scores.device))
 
-def _catch_up(history: History, state: RequestState) -> None:
-    prompt = len(state.initial_tokens)
-    if history.length < prompt:
-        history.extend(state.initial_tokens[history.length :])
-    history.extend(state.generated_tokens[history.length - prompt :])
-
-
-def penalise(scores: torch.Tensor, decodings: Sequence[Decoding]) -> None:
-    """Apply the repetition penalty and the n-gram ban, in place."""
-    for row, decoding in zip(scores, decodings, strict=True):
-        penalty = decoding.sampling.repetition_penalty
-        if penalty != 1:
-            seen = torch.tensor(list(decoding.history.seen), device=scores.device)
-            held = row[seen]
-            row[seen] = torch.where(held < 0, held * penalty, held / penalty)
-        if banned := decoding.history.banned():
-            row[torch.tensor(list(banned), device=scores.device)] = -torch.inf
-
-
-def choose(
-    scores: torch.Tensor, samplings: Sequence[Sampling], draws: Sequence[float]
-) -> torch.Tensor:
-    """A token for each row: the best for greedy requests, else by the row's draw."""
-    chosen = scores.argmax(dim=-1)
-    sampled = [row for row, sampling in enumerate(samplings) if sampling.temperature > 0]
-    if sampled:
-        index = torch.tensor(sampled, device=scores.device)
-        weights, tokens = candidates(scores[index], [samplings[row] for row in sampled])
-        # In the order of the token ids, so that a rounding error that swaps two nearly equal
-        # candidates does not change the meaning of a draw.
-        cumulative = weights.cumsum(dim=-1)
-        drawn = torch.tensor([draws[row] for row in sampled], device=scores.device).double()
-        aim = drawn.unsqueeze(1) * cumulative[:, -1:]
-        at = torch.searchsorted(cumulative, aim, right=True).clamp_(max=weights.size(1) - 1)
-        chosen[index] = tokens.gather(1, at).squeeze(1)
-    return chosen
-
-
-def candidates(
-    scores: torch.Tensor, samplings: Sequence[Sampling]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights and token ids, ordered by id, that temperature, top-k, top-p and min-p leave.
-
-    A token with weight 0 is out. The weights of a row need not add up to 1.
-    """
-
-    def column(values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, device=scores.device, dtype=torch.float64).unsqueeze(1)
-
-    vocabulary = scores.size(1)
-    top_ks = [min(sampling.top_k or vocabulary, vocabulary) for sampling in samplings]
-    best, tokens = (scores / column([s.temperature for s in samplings]).float()).topk(max(top_ks))
-    rank = torch.arange(best.size(1), device=scores.device)
-    best = best.masked_fill(rank >= column(top_ks), -torch.inf)
-    weights = best.softmax(dim=-1, dtype=torch.float64)
-    better = weights.cumsum(dim=-1) - weights
-    # 1 keeps everything: rounding must not cut off the tail.
-    top_p = column([s.top_p if s.top_p < 1 else torch.inf for s in samplings])
-    weights = weights.masked_fill(better >= top_p, 0.0)
-    weights = weights.masked_fill(
-        weights < column([s.min_p for s in samplings]) * weights[:, :1], 0
-    )
-    order = tokens.argsort(dim=-1)
-    return weights.gather(1, order), tokens.gather(1, order)
+    def _columns_of(self, samplings: tuple[Sampling, ...], device: torch.device) -> Columns:
+        if self._columns is None or samplings != self._made_for:
+            self._made_for, self._columns = samplings, Columns.of(samplings, device)
+        return self._columns

@@ -30,7 +30,7 @@ from lore_generator.engines import loading
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.prompt import Prepared, prepare
-from lore_generator.engines.sampling import DECODING_KEY, Decoding, History, Sampler, Sampling
+from lore_generator.engines.sampling import DECODING_KEY, Decoding, Sampler, Sampling
 from lore_generator.engines.shortage import OUT_OF_MEMORY, survive
 from lore_generator.engines.window_scheduler import (
     SCHEDULER_TYPE,
@@ -201,11 +201,10 @@ class TransformersEngine:
             )
             return
         sampling = Sampling.of(job.request_id, job.request)
-        history = History(sampling.no_repeat_ngram_size)
         with self._lock:
             if run.key not in self._by_key:
                 return
-            decoding = Decoding(prepared.prompt_tokens, run.limit, sampling, history)
+            decoding = Decoding(prepared.prompt_tokens, run.limit, sampling)
             state = RequestState(
                 run.key,
                 prepared.tokens,
@@ -296,7 +295,7 @@ def batching_config(options: TransformersOptions, *, on_cpu: bool) -> Continuous
         # overlap. An asynchronous loop also keeps a batch's last tokens until the next batch, which
         # never comes once all requests are parked.
         use_async_batching=False,
-        # The sampler reads each request's history on the host, which a graph would not.
+        # The sampler reads on the host which requests are in the batch, which a graph would not.
         use_cuda_graph=False,
     )
 

@@ -1,0 +1,219 @@
+"""Penalties and choice for a batch, as operations on tensors; each row has its own parameters.
+
+What may be drawn depends on the row's scores alone: tokens of equal score are in or out together,
+and draws run through the token ids in their order. So neither the batch, nor the device's way of
+sorting, nor a rounding error that swaps two near-equal tokens changes what a draw means.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+
+TIES = 64
+"""So many more than its top-k are looked at, for tokens of equal score."""
+CPU_NUCLEUS = 1024
+"""Among so many of the best a CPU looks for a top-p first: it sorts slowly. A GPU sorts fast, and
+would have to tell the host whether they were enough."""
+GREEDY_BELOW = 1e-5
+"""A temperature that no score can be divided by."""
+
+
+class Parameters(Protocol):
+    """What ``StreamRequest`` has under these names."""
+
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def top_k(self) -> int: ...
+    @property
+    def min_p(self) -> float: ...
+    @property
+    def repetition_penalty(self) -> float: ...
+    @property
+    def no_repeat_ngram_size(self) -> int: ...
+
+
+class Candidates(NamedTuple):
+    """What temperature, top-k, top-p and min-p leave, ordered by token id.
+
+    A token with weight 0 is out. Weights of a row need not add up to 1.
+    """
+
+    weights: torch.Tensor
+    tokens: torch.Tensor | None
+    """None where each token is at its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of a batch that are treated alike, and their parameters as columns."""
+
+    index: torch.Tensor
+    is_all: bool
+    """They are the whole batch, in its order."""
+    temperature: torch.Tensor
+    top_k: torch.Tensor
+    top_p: torch.Tensor
+    """Infinite where it is 1, which keeps everything: rounding must not cut the tail."""
+    min_p: torch.Tensor
+    most: int
+    """The largest top-k; 0 when one of them has none."""
+
+    def scaled(self, scores: torch.Tensor) -> torch.Tensor:
+        rows = scores if self.is_all else scores.index_select(0, self.index)
+        return rows / self.temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The parameters of a batch on the device: made once, used until the batch changes."""
+
+    narrow: Group | None
+    """Rows with a top-k or a top-p: the best are sorted out."""
+    wide: Group | None
+    """Rows that may draw any token: nothing is sorted."""
+    ngram_sizes: tuple[int, ...]
+    with_history: tuple[int, ...]
+    """Rows with a repetition penalty or an n-gram size."""
+    history_index: torch.Tensor
+    penalty: torch.Tensor
+    """Of the rows with a history."""
+
+    @classmethod
+    def of(cls, batch: Sequence[Parameters], device: torch.device) -> "Columns":
+        drawn = [row for row, one in enumerate(batch) if not is_greedy(one)]
+        narrow = [row for row in drawn if batch[row].top_k or batch[row].top_p < 1]
+        wide = [row for row in drawn if not (batch[row].top_k or batch[row].top_p < 1)]
+        history = [row for row, one in enumerate(batch) if _needs_history(one)]
+        penalty = [batch[row].repetition_penalty for row in history]
+        return cls(
+            _group(batch, narrow, device),
+            _group(batch, wide, device),
+            tuple(batch[row].no_repeat_ngram_size for row in history),
+            tuple(history),
+            torch.tensor(history, device=device, dtype=torch.int64),
+            torch.tensor(penalty, device=device, dtype=torch.float32).unsqueeze(1),
+        )
+
+
+def is_greedy(one: Parameters) -> bool:
+    return one.temperature < GREEDY_BELOW
+
+
+def _needs_history(one: Parameters) -> bool:
+    return one.repetition_penalty != 1 or one.no_repeat_ngram_size > 0
+
+
+def _group(batch: Sequence[Parameters], rows: list[int], device: torch.device) -> Group | None:
+    if not rows:
+        return None
+    some = [batch[row] for row in rows]
+
+    def column(values: Sequence[float], dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        return torch.tensor(values, device=device, dtype=dtype).unsqueeze(1)
+
+    top_ks = [one.top_k for one in some]
+    return Group(
+        torch.tensor(rows, device=device),
+        len(rows) == len(batch),
+        column([one.temperature for one in some], torch.float32),
+        column(top_ks, torch.int64),
+        column([one.top_p if one.top_p < 1 else torch.inf for one in some]),
+        column([one.min_p for one in some]),
+        max(top_ks) if all(top_ks) else 0,
+    )
+
+
+def penalise(
+    scores: torch.Tensor, columns: Columns, ids: torch.Tensor, lengths: torch.Tensor
+) -> None:
+    """Repetition penalty and n-gram ban, in place. ``ids`` and ``lengths``: see ``Rows``, of the
+    rows with a history."""
+    row = columns.history_index.unsqueeze(1)
+    held = scores[row, ids]
+    # A token that is there twice is written twice, with the same score.
+    scores[row, ids] = torch.where(held < 0, held * columns.penalty, held / columns.penalty)
+    for size in set(columns.ngram_sizes) - {0}:
+        some = [at for at, one in enumerate(columns.ngram_sizes) if one == size]
+        if size <= ids.size(1):
+            at = torch.tensor(some, device=ids.device)
+            _ban(scores, columns.history_index[at], ids[at], lengths[at], size)
+
+
+def _ban(
+    scores: torch.Tensor, index: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, size: int
+) -> None:
+    """Tokens that would complete an n-gram of this size a second time."""
+    starts = ids.size(1) - size + 1
+    match = torch.arange(starts, device=ids.device) <= (lengths - size).unsqueeze(1)
+    for offset in range(size - 1):
+        last = (lengths - size + 1 + offset).clamp(min=0).unsqueeze(1)
+        match &= ids[:, offset : offset + starts] == ids.gather(1, last)
+    # Added, because the same token may also follow other n-grams.
+    ban = torch.zeros(match.shape, dtype=scores.dtype, device=ids.device)
+    ban.masked_fill_(match, -torch.inf)
+    scores.index_put_((index.unsqueeze(1), ids[:, size - 1 :]), ban, accumulate=True)
+
+
+def mark(scores: torch.Tensor, columns: Columns, draws: torch.Tensor) -> None:
+    """Make the token that each row draws its best, in place. ``draws`` are in [0, 1), one a row.
+
+    Greedy rows are left alone: their best is what they choose.
+    """
+    for group, candidates in ((columns.narrow, narrow), (columns.wide, wide)):
+        if group is not None:
+            weights, tokens = candidates(group.scaled(scores), group)
+            at = pick(weights, draws if group.is_all else draws[group.index])
+            chosen = at if tokens is None else tokens.gather(1, at)
+            scores[group.index.unsqueeze(1), chosen] = torch.inf
+
+
+def pick(weights: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """The column that each row's draw falls into."""
+    cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
+    total = cumulative[:, -1:].contiguous()
+    at = torch.searchsorted(cumulative, draws.unsqueeze(1) * total, right=True)
+    # Rounded up to the total, a draw would fall behind the last token that is in.
+    return at.minimum(torch.searchsorted(cumulative, total))
+
+
+def wide(scaled: torch.Tensor, group: Group) -> Candidates:
+    weights = scaled.softmax(dim=-1)
+    least = weights.amax(dim=-1, keepdim=True) * group.min_p
+    return Candidates(weights.masked_fill_(weights < least, 0), None)
+
+
+def narrow(scaled: torch.Tensor, group: Group) -> Candidates:
+    vocabulary = scaled.size(1)
+    is_cpu = scaled.device.type == "cpu"
+    width = group.most + TIES if group.most else CPU_NUCLEUS if is_cpu else vocabulary
+    while True:
+        best, tokens = scaled.topk(min(width, vocabulary))
+        weights, cut = _nucleus(scaled, best, group)
+        if width >= vocabulary or not is_cpu or bool((best[:, -1:] < cut).all()):
+            break
+        width = vocabulary
+    order = tokens.argsort(dim=-1)
+    return Candidates(weights.gather(1, order), tokens.gather(1, order))
+
+
+def _nucleus(
+    scaled: torch.Tensor, best: torch.Tensor, group: Group
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weights of ``best``, each row's best in falling order, and the least score that is in."""
+    last = torch.where(group.top_k > 0, group.top_k, best.size(1)).clamp(max=best.size(1)) - 1
+    cut = best.gather(1, last)
+    best = best.masked_fill(best < cut, -torch.inf)
+    whole = best.logsumexp(dim=-1, keepdim=True)
+    if not group.most:
+        whole = torch.where(group.top_k > 0, whole, scaled.logsumexp(dim=-1, keepdim=True))
+    weights = (best.double() - whole.double()).exp()
+    better = weights.cumsum(dim=-1) - weights
+    last = (better < group.top_p).sum(dim=-1, keepdim=True) - 1
+    cut = torch.maximum(cut, best.gather(1, last))
+    least = weights[:, :1] * group.min_p
+    return weights.masked_fill((best < cut) | (weights < least), 0), cut

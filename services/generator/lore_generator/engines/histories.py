@@ -1,0 +1,92 @@
+"""The tokens of the requests in a batch, prompt and answer, as the rows of a tensor.
+
+They stay on the device from step to step; a step adds one token to each. There are rows for twice
+as many requests as a step has had. One that was parked for long has to give its row up, and gets
+another when it is back.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from transformers.generation.continuous_batching.requests import RequestState
+
+FIRST_WIDTH = 256
+
+
+class Rows(NamedTuple):
+    """Behind the end of a row is its first token, again and again."""
+
+    ids: torch.Tensor
+    """One row for each request, as wide as the longest."""
+    lengths: torch.Tensor
+
+
+class Histories:
+    def __init__(self) -> None:
+        self._ids = torch.empty(0, 0, dtype=torch.int64)
+        self._lengths: list[int] = []
+        self._slots: OrderedDict[str, int] = OrderedDict()
+        """By the request's key, the longest unused first."""
+
+    def rows(self, states: Sequence[RequestState], device: torch.device) -> Rows:
+        """The requests' rows, caught up with what they have generated."""
+        lengths = [len(state.initial_tokens) + len(state.generated_tokens) for state in states]
+        self._grow(len(states), max(lengths), device)
+        slots = self._take_slots([state.request_id for state in states])
+        single: list[tuple[int, int, int]] = []
+        for state, slot, length in zip(states, slots, lengths, strict=True):
+            held = self._lengths[slot]
+            held = held if held <= length else 0
+            if held and held + 1 == length and state.generated_tokens:
+                single.append((slot, held, state.generated_tokens[-1]))
+            elif held != length:
+                self._write(slot, held, tokens_of(state, held))
+            self._lengths[slot] = length
+        if single:
+            at, position, token = torch.tensor(single, device=device).unbind(1)
+            self._ids[at, position] = token
+        index = torch.tensor(slots, device=device)
+        rows = self._ids[:, : max(lengths)].index_select(0, index)
+        return Rows(rows, torch.tensor(lengths, device=device))
+
+    def _write(self, slot: int, held: int, tokens: Sequence[int]) -> None:
+        row = self._ids[slot]
+        if not held:
+            row.fill_(tokens[0])
+        row[held : held + len(tokens)] = torch.tensor(tokens, device=row.device)
+
+    def _take_slots(self, keys: Sequence[str]) -> list[int]:
+        """A slot for each; whoever has none gets a free one, or that of the longest unused."""
+        for key in keys:
+            if key in self._slots:
+                self._slots.move_to_end(key)
+        for key in keys:
+            if key not in self._slots:
+                used = len(self._slots)
+                slot = used if used < len(self._lengths) else self._slots.popitem(last=False)[1]
+                self._slots[key] = slot
+                self._lengths[slot] = 0
+        return [self._slots[key] for key in keys]
+
+    def _grow(self, requests: int, width: int, device: torch.device) -> None:
+        slots, wide = self._ids.shape
+        if requests * 2 <= slots and width <= wide:
+            return
+        slots, had = max(slots, requests * 2), self._ids
+        wide = max(wide, FIRST_WIDTH, 2 * width if width > wide else 0)
+        self._ids = torch.zeros(slots, wide, dtype=torch.int64, device=device)
+        if had.numel():
+            # Behind the end of each row is its first token, also where it has grown.
+            self._ids[: len(had)] = had[:, :1]
+            self._ids[: len(had), : had.size(1)] = had
+        self._lengths += [0] * (slots - len(self._lengths))
+
+
+def tokens_of(state: RequestState, start: int) -> list[int]:
+    """Prompt and answer from ``start`` on."""
+    prompt = len(state.initial_tokens)
+    if start >= prompt:
+        return state.generated_tokens[start - prompt :]
+    return [*state.initial_tokens[start:], *state.generated_tokens]
