@@ -7,21 +7,22 @@ Every parameter is either honoured or refused by name; none is ignored.
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     JsonValue,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticKnownError
 
+from lore.messages import Message, Text, check_results, found_at
 from lore.request_limits import DEFAULT_MAX_TOKENS, Limit, placeholder
 from lore.template_args import TemplateArgs
+from lore.tools import MAX_LOGPROBS, NamedTool, ResponseFormat, ToolChoice, Tools
 
 MAX_WINDOW_TOKENS = 1024
 
@@ -36,7 +37,6 @@ class Ack(StrEnum):
 
 Stop = Annotated[str, Field(min_length=1, max_length=64)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
-Text = Annotated[str, Limit("message_chars")]
 MaxTokens = Annotated[int, Field(ge=1), Limit("max_tokens")]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
@@ -56,38 +56,16 @@ def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
     )
 
 
-def check_content(role: object, content: str) -> str:
-    """Check a message's content. Answers and instructions may be empty; an empty user message is a
-    mistake.
-    """
-    if not content and role == "user":
-        raise PydanticKnownError("string_too_short", {"min_length": 1})
-    return content
-
-
-def content_schema(schema: dict[str, Any]) -> None:
-    """The check of ``check_content`` as JSON schema."""
-    schema["anyOf"] = [
-        {"properties": {"role": {"not": {"const": "user"}}}},
-        {"properties": {"content": {"minLength": 1}}},
-    ]
-
-
-class Message(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        json_schema_extra=content_schema,
-    )
-
-    role: Literal["system", "user", "assistant"]
-    content: Text
-
-    @field_validator("content")
-    @classmethod
-    def _not_empty(cls, content: str, info: ValidationInfo) -> str:
-        return check_content(info.data.get("role"), content)
+NEWER = (
+    "template_args",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "logprobs",
+    "parts",
+)
+"""What a release before does not know."""
 
 
 class StreamRequest(BaseModel):
@@ -102,7 +80,12 @@ class StreamRequest(BaseModel):
     )
 
     question: Annotated[Text, Field(min_length=1)] | None = None
-    messages: Annotated[list[Message], Field(min_length=1), Limit("messages")] | None = None
+    messages: (
+        Annotated[
+            list[Message], Field(min_length=1), Limit("messages"), AfterValidator(check_results)
+        ]
+        | None
+    ) = None
     max_tokens: Annotated[
         MaxTokens, Field(json_schema_extra={"default": placeholder("default_max_tokens")})
     ] = DEFAULT_MAX_TOKENS
@@ -122,23 +105,35 @@ class StreamRequest(BaseModel):
     metadata: Metadata | None = None
     template_args: TemplateArgs | None = None
     """More for the model's chat template, as ``{"enable_thinking": false}``."""
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    """Unset, ``auto`` where there are tools."""
+    parallel_tool_calls: bool | None = None
+    """False: at most one call. Unset, the model may make several."""
+    response_format: ResponseFormat | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    """Keep the log probability of each token, and of so many others that were likely."""
 
     def fingerprint(self) -> str:
-        """A hash that is the same for two bodies that ask for the same. It must match an older
-        release's, so parameters that such a release does not know count only if they are given.
-        """
-        newer = {"template_args"} if self.template_args is None else set[str]()
-        text = self.model_dump_json(exclude=newer)
+        """The same for two bodies that ask for the same thing, in a release before as well: what
+        that does not know counts only where it is given."""
+        newer = {name for name in NEWER if getattr(self, name, None) is None}
+        text = self.model_dump_json(exclude=newer, by_alias=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
-    def kept_json(self) -> str:
-        """The JSON that the store keeps. An older release refuses a body with an unknown parameter,
-        but does not look into ``note``: new parameters are kept there.
+    def kept_json(self, parts: str = "") -> str:
+        """As the store keeps it. A release before refuses a body with a parameter that it does not
+        know: it fails such a request. So tools, a format and log probabilities are kept in sight,
+        and no generator answers without them. It does not look into the note, where it leaves
+        alone what changes nothing for a model that does not know it.
+
+        ``parts``: see ``KeptRequest``.
         """
-        kept = self.model_dump(mode="json", exclude_none=True)
-        args = kept.pop("template_args", None)
-        if args is not None:
-            kept["note"] = {**kept.get("note", {}), "template_args": args}
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        kept = self.model_dump(mode="json", include=given, by_alias=True)
+        unseen = {"template_args": kept.pop("template_args", None), "parts": parts or None}
+        if told := {name: value for name, value in unseen.items() if value is not None}:
+            kept["note"] = {**kept.get("note", {}), **told}
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
     def conversation(self) -> list[Message]:
@@ -159,6 +154,17 @@ class StreamRequest(BaseModel):
         return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
+    def _choice_of_a_tool(self) -> Self:
+        choice, names = self.tool_choice, [tool.name for tool in self.tools or ()]
+        if choice in (None, "auto", "none"):
+            return self
+        if not names:
+            raise found_at("tool_choice", "there are no tools")
+        if isinstance(choice, NamedTool) and choice.name not in names:
+            raise found_at("tool_choice.name", "no tool has this name")
+        return self
+
+    @model_validator(mode="after")
     def _question_or_messages(self) -> Self:
         if self.question is None and self.messages is None:
             raise ValueError("give a 'question', 'messages', or both")
@@ -173,14 +179,19 @@ class KeptRequest(StreamRequest):
     API can set it.
     """
 
+    parts: str | None = None
+    """The format of its answer's parts (``lore.parts``), as the edge that accepted it wrote it
+    down: everybody derives the same parts from its text."""
+
     @classmethod
     def read(cls, body: str) -> Self:
         """Parse what ``kept_json`` wrote. Raises ValidationError for what an incompatible version
         kept.
         """
         kept = cls.model_validate_json(body)
-        args = (kept.note or {}).get("template_args")
-        return kept.model_copy(update={"template_args": args}) if args else kept
+        note = kept.note or {}
+        unseen = {name: note[name] for name in ("template_args", "parts") if note.get(name)}
+        return kept.model_copy(update=unseen) if unseen else kept
 
     open_ended: bool = False
     """Whether the request sets no limit: ``max_tokens`` is then only the maximum of the edge."""

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from transformers import GenerationConfig
 
 from loadtest.harness.prompts import GREEDY
-from lore.request import Message, StreamRequest
+from lore.messages import Message
+from lore.request import StreamRequest
 from lore_generator.engine import Job, Piece
 from lore_generator.engines import loading
 from lore_generator.engines.options import TransformersOptions

@@ -17,7 +17,8 @@ import libvalkey
 import uvloop
 
 from loadtest.harness.timed_generator import start_writer
-from lore.request import Message, StreamRequest
+from lore.messages import Message
+from lore.request import StreamRequest
 from lore_edge import sse
 from lore_generator.engine import Job, Piece
 from lore_generator.engines.options import SyntheticOptions

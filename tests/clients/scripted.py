@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from lore.messages import Message
 from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Cancel, Claim, Finish, Release
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED, Status
-from lore.request import KeptRequest, Message, context_exceeded
+from lore.request import KeptRequest, context_exceeded
 from lore.store import MemoryStore
 from lore.store.base import Claimed
 from lore.store.keys import partition_of

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import TemplateError
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
-from lore.request import Message
+from lore.messages import Message
 from lore_generator.engine import Job
 from lore_generator.engines.conversation import Refused, prompt_ids
 from lore_generator.engines.prompt import prompt_tokens

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from lore.cli import fleet
-from lore.request import Message, StreamRequest
+from lore.messages import Message
+from lore.request import StreamRequest
 from lore_client import State, SyncReader, Text
 from lore_edge.settings import SYSTEM_PROMPT
 from lore_generator.engines.synthetic_text import synthetic_answer

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lore.request import Message, StreamRequest
+from lore.messages import Message
+from lore.request import StreamRequest
 from lore_generator.engine import Job
 from lore_generator.engines import create_engine
 from lore_generator.engines.options import SyntheticOptions

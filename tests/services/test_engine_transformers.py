@@ -20,7 +20,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from lore.request import Message, StreamRequest
+from lore.messages import Message
+from lore.request import StreamRequest
 from lore_generator.engine import Job
 from lore_generator.engines import loading, transformers_engine
 from lore_generator.engines.conversation import plain_prompt

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from lore.messages import Message
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
-from lore.request import Message, StreamRequest, context_exceeded
+from lore.request import StreamRequest, context_exceeded
 from lore.store.base import Store
 from lore_edge.errors import invalid
 from lore_edge.settings import EdgeSettings

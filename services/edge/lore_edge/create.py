@@ -11,9 +11,11 @@ import structlog
 from pydantic import SecretStr, ValidationError, model_validator
 
 from lore import logs, tracing
+from lore.messages import Message, place_of
 from lore.metrics import REQUESTS_ACCEPTED
+from lore.offered import not_offered
 from lore.protocol.window import WindowConfig
-from lore.request import Ack, Message, StreamRequest
+from lore.request import Ack, StreamRequest
 from lore.request_limits import RequestLimits
 from lore.store.base import Admission, NewRequest, Outcome, Store, StoreUnavailable, View
 from lore.store.keys import PARTITIONS, partition_of
@@ -51,10 +53,10 @@ def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
     kind, message = first["type"], first["msg"]
-    field = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(part) for part in place_of(first))
     if kind == "json_invalid":
         raise not_json(message.removeprefix("Invalid JSON: "))
-    if not field and kind != "value_error":
+    if not field and kind == "model_type":
         raise invalid("the body is not a JSON object")
     if kind == "extra_forbidden":
         message = "unknown field"
@@ -135,6 +137,8 @@ async def create(
             f"Idempotency-Key: at most {MAX_KEY_CHARS} characters", field="Idempotency-Key"
         )
     check_size(settings, asked)
+    if (refusal := not_offered(asked)) is not None:
+        raise invalid(f"{refusal.field}: {refusal.why}", field=refusal.field)
     mark = asked.fingerprint()
     limit = math.ceil(settings.queue_limit / PARTITIONS)
     whole = complete(asked, settings)

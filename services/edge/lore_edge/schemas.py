@@ -1,7 +1,9 @@
 """The JSON of the native API as schemas: request bodies, the view, errors and events."""
 
+import json
 from typing import Any
 
+from lore.offered import FIELDS, OFFERED
 from lore.protocol.lifecycle import Status
 from lore.request import StreamRequest
 from lore_edge.create import REQUEST_ID
@@ -69,12 +71,30 @@ def let_null_say_nothing(schema: Json) -> None:
 def _stream_request() -> Json:
     """The body of POST /v1/streams, with the rules that the generated schema lacks."""
     schema = StreamRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    _without_what_is_not_offered(schema)
     let_null_say_nothing(schema)
     schema["anyOf"] = [
         {"required": ["question"], "properties": {"question": {"type": "string"}}},
         {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
     ]
     return schema
+
+
+def _without_what_is_not_offered(schema: Json) -> None:
+    if "tools" not in OFFERED:
+        message = schema["$defs"]["Message"]
+        for name in ("tool_calls", "tool_call_id"):
+            del message["properties"][name]
+        message["properties"]["role"]["enum"].remove("tool")
+        message["required"].append("content")
+        del message["allOf"]
+    for feature, fields in FIELDS.items():
+        for field in fields if feature not in OFFERED else ():
+            del schema["properties"][field]
+    used = json.dumps([schema["properties"], schema["$defs"]["Message"]])
+    schema["$defs"] = {
+        name: one for name, one in schema["$defs"].items() if name == "Message" or name in used
+    }
 
 
 def schemas() -> Json:

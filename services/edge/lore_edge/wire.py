@@ -111,10 +111,30 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def without_nulls(value: Any) -> Any:
-    """JSON without members that are null, in any object: null counts as absent (H9)."""
+    """Of a body: a member that is null says nothing, in whatever object it is. A JSON schema is
+    left as it is."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _without_nulls(inner, _SCHEMAS if name in _WITH_SCHEMAS else frozenset())
+        for name, inner in value.items()
+        if inner is not None
+    }
+
+
+_WITH_SCHEMAS = frozenset(("tools", "response_format", "text"))
+_SCHEMAS = frozenset(("parameters", "schema"))
+
+
+def _without_nulls(value: Any, but: frozenset[str]) -> Any:
+    """``but``: members whose values are left as they are."""
     if isinstance(value, dict):
-        return {name: without_nulls(inner) for name, inner in value.items() if inner is not None}
-    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
+        return {
+            name: inner if name in but else _without_nulls(inner, but)
+            for name, inner in value.items()
+            if inner is not None
+        }
+    return [_without_nulls(inner, but) for inner in value] if isinstance(value, list) else value
 
 
 def not_json(reason: str) -> ApiError:

@@ -7,7 +7,7 @@ has no more of it either.
 import re
 from collections.abc import Sequence
 
-from lore.request import Message
+from lore.messages import Message
 from lore.store.base import Store
 from lore_edge import views
 from lore_edge.create import REQUEST_ID

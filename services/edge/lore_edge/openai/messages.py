@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from lore.request import Message, Text, check_content, content_schema
+from lore.messages import Message, Text, check_content, content_schema
 from lore_edge.openai.parameters import MAX_SHOWN, Parameters
 
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}

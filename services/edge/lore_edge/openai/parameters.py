@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from lore.messages import place_of
 from lore.request import Metadata, Stop, Stops
 from lore.request_limits import RequestLimits
 from lore.template_args import TemplateArgs
@@ -111,11 +112,12 @@ def check(
             continue
         if name not in model.model_fields:
             raise unknown(name)
-        given[name] = without_nulls(value)
+        given[name] = value
     try:
-        return model.model_validate(given, context=limits)
+        return model.model_validate(without_nulls(given), context=limits)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+    first["loc"] = place_of(first)
     name = str(first["loc"][0]) if first["loc"] else ""
     raise _not_neutral(name, neutral) if name in neutral.model_fields else _refusal(first)
 

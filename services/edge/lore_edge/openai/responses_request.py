@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from lore.request import Ack, KeptRequest, MaxTokens, Message, Text
+from lore.messages import Message, Text
+from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Content, Turn

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
+from lore.messages import Message
 from lore.protocol.lifecycle import INVALID_PROMPT
-from lore.request import Message
 from lore_generator.engines import literal
 
 ANOTHER_MODEL = "the answer so far was made by another model and cannot be continued"

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from lore.request import Message, StreamRequest
+from lore.messages import Message
+from lore.request import StreamRequest
 from lore_generator.engines.conversation import (
     Refused,
     prompt_ids,

@@ -1,0 +1,101 @@
+"""The tools that an answer may call, and the form that it is to have."""
+
+import json
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import PydanticCustomError
+
+MAX_TOOLS = 128
+MAX_SCHEMA_BYTES = 65_536
+MAX_SCHEMA_DEPTH = 32
+MAX_LOGPROBS = 5
+
+
+def _bounded(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The grammar's compiler says whether it is a schema that it supports."""
+    size = len(json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_SCHEMA_BYTES:
+        raise PydanticCustomError(
+            "schema_too_large",
+            "a schema may have at most {most} bytes, and this has {size}",
+            {"most": MAX_SCHEMA_BYTES, "size": size},
+        )
+    level: list[Any] = [schema]
+    for _ in range(MAX_SCHEMA_DEPTH):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return schema
+    raise PydanticCustomError(
+        "schema_too_deep",
+        "a schema may be nested at most {most} levels deep",
+        {"most": MAX_SCHEMA_DEPTH},
+    )
+
+
+def _inside(value: Any) -> list[Any]:
+    """Objects and lists in a value of JSON."""
+    inner: Any = cast("Any", value).values() if isinstance(value, dict) else value
+    return [one for one in inner if isinstance(one, (dict, list))]
+
+
+ToolName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+Schema = Annotated[dict[str, JsonValue], AfterValidator(_bounded)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Tool(_Part):
+    """A function that its client can call."""
+
+    name: ToolName
+    description: Annotated[str, Field(max_length=16_384)] | None = None
+    parameters: Schema | None = None
+    """A JSON schema of its arguments, an object."""
+    strict: bool | None = None
+    """Whether its arguments have to match the schema."""
+
+
+def _names_differ(tools: list[Tool]) -> list[Tool]:
+    names = set[str]()
+    for number, tool in enumerate(tools):
+        if tool.name in names:
+            raise PydanticCustomError(
+                "equal_names", "another tool has this name", {"at": f"{number}.name"}
+            )
+        names.add(tool.name)
+    return tools
+
+
+Tools = Annotated[
+    list[Tool], Field(min_length=1, max_length=MAX_TOOLS), AfterValidator(_names_differ)
+]
+
+
+class NamedTool(_Part):
+    """The answer is a call of this tool."""
+
+    name: ToolName
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+
+
+class JsonObject(_Part):
+    """The answer is an object in JSON."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchema(_Part):
+    """The answer is JSON that matches a schema."""
+
+    type: Literal["json_schema"]
+    name: ToolName
+    schema_: Annotated[Schema, Field(alias="schema")]
+    strict: bool | None = None
+
+
+ResponseFormat = Annotated[JsonObject | JsonSchema, Field(discriminator="type")]
