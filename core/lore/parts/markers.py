@@ -1,0 +1,74 @@
+"""The markers of each format."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lore.parts.formats import ToolFormat
+
+_THINK = {"<think>": "</think>"}
+CALL_ID, ARGS = "[CALL_ID]", "[ARGS]"
+
+
+class Markers(NamedTuple):
+    opening: str = ""
+    """Of calls, wherever it stands in a text; '' for none."""
+    closing: str = ""
+    first: tuple[str, ...] = ()
+    """What begins a call where an answer begins, or after a marker."""
+    separator: str = ""
+    """Between two calls."""
+    lists: bool = False
+    """Calls come as a list of JSON, or each behind its name."""
+    known_names: bool = False
+    """Only what names a tool is a call: no marker says so."""
+    reasoning: Mapping[str, str] = _THINK
+    """What begins it, with what ends it."""
+
+
+MARKERS: Mapping[ToolFormat, Markers] = {
+    "": Markers(),
+    "hermes": Markers("<tool_call>", "</tool_call>"),
+    "llama3": Markers(
+        "<|python_tag|>", first=("<|python_tag|>", "{"), separator=";", known_names=True
+    ),
+    "mistral": Markers("[TOOL_CALLS]", lists=True, reasoning={"[THINK]": "[/THINK]", **_THINK}),
+}
+
+
+def held(text: str, marker: str) -> int:
+    """How many characters at the end of the text may begin the marker."""
+    longest = min(len(text), len(marker) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(marker[:n])), 0)
+
+
+class NamedCall(NamedTuple):
+    name: str
+    """'' where none stands."""
+    end: int
+    """Where its arguments begin."""
+
+
+_NAMED = re.compile(r"([\w.-]{1,64})\s*(?:\[CALL_ID\][\w-]{1,64}\s*)?(?:\[ARGS\]\s*)?(?={)")
+
+
+def named_call(text: str) -> NamedCall | None:
+    """The name at the beginning of a text, up to the brace of the arguments; None while that may
+    still come."""
+    if match := _NAMED.match(text):
+        return NamedCall(match[1], match.end())
+    return None if _may_become_named(text) else NamedCall("", 0)
+
+
+def _may_become_named(text: str) -> bool:
+    name = re.match(r"[\w.-]{1,64}", text)
+    if name is None:
+        return False
+    rest = text[name.end() :].lstrip()
+    for marker, follows in ((CALL_ID, r"[\w-]{0,64}"), (ARGS, "")):
+        if marker.startswith(rest):
+            return True
+        if rest.startswith(marker):
+            after = re.match(follows, rest[len(marker) :])
+            rest = rest[len(marker) + (after.end() if after else 0) :].lstrip()
+    return not rest

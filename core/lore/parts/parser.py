@@ -1,0 +1,257 @@
+"""From the text of an answer to its parts, as it comes.
+
+``Parser`` is fed the texts of the chunks in order. Its state follows from the text alone, not from
+where that was cut: a parser that is fed the text before some position goes on from there as the
+first one did.
+
+What may be the beginning of a marker is held back until it is clear. White space beside a marker
+belongs to it. What looked like a call and is none becomes text again, with its marker, as long as
+nothing was said of it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from lore.parts.call_object import CallArguments, CallObject
+from lore.parts.formats import Format
+from lore.parts.markers import MARKERS, held, named_call
+from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
+
+_State = Literal["start", "after", "text", "reasoning", "list", "name", "call", "next", "over"]
+"""``start``: nothing but white space has come. ``after``: a marker has, whose white space is
+dropped. ``list``: a call follows. ``next``: a call has ended. ``over``: nothing more counts."""
+_NAME = re.compile("[a-zA-Z0-9_-]{1,64}")
+
+
+class Parser:
+    """Of one answer. Adjacent parts of one kind are one part, wherever they were cut."""
+
+    def __init__(
+        self, form: Format, names: frozenset[str] = frozenset(), *, single: bool = False
+    ) -> None:
+        """``names``: the tools that may be called; without any, no text is a call. ``single``: the
+        answer ends with its first call."""
+        self.calls = 0
+        """That have begun."""
+        self.complete_calls = 0
+        self._markers = MARKERS[form.tools if names else ""]
+        thinks: Mapping[str, str] = MARKERS[form.tools].reasoning if form.reasons else {}
+        self._reasoning_markers = thinks
+        self._names = names
+        self._single = single
+        self._state: _State = "start"
+        self._buffer = ""
+        self._raw = ""
+        """Text of a call of which nothing was said, before the buffer."""
+        self._closing = ""
+        """The marker that ends the reasoning."""
+        self._has_reasoned = False
+        self._is_list = False
+        self._has_begun = False
+        """The call was said."""
+        self._call: CallObject | CallArguments | None = None
+        self._parts: list[Part] = []
+        self._steps: dict[_State, Callable[[], bool]] = {
+            "start": self._start,
+            "after": self._after,
+            "text": self._text,
+            "reasoning": self._reasoning,
+            "list": self._list,
+            "name": self._name,
+            "call": self._in_call,
+            "next": self._next,
+            "over": self._over,
+        }
+
+    @property
+    def has_called(self) -> bool:
+        """Whether there are calls, and all of them are complete."""
+        return 0 < self.calls == self.complete_calls
+
+    def feed(self, text: str) -> list[Part]:
+        self._buffer += text
+        while self._buffer and self._steps[self._state]():
+            pass
+        return self._take()
+
+    def finish(self) -> list[Part]:
+        """The answer has ended."""
+        if self._state == "reasoning":
+            self._say(Reasoning, self._buffer if self._has_reasoned else "")
+        elif self._has_begun:
+            self._end_call(is_complete=False)
+        elif self._state not in ("next", "over") and not self._is_list:
+            self._say(Text, self._raw + self._buffer)
+        self._buffer, self._raw, self._state = "", "", "over"
+        return self._take()
+
+    def _take(self) -> list[Part]:
+        parts, self._parts = self._parts, []
+        return parts
+
+    def _say(self, kind: type[Text | Reasoning], text: str) -> None:
+        if text:
+            self._parts.append(kind(text))
+
+    # each step takes some of the buffer, and says whether another may follow
+
+    def _start(self) -> bool:
+        rest = self._buffer.lstrip()
+        for opening, closing in self._reasoning_markers.items():
+            if rest.startswith(opening):
+                self._buffer, self._closing = rest[len(opening) :], closing
+                self._state = "reasoning"
+                return True
+        if self._begins_call(rest):
+            return True
+        if _may_become((*self._reasoning_markers, *self._markers.first), rest):
+            return False
+        self._state = "text"
+        return True
+
+    def _after(self) -> bool:
+        self._buffer = rest = self._buffer.lstrip()
+        if not rest or _may_become(self._markers.first, rest):
+            return self._begins_call(rest)
+        if not self._begins_call(rest):
+            self._state = "text"
+        return True
+
+    def _begins_call(self, rest: str) -> bool:
+        """By a marker that begins one here alone."""
+        for opening in self._markers.first:
+            if rest.startswith(opening):
+                end = len(self._buffer) - len(rest) + (0 if opening == "{" else len(opening))
+                self._raw, self._buffer = self._buffer[:end], self._buffer[end:]
+                self._state = "list"
+                return True
+        return False
+
+    def _text(self) -> bool:
+        opening = self._markers.opening
+        if opening and opening in self._buffer:
+            before, _, self._buffer = self._buffer.partition(opening)
+            said = before.rstrip()
+            self._say(Text, said)
+            self._raw, self._state = before[len(said) :] + opening, "list"
+            return True
+        self._let_out(Text, opening)
+        return False
+
+    def _reasoning(self) -> bool:
+        if not self._has_reasoned:
+            self._buffer = self._buffer.lstrip()
+        before, found, after = self._buffer.partition(self._closing)
+        if found:
+            self._say(Reasoning, before.rstrip())
+            self._buffer, self._state = after, "after"
+            return True
+        self._let_out(Reasoning, self._closing)
+        return False
+
+    def _let_out(self, kind: type[Text | Reasoning], marker: str) -> None:
+        """But for what may belong to the marker."""
+        end = len(self._buffer) - held(self._buffer, marker)
+        if marker:
+            end = len(self._buffer[:end].rstrip())
+        self._say(kind, self._buffer[:end])
+        self._has_reasoned |= kind is Reasoning and end > 0
+        self._buffer = self._buffer[end:]
+
+    # calls
+
+    def _list(self) -> bool:
+        rest = self._buffer.lstrip()
+        if not rest:
+            return False
+        self._raw += self._buffer[: len(self._buffer) - len(rest)]
+        self._buffer = rest
+        is_new_list = self._markers.lists and not self._is_list
+        if rest[0] == "[" and is_new_list:
+            self._raw, self._buffer, self._is_list = self._raw + "[", rest[1:], True
+        elif rest[0] == "{":
+            self._call, self._state = CallObject(self._may_be_called), "call"
+        elif is_new_list:
+            self._state = "name"
+        else:
+            self._give_up()
+        return True
+
+    def _may_be_called(self, name: str) -> bool:
+        if self._markers.known_names:
+            return name in self._names
+        return _NAME.fullmatch(name) is not None
+
+    def _name(self) -> bool:
+        """``f{…}``, or with more between the two."""
+        found = named_call(self._buffer)
+        if found is None:
+            return False
+        if not self._may_be_called(found.name):
+            self._give_up()
+            return True
+        self._call, self._state = CallArguments(found.name), "call"
+        self._buffer = self._buffer[found.end :]
+        self._begin_call(found.name)
+        return True
+
+    def _in_call(self) -> bool:
+        call = self._call
+        assert call is not None
+        end, found = call.feed(self._buffer, 0)
+        if call.name is None:
+            self._raw += self._buffer[:end]
+        elif not self._has_begun:
+            self._begin_call(call.name)
+        self._buffer = self._buffer[end:]
+        if call.name is None and found != "more":
+            self._give_up()
+            return True
+        if text := call.take():
+            self._parts.append(Arguments(self.calls - 1, text))
+        if found != "more":
+            self._end_call(is_complete=found == "done")
+        return True
+
+    def _begin_call(self, name: str) -> None:
+        self._raw, self._has_begun = "", True
+        self._parts.append(CallBegin(self.calls, name))
+        self.calls += 1
+
+    def _end_call(self, *, is_complete: bool) -> None:
+        self._parts.append(CallEnd(self.calls - 1, is_complete))
+        self.complete_calls += is_complete
+        self._call, self._has_begun = None, False
+        self._state = "over" if self._single else "next"
+
+    def _give_up(self) -> None:
+        """It is no call."""
+        self._say(Text, self._raw)
+        self._raw, self._call, self._is_list, self._state = "", None, False, "text"
+
+    def _next(self) -> bool:
+        """What may stand behind a call: another one, or the closing marker."""
+        self._buffer = rest = self._buffer.lstrip()
+        separator, closing = self._markers.separator, self._markers.closing
+        if self._is_list:
+            separator, closing = ",", "]"
+        if not rest or _may_become((closing,), rest):
+            return False
+        if separator and rest.startswith(separator):
+            self._raw, self._state = separator, "list"
+            self._buffer = rest[len(separator) :]
+            return True
+        if closing and rest.startswith(closing):
+            self._buffer = rest[len(closing) :]
+        self._is_list, self._state = False, "after"
+        return True
+
+    def _over(self) -> bool:
+        self._buffer = ""
+        return False
+
+
+def _may_become(markers: tuple[str, ...], text: str) -> bool:
+    """Whether it is the beginning of one, and no whole one."""
+    return any(one != text and one.startswith(text) for one in markers)
