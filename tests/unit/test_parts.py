@@ -54,12 +54,21 @@ def call(number: int, name: str, arguments: str) -> list[Part]:
 
 OSLO, NOTHING = '{"city": "Oslo"}', "{}"
 WEATHER, TIME = call(0, "weather", OSLO), call(1, "time", NOTHING)
+TWO_CALLS_OF_HERMES = """Sure.
+<tool_call>
+{"name": "weather", "arguments": {"city": "Oslo"}}
+</tool_call>
+<tool_call>
+{"arguments": {}, "name": "time"}
+</tool_call>"""
+A_LIST_OF_MISTRAL = """[TOOL_CALLS] [
+{"name": "weather", "arguments": {"city": "Oslo"}, "id": "abcdefghi"},
+{"name": "time", "arguments": {}}]"""
 ANSWERS: list[tuple[str, str, list[Part]]] = [
     ("", "<think>a</think><tool_call>{", [Text("<think>a</think><tool_call>{")]),
     (
         "hermes",
-        'Sure.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n'
-         '<tool_call>\n{"arguments": {}, "name": "time"}\n</tool_call>',
+        TWO_CALLS_OF_HERMES,
         [Text("Sure."), *WEATHER, *TIME],
     ),
     (
@@ -97,8 +106,7 @@ ANSWERS: list[tuple[str, str, list[Part]]] = [
     ("llama3", ' {"name": "Ada", "age": 36}', [Text(' {"name": "Ada", "age": 36}')]),
     (
         "mistral",
-        '[TOOL_CALLS] [{"name": "weather", "arguments": {"city": "Oslo"}, "id": "abcdefghi"}, '
-         '{"name": "time", "arguments": {}}]',
+        A_LIST_OF_MISTRAL,
         [*WEATHER, *TIME],
     ),
     ("mistral", 'So.[TOOL_CALLS]weather{"city": "Oslo"}', [Text("So."), *WEATHER]),
