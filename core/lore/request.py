@@ -20,6 +20,8 @@ from pydantic import (
 )
 
 from lore.messages import Message, Text, check_results, found_at
+from lore.parts import formats
+from lore.parts.formats import Format
 from lore.request_limits import DEFAULT_MAX_TOKENS, Limit, placeholder
 from lore.template_args import TemplateArgs
 from lore.tools import MAX_LOGPROBS, NamedTool, ResponseFormat, ToolChoice, Tools
@@ -65,7 +67,7 @@ NEWER = (
     "logprobs",
     "parts",
 )
-"""What a release before does not know."""
+"""Parameters that an older release does not know."""
 
 
 class StreamRequest(BaseModel):
@@ -115,17 +117,17 @@ class StreamRequest(BaseModel):
     """Keep the log probability of each token, and of so many others that were likely."""
 
     def fingerprint(self) -> str:
-        """The same for two bodies that ask for the same thing, in a release before as well: what
-        that does not know counts only where it is given."""
+        """A hash that is the same for two bodies that ask for the same. It must match an older
+        release's, so parameters that such a release does not know count only if they are given.
+        """
         newer = {name for name in NEWER if getattr(self, name, None) is None}
         text = self.model_dump_json(exclude=newer, by_alias=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def kept_json(self, parts: str = "") -> str:
-        """As the store keeps it. A release before refuses a body with a parameter that it does not
-        know: it fails such a request. So tools, a format and log probabilities are kept in sight,
-        and no generator answers without them. It does not look into the note, where it leaves
-        alone what changes nothing for a model that does not know it.
+        """The JSON that the store keeps. A generator of an older release fails a request with an
+        unknown parameter. It must do so if tools, a format or log probabilities are asked for.
+        It does not look into ``note``: parameters that it may ignore are kept there.
 
         ``parts``: see ``KeptRequest``.
         """
@@ -135,6 +137,17 @@ class StreamRequest(BaseModel):
         if told := {name: value for name, value in unseen.items() if value is not None}:
             kept["note"] = {**kept.get("note", {}), **told}
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+
+    def form(self) -> Format:
+        """How the parts of its answer are written, as far as they are asked for."""
+        return Format()
+
+    @property
+    def callable_names(self) -> frozenset[str]:
+        """The tools that its answer may call."""
+        if self.tool_choice == "none":
+            return frozenset()
+        return frozenset(tool.name for tool in self.tools or ())
 
     def conversation(self) -> list[Message]:
         """The messages, then the question."""
@@ -180,18 +193,24 @@ class KeptRequest(StreamRequest):
     """
 
     parts: str | None = None
-    """The format of its answer's parts (``lore.parts``), as the edge that accepted it wrote it
-    down: everybody derives the same parts from its text."""
+    """The format of the answer's parts (``lore.parts.formats``). The edge that accepts the request
+    sets it, so that every edge derives the same parts from the text.
+    """
 
     @classmethod
     def read(cls, body: str) -> Self:
-        """Parse what ``kept_json`` wrote. Raises ValidationError for what an incompatible version
+        """Parse what ``kept_json`` wrote. Raises ValueError for what an incompatible version
         kept.
         """
         kept = cls.model_validate_json(body)
         note = kept.note or {}
         unseen = {name: note[name] for name in ("template_args", "parts") if note.get(name)}
+        formats.read(str(unseen.get("parts", "")))
         return kept.model_copy(update=unseen) if unseen else kept
+
+    def form(self) -> Format:
+        whole = formats.read(self.parts or "")
+        return whole if self.callable_names else whole._replace(tools="")
 
     open_ended: bool = False
     """Whether the request sets no limit: ``max_tokens`` is then only the maximum of the edge."""

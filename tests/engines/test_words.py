@@ -10,7 +10,6 @@ import pytest
 from jinja2 import TemplateError
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
-from lore.messages import Message
 from lore_generator.engine import Job
 from lore_generator.engines.conversation import Refused, prompt_ids
 from lore_generator.engines.prompt import prompt_tokens
@@ -61,8 +60,8 @@ def test_a_template_is_rendered_as_transformers_does(name: str, args: dict[str, 
         SAID, chat_template=TEMPLATES[name], add_generation_prompt=True, tokenize=False, **args
     )
     tokens = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
-    assert renderer(TEMPLATES[name], tokens, args)(SAID, {}) == theirs
-    assert renderer(TEMPLATES[name], tokens, {})(SAID, args) == theirs
+    assert renderer(TEMPLATES[name], tokens, args)(SAID, [], {}) == theirs
+    assert renderer(TEMPLATES[name], tokens, {})(SAID, [], args) == theirs
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_a_template_is_rendered_as_transformers_does(name: str, args: dict[str, 
 def test_a_template_that_fails_or_reaches_out_refuses_the_messages(source: str) -> None:
     tokenizer = KINDS["byte-level BPE"]().backend_tokenizer
     with pytest.raises(Refused, match="chat template refuses"):
-        prompt_ids([Message(role="user", content="a")], tokenizer, renderer(source, {}, {}))
+        prompt_ids(ask("a"), tokenizer, renderer(source, {}, {}))
 
 
 def test_a_template_that_is_none_is_refused_at_once() -> None:

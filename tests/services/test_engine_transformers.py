@@ -30,6 +30,7 @@ from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.prompt import prepare, prompt_tokens
 from lore_generator.engines.sampling import draw
 from lore_generator.engines.transformers_engine import TransformersEngine
+from lore_generator.engines.turns import conversation
 from tests.services.engine_sink import Collector
 
 pytestmark = pytest.mark.model
@@ -481,7 +482,7 @@ def test_conversations_go_through_the_models_template(
     )
     monkeypatch.setattr(loaded.tokenizer, "chat_template", None)
     plain = "System: Be brief.\n\nUser: Hi\n\nAssistant:"
-    assert plain_prompt(messages) == plain
+    assert plain_prompt(conversation(messages)) == plain
     assert loaded.tokenizer.decode(prompt_tokens(job, loaded.tokenizer)) == plain
 
 

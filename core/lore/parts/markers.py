@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lore.parts.formats import ToolFormat
+from lore.parts.formats import Format, ToolFormat
 
 _THINK = {"<think>": "</think>"}
 CALL_ID, ARGS = "[CALL_ID]", "[ARGS]"
@@ -34,6 +34,24 @@ MARKERS: Mapping[ToolFormat, Markers] = {
     ),
     "mistral": Markers("[TOOL_CALLS]", lists=True, reasoning={"[THINK]": "[/THINK]", **_THINK}),
 }
+
+
+def names_of(form: Format) -> frozenset[str]:
+    """All of them that a model may write. To a tokenizer some are special tokens, which are no
+    text: these have to reach it."""
+    markers = MARKERS[form.tools]
+    calls = (markers.opening, markers.closing, *markers.first) if form.tools else ()
+    more = (CALL_ID, ARGS) if markers.lists else ()
+    reasoning = [one for pair in markers.reasoning.items() for one in pair] if form.reasons else []
+    return frozenset((*calls, *more, *reasoning)) - {"", "{"}
+
+
+def left_open(form: Format, prompt: str) -> str:
+    """What begins the reasoning, where the prompt's last words are that: the template has begun it
+    for the model, and the answer's text begins with it."""
+    end = prompt.rstrip()
+    openings = MARKERS[form.tools].reasoning if form.reasons else ()
+    return next((one for one in openings if end.endswith(one)), "")
 
 
 def held(text: str, marker: str) -> int:

@@ -100,6 +100,8 @@ class EngineInfo:
     revision: str = ""
     """Distinguishes its weights from others of that name; '' if only the name is known."""
     details: dict[str, str] = field(default_factory=dict[str, str])
+    parts: str = ""
+    """How it writes calls of tools and reasoning (``lore.parts.formats``)."""
 
     @property
     def identity(self) -> str:

@@ -21,6 +21,7 @@ async def tell(store: Store, info: EngineInfo) -> None:
         "model": info.model,
         "context_tokens": str(info.context_tokens),
         "tokenizer": info.tokenizer,
+        "parts": info.parts,
     }
     while True:
         with contextlib.suppress(StoreUnavailable):

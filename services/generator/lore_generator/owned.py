@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from lore.parts import formats
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
 from lore.protocol.owner import Owner
@@ -105,6 +106,16 @@ def from_claim(
         claimed_s=asked_s,
         queued_s=(view.started_ms - view.created_ms) / 1000 if first_claim else None,
     )
+
+
+OTHER_FORMAT = "the model here calls tools in another way than the one that this was asked of"
+
+
+def is_foreign(request: StreamRequest, parts: str) -> bool:
+    """Whether its answer may call tools, and the model here, which writes ``parts``, would do it in
+    a way that nobody expects."""
+    expected = request.form().tools
+    return bool(request.callable_names) and expected != formats.read(parts).tools
 
 
 def _window(claimed: Claimed, request: StreamRequest, config: WindowConfig) -> Window:

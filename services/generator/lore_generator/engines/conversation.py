@@ -1,19 +1,24 @@
 """From messages to the token ids of a prompt, whatever renders the chat template."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
-from lore.messages import Message
 from lore.protocol.lifecycle import INVALID_PROMPT
-from lore_generator.engines import literal
+from lore.request import StreamRequest
+from lore_generator.engines import literal, turns
+from lore_generator.engines.turns import Json
 
 ANOTHER_MODEL = "the answer so far was made by another model and cannot be continued"
 
-Render = Callable[[list[dict[str, str]], Mapping[str, object]], str]
-"""Renders a chat template for messages, with the beginning of the next answer. The second argument
-is ``StreamRequest.template_args``. Raises TemplateError.
+TAIL = 8
+"""Tokens at the end of a prompt that have the template's last words."""
+
+Render = Callable[[list[Json], list[Json], Mapping[str, object]], str]
+"""Renders a chat template for messages and tools, with the beginning of the next answer. The third
+argument is ``StreamRequest.template_args``. Raises TemplateError.
 """
 
 
@@ -31,33 +36,32 @@ def refused_by_template(error: object) -> Refused:
     return Refused(f"the model's chat template refuses these messages: {error}")
 
 
-def prompt_ids(
-    messages: Sequence[Message],
-    tokenizer: Tokenizer,
-    render: Render | None,
-    args: Mapping[str, object] | None = None,
-) -> list[int]:
+def prompt_ids(request: StreamRequest, tokenizer: Tokenizer, render: Render | None) -> list[int]:
     """The token ids of the conversation, in the form that the model was trained on. Only the
-    template may write special tokens: in messages they are text.
+    template may write special tokens: in messages and tools they are text.
 
     A model without a chat template gets ``plain_prompt``.
     """
-    by = literal.stand_ins(tokenizer, (message.content for message in messages))
-    hidden = [
-        one.model_copy(update={"content": literal.hide(tokenizer, one.content, by)})
-        for one in messages
-    ]
+    messages, tools = request.conversation(), turns.functions(request)
+    turned = turns.conversation(messages)
+    by = literal.stand_ins(tokenizer, turns.texts([turned, tools]))
+
+    def hidden(value: Any) -> Any:
+        return turns.with_texts(value, lambda text: literal.hide(tokenizer, text, by))
+
     if render is None:
-        return literal.encode(tokenizer, plain_prompt(hidden), by, add_special_tokens=True)
+        if tools or any(one.role == "tool" or one.tool_calls for one in messages):
+            raise Refused("the model has no chat template, and knows no tools")
+        return literal.encode(tokenizer, plain_prompt(hidden(turned)), by, add_special_tokens=True)
     try:
-        text = render([{"role": m.role, "content": m.content} for m in hidden], args or {})
+        text = render(hidden(turned), hidden(tools), request.template_args or {})
     except TemplateError as error:
         raise refused_by_template(error) from None
     # The template has already written the special tokens.
     return literal.encode(tokenizer, text, by, add_special_tokens=False)
 
 
-def plain_prompt(messages: Sequence[Message]) -> str:
+def plain_prompt(conversation: Sequence[Json]) -> str:
     """``User: …`` and ``Assistant: …`` as paragraphs, and the beginning of the next answer."""
-    said = [f"{message.role.capitalize()}: {message.content}" for message in messages]
+    said = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in conversation]
     return "\n\n".join([*said, "Assistant:"])

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import modeling_gguf_pytorch_utils as gguf
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
+from lore.parts.formats import of_template
 from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.unpacked import unpacked
 from lore_generator.engines.weights import revision_of
@@ -52,6 +53,12 @@ class Loaded:
     revision: str
     """The commit of a model on the hub; for one on this disk, a hash of its weights."""
     template_args: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def parts(self) -> str:
+        """How the chat template teaches it to write what is not text."""
+        template = self.tokenizer.chat_template
+        return str(of_template(template)) if isinstance(template, str) else ""
 
 
 def find(model: str | None, revision: str | None = None) -> Source:

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
+from lore.parts.markers import left_open, names_of
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
 from lore.request import context_exceeded
 from lore_generator.engine import Job
-from lore_generator.engines.conversation import ANOTHER_MODEL, Refused, prompt_ids
+from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused, prompt_ids
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.transcript import Transcript
+from lore_generator.engines.turns import Json
 
 
 @dataclass(slots=True)
@@ -43,8 +45,10 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
         raise Refused("the prompt holds a token that the model does not know")
     if not all(token in known for token in done):
         raise Refused(ANOTHER_MODEL, "error")
-    transcript = Transcript(loaded.decoder, job.request.stop)
-    said = transcript.feed(token for token in done if token not in loaded.eos_ids)
+    form = job.request.form()
+    transcript = Transcript(loaded.decoder, job.request.stop, names_of(form))
+    said = left_open(form, loaded.decoder.decode(prompt[-TAIL:], skip_special_tokens=False))
+    said += transcript.feed(token for token in done if token not in loaded.eos_ids)
     if not said.startswith(job.generated_text):
         raise Refused(ANOTHER_MODEL, "error")
     room = min(job.request.max_tokens, context_tokens - len(prompt)) - len(done)
@@ -66,16 +70,19 @@ def prompt_tokens(
     Raises ``Refused`` for messages that the template does not accept.
     """
 
-    def render(conversation: list[dict[str, str]], given: Mapping[str, object]) -> str:
+    def render(conversation: list[Json], tools: list[Json], given: Mapping[str, object]) -> str:
         more: dict[str, Any] = {**(args or {}), **given}
         text = tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=True, tokenize=False, **more
+            conversation,
+            tools=cast("Any", tools or None),
+            add_generation_prompt=True,
+            tokenize=False,
+            **more,
         )
         return str(text)
 
     return prompt_ids(
-        job.request.conversation(),
+        job.request,
         tokenizer.backend_tokenizer,
         render if tokenizer.chat_template else None,
-        job.request.template_args,
     )

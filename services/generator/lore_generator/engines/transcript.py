@@ -1,6 +1,6 @@
 """From token ids to text: whole characters, and no part of a stop string."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -15,8 +15,12 @@ class Transcript:
     continues its text exactly.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[str], shown: Collection[str] = ()
+    ) -> None:
+        """``shown``: special tokens that are text all the same, as they are called."""
         self._tokenizer = tokenizer
+        self._shown = _special(tokenizer, shown) if shown else {}
         self._stream = DecodeStream(skip_special_tokens=True)
         self._anchor: list[int] = []
         self._stops = StopStrings(stops)
@@ -39,6 +43,8 @@ class Transcript:
         with this token, behind the last whole piece: at the very beginning, a blank would be
         dropped.
         """
+        if token in self._shown:
+            return self._shown[token]
         try:
             text = self._stream.step(self._tokenizer, token)
         except Exception:  # noqa: BLE001  # the library raises no other
@@ -53,3 +59,9 @@ class Transcript:
         dropped.
         """
         return self._stops.flush()
+
+
+def _special(tokenizer: Tokenizer, names: Collection[str]) -> dict[int, str]:
+    """Those of these names that are special tokens, by their ids."""
+    added = tokenizer.get_added_tokens_decoder().items()
+    return {token: one.content for token, one in added if one.special and one.content in names}

@@ -95,6 +95,7 @@ class TransformersEngine:
             self._loaded.tokenizer_file,
             self._loaded.revision,
             {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")},
+            self._loaded.parts,
         )
 
     def submit(self, job: Job, limit: int | None) -> None:

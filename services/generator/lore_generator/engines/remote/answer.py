@@ -15,10 +15,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from lore import metrics
+from lore.parts.markers import left_open, names_of
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
 from lore.request import context_exceeded
 from lore_generator.engine import GivenUp, Job, Piece
-from lore_generator.engines.conversation import ANOTHER_MODEL, Refused
+from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused
 from lore_generator.engines.remote.dialects.base import Call, Dialect, Mends, Said
 from lore_generator.engines.remote.fleet import Fleet
 from lore_generator.engines.remote.server import Server
@@ -128,8 +129,10 @@ class Answer:
             )
         if words.vocabulary is not None and any(one >= words.vocabulary for one in self._ids):
             raise Refused(ANOTHER_MODEL, "error")
-        self._script = words.script(request.stop)
-        said = await self._script.feed([one for one in self._ids if one not in words.eos_ids])
+        form = request.form()
+        self._script = words.script(request.stop, names_of(form))
+        said = left_open(form, await words.tail(self._prompt[-TAIL:])) if form.reasons else ""
+        said += await self._script.feed([one for one in self._ids if one not in words.eos_ids])
         if not said.startswith(job.generated_text):
             raise Refused(ANOTHER_MODEL, "error")
         self._unsent = said[len(job.generated_text) :]

@@ -164,6 +164,7 @@ class RemoteEngine:
             engine.words.tokenizer_file,
             self._options.revision or fleet.identity.revision,
             {"engine": self._dialect.name},
+            engine.words.parts,
         )
 
     def _begin(self, job: Job, limit: int | None, calls: int = 0) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from lore import metrics
+from lore.parts.formats import of_template
 from lore.request import StreamRequest
 from lore_generator.engines.options import RemoteOptions
 from lore_generator.engines.remote import tokenizer
@@ -249,7 +250,8 @@ class Fleet:
         if name is None:
             if not self._dialect.has_own_text:
                 raise Trouble(Kind.UNFIT, "it names no tokenizer; set LORE_TOKENIZER")
-            words = EngineWords(self.ask, self._options.template_args)
+            parts = str(of_template(facts.template))
+            words = EngineWords(self.ask, self._options.template_args, parts)
             await words.prepare(server.ask, facts.eos)
             return words
         args = self._options.template_args

@@ -16,6 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from lore_generator.engines.conversation import Render
+from lore_generator.engines.turns import Json
 
 
 def renderer(source: str, tokens: Mapping[str, str], args: Mapping[str, object]) -> Render:
@@ -27,12 +28,12 @@ def renderer(source: str, tokens: Mapping[str, str], args: Mapping[str, object])
     template = _environment().from_string(source)
     given = {**tokens, **args}
 
-    def render(conversation: list[dict[str, str]], more: Mapping[str, object]) -> str:
+    def render(conversation: list[Json], tools: list[Json], more: Mapping[str, object]) -> str:
         try:
             return template.render(
                 messages=conversation,
                 add_generation_prompt=True,
-                tools=None,
+                tools=tools or None,
                 documents=None,
                 **{**given, **more},
             )

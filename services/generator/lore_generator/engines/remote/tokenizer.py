@@ -11,6 +11,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
+from lore.parts.formats import of_template
 from lore_generator.engines.conversation import Render
 from lore_generator.engines.remote.template import renderer
 
@@ -31,6 +32,8 @@ class ModelText:
     eos_ids: frozenset[int]
     vocabulary: int
     file: str
+    parts: str = ""
+    """How the chat template teaches the model to write what is not text."""
 
 
 def load(name: str, revision: str | None, args: Mapping[str, object]) -> ModelText:
@@ -86,6 +89,7 @@ def _read(folder: Path, args: Mapping[str, object]) -> ModelText:
         frozenset(one for one in ids if isinstance(one, int)),
         tokenizer.get_vocab_size(),
         str((folder / TOKENIZER).absolute()),
+        str(of_template(source or "")),
     )
 
 

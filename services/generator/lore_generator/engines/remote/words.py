@@ -4,11 +4,12 @@ Of a GGUF file, only the engine has the tokenizer.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from lore.messages import Message
 from lore.request import StreamRequest
+from lore_generator.engines import turns
 from lore_generator.engines.conversation import (
     Refused,
     prompt_ids,
@@ -46,6 +47,8 @@ class Words(Protocol):
     eos_ids: frozenset[int]
     vocabulary: int | None
     tokenizer_file: str
+    parts: str
+    """How the model writes what is not text (``lore.parts.formats``)."""
 
     async def prompt(self, request: StreamRequest) -> list[int]:
         """The ids of a request's prompt. Raises Refused, and Trouble if an engine must be asked."""
@@ -59,7 +62,13 @@ class Words(Protocol):
         """Note the text that the engine wrote for one token."""
         ...
 
-    def script(self, stops: Sequence[str]) -> Script: ...
+    async def tail(self, ids: Sequence[int]) -> str:
+        """The text of a few tokens, special ones too. Raises Trouble."""
+        ...
+
+    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
+        """``shown``: special tokens that are text all the same."""
+        ...
 
 
 class OwnWords:
@@ -70,6 +79,7 @@ class OwnWords:
         self.eos_ids = text.eos_ids
         self.vocabulary: int | None = text.vocabulary
         self.tokenizer_file = text.file
+        self.parts = text.parts
         added = text.tokenizer.get_added_tokens_decoder().items()
         self._special = self.eos_ids | {number for number, one in added if one.special}
 
@@ -77,16 +87,18 @@ class OwnWords:
         return token in self._special
 
     async def prompt(self, request: StreamRequest) -> list[int]:
-        messages, text = request.conversation(), self.text
         # In a thread: a long prompt must not delay the other answers.
-        asked = messages, text.tokenizer, text.render, request.template_args
-        return await asyncio.to_thread(prompt_ids, *asked)
+        text = self.text
+        return await asyncio.to_thread(prompt_ids, request, text.tokenizer, text.render)
 
     def learn(self, token: int, text: str) -> None:
         del token, text
 
-    def script(self, stops: Sequence[str]) -> Script:
-        return _OwnScript(Transcript(self.text.tokenizer, stops))
+    async def tail(self, ids: Sequence[int]) -> str:
+        return self.text.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
+        return _OwnScript(Transcript(self.text.tokenizer, stops, shown))
 
 
 class _OwnScript:
@@ -110,7 +122,8 @@ class EngineWords:
     tokenizer_file = ""
     vocabulary: int | None = None
 
-    def __init__(self, ask: Ask, args: Mapping[str, object]) -> None:
+    def __init__(self, ask: Ask, args: Mapping[str, object], parts: str = "") -> None:
+        self.parts = parts
         self._ask = ask
         self._args = args
         self.eos_ids: frozenset[int] = frozenset()
@@ -124,24 +137,24 @@ class EngineWords:
 
     async def prompt(self, request: StreamRequest) -> list[int]:
         messages, args = request.conversation(), {**self._args, **(request.template_args or {})}
-        said = "\n".join(message.content for message in messages)
+        tools = turns.functions(request)
+        turned = turns.conversation(messages)
+        said = "\n".join(turns.texts([turned, tools]))
         try:
             text, plain, special = await asyncio.gather(
-                self._render(messages, args),
+                llamacpp.render(self._ask, turned, tools, args),
                 llamacpp.encode(self._ask, said, special=False),
                 llamacpp.encode(self._ask, said, special=True),
             )
             if plain == special:
                 return await llamacpp.encode(self._ask, text, special=True, add_special=True)
+            if tools or any("tool_calls" in turn for turn in turned):
+                raise Refused("a message or a tool holds a special token: set LORE_TOKENIZER")
             return await self._literally(messages, args)
         except Trouble as trouble:
             if trouble.kind is Kind.REFUSED:
                 raise refused_by_template(trouble) from None
             raise
-
-    async def _render(self, messages: Sequence[Message], args: Mapping[str, object]) -> str:
-        said = [{"role": one.role, "content": one.content} for one in messages]
-        return await llamacpp.render(self._ask, said, args)
 
     async def _literally(
         self, messages: Sequence[Message], args: Mapping[str, object]
@@ -150,13 +163,10 @@ class EngineWords:
         template and the messages are encoded separately.
         """
         names = [chr(STAND_INS + number) for number, _ in enumerate(messages)]
-        rest = await self._render(
-            [
-                one.model_copy(update={"content": name})
-                for one, name in zip(messages, names, strict=True)
-            ],
-            args,
-        )
+        turned = [
+            {"role": one.role, "content": name} for one, name in zip(messages, names, strict=True)
+        ]
+        rest = await llamacpp.render(self._ask, turned, [], args)
         ids: list[int] = []
         for name, message in zip(names, messages, strict=True):
             before, found, rest = rest.partition(name)
@@ -174,8 +184,11 @@ class EngineWords:
             self._remember((token,), text)
             self._special.setdefault(token, False)
 
-    def script(self, stops: Sequence[str]) -> Script:
-        return _EngineScript(self, stops)
+    async def tail(self, ids: Sequence[int]) -> str:
+        return await self.text(tuple(ids))
+
+    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
+        return _EngineScript(self, stops, shown)
 
     async def text(self, ids: tuple[int, ...]) -> str:
         said = self._said.get(ids)
@@ -210,7 +223,8 @@ class EngineWords:
 
 
 class _EngineScript:
-    def __init__(self, words: EngineWords, stops: Sequence[str]) -> None:
+    def __init__(self, words: EngineWords, stops: Sequence[str], shown: Collection[str]) -> None:
+        self._shown = shown
         self._words = words
         self._stops = StopStrings(stops)
         self._part: tuple[int, ...] = ()
@@ -224,6 +238,8 @@ class _EngineScript:
         said: list[str] = []
         for token in ids:
             if await self._words.may_end(token):
+                name = await self._words.text((token,)) if self._shown else ""
+                said.append(self._stops.feed(name) if name in self._shown else "")
                 continue
             part = (*self._part, token)
             text = await self._words.text(part)

@@ -41,6 +41,8 @@ class Facts:
     """The folder, or the name on the hub, from which its tokenizer is."""
     eos: str | None = None
     """The text of the token that ends an answer."""
+    template: str = ""
+    """The chat template, where it tells that."""
 
 
 class Call(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import cast
+from typing import Any, cast
 
 from lore_generator.engines.remote.dialects.base import (
     Ask,
@@ -46,6 +46,7 @@ class LlamaCpp(Dialect):
             Identity(served_as, int(context), " ".join(shape)),
             slots=int(props["total_slots"]),
             eos=props.get("eos_token"),
+            template=str(props.get("chat_template") or ""),
         )
 
     async def tokenize(self, ask: Ask, model: str, text: str) -> list[int] | None:
@@ -60,7 +61,7 @@ class LlamaCpp(Dialect):
         args: Mapping[str, object],
     ) -> list[int] | None:
         del model
-        text = await render(ask, messages, args)
+        text = await render(ask, messages, [], args)
         return await encode(ask, text, special=True, add_special=True)
 
     def body(self, call: Call) -> dict[str, object]:
@@ -144,9 +145,14 @@ async def decode(ask: Ask, ids: Sequence[int]) -> str:
 
 
 async def render(
-    ask: Ask, messages: Sequence[Mapping[str, str]], args: Mapping[str, object]
+    ask: Ask,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    args: Mapping[str, object],
 ) -> str:
-    body = {"messages": list(messages), "chat_template_kwargs": dict(args)}
+    body: dict[str, Any] = {"messages": list(messages), "chat_template_kwargs": dict(args)}
+    if tools:
+        body["tools"] = list(tools)
     prompt = (await ask("POST", "/apply-template", body)).get("prompt")
     if not isinstance(prompt, str):
         raise Trouble(Kind.UNFIT, "its /apply-template gives no prompt")
