@@ -103,9 +103,9 @@ class Installation:
             "chunks": self._work(self.streams * CHUNKS, M.valkey_us[self.column] * self._valkey),
             "acks": (self.streams * ACKS, self.streams * CHUNKS * M.ack_valkey_us),
             "requests": self._work(self.opened, request_us),
-            "generators that hear of a request": self._work(wakes, M.wake_us + M.empty_claim_us),
-            "generators that look at the queues": self._work(polls, M.look_us),
-            "the operator's looks": self._work(looks, M.view_us),
+            "generators woken by a request": self._work(wakes, M.wake_us + M.empty_claim_us),
+            "generators that poll the queues": self._work(polls, M.look_us),
+            "the operator's sweeps": self._work(looks, M.view_us),
         }
 
     @staticmethod
@@ -118,7 +118,7 @@ class Installation:
 
     @property
     def wake_share(self) -> float:
-        return self.valkey_parts()["generators that hear of a request"][1] / self.valkey_us
+        return self.valkey_parts()["generators woken by a request"][1] / self.valkey_us
 
     @property
     def fits(self) -> bool:
@@ -246,21 +246,21 @@ def limits(slots: int) -> list[tuple[float, str, str]]:
     node = A.conntrack / 2 / A.connections_per_reader
     found = [
         (bundled, "memory of the bundled Valkey (400 MB, answers kept for an hour)",
-         "new requests are refused; give it memory, or keep answers for less long"),
+         "new requests are refused; add memory, or shorten the retention"),
         (gpu, "KV memory of one GPU (Qwen3-8B on 80 GB, contexts of 800 tokens)",
          "requests wait in the queue; add generators"),
         (edge.streams_per_edge, "the core of one edge", "delivery lags; add edges"),
-        (most_streams(1, slots), "the core of one Valkey", "everything lags; take a cluster"),
+        (most_streams(1, slots), "the core of one Valkey", "everything lags; use a cluster"),
         (loop, "the core of one generator's event loop",
          "tokens wait to be appended; add generators"),
-        (quarter, "a quarter of Valkey goes to generators that hear of a request",
-         "fewer, larger generators, or another installation"),
+        (quarter, "a quarter of Valkey's CPU goes to waking generators",
+         "use fewer, larger generators, or another installation"),
         (most_streams(PARTITIONS, slots), "the cores of 64 primaries",
-         "there are no more partitions: another installation"),
-        (node, "conntrack of one node (262,144), if all edges were on it",
-         "connections are dropped; spread edges, or raise it"),
-        (sweeper, "the operator's core", "sweeps come later than every 5 s"),
-        (clients, "10,000 connections of each primary (maxclients)",
-         "parts cannot connect; raise it, or another installation"),
+         "there are no more partitions; add an installation"),
+        (node, "conntrack of one node (262,144), with all edges on it",
+         "connections are dropped; spread the edges, or raise the limit"),
+        (sweeper, "the operator's core", "sweeps take longer than 5 s"),
+        (clients, "10,000 connections per primary (maxclients)",
+         "components cannot connect; raise it, or add an installation"),
     ]  # fmt: skip
     return sorted(found, key=lambda one: one[0])

@@ -57,12 +57,12 @@ def percent(share: float) -> str:
 
 def inputs() -> str:
     return table(
-        ("of each chunk", "generator µs", "Valkey µs", "edge µs"),
+        ("per chunk", "generator µs", "Valkey µs", "edge µs"),
         [
-            [f"{streams} streams in a generator", M.generator_us[i], M.valkey_us[i], M.edge_us[i]]
+            [f"{streams} streams per generator", M.generator_us[i], M.valkey_us[i], M.edge_us[i]]
             for i, streams in enumerate((100, 500))
         ]
-        + [["clients that acknowledge add", "-", f"{M.ack_valkey_us:.1f}", f"{M.ack_edge_us:.1f}"]],
+        + [["added by acknowledgments", "-", f"{M.ack_valkey_us:.1f}", f"{M.ack_edge_us:.1f}"]],
     )
 
 
@@ -77,9 +77,9 @@ def one_of_each() -> str:
         ["a generator's event loop", full / loop_us, loop_us],
     ]
     return table(
-        (f"one core at {percent(A.utilisation)}", "streams", "chunks/s", "µs a stream and second"),
+        (f"one core at {percent(A.utilisation)}", "streams", "chunks/s", "µs/s per stream"),
         [[name, count(n), count(n * CHUNKS), count(us)] for name, n, us in rows]
-        + [["a GPU, by its KV memory", count(A.streams_per_gpu),
+        + [["a GPU, limited by KV memory", count(A.streams_per_gpu),
             count(A.streams_per_gpu * CHUNKS), "-"]],
     )  # fmt: skip
 
@@ -91,16 +91,16 @@ def stream_second() -> str:
         [name, f"{times / streams:.3g}", f"{us / streams:.0f}", percent(us / one.valkey_us)]
         for name, (times, us) in one.valkey_parts().items()
     ]
-    return table((f"of one stream among {streams:,}", "a second", "Valkey µs", "of all"), rows)
+    return table((f"one stream of {streams:,}", "per second", "Valkey µs", "share"), rows)
 
 
 def stream_bytes() -> str:
     rows = [
         ["generators and edges to Valkey", CHUNKS * M.valkey_in_bytes],
-        ["Valkey to both", CHUNKS * M.valkey_out_bytes],
+        ["Valkey to generators and edges", CHUNKS * M.valkey_out_bytes],
         ["edge to reader, in HTTP", CHUNKS * M.reader_bytes],
     ]
-    return table(("of one stream", "in a second"), [[name, size(octets)] for name, octets in rows])
+    return table(("one stream", "per second"), [[name, size(octets)] for name, octets in rows])
 
 
 def installations() -> str:
@@ -111,8 +111,8 @@ def installations() -> str:
             one = Installation(streams, slots, primaries)
             row = [slots, primaries, f"{streams:,}", one.generators, one.edges]
             rows.append([*row, percent(one.wake_share), f"{one.connections:,}"])
-    head = ("slots of a generator", "primaries", "streams", "generators", "edges")
-    return table((*head, "of Valkey for wake-ups", "connections of a primary"), rows)
+    head = ("slots per generator", "primaries", "streams", "generators", "edges")
+    return table((*head, "Valkey CPU for wake-ups", "connections per primary"), rows)
 
 
 def placement() -> str:
@@ -126,8 +126,8 @@ def placement() -> str:
         ]
         for n in (3, 4, 6, 8, 16, 32, 64)
     ]
-    head = ("primaries", "dealt by partition: the most on one", "worth", "equal ranges of slots")
-    return table((*head, "worth"), rows)
+    head = ("primaries", "balanced: most partitions on one", "effective", "equal slot ranges: most")
+    return table((*head, "effective"), rows)
 
 
 def sizes() -> str:
@@ -138,25 +138,25 @@ def sizes() -> str:
 
     lines: list[tuple[str, list[str]]] = [
         ("installations", [count(s.cells) for s in all_of]),
-        ("streams in each", [f"{s.cell.streams:,}" for s in all_of]),
+        ("streams per installation", [f"{s.cell.streams:,}" for s in all_of]),
         ("chunks/s", [count(s.streams * CHUNKS) for s in all_of]),
         ("acks/s", [count(s.streams * ACKS) for s in all_of]),
         ("new requests/s", [count(s.streams / A.answer_s) for s in all_of]),
-        (f"generators of {SLOTS} slots, a GPU each",
+        (f"generators of {SLOTS} slots, one GPU each",
          [count(s.cells * s.cell.generators) for s in all_of]),
-        ("edges (a core each)", [count(s.cells * s.cell.edges) for s in all_of]),
-        ("Valkey primaries, and as many replicas",
+        ("edges (one core each)", [count(s.cells * s.cell.edges) for s in all_of]),
+        ("Valkey primaries (and as many replicas)",
          [count(s.cells * s.cell.primaries) for s in all_of]),
-        ("connections of a primary", [count(s.cell.connections) for s in all_of]),
-        ("subscriptions of a primary", [count(_on_one(s.cell)) for s in all_of]),
-        ("to Valkey, of all", flow(M.valkey_in_bytes)),
-        ("from Valkey, of all", flow(M.valkey_out_bytes)),
-        ("to readers, of all", flow(M.reader_bytes)),
-        ("answers kept, an hour each", [size(s.cells * s.cell.memory_bytes) for s in all_of]),
-        ("of it in one primary", [size(s.cell.memory_bytes * _share(s.cell)) for s in all_of]),
-        ("with `retentionS: 300` in one primary",
+        ("connections per primary", [count(s.cell.connections) for s in all_of]),
+        ("subscriptions per primary", [count(_on_one(s.cell)) for s in all_of]),
+        ("to Valkey, total", flow(M.valkey_in_bytes)),
+        ("from Valkey, total", flow(M.valkey_out_bytes)),
+        ("to readers, total", flow(M.reader_bytes)),
+        ("answers kept for an hour", [size(s.cells * s.cell.memory_bytes) for s in all_of]),
+        ("in one primary", [size(s.cell.memory_bytes * _share(s.cell)) for s in all_of]),
+        ("in one primary with `retentionS: 300`",
          [size(s.cell.kept_bytes(300) * _share(s.cell)) for s in all_of]),
-        ("series of metrics", [count(s.cells * _series(s.cell)) for s in all_of]),
+        ("metric series", [count(s.cells * _series(s.cell)) for s in all_of]),
     ]  # fmt: skip
     head = [f"{streams:,} streams" for streams in SIZES]
     return table(("", *head), [[name, *cells] for name, cells in lines])
@@ -165,16 +165,16 @@ def sizes() -> str:
 def storms() -> str:
     cells = [sizing(streams, SLOTS).cell for streams in SIZES[:2]]
     lines: list[tuple[str, list[str]]] = [
-        ("an edge dies: readers that come back", [count(c.streams / c.edges) for c in cells]),
-        ("GETs a second at each other edge, within the first quarter of a second",
+        ("an edge dies: readers that reconnect", [count(c.streams / c.edges) for c in cells]),
+        ("GETs per second at each other edge, in the first 0.25 s",
          [count(one_edge_dies(c).peak) for c in cells]),
-        ("until all have been served, at least",
+        ("minimum time until all are served",
          [f"{one_edge_dies(c).seconds:.2f} s" for c in cells]),
-        ("all edges lose all readers: GETs a second at each",
+        ("all edges lose all readers: GETs per second at each",
          [count(all_edges_lose_their_readers(c).peak) for c in cells]),
-        ("until all have been served, at least",
+        ("minimum time until all are served",
          [f"{all_edges_lose_their_readers(c).seconds:.2f} s" for c in cells]),
-        ("a primary fails over: CPU of the new one for who comes back",
+        ("a primary fails over: CPU of the new one for reconnects",
          [f"{primary_fails_over_s(c):.2f} s" for c in cells]),
     ]  # fmt: skip
     head = [f"{c.streams:,} streams, {c.edges} edges" for c in cells]
@@ -188,22 +188,22 @@ def room() -> str:
     slow = edge_mib(streams, M.slow_reader_kib)
     parked = A.utilisation * CORE_US / parked_us()
     rows = [
-        ["readers of an edge at its share of a core", f"{streams}, with {sockets} connections"],
-        ["its memory; if nobody reads what is sent", f"{whole:.0f} MiB; {slow:.0f} MiB"],
-        ["its file descriptors, with a cluster of 64", f"{sockets + 2 * 64} and a few"],
-        ["ports of one address of a balancer, to one edge", f"{A.ports:,}"],
+        [f"readers of an edge at {percent(A.utilisation)}", f"{streams}, {sockets} connections"],
+        ["memory of that edge; if its readers read nothing", f"{whole:.0f} MiB; {slow:.0f} MiB"],
+        ["its file descriptors, with 64 primaries", f"about {sockets + 2 * 64}"],
+        ["ports of one balancer address to one edge", f"{A.ports:,}"],
         ["conntrack of a node (262,144 entries, both sides of a proxy)",
          f"{A.conntrack // (2 * sockets)} edges"],
-        ["a stuck edge, until one Valkey cuts it off (32 MiB)", f"{silence_s(streams):.0f} s"],
-        ["a parked request of Valkey, in a second",
+        ["time until one Valkey cuts off a stuck edge (32 MiB)", f"{silence_s(streams):.0f} s"],
+        ["Valkey CPU for a parked request, per second",
          f"{parked_us():.1f} µs: {count(parked)} on a core"],
     ]  # fmt: skip
-    return table(("what", "takes"), rows)
+    return table(("resource", "value"), rows)
 
 
 def first() -> str:
     rows = [[count(streams), what, then] for streams, what, then in limits(SLOTS)]
-    return table(("streams", "full", "what happens, what to do"), rows)
+    return table(("streams", "bottleneck", "effect and remedy"), rows)
 
 
 def _share(one: Installation) -> float:

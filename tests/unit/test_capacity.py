@@ -68,7 +68,7 @@ def test_an_installation_has_as_few_primaries_as_carry_it_or_there_are_not_enoug
 
 def test_wake_ups_grow_with_the_square_of_the_streams() -> None:
     one, ten = (Installation(n, 64, 16).valkey_parts() for n in (10_240, 102_400))
-    name = "generators that hear of a request"
+    name = "generators woken by a request"
     assert ten[name][0] == pytest.approx(100 * one[name][0])
     assert ten["chunks"][1] == pytest.approx(10 * one["chunks"][1])
 
