@@ -119,7 +119,7 @@ def settings_rows(
 
 
 def settings_tables() -> str:
-    head = "| setting | default | |\n|---|---|---|"
+    head = "| setting | default | meaning |\n|---|---|---|"
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     common = set(CommonSettings.model_fields) - OWNED
     parts = [("All services (`settings`)", CommonSettings, common, values["settings"])]
@@ -162,7 +162,7 @@ def values_table(text: str) -> str:
         f"| `{key}` | `{json.dumps(at(values, key), ensure_ascii=False)}` | {comment} |"
         for key, comment in described(text)
     ]
-    return "\n".join(["| value | default | |", "|---|---|---|", *rows])
+    return "\n".join(["| value | default | meaning |", "|---|---|---|", *rows])
 
 
 def readme(before: str) -> str:

@@ -22,17 +22,17 @@ class CommonSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     valkey_url: str = "valkey://127.0.0.1:6379"
-    """``valkey://``, ``valkey+sentinel://``, ``valkey+cluster://`` (``valkeys`` is TLS), ``unix://``;
-    ``memory://`` for tests. ``core/lore/store/location.py`` says what each may have in it."""
+    """``valkey://``, ``valkey+sentinel://``, ``valkey+cluster://`` (``valkeys`` means TLS),
+    ``unix://``; ``memory://`` for tests. ``core/lore/store/location.py`` lists their options."""
     store_wait_s: Annotated[float, Field(ge=0)] = 30.0
-    """How long a starting service waits for a store that is not there yet; 0 for as long as it
-    takes. The chart says 0: a pod that waits need not be restarted."""
+    """How long a starting service waits for the store; 0: no limit. The chart sets 0, so that a
+    waiting pod is not restarted."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged. A healthy service says little at ``info``; no level logs prompts,
+    """The lowest level to log. A healthy service logs little at ``info``. No level logs prompts,
     answers or secrets."""
     health_host: str = "127.0.0.1"
     health_port: Port = 0
-    """``/livez``, ``/readyz`` and ``/metrics``; 0 takes a free port."""
+    """The port of ``/livez``, ``/readyz`` and ``/metrics``; 0: any free port."""
     retention_s: Positive = 3600.0
     """How long an answer is kept after its end."""
 

