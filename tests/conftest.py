@@ -15,7 +15,7 @@ settings.load_profile("lore")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that none of them is left to one worker at the end."""
-    items.sort(key=lambda item: not item.get_closest_marker("faults"))
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, ("faults", "long"))))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from tests.browser.stack import Stack, lore_up
 from tests.proxies.proxies import HELD_BACK, PROXIES
 from tests.proxies.trials import LIMIT_S, QUESTION, RATE, all_clients, whole
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def lore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -11,6 +11,7 @@ from lore_client import Reader, Text
 from tests.services.command_line import Running
 from tests.services.cutting_proxy import CuttingProxy
 
+pytestmark = pytest.mark.long
 CUTS = 8
 SETTINGS = {"LORE_SYNTHETIC_RATE": "50", "LORE_SYNTHETIC_LENGTH": "250"}
 

@@ -24,6 +24,7 @@ from tests.sim.faults import Options
 from tests.sim.run import simulate
 
 Patch = pytest.MonkeyPatch
+pytestmark = pytest.mark.long
 SEEDS = 400
 
 FORGETFUL = Options(

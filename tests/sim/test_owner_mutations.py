@@ -25,6 +25,7 @@ from lore.store.twin import StoreState
 from tests.sim.faults import Options
 from tests.sim.run import simulate
 
+pytestmark = pytest.mark.long
 SEEDS = 2_000
 
 Patch = pytest.MonkeyPatch

@@ -23,7 +23,7 @@ PARTITION = partition_of("a")
 
 
 class Forgetful(Backend):
-    """A store that comes back as it was before. ``test_store_machine.py`` holds Valkey to it."""
+    """A store that comes back as it was before. ``machine.py`` holds Valkey to it."""
 
     def __init__(self) -> None:
         clock = Clock()
