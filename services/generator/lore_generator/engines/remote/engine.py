@@ -93,6 +93,8 @@ class RemoteEngine:
 
     def _run_loop(self) -> None:
         self._loop.run_until_complete(self._main())
+        # A transport that was closed lets its socket go in the loop's next turn.
+        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     async def _main(self) -> None:
