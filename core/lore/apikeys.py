@@ -57,7 +57,7 @@ def parse_line(text: str) -> tuple[str, Owner] | None:
         case [key_digest, subject, until] if _are_good(key_digest, subject):
             return key_digest, Owner(subject, _time(until))
         case _:
-            raise ValueError("not '<sha256 in hex> <subject>' with or without a time")
+            raise ValueError("not '<sha256 in hex> <subject>', optionally with a time")
 
 
 def parse(text: str) -> dict[str, Owner]:
@@ -74,7 +74,7 @@ def parse(text: str) -> dict[str, Owner]:
         if found is None:
             continue
         if found[0] in owners:
-            raise ValueError(f"line {number}: this key is there before")
+            raise ValueError(f"line {number}: this key is on an earlier line, too")
         owners[found[0]] = found[1]
     return owners
 
@@ -87,4 +87,4 @@ def _time(text: str) -> float:
     try:
         return datetime.strptime(text, TIME).replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise ValueError("its third word is no time such as 2027-01-31T00:00:00Z") from None
+        raise ValueError("its third word is not a time such as 2027-01-31T00:00:00Z") from None

@@ -27,7 +27,7 @@ def test_each_thing_that_is_wrong_is_one_line_and_the_engine_is_taken_once_it_is
             stub.start()
             up.until("it refuses the key (LORE_ENGINE_KEY_FILE): HTTP 401")
             stub.key = ""
-            up.until("it is no llama.cpp server: HTTP 404")
+            up.until("it is not a llama.cpp server: HTTP 404")
             stub.sick = ""
             up.until("its context is 100 tokens, and LORE_CONTEXT_TOKENS is 200")
             stub.context_tokens = 4096
@@ -59,7 +59,10 @@ def test_another_model_than_the_one_that_is_asked_for_is_one_line(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [((), "--engine-url"), (("--engine-url", "localhost:8001"), "'localhost:8001' is no address")],
+    [
+        ((), "--engine-url"),
+        (("--engine-url", "localhost:8001"), "'localhost:8001' is not an address"),
+    ],
     ids=["none", "without http"],
 )
 def test_an_address_that_is_none_is_one_line(

@@ -38,7 +38,7 @@ def test_lore_sweep_says_what_it_finds_and_reaps_it(words: list[str], tmp_path: 
     with Running(*words, "--stall-s", "0", data_dir=tmp_path, **SETTINGS) as up:
         up.until("Ctrl-C stops everything.")
         quiet = lore("sweep", data_dir=tmp_path)
-        assert (quiet.returncode, quiet.stdout) == (0, "Every live request moves on.\n")
+        assert (quiet.returncode, quiet.stdout) == (0, "Every live request makes progress.\n")
         request_id = abandoned(up)
         looking = ("sweep", "--stall-s", "1", "--dry-run")
         with Running(*looking, "--every", "1", data_dir=tmp_path) as watching:

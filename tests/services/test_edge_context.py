@@ -114,9 +114,9 @@ async def test_a_stream_that_may_be_refused_begins_when_its_generator_has_begun(
         ("/nofile", "No such file or directory"),
         ("tokenizer.json", "No such file or directory"),
         ("{folder}", "No such file or directory"),
-        ("{folder}/text", "it is no JSON object"),
+        ("{folder}/text", "it is not a JSON object"),
         ("{folder}/list", "it has no model in it"),
-        ("{folder}/number", "it is no JSON object"),
+        ("{folder}/number", "it is not a JSON object"),
     ],
 )
 def test_a_tokenizer_that_cannot_count_is_no_start(

@@ -84,7 +84,7 @@ async def test_a_key_set_is_read_again_after_one_that_dripped(monkeypatch: pytes
         with capture_logs() as logs, pytest.raises(ApiError):
             await keys.find("key-0")
         assert [line["reason"] for line in logs] == [
-            "LORE_JWT_JWKS cannot be read (not whole after 0.5 s)"
+            "LORE_JWT_JWKS cannot be read (incomplete after 0.5 s)"
         ]
         assert await keys.find("key-0") is not None
 
@@ -136,7 +136,7 @@ async def test_no_answer_takes_more_memory_than_its_bound(name: str):
 async def test_one_deadline_is_for_all_that_is_asked_in_a_block():
     quick = sending(OK + b"Connection: close\r\n\r\n{}")
     async with serving(quick) as server, serving(SLOW["silent"]) as silent:
-        with pytest.raises(FetchFailed, match="not whole"):  # noqa: PT012
+        with pytest.raises(FetchFailed, match="incomplete"):  # noqa: PT012
             async with fetching(timeout_s=0.3, max_bytes=1000, secure=False) as get:
                 assert await get(server.url) == b"{}"
                 await get(silent.url)

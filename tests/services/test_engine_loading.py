@@ -89,7 +89,7 @@ def test_a_hub_model_is_loaded_at_the_revision_that_was_named(
 
 def test_a_model_that_is_here_has_no_revision(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="LORE_MODEL_REVISION is for a model on the hub"):
+    with pytest.raises(ValueError, match="LORE_MODEL_REVISION is for models on the hub"):
         loading.load(TransformersOptions(model=str(tmp_path), revision=COMMIT))
 
 

@@ -38,14 +38,17 @@ def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
             {"device_map": "cpu", "tp_plan": "auto"},
             "LORE_TP_PLAN: excludes LORE_DEVICE_MAP",
         ),
-        ({"engine": "vllm"}, "LORE_ENGINE_URL: LORE_ENGINE=vllm needs it: where its server is"),
+        (
+            {"engine": "vllm"},
+            "LORE_ENGINE_URL: LORE_ENGINE=vllm needs it: the address of its server",
+        ),
         (
             {"engine": "synthetic", "engine_url": "http://a"},
             "LORE_ENGINE_URL: is for the engines llamacpp, sglang, vllm, and LORE_ENGINE is synth",
         ),
         (
             {"engine": "vllm", "engine_url": "localhost:8081"},
-            "LORE_ENGINE_URL: 'localhost:8081' is no address like http://localhost:8001",
+            "LORE_ENGINE_URL: 'localhost:8081' is not an address such as http://localhost:8001",
         ),
         (
             {"engine": "vllm", "engine_url": "http://me:key@a"},

@@ -125,8 +125,8 @@ CASES: dict[str, Misbehaviour] = {
     "an event and half a line": lines(ADDED, ADDED[:20]),
     "half a line, and a reset": lines(ADDED, ADDED[:20], then="reset"),
     "a cut within a character": lines(b'{"type": "\xc3\n'),
-    "a line that is no JSON": lines(b"E1129 panic\n"),
-    "a line that is no event": lines(b'{"kind": "Status"}\n'),
+    "a line is not JSON": lines(b"E1129 panic\n"),
+    "a line is not an event": lines(b'{"kind": "Status"}\n'),
     "a line that is a list": lines(b"[]\n"),
     "a line that is null": lines(b"null\n"),
     "nested": lines(b"[" * 100_000 + b"\n"),
@@ -300,7 +300,7 @@ async def test_a_process_lives_through_a_bad_minute_with_few_calls(
         for name in (
             "410 as an event",
             "401",
-            "a line that is no JSON",
+            "a line is not JSON",
             "500 as an event",
             "reset",
         ):

@@ -291,7 +291,7 @@ async def test_a_node_of_a_cluster_is_not_taken_for_a_single_server(cluster: Clu
 
 async def test_a_single_server_is_not_taken_for_a_cluster(server: Any) -> None:
     store = ValkeyStore(server.connection_url.replace("valkey", "valkey+cluster", 1))
-    with pytest.raises(StoreUnavailable, match="is of no cluster"):
+    with pytest.raises(StoreUnavailable, match="is not a node of a cluster"):
         await store.connect()
 
 

@@ -140,5 +140,5 @@ def _on_replicas(trio: Trio, harm: Callable[[valkey.Valkey], object]) -> None:
 def test_the_option_is_yes_or_no() -> None:
     assert Location("valkey://here?replica_reads=yes").replica_reads
     assert not Location("valkey+cluster://here").replica_reads
-    with pytest.raises(ValueError, match="replica_reads is yes or no"):
+    with pytest.raises(ValueError, match="replica_reads must be yes or no"):
         Location("valkey://here?replica_reads=maybe")

@@ -65,7 +65,7 @@ def _key() -> str | None:
     """The API key. Raises Problem when it cannot stand in a header."""
     key = os.environ.get(KEY, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise Problem(f"{KEY} holds characters that no key has; copy the key again")
+        raise Problem(f"{KEY} has characters that a key cannot have; copy the key again")
     return key or None
 
 

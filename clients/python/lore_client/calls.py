@@ -35,7 +35,7 @@ async def read(answer: httpx.Response) -> httpx.Response:
     async for part in answer.aiter_bytes():
         body += part
         if len(body) > MAX_ANSWER_BYTES:
-            raise httpx.RemoteProtocolError("too long an answer", request=answer.request)
+            raise httpx.RemoteProtocolError("the answer is too long", request=answer.request)
     headers = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
     return httpx.Response(
         answer.status_code, headers=headers, content=bytes(body), request=answer.request

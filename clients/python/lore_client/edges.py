@@ -61,11 +61,11 @@ def address(text: str) -> str:
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")
     except httpx.InvalidURL as error:
-        raise ValueError(f"'{text}' is no address of an edge ({error})") from None
+        raise ValueError(f"'{text}' is not an edge's address ({error})") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"'{text}' is no address of an edge, such as http://localhost:8080")
+        raise ValueError(f"'{text}' is not an edge's address, such as http://localhost:8080")
     if url.port is not None and url.port > 65535:
-        raise ValueError(f"'{text}' is no address of an edge (no port is above 65535)")
+        raise ValueError(f"'{text}' is not an edge's address (a port is at most 65535)")
     return str(url).rstrip("/")
 
 

@@ -68,7 +68,7 @@ class Source:
             except TimeoutError as error:
                 self._polls.check()
                 if gap_at is not None and gap_at < silent_at:
-                    raise TryAgain("a missing piece did not come again") from error
+                    raise TryAgain("a missing chunk was not sent again") from error
                 self.silence.on_silent()
                 raise TryAgain("no answer") from error
             if data is None:

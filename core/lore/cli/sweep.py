@@ -47,7 +47,9 @@ async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None
                     raise
                 console.print(f"{error}; trying again in {every_s:g} s", markup=False)
             else:
-                console.print(_table(found, dry_run) if found else "Every live request moves on.")
+                console.print(
+                    _table(found, dry_run) if found else "Every live request makes progress."
+                )
                 if every_s is None:
                     left = [a for a in found if dry_run or a.finding is not Finding.STALLED]
                     return NEEDS_SOMEBODY if left else 0

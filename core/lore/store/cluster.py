@@ -189,9 +189,11 @@ class Cluster:
                 async with asyncio.timeout(MAP_S):
                     return _owners(await self._ask_map(address), address)
             except TimeoutError:
-                problem = StoreUnavailable(f"the store at {address} does not tell its cluster")
+                problem = StoreUnavailable(f"the store at {address} does not describe its cluster")
             except ResponseError as error:
-                problem = StoreUnavailable(f"the store at {address} is of no cluster: {error}")
+                problem = StoreUnavailable(
+                    f"the store at {address} is not a node of a cluster: {error}"
+                )
             except StoreUnavailable as error:
                 problem = error
         raise problem

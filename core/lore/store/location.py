@@ -229,7 +229,7 @@ def _address(text: str, port: int) -> Address:
 
 def _yes(name: str, text: str) -> bool:
     if text.lower() not in ("yes", "no"):
-        raise ValueError(f"the store's URL: {name} is yes or no")
+        raise ValueError(f"the store's URL: {name} must be yes or no")
     return text.lower() == "yes"
 
 

@@ -153,7 +153,9 @@ class Subscriptions:
         except BaseException as error:
             self.unsubscribe(name, handler)
             if isinstance(error, TimeoutError):
-                raise StoreUnavailable(f"no server of the store takes {name}") from None
+                raise StoreUnavailable(
+                    f"no server of the store accepts the channel {name}"
+                ) from None
             raise
 
     def unsubscribe(self, name: str, handler: Handler) -> None:

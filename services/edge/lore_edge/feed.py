@@ -312,7 +312,7 @@ class Feed:
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, StoreUnavailable):  # otherwise its readers would wait for ever
                 _log.exception("feed failed", request_id=request_id)
-                error = StoreUnavailable("what the store has cannot be taken")
+                error = StoreUnavailable("the data in the store cannot be read")
             follower.on_failed(self._now())
             if not self._opened.done():
                 self._opened.set_exception(error)

@@ -32,7 +32,7 @@ async def fetching(*, timeout_s: float, max_bytes: int, secure: bool) -> AsyncGe
         async with asyncio.timeout(timeout_s), await _client(secure=secure) as client:
             yield partial(_get, client, max_bytes)
     except TimeoutError:
-        raise FetchFailed(f"not whole after {timeout_s:g} s") from None
+        raise FetchFailed(f"incomplete after {timeout_s:g} s") from None
 
 
 async def _client(*, secure: bool) -> httpx.AsyncClient:

@@ -195,7 +195,7 @@ class EdgeSettings(CommonSettings):
         except OSError as error:
             what = str(error.strerror)
         except (ValueError, TypeError):
-            what = "it is no JSON object"
+            what = "it is not a JSON object"
         if what:
             raise ValueError(
                 f"cannot count with {path}: {what}; name the model's tokenizer.json or its folder, "

@@ -154,13 +154,13 @@ class GeneratorSettings(CommonSettings):
     def _addresses(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         engine = info.data.get("engine", "")
         if engine in REMOTE and not urls:
-            raise ValueError(f"LORE_ENGINE={engine} needs it: where its server is")
+            raise ValueError(f"LORE_ENGINE={engine} needs it: the address of its server")
         if urls and engine not in REMOTE:
             raise ValueError(f"is for the engines {', '.join(REMOTE)}, and LORE_ENGINE is {engine}")
         for url in urls:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{url!r} is no address like http://localhost:8001")
+                raise ValueError(f"{url!r} is not an address such as http://localhost:8001")
             if parts.username or parts.password:
                 raise ValueError("a key does not belong here; put it into LORE_ENGINE_KEY_FILE")
             if parts.query or parts.fragment:

@@ -65,7 +65,7 @@ def expected(what: str) -> Iterator[None]:
         yield
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         reason = type(error).__name__
-        raise ApiFailed(f"the API server's answer to {what} makes no sense: {reason}") from None
+        raise ApiFailed(f"the API server's answer to {what} cannot be read: {reason}") from None
 
 
 class Api:
@@ -145,7 +145,7 @@ async def _judged(what: str, reply: aiohttp.ClientResponse) -> dict[str, Any]:
     answer = await _json(reply)
     if 200 <= reply.status < 300:
         if not isinstance(answer, dict):
-            raise ApiFailed(f"the API server's answer to {what} is no JSON object")
+            raise ApiFailed(f"the API server's answer to {what} is not a JSON object")
         return answer
     told = answer.get("message", "") if isinstance(answer, dict) else ""
     refused = _REFUSALS.get(reply.status, ApiFailed)(f"{what}: {reply.status} {_short(told)}")
@@ -183,9 +183,9 @@ def _event(what: str, line: bytes) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except (RecursionError, ValueError):
-        raise ApiFailed(f"{what}: a line that is no JSON") from None
+        raise ApiFailed(f"{what}: a line is not JSON") from None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        raise ApiFailed(f"{what}: a line that is no event")
+        raise ApiFailed(f"{what}: a line is not an event")
     if event["type"] != "ERROR":
         return event
     told = event.get("object")

@@ -50,7 +50,7 @@ class Jwks:
         self._reading: asyncio.Task[None] | None = None
         if is_url(where):
             if "@" in urlsplit(where).netloc:
-                raise BadJwks("LORE_JWT_JWKS: an address without a user and a password")
+                raise BadJwks("LORE_JWT_JWKS: the address must not contain a user or a password")
         else:
             self._keys = _parse(_read_file(where))
             self._failed = False
@@ -148,10 +148,10 @@ def _parse(text: bytes) -> dict[str | None, SigningKey]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise BadJwks("LORE_JWT_JWKS: what is there is not JSON") from None
+        raise BadJwks("LORE_JWT_JWKS: the document is not JSON") from None
     keys = _keys(data)
     if not keys:
-        raise BadJwks("LORE_JWT_JWKS: no key there can verify a signature")
+        raise BadJwks("LORE_JWT_JWKS: the document has no key that can verify a signature")
     return keys
 
 

@@ -41,7 +41,7 @@ def read_head(method: bytes, target: bytes, version: tuple[int, int], fields: Fi
     if len(hosts) > 1 or (not hosts and version >= (1, 1)):
         raise malformed("one Host field is needed", field="Host")
     if hosts and not _HOST.fullmatch(hosts[0]):
-        raise malformed("Host: a name or an address, and a port", field="Host")
+        raise malformed("Host: expected a name or an address, and optionally a port", field="Host")
     path, query, host = _read_target(method, target)
     if host is not None:  # it counts in place of the field (RFC 9112 section 3.2.2)
         fields = [field for field in fields if field[0] != b"host"] + [(b"host", host)]
@@ -58,7 +58,7 @@ def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
     if method == b"CONNECT":
         raise method_unknown()
     if _BAD_IN_TARGET.search(target):
-        raise malformed("the address has a character that has to be percent-encoded")
+        raise malformed("the address has a character that must be percent-encoded")
     if target.startswith(b"/"):
         path, _, query = target.partition(b"?")
         return path, query, None
@@ -66,7 +66,7 @@ def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes, bytes | No
         return b"*", b"", None
     match = _ABSOLUTE.fullmatch(target)
     if match is None or not _HOST.fullmatch(match[1]):
-        raise malformed("the address has to be a path, or http:// and a host")
+        raise malformed("the address must be a path, or http:// and a host")
     return match[2] or b"/", match[3] or b"", match[1]
 
 
@@ -77,7 +77,9 @@ def _is_chunked(codings: Sequence[bytes], version: tuple[int, int]) -> bool:
     if version < (1, 1):
         raise malformed("Transfer-Encoding: not in HTTP/1.0", field="Transfer-Encoding")
     if codings[-1] != b"chunked" or codings.count(b"chunked") > 1:
-        raise malformed("Transfer-Encoding: chunked comes last, once", field="Transfer-Encoding")
+        raise malformed(
+            "Transfer-Encoding: chunked must be last, and only once", field="Transfer-Encoding"
+        )
     if len(codings) > 1:
         message = "Transfer-Encoding: only chunked can be read here"
         raise ApiError(501, "not_implemented", message, field="Transfer-Encoding")
@@ -127,7 +129,9 @@ def not_understood(start: bytes, reason: str) -> ApiError:
         return version_not_supported()
     if reason == "Invalid method encountered" and _METHOD.match(start):
         return method_unknown()
-    return malformed(f"this is no HTTP request: {reason}" if reason else "this is no HTTP request")
+    return malformed(
+        f"this is not an HTTP request: {reason}" if reason else "this is not an HTTP request"
+    )
 
 
 def malformed(message: str, *, field: str | None = None) -> ApiError:

@@ -36,4 +36,4 @@ def create_engine(name: str, options: object = None) -> Engine:
             ) from None
         assert isinstance(options, RemoteOptions)
         return RemoteEngine(options)
-    raise ValueError(f"no engine is called {name!r}; there are {', '.join(ENGINES)}")
+    raise ValueError(f"unknown engine {name!r}; the engines are {', '.join(ENGINES)}")

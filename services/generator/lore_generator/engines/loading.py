@@ -65,7 +65,9 @@ def find(model: str | None, revision: str | None = None) -> Source:
     """Where the model is. Raises ValueError with one line that says what is missing."""
     source = _find(model, revision)
     if revision is not None and not source.hub:
-        raise ValueError(f"LORE_MODEL_REVISION is for a model on the hub; {source.name} is here")
+        raise ValueError(
+            f"LORE_MODEL_REVISION is for models on the hub; {source.name} is on this machine"
+        )
     return source
 
 
@@ -180,12 +182,14 @@ def _check_hub(name: str, revision: str | None) -> None:
     except huggingface_hub.errors.RevisionNotFoundError:
         raise ValueError(f"the model {name} has no revision {revision} on the hub") from None
     except (huggingface_hub.errors.RepositoryNotFoundError, LocalEntryNotFoundError):
-        raise ValueError(f"no model {name}: not a path here, and not on the hub") from None
+        raise ValueError(
+            f"no model {name}: neither a path on this machine nor on the hub"
+        ) from None
     # Offline, refused, timed out: many exception classes with the same meaning.
     except Exception as error:  # noqa: BLE001
         raise ValueError(
-            f"no model {name}: not a path here, not downloaded, and the hub cannot be reached"
-            f" ({type(error).__name__})"
+            f"no model {name}: not a path on this machine, not downloaded, and the hub cannot be "
+            f"reached ({type(error).__name__})"
         ) from None
 
 

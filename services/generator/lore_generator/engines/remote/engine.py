@@ -224,7 +224,7 @@ def _headers(options: RemoteOptions) -> dict[str, str]:
     try:
         key = options.key_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        said = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ValueError(f"LORE_ENGINE_KEY_FILE: cannot read {options.key_file}: {said}") from None
     if not key or not key.isprintable() or not key.isascii():
         raise ValueError(f"LORE_ENGINE_KEY_FILE: {options.key_file} must hold one line, the key")

@@ -231,7 +231,7 @@ class Fleet:
             return await self._dialect.identify(server.ask, self._options.model)
         except Trouble as trouble:
             if trouble.is_absent:
-                said = f"it is no {self._dialect.title} server: {trouble.message}"
+                said = f"it is not a {self._dialect.title} server: {trouble.message}"
                 raise Trouble(Kind.UNFIT, said) from None
             raise
 

@@ -77,7 +77,7 @@ class Server:
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise Trouble(Kind.UNFIT, f"its {path} is no JSON object")
+            raise Trouble(Kind.UNFIT, f"its answer to {path} is not a JSON object")
         return cast("Event", data)
 
     async def text(self, method: str, path: str, body: Mapping[str, object] | None = None) -> str:
@@ -97,7 +97,7 @@ class Server:
             aiohttp.ClientOSError,  # reset, as by a server that closes with unread data
         ):
             tls = "; does it speak TLS?" if self.url.startswith("http:") else ""
-            raise Trouble(Kind.FAILED, f"it gives no HTTP answer{tls}") from None
+            raise Trouble(Kind.FAILED, f"its answer is not HTTP{tls}") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _of_error(error) from None
 
@@ -175,16 +175,16 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
             elif line.startswith(b"error:"):
                 raise Trouble(Kind.FAILED, _said(line[6:].decode(errors="replace")))
     if held.strip():
-        raise Trouble(Kind.FAILED, "half an event, and then the end")
+        raise Trouble(Kind.FAILED, "an event was cut off")
 
 
 def _event(line: bytes) -> Event:
     try:
         event = json.loads(line)
     except ValueError:
-        raise Trouble(Kind.FAILED, "an event that is no JSON") from None
+        raise Trouble(Kind.FAILED, "an event is not JSON") from None
     if not isinstance(event, dict):
-        raise Trouble(Kind.FAILED, "an event that is no JSON object")
+        raise Trouble(Kind.FAILED, "an event is not a JSON object")
     event = cast("Event", event)
     if "error" in event:
         raise _of_error_event(event["error"])

@@ -50,7 +50,7 @@ def load(name: str, revision: str | None, args: Mapping[str, object]) -> ModelTe
     try:
         return _read(folder, args)
     except TemplateError as error:
-        raise ValueError(f"the chat template of {name} is none: {error}") from None
+        raise ValueError(f"the chat template of {name} is invalid: {error}") from None
     except Exception as error:  # noqa: BLE001 - the files may make the library raise anything
         raise ValueError(f"cannot read the tokenizer of {name}: {error}") from None
 
@@ -65,7 +65,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
                 continue
     except Exception as error:  # noqa: BLE001 - offline, refused, timed out: one meaning
         raise ValueError(
-            f"no tokenizer of {name}: not a folder here, and the hub does not give it"
+            f"no tokenizer of {name}: neither a folder on this machine nor a model on the hub"
             f" ({type(error).__name__}); name a folder in LORE_TOKENIZER"
         ) from None
     return file.parent

@@ -34,7 +34,7 @@ class LlamaCpp(Dialect):
         props, models = await _props(ask), await ask("GET", "/v1/models")
         served: list[Event] = models.get("data") or []
         if len(served) != 1 or "total_slots" not in props:
-            raise Trouble(Kind.UNFIT, "it is no llama.cpp server with one model")
+            raise Trouble(Kind.UNFIT, "it is not a llama.cpp server with one model")
         # An alias, or the path of the file.
         served_as = PurePath(str(served[0].get("id"))).name
         if model is not None and model not in (served_as, PurePath(served_as).stem):
@@ -123,7 +123,7 @@ async def _props(ask: Ask) -> Event:
             raise Trouble(Kind.AWAY, "it is loading its model") from None
         raise
     if not isinstance(props.get("default_generation_settings"), dict):
-        raise Trouble(Kind.UNFIT, "it is no llama.cpp server")
+        raise Trouble(Kind.UNFIT, "it is not a llama.cpp server")
     return props
 
 

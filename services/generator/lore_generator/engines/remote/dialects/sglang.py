@@ -34,7 +34,7 @@ class SGLang(Dialect):
         path = info.get("model_path")
         context = info.get("context_length") or info.get("max_total_num_tokens")
         if not isinstance(path, str) or not isinstance(context, int):
-            raise Trouble(Kind.UNFIT, "it is no SGLang server")
+            raise Trouble(Kind.UNFIT, "it is not a SGLang server")
         served = str(info.get("served_model_name") or path)
         if model is not None and model not in (served, path):
             raise Trouble(Kind.UNFIT, f"it serves {served}, and not {model}")
@@ -73,7 +73,7 @@ class SGLang(Dialect):
         if len(ids) == total:
             ids = ids[made:]
         elif made + len(ids) != total:
-            raise Trouble(Kind.FAILED, "it counts other tokens than it sends")
+            raise Trouble(Kind.FAILED, "its token count differs from the tokens that it sends")
         reason = meta.get("finish_reason")
         if reason is None:
             return Said(ids)

@@ -33,7 +33,7 @@ class VLLM(Dialect):
         served: list[Event] = (await ask("GET", "/v1/models")).get("data") or []
         ours = [one for one in served if one.get("owned_by") == "vllm"]
         if not ours:
-            raise Trouble(Kind.UNFIT, "it is no vLLM server")
+            raise Trouble(Kind.UNFIT, "it is not a vLLM server")
         found = next((one for one in ours if model in (None, one.get("id"))), None)
         if found is None:
             names = ", ".join(str(one.get("id")) for one in served)
