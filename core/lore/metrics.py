@@ -49,31 +49,31 @@ _LINKS = ("calls", "subscriptions")
 
 STORE_CALL = every.histograms(
     "lore_store_call_seconds",
-    "From sending a command to the store to its reply, errors included",
+    "From sending a command to the store to its reply, including errors",
     _CALL_S,
     "function",
     _FUNCTIONS,
 )
 STORE_ERRORS = every.counters(
     "lore_store_errors_total",
-    "Commands to the store that brought no result: it was away, or refused",
+    "Commands to the store that failed: it did not answer, or refused",
     "function",
     _FUNCTIONS,
 )
 STORE_CONNECTIONS = every.gauges(
-    "lore_store_connections", "Connections to the store that can be used", "link", _LINKS
+    "lore_store_connections", "Usable connections to the store", "link", _LINKS
 )
 STORE_LOST = every.counters(
-    "lore_store_connections_lost_total", "Connections to the store that broke", "link", _LINKS
+    "lore_store_connections_lost_total", "Lost connections to the store", "link", _LINKS
 )
 LOOP_LAG = every.histogram(
     "lore_event_loop_lag_seconds",
-    "How late a timer of the event loop rang, looked at four times a second",
+    "How late a timer of the event loop fires, sampled four times a second",
     _CALL_S,
 )
 LOG_LINES_LOST = every.counter(
     "lore_log_lines_lost_total",
-    "Log lines that could not be written: the disk is full, or nobody reads them",
+    "Log lines that could not be written: the disk is full, or the pipe has no reader",
 )
 
 # Edge
@@ -89,42 +89,40 @@ OUTCOMES = ("done", "failed", "cancelled", "history_lost", "given_up", "gone", "
 
 EDGE_BUFFER_UTILIZATION = edge.gauge(
     "lore_edge_buffer_utilization_ratio",
-    "Bytes that wait in this edge to be written to readers who would take them, over those that "
-    "may wait. Full because the edge is too slow, never because a reader is",
+    "Bytes buffered for readers who are ready for them, over the bytes that may be buffered. It is "
+    "full if the edge is too slow, never because a reader is",
 )
 DELIVERY_LAG = edge.gauge(
     "lore_edge_delivery_lag_seconds",
-    "How long the reader who waits longest has had a chunk in the log that it was not sent, though "
-    "it would take it. Beyond some seconds, delivery is stalled",
+    "The longest time that a reader who is ready has waited for a chunk that is in the log. Beyond "
+    "some seconds, delivery is stalled",
 )
-CONNECTIONS = edge.gauges(
-    "lore_edge_connections", "Open streams, by who acknowledges", "ack", _ACKS
-)
+CONNECTIONS = edge.gauges("lore_edge_connections", "Open streams, by ack kind", "ack", _ACKS)
 POLLS_WAITING = edge.gauges(
     "lore_edge_polls",
-    "Readers that wait for a finished response, most of them because something on their way holds "
-    "streams back; by who acknowledges",
+    "Waiting long polls, by ack kind. Most readers poll because something on the path buffers "
+    "streams",
     "ack",
     _ACKS,
 )
 BLOCKED_CONNECTIONS = edge.gauge(
-    "lore_edge_blocked_connections", "Open streams whose reader takes nothing at the moment"
+    "lore_edge_blocked_connections", "Open streams whose reader accepts nothing at the moment"
 )
 OPEN_CONNECTIONS = edge.gauge(
-    "lore_edge_open_connections", "Connections to this edge, those that wait for a request as well"
+    "lore_edge_open_connections", "Connections to this edge, including idle ones"
 )
 CONNECTIONS_REFUSED = edge.counters(
     "lore_edge_connections_refused_total",
-    "Connections closed because there were too many: one that waited for a request and made room, "
-    "a new one at the edge's limit, or a new one at the limit of its address",
+    "Connections closed because there were too many: an idle one to make room, a new one at the "
+    "edge's limit, or a new one at the limit of its address",
     "reason",
     ("evicted", "limit", "address"),
 )
 FEEDS = edge.gauge("lore_edge_feeds", "Requests that this edge follows for its readers")
 STREAMS_ENDED = edge.counters(
     "lore_edge_streams_ended_total",
-    "Streams that ended: with the answer, because the reader left, was sent elsewhere, gave no "
-    "sign after all retransmissions, or could not be served on",
+    "Streams that ended: with the answer, or because the reader left, was sent elsewhere, did not "
+    "respond to any retransmission, or could not be served",
     "reason",
     ("end", "disconnect", "sent_away", "unresponsive", "error"),
 )
@@ -137,13 +135,13 @@ ANSWERS_GIVEN_UP = edge.counter(
     "Answers that were read and given up because the store was full",
 )
 REQUESTS_REVIVED = edge.counter(
-    "lore_requests_revived_total", "Reaped requests that a reader wanted to go on"
+    "lore_requests_revived_total", "Reaped requests that a reader revived"
 )
 ANSWERS = edge.counters(
     "lore_answers_total",
-    "How answers ended for their readers, each time one was told: done, failed and cancelled as "
-    "the request; history_lost and gone when its text was lost with a store or is no longer kept; "
-    "cut when this edge had to break a stream that its reader cannot resume",
+    "Ends of answers, counted for each reader who was told: done, failed and cancelled as the "
+    "request; history_lost and gone if the text was lost with a store or is no longer kept; cut if "
+    "this edge had to break a stream that its reader cannot resume",
     "outcome",
     OUTCOMES,
 )
@@ -152,49 +150,49 @@ CHUNKS_SENT = edge.counter(
 )
 TOKENS_DELIVERED = edge.counter(
     "lore_tokens_delivered_total",
-    "Tokens of the chunks written to readers, first time on a connection: two readers of an answer "
-    "count twice. A chunk with which a stream is resumed may be left out",
+    "Tokens of the chunks written to readers, first time on a connection. Two readers of an answer "
+    "count twice. The first chunk after a resume may be left out",
 )
 RETRANSMISSIONS = edge.counters(
     "lore_retransmissions_total",
-    "Chunks written to a reader again: no ack came in time, or an ack showed that more was lost",
+    "Chunks sent to a reader again: no ack came in time, or a partial ack showed another loss",
     "reason",
     ("timeout", "partial_ack"),
 )
 RESUMES = edge.counters(
     "lore_resumes_total",
-    "Streams that began after a chunk, by how the reader named it",
+    "Resumed streams, by how the reader named its position",
     "reason",
     ("last_event_id", "after", "starting_after"),
 )
 POLLS = edge.counters(
     "lore_polls_total",
-    "Finished responses that readers waited for: with text, with the answer's end, with another "
-    "state, without news, or with a word to go on elsewhere; and those whose reader left before",
+    "Long polls, by result: text, the answer's end, another state, nothing new, or a redirect to "
+    "another edge; left: the reader had gone",
     "outcome",
     ("text", "end", "state", "nothing", "sent_away", "left"),
 )
 GAP_FILLS = edge.counter(
-    "lore_gap_fills_total", "Reads of the log because news of chunks had not come"
+    "lore_gap_fills_total", "Reads of the log because published chunks did not arrive"
 )
 SLOW_READERS = edge.counter(
-    "lore_slow_readers_total", "Times a reader fell so far behind that it is served from the log"
+    "lore_slow_readers_total", "Times a reader fell so far behind that the log serves it"
 )
 CHUNK_TRANSMISSION = edge.histogram(
     "lore_chunk_transmission_seconds",
-    "From a chunk's append, by the store's clock and to the millisecond, to its write to a reader "
-    "who was there and level then",
+    "From a chunk's append (the store's clock, in ms) to its write to a reader who was connected "
+    "and up to date",
     _TRANSMISSION_S,
 )
 ACKS = edge.counters(
     "lore_acks_total",
-    "Acks posted by readers, by the store's judgement",
+    "Acks posted by readers, by the store's answer",
     "outcome",
     ("ok", "ahead", "unknown"),
 )
 ACK_ROUND_TRIP = edge.histogram(
     "lore_ack_round_trip_seconds",
-    "From a chunk's write to the reader's ack of it; none of chunks that were sent again",
+    "From a chunk's write to its ack by the reader, except retransmitted chunks",
     _ROUND_TRIP_S,
 )
 ACK_PROCESSING = edge.histogram(
@@ -205,64 +203,63 @@ ACK_PROCESSING = edge.histogram(
 
 GENERATOR_REQUESTS = generator.gauges(
     "lore_generator_requests",
-    "Requests here: decoding, parked behind a closed window, or finished and kept for a store that "
-    "forgets",
+    "Requests of this generator: decoding, parked behind a closed window, or finished and kept in "
+    "case the store loses data",
     "state",
     ("decoding", "parked", "kept"),
 )
 GENERATOR_SLOTS = generator.gauge(
-    "lore_generator_slots", "Requests that decode well side by side here"
+    "lore_generator_slots", "Requests that this generator can decode concurrently"
 )
 KV_USED = generator.gauge("lore_generator_kv_used_ratio", "KV memory in use")
 ENGINE_SERVERS = generator.gauges(
     "lore_engine_servers",
-    "Servers of an engine that is driven over HTTP, as this generator sees them",
+    "Servers of a remote engine, as this generator sees them",
     "state",
     ("up", "down"),
 )
 ENGINE_WAITING = generator.gauge(
-    "lore_engine_waiting", "Requests that wait in such an engine, as its servers say"
+    "lore_engine_waiting", "Requests queued in the remote engine, as its servers report"
 )
 ENGINE_CALLS = generator.counter(
     "lore_engine_calls_total",
-    "Calls of such an engine. More than one for an answer where its window closed meanwhile",
+    "Calls of the remote engine. An answer whose window closes needs more than one",
 )
 ENGINE_TROUBLES = generator.counters(
     "lore_engine_troubles_total",
-    "Calls that failed: nobody listens; another engine, model or key; an answer that broke off; "
-    "silence; 429 or 503; a request that the engine does not take",
+    "Failed calls of the remote engine: connection refused or still loading; another engine, model "
+    "or key; a broken answer; silence; 429 or 503; a refused request",
     "kind",
     ("away", "unfit", "failed", "silent", "busy", "refused"),
 )
 WINDOW_UTILIZATION = generator.histogram(
     "lore_window_utilization_ratio",
-    "Unacknowledged tokens over the window, of each request here whose window binds, looked at "
-    "once a second. Full because the reader is slow: more pods change nothing",
+    "Unacknowledged tokens over the window, of each request whose window applies, sampled once a "
+    "second. It is full if the reader is slow; more pods do not help",
     _RATIO,
 )
 TOKEN_WAIT = generator.gauge(
     "lore_generator_token_wait_seconds",
-    "How long the request with credit that waits longest has waited for its next token",
+    "The longest time that a request with credit has waited for its next token",
 )
 TOKENS_GENERATED = generator.counter("lore_tokens_generated_total", "Tokens decoded")
 TOKENS_ACKNOWLEDGED = generator.counter(
     "lore_tokens_acknowledged_total",
-    "Tokens that readers acknowledged, each counted once, by the generator that holds the request "
+    "Tokens that readers acknowledged, each counted once, by the generator that owns the request "
     "or ended it",
 )
 TOKENS_WASTED = generator.counters(
     "lore_tokens_wasted_total",
-    "Tokens generated that no reader has acknowledged when their request is over: done or failed "
-    "for half a minute, cancelled, or reaped. Counted once, by the generator that had it last; not "
-    "for requests with ack none, which ask for an answer to be kept",
+    "Generated tokens that no reader had acknowledged half a minute after the request was done or "
+    "failed, or when it was cancelled or reaped. Counted once, by the last owner; requests with "
+    "ack none do not count",
     "status",
     ("done", "failed", "cancelled", "reaped"),
 )
 CHUNKS_APPENDED = generator.counter("lore_chunks_appended_total", "Chunks added to logs")
 APPENDS_REPEATED = generator.counters(
     "lore_appends_repeated_total",
-    "Appends sent again: the store did not answer, lacked earlier chunks, or had forgotten the "
-    "request",
+    "Appends sent again: the store did not answer, lacked earlier chunks, or had lost the request",
     "reason",
     ("no_answer", "gap", "forgotten"),
 )
@@ -271,24 +268,24 @@ FENCED = generator.counter(
 )
 REQUESTS_ENDED = generator.counters(
     "lore_requests_ended_total",
-    "Requests that ended in this generator's hands",
+    "Requests that this generator ended",
     "status",
     ("done", "failed", "cancelled"),
 )
 REQUESTS_PARKED = generator.counter(
-    "lore_requests_parked_total", "Times a closed window took a request out of the batch"
+    "lore_requests_parked_total", "Times that a closed window took a request out of the batch"
 )
 PARKED = generator.histogram(
     "lore_request_parked_seconds", "How long a closed window kept a request parked", _WAIT_S
 )
 TAKEOVERS = generator.counter(
-    "lore_takeovers_total", "Requests claimed that another generator, or this one, had begun"
+    "lore_takeovers_total", "Claims of requests that this or another generator had begun"
 )
 GENERATORS_WATCHED = generator.gauge(
-    "lore_generators_watched", "Other generators that this one would miss if they ended"
+    "lore_generators_watched", "Other generators whose end this one would detect"
 )
 HANDED_BACK = generator.counter(
-    "lore_requests_handed_back_total", "Requests given back to the queue by a generator that stops"
+    "lore_requests_handed_back_total", "Requests that a stopping generator returned to the queue"
 )
 QUEUE_WAIT = generator.histogram(
     "lore_queue_wait_seconds", "From a request's acceptance to its first claim", _WAIT_S
@@ -297,11 +294,11 @@ TIME_TO_FIRST_TOKEN = generator.histogram(
     "lore_time_to_first_token_seconds", "From acceptance to the first chunk in the log", _WAIT_S
 )
 INTER_TOKEN = generator.histogram(
-    "lore_inter_token_seconds", "Between a request's decoding steps, without parking", _TOKEN_S
+    "lore_inter_token_seconds", "Between a request's decoding steps, excluding parking", _TOKEN_S
 )
 GENERATION_SPEED = generator.histogram(
     "lore_generation_tokens_per_second",
-    "Tokens a second of each request that ended here, while it was decoding",
+    "Tokens a second of each ended request, while it was decoding",
     _SPEED,
 )
 
@@ -309,18 +306,18 @@ GENERATION_SPEED = generator.histogram(
 
 SWEEPS = operator.counters(
     "lore_sweeps_total",
-    "Looks at all live requests",
+    "Sweeps over all live requests",
     "outcome",
     ("ok", "incomplete", "store_away", "failed"),
 )
 SWEEP_DURATION = operator.histogram("lore_sweep_seconds", "How long a sweep takes", _ROUND_TRIP_S)
 LAST_SWEEP = operator.gauge(
     "lore_last_sweep_timestamp_seconds",
-    "When a sweep last saw all live requests, in Unix time; 0 before",
+    "When a sweep last saw all live requests, in Unix time; 0: never",
 )
 LIVE_REQUESTS = operator.gauges(
     "lore_live_requests",
-    "Live requests of the fleet in the last sweep; queued ones are the depth of the queue",
+    "Live requests in the last sweep; queued is the depth of the queue",
     "status",
     ("queued", "generating", "paused"),
 )
@@ -329,16 +326,16 @@ QUEUE_OLDEST = operator.gauge(
 )
 FINDINGS = operator.gauges(
     "lore_findings",
-    "Requests that nobody moves on, in the last sweep",
+    "Requests without progress, in the last sweep",
     "finding",
     ("stalled", "orphaned", "stuck", "waiting"),
 )
 REQUESTS_REAPED = operator.counter(
-    "lore_requests_reaped_total", "Stalled requests taken from generators"
+    "lore_requests_reaped_total", "Stalled requests that were reaped"
 )
 LEASES_RELEASED = operator.counters(
     "lore_leases_released_total",
-    "Requests taken from generators that were lost",
+    "Requests released from lost generators",
     "loss",
     ("gone", "silent"),
 )
@@ -350,20 +347,20 @@ GENERATOR_PODS = operator.gauges(
 )
 OPERATOR_DENIED = operator.gauges(
     "lore_operator_denied",
-    "1 where RBAC denies what the operator needs",
+    "1 if RBAC denies a right that the operator needs",
     "right",
     (
         *("get streampolicies", "watch streampolicies", "patch streampolicies/status"),
         *("list pods", "watch pods", "patch pods", "create events"),
     ),
 )
-VALKEY_MEMORY = operator.gauge("lore_valkey_memory_used_bytes", "What Valkey says it uses")
+VALKEY_MEMORY = operator.gauge("lore_valkey_memory_used_bytes", "Memory that Valkey reports in use")
 VALKEY_MEMORY_LIMIT = operator.gauge(
-    "lore_valkey_memory_limit_bytes", "What Valkey may use (maxmemory); 0 for no limit"
+    "lore_valkey_memory_limit_bytes", "Valkey's maxmemory; 0: no limit"
 )
-VALKEY_REPLICAS = operator.gauge("lore_valkey_replicas", "Replicas that are in step with Valkey")
+VALKEY_REPLICAS = operator.gauge("lore_valkey_replicas", "Replicas that are in sync")
 VALKEY_REPLICA_LAG = operator.gauge(
-    "lore_valkey_replica_lag_bytes", "How far the replica that is furthest behind is behind"
+    "lore_valkey_replica_lag_bytes", "How far the slowest replica is behind"
 )
 
 SERVICES: Mapping[str, Table] = {"edge": edge, "generator": generator, "operator": operator}

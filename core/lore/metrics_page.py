@@ -8,34 +8,32 @@ from lore.metrics import ARTICLE, EVERYWHERE, SERVICES, rows
 
 _HEAD = """# Metrics
 
-Every edge, generator and operator serves these at `/metrics` of its health port. Made by
-`make metrics` from [`core/lore/metrics.py`](../core/lore/metrics.py): edit that.
+Every edge, generator and operator serves these at `/metrics` of its health port. `make metrics`
+generates this page from [`core/lore/metrics.py`](../core/lore/metrics.py): edit that.
 
-A service is one process, an edge as well: it is a pod (or a port) for each core, so that nothing
-has to be added up within one, and a reader's stream, its acks and its socket are in one place.
-No label holds an id, and each has the values below and no others. Each of them is there from the
-start at 0, so that `rate()` sees the first event. Rates, averages and shares are for the query:
+A service is one process. An edge, too, is one pod (or port) per core, so nothing is summed within
+one, and a reader's stream, acks and socket are in one place. No label contains an id; each has only
+the values below. Every series starts at 0, so that `rate()` sees the first event. Compute rates,
+averages and shares in the query:
 `rate(lore_tokens_wasted_total[5m]) / rate(lore_tokens_generated_total[5m])`.
 
-**Waste.** A token is wasted when it was generated and nobody had acknowledged it once its request
-was over: half a minute after it was done or had failed (acks are on their way until then; a
-generator that stops judges what it has to judge at once), as soon as it was cancelled or reaped.
-The generator that held the request last counts it, tokens of earlier owners included. Each token
-counts once: of a request that is reaped, revived and reaped again only what is new, because the
-store keeps how far was counted. What is read after all, later, is not taken back. Requests with
-ack `none` are left out: they ask for an answer to be made and kept, and nothing tells who reads
-it. A generator that is killed takes what it had not counted with it.
+**Waste.** A generated token is wasted if nobody has acknowledged it when its request is over: half
+a minute after it was done or failed (acks may still arrive until then; a stopping generator does
+not wait), or as soon as it was cancelled or reaped. The last owner counts it, including the tokens
+of earlier owners. The store keeps how far was counted, so each token counts once, even if a request
+is reaped, revived and reaped again. A token that is read later stays counted. Requests with ack
+`none` do not count: their answers are meant to be kept, and nothing shows who reads them. Tokens
+that a killed generator had not counted yet are not counted.
 
-**Intact answers.** `lore_answers_total` counts what readers were told: `done`, `failed` and
-`cancelled` are ends of a whole text, `failed` with a reason; `history_lost`, `gone` and `cut` are
-answers that were not delivered as they were made. A reader who only leaves has been told nothing.
+**Intact answers.** `lore_answers_total` counts what readers were told. `done`, `failed` and
+`cancelled` are ends of a whole text, `failed` with a reason. `history_lost`, `gone` and `cut` are
+answers that were not delivered as generated. A reader who only leaves has been told nothing.
 
-**Stalled delivery.** `lore_edge_delivery_lag_seconds` is about chunks that an edge knows of and a
-reader would take. Zero while nobody reads, while readers are slow and while generators are; news
-that did not reach the edge shows in `lore_gap_fills_total` and `lore_store_connections`.
+**Stalled delivery.** `lore_edge_delivery_lag_seconds` covers chunks that an edge knows of and whose
+reader is ready. It is 0 without readers, and while readers or generators are slow. Messages that
+did not reach the edge show in `lore_gap_fills_total` and `lore_store_connections`.
 
-**The article's five.** The article that Lore began with names five metrics; they are marked
-**\\*** below.
+**The article's five.** The article that Lore began with names five metrics, marked **\\*** below.
 
 | in the article | here |
 |---|---|"""
