@@ -24,14 +24,16 @@ CallId = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 def check_content(role: object, content: str) -> str:
-    """Answers and instructions may be empty; a user who says nothing is a mistake."""
+    """Check a message's content. Answers and instructions may be empty; an empty user message is a
+    mistake.
+    """
     if not content and role == "user":
         raise PydanticKnownError("string_too_short", {"min_length": 1})
     return content
 
 
 def content_schema(schema: dict[str, Any]) -> None:
-    """What ``check_content`` checks, in a JSON schema."""
+    """The check of ``check_content`` as JSON schema."""
     schema["anyOf"] = [
         {"properties": {"role": {"not": {"const": "user"}}}},
         {"properties": {"content": {"minLength": 1}}},
@@ -39,18 +41,18 @@ def content_schema(schema: dict[str, Any]) -> None:
 
 
 class ToolCall(BaseModel):
-    """What an assistant asked a tool for."""
+    """A call of a tool by the assistant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     id: CallId
     name: ToolName
     arguments: Text
-    """JSON, as the model wrote it: it need not be valid."""
+    """JSON as the model wrote it, which need not be valid."""
 
 
 def _message_schema(schema: dict[str, Any]) -> None:
-    """What the validators of ``Message`` check, in a JSON schema."""
+    """The checks of ``Message``'s validators as JSON schema."""
     content_schema(schema)
     calls = {"required": ["tool_calls"], "properties": {"role": {"const": "assistant"}}}
     result = {"required": ["tool_call_id"], "properties": {"role": {"const": "tool"}}}
@@ -101,16 +103,14 @@ class Message(BaseModel):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A message without tools is written as a release before writes it, which knows no
-        others."""
+        """Write a message without tools as older releases do, because they know no other."""
         data: dict[str, Any] = dump(self)
         more = {name: data.pop(name, None) for name in ("tool_calls", "tool_call_id")}
         return data | {name: value for name, value in more.items() if value is not None}
 
 
 def check_results(messages: list[Message]) -> list[Message]:
-    """Raises for a result of a call that no message before it has, and for a call with the id of
-    another."""
+    """Raises for a result without an earlier call, and for a call whose id another one has."""
     calls = set[str]()
     for number, message in enumerate(messages):
         if message.role == "tool" and message.tool_call_id not in calls:
@@ -127,12 +127,12 @@ def missing(name: str) -> PydanticCustomError:
 
 
 def found_at(at: str, message: str) -> PydanticCustomError:
-    """An error further inside than where it is raised: ``at`` is the way from there."""
+    """An error deeper inside than the validator that raises it. ``at`` is the path from there."""
     return PydanticCustomError("invalid", "{why}", {"at": at, "why": message})
 
 
 def place_of(error: Any) -> tuple[str | int, ...]:
-    """Where a validation error is, with what ``found_at`` says."""
+    """The location of a validation error, including the path from ``found_at``."""
     at = str(error.get("ctx", {}).get("at", ""))
     inside = [int(part) if part.isdecimal() else part for part in at.split(".") if part]
     return (*error["loc"], *inside)

@@ -1,4 +1,4 @@
-"""The tools that an answer may call, and the form that it is to have."""
+"""The tools that an answer may call, and the format that it must have."""
 
 import json
 from typing import Annotated, Any, Literal, cast
@@ -13,7 +13,7 @@ MAX_LOGPROBS = 5
 
 
 def _bounded(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """The grammar's compiler says whether it is a schema that it supports."""
+    """Check a schema's size and depth. The grammar's compiler decides whether it supports it."""
     size = len(json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode())
     if size > MAX_SCHEMA_BYTES:
         raise PydanticCustomError(
@@ -48,14 +48,14 @@ class _Part(BaseModel):
 
 
 class Tool(_Part):
-    """A function that its client can call."""
+    """A function that the client can call."""
 
     name: ToolName
     description: Annotated[str, Field(max_length=16_384)] | None = None
     parameters: Schema | None = None
-    """A JSON schema of its arguments, an object."""
+    """The JSON schema of its arguments, which are an object."""
     strict: bool | None = None
-    """Whether its arguments have to match the schema."""
+    """Whether its arguments must match the schema."""
 
 
 def _names_differ(tools: list[Tool]) -> list[Tool]:
@@ -75,7 +75,7 @@ Tools = Annotated[
 
 
 class NamedTool(_Part):
-    """The answer is a call of this tool."""
+    """The answer must be a call of this tool."""
 
     name: ToolName
 
@@ -84,13 +84,13 @@ ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 
 class JsonObject(_Part):
-    """The answer is an object in JSON."""
+    """The answer must be a JSON object."""
 
     type: Literal["json_object"]
 
 
 class JsonSchema(_Part):
-    """The answer is JSON that matches a schema."""
+    """The answer must be JSON that matches a schema."""
 
     type: Literal["json_schema"]
     name: ToolName

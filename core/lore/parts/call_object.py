@@ -1,4 +1,4 @@
-"""One call as it comes: ``{"name": "f", "arguments": {…}}``, or ``{…}`` behind its name."""
+"""One call as it arrives: ``{"name": "f", "arguments": {…}}``, or ``{…}`` behind its name."""
 
 import json
 from collections.abc import Callable
@@ -14,11 +14,12 @@ Names = Callable[[str], bool]
 
 
 class CallObject:
-    """``name`` once it is known. Of the arguments, ``take`` gives what has come since it was asked
-    last: nothing before the name is known."""
+    """A call that is being read. ``name`` is set once it is known. ``take`` returns the arguments
+    that have arrived since the last call of it; nothing before the name is known.
+    """
 
     def __init__(self, is_name: Names) -> None:
-        """``is_name``: whether a tool may be called so."""
+        """``is_name``: whether a tool may have this name."""
         self.name: str | None = None
         self._is_name = is_name
         self._wanted: _Wanted = "open"
@@ -26,7 +27,7 @@ class CallObject:
         self._key = Value()
         self._value = Value()
         self._arguments: list[str] | None = None
-        """None until they have begun."""
+        """None until the arguments have begun."""
         self._taken = 0
 
     def take(self) -> str:
@@ -36,8 +37,9 @@ class CallObject:
         return "".join(new)
 
     def feed(self, text: str, start: int) -> tuple[int, Found]:
-        """Read from ``start`` on. Returns where it has stopped, and why: at ``bad`` it is no call,
-        or has stopped to be JSON. It stops where the name is known, too."""
+        """Read from ``start`` on. Returns where and why it has stopped. ``bad`` means that this is
+        no call, or no JSON any more. It also stops where the name becomes known.
+        """
         place, is_named = start, self.name is not None
         while place < len(text):
             character = text[place]
@@ -64,7 +66,7 @@ class CallObject:
         return self._key if self._wanted == "key" else self._value
 
     def _end_early(self, place: int, character: str) -> tuple[int, Found]:
-        """An object without members."""
+        """Handle an object without members."""
         if character == "}" and self._is_first:
             return place + 1, self._ended()
         return place, "bad"
@@ -97,7 +99,7 @@ class CallObject:
         return _decoded(self._key.text) in _ARGUMENTS
 
     def _have(self) -> Found:
-        """A key, or a value."""
+        """Take a finished key or value."""
         if self._wanted == "key":
             self._wanted = "colon"
             is_again = self._is_arguments and self._arguments is not None
@@ -109,7 +111,7 @@ class CallObject:
                 return "bad"
             self.name = value
         elif self._is_arguments and not self._value.is_container:
-            # Some models write their JSON into a string.
+            # Some models write their JSON as a string.
             said = value if isinstance(value, str) else self._value.text
             self._arguments = ["{}" if said == "null" else said]
         return "more"
@@ -123,7 +125,7 @@ class CallObject:
 
 
 class CallArguments:
-    """The arguments alone: like a ``CallObject`` whose name is known."""
+    """The arguments alone; behaves like a ``CallObject`` whose name is known."""
 
     def __init__(self, name: str) -> None:
         self.name: str | None = name

@@ -1,7 +1,8 @@
-"""How a model writes what is not text, by the words of its chat template.
+"""How a model writes what is not text, named by one word.
 
-A format is one word, as ``hermes+think``: how tools are called, and whether the model reasons
-before it answers. The edge that accepts a request keeps it with the request.
+For example ``hermes+think``: how tools are called, and whether the model reasons before it answers.
+It follows from the model's chat template. The edge that accepts a request stores it with the
+request.
 """
 
 from typing import Literal, NamedTuple
@@ -23,14 +24,14 @@ _ALL = {str(one): one for tools in _TOOL_FORMATS for one in (Format(tools), Form
 
 
 def read(word: str) -> Format:
-    """Raises ValueError for a word that is none."""
+    """Parse the word. Raises ValueError for an unknown one."""
     if word not in _ALL:
         raise ValueError(f"not a format of parts: {word!r}")
     return _ALL[word]
 
 
 def of_template(source: str) -> Format:
-    """What a chat template teaches; '' where it has no tools, or writes calls in another way."""
+    """The format of a chat template; '' if it has no tools, or writes calls in another way."""
     return Format(_tools_of(source), "<think>" in source or "[THINK]" in source)
 
 

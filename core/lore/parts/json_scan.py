@@ -1,7 +1,7 @@
-"""Finds where JSON ends, as it comes (RFC 8259).
+"""Finds where JSON ends, as it arrives (RFC 8259).
 
-Strings and brackets are followed, and nothing else: what stands between them is the model's, and
-whoever reads the arguments judges it.
+Only strings and brackets are followed. What stands between them is the model's business; the reader
+of the arguments validates it.
 """
 
 from typing import Literal
@@ -14,7 +14,7 @@ Found = Literal["more", "done", "bad"]
 
 
 class Value:
-    """One value. ``raw`` is what was read of it."""
+    """One JSON value. ``raw`` is the text read so far."""
 
     def __init__(self) -> None:
         self.raw: list[str] = []
@@ -32,7 +32,7 @@ class Value:
         return bool(self.raw) and self.raw[0][0] in _CLOSING
 
     def feed(self, text: str, start: int) -> tuple[int, Found]:
-        """Read from ``start`` on. Returns where it has stopped, and why."""
+        """Read from ``start`` on. Returns where and why it has stopped."""
         for place in range(start, len(text)):
             character = text[place]
             if self._is_scalar and character in _SCALAR_ENDS:

@@ -12,18 +12,18 @@ CALL_ID, ARGS = "[CALL_ID]", "[ARGS]"
 
 class Markers(NamedTuple):
     opening: str = ""
-    """Of calls, wherever it stands in a text; '' for none."""
+    """Begins calls, anywhere in a text; '' for none."""
     closing: str = ""
     first: tuple[str, ...] = ()
-    """What begins a call where an answer begins, or after a marker."""
+    """Begin a call at the beginning of an answer, or after a marker."""
     separator: str = ""
-    """Between two calls."""
+    """Separates two calls."""
     lists: bool = False
-    """Calls come as a list of JSON, or each behind its name."""
+    """Whether calls come as a JSON list, or each behind its name."""
     known_names: bool = False
-    """Only what names a tool is a call: no marker says so."""
+    """Whether no marker identifies a call, so that only the name of a tool does."""
     reasoning: Mapping[str, str] = _THINK
-    """What begins it, with what ends it."""
+    """The markers that begin the reasoning, each with the one that ends it."""
 
 
 MARKERS: Mapping[ToolFormat, Markers] = {
@@ -37,8 +37,9 @@ MARKERS: Mapping[ToolFormat, Markers] = {
 
 
 def names_of(form: Format) -> frozenset[str]:
-    """All of them that a model may write. To a tokenizer some are special tokens, which are no
-    text: these have to reach it."""
+    """All markers that a model may write. For a tokenizer, some are special tokens, which it leaves
+    out of a text; these must be kept.
+    """
     markers = MARKERS[form.tools]
     calls = (markers.opening, markers.closing, *markers.first) if form.tools else ()
     more = (CALL_ID, ARGS) if markers.lists else ()
@@ -47,32 +48,34 @@ def names_of(form: Format) -> frozenset[str]:
 
 
 def left_open(form: Format, prompt: str) -> str:
-    """What begins the reasoning, where the prompt's last words are that: the template has begun it
-    for the model, and the answer's text begins with it."""
+    """The marker that begins the reasoning, if the prompt ends with it: the template has then begun
+    the reasoning for the model, and the answer's text begins inside it.
+    """
     end = prompt.rstrip()
     openings = MARKERS[form.tools].reasoning if form.reasons else ()
     return next((one for one in openings if end.endswith(one)), "")
 
 
 def held(text: str, marker: str) -> int:
-    """How many characters at the end of the text may begin the marker."""
+    """How many characters at the end of the text may be the beginning of the marker."""
     longest = min(len(text), len(marker) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(marker[:n])), 0)
 
 
 class NamedCall(NamedTuple):
     name: str
-    """'' where none stands."""
+    """'' if there is none."""
     end: int
-    """Where its arguments begin."""
+    """The position where its arguments begin."""
 
 
 _NAMED = re.compile(r"([\w.-]{1,64})\s*(?:\[CALL_ID\][\w-]{1,64}\s*)?(?:\[ARGS\]\s*)?(?={)")
 
 
 def named_call(text: str) -> NamedCall | None:
-    """The name at the beginning of a text, up to the brace of the arguments; None while that may
-    still come."""
+    """The name at the beginning of a text, up to the brace of the arguments; None while more text
+    may complete it.
+    """
     if match := _NAMED.match(text):
         return NamedCall(match[1], match.end())
     return None if _may_become_named(text) else NamedCall("", 0)

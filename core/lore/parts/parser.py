@@ -1,12 +1,11 @@
-"""From the text of an answer to its parts, as it comes.
+"""From the text of an answer to its parts, as it arrives.
 
-``Parser`` is fed the texts of the chunks in order. Its state follows from the text alone, not from
-where that was cut: a parser that is fed the text before some position goes on from there as the
-first one did.
+``Parser`` is fed the chunks' texts in order. Its state follows from the text alone, not from where
+it was cut: a parser that is fed the text up to some position continues as the first one did.
 
-What may be the beginning of a marker is held back until it is clear. White space beside a marker
-belongs to it. What looked like a call and is none becomes text again, with its marker, as long as
-nothing was said of it.
+The possible beginning of a marker is held back until it is clear. White space beside a marker
+belongs to the marker. What looked like a call but is none becomes text again, with its marker,
+unless a part of the call was returned already.
 """
 
 import re
@@ -19,21 +18,23 @@ from lore.parts.markers import MARKERS, held, named_call
 from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
 
 _State = Literal["start", "after", "text", "reasoning", "list", "name", "call", "next", "over"]
-"""``start``: nothing but white space has come. ``after``: a marker has, whose white space is
-dropped. ``list``: a call follows. ``next``: a call has ended. ``over``: nothing more counts."""
+"""``start``: only white space has arrived. ``after``: a marker has, and white space behind it is
+dropped. ``list``: a call follows. ``next``: a call has ended. ``over``: nothing more counts.
+"""
 _NAME = re.compile("[a-zA-Z0-9_-]{1,64}")
 
 
 class Parser:
-    """Of one answer. Adjacent parts of one kind are one part, wherever they were cut."""
+    """Parses one answer. Adjacent parts of one kind are one part, wherever the text was cut."""
 
     def __init__(
         self, form: Format, names: frozenset[str] = frozenset(), *, single: bool = False
     ) -> None:
         """``names``: the tools that may be called; without any, no text is a call. ``single``: the
-        answer ends with its first call."""
+        answer ends with its first call.
+        """
         self.calls = 0
-        """That have begun."""
+        """The number of calls that have begun."""
         self.complete_calls = 0
         self._markers = MARKERS[form.tools if names else ""]
         thinks: Mapping[str, str] = MARKERS[form.tools].reasoning if form.reasons else {}
@@ -43,13 +44,13 @@ class Parser:
         self._state: _State = "start"
         self._buffer = ""
         self._raw = ""
-        """Text of a call of which nothing was said, before the buffer."""
+        """The text of a call of which no part was returned yet, before the buffer."""
         self._closing = ""
         """The marker that ends the reasoning."""
         self._has_reasoned = False
         self._is_list = False
         self._has_begun = False
-        """The call was said."""
+        """Whether the call's beginning was returned."""
         self._call: CallObject | CallArguments | None = None
         self._parts: list[Part] = []
         self._steps: dict[_State, Callable[[], bool]] = {
@@ -76,7 +77,7 @@ class Parser:
         return self._take()
 
     def finish(self) -> list[Part]:
-        """The answer has ended."""
+        """The answer has ended: return the last parts."""
         if self._state == "reasoning":
             self._say(Reasoning, self._buffer if self._has_reasoned else "")
         elif self._has_begun:
@@ -94,7 +95,7 @@ class Parser:
         if text:
             self._parts.append(kind(text))
 
-    # each step takes some of the buffer, and says whether another may follow
+    # Each step takes some of the buffer, and returns whether another may follow.
 
     def _start(self) -> bool:
         rest = self._buffer.lstrip()
@@ -119,7 +120,7 @@ class Parser:
         return True
 
     def _begins_call(self, rest: str) -> bool:
-        """By a marker that begins one here alone."""
+        """Whether a marker begins a call here that only counts at this place."""
         for opening in self._markers.first:
             if rest.startswith(opening):
                 end = len(self._buffer) - len(rest) + (0 if opening == "{" else len(opening))
@@ -151,7 +152,7 @@ class Parser:
         return False
 
     def _let_out(self, kind: type[Text | Reasoning], marker: str) -> None:
-        """But for what may belong to the marker."""
+        """Return the buffer as parts, except for what may belong to the marker."""
         end = len(self._buffer) - held(self._buffer, marker)
         if marker:
             end = len(self._buffer[:end].rstrip())
@@ -184,7 +185,7 @@ class Parser:
         return _NAME.fullmatch(name) is not None
 
     def _name(self) -> bool:
-        """``f{…}``, or with more between the two."""
+        """Read ``f{…}``, or a name with more in front of the brace."""
         found = named_call(self._buffer)
         if found is None:
             return False
@@ -226,12 +227,12 @@ class Parser:
         self._state = "over" if self._single else "next"
 
     def _give_up(self) -> None:
-        """It is no call."""
+        """This is no call: make it text again."""
         self._say(Text, self._raw)
         self._raw, self._call, self._is_list, self._state = "", None, False, "text"
 
     def _next(self) -> bool:
-        """What may stand behind a call: another one, or the closing marker."""
+        """Read what may follow a call: another call, or the closing marker."""
         self._buffer = rest = self._buffer.lstrip()
         separator, closing = self._markers.separator, self._markers.closing
         if self._is_list:
@@ -253,5 +254,5 @@ class Parser:
 
 
 def _may_become(markers: tuple[str, ...], text: str) -> bool:
-    """Whether it is the beginning of one, and no whole one."""
+    """Whether the text is a beginning of one of the markers, and not yet a whole one."""
     return any(one != text and one.startswith(text) for one in markers)

@@ -1,4 +1,4 @@
-"""What a parser says of an answer."""
+"""The parts that a parser returns."""
 
 from typing import NamedTuple
 
@@ -12,14 +12,14 @@ class Reasoning(NamedTuple):
 
 
 class CallBegin(NamedTuple):
-    """The model calls a tool. ``call`` counts the calls of an answer from 0."""
+    """A call of a tool begins. ``call`` numbers the calls of an answer from 0."""
 
     call: int
     name: str
 
 
 class Arguments(NamedTuple):
-    """More of a call's arguments, which are JSON."""
+    """More of a call's arguments, as JSON text."""
 
     call: int
     text: str
@@ -28,7 +28,7 @@ class Arguments(NamedTuple):
 class CallEnd(NamedTuple):
     call: int
     is_complete: bool
-    """False for one that was cut, or that is no JSON."""
+    """False for a call that was cut off, or whose arguments are not JSON."""
 
 
 Part = Text | Reasoning | CallBegin | Arguments | CallEnd
