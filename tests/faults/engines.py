@@ -20,7 +20,7 @@ from tests.engines import llamacpp
 from tests.engines.llamacpp import LlamaServer
 from tests.faults.fleet import Fleet
 from tests.faults.kinds import Kind, generator_kill
-from tests.faults.readers import STREAM_S, Question
+from tests.faults.readers import STREAM_S, Outcome, Question
 from tests.faults.report import table, tell
 from tests.faults.run import Round, run_round
 
@@ -75,9 +75,11 @@ def engine_faults(servers: Sequence[LlamaServer]) -> list[Kind]:
 
 
 async def _until_read(fleet: Fleet) -> None:
-    """Text has come, and more will: else a fault hits nobody."""
+    """Text has come, and more will: else a fault hits nobody, as it does once all have ended."""
     async with asyncio.timeout(STREAM_S):
-        while not any(question.is_read for question in fleet.questions):  # noqa: ASYNC110
+        while not any(question.is_read for question in fleet.questions):
+            if all(question.outcome is not Outcome.STUCK for question in fleet.questions):
+                break
             await asyncio.sleep(0.02)
 
 
