@@ -149,6 +149,13 @@ class StreamRequest(BaseModel):
             return frozenset()
         return frozenset(tool.name for tool in self.tools or ())
 
+    @property
+    def constraint(self) -> str | None:
+        """The parameter that the form of the answer is bound by, if there is one."""
+        if self.tool_choice not in (None, "auto", "none"):
+            return "tool_choice"
+        return None if self.response_format is None else "response_format"
+
     def conversation(self) -> list[Message]:
         """The messages, then the question."""
         asked = [] if self.question is None else [Message(role="user", content=self.question)]

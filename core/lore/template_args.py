@@ -4,7 +4,7 @@ Templates are code that came with a model. The values passed here can neither na
 nor replace anything that Lore itself passes.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -37,4 +37,15 @@ Name = Annotated[
 Word = Annotated[str, Field(pattern=r"^[\w .,:+/-]*$", max_length=64)]
 """A string without the brackets that names of special tokens have."""
 Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Word
-TemplateArgs = Annotated[dict[Name, Value], Field(max_length=MAX_ARGS)]
+_NAMES: Any = {
+    "maxLength": 64,
+    "not": {"anyOf": [{"enum": sorted(OURS)}, {"pattern": "_token$"}]},
+}
+TemplateArgs = Annotated[
+    dict[Name, Value],
+    Field(
+        max_length=MAX_ARGS,
+        # What the names' pattern and validator refuse, for the description of the API.
+        json_schema_extra={"additionalProperties": False, "propertyNames": _NAMES},
+    ),
+]

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from typing import Any
 
 import pytest
 import torch
@@ -14,20 +13,14 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
 from lore.request import StreamRequest
 from lore_generator.engines.choosing import CPU_NUCLEUS, Columns, mark, narrow, wide
-from lore_generator.engines.sampling import DECODING_KEY, Decoding, Sampler, Sampling, draw
+from lore_generator.engines.sampling import DECODING_KEY, Sampling, draw
+from tests.services.sampler_harness import Batch, sampling, state_of
 
 VOCABULARY = 97
 CASES = 10_000
-
-
-def sampling(**changed: object) -> Sampling:
-    plain = {"temperature": 0, "top_p": 1, "top_k": 0, "repetition_penalty": 1}
-    request = StreamRequest.model_validate({"question": "q", **plain, **changed})
-    return Sampling.of("a", request)
 
 
 def scores(rows: int, seed: int = 0, vocabulary: int = VOCABULARY) -> torch.Tensor:
@@ -64,32 +57,6 @@ def expected_token(row: torch.Tensor, wanted: Sampling, tokens: list[int], posit
     cumulative = as_transformers(row, wanted).cumsum(-1, dtype=torch.float64)
     aim = draw(wanted.seed, position) * cumulative[-1]
     return int(torch.searchsorted(cumulative, aim, right=True))
-
-
-class Batch:
-    """The sampler as the loop drives it, over requests that it keeps."""
-
-    def __init__(self) -> None:
-        self._sampler = Sampler()
-
-    def step(self, states: list[RequestState], rows: torch.Tensor) -> list[int]:
-        """Beside a row that nobody reads: of a prompt that is not complete."""
-        futures = [FutureRequestState(state, True, {}, 1) for state in states]
-        prompt = FutureRequestState(state_of("prompt", [1, 2], sampling()), False, {}, 2)
-        self._sampler.prepare_tensor_args([prompt, *futures], torch.empty(0))
-        unread = scores(1)
-        given = torch.cat([rows, unread])
-        after: Any = self._sampler(torch.empty(0), given, torch.empty(0))
-        assert torch.equal(after[-1:], unread)
-        chosen = after[:-1].argmax(-1).tolist()
-        for state, token in zip(states, chosen, strict=True):
-            state.generated_tokens.append(token)
-        return chosen
-
-
-def state_of(key: str, prompt: list[int], wanted: Sampling) -> RequestState:
-    decoding = Decoding(len(prompt), None, wanted)
-    return RequestState(key, prompt, logit_processor_kwargs={DECODING_KEY: decoding})
 
 
 def some_sampling(rng: random.Random) -> Sampling:

@@ -18,10 +18,13 @@ IMAGES: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "operator/requirements.txt": (("lore-operator", "setuptools"), set()),
     "generator/requirements.txt": (("lore-generator", "setuptools"), set()),
     "generator/requirements-cpu.txt": (
-        ("accelerate", "filelock", "gguf", "transformers"),
+        ("accelerate", "filelock", "gguf", "llguidance", "transformers"),
         {"torch", "triton"},
     ),
-    "generator/requirements-cuda.txt": (("accelerate", "filelock", "gguf", "transformers"), set()),
+    "generator/requirements-cuda.txt": (
+        ("accelerate", "filelock", "gguf", "llguidance", "transformers"),
+        set(),
+    ),
 }
 """What each file is for, and what of it comes from elsewhere."""
 

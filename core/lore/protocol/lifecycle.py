@@ -63,7 +63,8 @@ assert not any(status in ENDED for status, _ in TRANSITIONS), "P13.2: nothing fo
 
 CONTEXT_EXCEEDED = "context_length_exceeded"
 INVALID_PROMPT = "invalid_prompt"
-REFUSALS = frozenset({CONTEXT_EXCEEDED, INVALID_PROMPT})
+INVALID_SCHEMA = "invalid_schema"
+REFUSALS = frozenset({CONTEXT_EXCEEDED, INVALID_PROMPT, INVALID_SCHEMA})
 """Finish reasons of a request that failed because of what was asked: no generator could answer
 it.
 """

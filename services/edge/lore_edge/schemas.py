@@ -91,10 +91,15 @@ def _without_what_is_not_offered(schema: Json) -> None:
     for feature, fields in FIELDS.items():
         for field in fields if feature not in OFFERED else ():
             del schema["properties"][field]
-    used = json.dumps([schema["properties"], schema["$defs"]["Message"]])
-    schema["$defs"] = {
-        name: one for name, one in schema["$defs"].items() if name == "Message" or name in used
-    }
+    schema["$defs"] = _used(schema["$defs"], schema["properties"])
+
+
+def _used(definitions: Json, by: Any) -> Json:
+    """The definitions that are referred to, also by each other."""
+    text = json.dumps(by)
+    found = {name: one for name, one in definitions.items() if f'/{name}"' in text}
+    rest = {name: one for name, one in definitions.items() if name not in found}
+    return {**found, **_used(rest, found)} if found else {}
 
 
 def schemas() -> Json:

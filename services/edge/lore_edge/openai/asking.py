@@ -38,7 +38,7 @@ class Asking:
 
         Raises ApiError and StoreUnavailable.
         """
-        doubtful = await self._context.is_doubtful(kept)
+        doubtful = await self._context.is_doubtful(kept) or kept.constraint is not None
         view = await self._retried(scope, kept) or await self._create(scope, kept)
         calls.about(scope, view)
         if doubtful and now:

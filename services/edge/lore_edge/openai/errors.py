@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lore.protocol.lifecycle import REFUSALS, Status
+from lore.protocol.lifecycle import INVALID_SCHEMA, REFUSALS, Status
 from lore.store.base import View
 from lore_edge.errors import ApiError
 
@@ -89,7 +89,9 @@ def prompt_refused(view: View) -> OpenAIError | None:
     """The error if the generator refused the prompt (P17.21)."""
     if view.status is not Status.FAILED or view.finish_reason not in REFUSALS:
         return None
-    return OpenAIError(400, view.finish_reason, view.error, field="messages")
+    is_schema = view.finish_reason == INVALID_SCHEMA
+    field = view.error.partition(":")[0] if is_schema else "messages"
+    return OpenAIError(400, view.finish_reason, view.error, field=field)
 
 
 def _type(status: int, code: str) -> str:

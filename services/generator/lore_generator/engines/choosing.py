@@ -16,6 +16,8 @@ TIES = 64
 CPU_NUCLEUS = 1024
 """Among so many of the best a CPU looks for a top-p first: it sorts slowly. A GPU sorts fast, and
 would have to tell the host whether they were enough."""
+BANNED = -1e30
+"""Added to a score. Not minus infinity: where a grammar allows nothing else, it is still chosen."""
 GREEDY_BELOW = 1e-5
 """A temperature that no score can be divided by."""
 
@@ -154,8 +156,7 @@ def _ban(
         last = (lengths - size + 1 + offset).clamp(min=0).unsqueeze(1)
         match &= ids[:, offset : offset + starts] == ids.gather(1, last)
     # Added, because the same token may also follow other n-grams.
-    ban = torch.zeros(match.shape, dtype=scores.dtype, device=ids.device)
-    ban.masked_fill_(match, -torch.inf)
+    ban = match.to(scores.dtype) * BANNED
     scores.index_put_((index.unsqueeze(1), ids[:, size - 1 :]), ban, accumulate=True)
 
 

@@ -1,16 +1,18 @@
 """From a job to token ids: the chat template, and the log of an answer that has begun."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from lore.parts.markers import left_open, names_of
-from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_SCHEMA
 from lore.request import context_exceeded
 from lore_generator.engine import Job
+from lore_generator.engines.automata import BadGrammar, Grammars, follow
 from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused, prompt_ids
+from lore_generator.engines.grammar import grammar_of
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.transcript import Transcript
 from lore_generator.engines.turns import Json
@@ -30,11 +32,18 @@ class Prepared:
     """Text of the log's tokens that the log itself does not have yet."""
     finish_reason: str | None
     """Set when the log is already complete, so that nothing is left to decode."""
+    grammar: str | None
+    """The grammar of the answer, if it has one."""
 
 
-def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
-    """Prepare a job. Raises ``Refused`` for a prompt that does not fit and a log of another
-    model.
+def grammars_of(loaded: Loaded) -> Grammars:
+    vocabulary = loaded.model.config.get_text_config().vocab_size
+    return Grammars(loaded.tokenizer, vocabulary, loaded.eos_ids)
+
+
+def prepare(job: Job, loaded: Loaded, context_tokens: int, grammars: Grammars) -> Prepared:
+    """Prepare a job. Raises ``Refused`` for a prompt that does not fit, a schema that is not
+    supported, and a log of another model.
     """
     prompt = prompt_tokens(job, loaded.tokenizer, loaded.template_args)
     if len(prompt) >= context_tokens:
@@ -47,8 +56,8 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
         raise Refused(ANOTHER_MODEL, "error")
     form = job.request.form()
     transcript = Transcript(loaded.decoder, job.request.stop, names_of(form))
-    said = left_open(form, loaded.decoder.decode(prompt[-TAIL:], skip_special_tokens=False))
-    said += transcript.feed(token for token in done if token not in loaded.eos_ids)
+    opened = left_open(form, loaded.decoder.decode(prompt[-TAIL:], skip_special_tokens=False))
+    said = opened + transcript.feed(token for token in done if token not in loaded.eos_ids)
     if not said.startswith(job.generated_text):
         raise Refused(ANOTHER_MODEL, "error")
     room = min(job.request.max_tokens, context_tokens - len(prompt)) - len(done)
@@ -58,7 +67,21 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int) -> Prepared:
     elif room <= 0:
         reason = "length"
     unsent = said[len(job.generated_text) :]
-    return Prepared([*prompt, *done], len(prompt), room, transcript, unsent, reason)
+    grammar = grammar_of(job.request, grammars.special, opened)
+    if grammar is not None and reason is None:
+        _check_grammar(grammar, grammars, done)
+    return Prepared([*prompt, *done], len(prompt), room, transcript, unsent, reason, grammar)
+
+
+def _check_grammar(grammar: str, grammars: Grammars, done: Sequence[int]) -> None:
+    """Raises ``Refused`` for one that is too large, and for a log that does not keep to it."""
+    try:
+        automaton = grammars.automaton(grammar)
+    except BadGrammar as error:
+        why = f"the format of the answer is not supported: {error}"
+        raise Refused(why, INVALID_SCHEMA) from None
+    if not follow(automaton, done):
+        raise Refused("the answer so far does not keep to its format", "error")
 
 
 def prompt_tokens(

@@ -1,8 +1,8 @@
 """Sampling for a batch in which every request has its own parameters.
 
 It replaces transformers' logits processors, which ignore repetition penalties in continuous
-batching. The order is that of ``generate``: repetition penalty, repeated n-grams, then temperature,
-top-k, top-p and min-p unless the request is greedy.
+batching. The order is that of ``generate``: repetition penalty, repeated n-grams, the request's
+grammar, then temperature, top-k, top-p and min-p unless the request is greedy.
 
 The draw for a token depends only on the request's seed and the token's position, not on the batch
 or on earlier draws of the device's generator. So a seeded request repeats, and an answer that
@@ -11,8 +11,9 @@ another generator continues goes on as it would have.
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import LogitsProcessorList
@@ -22,8 +23,9 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
 from lore.request import StreamRequest
+from lore_generator.engines.automata import Automata, Constrained, Grammars, allow
 from lore_generator.engines.choosing import Columns, is_greedy, mark, penalise
-from lore_generator.engines.histories import Histories
+from lore_generator.engines.histories import Histories, tokens_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Decoding:
     prompt_tokens: int
     limit: int | None
     sampling: Sampling
+    grammar: str | None = None
+    """What the answer keeps to; see ``grammar.py``."""
 
 
 DECODING_KEY = "lore"
@@ -83,6 +87,11 @@ def generated_tokens(state: RequestState) -> int:
     return held - decoding_of(state).prompt_tokens
 
 
+def answer_of(state: RequestState, start: int) -> list[int]:
+    """The answer's tokens from its position ``start`` on, log included."""
+    return tokens_of(state, decoding_of(state).prompt_tokens + start)
+
+
 def draw(seed: int, position: int) -> float:
     """A number in [0, 1) for the token at ``position`` of the answer."""
     digest = hashlib.blake2b(struct.pack("<QQ", seed, position), digest_size=8).digest()
@@ -96,8 +105,12 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
     its scores arrive.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grammars: Grammars, fail: Callable[[str], None]) -> None:
+        """``fail`` is told the key of a request whose grammar cannot be followed any further, in
+        the loop's thread."""
         super().__init__(LogitsProcessorList())
+        self._automata = Automata(grammars)
+        self._fail = fail
         self.do_processing = True
         self._states: list[RequestState] = []
         self._histories = Histories()
@@ -108,6 +121,13 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         self, requests_in_batch: list[FutureRequestState], arg_storage: torch.Tensor
     ) -> torch.Tensor:
         self._states = [future.state for future in requests_in_batch if future.has_new_token]
+        self._automata.begin(
+            [
+                Constrained(row, state.request_id, grammar, partial(answer_of, state))
+                for row, state in enumerate(self._states)
+                if (grammar := decoding_of(state).grammar) is not None
+            ]
+        )
         return arg_storage
 
     def __call__(
@@ -127,6 +147,10 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         if columns.with_history:
             some = [states[row] for row in columns.with_history]
             penalise(scores, columns, *self._histories.rows(some, scores.device))
+        if (allowed := self._automata.end()) is not None:
+            allow(scores, allowed)
+            for key in allowed.failed:
+                self._fail(key)
         if columns.narrow or columns.wide:
             # A greedy request draws nothing.
             draws = [

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
 from lore.request import context_exceeded
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
@@ -132,6 +132,9 @@ class SyntheticEngine:
                 context_exceeded(prompt_tokens, self._options.context_tokens),
                 CONTEXT_EXCEEDED,
             )
+        if (constraint := job.request.constraint) is not None:
+            why = f"{constraint}: the synthetic engine keeps to no format"
+            return _refusal(job, why, INVALID_PROMPT)
         length = min(job.request.max_tokens, room)
         script = answer(
             job.request.model_copy(update={"max_tokens": length}),

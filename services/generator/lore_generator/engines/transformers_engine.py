@@ -29,7 +29,7 @@ from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines import loading
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.options import TransformersOptions
-from lore_generator.engines.prompt import Prepared, prepare
+from lore_generator.engines.prompt import Prepared, grammars_of, prepare
 from lore_generator.engines.sampling import DECODING_KEY, Decoding, Sampler, Sampling
 from lore_generator.engines.shortage import OUT_OF_MEMORY, survive
 from lore_generator.engines.window_scheduler import (
@@ -42,6 +42,7 @@ from lore_generator.engines.window_scheduler import (
 CPU_KV_TOKENS = 16_384
 CPU_BATCH_TOKENS = 512
 NO_MEMORY = "the generator has not enough memory for this request"
+BAD_GRAMMAR = "the answer's format is too complex to be kept to"
 
 log = structlog.get_logger()
 
@@ -79,6 +80,7 @@ class TransformersEngine:
             torch.set_num_threads(options.threads)
         self._loaded = loading.load(options)
         self._sink = sink
+        self._grammars = grammars_of(self._loaded)
         self._manager = self._open_manager()
         processor = self._manager.batch_processor
         assert processor is not None
@@ -154,7 +156,7 @@ class TransformersEngine:
             manager = model.init_continuous_batching(  # pyright: ignore[reportCallIssue]
                 GenerationConfig(do_sample=False, eos_token_id=eos or -1), config
             )
-            manager.logit_processor = Sampler()
+            manager.logit_processor = Sampler(self._grammars, self._on_bad_grammar)
             manager.output_router = _Router(self)
             manager.warmup()
             if options.tp_plan is None:  # one rank cannot leave a step that the others finish
@@ -189,7 +191,7 @@ class TransformersEngine:
     def _admit(self, run: _Run) -> None:
         """Admit a run to the loop. Raises Refused."""
         job = run.job
-        prepared = run.prepared = prepare(job, self._loaded, self._context_tokens)
+        prepared = run.prepared = prepare(job, self._loaded, self._context_tokens, self._grammars)
         if prepared.finish_reason is not None:
             self._end(
                 run,
@@ -205,7 +207,7 @@ class TransformersEngine:
         with self._lock:
             if run.key not in self._by_key:
                 return
-            decoding = Decoding(prepared.prompt_tokens, run.limit, sampling)
+            decoding = Decoding(prepared.prompt_tokens, run.limit, sampling, prepared.grammar)
             state = RequestState(
                 run.key,
                 prepared.tokens,
@@ -239,8 +241,15 @@ class TransformersEngine:
 
     def _on_shortage(self, key: str) -> None:
         """Fail a request that took too much memory. Runs in the loop's thread."""
+        self._fail(key, NO_MEMORY)
+
+    def _on_bad_grammar(self, key: str) -> None:
+        """Fail a request whose grammar has failed. Runs in the loop's thread."""
+        self._fail(key, BAD_GRAMMAR)
+
+    def _fail(self, key: str, why: str) -> None:
         if run := self._by_key.get(key):
-            self._end(run, Piece(run.job.request_id, finish_reason="error", error=NO_MEMORY))
+            self._end(run, Piece(run.job.request_id, finish_reason="error", error=why))
 
     def deliver(self, outputs: Sequence[GenerationOutput]) -> None:
         """Pass on what a step produced, as pieces. Runs in the loop's thread, once for each

@@ -91,7 +91,13 @@ class Dialect(ABC):
     """The names of its metrics for waiting calls and for the share of KV memory in use."""
 
     def refuses(self, request: StreamRequest) -> str | None:
-        """The sampling parameter that would have another meaning in this engine, or None."""
+        """The parameter that this engine would not honour, or not as Lore's own does; or None.
+
+        A form that the answer is bound by is among them: behind a window that closes, and after a
+        takeover, these engines begin a call anew, and with it the form.
+        """
+        if request.constraint is not None:
+            return request.constraint
         return "no_repeat_ngram_size" if request.no_repeat_ngram_size else None
 
     @abstractmethod

@@ -1,0 +1,122 @@
+"""Where in a JSON schema the grammar's compiler finds fault.
+
+The compiler says what is wrong and not where. So the parts of a schema that it refuses are given
+to it one by one, from the outside to the inside.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+from llguidance import LLMatcher, LLParserLimits
+
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=1_000_000,
+    step_lexer_fuel=200_000,
+    step_max_items=50_000,
+    max_lexer_states=50_000,
+    max_grammar_size=200_000,
+    verbose_errors=False,
+)
+"""A schema that takes more is refused, or its answer fails alone."""
+MOST_TRIES = 500
+_ROOT = "#/$defs/root"
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_LISTS = ("anyOf", "allOf", "oneOf", "prefixItems", "items")
+_SINGLE = ("items", "additionalProperties", "unevaluatedProperties", "contains", "not")
+
+
+class SchemaError(NamedTuple):
+    place: str
+    """A JSON pointer, from ``#``."""
+    why: str
+
+
+def first_error(schema: dict[str, Any]) -> SchemaError | None:
+    """None for a schema of which a grammar can be made."""
+    why = _refusal(schema)
+    if not why:
+        return None
+    # Its references point into it where it now is.
+    moved = {**_moved(schema), "x-guidance": None}
+    document = {"$defs": {"root": moved}, "x-guidance": schema.get("x-guidance", {})}
+    place, tries = "", 0
+    inner = list(_inside(schema, schema, ""))
+    seen = {""}
+    while inner:
+        at, child = inner.pop(0)
+        tries += 1
+        if tries > MOST_TRIES:
+            break
+        if at in seen:
+            continue
+        seen.add(at)
+        if said := _refusal({**document, "$ref": _ROOT + at}):
+            place, why, inner = at, said, list(_inside(schema, child, at))
+    return SchemaError("#" + place, why)
+
+
+def _refusal(schema: dict[str, Any]) -> str:
+    """Why the compiler takes it for no schema, or ''."""
+    is_bad, said = LLMatcher.validate_grammar_with_warnings(
+        LLMatcher.grammar_from_json_schema(json.dumps(schema)), limits=LIMITS
+    )
+    return _one_line(said[0]) if is_bad else ""
+
+
+def _one_line(message: str) -> str:
+    """Of an error in a pattern: the pattern is in the schema, and the caret means nothing here."""
+    lines = [line.strip() for line in message.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("while processing")]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return f"pattern: {errors[0]}" if errors else lines[0]
+
+
+def _moved(value: Any) -> Any:
+    match value:
+        case dict():
+            members = cast("dict[str, Any]", value).items()
+            return {
+                key: _ROOT + inner[1:]
+                if key == "$ref" and isinstance(inner, str) and inner.startswith("#")
+                else _moved(inner)
+                for key, inner in members
+            }
+        case list():
+            return [_moved(inner) for inner in cast("list[Any]", value)]
+        case _:
+            return value
+
+
+def _inside(root: Any, schema: Any, at: str) -> Iterator[tuple[str, Any]]:
+    """The schemas right inside a schema, with their places, and the one that it refers to."""
+    if not isinstance(schema, dict):
+        return
+    known = cast("dict[str, Any]", schema)
+    for key in _MAPS:
+        for name, inner in _members(known.get(key)):
+            yield f"{at}/{key}/{_escaped(name)}", inner
+    for key in _LISTS:
+        if isinstance(many := known.get(key), list):
+            for number, inner in enumerate(cast("list[Any]", many)):
+                yield f"{at}/{key}/{number}", inner
+    for key in _SINGLE:
+        if isinstance(one := known.get(key), dict):
+            yield f"{at}/{key}", one
+    ref = known.get("$ref")
+    if isinstance(ref, str) and ref.startswith("#/"):
+        target = root
+        for step in ref[2:].split("/"):
+            name = step.replace("~1", "/").replace("~0", "~")
+            target = dict(_members(target)).get(name)
+        if target is not None:
+            yield ref[1:], target
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from cast("dict[str, Any]", value).items()
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
