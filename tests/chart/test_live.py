@@ -145,7 +145,7 @@ def cache(**changed: Any) -> dict[str, Any]:
         (cache(), cache(size="49.5Gi"), "generator.modelCache.size is 49.5Gi"),
         (cache(), cache(enabled=False), None),
         (cache(), cache(existingClaim="x", size="1Gi"), None),
-        ({}, {"nameOverride": "x", "fullnameOverride": "lore"}, "nameOverride makes the pods'"),
+        ({}, {"nameOverride": "x", "fullnameOverride": "lore"}, "nameOverride changes the pods'"),
     ],
 )
 def test_what_kubernetes_would_not_change_is_refused_with_its_name(
@@ -159,7 +159,7 @@ def test_what_kubernetes_would_not_change_is_refused_with_its_name(
             return
         with pytest.raises(HelmError, match=re.escape(refused)) as error:
             live.render(config, after)
-    assert "docs/operations.md" in str(error.value) or "Leave it at" in str(error.value)
+    assert "docs/operations.md" in str(error.value) or "cannot shrink" in str(error.value)
 
 
 def is_hook(one: Object) -> bool:

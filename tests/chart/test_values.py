@@ -141,7 +141,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "files for a store that comes with the chart": (
         {"valkey": {"external": {"tls": {"existingSecret": "x"}}}},
-        "valkey.external.tls.existingSecret is for another one",
+        "valkey.external.tls.existingSecret is for a Valkey of your own",
     ),
     "a password for all to read": (own("valkey://me:secret@x"), "valkey.external.url has a pass"),
     "the sentinels' for all to read": (
@@ -155,16 +155,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a service where there are no sentinels": (
         own("valkey://a/mine"),
-        "valkey.external.url must end with the number of a database",
+        "valkey.external.url may only end with the number of a database",
     ),
-    "a database of a cluster": (own("valkey+cluster://a,b/1"), "a cluster has none but 0"),
+    "a database of a cluster": (own("valkey+cluster://a,b/1"), "a cluster has only database 0"),
     "TLS that is not spoken": (
         own("valkey+cluster://a,b", tls={"existingSecret": "x"}),
         "valkey.external.url begins with valkey+cluster://",
     ),
     "a certificate from nowhere": (
         own("valkeys://a", tls={"clientCertificate": True}),
-        "name the Secret with tls.crt and tls.key in valkey.external.tls.existingSecret",
+        "set valkey.external.tls.existingSecret to the Secret that has tls.crt and tls.key",
     ),
     "an authority twice": (
         own("valkeys://a?ssl_ca_certs=/my/ca", tls={"existingSecret": "x"}),
@@ -172,21 +172,21 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a port that is shut": (
         own("valkey+cluster://a:7000,[::1]:7001", ports=[7000]),
-        "leads to port 7001, which is not among valkey.external.ports [7000]",
+        "leads to port 7001, which is not in valkey.external.ports [7000]",
     ),
     "a usual port that is shut": (
         own("valkey+sentinel://a/mine"),
-        "leads to port 26379, which is not among valkey.external.ports [6379]",
+        "leads to port 26379, which is not in valkey.external.ports [6379]",
     ),
     "sentinels without their servers": (
         own("valkey+sentinel://a/mine", ports=[26379]),
-        "valkey.external.ports [26379] are those of the sentinels",
+        "valkey.external.ports [26379] has only the sentinels' ports",
     ),
     "no port": (own("valkey://a", ports=[]), "/valkey/external/ports"),
     "another way to find servers": (own("valkey+dns://a"), "/valkey/external/url"),
     "a drain longer than the grace": (
         {"edge": {"settings": {"drainDelayS": 29}}},
-        "must be less than edge.settings.graceS (30)",
+        "the sum must be less than edge.settings.graceS (30)",
     ),
     "an edge that is killed while it drains": (
         {"edge": {"settings": {"graceS": 60}}},
@@ -210,7 +210,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "more than the most": (
         {"scaling": {"edge": {"minReplicas": 11}}},
-        "scaling.edge.minReplicas (11) is above",
+        "scaling.edge.minReplicas (11) is greater than",
     ),
     "a scaler without its signal": (
         {"scaling": {"type": "keda"}, "operator": {"enabled": False}},
@@ -236,7 +236,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a volume of the chart's": (
         {"generator": {"extraVolumes": [{"name": "tmp", "emptyDir": {}}]}},
-        "generator.extraVolumes has two volumes called tmp",
+        "generator.extraVolumes has a volume named tmp",
     ),
     "a mount of nothing": (
         {"valkey": {"bundled": {"extraVolumeMounts": [{"name": "x", "mountPath": "/x"}]}}},
@@ -244,7 +244,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a container of the chart's": (
         {"valkey": {"bundled": {"sidecars": [{"name": "valkey", "image": "x"}]}}},
-        "valkey.bundled.sidecars have two containers called valkey",
+        "valkey.bundled.initContainers or sidecars has a container named valkey",
     ),
     "a claim of nothing": (
         {"generator": {"resources": {"claims": [{"name": "gpu"}]}}},
@@ -258,7 +258,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt probe": ({"edge": {"probes": {"liveness": {"period": 1}}}}, "period"),
     "a commit of a folder": (
         {"generator": {"settings": {"model": "/weights/x", "modelRevision": "a" * 40}}},
-        "generator.settings.modelRevision is for a model of a hub",
+        "generator.settings.modelRevision is for a model from a hub",
     ),
     "two ways over GPUs": (
         {"generator": {"settings": {"tpPlan": "auto", "deviceMap": "auto"}}},

@@ -23,7 +23,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "pods that the operator does not watch": (
         {"generators": {"matchLabels": {"app": "mine"}}},
-        "must hold app.kubernetes.io/component: generator",
+        "must contain app.kubernetes.io/component: generator",
     ),
     "a stall below its bound": ({"stall": {"afterSeconds": 9}}, "greater than or equal to 10"),
     "a retention below its bound": ({"retentionSeconds": 59}, "greater than or equal to 60"),

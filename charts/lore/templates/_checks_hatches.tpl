@@ -1,4 +1,5 @@
-{{/* What is bent must still fit: Kubernetes would refuse the rest, or worse, take it. */}}
+{{/* Checks of the values that extend the chart's objects. Without them, Kubernetes would refuse the
+object, or worse, accept it. */}}
 
 {{- define "lore.hatchChecks" -}}
 {{- $ours := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "app.kubernetes.io/version" "helm.sh/chart" -}}
@@ -18,20 +19,20 @@
 {{- $known := index $volumes $path -}}
 {{- range $values.extraVolumes -}}
 {{- if has .name $known -}}
-{{- fail (printf "%s.extraVolumes has two volumes called %s, or the chart has one: choose another name" $path .name) -}}
+{{- fail (printf "%s.extraVolumes has a volume named %s, and there is already one: choose another name" $path .name) -}}
 {{- end -}}
 {{- $known = append $known .name -}}
 {{- end -}}
 {{- range $values.extraVolumeMounts -}}
 {{- if not (has .name $known) -}}
-{{- fail (printf "%s.extraVolumeMounts mounts %s, which is not among %s.extraVolumes" $path .name $path) -}}
+{{- fail (printf "%s.extraVolumeMounts mounts %s, which is not in %s.extraVolumes" $path .name $path) -}}
 {{- end -}}
 {{- end -}}
 {{- $containers := list (trimSuffix ".bundled" $path) -}}
 {{- if eq $path "generator" }}{{ $containers = append $containers "engine" }}{{ end -}}
 {{- range concat $values.initContainers $values.sidecars -}}
 {{- if has .name $containers -}}
-{{- fail (printf "%s.initContainers and %s.sidecars have two containers called %s, or the chart has one: choose another name" $path $path .name) -}}
+{{- fail (printf "%s.initContainers or sidecars has a container named %s, and there is already one: choose another name" $path .name) -}}
 {{- end -}}
 {{- $containers = append $containers .name -}}
 {{- end -}}
@@ -39,12 +40,12 @@
 {{- range $values.resourceClaims }}{{ $claims = append $claims .name }}{{ end -}}
 {{- range $values.resources.claims -}}
 {{- if not (has .name $claims) -}}
-{{- fail (printf "%s.resources.claims uses %s, which is not among %s.resourceClaims" $path .name $path) -}}
+{{- fail (printf "%s.resources.claims uses %s, which is not in %s.resourceClaims" $path .name $path) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $account := .Values.operator.serviceAccount -}}
 {{- if and .Values.operator.enabled (not $account.create) (not $account.name) -}}
-{{- fail "operator.serviceAccount.create is false: name your account in operator.serviceAccount.name, for the operator's rights would go to default, which every pod of the namespace may have" -}}
+{{- fail "operator.serviceAccount.create is false: set operator.serviceAccount.name to your account. Without it, the operator's rights would go to the account default, which other pods of the namespace use" -}}
 {{- end -}}
 {{- end }}

@@ -1,5 +1,5 @@
-{{/* What Kubernetes changes in no object that is there, seen where Helm sees the cluster. Each message
-names the value, and docs/operations.md has the way that works. */}}
+{{/* Checks of fields that Kubernetes does not let change in an existing object. They run where Helm can
+read the cluster. Each message names the value; docs/operations.md says how to change it. */}}
 
 {{- define "lore.liveChecks" -}}
 {{- include "lore.liveStore" . -}}
@@ -8,7 +8,7 @@ names the value, and docs/operations.md has the way that works. */}}
 {{- $name := dig "spec" "selector" "matchLabels" dict $edge -}}
 {{- $name = get ($name | default dict) "app.kubernetes.io/name" -}}
 {{- if and $name (ne $name (include "lore.name" .)) -}}
-{{- fail (printf "nameOverride makes the pods' label app.kubernetes.io/name %q, which is %q: Kubernetes changes no selector. Leave it, or install another release (docs/operations.md)" (include "lore.name" .) $name) -}}
+{{- fail (printf "nameOverride changes the pods' label app.kubernetes.io/name to %q, and it is %q: a Deployment's selector is immutable. Keep nameOverride, or install another release (docs/operations.md)" (include "lore.name" .) $name) -}}
 {{- end -}}
 {{- end }}
 
@@ -17,7 +17,7 @@ names the value, and docs/operations.md has the way that works. */}}
 {{- $name := include "lore.component" (list . "valkey") -}}
 {{- $live := ternary (lookup "apps/v1" "StatefulSet" .Release.Namespace $name) dict .Values.valkey.bundled.enabled -}}
 {{- if $live -}}
-{{- $way := printf "Kubernetes changes no StatefulSet's volumes: see \"What Kubernetes refuses to change\" in docs/operations.md, or go back" -}}
+{{- $way := printf "A StatefulSet's volumes are immutable: see \"What Kubernetes refuses to change\" in docs/operations.md, or restore the value" -}}
 {{- $claim := first (dig "spec" "volumeClaimTemplates" list $live | default list) | default dict -}}
 {{- if ne $wanted.enabled (not (empty $claim)) -}}
 {{- fail (printf "valkey.bundled.persistence.enabled is %v, and %s runs %s a volume. %s" $wanted.enabled $name (ternary "without" "with" $wanted.enabled) $way) -}}
@@ -42,7 +42,7 @@ names the value, and docs/operations.md has the way that works. */}}
 {{- $made := and $cache.enabled (not $cache.existingClaim) -}}
 {{- $live := ternary (lookup "v1" "PersistentVolumeClaim" .Release.Namespace $name) dict $made -}}
 {{- if $live -}}
-{{- $way := printf "Kubernetes does not change that in a claim: make another one, and name it in generator.modelCache.existingClaim (docs/operations.md)" -}}
+{{- $way := printf "That is immutable in a claim: create another claim, and set generator.modelCache.existingClaim to it (docs/operations.md)" -}}
 {{- if ne (first $live.spec.accessModes) $cache.accessMode -}}
 {{- fail (printf "generator.modelCache.accessMode is %s, and the claim %s has %s. %s" $cache.accessMode $name (first $live.spec.accessModes) $way) -}}
 {{- end -}}
@@ -53,12 +53,12 @@ names the value, and docs/operations.md has the way that works. */}}
 {{- end -}}
 {{- $size := $live.spec.resources.requests.storage -}}
 {{- if lt (include "lore.bytes" $cache.size | float64) (include "lore.bytes" $size | float64) -}}
-{{- fail (printf "generator.modelCache.size is %v, and the claim %s has %v: a volume grows, where its class allows that, and never shrinks. Leave it at %v or more" $cache.size $name $size $size) -}}
+{{- fail (printf "generator.modelCache.size is %v, and the claim %s has %v: a volume cannot shrink. Set %v or more" $cache.size $name $size $size) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* A quantity of Kubernetes's as a number: 1Gi and 1024Mi are the same. */}}
+{{/* A Kubernetes quantity as a number: 1Gi equals 1024Mi. */}}
 {{- define "lore.bytes" -}}
 {{- $quantity := toString . -}}
 {{- $suffix := regexFind "[A-Za-z]+$" $quantity -}}
