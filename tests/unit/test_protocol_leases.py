@@ -8,7 +8,7 @@ import pytest
 from lore.protocol.commands import Renew
 from lore.protocol.leases import Leases
 from lore.protocol.lifecycle import Status
-from lore.protocol.messages import Claimed, Outcome, Position
+from lore.protocol.messages import Claimed, News, Outcome, Position
 from tests.explore.calls import TERMS, claim_in, owner_of
 from tests.explore.depot import REQUEST
 
@@ -58,3 +58,17 @@ def test_a_lease_is_renewed_within_its_half_whatever_is_appended() -> None:
             renewed_s = now
         leases.outbox.clear()
         assert now - renewed_s <= TERMS.lease_s / 2
+
+
+@pytest.mark.rule("P15.16", "P15.17")
+def test_a_request_that_waits_for_a_reader_is_on_trial_no_more() -> None:
+    """A simulated generator let another one wait for ever: the first was tried alone, its only
+    reader left before its prompt was read, and nobody came back."""
+    leases = Leases(TERMS, max_kept=9, run_id=lambda _: "run-1", jitter=lambda: 1.0, now=0.0)
+    again = claim(4)
+    owner = owner_of(replace(again, view=replace(again.view, tries=2)), (), 0.0)
+    leases.add(owner, 0.0)
+    assert leases.on_trial
+    owner.on_news(News(Position(Outcome.OK, Status.PAUSED, 1, 0, 0), 4), 1.0)
+    assert owner.parked
+    assert not leases.on_trial

@@ -405,6 +405,8 @@ class Owner:
         """A request with an empty log is paused only for lack of a reader."""
         is_empty = position.next_seq == 1 and not self.producer.generated_tokens
         self.unread = is_empty and position.status is Status.PAUSED
+        if self.unread:
+            self.doubtful = False  # a pause begins the count of its claims anew (P15.16)
 
     def _is_forgotten(self, position: Position, run_id: str) -> bool:
         """Whether it was lost with the store's data (P3.3); what expired or was deleted stays
