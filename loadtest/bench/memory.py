@@ -61,7 +61,7 @@ async def measure(store: ValkeyStore, server: ValkeyServer, count: int) -> None:
         view = claimed.view
         lease = (name, "generator", 60_000, view.epoch, view.log_id)
         for chunk in chunks():
-            store.do(Append(*lease, window=32, reopen_tokens=0, chunks=[chunk]))
+            await store.do(Append(*lease, window=32, reopen_tokens=0, chunks=[chunk]))
         await store.do(Ack(name, 0))
     live = of_an_answer()
     for name, view in owned.items():

@@ -1,5 +1,5 @@
 """What a request weighs: bytes in Valkey and on the wires, and what Valkey spends on all that is
-not a chunk. The sizing in ``loadtest/capacity.py`` stands on these.
+not a chunk. ``loadtest/capacity`` computes with these.
 
 Whole answers of 300 tokens run through real parts, read by clients that acknowledge; what the
 parts say to Valkey while nobody asks is taken off. Then single calls, 64 in flight (appends

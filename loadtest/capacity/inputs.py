@@ -24,8 +24,6 @@ class Measured:
     # RESULTS.md, "What a request weighs": bytes
     chunks_per_token: float = 278 / 300
     acks_per_chunk: float = 0.13
-    request_bytes: float = 1540
-    log_bytes_per_chunk: float = 14_780 / 278
     valkey_in_bytes: float = 295
     valkey_out_bytes: float = 178
     reader_bytes: float = 69
@@ -47,6 +45,10 @@ class Measured:
     # the same: CPU µs of the caller
     empty_claim_caller_us: float = 50.4
     view_caller_us: float = 36.5
+
+    # RESULTS.md, "What an answer takes in the store": bytes of an answer that is kept, with its
+    # request. Each of its 300 tokens is a chunk, which is the most
+    answer_bytes: float = 18_824
 
     # RESULTS.md, "2,000 idle connections, a reconnect storm, a drain"
     edge_mib: float = 54
@@ -81,7 +83,7 @@ class Assumed:
     lease_s: float = 10
     sweep_s: float = 5
     first_try_s: float = 0.25  # readers of a lost edge come back within this, evenly
-    bundled_bytes: float = 400e6  # the chart's valkey.bundled.maxMemory
+    bundled_bytes: float = 2**30  # the chart's valkey.bundled.maxMemory, 1gb
     max_clients: int = 10_000  # Valkey's default
     pubsub_hard_bytes: float = 32 * 2**20  # Valkey's default for what waits for one subscriber
     ports: int = 28_232  # Linux's net.ipv4.ip_local_port_range

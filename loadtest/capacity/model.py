@@ -21,7 +21,6 @@ CHUNKS = A.tokens_per_s * M.chunks_per_token
 ACKS = CHUNKS * M.acks_per_chunk
 REQUESTS = 1 / A.answer_s
 """Of one stream, in a second."""
-ANSWER_BYTES = M.request_bytes + M.log_bytes_per_chunk * A.answer_tokens * M.chunks_per_token
 
 
 def busiest(primaries: int, *, even: bool = True) -> float:
@@ -130,7 +129,7 @@ class Installation:
         return self.kept_bytes(A.retention_s) + self.subscriptions * M.subscription_bytes
 
     def kept_bytes(self, retention_s: float) -> float:
-        return (self.streams * 0.5 + self.opened * retention_s) * ANSWER_BYTES
+        return (self.streams * 0.5 + self.opened * retention_s) * M.answer_bytes
 
     @property
     def connections(self) -> int:
@@ -239,14 +238,14 @@ def limits(slots: int) -> list[tuple[float, str, str]]:
     """(streams, what is full, what then) of one installation as it comes, in this order."""
     edge, gpu = Installation(1000, slots), A.streams_per_gpu
     loop = A.utilisation * CORE_US / (CHUNKS * M.generator_us[edge.column])
-    bundled = A.bundled_bytes / (ANSWER_BYTES * (0.5 + A.retention_s * REQUESTS))
+    bundled = A.bundled_bytes / (M.answer_bytes * (0.5 + A.retention_s * REQUESTS))
     sweeper = A.sweep_s * CORE_US / M.view_caller_us
     clients = most(lambda n: Installation(n, slots, PARTITIONS).connections <= A.max_clients)
     quarter = most(lambda n: Installation(n, slots).wake_share <= 0.25)
     node = A.conntrack / 2 / A.connections_per_reader
     found = [
-        (bundled, "memory of the bundled Valkey (400 MB, answers kept for an hour)",
-         "new requests are refused; add memory, or shorten the retention"),
+        (bundled, "memory of the bundled Valkey (1 GiB, answers kept for an hour)",
+         "read answers are given up, then requests refused; add memory, or shorten the retention"),
         (gpu, "KV memory of one GPU (Qwen3-8B on 80 GB, contexts of 800 tokens)",
          "requests wait in the queue; add generators"),
         (edge.streams_per_edge, "the core of one edge", "delivery lags; add edges"),

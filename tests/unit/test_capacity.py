@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from loadtest.capacity import model
 from loadtest.capacity.inputs import Assumed, Measured
@@ -47,6 +48,24 @@ def test_the_sections_that_the_inputs_name_are_there() -> None:
     assert len(named) == inputs.count("RESULTS.md") > 0
     for title in named:
         assert f"\n## {title}\n" in results, title
+
+
+def test_all_pages_say_the_same_of_the_memory_that_an_answer_takes() -> None:
+    results = (ROOT / "loadtest/RESULTS.md").read_text(encoding="utf-8")
+    values = " ".join((ROOT / "charts/lore/values.yaml").read_text().replace("#", "").split())
+    answer = f"an answer of {Assumed().answer_tokens} tokens takes {size(Measured().answer_bytes)}"
+    assert re.search(rf"^kept +{Measured().answer_bytes:.0f} B,", results, re.MULTILINE)
+    assert answer in PAGE.read_text(encoding="utf-8")
+    assert answer in values.replace("An answer", "an answer")
+    hour = 100 * 3600 / Assumed().answer_s * Measured().answer_bytes
+    assert f"100 streams, busy for an hour, take {size(float(f'{hour:.2g}'))}." in values
+
+
+def test_the_sizing_has_the_memory_of_the_chart_s_valkey() -> None:
+    values = yaml.safe_load((ROOT / "charts/lore/values.yaml").read_text())
+    said = values["valkey"]["bundled"]["maxMemory"]
+    assert said.endswith("gb")
+    assert Assumed().bundled_bytes == int(said.removesuffix("gb")) * 2**30
 
 
 @pytest.mark.parametrize("slots", [64, 512])
