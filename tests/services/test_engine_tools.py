@@ -14,7 +14,7 @@ from lore.tools import Tool
 from lore_generator.engine import Job
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.loading import Loaded
-from lore_generator.engines.prompt import prepare, prompt_tokens
+from lore_generator.engines.prompt import Prepared, grammars_of, prepare, prompt_tokens
 from lore_generator.engines.remote.tokenizer import load
 from lore_generator.engines.remote.words import EngineWords, OwnWords
 from lore_generator.engines.transcript import Transcript
@@ -146,11 +146,16 @@ def test_reasoning_that_the_template_has_begun_begins_in_the_text(
     request = asked(template_args={"think": think})
     ids = written(tokenizer)[:-1]
     opening = "<think>" if think else ""
-    assert prepare(Job("a", request), loaded, 10_000).unsent == opening
-    again = prepare(Job("a", request, tuple(ids[:2]), opening), loaded, 10_000)
+    grammars = grammars_of(loaded)
+
+    def prepared(job: Job) -> Prepared:
+        return prepare(job, loaded, 10_000, grammars)
+
+    assert prepared(Job("a", request)).unsent == opening
+    again = prepared(Job("a", request, tuple(ids[:2]), opening))
     assert opening + again.unsent == opening + str(tokenizer.decode(ids[:2]))
     plain = replace(Job("a", request), request=request.model_copy(update={"parts": None}))
-    assert prepare(plain, loaded, 10_000).unsent == "", "nobody asked for parts"
+    assert prepared(plain).unsent == "", "nobody asked for parts"
 
 
 @pytest.mark.parametrize(
