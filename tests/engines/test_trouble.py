@@ -91,11 +91,13 @@ def test_p7_a_prompt_that_is_held_is_read_no_further(stub: Stub, running: Runnin
     stub.until(lambda: stub.open == 1)
     running.engine.hold("unread")
     stub.until(lambda: stub.open == 0)
+    running.until_no_call()
     stub.prompt_s = 0
     running.engine.grant("unread", 200)
     running.sink.until_end("unread")
     assert running.sink.ids("unread") == WHOLE
     assert len(stub.bodies) - before == 2
+    assert not any(piece.given_up for piece in running.sink.of("unread"))
 
 
 def test_p7_what_has_begun_is_not_held(stub: Stub, running: Running) -> None:

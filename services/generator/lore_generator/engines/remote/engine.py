@@ -179,17 +179,21 @@ class RemoteEngine:
         try:
             await answer.run()
         except asyncio.CancelledError:
-            # A server that goes down ends its calls by a timeout, perhaps between two events.
-            if request_id not in self._answers or self._stop.is_set():
+            # A server that goes down ends its calls by a timeout, perhaps between two events. An
+            # answer that was cancelled, or that begins anew (``_hold``), is not known any more.
+            if not self._is_known(answer, request_id) or self._stop.is_set():
                 raise
             self._emit(Piece(request_id, given_up=LOST))
         except Exception:
             log.exception("request failed", request_id=request_id.partition(".")[0])
             self._emit(Piece(request_id, given_up=CRASHED))
         finally:
-            known = self._answers.get(request_id)
-            if known is not None and known[0] is answer:
+            if self._is_known(answer, request_id):
                 del self._answers[request_id]
+
+    def _is_known(self, answer: Answer, request_id: str) -> bool:
+        known = self._answers.get(request_id)
+        return known is not None and known[0] is answer
 
     def _grant(self, request_id: str, limit: int | None) -> None:
         if request_id in self._answers:
