@@ -23,6 +23,7 @@ def test_each_thing_that_is_wrong_is_one_line_and_the_engine_is_taken_once_it_is
         words = ("up", "--engine", "llamacpp", "--engine-url", stub.url, "--port", "0")
         with Running(*words, data_dir=tmp_path, LORE_CONTEXT_TOKENS="200") as up:
             up.until(f"{stub.url}: nobody answers there\n")
+            until_found(tmp_path)
             stub.sick, stub.key, stub.context_tokens = "404", "secret", 100
             stub.start()
             up.until("it refuses the key (LORE_ENGINE_KEY_FILE): HTTP 401")
@@ -35,6 +36,19 @@ def test_each_thing_that_is_wrong_is_one_line_and_the_engine_is_taken_once_it_is
             assert "Traceback" not in up.seen
             assert " ended " not in up.seen
             until_served(up.edges[0], "stub")
+            stub.kill()
+            up.until(f"generator-1: the engine is away: {stub.url}: nobody answers there\n")
+            stub.start()
+            up.until("generator-1: ready again\n")
+
+
+def until_found(data_dir: Path) -> None:
+    """``lore status`` finds it before it is ready. Nobody is told when the edges are up."""
+    give_up_s = time.monotonic() + WAIT_S
+    while (done := lore("status", data_dir=data_dir)).returncode:
+        assert time.monotonic() < give_up_s, done.stderr
+        time.sleep(0.1)
+    assert done.stdout == "No request is live.\n"
 
 
 def until_served(edge: str, model: str) -> None:

@@ -15,6 +15,8 @@ from typing import cast
 
 PROBE_EVERY_S = 0.1
 LAST_WORDS_BYTES = 65_536
+STARTING = "starting"
+"""What a process does that does not answer its probe."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -47,7 +49,7 @@ class Child:
         self.identity = ""
         """The name of the last process, if it was given one."""
         self.log = log
-        self.doing = "starting"
+        self.doing = STARTING
         self._argv = argv
         self._env = env
         self._probe = probe
@@ -56,7 +58,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        self.doing = "starting"
+        self.doing = STARTING
         told: dict[str, str] = {}
         if self._identity_setting:
             self.identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
@@ -83,6 +85,10 @@ class Child:
                 return
             self.doing = doing
             await asyncio.sleep(PROBE_EVERY_S)  # another process: no event to await
+
+    async def why_unready(self) -> str | None:
+        """What its probe says: None when it is ready."""
+        return await self._probe()
 
     @property
     def returncode(self) -> int | None:

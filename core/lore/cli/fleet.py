@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from lore.cli import entry
-from lore.cli.child import Child, Probe
+from lore.cli.child import STARTING, Child, Probe
 from lore.cli.place import Place
 from lore.store import StoreUnavailable, create_store
 from lore_client.place import Problem, Running
@@ -179,7 +179,7 @@ def readiness(port: int) -> Probe:
             ) as http:
                 response = await http.get(f"http://127.0.0.1:{port}/readyz")
         except httpx.TransportError:
-            return "starting"
+            return STARTING
         return None if response.is_success else response.text.strip()
 
     return probe

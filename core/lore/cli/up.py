@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.status import Status
 
 from lore.cli import fleet as fleets
-from lore.cli.child import Child, Died
+from lore.cli.child import STARTING, Child, Died
 from lore.cli.fleet import Fleet, Options
 from lore.cli.place import Place
 from lore.protocol.commands import Release
@@ -27,6 +27,7 @@ STOP_GRACE_S = 25.0
 RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0
 SWEEP_MAX_S = 60.0
+LOOK_EVERY_S = 1.0
 STEADY_S = 60.0
 """A process that ran for so many seconds starts again with the shortest pause."""
 
@@ -96,15 +97,19 @@ class _Up:
                 if doing is not None:
                     raise Problem(doing)
             starting = [
-                asyncio.create_task(self._first_start(child))
-                for child in (*fleet.generators, *fleet.edges)
+                *(asyncio.create_task(self._first_start(child)) for child in fleet.generators),
+                asyncio.create_task(self._start_edges()),
             ]
             try:
                 await self._show_progress(starting, status)
             finally:
                 for task in starting:
                     task.cancel()
-        fleet.announce()
+
+    async def _start_edges(self) -> None:
+        """Other commands find the edges while the generators still load, or wait for an engine."""
+        await asyncio.gather(*map(self._first_start, self._fleet.edges))
+        self._fleet.announce()
 
     async def _first_start(self, child: Child) -> None:
         await child.start()
@@ -133,6 +138,8 @@ class _Up:
         async with asyncio.TaskGroup() as tasks:
             for child in self._fleet.children:
                 tasks.create_task(self._keep(child))
+            for generator in self._fleet.generators:
+                tasks.create_task(self._tell_readiness(generator))
             if self._stall_s:
                 tasks.create_task(self._sweep())
 
@@ -153,6 +160,17 @@ class _Up:
             with suppress(Died):
                 await child.until_ready()
                 self._say(f"{child.name} is back")
+
+    async def _tell_readiness(self, generator: Child) -> None:
+        """Say why a generator that runs takes no requests, such as an engine that is away."""
+        said: str | None = None
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)  # another process: no event to await
+            doing = await generator.why_unready()
+            if doing == STARTING or doing == said:
+                continue
+            self._say(f"{generator.name}: {doing or 'ready again'}")
+            said = doing
 
     async def _sweep(self) -> None:
         """Sweep now and then. A store that is away is swept the next time."""
