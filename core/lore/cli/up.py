@@ -167,7 +167,7 @@ class _Up:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)  # another process: no event to await
             doing = await generator.why_unready()
-            if doing == STARTING or doing == said:
+            if doing in (STARTING, said):
                 continue
             self._say(f"{generator.name}: {doing or 'ready again'}")
             said = doing
