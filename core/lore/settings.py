@@ -10,12 +10,12 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from lore.setting_names import PREFIX, judge
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class CommonSettings(BaseSettings):
@@ -54,6 +54,10 @@ def load(kind: type[S]) -> S:
                 file=sys.stderr,
             )
         sys.exit(2)
+    except SettingsError as error:
+        # It names the field, and its cause what is wrong with the JSON.
+        print(f"{_named(kind, error)}: is not JSON: {error.__cause__}", file=sys.stderr)
+        sys.exit(2)
 
 
 def check_names() -> None:
@@ -63,6 +67,12 @@ def check_names() -> None:
         print(line, file=sys.stderr)
     if mistakes:
         sys.exit(2)
+
+
+def _named(kind: type[BaseSettings], error: SettingsError) -> str:
+    """The variable whose value cannot be parsed."""
+    found = next((name for name in kind.model_fields if f'"{name}"' in str(error)), "")
+    return f"{kind.model_config.get('env_prefix')}{found.upper()}"
 
 
 def _said(kind: type[BaseSettings], mistake: ErrorDetails) -> str:

@@ -50,6 +50,19 @@ def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
             {"engine": "vllm", "engine_url": "localhost:8081"},
             "LORE_ENGINE_URL: 'localhost:8081' is not an address such as http://localhost:8001",
         ),
+        *(
+            (
+                {"engine": "vllm", "engine_url": f"http://localhost:{port}"},
+                f"LORE_ENGINE_URL: 'http://localhost:{port}' is not an address",
+            )
+            for port in ("99999", "port", "0")
+        ),
+        (
+            {"engine": "vllm", "engine_url": "http://a, http://a/"},
+            "LORE_ENGINE_URL: names a server twice",
+        ),
+        ({"engine_answer_s": "inf"}, "LORE_ENGINE_ANSWER_S: Input should be a finite number"),
+        ({"template_args": "{"}, "LORE_TEMPLATE_ARGS: is not JSON: Expecting property name"),
         (
             {"engine": "vllm", "engine_url": "http://me:key@a"},
             "LORE_ENGINE_URL: a key does not belong here; put it into LORE_ENGINE_KEY_FILE",

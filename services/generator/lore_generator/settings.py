@@ -4,7 +4,7 @@ import secrets
 import socket
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -27,6 +27,14 @@ Count = Annotated[int, Field(ge=1)]
 WindowTokens = Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)]
 
 _COALESCE, _WINDOW, _MODEL = CoalesceConfig(), WindowConfig(), TransformersOptions()
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether somebody can listen on the port: none is the scheme's."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _new_generator_id() -> str:
@@ -96,7 +104,7 @@ class GeneratorSettings(CommonSettings):
     threads: Count | None = None
     """CPU threads for the model; unset: torch's default."""
 
-    synthetic_rate: Positive = 20.0
+    synthetic_rate: Annotated[float, Field(gt=0)] = 20.0
     """Tokens a second of each stream of the synthetic engine."""
     synthetic_length: Count | None = None
     """Tokens in an answer of the synthetic engine; unset: depends on the question."""
@@ -159,13 +167,13 @@ class GeneratorSettings(CommonSettings):
             raise ValueError(f"is for the engines {', '.join(REMOTE)}, and LORE_ENGINE is {engine}")
         for url in urls:
             parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
                 raise ValueError(f"{url!r} is not an address such as http://localhost:8001")
             if parts.username or parts.password:
                 raise ValueError("a key does not belong here; put it into LORE_ENGINE_KEY_FILE")
             if parts.query or parts.fragment:
                 raise ValueError(f"{url!r} must end with its path")
-        if len(set(urls)) < len(urls):
+        if len({url.rstrip("/") for url in urls}) < len(urls):
             raise ValueError("names a server twice")
         return urls
 
