@@ -18,6 +18,11 @@ def ask(content: str = "Tell me about rivers.", **more: Any) -> StreamRequest:
     return StreamRequest.model_validate(given | more)
 
 
+LONG = ask(max_tokens=200)
+QUICK: dict[str, object] = {"answer_s": 0.5, "step_s": 1.0}
+"""Times in which a stand-in can be told from one that hangs."""
+
+
 class Running:
     def __init__(self, dialect: str, *urls: str, **options: Any) -> None:
         self.engine = RemoteEngine(RemoteOptions(dialect, urls, **options))

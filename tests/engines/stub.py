@@ -17,6 +17,9 @@ from aiohttp import web
 FIRST, EOS = 100, 9
 """Its answers begin with ``FIRST`` and count up; ``EOS`` ends them."""
 
+WHOLE = (*range(FIRST, FIRST + 40), EOS)
+"""Its answer to a prompt, as long as ``length`` is not changed."""
+
 Json = dict[str, Any]
 
 
@@ -31,7 +34,8 @@ class Stub:
         self.broken: list[str] = []
         """What the next calls do instead of what they should: see ``_stream``."""
         self.sick = ""
-        """What questions about itself do: ``500``, ``hang``, ``404``, ``garbage`` or nothing."""
+        """What questions about itself do: a status, ``hang``, ``garbage``, ``redirect``, ``deep``
+        or nothing."""
         self.pause_s = self.prompt_s = 0.0
         """Between two tokens, and before the first."""
         self.bodies: list[Json] = []
@@ -101,8 +105,9 @@ class Stub:
     ) -> web.StreamResponse:
         assert request.transport is not None
         self._transports.add(request.transport)
-        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
-            return web.json_response({"error": {"message": "wrong key"}}, status=401)
+        given = request.headers.get("Authorization", "")
+        if self.key and given != f"Bearer {self.key}":
+            return web.json_response({"error": {"message": f"wrong key: {given}"}}, status=401)
         return await handler(request)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -118,8 +123,12 @@ class Stub:
             return web.Response(text=f"llamacpp:requests_deferred {self.waiting}\n")
         if self.sick == "hang":
             await asyncio.sleep(3600)
-        if self.sick in ("500", "404"):
+        if self.sick.isdigit():
             return web.json_response({"error": "sick"}, status=int(self.sick))
+        if self.sick == "redirect":
+            raise web.HTTPTemporaryRedirect(f"http://elsewhere.example{path}?token=secret")
+        if self.sick == "deep":
+            return web.Response(text="[" * 100_000)
         if self.sick == "garbage":
             return web.Response(text="<html>It works!</html>")
         found = QUESTIONS[self.dialect].get(path)

@@ -1,55 +1,9 @@
 """An engine over HTTP that dies, hangs or lies, and what becomes of its requests (P15)."""
 
-import ssl
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-import trustme
-from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tests.engines.running import Running, ask
-from tests.engines.stub import EOS, FIRST, Stub
-
-QUICK: dict[str, object] = {"answer_s": 0.5, "step_s": 1.0}
-DIALECTS = ("llamacpp", "vllm", "sglang")
-WHOLE = (*range(FIRST, FIRST + 40), EOS)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of the stub's vocabulary, for the dialects that have none of their own."""
-    folder = tmp_path_factory.mktemp("stub-model")
-    names = ["<unk>", *(f"w{number}" for number in range(1, 1000))]
-    names[EOS] = "<end>"
-    made = Tokenizer(
-        models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>")
-    )
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.add_special_tokens(["<end>"])
-    made.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
-    return str(folder)
-
-
-@pytest.fixture(params=DIALECTS)
-def stub(request: pytest.FixtureRequest) -> Iterator[Stub]:
-    with Stub(request.param) as stub:
-        yield stub
-
-
-@pytest.fixture
-def options(stub: Stub, tokenizer: str) -> dict[str, object]:
-    return QUICK | ({} if stub.dialect == "llamacpp" else {"tokenizer": tokenizer})
-
-
-@pytest.fixture
-def running(stub: Stub, options: dict[str, object]) -> Iterator[Running]:
-    with Running(stub.dialect, stub.url, **options) as running:
-        yield running
-
-
-LONG = ask(max_tokens=200)
+from tests.engines.running import LONG, QUICK, Running, ask
+from tests.engines.stub import WHOLE, Stub
 
 
 @pytest.mark.rule("P5.4", "P5.5")
@@ -180,17 +134,6 @@ def test_an_engine_that_decodes_and_is_too_busy_to_say_what_it_serves_keeps_its_
         running.until_trouble("no answer")  # once nothing comes from it
 
 
-@pytest.mark.parametrize("sick", ["500", "404", "garbage", "hang"])
-def test_an_engine_that_is_none_is_named_in_one_line_and_waited_for(
-    stub: Stub, running: Running, sick: str
-) -> None:
-    stub.sick = sick
-    running.until_trouble(stub.url)
-    assert "\n" not in running.engine.trouble()
-    stub.sick = ""
-    running.until_trouble("")
-
-
 def test_p15_an_engine_with_another_model_than_before_takes_no_request(
     stub: Stub, running: Running
 ) -> None:
@@ -217,58 +160,6 @@ def test_a_request_goes_on_at_another_server(
         assert len(other.bodies) >= 1
 
 
-CASES = {
-    "another kind": ("sick", "garbage", {}, ""),
-    "another model": ("model", "another", {"model": "stub"}, "it serves another, and not stub"),
-    "a shorter context": (
-        *("context_tokens", 100, {"context_tokens": 200}),
-        "its context is 100 tokens, and LORE_CONTEXT_TOKENS is 200",
-    ),
-    "no ids": ("with_ids", False, {}, "no token ids"),
-    "a wrong key": ("key", "secret", {}, "it refuses the key (LORE_ENGINE_KEY_FILE): HTTP 401"),
-    "none of its calls": ("sick", "404", {}, "server: HTTP 404"),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_wrong_engine_is_refused_at_the_start_and_taken_once_it_is_right(
-    stub: Stub, options: dict[str, object], case: str
-) -> None:
-    attribute, value, more, said = CASES[case]
-    right = getattr(stub, attribute)
-    setattr(stub, attribute, value)
-    running = Running(stub.dialect, stub.url, **(options | more))
-    running.start_in_thread()
-    try:
-        running.until_trouble(said or stub.url)
-        assert "\n" not in running.engine.trouble()
-        setattr(stub, attribute, 4096 if attribute == "context_tokens" else right)
-        running.until_started()
-        assert running.whole("at-last", LONG)[0] == WHOLE
-    finally:
-        running.engine.stop()
-
-
-def test_a_certificate_is_judged_by_the_authorities_that_are_named(tmp_path: Path) -> None:
-    """And an address without TLS by none."""
-    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    file = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(file))
-    with Stub("llamacpp", tls) as stub:
-        with Running("llamacpp", stub.url, ca_file=file, **QUICK) as running:
-            assert running.whole("trusted", LONG)[0] == WHOLE
-        plain = stub.url.replace("https", "http")
-        for url, said in ((stub.url, "LORE_ENGINE_CA_FILE"), (plain, "does it speak TLS?")):
-            running = Running("llamacpp", url, **QUICK)
-            running.start_in_thread()
-            try:
-                running.until_trouble(said)
-                assert "\n" not in running.engine.trouble()
-            finally:
-                running.engine.stop()
-
-
 def test_what_a_request_gives_the_template_takes_precedence() -> None:
     with (
         Stub("llamacpp") as stub,
@@ -279,15 +170,3 @@ def test_what_a_request_gives_the_template_takes_precedence() -> None:
         running.whole("asked", ask(template_args={"enable_thinking": False}))
         given = stub.asked["/apply-template"]["chat_template_kwargs"]
         assert given == {"enable_thinking": False, "effort": "low"}
-
-
-def test_a_key_is_read_from_a_file(stub: Stub, options: dict[str, object], tmp_path: Path) -> None:
-    stub.key, file = "secret", tmp_path / "key"
-    file.write_text("secret\n")
-    with Running(stub.dialect, stub.url, key_file=file, **options) as running:
-        assert running.whole("let-in", LONG)[0] == WHOLE
-
-
-def test_a_key_file_that_is_not_there_is_one_clear_line(stub: Stub, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"LORE_ENGINE_KEY_FILE: cannot read .*: No such file"):
-        Running(stub.dialect, stub.url, key_file=tmp_path / "none")

@@ -71,11 +71,7 @@ class Server:
 
     async def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Event:
         """Ask for a short answer in JSON. Raises Trouble."""
-        text = await self.text(method, path, body)
-        try:
-            data = json.loads(text)
-        except ValueError:
-            data = None
+        data = _parsed(await self.text(method, path, body))
         if not isinstance(data, dict):
             raise Trouble(Kind.UNFIT, f"its answer to {path} is not a JSON object")
         return cast("Event", data)
@@ -103,7 +99,9 @@ class Server:
 
     async def _text(self, method: str, path: str, body: Mapping[str, object] | None) -> str:
         limit = aiohttp.ClientTimeout(total=self._answer_s)
-        async with self._asks.request(method, self.url + path, json=body, timeout=limit) as answer:
+        async with self._asks.request(
+            method, self.url + path, json=body, timeout=limit, allow_redirects=False
+        ) as answer:
             await _check(answer)
             return await answer.text(errors="replace")
 
@@ -139,7 +137,9 @@ class Server:
             async with asyncio.timeout(None) as patience:
                 self._patience.add(patience)
                 try:
-                    answer = await self._calls.post(self.url + path, json=body, timeout=limit)
+                    answer = await self._calls.post(
+                        self.url + path, json=body, timeout=limit, allow_redirects=False
+                    )
                     try:
                         await _check(answer)
                         yield answer
@@ -155,9 +155,24 @@ class Server:
 
 
 async def _check(answer: aiohttp.ClientResponse) -> None:
+    """Raises Trouble. Redirects are not followed: prompts and the key go to nobody else."""
+    if 300 <= answer.status < 400:
+        to = answer.headers.get("Location", "").partition("?")[0][:MAX_SAID_CHARS]
+        raise Trouble(Kind.UNFIT, f"it redirects to {to} (LORE_ENGINE_URL)")
     if answer.status != 200:
-        text = await answer.text(errors="replace")
-        raise of_status(answer.status, _said(text), answer.headers.get("Retry-After"))
+        said = _said(await answer.text(errors="replace"))
+        key = answer.request_info.headers.get("Authorization", "").removeprefix("Bearer ")
+        if key:
+            said = said.replace(key, "…")  # some repeat it, and logs must not have it
+        raise of_status(answer.status, said, answer.headers.get("Retry-After"))
+
+
+def _parsed(text: str | bytes) -> object:
+    """The JSON, or None."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
@@ -179,10 +194,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
 
 
 def _event(line: bytes) -> Event:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        raise Trouble(Kind.FAILED, "an event is not JSON") from None
+    event = _parsed(line)
     if not isinstance(event, dict):
         raise Trouble(Kind.FAILED, "an event is not a JSON object")
     event = cast("Event", event)
@@ -202,6 +214,8 @@ def _of_error(error: Exception) -> Trouble:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         said = f"its TLS is refused (LORE_ENGINE_CA_FILE): {_first_line(error)}"
         return Trouble(Kind.UNFIT, said)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Trouble(Kind.AWAY, "its host name does not resolve")
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return Trouble(Kind.AWAY, "nobody answers there")
     return Trouble(Kind.FAILED, "the connection broke")
@@ -209,14 +223,12 @@ def _of_error(error: Exception) -> Trouble:
 
 def _said(text: str) -> str:
     """The message in an error's body, on one line: its ``message`` if it has one."""
-    try:
-        body = json.loads(text)
-        for key in ("error", "detail", "message"):
-            if isinstance(body, dict) and key in body:
-                body = cast("Event", body)[key]
+    body = _parsed(text)
+    for key in ("error", "detail", "message"):
+        if isinstance(body, dict) and key in body:
+            body = cast("Event", body)[key]
+    if body is not None:
         text = body if isinstance(body, str) else json.dumps(body)
-    except ValueError:
-        pass
     return " ".join(text.split())[:MAX_SAID_CHARS]
 
 

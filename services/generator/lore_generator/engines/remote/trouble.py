@@ -47,7 +47,7 @@ def of_status(status: int, said: str, retry_after: str | None = None) -> Trouble
     """The failure that a status means. ``said``: the engine's message, one line."""
     message = f"HTTP {status}: {said}" if said else f"HTTP {status}"
     if status in BUSY_STATUS:
-        after = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
+        after = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
         return Trouble(Kind.BUSY, message, retry_after_s=after)
     if status in KEY_STATUS:
         return Trouble(Kind.UNFIT, f"it refuses the key (LORE_ENGINE_KEY_FILE): {message}")

@@ -120,7 +120,9 @@ async def _props(ask: Ask) -> Event:
         props = await ask("GET", "/props")
     except Trouble as trouble:
         if trouble.kind is Kind.BUSY:
-            raise Trouble(Kind.AWAY, "it is loading its model") from None
+            loads = "loading" in trouble.message.lower()
+            said = "it is loading its model" if loads else trouble.message
+            raise Trouble(Kind.AWAY, said) from None
         raise
     if not isinstance(props.get("default_generation_settings"), dict):
         raise Trouble(Kind.UNFIT, "it is not a llama.cpp server")
