@@ -10,7 +10,7 @@ from lore.request import StreamRequest
 
 Feature = Literal["tools", "grammar", "logprobs"]
 
-OFFERED: frozenset[Feature] = frozenset({"grammar"})
+OFFERED: frozenset[Feature] = frozenset({"grammar", "logprobs"})
 """``tools``: tools are told to the model, and their calls to readers. ``grammar``: a format is kept
 to by constrained decoding, and a call of a tool can be required. ``logprobs``: log probabilities
 are in the log."""

@@ -22,6 +22,7 @@ from pydantic import (
 from lore.messages import Message, Text, check_results, found_at
 from lore.parts import formats
 from lore.parts.formats import Format
+from lore.protocol.logprobs import LOGPROBS
 from lore.request_limits import DEFAULT_MAX_TOKENS, Limit, placeholder
 from lore.template_args import TemplateArgs
 from lore.tools import MAX_LOGPROBS, NamedTool, ResponseFormat, ToolChoice, Tools
@@ -122,7 +123,9 @@ class StreamRequest(BaseModel):
         """
         newer = {name for name in NEWER if getattr(self, name, None) is None}
         text = self.model_dump_json(exclude=newer, by_alias=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        # Everybody who follows the request sees it there (``View.has_logprobs``).
+        return digest if self.logprobs is None else digest + LOGPROBS
 
     def kept_json(self, parts: str = "") -> str:
         """The JSON that the store keeps. A generator of an older release fails a request with an

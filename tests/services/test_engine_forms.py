@@ -20,6 +20,7 @@ from tests.services.engine_sink import Collector
 
 FORMS: dict[str, dict[str, Any]] = {
     "response_format": {"response_format": {"type": "json_object"}},
+    "logprobs": {"logprobs": 0},
     "tool_choice": {"tools": [{"name": "f"}], "tool_choice": "required"},
 }
 

@@ -127,6 +127,33 @@ def test_a_schema_that_is_not_supported_is_refused(running: Running) -> None:
     assert "'#/properties/a'" in str(refused.error)
 
 
+@pytest.mark.rule("H16")
+def test_log_probabilities_come_with_each_token_and_again_after_a_takeover(
+    running: Running,
+) -> None:
+    sink, request = running.sink, ask(response_format=FORMAT, logprobs=3)
+    whole = running.submit(request)
+    sink.until_end(whole)
+    ids, scored = sink.ids(whole), [one for piece in sink.of(whole) for one in piece.scored]
+    assert [one.chosen.token_id for one in scored] == list(ids)
+    said = b"".join(one.chosen.text for one in scored[:-1]).decode()
+    assert said == sink.text(whole)
+    assert all(len(one.top) == 3 and one.top[0].logprob <= 0 for one in scored)
+    assert any(one.chosen != one.top[0] for one in scored), "the form changed no token"
+    before = "".join(piece.text for piece in sink.of(whole)[:6])
+    done = sum(len(piece.token_ids) for piece in sink.of(whole)[:6])
+    resumed = running.submit(request, None, ids[:done], before)
+    sink.until_end(resumed)
+    again = [one for piece in sink.of(resumed) for one in piece.scored]
+    assert len(again) == len(ids) - done
+    for one, other in zip(scored[done:], again, strict=True):
+        assert one.chosen.token_id == other.chosen.token_id
+        assert one.chosen.logprob == pytest.approx(other.chosen.logprob, abs=1e-3)
+    plain = running.submit(ask(max_tokens=2))
+    sink.until_end(plain)
+    assert not any(piece.scored for piece in sink.of(plain))
+
+
 def test_a_log_outside_of_the_format_is_not_continued(running: Running) -> None:
     free = running.submit(ask(max_tokens=3))
     running.sink.until_end(free)

@@ -18,6 +18,7 @@ from lore.protocol.commands import (
     Waiting,
 )
 from lore.protocol.lifecycle import Status
+from lore.protocol.logprobs import Scored, likely
 from lore.store import MemoryStore
 from lore.store.base import (
     AckMessage,
@@ -106,6 +107,27 @@ async def test_appended_chunks_are_read_back_as_they_were(backend: Backend) -> N
     assert await backend.store.read("a", after=0) == expected
     assert await backend.store.read("a", after=2, limit=2) == expected[2:4]
     assert await backend.store.read("a", after=len(texts)) == []
+
+
+@pytest.mark.rule("H16")
+async def test_log_probabilities_are_read_back_as_they_were(backend: Backend) -> None:
+    """And a repeated append of them is the same append."""
+    claimed = await backend.owned()
+    other = likely(150_000, b"", -12.25)
+    scored = (
+        Scored(likely(0, "é".encode()[:1], -0.1234567), (other, likely(5, b"\x00\xff\n", 0.0))),
+        Scored(likely(7, b" word", -1e9)),
+    )
+    sent = [
+        Chunk(1, "a", (0, 7), 2, scored),
+        Chunk(2, "b", (8,), 3),
+        Chunk(3, "", (9,), 4, scored[1:]),
+    ]
+    for _ in range(2):
+        assert (await backend.append(claimed, *sent)).outcome is Outcome.OK
+    assert await backend.store.log("a") == sent
+    read = await backend.store.read("a", after=0)
+    assert [one.scored for one in read] == [scored, (), scored[1:]]
 
 
 async def test_a_long_log_is_read_whole(backend: Backend) -> None:

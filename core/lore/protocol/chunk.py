@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from lore.protocol.logprobs import Scored
+
 
 class Chunk(NamedTuple):
     """One entry of a log. It is a tuple because one is made for each chunk: a frozen dataclass
@@ -17,3 +19,5 @@ class Chunk(NamedTuple):
     text: str
     token_ids: tuple[int, ...]
     tokens: int
+    scored: tuple[Scored, ...] = ()
+    """The log probabilities of its tokens, if the request asks for them."""

@@ -206,7 +206,7 @@ class Follower:
         if isinstance(message, ChunkMessage):
             merge = self._merge
             follows = self.is_open and message.seq == merge.head + 1
-            if follows and message.log_id == self.view.log_id:
+            if follows and message.log_id == self.view.log_id and not self.view.has_logprobs:
                 self._heard_at, merge.head = now, message.seq
                 return True
             return self._on_chunk(message, now)
@@ -225,6 +225,12 @@ class Follower:
         self._heard_at = now
         if is_foreign(chunk, self.view):
             self._distrust(now)
+            return False
+        if self.view.has_logprobs:
+            # The log has more of the chunk than the message: it is read there.
+            if chunk.seq > self.head:
+                self._merge.on_reset()
+                self._go_on(now)
             return False
         arrival = self._merge.on_live(chunk.seq)
         if arrival is Arrival.GAP:

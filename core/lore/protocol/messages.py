@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lore.protocol import fork
 from lore.protocol.lifecycle import Status
+from lore.protocol.logprobs import LOGPROBS, Scored
 
 
 class Outcome(StrEnum):
@@ -70,6 +71,11 @@ class View:
     model: str = ""
     """The model whose tokens the log holds, with its revision (P15.19); '' when unknown."""
 
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether its log holds log probabilities."""
+        return self.fingerprint.endswith(LOGPROBS)
+
     def shared(self, log_id: str) -> int:
         """How many chunks of that log this one shares (P4)."""
         return fork.shared(log_id, current=self.log_id, forks=self.forks)
@@ -122,6 +128,9 @@ class ChunkMessage(NamedTuple):
     log_id: str
     """The log that it was appended to. If the view shares fewer chunks with that log, one of the
     two is outdated: read the view again (P4).
+    """
+    scored: tuple[Scored, ...] = ()
+    """The log probabilities of its tokens. Only the log has them: a live message leaves them out.
     """
 
 

@@ -32,6 +32,7 @@ from dataclasses import replace
 from lore.protocol.commands import Append, Finish, Reinstate, Release
 from lore.protocol.give_back import known
 from lore.protocol.lifecycle import ENDED, Status, end_status
+from lore.protocol.logprobs import Scored
 from lore.protocol.messages import Claimed, News, Outcome, Position, View
 from lore.protocol.owner_words import Errand, State, Terms, Turn
 from lore.protocol.producer import Due, Producer
@@ -124,6 +125,7 @@ class Owner:
         finish_reason: str | None = None,
         error: str = "",
         prompt_tokens: int = 0,
+        scored: tuple[Scored, ...] = (),
     ) -> bool:
         """Return True when it is the last piece for now: the credit is used up, or the answer
         ends.
@@ -131,7 +133,9 @@ class Owner:
         moved = text or token_ids
         if moved:
             self.unread = False  # from now on the window decides
-        parked = self.producer.on_piece(text, token_ids, now) if moved else self.parked
+        parked = self.parked
+        if moved:
+            parked = self.producer.on_piece(text, token_ids, now, scored)
         if prompt_tokens:
             self.prompt_tokens = prompt_tokens
         if finish_reason is not None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from lore.protocol.assembly import Assembler, CoalesceConfig
 from lore.protocol.chunk import Chunk
+from lore.protocol.logprobs import Scored
 from lore.protocol.window import Window
 
 
@@ -42,6 +43,7 @@ class Producer:
         self._chunks = list(history)
         self._stored = len(history)  # chunks that the store is known to have
         self._assembler = Assembler(coalesce)
+        self._scored: tuple[Scored, ...] = ()
         self._generated = history[-1].tokens if history else 0
         self._finish_reason: str | None = None
         self._in_flight: Due | None = None
@@ -79,9 +81,17 @@ class Producer:
         """The seq of the next new chunk."""
         return len(self._chunks) + 1
 
-    def on_piece(self, text: str, token_ids: tuple[int, ...], now: float) -> bool:
+    def on_piece(
+        self,
+        text: str,
+        token_ids: tuple[int, ...],
+        now: float,
+        scored: tuple[Scored, ...] = (),
+    ) -> bool:
         """Return True when the credit is used up with this piece."""
         self._generated += len(token_ids)
+        if scored:
+            self._scored += scored
         self._assembler.add(text, token_ids, now)
         window = self.window
         if not window.size or self._generated < window.granted:
@@ -179,4 +189,5 @@ class Producer:
     def _cut(self, now: float) -> None:
         text, token_ids = self._assembler.take(now)
         tokens = (self._chunks[-1].tokens if self._chunks else 0) + len(token_ids)
-        self._chunks.append(Chunk(len(self._chunks) + 1, text, token_ids, tokens))
+        self._chunks.append(Chunk(len(self._chunks) + 1, text, token_ids, tokens, self._scored))
+        self._scored = ()

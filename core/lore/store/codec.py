@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import Status
+from lore.protocol.logprobs import pack, unpack
 from lore.store.base import (
     AckMessage,
     Admission,
@@ -137,7 +138,9 @@ def message_from(payload: str) -> Message:
 def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
     """The chunks as arguments of the append function."""
     arguments: list[str | int] = []
-    for seq, text, token_ids, tokens in chunks:
+    for seq, text, token_ids, tokens, scored in chunks:
+        if scored:
+            token_ids = pack(token_ids, scored)
         ids = token_ids[0] if len(token_ids) == 1 else " ".join(map(str, token_ids))
         arguments += (seq, text, ids, tokens)
     return arguments
@@ -149,12 +152,14 @@ Entry = tuple[str, list[str]]
 
 def chunk_from(entry: Entry) -> Chunk:
     name, (_, text, _, token_ids, _, tokens, *_) = entry
-    return Chunk(_seq(name), text, tuple(map(int, token_ids.split())), int(tokens))
+    ids, scored = unpack(tuple(map(int, token_ids.split())))
+    return Chunk(_seq(name), text, ids, int(tokens), scored)
 
 
 def chunk_message_from(entry: Entry) -> ChunkMessage:
-    name, (_, text, _, _, _, tokens, _, at_ms, _, log_id) = entry
-    return ChunkMessage(_seq(name), text, int(tokens), int(at_ms), log_id)
+    name, (_, text, _, token_ids, _, tokens, _, at_ms, _, log_id) = entry
+    scored = unpack(tuple(map(int, token_ids.split())))[1] if "-" in token_ids else ()
+    return ChunkMessage(_seq(name), text, int(tokens), int(at_ms), log_id, scored)
 
 
 def _seq(entry_id: str) -> int:

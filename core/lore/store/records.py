@@ -315,7 +315,9 @@ def judge(record: Record, chunks: Sequence[Chunk]) -> Outcome | None:
 
 def message_of(entry: Entry) -> ChunkMessage:
     chunk = entry.chunk
-    return ChunkMessage(chunk.seq, chunk.text, chunk.tokens, entry.at_ms, entry.log_id)
+    return ChunkMessage(
+        chunk.seq, chunk.text, chunk.tokens, entry.at_ms, entry.log_id, chunk.scored
+    )
 
 
 def position(outcome: Outcome, view: View) -> Position:

@@ -321,7 +321,8 @@ class Feed:
         self._looked(None)
 
     def _on_log(self, chunks: list[ChunkMessage]) -> None:
-        GAP_FILLS.inc(bool(chunks))
+        # With log probabilities, each chunk is read: none of them was missed.
+        GAP_FILLS.inc(bool(chunks) and not self.view.has_logprobs)
         for chunk in self.follower.on_log(chunks, self._now()):
             self._ring.push(self._encode(chunk))
 

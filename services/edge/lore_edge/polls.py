@@ -132,7 +132,10 @@ class _Waiting:
         reader, view = self.reader, self.feed.view
         reason = self.sent_away or self._words.reason
         tokens = self.batches[-1].pieces[-1].tokens if self.batches else None
+        pieces = [piece for batch in self.batches for piece in batch.pieces]
+        scored = [one.as_json() for piece in pieces for one in piece.scored]
         return {
+            **({"logprobs": scored} if scored else {}),
             "request_id": view.request_id,
             "log_id": reader.delivery.log_id,
             "after": after,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from lore.protocol.logprobs import Scored
 from lore.store.base import ChunkMessage
 from lore_edge import sse
 
@@ -18,6 +19,8 @@ class Piece(NamedTuple):
     """The log, once the request's log was forked; else empty."""
     tokens: int
     """How many tokens the answer has up to here."""
+    scored: tuple[Scored, ...] = ()
+    """Their log probabilities, if the request asks for them."""
 
     @property
     def event_id(self) -> str:
@@ -26,9 +29,10 @@ class Piece(NamedTuple):
 
 def encode(chunk: ChunkMessage, fork: str) -> Piece:
     """``fork``: the chunk's log, once the request's log was forked; else ''."""
-    seq, text, tokens, at_ms, _ = chunk
+    seq, text, tokens, at_ms, _, scored = chunk
     event_id = sse.event_id(seq, fork) if fork else str(seq)
-    return Piece(seq, sse.chunk(seq, text, tokens, event_id), at_ms, text, fork, tokens)
+    data = sse.chunk(seq, text, tokens, event_id, scored)
+    return Piece(seq, data, at_ms, text, fork, tokens, scored)
 
 
 class Ring:

@@ -47,6 +47,18 @@ def _event(name: str, data: str, optional: tuple[str, ...] = ()) -> Json:
     return _object({"event": {"const": name}, "data": {**STRING, **content}}, optional=optional)
 
 
+def _scored(more: Json) -> Json:
+    numbers = {"type": "array", "items": integer(maximum=255)}
+    return _object({"token": STRING, "logprob": {"type": "number"}, "bytes": numbers, **more})
+
+
+_LOGPROBS: Json = {
+    "type": "array",
+    "items": _scored({"top_logprobs": {"type": "array", "items": _scored({})}}),
+    "description": "Of each token, if the request asked for them (H16).",
+}
+
+
 def _any_event() -> Json:
     chunk = _event("message", "ChunkEvent", optional=("event",))
     chunk["properties"]["id"] = {"type": "string", "pattern": f"^{POSITION}$"}
@@ -158,9 +170,11 @@ def _poll() -> Json:
             "seq": integer(maximum=MAX_SEQ),
             "text": {"type": "string", "description": "the text after `after`, up to `seq`"},
             "tokens": _COUNT_OR_NULL,
+            "logprobs": _LOGPROBS,
             "state": ref("StateEvent"),
             "end": {"oneOf": [ref("EndEvent"), {"type": "null"}]},
-        }
+        },
+        optional=("logprobs",),
     )
 
 
@@ -168,7 +182,10 @@ def _events() -> Json:
     usage = {name: integer() for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     return {
         "Event": _any_event(),
-        "ChunkEvent": _object({"seq": _SEQ, "text": STRING, "tokens": integer()}),
+        "ChunkEvent": _object(
+            {"seq": _SEQ, "text": STRING, "tokens": integer(), "logprobs": _LOGPROBS},
+            optional=("logprobs",),
+        ),
         "StateEvent": _object(
             {
                 "status": _STATUS,

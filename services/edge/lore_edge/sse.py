@@ -3,7 +3,10 @@
 import base64
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
+
+from lore.protocol.logprobs import Scored
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # escapes the line ends of ASCII
 
@@ -45,9 +48,10 @@ def event_id(seq: int, fork: str) -> str:
     return f"{seq}:{fork}" if fork else str(seq)
 
 
-def chunk(seq: int, text: str, tokens: int, event_id: str) -> bytes:
+def chunk(seq: int, text: str, tokens: int, event_id: str, scored: Sequence[Scored] = ()) -> bytes:
     """``tokens`` is how many the answer has up to here."""
-    data = f'{{"seq": {seq}, "text": {encode_json(text)}, "tokens": {tokens}}}'
+    more = f', "logprobs": {encode_json([one.as_json() for one in scored])}' if scored else ""
+    data = f'{{"seq": {seq}, "text": {encode_json(text)}, "tokens": {tokens}{more}}}'
     return f"id: {event_id}\ndata: {data}\n\n".encode()
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from lore.protocol.logprobs import Scored
 from lore.request import StreamRequest
 
 
@@ -63,6 +64,8 @@ class Piece(NamedTuple):
     finish_reason: str | None = None
     error: str | None = None
     prompt_tokens: int = 0
+    scored: tuple[Scored, ...] = ()
+    """One for each token id, if the request asks for log probabilities."""
     given_up: GivenUp | None = None
     """Set on the last piece of a request that is to be handed back."""
 

@@ -72,6 +72,7 @@ class Owned:
             finish_reason=piece.finish_reason,
             error=piece.error or "",
             prompt_tokens=piece.prompt_tokens,
+            scored=piece.scored,
         )
         self.stepped_s = None if last and self.owner.parked else now
         return last

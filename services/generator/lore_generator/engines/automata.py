@@ -67,6 +67,13 @@ class Grammars:
                 self._compiled.popitem(last=False)
         return made.deep_copy()
 
+    def text_of(self, token: int) -> bytes:
+        """What a token stands for. Raises BadGrammar."""
+        with self._lock:
+            words = self._words = self._words or self._read_words()
+        # Special tokens have a byte in front that no text has.
+        return words.decode_bytes([token]).removeprefix(b"\xff")
+
     def _read_words(self) -> LLTokenizer:
         """Takes about a second."""
         if not self._eos_ids:

@@ -68,9 +68,19 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int, grammars: Grammars) -
         reason = "length"
     unsent = said[len(job.generated_text) :]
     grammar = grammar_of(job.request, grammars.special, opened)
+    if job.request.logprobs is not None:
+        _check_words(grammars)
     if grammar is not None and reason is None:
         _check_grammar(grammar, grammars, done)
     return Prepared([*prompt, *done], len(prompt), room, transcript, unsent, reason, grammar)
+
+
+def _check_words(grammars: Grammars) -> None:
+    """Raises ``Refused`` for a tokenizer whose tokens have no known text."""
+    try:
+        grammars.text_of(0)
+    except BadGrammar as error:
+        raise Refused(f"logprobs: {error}") from None
 
 
 def _check_grammar(grammar: str, grammars: Grammars, done: Sequence[int]) -> None:

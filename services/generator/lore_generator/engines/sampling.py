@@ -26,6 +26,7 @@ from lore.request import StreamRequest
 from lore_generator.engines.automata import Automata, Constrained, Grammars, allow
 from lore_generator.engines.choosing import Columns, is_greedy, mark, penalise
 from lore_generator.engines.histories import Histories, tokens_of
+from lore_generator.engines.measured import Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Decoding:
     sampling: Sampling
     grammar: str | None = None
     """What the answer keeps to; see ``grammar.py``."""
+    logprobs: int | None = None
+    """Keep the log probability of each token, and of so many that were likely."""
 
 
 DECODING_KEY = "lore"
@@ -142,6 +145,7 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         return scores
 
     def _choose(self, states: Sequence[RequestState], scores: torch.Tensor) -> None:
+        measured = Measured.of(scores, [decoding_of(state).logprobs for state in states])
         samplings = tuple(decoding_of(state).sampling for state in states)
         columns = self._columns_of(samplings, scores.device)
         if columns.with_history:
@@ -158,6 +162,10 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
                 for state, sampling in zip(states, samplings, strict=True)
             ]
             mark(scores, columns, torch.tensor(draws, dtype=torch.float64, device=scores.device))
+        if measured is not None:
+            for row, numbers in measured.numbers(scores):
+                # Beside the state's tokens, from where its outputs bring them along.
+                states[row].logprobs.append(numbers)  # pyright: ignore[reportArgumentType]
 
     def _columns_of(self, samplings: tuple[Sampling, ...], device: torch.device) -> Columns:
         if self._columns is None or samplings != self._made_for:

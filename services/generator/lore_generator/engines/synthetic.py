@@ -135,6 +135,9 @@ class SyntheticEngine:
         if (constraint := job.request.constraint) is not None:
             why = f"{constraint}: the synthetic engine keeps to no format"
             return _refusal(job, why, INVALID_PROMPT)
+        if job.request.logprobs is not None:
+            why = "logprobs: the synthetic engine has none"
+            return _refusal(job, why, INVALID_PROMPT)
         length = min(job.request.max_tokens, room)
         script = answer(
             job.request.model_copy(update={"max_tokens": length}),

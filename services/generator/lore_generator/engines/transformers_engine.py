@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import torch
@@ -25,6 +26,7 @@ from transformers.generation.continuous_batching.requests import (
     RequestStatus,
 )
 
+from lore.protocol.logprobs import Likely, Scored, likely
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines import loading
 from lore_generator.engines.conversation import Refused
@@ -207,7 +209,9 @@ class TransformersEngine:
         with self._lock:
             if run.key not in self._by_key:
                 return
-            decoding = Decoding(prepared.prompt_tokens, run.limit, sampling, prepared.grammar)
+            decoding = Decoding(
+                prepared.prompt_tokens, run.limit, sampling, prepared.grammar, job.request.logprobs
+            )
             state = RequestState(
                 run.key,
                 prepared.tokens,
@@ -269,7 +273,8 @@ class TransformersEngine:
     def _piece(self, run: _Run, output: GenerationOutput) -> Piece:
         prepared, request_id = run.prepared, run.job.request_id
         assert prepared is not None
-        tokens = output.generated_tokens[run.taken :]
+        before = run.taken
+        tokens = output.generated_tokens[before:]
         run.taken += len(tokens)
         eos_ids = self._loaded.eos_ids
         try:
@@ -289,7 +294,25 @@ class TransformersEngine:
             text += prepared.transcript.finish()
             with self._lock:
                 self._forget(run)
-        return Piece(request_id, tuple(tokens), text, reason, prompt_tokens=prepared.prompt_tokens)
+        return Piece(
+            request_id,
+            tuple(tokens),
+            text,
+            reason,
+            prompt_tokens=prepared.prompt_tokens,
+            scored=self._scored(tokens, output.logprobs[before:]),
+        )
+
+    def _scored(self, tokens: Sequence[int], numbers: Sequence[Any]) -> tuple[Scored, ...]:
+        """``numbers``: ``measured.Numbers`` of each token, or none at all."""
+
+        def one(token: int, logprob: float) -> Likely:
+            return likely(token, self._grammars.text_of(token), logprob)
+
+        return tuple(
+            Scored(one(token, of.logprob), tuple(one(*other) for other in of.top))
+            for token, of in zip(tokens, numbers, strict=bool(numbers))
+        )
 
 
 def batching_config(options: TransformersOptions, *, on_cpu: bool) -> ContinuousBatchingConfig:

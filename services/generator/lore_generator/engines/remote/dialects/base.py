@@ -98,6 +98,8 @@ class Dialect(ABC):
         """
         if request.constraint is not None:
             return request.constraint
+        if request.logprobs is not None:
+            return "logprobs"
         return "no_repeat_ngram_size" if request.no_repeat_ngram_size else None
 
     @abstractmethod
