@@ -1,6 +1,7 @@
 """``lore`` on the command line, with real processes and the synthetic engine."""
 
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -72,6 +73,13 @@ def command(
     )
 
 
+def as_printed(line: str) -> subprocess.CompletedProcess[str]:
+    """A command that ``lore`` has shown."""
+    program, *words = shlex.split(line)
+    assert program == "lore"
+    return command(*words)
+
+
 def view(up: Running, name: str) -> dict[str, object]:
     return httpx.get(f"{up.edges[0]}/v1/streams/{name}", trust_env=False).json()
 
@@ -87,6 +95,14 @@ def test_ready_lore_says_where_to_look(up: Running) -> None:
     for edge in up.edges:
         assert edge in up.seen
     assert httpx.get(up.edges[0], trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Ask", "Watch"])
+def test_ready_lore_says_how_to_call_it_wherever_its_data_are(up: Running, name: str) -> None:
+    (line,) = re.findall(rf"^  {name} +(.+)$", up.seen, re.MULTILINE)
+    done = as_printed(line.replace(" --watch", ""))
+    assert done.returncode == 0
+    assert done.stdout
 
 
 @pytest.mark.rule("A10")
@@ -162,10 +178,9 @@ def test_an_answer_that_was_only_left_can_be_read_later(up: Running) -> None:
         ask.interrupt()
         _, _, errors = ask.finish()
     name = request_id(errors)
-    assert f"lore ask --resume {name}" in errors
     table = lore("status", data_dir=up.data_dir).stdout
     assert name in table
-    again = lore("ask", "--resume", name, data_dir=up.data_dir)
+    again = as_printed(errors.partition("left; to read on: ")[2])
     assert again.stdout == expected("What is a tree?", 10) + "\n"
 
 
@@ -229,12 +244,12 @@ def test_a_status_that_is_piped_is_whole_however_narrow_the_terminal(up: Running
     table = lore("status", data_dir=up.data_dir, COLUMNS="40").stdout
     httpx.delete(f"{up.edges[0]}/v1/streams/{asked['request_id']}", trust_env=False)
     (line,) = [line for line in table.splitlines() if asked["request_id"] in line]
-    _, state, _, seq, acked, window, age, _, still, _ = line.split()
+    _, state, _, seq, acked, window, age, _, idle, _ = line.split()
     assert state in ("queued", "generating", "paused")
     assert seq.isdecimal()
     assert (acked, window.partition("/")[2]) == ("0", "8")
     assert age.isdecimal()
-    assert still.isdecimal()
+    assert idle.isdecimal()
 
 
 @pytest.mark.parametrize("words", [("--version",), ("ask", "--version")])

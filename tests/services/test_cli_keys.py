@@ -158,7 +158,7 @@ def test_a_lore_with_keys_answers_who_has_one(tmp_path: Path):
     file = tmp_path / "keys"
     key = keys_new("alice", "--file", str(file)).stdout.strip()
     with Running(*UP, "--api-keys", str(file), data_dir=tmp_path, **QUICK) as up:
-        up.until("Ctrl-C stops everything")
+        assert "  Ask     LORE_API_KEY=… lore ask" in up.until("Ctrl-C stops everything")
         assert httpx.get(up.edges[0], trust_env=False).status_code == 200, "the page asks for a key"
         url = f"{up.edges[0]}/v1/streams"
         answers = [

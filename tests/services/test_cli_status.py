@@ -52,7 +52,7 @@ async def test_a_figure_stays_beside_its_name() -> None:
     await ask(store, 1)
     for width in range(30, 60):
         lines = await shown(store, screen(width))
-        assert sum("still 0 s" in line for line in lines) == 1, width
+        assert sum("idle 0 s" in line for line in lines) == 1, width
 
 
 async def test_more_than_a_screen_holds_are_said_to_be_more() -> None:

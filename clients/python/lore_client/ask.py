@@ -46,8 +46,8 @@ def ask(
     stop: bool,
     command: str,
 ) -> int:
-    """Ask, print the answer, and return the exit status. ``command`` is the name that it was called
-    by. Raises Problem.
+    """Ask, print the answer, and return the exit status. ``command`` is how to call it
+    again, without a question. Raises Problem.
     """
     try:
         return asyncio.run(
@@ -96,7 +96,7 @@ class _Ask:
                 task.uncancel()
                 return await self._interrupted(reader, request_id)
             except Refused as error:
-                hint = f" ({KEY} holds it)" if error.code == "unauthorized" else ""
+                hint = f" (set {KEY})" if error.code == "unauthorized" else ""
                 raise Problem(f"{error}{hint}") from error
             except Unavailable as error:
                 raise Problem(f"{error}; does Lore run there? (lore up)") from error
@@ -134,7 +134,8 @@ class _Ask:
         if request_id is None:
             return INTERRUPTED
         if not self._stop:
-            print(f"left; {self._command} --resume {request_id} goes on", file=sys.stderr)
+            again = f"{self._command} --resume {request_id}"
+            print(f"left; to read on: {again}", file=sys.stderr)
             return INTERRUPTED
         try:
             await reader.stop(request_id)

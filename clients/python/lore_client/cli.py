@@ -1,5 +1,6 @@
 """The options of ``lore-ask``, which ``lore ask`` has too."""
 
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 from lore_client import ask as asking
 from lore_client.edges import address
-from lore_client.place import Problem, default_data_dir, running
+from lore_client.place import Problem, called_as, default_data_dir, running
 
 HELP = {"help_option_names": ["-h", "--help"]}
 DEFAULT_EDGE = "http://127.0.0.1:8080"
@@ -28,16 +29,20 @@ def _show_version(context: typer.Context, asked: bool) -> None:
 
 def ask(
     context: typer.Context,
-    question: Annotated[str | None, typer.Argument(help="- reads it from the input.")] = None,
+    question: Annotated[
+        str | None, typer.Argument(help="The question; - reads standard input.")
+    ] = None,
     edge: Annotated[
         list[str] | None,
-        typer.Option(help="An edge's address; may be repeated. [those of the running lore up]"),
+        typer.Option(
+            metavar="URL", help="An edge; may be repeated. [those of the running lore up]"
+        ),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="The answer's length at most.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0: the likeliest words.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The same one gives the same answer again.")
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of the answer.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0: always the likeliest token.")
     ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     resume: Annotated[
         str | None, typer.Option(metavar="ID", help="Read this answer instead of asking.")
     ] = None,
@@ -54,16 +59,21 @@ def ask(
 ) -> None:
     """Ask, and read the answer as it comes. Ctrl-C stops it for good.
 
-    Edges that want an API key get that of LORE_API_KEY.
+    If the edges require an API key, set LORE_API_KEY to it.
     """
-    if (question is None) == (resume is None):
+    if question is None and resume is None:
         raise Problem("give a question, or --resume with a request's id")
+    if question is not None and resume is not None:
+        raise Problem("--resume reads an answer that was asked for: give no question with it")
     if question == "-":
         question = sys.stdin.read()
     if question is not None and not question.strip():
         raise Problem("the question is empty")
     chosen = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     found = running(data_dir)
+    program, *command = context.command_path.split()
+    program, where = called_as(program, data_dir)
+    where += "".join(f" --edge {shlex.quote(each)}" for each in edge or ())
     try:
         edges = [address(each) for each in edge or (found.edges if found else [DEFAULT_EDGE])]
     except ValueError as error:
@@ -75,7 +85,7 @@ def ask(
             parameters={name: value for name, value in chosen.items() if value is not None},
             resume=resume,
             stop=stop,
-            command=context.command_path,
+            command=" ".join([program, *command]) + where,
         )
     )
 

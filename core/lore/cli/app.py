@@ -31,7 +31,7 @@ app = typer.Typer(
     help="AI answers as token streams that survive.",
 )
 
-keys = typer.Typer(no_args_is_help=True, help="API keys, for edges that ask for them.")
+keys = typer.Typer(no_args_is_help=True, help="API keys, for edges that require them.")
 app.add_typer(keys, name="keys")
 
 
@@ -79,7 +79,7 @@ def up(
     ] = EngineName.TRANSFORMERS,
     engine_url: Annotated[
         list[str] | None,
-        typer.Option(help="Where such a server is; may be repeated. [LORE_ENGINE_URL]"),
+        typer.Option(metavar="URL", help="That server; may be repeated. [LORE_ENGINE_URL]"),
     ] = None,
     model: Annotated[
         str | None,
@@ -88,10 +88,10 @@ def up(
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Where the edges listen; 0.0.0.0 lets other devices in.")
+        str, typer.Option(help="Where the edges listen; 0.0.0.0 for other devices, too.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="The first edge's; 0 takes free ones.")
+        int, typer.Option(min=0, max=65_535, help="The first edge's port; 0 takes free ones.")
     ] = 8080,
     edges: Annotated[
         int, typer.Option(min=1, max=64, help="They listen on --port and the ports after it.")
@@ -106,15 +106,17 @@ def up(
         typer.Option(
             envvar="LORE_STALL_S",
             min=0,
-            help="Take an answer from its generator after this long without its reader; 0: never.",
+            help="Reap an answer after this many seconds without its reader; 0: never.",
         ),
     ] = STALL_S,
     api_keys: Annotated[
         Path | None,
-        typer.Option(envvar="LORE_API_KEYS_FILE", help="Let in who has a key of this file."),
+        typer.Option(
+            envvar="LORE_API_KEYS_FILE", help="A file of API keys; only their holders may ask."
+        ),
     ] = None,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Let everyone in who can reach --host.")
+        bool, typer.Option("--no-auth", help="No authentication, whoever can reach --host.")
     ] = False,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
@@ -152,7 +154,9 @@ def sweep(
     ] = None,
     stall_s: Annotated[
         float,
-        typer.Option(envvar="LORE_STALL_S", min=1, help="Reap a window that stands this long."),
+        typer.Option(
+            envvar="LORE_STALL_S", min=1, help="Reap a window that has stalled for so many seconds."
+        ),
     ] = STALL_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is found.")] = False,
     every: Annotated[

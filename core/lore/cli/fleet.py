@@ -55,6 +55,7 @@ class Fleet:
     place: Place
     valkey_url: str
     urls: list[str]
+    wants_keys: bool
     stores: list[Child] = field(default_factory=list[Child])
     generators: list[Child] = field(default_factory=list[Child])
     edges: list[Child] = field(default_factory=list[Child])
@@ -82,7 +83,9 @@ def plan(options: Options, place: Place) -> Fleet:
     ports = _edge_ports(options) or [free.pop() for _ in range(options.edges)]
     shown = _own_address() if options.host in ("0.0.0.0", "::") else options.host  # noqa: S104
     shown = f"[{shown}]" if ":" in shown else shown
-    fleet = Fleet(place, options.valkey_url or "", [f"http://{shown}:{port}" for port in ports])
+    auth = entry.settings(options.host, options.api_keys, no_auth=options.no_auth, place=place)
+    urls = [f"http://{shown}:{port}" for port in ports]
+    fleet = Fleet(place, options.valkey_url or "", urls, auth["LORE_AUTH"] == "required")
     if options.valkey_url is None:
         path = place.socket()
         fleet.valkey_url = f"unix://{path}"
@@ -91,7 +94,6 @@ def plan(options: Options, place: Place) -> Fleet:
     for number in range(1, options.generators + 1):
         at = fleet.health_ports[f"generator-{number}"] = free.pop()
         fleet.generators.append(_generator(number, options, place, common, at))
-    auth = entry.settings(options.host, options.api_keys, no_auth=options.no_auth, place=place)
     names = {shown, "127.0.0.1", "localhost"}
     origins = [f"http://{name}:{port}" for name in sorted(names) for port in ports]
     origins += filter(None, [os.environ.get("LORE_CORS_ORIGINS")])  # the user's own pages

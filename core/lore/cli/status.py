@@ -20,7 +20,7 @@ ROWS = 50
 """How many rows a person looks through on a screen."""
 ALL_ROWS = 1_000_000
 NO_BREAK = "\u00a0"
-FIGURES = ("seq", "acked", "window", "age", "still")
+FIGURES = ("seq", "acked", "window", "age", "idle")
 
 
 def status(url: str, *, watch: bool) -> None:

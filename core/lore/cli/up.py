@@ -1,13 +1,10 @@
 """``lore up``: runs everything on this machine and supervises it until Ctrl-C."""
 
 import asyncio
-import shutil
 import signal
-import sys
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path
 
 from rich.console import Console
 from rich.status import Status
@@ -21,7 +18,7 @@ from lore.protocol.lifecycle import OWNED
 from lore.settings import CommonSettings, check_names, load
 from lore.store import StoreUnavailable, create_store
 from lore.sweep import MOST, Finding, Policy, sweep
-from lore_client.place import Problem
+from lore_client.place import Problem, called_as
 
 STOP_GRACE_S = 25.0
 RESTART_FIRST_S = 0.5
@@ -185,14 +182,15 @@ class _Up:
         self._console.print(f"{time.strftime('%H:%M:%S')} {line}", markup=False)
 
     def _say_ready(self) -> None:
-        fleet, lore = self._fleet, _own_command()
+        fleet, (lore, where) = self._fleet, called_as("lore", self._options.data_dir)
+        key = "LORE_API_KEY=… " if fleet.wants_keys else ""
         lines = [
             f"Lore is ready, with {self._options.model_name}.",
             "",
             f"  Page    {fleet.urls[0]}",
             f"  Edges   {'  '.join(fleet.urls)}",
-            f'  Ask     {lore} ask "What is a closure?"',
-            f"  Watch   {lore} status --watch",
+            f'  Ask     {key}{lore} ask "What is a closure?"{where}',
+            f"  Watch   {lore} status --watch{where}",
             f"  Logs    {fleet.place.logs}",
             "",
             "Ctrl-C stops everything.",
@@ -232,13 +230,3 @@ async def _reap_stalled(url: str, stall_s: float) -> list[str]:
     finally:
         await store.close()
     return [action.view.request_id for action in found if action.finding is Finding.STALLED]
-
-
-def _own_command() -> str:
-    """The command by which this person can call ``lore`` from the current directory."""
-    if shutil.which("lore"):
-        return "lore"
-    path = Path(sys.argv[0]).absolute()
-    with suppress(ValueError):
-        path = path.relative_to(Path.cwd())
-    return str(path)
