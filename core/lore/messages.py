@@ -54,14 +54,19 @@ class ToolCall(BaseModel):
 def _message_schema(schema: dict[str, Any]) -> None:
     """The checks of ``Message``'s validators as JSON schema."""
     content_schema(schema)
-    calls = {"required": ["tool_calls"], "properties": {"role": {"const": "assistant"}}}
-    result = {"required": ["tool_call_id"], "properties": {"role": {"const": "tool"}}}
+    calls = _with("tool_calls", "array", "assistant")
+    result = _with("tool_call_id", "string", "tool")
     schema["allOf"] = [
         {"anyOf": [{"required": ["content"]}, calls]},
         {"anyOf": [result, {"properties": {"role": {"not": {"const": "tool"}}}}]},
-        {"anyOf": [{"not": {"required": ["tool_calls"]}}, calls]},
-        {"anyOf": [{"not": {"required": ["tool_call_id"]}}, result]},
+        {"anyOf": [{"properties": {"tool_calls": {"type": "null"}}}, calls]},
+        {"anyOf": [{"properties": {"tool_call_id": {"type": "null"}}}, result]},
     ]
+
+
+def _with(member: str, kind: str, role: str) -> dict[str, Any]:
+    properties = {"role": {"const": role}, member: {"type": kind}}
+    return {"required": [member], "properties": properties}
 
 
 class Message(BaseModel):

@@ -121,7 +121,7 @@ class StreamRequest(BaseModel):
         """A hash that is the same for two bodies that ask for the same. It must match an older
         release's, so parameters that such a release does not know count only if they are given.
         """
-        newer = {name for name in NEWER if getattr(self, name, None) is None}
+        newer = {name for name in NEWER if getattr(self, name, None) is None} | {"parts"}
         text = self.model_dump_json(exclude=newer, by_alias=True)
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         # Everybody who follows the request sees it there (``View.has_logprobs``).
@@ -132,11 +132,12 @@ class StreamRequest(BaseModel):
         unknown parameter. It must do so if tools, a format or log probabilities are asked for.
         It does not look into ``note``: parameters that it may ignore are kept there.
 
-        ``parts``: see ``KeptRequest``.
+        ``parts``: as of ``KeptRequest``, for a request that has none yet.
         """
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
         kept = self.model_dump(mode="json", include=given, by_alias=True)
-        unseen = {"template_args": kept.pop("template_args", None), "parts": parts or None}
+        unseen = {name: kept.pop(name, None) for name in ("template_args", "parts")}
+        unseen["parts"] = unseen["parts"] or parts or None
         if told := {name: value for name, value in unseen.items() if value is not None}:
             kept["note"] = {**kept.get("note", {}), **told}
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))

@@ -25,8 +25,8 @@ CALLS: dict[str, tuple[type[Honoured], type[Parameters]]] = {
     "responses": (ResponseRequest, ResponseNeutral),
 }
 OTHERS = set(Neutral.model_fields) - {
-    *("moderation", "parallel_tool_calls", "prompt_cache_options", "prompt_cache_retention"),
-    *("service_tier", "tool_choice", "tools", "top_logprobs"),
+    *("moderation", "prompt_cache_options", "prompt_cache_retention"),
+    *("service_tier", "top_logprobs"),
 }
 """Not OpenAI's."""
 

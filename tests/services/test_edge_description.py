@@ -266,6 +266,11 @@ MAKING: dict[str, tuple[str, str, Made]] = {
     "too_many_streams": ("post", "", _one_too_many),
     "too_many_requests": ("post", "", _one_too_many),
     "too_many_tokens": ("post", "", _one_too_many),
+    "no_model": (
+        "post",
+        "",
+        lambda scene: scene.create({"question": "a", "tools": [{"name": "a"}]}),
+    ),
     "prompt_too_long": ("post", "", lambda scene: scene.create({"question": "abcdef"})),
     "context_length_exceeded": ("post", "", _more_than_the_context),
     "answer_too_long": ("post", "", lambda scene: scene.create({"question": "a"})),

@@ -115,6 +115,7 @@ def written(tokenizer: TokenizersBackend) -> list[int]:
     return cast("list[int]", tokenizer.encode(text, add_special_tokens=False))
 
 
+@pytest.mark.rule("P19.5")
 async def test_markers_that_are_special_tokens_are_text_where_they_are_asked_for(
     tokenizer: TokenizersBackend, words: OwnWords
 ) -> None:
@@ -135,6 +136,7 @@ async def test_markers_that_are_special_tokens_are_text_where_they_are_asked_for
     assert await EngineWords(engine, {}).script([], MARKERS).feed(ids) == whole
 
 
+@pytest.mark.rule("P19.5")
 @pytest.mark.parametrize("think", [True, False])
 def test_reasoning_that_the_template_has_begun_begins_in_the_text(
     tokenizer: TokenizersBackend, think: bool
@@ -158,6 +160,7 @@ def test_reasoning_that_the_template_has_begun_begins_in_the_text(
     assert prepared(plain).unsent == "", "nobody asked for parts"
 
 
+@pytest.mark.rule("P19.6")
 @pytest.mark.parametrize(
     ("parts", "here", "is_other"),
     [

@@ -275,6 +275,7 @@ IN_MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"role": "assistant", "content": "b", "refusal": "", "function_call": {}}, "b"),
     ({"role": "assistant", "content": "b", "annotations": [], "phase": "final_answer"}, "b"),
     ({"role": "assistant", "content": "b", "reasoning_content": ""}, "b"),
+    ({"role": "assistant", "content": "b", "reasoning_content": "hm"}, "b"),
     ({"role": "assistant", "content": "b", "provider_specific_fields": {}}, "b"),
     (
         {
@@ -326,7 +327,6 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         {"audio": {"voice": "alloy", "format": "wav"}},
         {"stream": True, "stream_options": {"include_obfuscation": True}},
         {"messages": [{"role": "assistant", "content": "a", "tool_calls": [{"id": "c"}]}]},
-        {"messages": [{"role": "assistant", "content": "a", "reasoning_content": "hm"}]},
         {"messages": [{"role": "tool", "content": "a", "tool_call_id": "c"}]},
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
     ],
@@ -345,7 +345,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     ],
 }
 ALSO = [
-    {"tools": [{"type": "function", "function": {"name": "f"}}]},
+    {"tools": [{"type": "custom", "custom": {"name": "f"}}]},
     {"tool_choice": "required"},
     {"service_tier": "flex"},
     {"top_logprobs": 1},

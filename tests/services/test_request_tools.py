@@ -114,6 +114,7 @@ def test_the_generator_reads_what_was_asked() -> None:
     assert kept.tools == given.tools
 
 
+@pytest.mark.rule("P19.7")
 @pytest.mark.parametrize(
     "more",
     [

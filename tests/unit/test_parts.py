@@ -120,12 +120,14 @@ ANSWERS: list[tuple[str, str, list[Part]]] = [
 ]
 
 
+@pytest.mark.rule("P19.2", "P19.4")
 @pytest.mark.parametrize(("word", "text", "parts"), ANSWERS)
 def test_an_answer_has_its_parts(word: str, text: str, parts: list[Part]) -> None:
     assert parsed(word, text) == parts
     assert parsed(word, *text) == parts, "a character at a time"
 
 
+@pytest.mark.rule("P19.3")
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -171,6 +173,7 @@ def test_what_may_be_a_marker_is_held_back_and_nothing_else_is() -> None:
     assert parser.feed('": 1') == [Arguments(0, '": 1')]
 
 
+@pytest.mark.rule("P19.4")
 def test_no_text_is_a_call_where_there_are_no_tools() -> None:
     text = '<tool_call>{"name": "time"}</tool_call>'
     parser = Parser(Format("hermes", True))
@@ -189,6 +192,7 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(PIECES, max_size=12).map("".join)
 
 
+@pytest.mark.rule("P19.2")
 @given(st.sampled_from(WORDS), TEXTS, st.data())
 def test_any_cut_of_a_text_gives_the_same_parts(word: str, text: str, data: st.DataObject):
     places = st.integers(0, len(text))
@@ -197,6 +201,7 @@ def test_any_cut_of_a_text_gives_the_same_parts(word: str, text: str, data: st.D
     assert parsed(word, *pieces) == parsed(word, text)
 
 
+@pytest.mark.rule("P19.2")
 @given(st.sampled_from(WORDS), st.lists(PIECES, max_size=12), st.data())
 def test_a_parser_goes_on_from_any_position(word: str, chunks: list[str], data: st.DataObject):
     """An edge that a reader comes back to reads what came before, and derives the same rest."""

@@ -94,7 +94,7 @@ class Edge:
         self.streams = Streams(store, self.feeds, settings, sender or SenderConfig())
         self._store = store
         self._settings = settings
-        served = Served(store, settings)
+        served = self._served = Served(store, settings)
         self._rest = rest(store, settings, served)
         self._context = Context(store, settings)
         self.openai = OpenAI(store, settings, self.streams, self._context, served)
@@ -241,7 +241,8 @@ class Edge:
         client = client_of(scope, settings)
         await self._context.is_doubtful(asked)
         span = calls.begin(scope)
-        view = await create(self._store, settings, subject, client, asked, key, span)
+        parts = await self._served.parts_of(asked) if asked.callable_names else ""
+        view = await create(self._store, settings, subject, client, asked, key, span, parts=parts)
         calls.about(scope, view)
         return view, asked.metadata or {}
 

@@ -124,6 +124,8 @@ async def create(
     asked: StreamRequest,
     idempotency_key: str,
     span: Span = NOTHING,
+    *,
+    parts: str = "",
 ) -> View:
     """Accept a request, or find the one that this key made before.
 
@@ -142,7 +144,7 @@ async def create(
     mark = asked.fingerprint()
     limit = math.ceil(settings.queue_limit / PARTITIONS)
     whole = complete(asked, settings)
-    text = whole.kept_json()
+    text = whole.kept_json(parts)
     ids = _ids(settings, subject, idempotency_key)
     made = await _made(store, ids) if idempotency_key else None
     for request_id in [made] if made else ids:

@@ -45,6 +45,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "auth_unavailable": (503, "the token cannot be verified at the moment"),
     "store_unavailable": (503, "the store is unavailable"),
     "store_full": (503, "the store is full; `Retry-After` says when there is room"),
+    "no_model": (503, "no generator has reported yet how its model calls tools"),
     "draining": (503, "this edge is shutting down; another edge serves the stream"),
 }
 """Every error code of the API: its status, and what it means."""
@@ -213,6 +214,7 @@ def _create() -> Json:
             "204": _empty("a retried POST; the reader has the whole answer"),
             **_refusals(
                 *AUTH_ERRORS,
+                "no_model",
                 *_BODY_ERRORS,
                 *_STREAM_ERRORS,
                 "idempotency_key_reused",

@@ -93,13 +93,6 @@ def _stream_request() -> Json:
 
 
 def _without_what_is_not_offered(schema: Json) -> None:
-    if "tools" not in OFFERED:
-        message = schema["$defs"]["Message"]
-        for name in ("tool_calls", "tool_call_id"):
-            del message["properties"][name]
-        message["properties"]["role"]["enum"].remove("tool")
-        message["required"].append("content")
-        del message["allOf"]
     for feature, fields in FIELDS.items():
         for field in fields if feature not in OFFERED else ():
             del schema["properties"][field]

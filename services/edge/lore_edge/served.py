@@ -2,13 +2,17 @@
 
 import time
 
+from lore.parts import formats
+from lore.request import StreamRequest
 from lore.store.base import Store, StoreUnavailable
+from lore_edge.errors import ApiError, invalid
 from lore_edge.settings import EdgeSettings
 
 NAMELESS = "default"
 """The model's name when nobody has named it. If only generators have, it is another name for
 theirs.
 """
+_NO_MODEL = "no generator has reported yet how its model calls tools"
 HEARD_S, UNHEARD_S = 5.0, 0.5
 """How many seconds to cache what generators published, or that they published nothing."""
 
@@ -19,6 +23,8 @@ class Served:
         self._set = settings.model
         self._heard = ""
         self._asked_s = float("-inf")
+        self._parts: str | None = None
+        self._parts_asked_s = float("-inf")
 
     async def name(self) -> str:
         """The configured name, or the one that generators published last, however long ago; '' for
@@ -48,3 +54,32 @@ class Served:
         if model == NAMELESS and not self._set:
             return True
         return model == await self.name()
+
+    async def parts_of(self, asked: StreamRequest) -> str:
+        """The format of its answer's parts (``lore.parts.formats``), as generators report it.
+
+        Raises ApiError for tools of which the model knows nothing, and StoreUnavailable.
+        """
+        now, wants_tools = time.monotonic(), bool(asked.callable_names)
+        if now - self._parts_asked_s >= (UNHEARD_S if self._parts is None else HEARD_S):
+            try:
+                heard = await self._store.model_fact("parts")
+                self._parts = self._parts if heard is None else heard
+                self._parts_asked_s = now
+            except StoreUnavailable:
+                if self._parts is None and wants_tools:
+                    raise
+        form = _known(self._parts or "")
+        if wants_tools and self._parts is None:
+            raise ApiError(503, "no_model", _NO_MODEL, headers={"Retry-After": "1"})
+        if wants_tools and not form.tools:
+            raise invalid("tools: the model here does not call tools", field="tools")
+        return str(form)
+
+
+def _known(word: str) -> formats.Format:
+    """A newer generator may have more words: of those, this edge understands none."""
+    try:
+        return formats.read(word)
+    except ValueError:
+        return formats.Format()

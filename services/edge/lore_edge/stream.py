@@ -130,8 +130,10 @@ class Stream:
         match step := reader.next():
             case Step.SEND:
                 batch = reader.take(MAX_JOINED_BYTES)
-                if batch.data:  # otherwise this format has no event for it
+                if batch.data:
                     await self._write(send, batch)
+                elif batch.pieces:  # this format has no event for them: the reader has them
+                    self._on_written(0, batch.pieces)
             case Step.LOAD | Step.REPEAT | Step.REVIVE:
                 await self._unless_leaving(reader.fetch(step))
             case Step.CHECK:
@@ -153,7 +155,8 @@ class Stream:
             waker.wake()
             return
         data = reader.pass_on(piece)
-        socket.write(data)
+        if data:  # nothing at all ends a chunked body
+            socket.write(data)
         self._on_written(len(data), (piece,))
         if reader.sender is not None:
             waker.set(reader.sender.deadline())

@@ -15,6 +15,7 @@ from lore_edge.auth.secret import sign
 from lore_edge.context import Context
 from lore_edge.create import create, key_of
 from lore_edge.openai.errors import prompt_refused
+from lore_edge.served import Served
 from lore_edge.settings import EdgeSettings
 from lore_edge.subject import client_of, subject_of
 from lore_edge.wire import Scope, header
@@ -27,25 +28,39 @@ LOOK_S = 0.05
 
 
 class Asking:
-    def __init__(self, store: Store, settings: EdgeSettings, context: Context) -> None:
+    def __init__(
+        self, store: Store, settings: EdgeSettings, context: Context, served: Served
+    ) -> None:
         self._store = store
         self._settings = settings
         self._context = context
+        self._served = served
 
-    async def ask(self, scope: Scope, kept: KeptRequest, *, now: bool) -> View:
+    async def ask(self, scope: Scope, kept: KeptRequest, *, now: bool) -> tuple[View, KeptRequest]:
         """Create or join a request. ``now``: the answer is sent as it is generated, so errors must
         come first.
 
         Raises ApiError and StoreUnavailable.
         """
         doubtful = await self._context.is_doubtful(kept) or kept.constraint is not None
+        kept = kept.model_copy(update={"parts": await self._served.parts_of(kept) or None})
         view = await self._retried(scope, kept) or await self._create(scope, kept)
+        if _attempt(scope) or key_of(scope):
+            kept = await self._stored(view) or kept
         calls.about(scope, view)
         if doubtful and now:
             view = await self._judged(view)
             if (refusal := prompt_refused(view)) is not None:
                 raise refusal
-        return view
+        return view, kept
+
+    async def _stored(self, view: View) -> KeptRequest | None:
+        """A request that was made before, as it is kept: its model may have had another format."""
+        body = await self._store.body(view.request_id)
+        try:
+            return KeptRequest.read(body) if body else None
+        except ValueError:
+            return None
 
     async def _create(self, scope: Scope, kept: KeptRequest) -> View:
         settings, subject = self._settings, subject_of(scope)

@@ -3,12 +3,15 @@
 from typing import Any
 
 from lore.protocol.sender import Sender
+from lore.request import KeptRequest
 from lore.store.base import View
 from lore_edge import sse
 from lore_edge.dialect import usage
 from lore_edge.feed import Feed
+from lore_edge.openai.chat_parts import Deltas, finish_reason, message
 from lore_edge.openai.errors import OpenAIError, not_answered
 from lore_edge.openai.notes import ChatNote
+from lore_edge.openai.parts import Whole
 from lore_edge.ring import Piece
 
 PREFIX = "chatcmpl-"
@@ -16,13 +19,13 @@ _HERE = "\0"  # where a chunk's text goes; JSON never contains it unescaped
 _DONE = b"data: [DONE]\n\n"
 
 
-def completion(view: View, note: ChatNote, text: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+def completion(view: View, note: ChatNote, kept: KeptRequest, text: str) -> dict[str, Any]:
+    whole = Whole(kept, view.request_id, text)
     choice = {
         "index": 0,
-        "message": message,
+        "message": message(whole),
         "logprobs": None,
-        "finish_reason": _finish_reason(view),
+        "finish_reason": finish_reason(view.finish_reason, whole.has_called),
     }
     return (
         _head(view, note, "chat.completion")
@@ -39,9 +42,14 @@ class ChatStream:
     repeats_text = False
     returns = False
 
-    def __init__(self, view: View, note: ChatNote, *, resumed: bool) -> None:
-        """``resumed``: the reader has the opening chunk."""
+    def __init__(
+        self, view: View, note: ChatNote, *, resumed: bool, deltas: Deltas | None = None
+    ) -> None:
+        """``resumed``: the reader has the opening chunk. ``deltas``: of an answer that may be more
+        than text."""
         self._note = note
+        self._view = view
+        self._deltas = deltas
         self._resumed = resumed
         form = sse.encode_json(self._chunk(view, {"content": _HERE}))
         self._before, self._after = form.split(sse.encode_json(_HERE))
@@ -53,6 +61,9 @@ class ChatStream:
         return sse.data(self._chunk(feed.view, {"role": "assistant", "content": ""}), "0")
 
     def chunk(self, piece: Piece) -> bytes:
+        if self._deltas is not None:
+            delta = self._deltas.feed(piece.text)
+            return sse.data(self._chunk(self._view, delta), piece.event_id) if delta else b""
         text = sse.encode_json(piece.text)
         return f"id: {piece.event_id}\ndata: {self._before}{text}{self._after}\n\n".encode()
 
@@ -63,7 +74,11 @@ class ChatStream:
         del text
         if (error := not_answered(view)) is not None:
             return sse.data({"error": error.content()})
-        last = sse.data(self._chunk(view, {}, finish_reason=_finish_reason(view)))
+        rest = self._deltas.finish() if self._deltas else {}
+        last = sse.data(self._chunk(view, rest)) if rest else b""
+        has_called = bool(self._deltas and self._deltas.has_called)
+        reason = finish_reason(view.finish_reason, has_called)
+        last += sse.data(self._chunk(view, {}, finish_reason=reason))
         if self._note.include_usage:
             spent = {"choices": [], "usage": usage(view)}
             last += sse.data(_head(view, self._note, "chat.completion.chunk") | spent)
@@ -74,7 +89,7 @@ class ChatStream:
         return sse.data({"error": OpenAIError(410, code, message).content()})
 
     def _chunk(
-        self, view: View, delta: dict[str, str], finish_reason: str | None = None
+        self, view: View, delta: dict[str, Any], finish_reason: str | None = None
     ) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         chunk = _head(view, self._note, "chat.completion.chunk") | {"choices": [choice]}
@@ -89,7 +104,3 @@ def _head(view: View, note: ChatNote, kind: str) -> dict[str, Any]:
         "model": note.model,
         "system_fingerprint": None,
     }
-
-
-def _finish_reason(view: View) -> str:
-    return "length" if view.finish_reason == "length" else "stop"

@@ -10,7 +10,14 @@ from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Turn
 from lore_edge.openai.neutral import ChatNeutral
 from lore_edge.openai.notes import ChatNote, as_json
-from lore_edge.openai.parameters import Honoured, Parameters, StopSequences, check
+from lore_edge.openai.parameters import (
+    Honoured,
+    Parameters,
+    StopSequences,
+    check,
+    kept_or_refused,
+)
+from lore_edge.openai.tools import ChatTool, Choice, asked_for
 
 
 class ChatStreamOptions(Parameters):
@@ -21,6 +28,8 @@ class ChatStreamOptions(Parameters):
 
 class ChatRequest(ChatNeutral, Honoured):
     messages: Annotated[list[Turn], Field(min_length=1), Limit("messages")]
+    tools: list[ChatTool] = Field(default=[])
+    tool_choice: Choice | None = None
     stream_options: ChatStreamOptions | None = None
     stop: StopSequences = Field(default=[])
     max_tokens: MaxTokens | None = None
@@ -41,9 +50,13 @@ class ChatRequest(ChatNeutral, Honoured):
         )
 
     def kept(self, limits: RequestLimits) -> KeptRequest:
+        return kept_or_refused(lambda: self._kept(limits), {})
+
+    def _kept(self, limits: RequestLimits) -> KeptRequest:
         limit = self.max_completion_tokens or self.max_tokens
         return KeptRequest(
             **self.sampling(),
+            **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             messages=[turn.message() for turn in self.messages],
             max_tokens=limit or limits.max_tokens,
             open_ended=limit is None,

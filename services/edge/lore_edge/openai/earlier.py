@@ -12,13 +12,16 @@ from lore.store.base import Store
 from lore_edge import views
 from lore_edge.create import REQUEST_ID
 from lore_edge.openai.errors import OpenAIError, prompt_too_long
+from lore_edge.openai.input_items import items_of
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.parameters import MAX_SHOWN
+from lore_edge.openai.parts import Whole
 from lore_edge.openai.response_events import PREFIX
-from lore_edge.openai.responses_request import Reference, ResponseRequest
+from lore_edge.openai.responses_request import Reference, ResponseRequest, Thoughts
 from lore_edge.openai.stored import Shelf, Stored
+from lore_edge.openai.tools import joined
 
-_ITEM = re.compile(rf"msg_({REQUEST_ID})(?:_([0-9]{{1,6}}))?")
+_ITEM = re.compile(rf"(msg|fc|fci|fco|rs)_({REQUEST_ID})(?:_([0-9]{{1,6}}))?")
 
 
 class Earlier:
@@ -35,12 +38,13 @@ class Earlier:
         Raises OpenAIError 404 for what is gone, and 400 for a prompt over a limit.
         """
         earlier = await self._chain(asked.previous_response_id)
-        now = [
-            await self._item(item.id, f"input[{number}].id")
-            if isinstance(item, Reference)
-            else item.message()
-            for number, item in enumerate(asked.input)
-        ]
+        now: list[Message] = []
+        for number, item in enumerate(asked.input):
+            if isinstance(item, Reference):
+                now += await self._item(item.id, f"input[{number}].id")
+            elif not isinstance(item, Thoughts):
+                now.append(item.message())
+        now = joined(now)
         self._check(len(earlier) + len(now))
         return earlier, now
 
@@ -56,17 +60,25 @@ class Earlier:
             response_id = stored.note.previous_response_id
         return [message for turn in reversed(turns) for message in turn]
 
-    async def _item(self, item_id: str, param: str) -> Message:
+    async def _item(self, item_id: str, param: str) -> Sequence[Message]:
+        """Of an answer, or of what it was asked. Reasoning is not shown to a model again."""
         match = _ITEM.fullmatch(item_id)
         if match is None:
             raise _gone("Item", item_id, param)
-        stored = await self._get(PREFIX + match[1], param, item_id)
-        if match[2] is None:
-            return await self._answer(stored)
-        items, number = _input(stored), int(match[2])
-        if number >= len(items):
+        kind, request_id, number = match.groups()
+        stored = await self._get(PREFIX + request_id, param, item_id)
+        if kind == "rs":
+            return []
+        if (kind == "msg" and number is None) or kind == "fc":
+            answer = await self._answer(stored)
+            if kind == "msg":
+                return [Message(role="assistant", content=answer.content)]
+            found = [Message(role="assistant", tool_calls=[one]) for one in answer.tool_calls or ()]
+        else:
+            found = [one for _, one in items_of(_input(stored))]
+        if number is None or int(number) >= len(found):
             raise _gone("Item", item_id, param)
-        return items[number]
+        return [found[int(number)]]
 
     async def _get(self, response_id: str, param: str, item_id: str = "") -> Stored[ResponseNote]:
         try:
@@ -78,7 +90,7 @@ class Earlier:
 
     async def _answer(self, stored: Stored[ResponseNote]) -> Message:
         _, text = await views.read(self._store, stored.view.request_id, stored.view.subject)
-        return Message(role="assistant", content=text)
+        return Whole(stored.kept, stored.view.request_id, text).message()
 
     def _check(self, count: int) -> None:
         if count > self._max_messages:

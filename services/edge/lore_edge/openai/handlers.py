@@ -5,13 +5,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from lore.protocol.commands import Cancel, Forget
+from lore.request import KeptRequest
 from lore.store.base import Outcome, Store, View
 from lore_edge import calls, sse, views
 from lore_edge.context import Context
+from lore_edge.dialect import Dialect
 from lore_edge.errors import ApiError
-from lore_edge.openai import chat_request, responses_request
+from lore_edge.openai import chat_request, replay, responses_request
 from lore_edge.openai.asking import Asking
 from lore_edge.openai.chat_events import ChatStream, completion
+from lore_edge.openai.chat_parts import Deltas
 from lore_edge.openai.earlier import Earlier
 from lore_edge.openai.errors import (
     in_openai,
@@ -24,8 +27,10 @@ from lore_edge.openai.errors import (
 from lore_edge.openai.input_items import input_items
 from lore_edge.openai.notes import ChatNote, ResponseNote
 from lore_edge.openai.parameters import MAX_SHOWN
+from lore_edge.openai.parts import parser_of
 from lore_edge.openai.query import INCLUDE, asks_for_stream, flag, query_of, starting_after
 from lore_edge.openai.response_events import ResponseStream, chunks_had, response
+from lore_edge.openai.response_parts import ResponsePartsStream
 from lore_edge.openai.stored import Shelf
 from lore_edge.positions import Wanted, wanted
 from lore_edge.served import NAMELESS, Served
@@ -66,7 +71,7 @@ class OpenAI:
         self._store = store
         self._settings = settings
         self._streams = streams
-        self._asking = Asking(store, settings, context)
+        self._asking = Asking(store, settings, context, served)
         self._limits = settings.request_limits
         self._served = served
         self.routes: dict[str, dict[str, Handler]] = {
@@ -109,34 +114,40 @@ class OpenAI:
         where = wanted(call.scope)
         asked = chat_request.parse(await self._body(call), self._limits)
         await self._check_model(asked.model)
-        view = await self._asking.ask(call.scope, asked.kept(self._limits), now=asked.stream)
+        view, kept = await self._asking.ask(call.scope, asked.kept(self._limits), now=asked.stream)
         if asked.stream:
-            await self._stream_chat(call, view, asked.note, where)
+            await self._stream_chat(call, view, asked.note, kept, where)
         else:
-            await self._answer_chat(call, view, asked.note)
+            await self._answer_chat(call, view, asked.note, kept)
 
     async def _read_chat(self, call: Call) -> None:
-        view, note, _ = await self._shelf(call).completion(call.name)
+        view, note, kept = await self._shelf(call).completion(call.name)
         calls.about(call.scope, view)
         query = query_of(call.scope, {"stream", "after", "log"})
         if asks_for_stream(call.scope, query):
-            await self._stream_chat(call, view, note, wanted(call.scope))
+            await self._stream_chat(call, view, note, kept, wanted(call.scope))
         else:
-            await self._answer_chat(call, view, note)
+            await self._answer_chat(call, view, note, kept)
 
-    async def _stream_chat(self, call: Call, view: View, note: ChatNote, where: Wanted) -> None:
-        dialect = ChatStream(view, note, resumed=where.position is not None)
+    async def _stream_chat(
+        self, call: Call, view: View, note: ChatNote, kept: KeptRequest, where: Wanted
+    ) -> None:
+        deltas = None
+        if (parser := parser_of(kept)) is not None:
+            had = await replay.before(self._store, view, where.position or 0)
+            deltas = Deltas(parser, view.request_id, had)
+        dialect = ChatStream(view, note, resumed=where.position is not None, deltas=deltas)
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
 
-    async def _answer_chat(self, call: Call, view: View, note: ChatNote) -> None:
+    async def _answer_chat(self, call: Call, view: View, note: ChatNote, kept: KeptRequest) -> None:
         ended, text = await self._streams.collect(
             call.scope, call.receive, view.request_id, view.subject
         )
         if (error := not_answered(ended)) is not None:
             raise error
-        await _answer(call, completion(ended, note, text), view.request_id)
+        await _answer(call, completion(ended, note, kept, text), view.request_id)
 
     # responses
 
@@ -149,23 +160,23 @@ class OpenAI:
         note = asked.note(len(earlier))
         try:
             kept = asked.kept(self._limits, earlier, now)
-            view = await self._asking.ask(call.scope, kept, now=asked.stream)
+            view, kept = await self._asking.ask(call.scope, kept, now=asked.stream)
         except ApiError as error:
             raise in_openai(error, responses_request.NAMES) from None
         if asked.stream:
-            await self._stream_response(call, view, note, None)
+            await self._stream_response(call, view, note, kept, None)
         elif asked.background:
-            await self._answer_response(call, view, note)
+            await self._answer_response(call, view, note, kept)
         else:
             ended, text = await self._streams.collect(
                 call.scope, call.receive, view.request_id, view.subject
             )
             if (refusal := prompt_refused(ended)) is not None:
                 raise in_openai(refusal, responses_request.NAMES)
-            await _answer(call, response(ended, note, text), view.request_id)
+            await _answer(call, response(ended, note, kept, text), view.request_id)
 
     async def _read_response(self, call: Call) -> None:
-        view, note, _ = await self._shelf(call).stored_response(call.name)
+        view, note, kept = await self._shelf(call).stored_response(call.name)
         calls.about(call.scope, view)
         query = query_of(call.scope, {"stream", "starting_after", "include_obfuscation", *INCLUDE})
         if flag(query, "include_obfuscation"):
@@ -176,26 +187,37 @@ class OpenAI:
             )
         after = starting_after(query)
         if asks_for_stream(call.scope, query):
-            await self._stream_response(call, view, note, after)
+            await self._stream_response(call, view, note, kept, after)
         elif after is not None:
             raise refused(
                 "invalid_value", "'starting_after' needs 'stream' to be true.", "starting_after"
             )
         else:
-            await self._answer_response(call, view, note)
+            await self._answer_response(call, view, note, kept)
 
     async def _stream_response(
-        self, call: Call, view: View, note: ResponseNote, starting_after: int | None
+        self,
+        call: Call,
+        view: View,
+        note: ResponseNote,
+        kept: KeptRequest,
+        starting_after: int | None,
     ) -> None:
-        dialect = ResponseStream(view, note, starting_after)
-        where = Wanted(chunks_had(starting_after, view), None, "starting_after")
+        dialect: Dialect
+        if (parser := parser_of(kept)) is not None:
+            dialect = ResponsePartsStream(view, note, kept, parser, starting_after)
+            position = await replay.skip_to(self._store, view, dialect)
+        else:
+            dialect = ResponseStream(view, note, kept, starting_after)
+            position = chunks_had(starting_after, view)
+        where = Wanted(position, None, "starting_after")
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
 
     async def _cancel_response(self, call: Call) -> None:
         """Cancel a response, in the background or not: hanging up cancels nothing (O9, P14)."""
-        view, note, _ = await self._shelf(call).response(call.name)
+        view, note, kept = await self._shelf(call).response(call.name)
         calls.about(call.scope, view)
         retention_ms = round(self._settings.retention_s * 1000)
         position = await self._store.do(
@@ -204,9 +226,9 @@ class OpenAI:
         if position.outcome is Outcome.UNKNOWN:
             raise unknown_object("Response", call.name)
         if position.outcome is not Outcome.OK:
-            status = response(view, note)["status"]
+            status = response(view, note, kept)["status"]
             raise refused("not_cancellable", f"Cannot cancel a response that is {status}.")
-        await self._answer_response(call, view, note)
+        await self._answer_response(call, view, note, kept)
 
     async def _delete_response(self, call: Call) -> None:
         view, _, _ = await self._shelf(call).response(call.name)
@@ -220,10 +242,12 @@ class OpenAI:
         query = query_of(call.scope, {"after", "limit", "order", *INCLUDE})
         await _answer(call, input_items(view, note, kept, query))
 
-    async def _answer_response(self, call: Call, view: View, note: ResponseNote) -> None:
+    async def _answer_response(
+        self, call: Call, view: View, note: ResponseNote, kept: KeptRequest
+    ) -> None:
         """Answer with the response as it is now, which may be slightly later than ``view``."""
         now, text = await views.read(self._store, view.request_id, view.subject)
-        await _answer(call, response(now, note, text), view.request_id)
+        await _answer(call, response(now, note, kept, text), view.request_id)
 
     # models
 

@@ -1,7 +1,9 @@
 """The input items of a response."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from lore.messages import Message
 from lore.request import KeptRequest
 from lore.store.base import View
 from lore_edge.openai.errors import refused
@@ -39,17 +41,41 @@ def input_items(
 
 
 def _items(view: View, note: ResponseNote, kept: KeptRequest) -> list[dict[str, Any]]:
-    messages = kept.messages or []
+    messages = (kept.messages or [])[1 if note.instructions else 0 :]
     return [
-        {
-            "id": f"msg_{view.request_id}_{number}",
-            "type": "message",
-            "role": message.role,
-            "status": "completed",
-            "content": [_part(message.role, message.content)],
-        }
-        for number, message in enumerate(messages[1 if note.instructions else 0 :])
+        _item(kind, f"{kind}_{view.request_id}_{number}", message)
+        for number, (kind, message) in enumerate(items_of(messages))
     ]
+
+
+def items_of(messages: Sequence[Message]) -> list[tuple[str, Message]]:
+    """The items of an input, each with how its id begins: of calls, each is an item of its own."""
+    items: list[tuple[str, Message]] = []
+    for message in messages:
+        calls = message.tool_calls or ()
+        if message.role == "tool":
+            items.append(("fco", message))
+        elif message.content or not calls:
+            items.append(("msg", message.model_copy(update={"tool_calls": None})))
+        items += [("fci", Message(role="assistant", tool_calls=[call])) for call in calls]
+    return items
+
+
+def _item(kind: str, item_id: str, message: Message) -> dict[str, Any]:
+    if kind == "fco":
+        call = {"type": "function_call_output", "call_id": message.tool_call_id}
+        return {"id": item_id, "status": "completed", "output": message.content} | call
+    if kind == "fci" and message.tool_calls:
+        (call,) = message.tool_calls
+        named = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+        return {"id": item_id, "type": "function_call", "status": "completed"} | named
+    return {
+        "id": item_id,
+        "type": "message",
+        "role": message.role,
+        "status": "completed",
+        "content": [_part(message.role, message.content)],
+    }
 
 
 def _part(role: str, text: str) -> dict[str, Any]:

@@ -17,17 +17,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from lore.messages import Message, Text, check_content, content_schema
+from lore.messages import CallId, Message, Text, check_content, content_schema
 from lore_edge.openai.parameters import MAX_SHOWN, Parameters
+from lore_edge.openai.tools import ChatCall
 
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """The types of parts that are text, each with the member that contains the text."""
-_LABELS = frozenset(("id", "status", "name", "phase", "cache_control"))
+_LABELS = frozenset(
+    ("id", "status", "name", "phase", "cache_control", "reasoning_content", "reasoning")
+)
 """Members of a message that change nothing, whatever their value."""
 _PART_LABELS = frozenset(("annotations", "logprobs", "cache_control", "prompt_cache_breakpoint"))
-_NOT_OFFERED = frozenset(
-    ("refusal", "annotations", "audio", "function_call", "tool_calls", "tool_call_id")
-)
+_NOT_OFFERED = frozenset(("refusal", "annotations", "audio", "function_call"))
 _EMPTY: tuple[Any, ...] = (None, "", [], {}, False, 0)
 
 
@@ -76,7 +77,9 @@ class Turn(Parameters):
     model_config = ConfigDict(json_schema_extra=content_schema)
 
     type: Literal["message"] = "message"
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    tool_calls: list[ChatCall] | None = None
+    tool_call_id: Annotated[CallId | None, Field(validate_default=True)] = None
     content: Annotated[Content | None, Field(validate_default=True)] = None
 
     @model_validator(mode="before")
@@ -97,11 +100,25 @@ class Turn(Parameters):
                 raise PydanticCustomError(
                     "unsupported_parameter", "Lore does not offer '{name}'", {"name": name}
                 )
+        kept = {"type", "role", "content"}
         return {
             name: inner
             for name, inner in value.items()
-            if name not in _LABELS and (name in cls.model_fields or inner not in _EMPTY)
+            if name not in _LABELS and (name in kept or inner not in _EMPTY)
         }
+
+    @field_validator("tool_calls", "tool_call_id")
+    @classmethod
+    def _of_its_role(cls, value: Any, info: ValidationInfo) -> Any:
+        role = "assistant" if info.field_name == "tool_calls" else "tool"
+        is_its_role = info.data.get("role", role) == role
+        if value is None and role == "tool" and is_its_role and "role" in info.data:
+            raise PydanticCustomError("missing", "it is required")
+        if value is not None and not is_its_role:
+            raise PydanticCustomError(
+                "unsupported_value", "it is only for the role '{role}'", {"role": role}
+            )
+        return value
 
     @field_validator("content")
     @classmethod
@@ -116,4 +133,10 @@ class Turn(Parameters):
         ``system``.
         """
         role = "system" if self.role == "developer" else self.role
-        return Message(role=role, content=self.content or "")
+        calls = [call.call() for call in self.tool_calls or ()]
+        return Message(
+            role=role,
+            content=self.content or "",
+            tool_calls=calls or None,
+            tool_call_id=self.tool_call_id,
+        )

@@ -38,7 +38,6 @@ class Neutral(Parameters):
     """Of both calls, OpenAI's own and those of other servers that speak its API."""
 
     moderation: None = None
-    parallel_tool_calls: Annotated[bool | None, Field(description="true or false")] = None
     prompt_cache_options: Annotated[
         CacheOptions | None, Field(description="a `mode` and a `ttl`")
     ] = None
@@ -46,8 +45,6 @@ class Neutral(Parameters):
         Literal["in_memory", "in-memory", "24h"] | None, Field(description="any of its values")
     ] = None
     service_tier: Literal["auto", "default"] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    tools: Empty = None
     top_logprobs: Annotated[Zero, Field(description="0")] = None
 
     add_generation_prompt: Literal[True] | None = None

@@ -6,7 +6,7 @@ counts as absent, at every depth.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
@@ -14,14 +14,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from lore.messages import place_of
-from lore.request import Metadata, Stop, Stops
+from lore.request import KeptRequest, Metadata, Stop, Stops
 from lore.request_limits import RequestLimits
 from lore.template_args import TemplateArgs
 from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
 from lore_edge.wire import without_nulls
 
 MAX_SHOWN = 64  # of a value that a caller made up, in characters
-KINDS = ("a message", "a reference")
+KINDS = ("a message", "a reference", "a call", "a result", "reasoning")
 """The kinds of items in an input. In the location of an error they stand between an item's number
 and its fields.
 """
@@ -76,6 +76,7 @@ class Honoured(Parameters):
     chat_template_kwargs: TemplateArgs = Field(default={})
     """More for the model's chat template, under the name that most such servers have for it."""
     metadata: Metadata = Field(default={})
+    parallel_tool_calls: bool | None = None
 
     def sampling(self) -> dict[str, Any]:
         """The sampling parameters of a ``KeptRequest``. Absent ones have OpenAI's defaults, not
@@ -120,6 +121,22 @@ def check(
     first["loc"] = place_of(first)
     name = str(first["loc"][0]) if first["loc"] else ""
     raise _not_neutral(name, neutral) if name in neutral.model_fields else _refusal(first)
+
+
+def kept_or_refused(make: Callable[[], KeptRequest], names: Mapping[str, str]) -> KeptRequest:
+    """A request whose parts do not fit together is refused as one that is wrong in itself.
+
+    ``names``: what a field of ours is called there. Raises OpenAIError 400.
+    """
+    try:
+        return make()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+    field, *rest = place_of(first)
+    if str(field) in names:  # whose items are others than the messages
+        field, rest = names[str(field)], []
+    first["loc"] = (field, *rest)
+    raise _refusal(first)
 
 
 def unknown(name: str) -> OpenAIError:

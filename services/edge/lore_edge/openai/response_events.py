@@ -6,12 +6,17 @@ response, chunk ``seq`` is ``seq + 3``, and four events end it.
 
 from typing import Any
 
+from lore.parts.parser import Parser
 from lore.protocol.lifecycle import ENDED, REFUSALS, Status
 from lore.protocol.sender import Sender
+from lore.request import KeptRequest
 from lore.store.base import View
 from lore_edge import sse
 from lore_edge.feed import Feed
 from lore_edge.openai.notes import ResponseNote
+from lore_edge.openai.parts import parser_of
+from lore_edge.openai.response_items import Event, Items
+from lore_edge.openai.tools import described
 from lore_edge.ring import Piece
 
 PREFIX = "resp_"
@@ -19,7 +24,7 @@ OPENING = 4  # events before the first chunk
 ENDING = 4  # events after the last
 _BEFORE_CHUNKS = OPENING - 1
 
-Event = tuple[str, dict[str, Any]]
+Json = dict[str, Any]
 
 
 def chunks_had(starting_after: int | None, view: View) -> int:
@@ -33,17 +38,37 @@ def chunks_had(starting_after: int | None, view: View) -> int:
     return had
 
 
-def response(view: View, note: ResponseNote, text: str = "") -> dict[str, Any]:
+def response(view: View, note: ResponseNote, kept: KeptRequest, text: str = "") -> Json:
     """The response object. ``text`` is the whole answer, if it has ended."""
+    completed = _status(view, note) == "completed"
+    if (parser := parser_of(kept)) is not None:
+        items = Items(view.request_id)
+        items.take(parser.feed(text))
+        close(items, parser, view, note)
+        return response_with(view, note, kept, items.done)
+    output = [_message(view, "completed" if completed else "incomplete", text)]
+    return response_with(view, note, kept, output if text or completed else [])
+
+
+def close(items: Items, parser: Parser, view: View, note: ResponseNote) -> list[Event]:
+    """What is left to say of the items of an answer that has ended."""
+    completed = _status(view, note) == "completed"
+    events = items.take(parser.finish())
+    if completed:
+        events += items.begin_message()
+    return events + items.end("completed" if completed else "incomplete")
+
+
+def response_with(view: View, note: ResponseNote, kept: KeptRequest, output: list[Json]) -> Json:
+    """``output``: the items, of an answer that has ended."""
     ended = view.status in ENDED
     status = _status(view, note)
-    output = [_message(view, "completed" if status == "completed" else "incomplete", text)]
-    return _common(view, note) | {
+    return _common(view, note, kept) | {
         "status": status,
         "completed_at": view.finished_ms // 1000 if status == "completed" else None,
         "error": _error(view),
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
-        "output": output if ended and (text or status == "completed") else [],
+        "output": output if ended else [],
         "usage": _usage(view) if ended else None,
     }
 
@@ -54,8 +79,11 @@ class ResponseStream:
     repeats_text = True
     returns = False
 
-    def __init__(self, view: View, note: ResponseNote, starting_after: int | None) -> None:
+    def __init__(
+        self, view: View, note: ResponseNote, kept: KeptRequest, starting_after: int | None
+    ) -> None:
         self._note = note
+        self._kept = kept
         self._after = -1 if starting_after is None else starting_after
         self._item_id = _item_id(view)
         self._place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
@@ -66,19 +94,10 @@ class ResponseStream:
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del sender
         view = feed.view
-        new = _common(view, self._note) | {
-            "status": "queued" if self._note.background else "in_progress",
-            "completed_at": None,
-            "error": None,
-            "incomplete_details": None,
-            "output": [],
-            "usage": None,
-        }
         item = _message(view, "in_progress", None)
         return self._events(
             0,
-            ("response.created", {"response": new}),
-            ("response.in_progress", {"response": new | {"status": "in_progress"}}),
+            *opening(view, self._note, self._kept),
             ("response.output_item.added", {"output_index": 0, "item": item}),
             ("response.content_part.added", self._place | {"part": _part("")}),
         )
@@ -91,7 +110,7 @@ class ResponseStream:
         return b""
 
     def end(self, view: View, text: str) -> bytes:
-        whole = response(view, self._note, text)
+        whole = response(view, self._note, self._kept, text)
         completed = whole["status"] == "completed"
         item = _message(view, "completed" if completed else "incomplete", text)
         # There is no event for a cancelled response: it ends as incomplete, and its status says why
@@ -119,7 +138,23 @@ class ResponseStream:
         )
 
 
-def _common(view: View, note: ResponseNote) -> dict[str, Any]:
+def opening(view: View, note: ResponseNote, kept: KeptRequest) -> list[Event]:
+    """What every stream begins with."""
+    new = _common(view, note, kept) | {
+        "status": "queued" if note.background else "in_progress",
+        "completed_at": None,
+        "error": None,
+        "incomplete_details": None,
+        "output": [],
+        "usage": None,
+    }
+    return [
+        ("response.created", {"response": new}),
+        ("response.in_progress", {"response": new | {"status": "in_progress"}}),
+    ]
+
+
+def _common(view: View, note: ResponseNote, kept: KeptRequest) -> Json:
     """The members that stay the same from the first event to the last."""
     return {
         "id": PREFIX + view.request_id,
@@ -137,15 +172,13 @@ def _common(view: View, note: ResponseNote) -> dict[str, Any]:
         "safety_identifier": note.safety_identifier,
         "prompt_cache_key": note.prompt_cache_key,
         "max_tool_calls": None,
-        "parallel_tool_calls": True,
         "previous_response_id": note.previous_response_id,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "text": {"format": {"type": "text"}},
-        "tool_choice": "auto",
-        "tools": [],
         "top_logprobs": 0,
         "truncation": "disabled",
+        **described(kept),
     }
 
 

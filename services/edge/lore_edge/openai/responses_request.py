@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from lore.messages import Message, Text
+from lore.messages import CallId, Message, Text
 from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Content, Turn
 from lore_edge.openai.neutral import ResponseNeutral
 from lore_edge.openai.notes import ResponseNote, as_json
-from lore_edge.openai.parameters import KINDS, Honoured, Parameters, check
+from lore_edge.openai.parameters import KINDS, Honoured, Parameters, check, kept_or_refused
+from lore_edge.openai.tools import Choice, ResponseCall, ResponseTool, asked_for
 
 NAMES = {"messages": "input", "max_tokens": "max_output_tokens"}
 """The names that the parameters of a ``KeptRequest`` have in a response."""
@@ -25,9 +26,40 @@ class Reference(Parameters):
     id: Annotated[str, Field(min_length=1)]
 
 
+class Result(Parameters):
+    """What a tool answered."""
+
+    type: Literal["function_call_output"]
+    id: str | None = None
+    status: str | None = None
+    call_id: CallId
+    output: Content
+
+    def message(self) -> Message:
+        return Message(role="tool", tool_call_id=self.call_id, content=self.output)
+
+
+class Thoughts(Parameters):
+    """An earlier answer's reasoning: it is not shown to a model again."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["reasoning"]
+
+
+_KINDS = {
+    "item_reference": KINDS[1],
+    "function_call": KINDS[2],
+    "function_call_output": KINDS[3],
+    "reasoning": KINDS[4],
+}
+
+
 def _kind(value: Any) -> str:
     if not isinstance(value, dict):
         return KINDS[0]
+    if isinstance(kind := value.get("type"), str) and kind in _KINDS:
+        return _KINDS[kind]
     is_reference = value.get("type") == "item_reference" or (
         "id" in value and not value.keys() & {"type", "role", "content"}
     )
@@ -35,7 +67,12 @@ def _kind(value: Any) -> str:
 
 
 Item = Annotated[
-    Annotated[Turn, Tag(KINDS[0])] | Annotated[Reference, Tag(KINDS[1])], Discriminator(_kind)
+    Annotated[Turn, Tag(KINDS[0])]
+    | Annotated[Reference, Tag(KINDS[1])]
+    | Annotated[ResponseCall, Tag(KINDS[2])]
+    | Annotated[Result, Tag(KINDS[3])]
+    | Annotated[Thoughts, Tag(KINDS[4])],
+    Discriminator(_kind),
 ]
 Items = Annotated[list[Item], Field(min_length=1), Limit("messages")]
 
@@ -57,6 +94,8 @@ class ResponseRequest(ResponseNeutral, Honoured):
     ]
     previous_response_id: str | None = None
     instructions: Content | None = None
+    tools: list[ResponseTool] = Field(default=[])
+    tool_choice: Choice | None = None
     stream_options: ResponseStreamOptions | None = None
     background: bool = False
     store: bool = True
@@ -77,9 +116,15 @@ class ResponseRequest(ResponseNeutral, Honoured):
         """The request to store. ``earlier`` is what ``previous_response_id`` stands for, ``asked``
         the ``input``.
         """
+        return kept_or_refused(lambda: self._kept(limits, earlier, asked), {"messages": "input"})
+
+    def _kept(
+        self, limits: RequestLimits, earlier: Sequence[Message], asked: Sequence[Message]
+    ) -> KeptRequest:
         system = [Message(role="system", content=self.instructions)] if self.instructions else []
         return KeptRequest(
             **self.sampling(),
+            **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             messages=[*system, *earlier, *asked],
             max_tokens=self.max_output_tokens or limits.max_tokens,
             open_ended=self.max_output_tokens is None,

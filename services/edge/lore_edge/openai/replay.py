@@ -1,0 +1,59 @@
+"""What a reader who comes back has read, so that the parts of what follows can be derived."""
+
+from collections.abc import AsyncIterator
+
+from lore.protocol.follower import is_foreign
+from lore.protocol.holes import in_sequence
+from lore.protocol.lifecycle import ENDED
+from lore.store.base import Store, StoreUnavailable, View
+from lore_edge.openai.response_parts import ResponsePartsStream
+from lore_edge.views import PAGE_CHUNKS
+
+
+async def texts(store: Store, view: View) -> AsyncIterator[str]:
+    """Of the chunks that the log has by now, in order. Raises StoreUnavailable."""
+    seq = 0
+    while True:
+        chunks = await store.read(view.request_id, after=seq, limit=PAGE_CHUNKS)
+        page = in_sequence(chunks, seq)
+        if not page or any(is_foreign(chunk, view) for chunk in page):
+            return
+        for chunk in page:
+            yield chunk.text
+        seq += len(page)
+
+
+async def before(store: Store, view: View, position: int) -> list[str]:
+    """The texts of the chunks up to ``position``: fewer where the log has no more, which is for the
+    stream to judge (P4). Raises StoreUnavailable."""
+    had: list[str] = []
+    if position:
+        async for text in texts(store, view):
+            had.append(text)
+            if len(had) == position:
+                break
+    return had
+
+
+async def skip_to(store: Store, view: View, stream: ResponsePartsStream) -> int:
+    """Count through the log up to the event that the reader has. Returns the chunks that it has,
+    the last of them perhaps in part.
+
+    Raises StoreUnavailable also while the reader has more of an answer than the store: its
+    generator may yet give that back (P3).
+    """
+    seq = 0
+    async for text in texts(store, view):
+        if not stream.is_behind():
+            return seq
+        stream.skip(text)
+        seq += 1
+    if stream.is_behind() and not await _has_ended_after(store, view, seq):
+        raise StoreUnavailable("the log is behind this reader, or forgotten")
+    return seq
+
+
+async def _has_ended_after(store: Store, view: View, seq: int) -> bool:
+    """The events that are left are those of the end then."""
+    now = await store.view(view.request_id)
+    return now is not None and now.status in ENDED and now.next_seq == seq + 1

@@ -1,0 +1,89 @@
+"""A response whose answer may be more than text, as a stream of events.
+
+Their numbers are counted through the log: an edge that a reader comes back to counts from the
+beginning, chunk by chunk, and so comes to the same ones.
+"""
+
+from collections.abc import Sequence
+
+from lore.parts.parser import Parser
+from lore.protocol.sender import Sender
+from lore.request import KeptRequest
+from lore.store.base import View
+from lore_edge import sse
+from lore_edge.feed import Feed
+from lore_edge.openai.notes import ResponseNote
+from lore_edge.openai.response_events import close, opening, response_with
+from lore_edge.openai.response_items import Event, Items
+from lore_edge.ring import Piece
+
+
+class ResponsePartsStream:
+    """The ``Dialect`` of such a response."""
+
+    repeats_text = False
+    returns = False
+
+    def __init__(
+        self,
+        view: View,
+        note: ResponseNote,
+        kept: KeptRequest,
+        parser: Parser,
+        starting_after: int | None,
+    ) -> None:
+        self._note = note
+        self._kept = kept
+        self._parser = parser
+        self._after = -1 if starting_after is None else starting_after
+        self._items = Items(view.request_id)
+        self._number = 0
+        """Of the next event."""
+        self._rest = b""
+        """Events of a chunk that the reader has only a part of."""
+        self._count(opening(view, note, kept))
+
+    def is_behind(self) -> bool:
+        """Whether the reader has events that are not counted yet."""
+        return self._number <= self._after
+
+    def skip(self, text: str) -> None:
+        """A chunk that the reader has, or has begun to get."""
+        self._rest = self._count(self._items.take(self._parser.feed(text)))
+
+    def open(self, feed: Feed, sender: Sender | None) -> bytes:
+        del sender
+        events = opening(feed.view, self._note, self._kept)
+        return self._events(0, events) + self._rest
+
+    def chunk(self, piece: Piece) -> bytes:
+        return self._count(self._items.take(self._parser.feed(piece.text)))
+
+    def state(self, *_: object) -> bytes:
+        return b""
+
+    def end(self, view: View, text: str) -> bytes:
+        del text
+        events = close(self._items, self._parser, view, self._note)
+        whole = response_with(view, self._note, self._kept, self._items.done)
+        # A cancelled response has no event of its own: it is incomplete, and its status says why.
+        last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
+        return self._count([*events, (f"response.{last}", {"response": whole})])
+
+    def error(self, code: str, message: str, position: int) -> bytes:
+        del position
+        number = max(self._after + 1, self._number)
+        what = {"code": code, "message": message, "param": None, "sequence_number": number}
+        return sse.event("error", {"type": "error"} | what)
+
+    def _count(self, events: Sequence[Event]) -> bytes:
+        first, self._number = self._number, self._number + len(events)
+        return self._events(first, events)
+
+    def _events(self, first: int, events: Sequence[Event]) -> bytes:
+        """Those that the reader does not have yet."""
+        return b"".join(
+            sse.event(kind, {"type": kind} | data | {"sequence_number": number})
+            for number, (kind, data) in enumerate(events, first)
+            if number > self._after
+        )
