@@ -1,5 +1,5 @@
-"""What people look at: Grafana dashboards, and the same queries without Grafana.
+"""Grafana dashboards, and the same queries without Grafana.
 
-The dashboards are written here and made into ``charts/lore/dashboards/*.json`` by
-``make dashboards``; the chart ships those files, and anybody's Grafana imports them.
+``make dashboards`` writes them as ``charts/lore/dashboards/*.json``. The chart installs those
+files, and any Grafana imports them.
 """

@@ -1,4 +1,4 @@
-"""``make dashboards``: write the dashboards' JSON to where the chart takes it from."""
+"""``make dashboards``: write the dashboards' JSON into the chart."""
 
 from pathlib import Path
 

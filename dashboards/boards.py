@@ -1,4 +1,4 @@
-"""The dashboards, in the order in which one looks at them."""
+"""The dashboards, in their order in the docs."""
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard

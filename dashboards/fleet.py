@@ -1,4 +1,4 @@
-"""*Fleet*: the pods, who owns what, the operator, the scalers and Valkey."""
+"""*Fleet*: pods, leases, the operator, the scalers' metrics and Valkey."""
 
 from dashboards.grafana import (
     AMBER,
@@ -16,26 +16,26 @@ from dashboards.grafana import (
 
 LEASES: list[Panel] = [
     over_time(
-        "Taken over and handed back",
-        "Requests claimed that another generator had begun, and given back by one that stops. A "
-        "rollout has some of both.",
+        "Takeovers and handed-back requests",
+        "Requests that a generator continued for another one, and requests that a stopping "
+        "generator handed back. A rollout causes both.",
         [
-            Query(rate("lore_takeovers_total"), "taken over"),
+            Query(rate("lore_takeovers_total"), "takeovers"),
             Query(rate("lore_requests_handed_back_total"), "handed back"),
         ],
         "ops",
     ),
     over_time(
         "Fenced appends",
-        "Refused because the lease was lost. Many are a generator that freezes, or a Valkey that "
-        "is slower than its leases.",
+        "Appends that Valkey refused because the lease was lost. Many mean that a generator "
+        "freezes, or that Valkey is slower than the leases.",
         [Query(rate("lore_fenced_appends_total", by="pod"), "{{pod}}")],
         "ops",
     ),
     over_time(
-        "Freed by the operator, and revived",
-        "Requests of generators that were lost, by how; stalled ones reaped; and those of them "
-        "that a reader wanted to go on.",
+        "Released, reaped and revived requests",
+        "Released: requests of lost generators, by kind of loss. Reaped: stalled requests. "
+        "Revived: reaped requests whose reader came back.",
         [
             Query(rate("lore_leases_released_total", by="loss"), "lost: {{loss}}"),
             Query(rate("lore_requests_reaped_total"), "reaped"),
@@ -48,28 +48,28 @@ LEASES: list[Panel] = [
 OPERATOR: list[Panel] = [
     over_time(
         "Sweeps",
-        "Looks at all live requests, by how they came out.",
+        "The operator's sweeps of all live requests, by outcome.",
         [Query(rate("lore_sweeps_total", by="outcome"), "{{outcome}}")],
         "ops",
         stacked=True,
     ),
     over_time(
-        "A sweep takes",
-        "Longer than its interval (sweepS), and the next one is late.",
+        "Sweep duration",
+        "A sweep that takes longer than its interval (sweepS) delays the next one.",
         quantiles("lore_sweep_seconds"),
         "s",
         [(5, AMBER)],
     ),
     over_time(
         "Live requests",
-        "As the last sweep found them.",
+        "By status, as the last sweep found them.",
         [Query("sum by (status) (lore_live_requests{RELEASE})", "{{status}}")],
         "short",
         stacked=True,
     ),
     over_time(
-        "Nobody moves on",
-        "Requests that the last sweep found standing still, by what is wrong with them.",
+        "Requests without progress",
+        "Requests of the last sweep that make no progress, by finding.",
         [Query("sum by (finding) (lore_findings{RELEASE})", "{{finding}}")],
         "short",
         stacked=True,
@@ -78,8 +78,8 @@ OPERATOR: list[Panel] = [
 
 SCALING: list[Panel] = [
     over_time(
-        "Share of each pod",
-        "The signals that pods are added for, as an average of their tier.",
+        "Utilization",
+        "The metrics that scalers add pods for, averaged over the edges or generators.",
         [
             Query("avg(lore_edge_buffer_utilization_ratio{RELEASE})", "edges: buffer"),
             Query(
@@ -93,28 +93,28 @@ SCALING: list[Panel] = [
         [(0.8, AMBER)],
     ),
     over_time(
-        "Longest wait",
-        "How long the oldest request in the queue has waited.",
-        [Query("max(lore_queue_oldest_seconds{RELEASE})", "oldest request")],
+        "Oldest queued request",
+        "How long it has waited.",
+        [Query("max(lore_queue_oldest_seconds{RELEASE})", "oldest")],
         "s",
         [(10, AMBER)],
     ),
     over_time(
         "Pods",
-        "What the HorizontalPodAutoscalers want and the most that they may have "
-        "(kube-state-metrics), and the generator pods that the operator sees.",
+        "The HorizontalPodAutoscalers' desired and maximum replicas (from kube-state-metrics), "
+        "and the generator pods that the operator sees.",
         [
             Query(
                 "max by (horizontalpodautoscaler) "
                 "(kube_horizontalpodautoscaler_status_desired_replicas"
                 '{namespace="$namespace", horizontalpodautoscaler=~"$release.*"})',
-                "{{horizontalpodautoscaler}} wants",
+                "{{horizontalpodautoscaler}} desired",
             ),
             Query(
                 "max by (horizontalpodautoscaler) "
                 "(kube_horizontalpodautoscaler_spec_max_replicas"
                 '{namespace="$namespace", horizontalpodautoscaler=~"$release.*"})',
-                "{{horizontalpodautoscaler}} at most",
+                "{{horizontalpodautoscaler}} maximum",
             ),
             Query("sum by (state) (lore_generator_pods{RELEASE})", "generators {{state}}"),
         ],
@@ -124,8 +124,8 @@ SCALING: list[Panel] = [
 
 VALKEY: list[Panel] = [
     over_time(
-        "A call takes, p99",
-        "By function, as the services measure it, errors included.",
+        "Call latency, p99",
+        "By function, from sending a command to its reply, including errors.",
         [
             Query(
                 f"histogram_quantile(0.99, "
@@ -137,29 +137,30 @@ VALKEY: list[Panel] = [
         [(0.1, AMBER)],
     ),
     over_time(
-        "Calls that brought nothing",
-        "Valkey was away, or refused; connections that broke; and answers that were read and given "
-        "up because it was full.",
+        "Failures",
+        "Calls that Valkey did not answer or refused, by function; lost connections; and read "
+        "answers that were given up because Valkey was full.",
         [
             Query(rate("lore_store_errors_total", by="function"), "{{function}}"),
             Query(rate("lore_store_connections_lost_total", by="link"), "lost: {{link}}"),
-            Query(rate("lore_answers_given_up_total"), "given up"),
+            Query(rate("lore_answers_given_up_total"), "answers given up"),
         ],
         "ops",
         stacked=True,
     ),
     over_time(
         "Memory",
-        "What Valkey uses and may use. When it is full, no new request is taken.",
+        "Used memory and its limit. A full Valkey gives up read answers, then refuses new "
+        "requests.",
         [
             Query("max(lore_valkey_memory_used_bytes{RELEASE})", "used"),
-            Query("max(lore_valkey_memory_limit_bytes{RELEASE}) > 0", "may use"),
+            Query("max(lore_valkey_memory_limit_bytes{RELEASE}) > 0", "limit"),
         ],
         "bytes",
     ),
     over_time(
         "Replicas",
-        "In step with Valkey, and how far the last of them is behind.",
+        "Replicas in sync, and how far the slowest one is behind.",
         [
             Query("max(lore_valkey_replicas{RELEASE})", "replicas"),
             Query("max(lore_valkey_replica_lag_bytes{RELEASE}) / 1024", "KiB behind"),
@@ -171,7 +172,7 @@ VALKEY: list[Panel] = [
 PROCESSES: list[Panel] = [
     over_time(
         "Event-loop lag, p99",
-        "How late a timer rings: what a busy process adds to everything it does.",
+        "How late a timer fires. A busy process delays everything by this much.",
         [
             Query(
                 f"histogram_quantile(0.99, "
@@ -184,14 +185,14 @@ PROCESSES: list[Panel] = [
     ),
     over_time(
         "CPU",
-        "Cores in use.",
+        "Cores in use, by pod.",
         [Query(rate("process_cpu_seconds_total", by="pod"), "{{pod}}")],
         "short",
         stacked=True,
     ),
     over_time(
         "Memory",
-        "Resident.",
+        "Resident memory, by pod.",
         [Query("sum by (pod) (process_resident_memory_bytes{RELEASE})", "{{pod}}")],
         "bytes",
     ),
@@ -200,13 +201,13 @@ PROCESSES: list[Panel] = [
 BOARD = board(
     "lore-fleet",
     "Lore / Fleet",
-    "Whether all parts are there and do their work: pods, leases and takeovers, the operator, the "
-    "scalers' signals, Valkey and the processes.",
+    "Whether every part is up: pods, leases and takeovers, the operator, the scalers' metrics, "
+    "Valkey and the processes.",
     [
         *(
             now(
                 f"{part}s",
-                f"{part}s that Prometheus reaches.",
+                f"{part} pods that Prometheus reaches.",
                 f'sum(up{{RELEASE, app_kubernetes_io_component="{part.lower()}"}})',
                 "short",
                 [(1, GREEN)],
@@ -215,28 +216,28 @@ BOARD = board(
             for part in ("Edge", "Generator")
         ),
         now(
-            "Operator last saw all",
-            "Since its last sweep that saw all live requests.",
+            "Last complete sweep",
+            "Time since the operator's last sweep that saw all live requests.",
             "time() - max(lore_last_sweep_timestamp_seconds{RELEASE})",
             "s",
             [(30, AMBER), (120, RED)],
         ),
         now(
-            "Nobody moves on",
-            "Requests in the last sweep that nobody moves on.",
+            "Requests without progress",
+            "Of the operator's last sweep.",
             "sum(lore_findings{RELEASE})",
             "short",
             [(1, AMBER), (20, RED)],
         ),
         now(
-            "Taken over",
-            "Requests of the last hour that another generator had begun.",
+            "Takeovers",
+            "Requests that a generator continued for another one in the last hour.",
             "sum(increase(lore_takeovers_total{RELEASE}[1h]))",
             "short",
             decimals=0,
         ),
         now(
-            "Valkey, p99",
+            "Valkey latency, p99",
             "From sending a command to its reply, over all services.",
             quantile(0.99, "lore_store_call_seconds"),
             "s",
@@ -246,7 +247,7 @@ BOARD = board(
     {
         "Leases": LEASES,
         "Operator": OPERATOR,
-        "What the scalers look at": SCALING,
+        "Scaling": SCALING,
         "Valkey": VALKEY,
         "Processes": PROCESSES,
     },

@@ -1,4 +1,4 @@
-"""*GPUs*: what the generators do, and what of it is read."""
+"""*GPUs*: how efficient the generators are, and how many of their tokens are read."""
 
 from dashboards.grafana import AMBER, RED, Query, board, now, over_time, quantile, quantiles, rate
 
@@ -7,28 +7,28 @@ GENERATED = "sum(increase(lore_tokens_generated_total{RELEASE}[1h]))"
 BOARD = board(
     "lore-gpus",
     "Lore / GPUs",
-    "What the generators' work is worth: how fast they decode, how full they are, and how much of "
-    "what they make is read.",
+    "How efficient the generators are: how fast they decode, how full they are, and how many of "
+    "their tokens are read.",
     [
         now(
-            "Tokens a second",
-            "Decoded by all generators together.",
+            "Tokens per second",
+            "All generators together.",
             rate("lore_tokens_generated_total"),
             "short",
             decimals=1,
         ),
         now(
-            "Read, of what was made",
-            "Tokens that readers acknowledged in the last hour, for each that was generated. "
-            "Answers that are on their way, or asked for to be kept, make it less than 1.",
+            "Tokens read",
+            "The share of the last hour's generated tokens that readers acknowledged. Unfinished "
+            "answers, and answers with ack `none`, keep it below 100 %.",
             f"sum(increase(lore_tokens_acknowledged_total{{RELEASE}}[1h])) / {GENERATED}",
             "percentunit",
             decimals=1,
         ),
         now(
-            "Made for nobody",
-            "Tokens of the last hour that nobody had acknowledged when their request was over, "
-            "for each that was generated.",
+            "Wasted tokens",
+            "The share of the last hour's generated tokens that nobody had acknowledged when "
+            "their request was over.",
             f"sum(increase(lore_tokens_wasted_total{{RELEASE}}[1h])) / {GENERATED}",
             "percentunit",
             [(0.1, AMBER), (0.3, RED)],
@@ -36,7 +36,7 @@ BOARD = board(
         ),
         now(
             "Slots in use",
-            "Requests that decode, over those that decode well side by side.",
+            "Decoding requests over slots, of all generators.",
             'sum(lore_generator_requests{RELEASE, state="decoding"}) '
             "/ sum(lore_generator_slots{RELEASE})",
             "percentunit",
@@ -44,24 +44,24 @@ BOARD = board(
         ),
         now(
             "Fullest KV",
-            "KV memory in use in the fullest generator. Parked requests give theirs up first.",
+            "KV memory in use in the fullest generator. Parked requests give up theirs first.",
             "max(lore_generator_kv_used_ratio{RELEASE})",
             "percentunit",
             [(0.9, AMBER), (0.98, RED)],
         ),
         now(
-            "Longest wait now",
-            "How long the oldest request in the queue has waited, as the operator counts it.",
+            "Oldest queued request",
+            "How long it has waited, as the operator measures it.",
             "max(lore_queue_oldest_seconds{RELEASE})",
             "s",
             [(10, AMBER), (60, RED)],
         ),
     ],
     {
-        "Worth": [
+        "Efficiency": [
             over_time(
                 "Tokens generated and read",
-                "The gap between the two lines is made and not yet read, or never.",
+                "The gap between the two lines is tokens that are not read yet, or never.",
                 [
                     Query(rate("lore_tokens_generated_total"), "generated"),
                     Query(rate("lore_tokens_acknowledged_total"), "acknowledged"),
@@ -69,8 +69,8 @@ BOARD = board(
                 "short",
             ),
             over_time(
-                "Made for nobody",
-                "Tokens that nobody had acknowledged when their request was over, by how it ended.",
+                "Wasted tokens",
+                "Tokens that nobody had acknowledged when their request was over, by its status.",
                 [Query(rate("lore_tokens_wasted_total", by="status"), "{{status}}")],
                 "short",
                 stacked=True,
@@ -78,39 +78,40 @@ BOARD = board(
         ],
         "Speed": [
             over_time(
-                "Tokens a second, by generator",
-                "All that it decodes.",
+                "Tokens per second, by generator",
+                "All requests of a generator together.",
                 [Query(rate("lore_tokens_generated_total", by="pod"), "{{pod}}")],
                 "short",
                 stacked=True,
             ),
             over_time(
-                "Tokens a second, of one answer",
-                "While it was decoding, of the answers that ended.",
+                "Tokens per second of an answer",
+                "Of ended answers, while they were decoding.",
                 [
                     Query(quantile(q, "lore_generation_tokens_per_second"), legend, exemplars=True)
-                    for q, legend in ((0.05, "slowest twentieth"), (0.5, "median"))
+                    for q, legend in ((0.05, "p5"), (0.5, "median"))
                 ],
                 "short",
             ),
             over_time(
-                "Between two tokens",
-                "Between two decoding steps of one request (ITL).",
+                "Inter-token latency",
+                "The time between two decoding steps of a request (ITL).",
                 quantiles("lore_inter_token_seconds"),
                 "s",
             ),
             over_time(
-                "Waiting for its next token",
-                "The request with credit that waits longest. Minutes: the engine hangs.",
+                "Longest wait for a token",
+                "The longest time that a request with credit has waited for its next token. "
+                "Minutes mean that the engine hangs.",
                 [Query("max by (pod) (lore_generator_token_wait_seconds{RELEASE})", "{{pod}}")],
                 "s",
                 [(30, RED)],
             ),
         ],
-        "Room": [
+        "Capacity": [
             over_time(
                 "Slots in use",
-                "By generator. At 1 each further request waits: generators are added before that.",
+                "By generator. At 100 % new requests wait; a scaler adds generators before that.",
                 [
                     Query(
                         'sum by (pod) (lore_generator_requests{RELEASE, state="decoding"}) '
@@ -123,7 +124,7 @@ BOARD = board(
             ),
             over_time(
                 "KV memory in use",
-                "By generator.",
+                "By generator, as a share of its KV memory.",
                 [Query("max by (pod) (lore_generator_kv_used_ratio{RELEASE})", "{{pod}}")],
                 "percentunit",
                 [(0.9, AMBER)],
@@ -131,20 +132,20 @@ BOARD = board(
             ),
             over_time(
                 "Waiting in the engine",
-                "Of an engine that is driven over HTTP: requests that it has taken and not begun.",
+                "Requests that a remote engine has accepted and not begun.",
                 [Query("sum by (pod) (lore_engine_waiting{RELEASE})", "{{pod}}")],
                 "short",
             ),
             over_time(
-                "Servers of the engine",
-                "Of an engine that is driven over HTTP, as its generators see them.",
+                "Engine servers",
+                "The servers of a remote engine by state, as their generators see them.",
                 [Query("sum by (state) (lore_engine_servers{RELEASE})", "{{state}}")],
                 "short",
             ),
             over_time(
-                "Calls of the engine",
-                "All, and by kind those that failed: their requests go on elsewhere, or wait until "
-                "the engine is back.",
+                "Engine calls",
+                "Calls of a remote engine: all, and failures by kind. The requests of a failed "
+                "call continue at another server, or wait until the engine is back.",
                 [
                     Query(rate("lore_engine_calls_total"), "all"),
                     Query(rate("lore_engine_troubles_total", by="kind"), "{{kind}}"),
@@ -153,13 +154,14 @@ BOARD = board(
             ),
             over_time(
                 "Requests by state",
-                "Decoding, parked behind a full window, or ended and kept for a forgetful store.",
+                "Decoding, parked by a full window, or ended and kept in case the store loses its "
+                "data.",
                 [Query("sum by (state) (lore_generator_requests{RELEASE})", "{{state}}")],
                 "short",
                 stacked=True,
             ),
             over_time(
-                "In the queue",
+                "Time in the queue",
                 "From a request's acceptance to its first claim.",
                 quantiles("lore_queue_wait_seconds"),
                 "s",

@@ -1,7 +1,7 @@
-"""How our panels look and which series they are made of.
+"""The panels' looks and queries.
 
-An expression says ``lore_sweeps_total{RELEASE, outcome="ok"}``; ``RELEASE`` becomes what the
-variables at the top of the dashboard choose. A quantile is always of the whole release.
+An expression says ``lore_sweeps_total{RELEASE, outcome="ok"}``; ``RELEASE`` becomes the
+selectors of the variables at the top of the dashboard. A quantile always covers the whole release.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ WIDTH = 24
 
 Panel = stat.Panel | timeseries.Panel
 Steps = Sequence[tuple[float, str]]
-"""(from this value on, the colour)."""
+"""The colour from each value on."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Query:
 
 
 def rate(metric: str, matchers: str = "", by: str = "") -> str:
-    """What a counter gains each second, over the release or ``by`` some of its labels."""
+    """A counter's rate per second, over the release or ``by`` some of its labels."""
     chosen = f"RELEASE, {matchers}" if matchers else "RELEASE"
     grouped = f" by ({by})" if by else ""
     return f"sum{grouped} (rate({metric}{{{chosen}}}[$__rate_interval]))"
@@ -62,7 +62,7 @@ def quantile(q: float, histogram: str, matchers: str = "") -> str:
 
 
 def quantiles(histogram: str, matchers: str = "") -> list[Query]:
-    """Median, 95th and 99th percentile, each request's trace a click away."""
+    """Median, 95th and 99th percentile, with exemplars that lead to a request's trace."""
     return [
         Query(quantile(q, histogram, matchers), legend, exemplars=True)
         for q, legend in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
@@ -79,8 +79,8 @@ def now(
     below: str = GREEN,
     decimals: int | None = None,
 ) -> stat.Panel:
-    """One figure, coloured by how it stands, with a small graph behind it. ``below``: the colour
-    under the first step."""
+    """A figure, coloured by its value, on a small graph. ``below``: the colour below the first
+    step."""
     panel = (
         stat.Panel()
         .title(title)
@@ -109,7 +109,7 @@ def over_time(
     stacked: bool = False,
     most: float | None = None,
 ) -> timeseries.Panel:
-    """Lines over time; ``steps`` draws the limits in. ``most``: the end of the axis."""
+    """Lines over time, with a dashed line at each step. ``most``: the end of the axis."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -149,7 +149,7 @@ def board(
     glance: Sequence[stat.Panel],
     rows: dict[str, Sequence[Panel]],
 ) -> dashboard.Dashboard:
-    """``glance`` is the row that one looks at first; the panels of a row share its width."""
+    """``glance`` is the top row of figures; the panels of a row share its width."""
     made = (
         dashboard.Dashboard(title)
         .uid(uid)

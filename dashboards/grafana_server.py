@@ -1,4 +1,4 @@
-"""A Grafana of one's own, where one is installed, that shows the dashboards to this machine."""
+"""A local Grafana with the dashboards, if Grafana is installed."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ HOMES = ("/usr/share/grafana", "/usr/local/share/grafana", "/opt/homebrew/share/
 
 
 def command() -> list[str] | None:
-    """How to start it; None where there is none."""
+    """The command that starts Grafana; None if it is not installed."""
     if (found := shutil.which("grafana")) is not None:
         return [found, "server"]
     if (found := shutil.which("grafana-server")) is not None:
@@ -24,7 +24,7 @@ def command() -> list[str] | None:
 
 
 class Grafana(Child):
-    """``folder`` holds its provisioning, log and data. Everyone on this machine may look."""
+    """``folder`` holds its provisioning, log and data. Viewing needs no login."""
 
     def __init__(self, command: list[str], folder: Path, prometheus_url: str) -> None:
         (port,) = free_ports(1)

@@ -1,6 +1,6 @@
-"""``make monitor``: ``lore up`` with a Prometheus that looks at it, and a Grafana if there is one.
+"""``make monitor``: ``lore up`` with a Prometheus that scrapes it, and a Grafana where installed.
 
-Takes the words of ``lore up``: ``make monitor ARGS="--engine synthetic"``.
+Takes the arguments of ``lore up``: ``make monitor ARGS="--engine synthetic"``.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 async def monitor(words: list[str], place: Place) -> int:
-    """Until ``lore up`` ends, with whose status it returns."""
+    """Run until ``lore up`` ends, and return its exit status."""
     (port,) = free_ports(1)
     began_s = time.time()
     up = await asyncio.create_subprocess_exec(
@@ -46,7 +46,7 @@ async def monitor(words: list[str], place: Place) -> int:
     )
     ending = asyncio.create_task(up.wait())
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal tells lore up as well
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal signals lore up as well
     loop.add_signal_handler(signal.SIGTERM, up.terminate)
     watching: list[Child] = []
     try:
@@ -65,7 +65,7 @@ async def monitor(words: list[str], place: Place) -> int:
 
 
 async def _ready(place: Place, began_s: float, ending: asyncio.Task[int]) -> Running | None:
-    """What ``lore up`` announced; None when it ended before."""
+    """What ``lore up`` announced; None if it ended before."""
     while not ending.done():
         if place.announced_at_s() >= began_s:
             return place.running()
@@ -76,7 +76,7 @@ async def _ready(place: Place, began_s: float, ending: asyncio.Task[int]) -> Run
 async def _watch(running: Running, folder: Path, port: int, watching: list[Child]) -> None:
     """Raises Died."""
     targets = [Target(name, at) for name, at in running.health_ports.items()]
-    # lore up sweeps by itself: there is no operator to look at.
+    # lore up sweeps by itself: there is no operator to scrape.
     alerts = {"groups": rules.groups(operator=False)}
     prometheus = Prometheus(
         folder / "prometheus", targets, interval_s=SCRAPE_S, rules=alerts, port=port
@@ -90,7 +90,7 @@ async def _watch(running: Running, folder: Path, port: int, watching: list[Child
     for child in watching:
         await child.start()
         await child.until_ready()
-    print("\nPrometheus looks at it:\n", *lines, sep="\n", flush=True)
+    print("\nPrometheus scrapes it:\n", *lines, sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """``make pictures``: the dashboards' first rows, drawn from a run under faults, for the docs.
 
-There need not be a Grafana: the same expressions are asked of a real Prometheus, and drawn in
-the places that the dashboards give them.
+It needs no Grafana: it queries a real Prometheus with the panels' expressions, and draws each panel
+in its place.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ def draw_line(axes: Axes, panel: Any, lines: Lines) -> None:
     unit = panel.field_config.defaults.unit
     custom = panel.field_config.defaults.custom
     stacked = custom.stacking is not None
-    # What is always 0 is told by the legend, and hides nothing in a stack.
+    # Lines that are always 0 appear only in the legend.
     seen = {name: one for name, one in lines.items() if any(v > 0 for v in one[1])}
     quiet = sorted(lines.keys() - seen.keys())
     for name in quiet if len(lines) < FEW else ():
@@ -123,7 +123,7 @@ def draw_stat(axes: Axes, panel: Any, lines: Lines) -> None:
 
 
 async def draw(board: Any, run: Run) -> Figure:
-    """Its top row, as it stands at the end, and the first of the others."""
+    """Draw the figures of the run's end, and the panels of the first rows."""
     names = [panel for panel in board.panels if panel.type_val == "row"]
     bottom = names[ROWS].grid_pos.y if len(names) > ROWS else math.inf
     shown = [panel for panel in board.panels if panel.grid_pos.y < bottom]
@@ -154,7 +154,7 @@ async def pictures() -> None:
             Path(folder), SEED, streams=STREAMS, spread_s=SPREAD_S, stall_s=STALL_S
         )
         async with run_of as run:
-            run.end_s = run.begin_s + SPREAD_S  # after that, fewer and fewer read
+            run.end_s = run.begin_s + SPREAD_S  # after that, fewer and fewer readers are left
             for board in BOARDS:
                 figure = await draw(board, run)
                 path = OUT / f"{str(board.uid).removeprefix('lore-')}.png"
@@ -163,7 +163,7 @@ async def pictures() -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """With few colours, which makes it a third of the size."""
+    """Save it with few colours, which makes the file a third of the size."""
     drawn = io.BytesIO()
     figure.savefig(drawn, facecolor=PAPER)
     Image.open(drawn).convert("RGB").quantize(96).save(path, optimize=True)

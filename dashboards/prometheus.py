@@ -1,4 +1,4 @@
-"""A real Prometheus beside processes of ours, with the labels that a cluster's would have."""
+"""A real Prometheus that scrapes local processes, with the labels of a cluster."""
 
 import shutil
 import sys
@@ -14,13 +14,13 @@ from lore.cli.child import Child
 from lore.cli.fleet import free_ports
 
 NAMESPACE, RELEASE = "answers", "lore"
-"""What the processes' pods and their release would be called."""
+"""The names of the namespace and the release in the labels."""
 CALL_S = 10.0
 _HERE = str(Path(sys.executable).parent)
 
 
 class NoProgram(Exception):
-    """It is neither on the path nor where ``make setup`` puts it; the message says what to do."""
+    """It is neither on the path nor in ``.venv/bin``; the message says what to do."""
 
 
 def program(name: str) -> str:
@@ -36,9 +36,9 @@ def program(name: str) -> str:
 @dataclass(frozen=True)
 class Target:
     name: str
-    """Such as ``edge-1``: the component before the dash."""
+    """Such as ``edge-1``: the component, a dash, a number."""
     port: int
-    """Where it serves ``/metrics`` on this machine."""
+    """The port of ``/metrics`` on this machine."""
 
     def described(self) -> dict[str, Any]:
         labels = {
@@ -51,7 +51,7 @@ class Target:
 
 
 def concrete(expr: str, rate_interval: str) -> str:
-    """A panel's expression with what Grafana would put in for its variables."""
+    """A panel's expression with its variables replaced, as Grafana does."""
     chosen = {
         "$__rate_interval": rate_interval,
         "$namespace": NAMESPACE,
@@ -75,7 +75,7 @@ class Prometheus(Child):
         rules: dict[str, Any] | None = None,
         port: int = 0,
     ) -> None:
-        """``rules``: what a rules file says. Raises NoProgram."""
+        """``rules``: the content of a rules file. Raises NoProgram."""
         folder.mkdir(parents=True, exist_ok=True)
         self.url = f"http://127.0.0.1:{port or free_ports(1)[0]}"
         interval = f"{interval_s * 1000:.0f}ms"
@@ -99,11 +99,11 @@ class Prometheus(Child):
         self._http = httpx.AsyncClient(base_url=self.url, timeout=CALL_S, trust_env=False)
 
     async def query(self, expr: str) -> list[Any]:
-        """The samples that it finds now. Raises HTTPStatusError for what it cannot read."""
+        """The samples of now. Raises HTTPStatusError for an invalid expression."""
         return (await self._get("query", query=expr))["result"]
 
     async def over(self, expr: str, begin_s: float, end_s: float, step_s: float) -> list[Any]:
-        """The same over time."""
+        """The samples of a span of time. Raises as ``query`` does."""
         span = {"start": begin_s, "end": end_s, "step": step_s}
         return (await self._get("query_range", query=expr, **span))["result"]
 

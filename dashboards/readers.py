@@ -1,4 +1,4 @@
-"""*Readers*: what the people who wait for an answer feel."""
+"""*Readers*: how well readers are served."""
 
 from dashboards.grafana import (
     AMBER,
@@ -21,12 +21,12 @@ INTACT = (
 BOARD = board(
     "lore-readers",
     "Lore / Readers",
-    "Whether readers get their text: how long they wait, how it comes, and how it ends.",
+    "Whether readers get their text: how long they wait, how the text flows, and how answers end.",
     [
         now(
-            "Answers intact",
-            "Of the answers that came to an end in the last hour, those that came whole to their "
-            "readers. What its asker cancelled does not count. The objective is 99.9 %.",
+            "Intact answers",
+            "The share of the last hour's ended answers that their readers got whole. Cancelled "
+            "answers do not count. The objective is 99.9 %.",
             INTACT,
             "percentunit",
             [(0.99, AMBER), (0.999, GREEN)],
@@ -34,58 +34,60 @@ BOARD = board(
             decimals=2,
         ),
         now(
-            "First text, p95",
-            "From asking to the first chunk in the log. Waiting in the queue is in it.",
+            "TTFT, p95",
+            "Time to the first token: from a request to its first chunk in the log, including "
+            "the time in the queue.",
             quantile(0.95, "lore_time_to_first_token_seconds"),
             "s",
             [(2.5, AMBER), (10, RED)],
         ),
         now(
-            "On its way, p99",
+            "Chunk latency, p99",
             "From a chunk's append to its write to a reader.",
             quantile(0.99, "lore_chunk_transmission_seconds"),
             "s",
             [(0.25, AMBER), (1, RED)],
         ),
         now(
-            "Held up",
-            "How long the reader who waits longest has waited for text that is in its log and that "
-            "it would take. Beyond some seconds, delivery is stalled.",
+            "Delivery lag",
+            "The longest time that a reader who is ready has waited for a chunk that is in the "
+            "log. Beyond some seconds, delivery is stalled.",
             "max(lore_edge_delivery_lag_seconds{RELEASE})",
             "s",
             [(2, AMBER), (10, RED)],
         ),
         now(
             "Open streams",
-            "Readers that are connected to an edge now.",
+            "Readers that are connected to an edge.",
             "sum(lore_edge_connections{RELEASE})",
             "short",
         ),
         now(
-            "Turned away",
-            "Requests a second that were not accepted: a full queue, a limit, no store.",
+            "Refused requests",
+            "Requests per second that were not accepted: a full queue, a limit, no store.",
             rate("lore_requests_refused_total"),
             "reqps",
             [(0.1, AMBER), (1, RED)],
         ),
     ],
     {
-        "Until the text begins": [
+        "First token": [
             over_time(
-                "First text",
-                "From asking to the first chunk in the log (TTFT).",
+                "TTFT",
+                "Time to the first token: from a request to its first chunk in the log.",
                 quantiles("lore_time_to_first_token_seconds"),
                 "s",
             ),
             over_time(
-                "In the queue",
-                "From acceptance to the first claim by a generator. High: too few generators.",
+                "Time in the queue",
+                "From a request's acceptance to its first claim. If it is high, there are too few "
+                "generators.",
                 quantiles("lore_queue_wait_seconds"),
                 "s",
             ),
             over_time(
-                "Accepted and turned away",
-                "Requests, and those refused by the code that the client got.",
+                "Accepted and refused requests",
+                "Refused requests by the error code that the client got.",
                 [
                     Query(rate("lore_requests_accepted_total"), "accepted"),
                     Query(rate("lore_requests_refused_total", by="code"), "{{code}}"),
@@ -93,39 +95,41 @@ BOARD = board(
                 "reqps",
             ),
         ],
-        "While it comes": [
+        "Delivery": [
             over_time(
-                "On its way",
-                "From a chunk's append to its write to a reader: Valkey and the edge, and nothing "
-                "of the reader's own network.",
+                "Chunk latency",
+                "From a chunk's append to its write to a reader: Valkey and the edge, without the "
+                "reader's network.",
                 quantiles("lore_chunk_transmission_seconds"),
                 "s",
             ),
             over_time(
-                "Between two tokens",
-                "Between two decoding steps of one request (ITL). Parking is not in it.",
+                "Inter-token latency",
+                "The time between two decoding steps of a request (ITL), without the time in which "
+                "it was parked.",
                 quantiles("lore_inter_token_seconds"),
                 "s",
             ),
             over_time(
                 "Open streams",
-                "By who acknowledges: the client, the edge for its socket, or nobody; and those "
-                "whose reader takes nothing at the moment. Beside them readers that poll, and all "
-                "connections, idle ones too.",
+                "By ack kind: the client acknowledges, the edge does for its socket, or nobody. "
+                "Also streams whose reader accepts nothing at the moment (blocked), waiting long "
+                "polls, and all connections, including idle ones.",
                 [
                     Query("sum by (ack) (lore_edge_connections{RELEASE})", "{{ack}}"),
-                    Query("sum(lore_edge_blocked_connections{RELEASE})", "takes nothing"),
+                    Query("sum(lore_edge_blocked_connections{RELEASE})", "blocked"),
                     Query("sum(lore_edge_polls{RELEASE})", "polls"),
                     Query("sum(lore_edge_open_connections{RELEASE})", "all connections"),
                 ],
                 "short",
             ),
         ],
-        "Coming back": [
+        "Reconnects": [
             over_time(
-                "Streams that ended",
-                "With the answer; the reader left; sent elsewhere; no sign of life; or an error. "
-                "And connections that were closed because there were too many.",
+                "Ended streams",
+                "By reason: the answer ended, the reader left, the edge sent the reader to another "
+                "edge, the reader was silent, or an error. Also connections that were closed "
+                "because there were too many.",
                 [
                     Query(rate("lore_edge_streams_ended_total", by="reason"), "{{reason}}"),
                     Query(
@@ -138,38 +142,38 @@ BOARD = board(
             ),
             over_time(
                 "Resumes",
-                "Streams that began after a chunk, by how the reader named it.",
+                "Streams that began after a chunk, by how the reader named the chunk.",
                 [Query(rate("lore_resumes_total", by="reason"), "{{reason}}")],
                 "ops",
                 stacked=True,
             ),
             over_time(
                 "Polls",
-                "Finished responses that readers waited for, by what came in them. Many of them: "
-                "a proxy in front of these edges holds streams back.",
+                "Long polls by result. Many polls mean that a proxy in front of the edges buffers "
+                "streams.",
                 [Query(rate("lore_polls_total", by="outcome"), "{{outcome}}")],
                 "reqps",
                 stacked=True,
             ),
             over_time(
                 "Slow readers",
-                "How often a reader fell so far behind that it is served from the log. It costs "
-                "nobody else anything.",
+                "How often a reader fell so far behind that the edge reads the log for it. Other "
+                "readers are not affected.",
                 [Query(rate("lore_slow_readers_total"), "fell behind")],
                 "ops",
             ),
         ],
-        "How it ends": [
+        "Outcomes": [
             over_time(
-                "Answers, as readers saw them end",
-                "Done, failed, cancelled; lost with a store or no longer kept; or cut.",
+                "Ended answers, as readers saw them",
+                "Done, failed, cancelled, history lost, no longer kept, or cut.",
                 [Query(rate("lore_answers_total", by="outcome"), "{{outcome}}")],
                 "reqps",
                 stacked=True,
             ),
             over_time(
-                "Requests, as generators ended them",
-                "An answer that nobody was connected to ends here all the same.",
+                "Ended requests, as generators ended them",
+                "Includes answers that had no connected reader.",
                 [Query(rate("lore_requests_ended_total", by="status"), "{{status}}")],
                 "reqps",
                 stacked=True,

@@ -12,7 +12,7 @@ CHART = Path(__file__).parents[1] / "charts/lore"
 
 
 def groups(*, operator: bool = True) -> list[dict[str, Any]]:
-    """What stands in a rules file under ``groups``. Without an operator, without its metrics."""
+    """The ``groups`` of the rules file; without an operator, without alerts on its metrics."""
     values = {
         "metrics": {"rules": {"enabled": True}},
         "operator": {"enabled": operator},

@@ -19,7 +19,7 @@ _STRING = re.compile(r'"[^"]*"')
 @dataclass(frozen=True)
 class Question:
     where: str
-    """What asks it, such as ``Lore / Flow: Held up [A]``."""
+    """What asks it, such as ``Lore / Flow: Delivery lag [A]``."""
     expr: str
 
     @property

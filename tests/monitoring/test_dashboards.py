@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.chart.rendering import NAMESPACE, of_kind, render
 
 FILES = {f"{board.uid}.json": as_json(board) for board in BOARDS}
 LARGEST = 1024 * 1024  # of a ConfigMap, in etcd
+RUNBOOKS = Path(__file__).parents[2] / "docs/runbooks"
 
 
 def boards() -> list[Any]:
@@ -103,6 +105,25 @@ def test_each_quantile_of_a_panel_leads_to_traces() -> None:
             of_everything = "sum by (le)" in target["expr"] and panel["type"] == "timeseries"
             if of_everything and "window_utilization" not in target["expr"]:
                 assert target["exemplar"], panel["title"]
+
+
+def test_runbooks_name_panels_that_exist() -> None:
+    """A runbook writes ``*Flow*, "Delivery lag"``; it leaves out a panel's percentile."""
+    titles = {
+        board["title"].removeprefix("Lore / "): {
+            re.sub(r", p\d+$", "", panel["title"]) for panel in board["panels"]
+        }
+        for board in boards()
+    }
+    named = 0
+    for path in RUNBOOKS.glob("*.md"):
+        for line in path.read_text().splitlines():
+            where = re.findall(r"\*(\w+)\*", line)
+            known = {title for one in where for title in titles.get(one, ())}
+            for title in re.findall(r'"(.+?)"', line) if known else ():
+                assert title in known, f"{path.name}: {title}"
+                named += 1
+    assert named > 10
 
 
 def test_the_chart_ships_them_for_grafana_s_sidecar_when_asked() -> None:

@@ -52,20 +52,20 @@ def _quantiles(histogram: str) -> dict[str, str]:
 
 FIGURES = (
     Figure(
-        "First text",
-        "From asking to the first chunk",
+        "TTFT",
+        "Time to the first token: from a request to its first chunk",
         "s",
         _quantiles("lore_time_to_first_token_seconds"),
     ),
     Figure(
-        "On its way",
+        "Chunk latency",
         "From a chunk's append to its write to a reader",
         "s",
         _quantiles("lore_chunk_transmission_seconds"),
     ),
     Figure(
-        "Tokens a second",
-        "Made, written to readers, and read by them",
+        "Tokens per second",
+        "Generated, written to readers, and acknowledged",
         "",
         {
             "generated": _rate("lore_tokens_generated_total"),
@@ -75,7 +75,7 @@ FIGURES = (
     ),
     Figure(
         "Streams and requests",
-        "Readers that are connected, and what the generators hold",
+        "Connected readers, and the generators' requests by state",
         "",
         {
             "connected": "sum(lore_edge_connections)",
@@ -84,8 +84,8 @@ FIGURES = (
         },
     ),
     Figure(
-        "In use",
-        "Windows of readers, buffers of edges, slots and KV memory of generators",
+        "Utilization",
+        "Readers' windows, edges' buffers, generators' slots and KV memory",
         "ratio",
         {
             "windows, median": (
@@ -104,23 +104,23 @@ FIGURES = (
         _quantiles("lore_ack_round_trip_seconds"),
     ),
     Figure(
-        "Again",
-        "Each second: chunks sent again, readers coming back, requests taken over",
+        "Repeats",
+        "Per second: retransmitted chunks, resumed streams, takeovers of requests",
         "",
         {
             "retransmitted": _rate("lore_retransmissions_total"),
             "resumed": _rate("lore_resumes_total"),
-            "taken over": _rate("lore_takeovers_total"),
+            "takeovers": _rate("lore_takeovers_total"),
         },
     ),
     Figure(
-        "How it ends",
-        "Each second: answers as readers saw them end, and tokens made for nobody",
+        "Outcomes",
+        "Per second: ended answers, as readers saw them, and wasted tokens",
         "",
         {
             "done": 'sum(rate(lore_answers_total{outcome="done"}[30s]))',
             "broken": 'sum(rate(lore_answers_total{outcome=~"failed|history_lost|gone|cut"}[30s]))',
-            "tokens wasted": _rate("lore_tokens_wasted_total"),
+            "wasted tokens": _rate("lore_tokens_wasted_total"),
         },
     ),
 )
