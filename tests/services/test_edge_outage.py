@@ -85,6 +85,32 @@ async def test_readers_are_told_to_go_and_whoever_comes_is_refused(store: Faulty
         assert text_of(await back.chunks(1)) == "b"
 
 
+@pytest.mark.rule("E17")
+async def test_an_edge_without_its_store_keeps_no_connection(store: FaultyStore) -> None:
+    """Behind a balancer its clients sent all their acks to it, and none of their connections
+    would reach the other edge."""
+    async with watched(store, "one") as edge:
+        writer = await started(store, edge, "a")
+        view = f"GET /v1/streams/{writer.request_id} HTTP/1.1\r\nHost: localhost\r\n".encode()
+        (asking, to_ask), (reading, to_read) = [
+            await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(2)
+        ]
+        to_read.write(view + b"Accept: text/event-stream\r\n\r\n")
+        to_ask.write(view + b"\r\n")
+        kept = await asking.readuntil(b"\r\n\r\n")
+        assert b"connection: close" not in kept
+        store.away = True
+        await lost(edge)
+        await until(lambda: edge.server.ready() == "the store is away")
+        assert (await reading.read()).endswith(b"\r\n0\r\n\r\n"), "and is closed behind its end"
+        to_ask.write(view + b"\r\n")
+        refused = await asking.read()
+        assert b"HTTP/1.1 503 " in refused
+        assert b"connection: close" in refused
+        to_ask.close()
+        to_read.close()
+
+
 async def test_a_reader_whose_edge_is_cut_off_reads_on_at_another(store: FaultyStore) -> None:
     own = View(store)
     async with watched(own, "one") as one, watched(store, "two") as two:

@@ -54,7 +54,7 @@ class EdgeServer(uvicorn.Server):
         self._edge = edge
         self._settings = settings
         open_connections = cast("set[Connection]", self.server_state.connections)
-        self.connections = Connections(settings, open_connections)
+        self.connections = Connections(settings, open_connections, self.ready)
         self._hurry = asyncio.Event()
 
     def _connection(self, **given: Any) -> Connection:

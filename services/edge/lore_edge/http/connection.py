@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
             return
         if self._reading is exchange and self._parser.in_body:
             self._linger()
-        elif not exchange.keep_alive or self.is_last:
+        elif not exchange.keep_alive or self.ends:
             if self._is_reading_paused:
                 self._linger()
             else:
@@ -197,6 +197,11 @@ class Connection(asyncio.Protocol):
             self.resume_reading()
             if self.peer_ended and self.exchange is None:
                 self._transport.close()
+
+    @property
+    def ends(self) -> bool:
+        """Whether it closes after the response that begins now."""
+        return self.is_last or not self._connections.may_be_kept
 
     def close(self) -> None:
         self._transport.close()

@@ -3,6 +3,7 @@
 import asyncio
 import resource
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,19 @@ _log = structlog.get_logger()
 
 
 class Connections:
-    def __init__(self, settings: EdgeSettings, connections: "set[Connection]") -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        connections: "set[Connection]",
+        unready: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """``unready`` says why the edge should get no calls, or None."""
         self.waiting: dict[Connection, None] = {}
         """Connections without a call, the longest waiting first. They are closed when there is no
         room.
         """
         self._open = connections
+        self._unready = unready
         self._settings = settings
         self._most = self._files = 0
         self._by_address: Counter[str] = Counter()
@@ -40,6 +48,13 @@ class Connections:
         self._turned_away = 0
         self._warn_at = 0.0
         self._read_limit()
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether a connection may stay open for another call. Behind a load balancer, only a new
+        connection reaches an edge that is ready (E17).
+        """
+        return self._unready() is None
 
     def admit(self, connection: "Connection", file: int) -> ApiError | None:
         """Count a new connection, or return why it is refused. ``file`` is its descriptor:

@@ -186,7 +186,7 @@ class Exchange:
             else:
                 self._chunked = True
                 parts.append(b"transfer-encoding: chunked\r\n")
-        if self.more_body or self._connection.is_last:
+        if self.more_body or self._connection.ends:
             self.keep_alive = False  # the rest of the body is not read
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
