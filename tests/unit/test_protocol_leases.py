@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from lore.protocol.commands import Renew
+from lore.protocol.commands import Finish, Renew
 from lore.protocol.leases import Leases
 from lore.protocol.lifecycle import Status
 from lore.protocol.messages import Claimed, News, Outcome, Position
+from lore.protocol.owner_words import Turn
 from tests.explore.calls import TERMS, claim_in, owner_of
 from tests.explore.depot import REQUEST
 
@@ -72,3 +73,16 @@ def test_a_request_that_waits_for_a_reader_is_on_trial_no_more() -> None:
     owner.on_news(News(Position(Outcome.OK, Status.PAUSED, 1, 0, 0), 4), 1.0)
     assert owner.parked
     assert not leases.on_trial
+
+
+@pytest.mark.rule("P15.17")
+def test_an_end_is_the_end_of_a_trial() -> None:
+    """An answer whose log was whole already has an end and no append: told so late that it lives,
+    its generator took it up again beside another one on trial."""
+    again = claim(4)
+    owner = owner_of(replace(again, view=replace(again.view, tries=2)), (), 0.0)
+    owner.on_piece("", (), 0.0, finish_reason="stop")
+    assert isinstance(owner.take(0.0, "run-1"), Finish)
+    assert owner.doubtful
+    assert owner.on_answer(Position(Outcome.OK, Status.DONE, 1, 0, 0), "run-1", 0.1) is Turn.ENDED
+    assert not owner.doubtful

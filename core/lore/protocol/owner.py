@@ -298,7 +298,7 @@ class Owner:
             self.run_id = run_id
             self.producer.on_appended(position.next_seq, position.acked_tokens, now)
             if self.producer.ended and outcome is Outcome.OK:
-                self.state = State.ENDED
+                self.state, self.doubtful = State.ENDED, False
                 return Turn.ENDED
             return None
         if kind is Append and outcome is Outcome.FENCED and due.finish_reason is not None:
