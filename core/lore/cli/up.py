@@ -160,14 +160,15 @@ class _Up:
 
     async def _tell_readiness(self, generator: Child) -> None:
         """Say why a generator that runs takes no requests, such as an engine that is away."""
-        said: str | None = None
+        said = seen = None
         while True:
             await asyncio.sleep(LOOK_EVERY_S)  # another process: no event to await
-            doing = await generator.why_unready()
-            if doing in (STARTING, said):
+            before, seen = seen, await generator.why_unready()
+            # What lasts for a moment only is not worth a line.
+            if seen != before or seen in (STARTING, said):
                 continue
-            self._say(f"{generator.name}: {doing or 'ready again'}")
-            said = doing
+            self._say(f"{generator.name}: {seen or 'ready again'}")
+            said = seen
 
     async def _sweep(self) -> None:
         """Sweep now and then. A store that is away is swept the next time."""
