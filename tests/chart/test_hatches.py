@@ -239,6 +239,20 @@ def test_an_engine_in_the_pod_has_the_user_s_files_and_not_those_for_the_store()
     assert mounts == [{"tmp", "valkey-tls", "more"}, {"engine-tmp", "more"}]
 
 
+def test_an_engine_in_the_pod_needs_no_entry_for_its_user_in_its_image() -> None:
+    """vLLM with a torch before 2.13 ends at the start where neither a variable nor a file says its
+    user's name.
+    """
+    engine = {"type": "vllm", "image": "registry.example.org/vllm:1"}
+    objects = render({"generator": {"engine": engine}})
+    _, server = containers(workload_of(objects, "generator")["spec"]["template"])
+    assert {"name": "USER", "value": "engine"} in server["env"]
+    mine = {"name": "USER", "value": "me"}
+    objects = render({"generator": {"engine": engine | {"env": [mine]}}})
+    _, server = containers(workload_of(objects, "generator")["spec"]["template"])
+    assert [one for one in server["env"] if one["name"] == "USER"] == [mine]
+
+
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_field_of_a_context_that_is_null_goes_from_one_workload_alone(workload: str) -> None:
     objects = render(values_at(workload, {"podSecurityContext": WITHOUT}))

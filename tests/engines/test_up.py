@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.engines.stub import Stub
+from tests.engines.stub import WHOLE, Stub, word
 from tests.services.command_line import Running, lore
 
 WAIT_S = 60.0
@@ -38,8 +38,11 @@ def test_each_thing_that_is_wrong_is_one_line_and_the_engine_is_taken_once_it_is
             until_served(up.edges[0], "stub")
             stub.kill()
             up.until(f"generator-1: the engine is away: {stub.url}: nobody answers there\n")
-            stub.start()
-            up.until("generator-1: ready again\n")
+            with Running("ask", "hi", data_dir=tmp_path) as ask:
+                ask.until("[queued: waiting for a generator]\n", errors=True)
+                stub.start()
+                up.until("generator-1: ready again\n")
+                assert ask.finish()[:2] == (0, "".join(map(word, WHOLE)) + "\n")
 
 
 def until_found(data_dir: Path) -> None:

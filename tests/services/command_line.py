@@ -58,9 +58,11 @@ class Running:
         self.process.communicate(timeout=DEADLINE_S)
         gone_all(children)
 
-    def until(self, words: str) -> str:
-        """Read its output until it has said ``words`` after what was read before."""
-        out = self.process.stdout
+    def until(self, words: str, *, errors: bool = False) -> str:
+        """Read its output, or its errors, until it has said ``words`` after what was read
+        before.
+        """
+        out = self.process.stderr if errors else self.process.stdout
         assert out is not None
         new = b""
         deadline = time.monotonic() + DEADLINE_S

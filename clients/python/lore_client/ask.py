@@ -5,10 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 from lore_client import (
     Cancelled,
     End,
+    Event,
     Failed,
     HeldBack,
     HistoryLost,
@@ -31,6 +33,9 @@ answers.
 """
 HELD_BACK = "something on the way holds the stream back; reading it in parts"
 AT_ITS_LIMIT = "the answer ended at its token limit; ask with a larger --max-tokens for more"
+QUEUED = "queued: waiting for a generator"
+QUEUED_S = 3.0
+"""An answer that is queued for so many seconds is reported."""
 WORDS_AFTER_LOSSES = 2
 """So many lost connections in a row are reported. A single one is repaired before anybody
 notices.
@@ -67,6 +72,29 @@ def _key() -> str | None:
     if not (key.isascii() and key.isprintable()):
         raise Problem(f"{KEY} has characters that a key cannot have; copy the key again")
     return key or None
+
+
+class _Queued:
+    """Reports an answer that is queued for a while. A short stay needs no words."""
+
+    def __init__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, State) and event.status == "queued":
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(QUEUED_S, self._tell)
+        elif isinstance(event, State | Text):
+            self.close()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tell(self) -> None:
+        print(f"\n[{QUEUED}]", file=sys.stderr, flush=True)
 
 
 class _Ask:
@@ -106,24 +134,26 @@ class _Ask:
 
     async def _read(self, reader: Reader, request_id: str) -> int:
         losses, end = 0, None
-        async with reader.stream(request_id, revive=True) as stream:
-            async for event in stream:
-                match event:
-                    case Text():
-                        losses = 0
-                        print(event.text, end="", flush=True)
-                    case Lost():
-                        losses += 1
-                        if losses == WORDS_AFTER_LOSSES:
-                            print(f"\n[{event.edge}: {event.why}; trying on]", file=sys.stderr)
-                    case HeldBack():
-                        print(f"\n[{event.edge}: {HELD_BACK}]", file=sys.stderr)
-                    case State(reason="released" | "failed_over"):
-                        losses = 0
-                    case End():
-                        end = event
-                    case _:
-                        pass
+        with closing(_Queued()) as queued:
+            async with reader.stream(request_id, revive=True) as stream:
+                async for event in stream:
+                    queued.note(event)
+                    match event:
+                        case Text():
+                            losses = 0
+                            print(event.text, end="", flush=True)
+                        case Lost():
+                            losses += 1
+                            if losses == WORDS_AFTER_LOSSES:
+                                print(f"\n[{event.edge}: {event.why}; trying on]", file=sys.stderr)
+                        case HeldBack():
+                            print(f"\n[{event.edge}: {HELD_BACK}]", file=sys.stderr)
+                        case State(reason="released" | "failed_over"):
+                            losses = 0
+                        case End():
+                            end = event
+                        case _:
+                            pass
         print(flush=True)
         if end is not None and end.finish_reason == "length":
             print(f"[{AT_ITS_LIMIT}]", file=sys.stderr)

@@ -121,7 +121,8 @@ class _Up:
         while not all(task.done() for task in starting):
             doing = self._fleet.generators[0].doing
             if doing == "loading the model":
-                doing = f"loading {self._options.model_name}"
+                verb = "asking" if self._options.engine_urls else "loading"
+                doing = f"{verb} {self._options.model_name}"
             line = f"{doing[:1].upper()}{doing[1:]}"
             status.update(f"{line} ({time.monotonic() - began:.0f} s)")
             if not self._console.is_terminal and line not in ("Starting", said):

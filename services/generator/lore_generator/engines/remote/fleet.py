@@ -241,8 +241,8 @@ class Fleet:
             what = f"{now.model} ({now.print}, context {now.context_tokens})"
             raise Trouble(
                 Kind.UNFIT,
-                f"it serves {what}, and not {before.model} ({before.print}, context"
-                f" {before.context_tokens}) as before; start the generator anew to take it",
+                f"it serves {what}, and no longer {before.model} ({before.print}, context"
+                f" {before.context_tokens}); restart the generator to accept it",
             )
 
     async def _find_words(self, server: Server, facts: Facts) -> Words:

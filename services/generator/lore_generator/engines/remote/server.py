@@ -33,7 +33,7 @@ class Server:
         """``calls`` must close each connection after its call."""
         self.url = url.rstrip("/")
         self.slots = 0
-        self.why_down = "asked what it serves"
+        self.why_down = "no answer yet"
         """'' while it is up."""
         self.calls = 0
         """Streamed calls under way."""
