@@ -185,7 +185,7 @@ def test_a_follow_up_that_is_refused_stays_with_what_to_do(
     page.get_by_label("Your next question").fill("And a while loop?")
     page.keyboard.press("Enter")
     problem = page.locator("#answer-problem")
-    expect(problem).to_have_text(re.compile("longer than the model takes.*in a new one"))
+    expect(problem).to_have_text(re.compile("longer than the model accepts.*in a new one"))
     expect(page.locator("#status-text")).to_have_text("Not asked")
     expect(page.locator("#earlier .prose")).to_have_text("The first answer.")
     page.unroute("**/v1/streams")

@@ -121,7 +121,7 @@ class Elements(HTMLParser):
         if (name := given.get("id")) is not None:
             self.ids.append(name)
         self.links |= {value for name in ("href", "src") if (value := given.get(name))}
-        if tag not in ("meta", "link"):
+        if tag not in ("img", "link", "meta"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

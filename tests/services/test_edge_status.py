@@ -25,6 +25,9 @@ def prometheus() -> Iterator[FakePrometheus]:
 async def test_without_a_prometheus_there_is_no_such_page(path: str) -> None:
     async with direct_client(MemoryStore()) as client:
         assert (await client.get(path)).status_code == 404
+        told = (await client.get("/status")).json()["error"]
+    assert told["code"] == "not_found"
+    assert "LORE_PROMETHEUS_URL" in told["message"]
 
 
 async def test_each_line_has_a_value_for_each_time_and_none_where_nothing_is_known(

@@ -71,13 +71,13 @@ def _parameters(item: Json, method: str) -> list[Json]:
 def _operation(document: Json, path: str, method: str, operation: Json) -> str:
     security = operation.get("security", document.get("security", []))
     names = [name for choice in security for name in choice]
-    who = " or ".join(names) if names else "everybody"
+    who = " or ".join(names) if names else "none"
     name = escape(operation["operationId"])
     call = f"<code>{method.upper()}</code> <code>{escape(path)}</code>"
     parts = [
         f'<article><h3 id="{name}">{call}</h3><p>{_text(operation["summary"])}.</p>',
         f"<p>{_text(operation['description'])}</p>" if "description" in operation else "",
-        f'<p class="who">For: {escape(who)}</p>',
+        f'<p class="who">Authentication: {escape(who)}</p>',
     ]
     if operation["parameters"]:
         rows = [
@@ -89,14 +89,14 @@ def _operation(document: Json, path: str, method: str, operation: Json) -> str:
             )
             for each in operation["parameters"]
         ]
-        parts.append(_table("Parameters", ("Name", "In", "Type", "Means"), rows))
+        parts.append(_table("Parameters", ("Name", "In", "Type", "Meaning"), rows))
     if "requestBody" in operation:
         parts.append(f"<h4>Body</h4><p>{_content(operation['requestBody'])}</p>")
     rows = [
         (f"<code>{status}</code>", _content(answer), _text(answer["description"]))
         for status, answer in operation["responses"].items()
     ]
-    parts.append(_table("Answers", ("Status", "Body", "Means"), rows))
+    parts.append(_table("Responses", ("Status", "Body", "Meaning"), rows))
     return "".join(parts) + "</article>"
 
 
@@ -120,7 +120,7 @@ def _schema(schema: Json) -> str:
         for name, each in schema.get("properties", {}).items()
     ]
     if rows:
-        return about + _table("", ("Field", "Type", "Needed", "Means"), rows)
+        return about + _table("", ("Field", "Type", "Required", "Meaning"), rows)
     return f"{about}<p>{_type(schema)}</p>"
 
 
@@ -183,12 +183,13 @@ _PAGE = """<!doctype html>
 </head>
 <body class="docs">
   <a class="skip" href="#main">Skip to the calls</a>
-  <header class="top"><a class="brand" href="./">Lore</a></header>
+  <header class="top"><a class="brand" href="./">
+    <img src="web/icon.svg" alt="" width="22" height="22">Lore</a></header>
   <main id="main" tabindex="-1">
     <h1>{title}</h1>
     <div class="lead">{about}</div>
-    <p>Version {version}. For a machine: <a href="openapi.json">/openapi.json</a>.</p>
-    <h2>Who asks</h2>
+    <p>Version {version}. The same for programs: <a href="openapi.json">/openapi.json</a>.</p>
+    <h2>Authentication</h2>
     <dl class="schemes">{security}</dl>
     <nav aria-label="Calls"><h2>Calls</h2><ul>{calls}</ul></nav>
     {operations}

@@ -10,6 +10,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from lore_edge.docs import render
+from lore_edge.errors import ApiError
 from lore_edge.openapi import document
 from lore_edge.served import Served
 from lore_edge.settings import EdgeSettings
@@ -79,7 +80,14 @@ def web_routes(settings: EdgeSettings, served: Served) -> list[BaseRoute]:
     if settings.prometheus_url:
         figures = Status(settings.prometheus_url).figures
         routes += [Route("/status", status), Route("/status/figures", figures)]
+    else:
+        routes.append(Route("/status", _no_status))
     return routes
+
+
+async def _no_status(_: Request) -> Response:
+    message = "no plots here: LORE_PROMETHEUS_URL names no Prometheus (make monitor starts one)"
+    raise ApiError(404, "not_found", message)
 
 
 def _source(edge: str) -> str:

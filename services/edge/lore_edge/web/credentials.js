@@ -2,7 +2,7 @@
 
 const STORED = "lore.key";
 
-const NOT_VALID = "That key is not valid here, or no longer. Check that it is whole, or ask for a new one.";
+const NOT_VALID = "This key is not valid, or has expired. Check that you copied all of it, or ask for a new one.";
 /** A character that a header cannot contain. */
 const NO_KEY = /[^!-~]/;
 

@@ -11,10 +11,10 @@ const ENDINGS = {
 
 const HINTS = {
   done: ({ finish_reason }) => (finish_reason === "length" ? "Continue asks for the rest." : ""),
-  cancelled: () => "What was written stays. For a whole answer, ask again.",
+  cancelled: () => "The text so far stays. For a complete answer, ask again.",
 };
 
-const CUT = "The answer waits. Reconnect to go on.";
+const CUT = "The answer waits. Reconnect under the hood to go on.";
 const OFFLINE = "The answer goes on by itself once you are connected.";
 const REAPED = "Continue it, and it goes on where it stopped.";
 
