@@ -319,7 +319,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         {"logit_bias": {"1": 1}},
         {"logprobs": True},
         {"modalities": ["text", "audio"]},
-        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "xml"}},
         {"reasoning_effort": "low"},
         {"verbosity": "low"},
         {"functions": [{"name": "f"}]},
@@ -333,7 +333,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
     "responses": [
         {"include": ["message.output_text.logprobs"]},
         {"truncation": "auto"},
-        {"text": {"format": {"type": "json_schema", "name": "n", "schema": {}}}},
+        {"text": {"format": {"type": "xml"}}},
         {"text": {"verbosity": "high"}},
         {"reasoning": {"effort": "low"}},
         {"reasoning": {"summary": "auto"}},

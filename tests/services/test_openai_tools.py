@@ -380,3 +380,25 @@ async def test_without_parallel_calls_the_first_one_ends_the_answer(store: Fault
         chunks = [chunk async for chunk in stream]
     assert [call["arguments"] for call in delta_of(chunks)["calls"].values()] == [OSLO]
     assert reason_of(chunks) == "tool_calls"
+
+
+@pytest.mark.rule("O15")
+async def test_a_form_of_the_answer_reaches_the_generator(store: FaultyStore) -> None:
+    """By both APIs; null in a schema stays there."""
+    schema: dict[str, Any] = {"type": "object", "properties": {"a": {"enum": [1, None]}}}
+    named: Any = {"name": "form", "schema": schema, "strict": True}
+    chat: Any = {"type": "json_schema", "json_schema": named}
+    flat: Any = {"format": {"type": "json_schema", **named}}
+    asked: list[Any] = []
+    async with running_edge(store) as edge, sdk(edge.url) as client:
+        await client.responses.create(model=MODEL, input="a", text=flat, background=True)
+        asked.append((await kept(store, await play(store, "{}"))).response_format)
+        stream = await client.chat.completions.create(
+            model=MODEL, messages=QUESTION, response_format=chat, stream=True
+        )
+        writer = await play(store, "{}", number=1)
+        assert delta_of([chunk async for chunk in stream])["content"] == "{}"
+        asked.append((await kept(store, writer)).response_format)
+    assert [one.model_dump(by_alias=True) for one in asked] == [
+        {"type": "json_schema", **named}
+    ] * 2

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
+from lore_edge.openai import answer_format
+from lore_edge.openai.answer_format import ChatFormat
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Turn
 from lore_edge.openai.neutral import ChatNeutral
@@ -30,6 +32,7 @@ class ChatRequest(ChatNeutral, Honoured):
     messages: Annotated[list[Turn], Field(min_length=1), Limit("messages")]
     tools: list[ChatTool] = Field(default=[])
     tool_choice: Choice | None = None
+    response_format: ChatFormat | None = None
     stream_options: ChatStreamOptions | None = None
     stop: StopSequences = Field(default=[])
     max_tokens: MaxTokens | None = None
@@ -57,6 +60,7 @@ class ChatRequest(ChatNeutral, Honoured):
         return KeptRequest(
             **self.sampling(),
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
+            response_format=answer_format.asked_for(self.response_format),
             messages=[turn.message() for turn in self.messages],
             max_tokens=limit or limits.max_tokens,
             open_ended=limit is None,

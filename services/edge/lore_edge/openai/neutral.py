@@ -15,10 +15,6 @@ One = Annotated[float, Field(ge=1, le=1)] | None
 Empty = Annotated[list[Any], Field(max_length=0)] | None
 
 
-class TextFormat(Parameters):
-    type: Literal["text"] = "text"
-
-
 class CacheOptions(Parameters):
     """Where a prompt is cached, and for how long, changes no answer."""
 
@@ -93,7 +89,6 @@ class ChatNeutral(Neutral):
     )
     presence_penalty: Annotated[Zero, Field(description="0")] = None
     reasoning_effort: Literal["none"] | None = None
-    response_format: Annotated[TextFormat | None, Field(description='{"type": "text"}')] = None
     verbosity: Literal["medium"] | None = None
     web_search_options: None = None
 
@@ -104,11 +99,6 @@ class Reasoning(Parameters):
     effort: Literal["none"] | None = None
     mode: Literal["standard"] | None = None
     context: Literal["auto", "current_turn", "all_turns"] | None = None
-
-
-class TextOptions(Parameters):
-    format: TextFormat | None = None
-    verbosity: Literal["medium"] | None = None
 
 
 class AccessPrograms(Parameters):
@@ -158,9 +148,5 @@ class ResponseNeutral(Neutral):
     prompt: None = None
     reasoning: Annotated[
         Reasoning | None, Field(description='{"effort": "none"}, and no summary')
-    ] = None
-    text: Annotated[
-        TextOptions | None,
-        Field(description='{"format": {"type": "text"}, "verbosity": "medium"}'),
     ] = None
     truncation: Literal["disabled"] | None = None

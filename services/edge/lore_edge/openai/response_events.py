@@ -13,6 +13,7 @@ from lore.request import KeptRequest
 from lore.store.base import View
 from lore_edge import sse
 from lore_edge.feed import Feed
+from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.parts import parser_of
 from lore_edge.openai.response_items import Event, Items
@@ -175,10 +176,10 @@ def _common(view: View, note: ResponseNote, kept: KeptRequest) -> Json:
         "previous_response_id": note.previous_response_id,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
-        "text": {"format": {"type": "text"}},
         "top_logprobs": 0,
         "truncation": "disabled",
         **described(kept),
+        **answer_format.described(kept),
     }
 
 

@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from lore.messages import CallId, Message, Text
 from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
+from lore_edge.openai import answer_format
+from lore_edge.openai.answer_format import TextOptions
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Content, Turn
 from lore_edge.openai.neutral import ResponseNeutral
@@ -15,7 +17,7 @@ from lore_edge.openai.notes import ResponseNote, as_json
 from lore_edge.openai.parameters import KINDS, Honoured, Parameters, check, kept_or_refused
 from lore_edge.openai.tools import Choice, ResponseCall, ResponseTool, asked_for
 
-NAMES = {"messages": "input", "max_tokens": "max_output_tokens"}
+NAMES = {"response_format": "text.format", "messages": "input", "max_tokens": "max_output_tokens"}
 """The names that the parameters of a ``KeptRequest`` have in a response."""
 
 
@@ -96,6 +98,7 @@ class ResponseRequest(ResponseNeutral, Honoured):
     instructions: Content | None = None
     tools: list[ResponseTool] = Field(default=[])
     tool_choice: Choice | None = None
+    text: TextOptions | None = None
     stream_options: ResponseStreamOptions | None = None
     background: bool = False
     store: bool = True
@@ -125,6 +128,7 @@ class ResponseRequest(ResponseNeutral, Honoured):
         return KeptRequest(
             **self.sampling(),
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
+            response_format=answer_format.asked_for(self.text.format if self.text else None),
             messages=[*system, *earlier, *asked],
             max_tokens=self.max_output_tokens or limits.max_tokens,
             open_ended=self.max_output_tokens is None,
