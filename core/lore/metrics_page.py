@@ -8,7 +8,8 @@ from lore.metrics import ARTICLE, EVERYWHERE, SERVICES, rows
 
 _HEAD = """# Metrics
 
-Every edge, generator and operator serves these at `/metrics` of its health port. `make metrics`
+Every edge, generator and operator serves these at `/metrics` of its health port: 9090 in the
+chart; under `lore up`, a free port that `running.json` in the data directory names. `make metrics`
 generates this page from [`core/lore/metrics.py`](../core/lore/metrics.py): edit that.
 
 A service is one process. An edge, too, is one pod (or port) per core, so nothing is summed within

@@ -176,5 +176,7 @@ def test_the_command_says_which_rule_was_broken(
     said = capsys.readouterr().out
     assert "FAILED  P1: nothing fails" in said
     assert "P9: the end was not acked" in said
+    assert "0 of 1 cases passed, 1 failed\n" in said
     assert main([*words, "--case", "a stream is held back"]) == 0
+    assert "0 of 1 cases passed, 0 failed, 1 broke only a SHOULD" in capsys.readouterr().out
     assert main([*words, "--case", "a stream is held back", "--strict"]) == 1

@@ -16,6 +16,7 @@ RULES = {"rules": {"enabled": True}}
 CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 ALERTS = [rule for group in groups() for rule in group["rules"] if "alert" in rule]
 RUNBOOKS = ROOT / "docs/runbooks"
+DASHBOARDS = ROOT / "charts/lore/dashboards"
 
 
 @pytest.fixture
@@ -69,6 +70,20 @@ def test_an_alert_says_how_urgent_it_is_and_what_to_do(alert: Any) -> None:
 def test_every_runbook_belongs_to_an_alert() -> None:
     named = {alert["annotations"]["runbook_url"].rpartition("/")[2] for alert in ALERTS}
     assert {path.name for path in RUNBOOKS.glob("*.md")} == named
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_a_runbook_names_panels_that_a_dashboard_has(page: Path) -> None:
+    titles = {
+        title.partition(", p")[0]
+        for file in DASHBOARDS.glob("*.json")
+        for title in re.findall(r'"title": "([^"]+)"', file.read_text())
+    }
+    looking = page.read_text().partition("## Where to look")[2].partition("## What to do")[0]
+    lines = [line for line in looking.splitlines() if re.search(r"\*[A-Z]\w+\*", line)]
+    named = {name.rstrip(",.") for line in lines for name in re.findall(r'"([^"]+)"', line)}
+    assert named
+    assert sorted(named - titles) == []
 
 
 def test_a_release_asks_about_its_own_pods_alone() -> None:

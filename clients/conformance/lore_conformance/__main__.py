@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(map(report, verdicts)))
     failed = [one for one in verdicts if not one.passed]
     counted = [one for one in failed if chosen.strict or not one.case.should]
-    print(f"{len(verdicts) - len(failed)} of {len(verdicts)} cases passed, {len(counted)} failed")
+    total = f"{len(verdicts) - len(failed)} of {len(verdicts)} cases passed, {len(counted)} failed"
+    broken = len(failed) - len(counted)
+    print(f"{total}, {broken} broke only a SHOULD" if broken else total)
     return 1 if counted else 0
 
 
