@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--storm", type=int, default=1000, help="returns at once; 0 for none")
     chosen = parser.parse_args()
     taps.raise_file_limit()
-    report = Report("How soon a reader who comes back goes on", "python -m loadtest.bench.resume")
+    report = Report("Latency of a resume", "python -m loadtest.bench.resume")
     report.say(
         f"{chosen.times} returns for each length, one at a time, by turns with the bare GETs; "
         f"{chosen.rounds} times {chosen.storm:,} at once, with logs of {STORM_CHUNKS} chunks."

@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--model", help="as LORE_MODEL, for transformers")
     chosen = parser.parse_args()
     taps.raise_file_limit()
-    report = Report("Tokens for those who read", "python -m loadtest.bench.useful")
+    report = Report("Tokens wasted on readers who left", "python -m loadtest.bench.useful")
     report.say(
         f"{VANISHING_SHARE:.0%} of the readers leave after a few chunks, {SLOW_SHARE:.0%} take one "
         "chunk in half a second (a quarter on the synthetic engine); answers of about "

@@ -1,4 +1,4 @@
-"""What a request weighs: bytes in Valkey and on the wires, and what Valkey spends on all that is
+"""What a request costs: bytes in Valkey and on the wires, and what Valkey spends on all that is
 not a chunk. ``loadtest/capacity`` computes with these.
 
 Whole answers of 300 tokens run through real parts, read by clients that acknowledge; what the
@@ -271,7 +271,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=40)
     parser.add_argument("--tokens", type=int, default=300)
     chosen = parser.parse_args()
-    report = Report("What a request weighs", "python -m loadtest.bench.weights")
+    report = Report("What a request costs", "python -m loadtest.bench.weights")
     report.say(
         f"{chosen.streams} answers of {chosen.tokens} tokens at {RATE:g} a second, acks by "
         f"clients; then {CALLS:,} calls of each kind, {AT_ONCE} in flight, the wake-up with "

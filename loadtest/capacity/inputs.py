@@ -21,7 +21,7 @@ class Measured:
     ack_valkey_us: float = 70.3 - 55.0
     ack_edge_us: float = 117.2 - 58.7
 
-    # RESULTS.md, "What a request weighs": bytes
+    # RESULTS.md, "What a request costs": bytes
     chunks_per_token: float = 278 / 300
     acks_per_chunk: float = 0.13
     valkey_in_bytes: float = 295
@@ -58,7 +58,7 @@ class Measured:
     # RESULTS.md, "What one edge carries": of an idle connection
     connection_kib: float = 20.4
 
-    # RESULTS.md, "A cluster beside a single server": what a chunk costs there, times; of Valkey
+    # RESULTS.md, "A cluster against a single server": what a chunk costs there, times; of Valkey
     # it is the sum of 3 primaries to one of 1
     cluster_client: float = 1.21
     cluster_valkey: float = (7.23 + 6.56 + 12.67) / 25.27
