@@ -36,6 +36,8 @@ class Stub:
         self.sick = ""
         """What questions about itself do: a status, ``hang``, ``garbage``, ``redirect``, ``deep``
         or nothing."""
+        self.lacks = ""
+        """The path of a call that it does not have."""
         self.pause_s = self.prompt_s = 0.0
         """Between two tokens, and before the first."""
         self.bodies: list[Json] = []
@@ -132,8 +134,8 @@ class Stub:
         if self.sick == "garbage":
             return web.Response(text="<html>It works!</html>")
         found = QUESTIONS[self.dialect].get(path)
-        if found is None:
-            return web.json_response({"error": {"message": "not found"}}, status=404)
+        if found is None or path == self.lacks:
+            return web.json_response({"error": {"message": f"no {path} here"}}, status=404)
         return web.json_response(found(self, body))
 
     async def _stream(self, request: web.Request, body: Json) -> web.StreamResponse:

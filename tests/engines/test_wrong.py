@@ -44,6 +44,18 @@ def test_a_wrong_engine_is_refused_at_the_start_and_taken_once_it_is_right(
         running.engine.stop()
 
 
+@pytest.mark.parametrize("path", ["/apply-template", "/tokenize", "/detokenize"])
+def test_a_server_that_lacks_a_call_is_refused_before_a_request_finds_out(path: str) -> None:
+    """As behind a gateway. It would go up and down with each request."""
+    with Stub("llamacpp") as stub, Stub("llamacpp") as whole:
+        stub.lacks = path
+        with Running("llamacpp", stub.url, whole.url, **QUICK) as running:
+            whole.kill()
+            running.until_trouble(
+                f"{stub.url}: it lacks a call that Lore needs: HTTP 404: no {path}"
+            )
+
+
 def test_a_certificate_is_judged_by_the_authorities_that_are_named(tmp_path: Path) -> None:
     """And an address without TLS by none."""
     authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

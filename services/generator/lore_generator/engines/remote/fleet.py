@@ -218,7 +218,9 @@ class Fleet:
             raise Trouble(
                 Kind.UNFIT, f"its context is {has} tokens, and LORE_CONTEXT_TOKENS is {wanted}"
             )
-        words = self.words or await self._find_words(server, facts)
+        words = self.words or await self._find_words(facts)
+        if isinstance(words, EngineWords):
+            await words.prepare(server.ask, facts.eos)
         if isinstance(words, OwnWords):
             await self._compare(server, words, facts.identity.model)
         await self._try(server, words, facts.identity.model)
@@ -245,15 +247,13 @@ class Fleet:
                 f" {before.context_tokens}); restart the generator to accept it",
             )
 
-    async def _find_words(self, server: Server, facts: Facts) -> Words:
+    async def _find_words(self, facts: Facts) -> Words:
         name = self._options.tokenizer or facts.tokenizer
         if name is None:
             if not self._dialect.has_own_text:
                 raise Trouble(Kind.UNFIT, "it names no tokenizer; set LORE_TOKENIZER")
             parts = str(of_template(facts.template))
-            words = EngineWords(self.ask, self._options.template_args, parts)
-            await words.prepare(server.ask, facts.eos)
-            return words
+            return EngineWords(self.ask, self._options.template_args, parts)
         args = self._options.template_args
         try:
             text = await asyncio.to_thread(tokenizer.load, name, self._options.revision, args)

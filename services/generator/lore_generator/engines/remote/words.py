@@ -28,6 +28,7 @@ MAX_SAID = 500_000
 """More than the size of any vocabulary; further entries could only be runs of incomplete
 characters.
 """
+PROBE = ({"role": "user", "content": "1"},)
 STAND_INS = 0xF0000
 """Private use (Unicode 16, section 23.5)."""
 
@@ -131,9 +132,21 @@ class EngineWords:
         self._special: dict[int, bool] = {}
 
     async def prepare(self, ask: Ask, eos: str | None) -> None:
-        """``eos``: the text of the token that ends an answer."""
-        ids = await llamacpp.encode(ask, eos, special=True) if eos else []
-        self.eos_ids = frozenset(ids if len(ids) == 1 else [])
+        """See whether a server has each call that answers need. Raises Trouble.
+
+        ``eos``: the text of the token that ends an answer.
+        """
+        try:
+            ids = await llamacpp.encode(ask, eos or "1", special=True)
+            self.eos_ids = frozenset(ids if eos and len(ids) == 1 else [])
+            await llamacpp.decode(ask, ids)
+            await llamacpp.render(ask, PROBE, [], self._args)
+        except Trouble as trouble:
+            if trouble.is_absent:
+                said = f"it lacks a call that Lore needs: {trouble.message}"
+                raise Trouble(Kind.UNFIT, said) from None
+            if trouble.kind is not Kind.REFUSED:  # a template may refuse some messages
+                raise
 
     async def prompt(self, request: StreamRequest) -> list[int]:
         messages, args = request.conversation(), {**self._args, **(request.template_args or {})}
