@@ -94,6 +94,16 @@ def test_a_key_that_an_engine_repeats_is_not_told(stub: Stub, tmp_path: Path) ->
         running.engine.stop()
 
 
+def test_a_server_without_tls_is_told_from_a_certificate_that_is_refused() -> None:
+    with Stub("llamacpp") as stub:
+        running = Running("llamacpp", stub.url.replace("http:", "https:"), **QUICK)
+        running.start_in_thread()
+        try:
+            running.until_trouble("does it speak plain HTTP?")
+        finally:
+            running.engine.stop()
+
+
 def test_a_host_name_that_there_is_not_is_named() -> None:
     running = Running("llamacpp", "http://engine.invalid:8000", **QUICK)
     running.start_in_thread()

@@ -211,8 +211,11 @@ def _of_error_event(error: object) -> Trouble:
 
 
 def _of_error(error: Exception) -> Trouble:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        said = f"its TLS is refused (LORE_ENGINE_CA_FILE): {_first_line(error)}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        said = f"its certificate is refused (LORE_ENGINE_CA_FILE): {_first_line(error)}"
+        return Trouble(Kind.UNFIT, said)
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        said = f"the TLS handshake failed; does it speak plain HTTP? {_first_line(error)}"
         return Trouble(Kind.UNFIT, said)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Trouble(Kind.AWAY, "its host name does not resolve")
