@@ -5,6 +5,9 @@
 Each shape of `modules/shapes.js` goes through the page's own view of an answer in a real Chromium,
 `--piece` characters a frame, and once all at once, as a reload brings it. What is printed is the
 longest task of the main thread in CPU time, so that other work on the machine does not count.
+
+With `--rich` the shapes are those of `modules/rich.js`, code with colours and formulas. The page is
+loaded anew before each comes at once, so that its library comes after the text.
 """
 
 import argparse
@@ -23,8 +26,10 @@ MODULES = Path(__file__).parent / "modules"
 FRAME_MS = 50
 TRACED = "disabled-by-default-devtools.timeline,devtools.timeline,toplevel,__metadata"
 
-PREPARE = """async ([shape, chars]) => {
-  const { SHAPES } = await import("/tests/browser/modules/shapes.js");
+NAMES = 'async (from) => Object.keys((await import("/tests/browser/modules/" + from)).SHAPES)'
+PREPARE = """async ([shape, chars, from]) => {
+  const { SHAPES, DRAWN } = await import("/tests/browser/modules/" + from);
+  window.drawn = DRAWN;
   window.prepared = SHAPES[shape](chars - 9) + "\\n\\nTHE END";
 }"""
 
@@ -44,8 +49,14 @@ STREAM = """async ([shape, piece]) => {
   }
   say("end", { status: "done", finish_reason: "stop", usage: null });
   while (!document.getElementById("text").textContent.includes("THE END")) await frame();
+  const count = () => document.querySelectorAll("#text *").length;
+  while (window.drawn && !document.querySelector(window.drawn)) await frame();
+  for (let had = 0, same = 0; window.drawn && same < 10; had = count()) {
+    await frame();
+    same = had === count() ? same + 1 : 0;
+  }
   await frame();
-  return document.querySelectorAll("#text *").length;
+  return count();
 }"""
 
 
@@ -95,6 +106,7 @@ def main() -> None:
     parser.add_argument("--chars", type=int, default=32_000)
     parser.add_argument("--piece", type=int, default=400)
     parser.add_argument("--shape", action="append", help="only this one; may be given again")
+    parser.add_argument("--rich", action="store_true", help="code with colours and formulas")
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--worst", type=int, default=20, help="how many shapes to print")
     options = parser.parse_args()
@@ -105,13 +117,14 @@ def main() -> None:
         page.set_default_timeout(0)
         serve_modules(page)
         page.goto(edges.urls[0])
-        names = options.shape or page.evaluate(
-            'async () => Object.keys((await import("/tests/browser/modules/shapes.js")).SHAPES)'
-        )
+        module = "rich.js" if options.rich else "shapes.js"
+        names = options.shape or page.evaluate(NAMES, module)
         for name in names:
             for how, piece in (("streamed", options.piece), ("at once", options.chars)):
+                if options.rich and how == "at once":
+                    page.goto(edges.urls[0])
                 cdp = page.context.new_cdp_session(page)
-                page.evaluate(PREPARE, [name, options.chars])
+                page.evaluate(PREPARE, [name, options.chars, module])
                 tasks, elements = traced(cdp, page, [name, piece])
                 cdp.detach()
                 middle = statistics.median(sorted(tasks)[-20:])

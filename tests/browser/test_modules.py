@@ -11,7 +11,7 @@ MODULES = Path(__file__).parent / "modules"
 
 
 CLIENT = ["receiver", "lore", "fetchsource", "transport"]
-PAGE = ["markdown", "formatting", "highlight", "conversation", "credentials"]
+PAGE = ["markdown", "formatting", "highlight", "conversation", "credentials", "slices"]
 
 
 @pytest.mark.parametrize("name", CLIENT + PAGE)

@@ -1,6 +1,7 @@
 /** Code with colours. A language's rules are loaded with the first code in it. */
 
 import { element } from "./draw.js";
+import { runInSlices } from "./slices.js";
 
 let highlight = null;
 let loading = null;
@@ -31,8 +32,7 @@ function wait(fill) {
   loading ??= import("./highlight.js").then(
     (module) => {
       highlight = module.highlight;
-      for (const one of waiting) one();
-      waiting.clear();
+      runInSlices(waiting);
     },
     () => (loading = null), // The next code tries again.
   );

@@ -1,6 +1,7 @@
 /** Formulas in TeX, found in Markdown and drawn as MathML. The library is loaded with the first one. */
 
 import { element } from "./draw.js";
+import { runInSlices } from "./slices.js";
 
 /** Longer formulas stay text. */
 const MAX_CHARS = 1000;
@@ -90,8 +91,7 @@ function wait(draw) {
   loading ??= import("./vendor/temml.js").then(
     (module) => {
       temml = module.default;
-      for (const one of waiting) one();
-      waiting.clear();
+      runInSlices(waiting);
     },
     () => (loading = null), // The next formula tries again.
   );
