@@ -165,7 +165,7 @@ def sweep(
     ] = None,
     data_dir: DataDir = DATA_DIR,
 ) -> None:
-    """Reap stalled windows, and report stuck requests.
+    """Reap stalled windows, report stuck requests.
 
     Status 0: nothing is left to do; 3: something was found that needs attention.
     """
