@@ -1,7 +1,7 @@
-"""What a request may ask for that not all of Lore's parts can do yet.
+"""Features of a request that not every part of Lore supports yet.
 
-Each word of ``OFFERED`` lets one thing in; what is not there is refused where it is asked for, and
-nothing is created.
+Each word of ``OFFERED`` enables one feature. An edge refuses a request with any other feature, and
+creates nothing.
 """
 
 from typing import Literal, NamedTuple
@@ -11,17 +11,16 @@ from lore.request import StreamRequest
 Feature = Literal["tools", "grammar", "strict", "logprobs"]
 
 OFFERED: frozenset[Feature] = frozenset({"grammar", "logprobs", "tools"})
-"""``tools``: tools are told to the model, and their calls to readers. ``grammar``: a format is kept
-to by constrained decoding, and a call of a tool can be required. ``strict``: the arguments of calls
-that the model makes of its own accord match their schema. ``logprobs``: log probabilities are in
-the log.
+"""``tools``: the model gets tools, and readers get its calls. ``grammar``: constrained decoding
+enforces a format, and a call of a tool can be required. ``strict``: the arguments of calls that the
+model chooses to make match their schema. ``logprobs``: the log has log probabilities.
 """
 FIELDS: dict[Feature, tuple[str, ...]] = {
     "tools": ("tools", "tool_choice", "parallel_tool_calls"),
     "grammar": ("response_format",),
     "logprobs": ("logprobs",),
 }
-"""Those of a request that are about each."""
+"""The fields of a request that belong to each feature."""
 
 
 class Refusal(NamedTuple):
@@ -30,7 +29,7 @@ class Refusal(NamedTuple):
 
 
 def not_offered(asked: StreamRequest, offered: frozenset[Feature] = OFFERED) -> Refusal | None:
-    """The first field that asks for what is not there."""
+    """The first field that needs a missing feature; None if all are offered."""
     is_free = asked.tool_choice in (None, "auto")
     needs: list[tuple[str, Feature, bool]] = [
         ("tools", "tools", asked.tools is not None),

@@ -1,1 +1,1 @@
-"""Checks a client of Lore's streams against edges that misbehave by script."""
+"""Tests a client of Lore's streams against scripted edges that misbehave."""

@@ -13,13 +13,17 @@ JOBS = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0 where every rule that says MUST is kept."""
+    """Return the exit status: 0 if the client keeps every MUST rule."""
     parser = argparse.ArgumentParser("lore_conformance", description=__doc__)
-    parser.add_argument("--client", help="the command that is checked, as a shell would have it")
-    parser.add_argument("--case", action="append", metavar="WORDS", help="only cases so named")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="cases at a time (%(default)s)")
-    parser.add_argument("--strict", action="store_true", help="rules that say SHOULD count as well")
-    parser.add_argument("--list", action="store_true", help="only show the cases")
+    parser.add_argument("--client", help="the client's command, as in a shell")
+    parser.add_argument(
+        "--case", action="append", metavar="WORDS", help="run only cases whose name contains WORDS"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=JOBS, help="cases to run at a time (%(default)s)"
+    )
+    parser.add_argument("--strict", action="store_true", help="SHOULD rules count as well")
+    parser.add_argument("--list", action="store_true", help="list the cases, and run none")
     chosen = parser.parse_args(argv)
     wanted = chosen.case or [""]
     cases = [case for case in CASES if any(words in case.name for words in wanted)]
@@ -27,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(map(line, cases)))
         return 0
     if not chosen.client or not cases:
-        parser.error("name a --client, and with --case a case that there is")
+        parser.error("--client is missing, or no case has the name of --case")
     verdicts = asyncio.run(judge_all(cases, shlex.split(chosen.client), chosen.jobs))
     print("\n".join(map(report, verdicts)))
     failed = [one for one in verdicts if not one.passed]

@@ -1,4 +1,4 @@
-"""The answer that every case tells, and how an edge says it (PROTOCOL.md, Server-sent events)."""
+"""The answer of every case, and its encoding (PROTOCOL.md, Server-sent events)."""
 
 import json
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ CHUNKS = (
     *("A stream: ", "größer ", "als 1 < 2; ", "日本語, "),
     *("👩🏽‍💻 and ", "\u2028\n\n", '"quotes" ', "end."),
 )
-"""Characters of one to four bytes, those that some take for line ends, and JSON's own."""
+"""Characters of one to four bytes, false line ends, and characters that JSON escapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The first ``last_seq`` chunks, and how they end."""
+    """The first ``last_seq`` chunks, and the status of their end."""
 
     last_seq: int = len(CHUNKS)
     status: str = "done"
@@ -61,7 +61,7 @@ def tokens(seq: int) -> int:
 
 
 def chunk(seq: int, log: str = "") -> bytes:
-    """``log`` is named once the first one was left (P4)."""
+    """The event of a chunk. ``log``: named once the log has forked (P4)."""
     data = {"seq": seq, "text": CHUNKS[seq - 1], "tokens": tokens(seq)}
     name = f"{seq}:{log}" if log else str(seq)
     return b"id: " + name.encode() + b"\ndata: " + _line(data) + b"\n\n"
@@ -79,6 +79,6 @@ def _line(data: object) -> bytes:
 
 
 def half(data: bytes) -> int:
-    """Where to cut an event: inside a character where it has one of several bytes."""
+    """Where to cut an event: inside a multi-byte character if it has one, else in the middle."""
     inside = [at for at, byte in enumerate(data) if byte & 0xC0 == 0x80]
     return inside[0] if inside else len(data) // 2

@@ -1,7 +1,7 @@
-"""The table of cases. A line more is a case more; ``script.py`` has the words.
+"""The table of cases, one per line; ``script.py`` explains the scripts.
 
-Each case is one question, asked by a client in a process of its own. What is checked in every
-case stands in ``stand.py``; ``rule`` is what the case is about (PROTOCOL.md).
+Each case is one question of a client, which runs in its own process. ``stand.py`` has the checks of
+every case; ``rule`` names the rule of PROTOCOL.md that the case tests.
 """
 
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ class Case:
     rule: str
     name: str
     streams: str
-    """A script for each stream that the client opens, with ``|`` between them. Further ones tell
-    everything after the position that they are asked for."""
+    """A script for each stream that the client opens, separated by ``|``. Further streams send
+    everything after the requested position."""
     creates: str = ""
-    """The answers to ``POST /v1/streams``, in turn; after them requests are accepted."""
+    """The responses to ``POST /v1/streams``, in order; after them, requests are accepted."""
     acks: str = ""
-    """The answers to acknowledgments, in turn; after them they are taken."""
+    """The responses to acknowledgments, in order; after them, they are accepted."""
     state: str = "done"
     last_seq: int = len(CHUNKS)
-    """The chunks that the client ends up with."""
+    """How many chunks the client has at the end."""
     edges: int = 2
     path: str = ""
-    """What the edges are served below."""
+    """The path prefix of the edges."""
     silence_ms: int = 3000
     key: str = ""
     only_polls: bool = False
-    """Streams are held back for good: only finished responses arrive."""
+    """Streams are buffered forever: only polls get a response."""
     should: bool = False
-    """The rule says SHOULD."""
+    """The rule is a SHOULD."""
 
 
 CASES = (

@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as an edge that decides on every byte needs."""
+"""The part of HTTP/1.1 that a scripted edge needs, with control over every byte."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class Gone(Exception):
-    """The client has closed the connection, or the script has."""
+    """The client or the script has closed the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Connection:
         self._writer = writer
 
     async def call(self, edge: int) -> Call:
-        """The next one. Raises Gone."""
+        """Read the next call. Raises Gone."""
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
             first, *fields = head.decode("latin-1").strip().split("\r\n")
@@ -89,7 +89,7 @@ class Connection:
         await self._send("\r\n".join([*lines, "", ""]).encode())
 
     async def say(self, data: bytes) -> None:
-        """A piece of the stream: a client's library hands such a piece on by itself."""
+        """Send a piece of the stream as its own HTTP chunk; client libraries deliver it as one."""
         await self._send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def end_stream(self) -> None:

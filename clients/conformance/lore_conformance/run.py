@@ -1,4 +1,4 @@
-"""Runs a client on a case, and judges it."""
+"""Runs a client on a case, and checks what it did and printed."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ LIMIT_S = 120.0
 class Verdict:
     case: Case
     broken: tuple[str, ...]
-    """What went wrong; nothing when the client passed."""
+    """What went wrong; empty if the client passed."""
     calls: tuple[str, ...]
     stderr: str
 
@@ -28,7 +28,7 @@ class Verdict:
 
 
 async def judge(case: Case, client: Sequence[str], *, to_the_end: bool = True) -> Verdict:
-    """``to_the_end``: the client goes on once it has broken a rule, for whatever comes of it."""
+    """``to_the_end``: let the client run to its end even after it has broken a rule."""
     async with Stand(case) as stand:
         seen = stand.seen
         out, err, late = await _run(client, stand, seen.failed if not to_the_end else None)
@@ -40,7 +40,7 @@ async def judge(case: Case, client: Sequence[str], *, to_the_end: bool = True) -
 async def _run(
     client: Sequence[str], stand: Stand, failed: asyncio.Event | None
 ) -> tuple[str, str, bool]:
-    """What it printed, its errors, and whether it had to be ended."""
+    """Return its output, its errors, and whether it had to be killed."""
     told = {"LORE_EDGES": " ".join(stand.urls), "LORE_QUESTION": QUESTION}
     told |= {"LORE_API_KEY": stand.case.key} if stand.case.key else {}
     outside = {name: value for name, value in os.environ.items() if not name.startswith("LORE_")}
@@ -85,7 +85,7 @@ def _check(case: Case, seen: Seen, out: str, *, late: bool) -> None:
 
 
 def _told(out: str) -> tuple[str, str] | None:
-    lines = out.strip().split("\n")  # and nowhere else: text may have other line ends
+    lines = out.strip().split("\n")  # only there: text may contain other line ends
     try:
         told = json.loads(lines[-1])
         return str(told["text"]), str(told["state"])
@@ -94,7 +94,7 @@ def _told(out: str) -> tuple[str, str] | None:
 
 
 async def judge_all(cases: Sequence[Case], client: Sequence[str], jobs: int) -> list[Verdict]:
-    """In the order of the cases."""
+    """The verdicts, in the order of the cases."""
     free = asyncio.Semaphore(jobs)
 
     async def one(case: Case) -> Verdict:

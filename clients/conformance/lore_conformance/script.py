@@ -1,4 +1,4 @@
-"""The words of a script: what an edge does on one stream, one after the other.
+"""The words of a script: what an edge does on one stream, in order.
 
 ==================  ============================================================
 ``3``, ``1-4``      chunks
@@ -6,21 +6,22 @@
 ``end``             the end
 ``half:3``          the bytes of an event up to the middle, inside a character
 ``unfinished:3``    an event without its blank line
-``bytes:3``         an event, each byte in a piece of its own
-``joined:1-8,end``  several in one piece
-``beat``, ``news``  a heartbeat; an event and a field that nobody knows
+``bytes:3``         an event, each byte in its own piece
+``joined:1-8,end``  several events in one piece
+``beat``, ``news``  a heartbeat; an unknown event and an unknown field
 ``error:code``      an error event
 ``reaped`` …        a ``state`` event with this status or reason
-``drain``           the same, and the response ends; ``store_lost`` too
+``drain``           the same, before the response ends; also ``store_lost``
 ``cut``, ``reset``  the connection is closed, or reset
-``hold``            nothing, until the client leaves
-``held``            the same for the head of the answer, and for all that follows
-``wait:ack=3``      until everything up to 3 is acknowledged; ``wait:again``: once more;
-                    ``wait:poll``, ``wait:stream``: until the client asks for one
-``503``, ``503;1``  another answer than a stream, with ``Retry-After``
+``hold``            wait until the client leaves
+``held``            the same, without sending even the response's head
+``wait:ack=3``      wait until chunk 3 is acknowledged; ``wait:again``: for another ack;
+                    ``wait:poll``, ``wait:stream``: until the client makes such a call
+``503``, ``503;1``  this status instead of a stream; with ``Retry-After: 1``
 ==================  ============================================================
 
-A response whose script is over ends as HTTP ends one: without an ``end`` that is no end.
+After its script, a response ends normally in HTTP. Without an ``end`` event, the answer has not
+ended.
 """
 
 import re
@@ -44,7 +45,7 @@ def scripts(streams: str) -> list[list[str]]:
 
 
 def pieces(what: str) -> Iterator[tuple[int, str]]:
-    """The chunks that a word means, each with the log that it names; 0 for the end."""
+    """The chunks of a word, each with its log; 0 is the end."""
     for part in what.split(","):
         numbers, _, log = part.partition("@")
         if numbers == "end":

@@ -1,4 +1,4 @@
-"""The edges of one case, and what every client has to keep to, whatever the case is about."""
+"""The edges of one case, and the checks that apply in every case."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ from lore_conformance.telling import Telling
 
 STREAM_TOKEN = "a-token"  # noqa: S105
 FOR_GOOD = ("404", "410")
-"""An edge that has answered this answers it again."""
+"""Final statuses: an edge repeats them."""
 EARLY_S = 0.05
-"""Clocks and timers are no better than that."""
+"""The tolerance for clocks and timers in seconds."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Seen:
 
     calls: list[str] = field(default_factory=list[str])
     broken: list[str] = field(default_factory=list[str])
-    """The rules that it broke, each with what happened."""
+    """The broken rules, each with what happened."""
     acked: int = 0
     acks: int = 0
     streams: int = 0
@@ -38,7 +38,7 @@ class Seen:
 
     @property
     def whole(self) -> int:
-        """The seq up to which everything was sent."""
+        """The last seq that was sent without a gap before it."""
         seq = 0
         while seq + 1 in self.sent:
             seq += 1
@@ -176,7 +176,7 @@ class Stand:
         await connection.answer(204)
 
     async def _poll(self, call: Call, connection: Connection) -> None:
-        """Everything, and at once: what is to come has come."""
+        """Answer a poll at once with the whole answer."""
         async with self._changed:
             self.seen.polls += 1
             self._changed.notify_all()
@@ -204,7 +204,7 @@ class Stand:
     # Streams
 
     def _position(self, call: Call) -> int | None:
-        """What the client says it has; None where its log has forked before that (P4)."""
+        """The client's position; None if its log forked before it (P4)."""
         text = call.headers.get("last-event-id") or call.query.get("after", "0")
         number, _, log = text.partition(":")
         position = int(number) if number.isdecimal() else -1

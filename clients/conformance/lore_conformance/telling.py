@@ -1,4 +1,4 @@
-"""One stream of an edge, told word by word (``script.py``)."""
+"""One stream of an edge, sent word by word (``script.py``)."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -17,7 +17,7 @@ class Seen(Protocol):
 
 
 class Teller(Protocol):
-    """What a stream needs of the edges that it is one of."""
+    """What a stream needs from its edges."""
 
     @property
     def seen(self) -> Seen: ...
@@ -30,7 +30,7 @@ class Teller(Protocol):
 
 
 class Telling:
-    """One stream, word by word."""
+    """Sends one stream, word by word."""
 
     def __init__(self, stand: Teller, call: Call, connection: Connection) -> None:
         self._stand = stand

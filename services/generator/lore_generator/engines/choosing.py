@@ -1,8 +1,8 @@
-"""Penalties and choice for a batch, as operations on tensors; each row has its own parameters.
+"""Penalties and sampling for a batch, as operations on tensors; each row has its own parameters.
 
-What may be drawn depends on the row's scores alone: tokens of equal score are in or out together,
-and draws run through the token ids in their order. So neither the batch, nor the device's way of
-sorting, nor a rounding error that swaps two near-equal tokens changes what a draw means.
+The candidates depend only on the row's scores: tokens of equal score are in or out together, and a
+draw runs through the candidates in the order of their ids. So a draw means the same for any batch,
+any sorting of the device, and any rounding error that swaps two nearly equal tokens.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from typing import NamedTuple, Protocol
 import torch
 
 TIES = 64
-"""So many more than its top-k are looked at, for tokens of equal score."""
+"""How many more tokens than top-k are examined, for tokens of equal score."""
 CPU_NUCLEUS = 1024
-"""Among so many of the best a CPU looks for a top-p first: it sorts slowly. A GPU sorts fast, and
-would have to tell the host whether they were enough."""
+"""How many of the best tokens a CPU tries for top-p first, because it sorts slowly. A GPU sorts
+fast, and would have to tell the host whether they were enough."""
 BANNED = -1e30
-"""Added to a score. Not minus infinity: where a grammar allows nothing else, it is still chosen."""
+"""Added to a score. Not minus infinity: if a grammar allows only this token, it is still chosen."""
 GREEDY_BELOW = 1e-5
-"""A temperature that no score can be divided by."""
+"""Temperatures below this mean greedy decoding."""
 
 
 class Parameters(Protocol):
-    """What ``StreamRequest`` has under these names."""
+    """The fields of ``StreamRequest`` with these names."""
 
     @property
     def temperature(self) -> float: ...
@@ -40,19 +40,19 @@ class Parameters(Protocol):
 
 
 class Candidates(NamedTuple):
-    """What temperature, top-k, top-p and min-p leave, ordered by token id.
+    """The tokens that temperature, top-k, top-p and min-p leave, ordered by token id.
 
     A token with weight 0 is out. Weights of a row need not add up to 1.
     """
 
     weights: torch.Tensor
     tokens: torch.Tensor | None
-    """None where each token is at its id."""
+    """None if the column is the token id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows of a batch that are treated alike, and their parameters as columns."""
+    """Rows of a batch that are processed alike, and their parameters as columns."""
 
     index: torch.Tensor
     is_all: bool
@@ -60,10 +60,10 @@ class Group:
     temperature: torch.Tensor
     top_k: torch.Tensor
     top_p: torch.Tensor
-    """Infinite where it is 1, which keeps everything: rounding must not cut the tail."""
+    """Infinity instead of 1, which keeps everything: rounding must not cut the tail."""
     min_p: torch.Tensor
     most: int
-    """The largest top-k; 0 when one of them has none."""
+    """The largest top-k; 0 if a row has none."""
 
     def scaled(self, scores: torch.Tensor) -> torch.Tensor:
         rows = scores if self.is_all else scores.index_select(0, self.index)
@@ -72,18 +72,18 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The parameters of a batch on the device: made once, used until the batch changes."""
+    """The parameters of a batch on the device; kept until the batch changes."""
 
     narrow: Group | None
-    """Rows with a top-k or a top-p: the best are sorted out."""
+    """Rows with a top-k or a top-p: their best tokens are sorted."""
     wide: Group | None
-    """Rows that may draw any token: nothing is sorted."""
+    """Rows that may draw any token, without sorting."""
     ngram_sizes: tuple[int, ...]
     with_history: tuple[int, ...]
     """Rows with a repetition penalty or an n-gram size."""
     history_index: torch.Tensor
     penalty: torch.Tensor
-    """Of the rows with a history."""
+    """The repetition penalty of the rows with a history."""
 
     @classmethod
     def of(cls, batch: Sequence[Parameters], device: torch.device) -> "Columns":
@@ -133,11 +133,11 @@ def _group(batch: Sequence[Parameters], rows: list[int], device: torch.device) -
 def penalise(
     scores: torch.Tensor, columns: Columns, ids: torch.Tensor, lengths: torch.Tensor
 ) -> None:
-    """Repetition penalty and n-gram ban, in place. ``ids`` and ``lengths``: see ``Rows``, of the
-    rows with a history."""
+    """Apply repetition penalty and n-gram ban, in place. ``ids`` and ``lengths`` are those of
+    ``Rows``, for the rows with a history."""
     row = columns.history_index.unsqueeze(1)
     held = scores[row, ids]
-    # A token that is there twice is written twice, with the same score.
+    # A token that occurs twice is written twice, with the same score.
     scores[row, ids] = torch.where(held < 0, held * columns.penalty, held / columns.penalty)
     for size in set(columns.ngram_sizes) - {0}:
         some = [at for at, one in enumerate(columns.ngram_sizes) if one == size]
@@ -149,7 +149,7 @@ def penalise(
 def _ban(
     scores: torch.Tensor, index: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, size: int
 ) -> None:
-    """Tokens that would complete an n-gram of this size a second time."""
+    """Ban the tokens that would complete an n-gram of this size a second time."""
     starts = ids.size(1) - size + 1
     match = torch.arange(starts, device=ids.device) <= (lengths - size).unsqueeze(1)
     for offset in range(size - 1):
@@ -161,9 +161,9 @@ def _ban(
 
 
 def mark(scores: torch.Tensor, columns: Columns, draws: torch.Tensor) -> None:
-    """Make the token that each row draws its best, in place. ``draws`` are in [0, 1), one a row.
+    """Give each row's drawn token the best score, in place. ``draws``: one in [0, 1) per row.
 
-    Greedy rows are left alone: their best is what they choose.
+    Greedy rows do not change: they choose their best token.
     """
     for group, candidates in ((columns.narrow, narrow), (columns.wide, wide)):
         if group is not None:
@@ -178,7 +178,7 @@ def pick(weights: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     cumulative = weights.cumsum(dim=-1, dtype=torch.float64)
     total = cumulative[:, -1:].contiguous()
     at = torch.searchsorted(cumulative, draws.unsqueeze(1) * total, right=True)
-    # Rounded up to the total, a draw would fall behind the last token that is in.
+    # A draw that is rounded up to the total would fall behind the last candidate.
     return at.minimum(torch.searchsorted(cumulative, total))
 
 
@@ -205,7 +205,7 @@ def narrow(scaled: torch.Tensor, group: Group) -> Candidates:
 def _nucleus(
     scaled: torch.Tensor, best: torch.Tensor, group: Group
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights of ``best``, each row's best in falling order, and the least score that is in."""
+    """The weights of ``best`` (each row in falling order), and the lowest score that is in."""
     last = torch.where(group.top_k > 0, group.top_k, best.size(1)).clamp(max=best.size(1)) - 1
     cut = best.gather(1, last)
     best = best.masked_fill(best < cut, -torch.inf)

@@ -1,8 +1,8 @@
 """The tokens of the requests in a batch, prompt and answer, as the rows of a tensor.
 
-They stay on the device from step to step; a step adds one token to each. There are rows for twice
-as many requests as a step has had. One that was parked for long has to give its row up, and gets
-another when it is back.
+They stay on the device between steps; a step adds one token to each. There are rows for twice as
+many requests as the largest step had. A request that is parked for long loses its row, and gets
+another one when it is back.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,7 @@ FIRST_WIDTH = 256
 
 
 class Rows(NamedTuple):
-    """Behind the end of a row is its first token, again and again."""
+    """The rest of a row behind its end is filled with its first token."""
 
     ids: torch.Tensor
     """One row for each request, as wide as the longest."""
@@ -28,10 +28,10 @@ class Histories:
         self._ids = torch.empty(0, 0, dtype=torch.int64)
         self._lengths: list[int] = []
         self._slots: OrderedDict[str, int] = OrderedDict()
-        """By the request's key, the longest unused first."""
+        """By the request's key, the least recently used first."""
 
     def rows(self, states: Sequence[RequestState], device: torch.device) -> Rows:
-        """The requests' rows, caught up with what they have generated."""
+        """The requests' rows, with all tokens that they have generated."""
         lengths = [len(state.initial_tokens) + len(state.generated_tokens) for state in states]
         self._grow(len(states), max(lengths), device)
         slots = self._take_slots([state.request_id for state in states])
@@ -58,7 +58,7 @@ class Histories:
         row[held : held + len(tokens)] = torch.tensor(tokens, device=row.device)
 
     def _take_slots(self, keys: Sequence[str]) -> list[int]:
-        """A slot for each; whoever has none gets a free one, or that of the longest unused."""
+        """A slot for each key: its own, a free one, or the least recently used one."""
         for key in keys:
             if key in self._slots:
                 self._slots.move_to_end(key)
@@ -78,14 +78,14 @@ class Histories:
         wide = max(wide, FIRST_WIDTH, 2 * width if width > wide else 0)
         self._ids = torch.zeros(slots, wide, dtype=torch.int64, device=device)
         if had.numel():
-            # Behind the end of each row is its first token, also where it has grown.
+            # The new columns, too, are filled with each row's first token.
             self._ids[: len(had)] = had[:, :1]
             self._ids[: len(had), : had.size(1)] = had
         self._lengths += [0] * (slots - len(self._lengths))
 
 
 def tokens_of(state: RequestState, start: int) -> list[int]:
-    """Prompt and answer from ``start`` on."""
+    """The tokens of the prompt and the answer from ``start`` on."""
     prompt = len(state.initial_tokens)
     if start >= prompt:
         return state.generated_tokens[start - prompt :]
