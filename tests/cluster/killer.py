@@ -34,7 +34,7 @@ for comm in pathlib.Path("/proc").glob("[0-9]*/comm"):
         if comm.read_text() == "kubelet\\n":
             kubelet = comm.parent.name
 # With the node's files, among which iptables is.
-command = ["nsenter", "--target", kubelet, "--mount", network, "--", *sys.argv[2:]]
+command = ["nsenter", "--target", kubelet, "--mount", network, "--", "sh", "-c", sys.argv[2]]
 path = dict(PATH="/usr/sbin:/sbin:/usr/bin:/bin")
 sys.exit(subprocess.run(command, env=path).returncode)
 """
@@ -82,24 +82,22 @@ async def frozen(namespace: Namespace, pod: Object) -> AsyncIterator[None]:
 async def cut_off(namespace: Namespace, pod: Object, port: int) -> AsyncIterator[None]:
     """No packet goes to or from this port, its own or that of others, and nobody is told."""
     rules = [
-        [chain, "--protocol", "tcp", side, str(port), "--jump", "DROP"]
+        f"{chain} --protocol tcp {side} {port} --jump DROP"
         for chain in ("INPUT", "OUTPUT")
         for side in ("--sport", "--dport")
     ]
-    done: list[list[str]] = []
+    begin = " && ".join(f"iptables --insert {rule}" for rule in rules)
+    end = "; ".join(f"iptables --delete {rule}" for rule in rules)
     try:
-        for rule in rules:
-            await _in_its_network(namespace, pod, "iptables", "--insert", *rule)
-            done.append(rule)
+        await _in_its_network(namespace, pod, begin)
         yield
     finally:
-        for rule in done:
-            await _in_its_network(namespace, pod, "iptables", "--delete", *rule)
+        await _in_its_network(namespace, pod, end)
 
 
 async def has_iptables(namespace: Namespace, pod: Object) -> bool:
     try:
-        await _in_its_network(namespace, pod, "iptables", "--list-rules")
+        await _in_its_network(namespace, pod, "iptables --list-rules")
     except Failed:
         return False
     return True
@@ -117,8 +115,8 @@ async def _send(namespace: Namespace, of: str, number: signal.Signals) -> None:
     await _run(namespace, SEND, of, str(int(number)))
 
 
-async def _in_its_network(namespace: Namespace, pod: Object, *command: str) -> None:
-    await _run(namespace, IN_ITS_NETWORK, _id(pod), *command)
+async def _in_its_network(namespace: Namespace, pod: Object, script: str) -> None:
+    await _run(namespace, IN_ITS_NETWORK, _id(pod), script)
 
 
 async def _run(namespace: Namespace, program: str, *words: str) -> None:
