@@ -33,7 +33,7 @@ OWNED = {
 }  # fmt: skip
 """The chart sets these itself."""
 HATCHES = {
-    "podLabels": "strings",
+    "podLabels": "labels",
     "podAnnotations": "strings",
     "env": "env",
     "resources": "resources",
@@ -64,7 +64,9 @@ def json_type(kind: type[CommonSettings], name: str) -> dict[str, Any]:
     options = [one for one in whole.get("anyOf", [whole]) if one.get("type") != "null"]
     if len(options) != 1 or options[0].get("type") in ("array", "object", None):
         return {"type": "string"}
-    keep = ("type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "minLength")
+    keep = (
+        "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "minLength", "pattern",
+    )  # fmt: skip
     return {key: options[0][key] for key in keep if key in options[0]}
 
 

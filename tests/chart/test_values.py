@@ -291,6 +291,40 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"generator": {"modelCache": {"enabled": True, "accessMode": "ReadOnlyMany"}}},
         "generator.modelCache.accessMode is ReadOnlyMany",
     ),
+    "a part of a JWT's settings": (
+        {"edge": {"settings": {"jwtJwks": "https://x/jwks"}}},
+        "go together: set jwtIssuer and jwtAudience",
+    ),
+    "more tokens than the most": (
+        {"edge": {"settings": {"maxTokens": 100}}},
+        "edge.settings.defaultMaxTokens (512) is greater than edge.settings.maxTokens (100)",
+    ),
+    "a window that begins too wide": (
+        {"generator": {"settings": {"windowMaximum": 16}}},
+        "generator.settings.windowInitial (32) is greater than",
+    ),
+    "root that must not be": (
+        {"generator": {"securityContext": {"runAsUser": 0}}},
+        "set generator.podSecurityContext.runAsNonRoot to false",
+    ),
+    "a store larger than its container": (
+        {"valkey": {"bundled": {"maxMemory": "2gb"}}},
+        "valkey.bundled.maxMemory (2gb) leaves no room",
+    ),
+    "a store that is too old": (
+        {"valkey": {"bundled": {"image": {"tag": "7.2-alpine"}}}},
+        "valkey.bundled.image.tag is 7.2-alpine",
+    ),
+    "a name that is no revision": (
+        {"generator": {"settings": {"model": "a/b", "modelRevision": "main"}}},
+        "/generator/settings/modelRevision",
+    ),
+    "a registry with a scheme": ({"image": {"registry": "https://r"}}, "/image/registry"),
+    "a mirror with a scheme": ({"global": {"imageRegistry": "https://r"}}, "imageRegistry"),
+    "a host with a scheme": ({"exposure": {"hosts": ["https://x"]}}, "/exposure/hosts/0"),
+    "a label that is none": ({"labels": {"team": "of readers"}}, "/labels/team"),
+    "a label's name that is none": ({"edge": {"podLabels": {"my team": "x"}}}, "my team"),
+    "a name that no object may have": ({"fullnameOverride": "Lore_1"}, "/fullnameOverride"),
     "a route to nowhere": ({"exposure": {"type": "httproute"}}, "exposure.httpRoute.parentRefs"),
 }
 
@@ -303,6 +337,28 @@ def test_a_wrong_value_is_refused_by_a_message_that_names_it(
         texts(values)
     assert "secret@" not in str(refused.value)
     assert "=secret" not in str(refused.value)
+
+
+def test_values_at_the_border_of_what_is_refused_are_taken() -> None:
+    limit = {"limits": {"memory": "2049Mi"}}
+    texts(
+        {
+            "exposure": {"type": "ingress", "hosts": ["*.example.org"]},
+            "global": {"imageRegistry": "localhost:5000/mirror/"},
+            "labels": {"example.org/team": "a.b_c-d", "empty": ""},
+            "podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0},
+            "valkey": {"bundled": {"maxMemory": "2gb", "resources": limit}},
+        }
+    )
+
+
+@pytest.mark.parametrize("release", ["a.lore", "1-lore"])
+def test_a_release_whose_services_kubernetes_refuses_is_told_the_way_out(release: str) -> None:
+    with pytest.raises(HelmError, match="set fullnameOverride"):
+        texts(name=release)
+    assert "name: lore-edge\n" in texts({"fullnameOverride": "lore"}, release)[
+        "lore/templates/edge/service.yaml"
+    ]
 
 
 @pytest.mark.parametrize(

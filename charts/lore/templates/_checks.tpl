@@ -38,6 +38,7 @@
 {{- include "lore.modelChecks" . -}}
 {{- include "lore.valkeyChecks" . -}}
 {{- include "lore.hatchChecks" . -}}
+{{- include "lore.serviceChecks" . -}}
 {{- include "lore.liveChecks" . -}}
 {{- if and (eq .Values.exposure.type "httproute") (not .Values.exposure.httpRoute.parentRefs) -}}
 {{- fail "exposure.type is httproute: set exposure.httpRoute.parentRefs to your Gateway" -}}
