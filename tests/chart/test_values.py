@@ -356,9 +356,10 @@ def test_values_at_the_border_of_what_is_refused_are_taken() -> None:
 def test_a_release_whose_services_kubernetes_refuses_is_told_the_way_out(release: str) -> None:
     with pytest.raises(HelmError, match="set fullnameOverride"):
         texts(name=release)
-    assert "name: lore-edge\n" in texts({"fullnameOverride": "lore"}, release)[
-        "lore/templates/edge/service.yaml"
-    ]
+    assert (
+        "name: lore-edge\n"
+        in texts({"fullnameOverride": "lore"}, release)["lore/templates/edge/service.yaml"]
+    )
 
 
 @pytest.mark.parametrize(
