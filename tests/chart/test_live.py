@@ -51,6 +51,16 @@ def checksums(objects: list[Object]) -> dict[str, str | None]:
     }
 
 
+def test_a_new_store_is_replaced_even_if_it_never_became_ready() -> None:
+    """Nor does the chart change what Kubernetes lets nobody change in a set that is there."""
+    made = one_of(rendering.render(), "StatefulSet", "valkey")
+    assert made["spec"]["podManagementPolicy"] == "Parallel"
+    made["spec"]["podManagementPolicy"] = "OrderedReady"
+    with live.cluster(made) as config:
+        kept = one_of(live.render(config), "StatefulSet", "valkey")
+    assert kept["spec"]["podManagementPolicy"] == "OrderedReady"
+
+
 def test_an_upgrade_keeps_the_secret_and_restarts_nobody() -> None:
     there = secret()
     with live.cluster(there) as config:

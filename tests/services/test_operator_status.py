@@ -35,8 +35,8 @@ def told(facts: Facts) -> dict[str, tuple[str, str, str]]:
     [
         (None, "Unknown", "NotSeen", "could not be listed"),
         ([], "False", "None", "no generator"),
-        ([STARTING], "False", "Starting", "takes its time to load"),
-        ([LEAVING], "False", "Starting", ""),
+        ([LEAVING, STARTING], "False", "Starting", "kubectl logs gen-2 says what it waits for"),
+        ([LEAVING], "False", "Starting", "takes its time to load"),
         ([STARTING, FAILING], "False", "Failing", "gen-4: no model"),
         ([FAILING, READY], "True", "Ready", ""),
     ],

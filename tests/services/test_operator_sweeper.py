@@ -48,8 +48,8 @@ class Stand:
         self.backend = Backend(store, clock, expire=lambda now_ms: None)
         self.sweeper = self.another(own or store)
 
-    def another(self, store: Store) -> Sweeper:
-        cluster = Cluster(NAMESPACE, self.kube.login)
+    def another(self, store: Store, release: str = "") -> Sweeper:
+        cluster = Cluster(NAMESPACE, self.kube.login, release)
         return Sweeper(OperatorSettings(), cluster, store, self.backend.clock)
 
     async def sweep(self) -> None:
@@ -201,6 +201,29 @@ async def test_an_operator_that_starts_takes_nothing_from_pods_that_it_has_yet_t
     await operator.kube.delete("pods", "gen-1")
     await operator.sweep()
     assert await operator.status() is Status.GENERATING
+
+
+@pytest.mark.parametrize(("release", "told"), [("lore", True), ("another", False), ("", False)])
+async def test_what_keeps_the_release_s_own_store_from_running_is_told(
+    kube: KubeStub, release: str, told: bool
+) -> None:
+    store = Lost(clock_ms=Clock())
+    store.away = True
+    body = pod("lore-valkey-0", ready=False)
+    labels = {"app.kubernetes.io/instance": "lore", "app.kubernetes.io/component": "valkey"}
+    body["metadata"]["labels"] = labels
+    unbound = {"type": "PodScheduled", "status": "False", "message": "no volume"}
+    body["status"] = {"phase": "Pending", "conditions": [unbound]}
+    await kube.put("pods", body)
+    operator = Stand(kube, store, Clock())
+    sweeper = operator.another(store, release)
+    await sweeper.sweep()
+    message = kube.condition("StoreReachable")["message"]
+    assert message.startswith("the store at test cannot be reached")
+    assert ("(lore-valkey-0: it has no node: no volume)" in message) == told
+    assert ("no volume" in str(kube.events)) == told
+    await sweeper.stop()
+    await operator.sweeper.stop()
 
 
 async def test_a_store_that_is_away_is_told_and_does_not_make_the_operator_unready(

@@ -5,7 +5,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from lore_operator.api import Api, Login, expected, log_in
-from lore_operator.pods import COST, Pod, pod_from
+from lore_operator.pods import COMPONENT_LABEL, COST, INSTANCE_LABEL, STORE, Pod, pod_from
 from lore_operator.rbac import GROUP, Need
 
 VERSION = "v1alpha1"
@@ -55,6 +55,14 @@ class Cluster:
         answer = await self._api.call("GET", f"{self._core}/pods", labelSelector=selector)
         with expected("GET of the pods"):
             return [pod_from(item, self._release) for item in answer["items"]]
+
+    async def bundled_store(self) -> list[Pod]:
+        """The pods of the store that the operator's own release brings; none where it brings none,
+        or where the release is not known.
+        """
+        if not self._release:
+            return []
+        return await self.pods({INSTANCE_LABEL: self._release, COMPONENT_LABEL: STORE})
 
     async def set_cost(self, pod: Pod, cost: int) -> None:
         """Write a pod's deletion cost. Raises Missing when the pod is gone, Conflict when another

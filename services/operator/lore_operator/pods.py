@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 COMPONENT_LABEL, COMPONENT = "app.kubernetes.io/component", "generator"
+STORE = "valkey"
+"""The component of the store that comes with the chart."""
 COST = "controller.kubernetes.io/pod-deletion-cost"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 HOSTNAME_CHARS = 63

@@ -90,7 +90,16 @@ def _generators(facts: Facts) -> dict[str, str]:
         return _of(kind, "There is no generator: requests wait until one comes", "None", "", "")
     if trouble := trouble_of(facts.pods):
         return _of(kind, trouble, "Failing", "", "")
-    return _of(kind, "Generators are starting: a model takes its time to load", "Starting", "", "")
+    return _of(kind, _starting(facts.pods), "Starting", "", "")
+
+
+def _starting(pods: Sequence[Pod]) -> str:
+    """What only the pod's log says: whether it loads, or waits for a server that is not there."""
+    loading = "Generators are starting: a model takes its time to load"
+    names = [pod.name for pod in pods if not pod.leaving]
+    if not names:
+        return loading
+    return f"{loading}, or its server to answer. kubectl logs {names[0]} says what it waits for"
 
 
 def trouble_of(pods: Sequence[Pod]) -> str:

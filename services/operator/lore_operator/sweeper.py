@@ -149,6 +149,7 @@ class Sweeper:
         if views is not None:
             self._measure(views, found, pods)
         if body is not None:
+            store_away = await self._explained(store_away)
             denied, full = str(self._rights), self._store_full
             facts = Facts(invalid, store_away, denied, pods, full, waiting_since)
             await self._report(body, facts, found)
@@ -210,6 +211,16 @@ class Sweeper:
         except ApiFailed as error:
             self._on_failure(error)
             return None
+
+    async def _explained(self, store_away: str) -> str:
+        """Why the store is away, with what keeps the release's own from running, if it is that."""
+        try:
+            pods = await self._cluster.bundled_store() if store_away else []
+        except ApiFailed as error:
+            self._on_failure(error)
+            pods = []
+        trouble = trouble_of(pods)
+        return f"{store_away} ({trouble})" if trouble else store_away
 
     def _look(self, views: list[View] | None, pods: list[Pod] | None) -> Observed:
         if views is None or pods is None:
