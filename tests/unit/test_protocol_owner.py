@@ -135,6 +135,33 @@ def test_a_fork_that_is_refused_is_doubted(owner: Owner) -> None:
     assert owner.is_held
 
 
+@pytest.mark.rule("P3.15")
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_fork_that_may_be_the_stores_is_released_where_this_owner_is_refused(
+    owner: Owner, heard: bool
+) -> None:
+    """A simulated owner dropped a request that the store counted as its own, by a fork of an
+    earlier life whose answer was lost."""
+    now = 2 * LEASE_S
+    make(owner, 4)
+    owner.take(now, OTHER)
+    hear(owner, Outcome.UNKNOWN, run_id=OTHER, now=now)
+    owner.take(now, OTHER)  # a fork
+    if heard:
+        assert hear(owner, Outcome.FENCED, run_id=OTHER, now=now) is Turn.DOUBTED
+        owner.on_renewed(Position(Outcome.UNKNOWN, None), now, owner.log_id, "run-3", now)
+    else:
+        owner.on_lost()
+    assert isinstance(owner.take(now, "run-3"), Reinstate)
+    assert hear(owner, Outcome.FENCED, run_id="run-3", now=now) is Turn.DOUBTED
+    refused = Position(Outcome.FENCED, Status.GENERATING, 3)
+    turn = owner.on_renewed(refused, now + 1, owner.log_id, "run-3", now + 1)
+    assert (turn is Turn.TAKEN) is heard
+    if not heard:
+        assert isinstance(owner.take(now + 1, "run-3"), Release)
+        assert hear(owner, Outcome.OK, run_id="run-3") is Turn.HANDED_BACK
+
+
 @pytest.mark.rule("P3.11")
 def test_a_give_back_without_an_answer_is_repeated_as_it_was(owner: Owner) -> None:
     """P3: also when the lease is over meanwhile."""

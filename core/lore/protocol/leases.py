@@ -161,6 +161,7 @@ class Leases:
             self.outbox.append((owner, command))
             if owner.state is State.RELEASING and self.holds(owner):
                 self._remove(owner)
+                self._leaving[owner] = None
 
     def say_alive(self, partitions: Sequence[int], now: float) -> None:
         """Renew the leases in partitions in which others may miss this generator (P15.13)."""

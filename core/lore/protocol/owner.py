@@ -83,6 +83,8 @@ class Owner:
         """When the last news arrived."""
         self._life = ""
         self._given: Reinstate | None = None
+        self._may_be_forked = False
+        """A fork that was asked for in an earlier life of the store got no answer."""
         self._asks_first = False
         self._errand: Errand | None = None
         self._failed = False
@@ -200,6 +202,9 @@ class Owner:
         continued since.
         """
         if self._given is None or self._life != run_id:
+            self._may_be_forked |= (
+                self._given is not None and self._given.view.log_id != self.log_id
+            )
             self._life = run_id
             known_of = self.view, self.producer, self.prompt_tokens
             view, chunks = known(*known_of, run_id, alone=self.is_alone(now))
@@ -311,17 +316,25 @@ class Owner:
             self._asks_first = True
             self.producer.on_lost()
             return None
-        return self._go(Turn.TAKEN)
+        return self._refused()
+
+    def _refused(self) -> Turn | None:
+        """Somebody else has the request, or this owner by a log that it cannot name (P3.15)."""
+        if not self._may_be_forked:
+            return self._go(Turn.TAKEN)
+        self.state, self._errand = State.RELEASING, None
+        return None
 
     def _on_reinstated(
         self, call: Call | None, position: Position, run_id: str, now: float
     ) -> Turn | None:
         assert isinstance(call, Reinstate)
         self._errand = self._given = None
+        self._may_be_forked &= position.outcome is not Outcome.OK
         if position.outcome is Outcome.FENCED and call.view.log_id != self.view.log_id:
             return Turn.DOUBTED  # the store may have the log as we know it, without this fork
         if position.outcome is not Outcome.OK:
-            return self._go(Turn.TAKEN)
+            return self._refused()
         self.view, self.run_id = call.view, self._life
         if self.state is State.ENDED:
             self.state = State.WORKING
@@ -365,7 +378,7 @@ class Owner:
         elif not (self.finished and position.status in ENDED):
             # If the request has ended, our own end may have been executed and its answer lost:
             # finish tells.
-            return self._go(Turn.TAKEN)
+            return self._refused()
         return None
 
     def _on_kept(self, position: Position, run_id: str) -> Turn | None:
