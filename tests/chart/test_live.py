@@ -9,7 +9,7 @@ import pytest
 from helm_python.errors import HelmError
 
 from tests.chart import live, rendering
-from tests.chart.rendering import NAMESPACE, RELEASE, Object, of_kind, one_of
+from tests.chart.rendering import NAMESPACE, RELEASE, Object, chart, of_kind, one_of
 
 OWNED = {
     "meta.helm.sh/release-name": RELEASE,
@@ -49,6 +49,29 @@ def checksums(objects: list[Object]) -> dict[str, str | None]:
         .get("checksum/secrets")
         for name, kind in WORKLOADS.items()
     }
+
+
+def test_the_notes_name_the_secrets_and_keys_that_pods_wait_for() -> None:
+    values = {
+        "secrets": {"existing": "mine"},
+        "generator": {"engine": {"type": "vllm", "url": "https://x", "existingSecret": "theirs"}},
+    }
+
+    def noted(*objects: Object) -> str:
+        with live.cluster(*objects) as config:
+            rendered = config.render(chart(), values, name=RELEASE, namespace=NAMESPACE)
+        return rendered["lore/templates/NOTES.txt"]
+
+    there = secret()
+    there["metadata"]["name"] = "mine"
+    key: Object = {"apiVersion": "v1", "kind": "Secret", "data": {"key": "eA=="}}
+    key["metadata"] = {"name": "theirs", "namespace": NAMESPACE}
+    assert "mine, with api-keys, secret, valkey-password\n    theirs, with key\n" in noted()
+    assert "did not find" not in noted(there, key)
+    del there["data"]["api-keys"]
+    notes = noted(there, key)
+    assert "    mine, with api-keys\n" in notes
+    assert "theirs" not in notes
 
 
 def test_a_new_store_is_replaced_even_if_it_never_became_ready() -> None:

@@ -55,3 +55,36 @@ checksum/secrets: {{ sha256sum . }}
 checksum/config: {{ include "lore.valkeyConfig" (index . 0) | sha256sum }}
 {{- end }}
 {{- end }}
+
+{{/* What pods need from Secrets of the user's and the cluster does not have: a YAML list of sentences. */}}
+{{- define "lore.missingSecrets" -}}
+{{- $needed := dict -}}
+{{- with .Values.secrets.existing -}}
+{{- $keys := list "secret" -}}
+{{- if ne $.Values.edge.settings.auth "off" }}{{ $keys = append $keys "api-keys" }}{{ end -}}
+{{- if $.Values.valkey.bundled.enabled }}{{ $keys = append $keys "valkey-password" }}{{ end -}}
+{{- $_ := set $needed . $keys -}}
+{{- end -}}
+{{- $external := .Values.valkey.external -}}
+{{- with $external.existingSecret -}}
+{{- $_ := set $needed . (concat (get $needed . | default list) (values $external.keys)) -}}
+{{- end -}}
+{{- with $external.tls.existingSecret -}}
+{{- $files := ternary (list "ca.crt" "tls.crt" "tls.key") (list "ca.crt") $external.tls.clientCertificate -}}
+{{- $_ := set $needed . (concat (get $needed . | default list) $files) -}}
+{{- end -}}
+{{- with .Values.generator.engine.existingSecret -}}
+{{- $files := ternary (list "key" "ca.crt") (list "key") $.Values.generator.engine.caCertificate -}}
+{{- $_ := set $needed . (concat (get $needed . | default list) $files) -}}
+{{- end -}}
+{{- $missing := list -}}
+{{- range $name, $keys := $needed -}}
+{{- $data := (lookup "v1" "Secret" $.Release.Namespace $name).data | default dict -}}
+{{- $without := list -}}
+{{- range $keys | uniq | sortAlpha }}{{ if not (hasKey $data .) }}{{ $without = append $without . }}{{ end }}{{ end -}}
+{{- if $without -}}
+{{- $missing = append $missing (printf "%s, with %s" $name (join ", " $without)) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $missing -}}
+{{- end }}
