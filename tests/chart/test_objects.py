@@ -34,8 +34,11 @@ SETTINGS: dict[str, type[CommonSettings]] = {
     "generator": GeneratorSettings,
     "operator": OperatorSettings,
 }
-LARGER = {"edge": {"graceS": 10}}
-"""Where a setting's smallest value would not go with another one's."""
+LARGER: dict[str, dict[str, Any]] = {
+    "edge": {"graceS": 10, "prometheusUrl": "http://x"},
+    "generator": {"modelRevision": "a" * 40},
+}
+"""Where a setting's smallest value would not do, or not go with another one's."""
 CLUSTER_WIDE = {"CustomResourceDefinition"}
 LABELS = {
     f"app.kubernetes.io/{name}"
