@@ -136,8 +136,16 @@ def found_at(at: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("invalid", "{why}", {"at": at, "why": message})
 
 
+_TAGGED = (("response_format",), ("text", "format"))
+"""Where a format is: pydantic puts its type into the location, as if it were a member."""
+
+
 def place_of(error: Any) -> tuple[str | int, ...]:
     """The location of a validation error, including the path from ``found_at``."""
+    loc = error["loc"]
+    for path in _TAGGED:
+        if loc[: len(path)] == path:
+            loc = (*path, *loc[len(path) + 1 :])
     at = str(error.get("ctx", {}).get("at", ""))
     inside = [int(part) if part.isdecimal() else part for part in at.split(".") if part]
-    return (*error["loc"], *inside)
+    return (*loc, *inside)

@@ -317,7 +317,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         {"presence_penalty": 0.1},
         {"frequency_penalty": -0.1},
         {"logit_bias": {"1": 1}},
-        {"logprobs": True},
+        {"logprobs": True, "top_logprobs": 6},
         {"modalities": ["text", "audio"]},
         {"response_format": {"type": "xml"}},
         {"reasoning_effort": "low"},
@@ -331,7 +331,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
     ],
     "responses": [
-        {"include": ["message.output_text.logprobs"]},
+        {"include": ["message.output_text.all"]},
         {"truncation": "auto"},
         {"text": {"format": {"type": "xml"}}},
         {"text": {"verbosity": "high"}},

@@ -42,7 +42,8 @@ class Asking:
 
         Raises ApiError and StoreUnavailable.
         """
-        doubtful = await self._context.is_doubtful(kept) or kept.constraint is not None
+        is_special = kept.constraint is not None or kept.logprobs is not None
+        doubtful = is_special or await self._context.is_doubtful(kept)
         kept = kept.model_copy(update={"parts": await self._served.parts_of(kept) or None})
         view = await self._retried(scope, kept) or await self._create(scope, kept)
         if _attempt(scope) or key_of(scope):

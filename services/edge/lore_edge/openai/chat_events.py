@@ -1,7 +1,9 @@
 """A chat completion, as an object and as a stream of chunks."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from lore.protocol.logprobs import Scored
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
 from lore.store.base import View
@@ -10,6 +12,7 @@ from lore_edge.dialect import usage
 from lore_edge.feed import Feed
 from lore_edge.openai.chat_parts import Deltas, finish_reason, message
 from lore_edge.openai.errors import OpenAIError, not_answered
+from lore_edge.openai.logprobs import of_choice
 from lore_edge.openai.notes import ChatNote
 from lore_edge.openai.parts import Whole
 from lore_edge.ring import Piece
@@ -19,12 +22,14 @@ _HERE = "\0"  # where a chunk's text goes; JSON never contains it unescaped
 _DONE = b"data: [DONE]\n\n"
 
 
-def completion(view: View, note: ChatNote, kept: KeptRequest, text: str) -> dict[str, Any]:
+def completion(
+    view: View, note: ChatNote, kept: KeptRequest, text: str, scored: Sequence[Scored] = ()
+) -> dict[str, Any]:
     whole = Whole(kept, view.request_id, text)
     choice = {
         "index": 0,
         "message": message(whole),
-        "logprobs": None,
+        "logprobs": of_choice(scored),
         "finish_reason": finish_reason(view.finish_reason, whole.has_called),
     }
     return (
@@ -63,7 +68,9 @@ class ChatStream:
     def chunk(self, piece: Piece) -> bytes:
         if self._deltas is not None:
             delta = self._deltas.feed(piece.text)
-            return sse.data(self._chunk(self._view, delta), piece.event_id) if delta else b""
+            if not delta and not piece.scored:
+                return b""
+            return sse.data(self._chunk(self._view, delta, piece.scored), piece.event_id)
         text = sse.encode_json(piece.text)
         return f"id: {piece.event_id}\ndata: {self._before}{text}{self._after}\n\n".encode()
 
@@ -89,9 +96,14 @@ class ChatStream:
         return sse.data({"error": OpenAIError(410, code, message).content()})
 
     def _chunk(
-        self, view: View, delta: dict[str, Any], finish_reason: str | None = None
+        self,
+        view: View,
+        delta: dict[str, Any],
+        scored: Sequence[Scored] = (),
+        finish_reason: str | None = None,
     ) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        said = {"delta": delta, "logprobs": of_choice(scored), "finish_reason": finish_reason}
+        choice = {"index": 0} | said
         chunk = _head(view, self._note, "chat.completion.chunk") | {"choices": [choice]}
         return chunk | {"usage": None} if self._note.include_usage else chunk
 

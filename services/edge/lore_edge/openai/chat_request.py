@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
-from lore_edge.openai import answer_format
+from lore_edge.openai import answer_format, logprobs
 from lore_edge.openai.answer_format import ChatFormat
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Turn
@@ -33,6 +33,7 @@ class ChatRequest(ChatNeutral, Honoured):
     tools: list[ChatTool] = Field(default=[])
     tool_choice: Choice | None = None
     response_format: ChatFormat | None = None
+    logprobs: bool = False
     stream_options: ChatStreamOptions | None = None
     stop: StopSequences = Field(default=[])
     max_tokens: MaxTokens | None = None
@@ -61,6 +62,7 @@ class ChatRequest(ChatNeutral, Honoured):
             **self.sampling(),
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.response_format),
+            logprobs=logprobs.asked_for(wanted=self.logprobs, top=self.top_logprobs),
             messages=[turn.message() for turn in self.messages],
             max_tokens=limit or limits.max_tokens,
             open_ended=limit is None,
@@ -80,4 +82,5 @@ def parse(body: dict[str, Any], limits: RequestLimits) -> ChatRequest:
             "Setting 'max_tokens' and 'max_completion_tokens' to two values is not supported.",
             "max_tokens",
         )
+    logprobs.check(wanted=asked.logprobs, top=asked.top_logprobs, needs="'logprobs'")
     return asked

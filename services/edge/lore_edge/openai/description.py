@@ -160,7 +160,11 @@ def _chat_schemas() -> Json:
             object=_const("chat.completion"),
             created=integer(),
             model=STRING,
-            choices=_list(_object(index=integer(), message=_MESSAGE, finish_reason=_FINISHED)),
+            choices=_list(
+                _object(
+                    index=integer(), message=_MESSAGE, logprobs=_SCORES, finish_reason=_FINISHED
+                )
+            ),
             usage=_USAGE,
         ),
         "ChatCompletionChunk": _object(
@@ -171,8 +175,9 @@ def _chat_schemas() -> Json:
             choices=_list(
                 _object(
                     index=integer(),
-                    delta={"type": "object", "properties": {"role": STRING, "content": STRING}},
-                    finish_reason={"enum": ["stop", "length", None]},
+                    delta=_DELTA,
+                    logprobs=_SCORES,
+                    finish_reason={"enum": ["stop", "length", "tool_calls", None]},
                 )
             ),
         ),
@@ -283,8 +288,26 @@ def _const(value: Any) -> Json:
 
 
 _NULLABLE: Json = {"type": ["string", "null"]}
-_FINISHED: Json = {"enum": ["stop", "length"]}
-_MESSAGE = _object(role=_const("assistant"), content=STRING)
+_FINISHED: Json = {"enum": ["stop", "length", "tool_calls"]}
+_TOKEN: dict[str, Json] = {
+    "token": STRING,
+    "logprob": {"type": "number", "maximum": 0},
+    "bytes": _list(integer(0, maximum=255)),
+}
+_SCORES: Json = {
+    "description": "null unless asked for",
+    "type": ["object", "null"],
+    "properties": {
+        "content": _list(_object(**_TOKEN, top_logprobs=_list(_object(**_TOKEN)))),
+        "refusal": {"type": "null"},
+    },
+}
+_MESSAGE = _object(role=_const("assistant"), content=_NULLABLE)
+_MESSAGE["properties"] |= {"reasoning_content": STRING, "tool_calls": _list({"type": "object"})}
+_DELTA: Json = {
+    "type": "object",
+    "properties": _MESSAGE["properties"] | {"role": STRING, "content": STRING},
+}
 _USAGE = _object(prompt_tokens=integer(), completion_tokens=integer(), total_tokens=integer())
 _KEY = _in(
     "header",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lore.protocol.lifecycle import INVALID_SCHEMA, REFUSALS, Status
+from lore.request import StreamRequest
 from lore.store.base import View
 from lore_edge.errors import ApiError
 
@@ -89,8 +90,9 @@ def prompt_refused(view: View) -> OpenAIError | None:
     """The error if the generator refused the prompt (P17.21)."""
     if view.status is not Status.FAILED or view.finish_reason not in REFUSALS:
         return None
-    is_schema = view.finish_reason == INVALID_SCHEMA
-    field = view.error.partition(":")[0] if is_schema else "messages"
+    named = view.error.partition(":")[0]
+    is_named = view.finish_reason == INVALID_SCHEMA or named in StreamRequest.model_fields
+    field = named if is_named else "messages"
     return OpenAIError(400, view.finish_reason, view.error, field=field)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from lore.protocol.commands import Cancel, Forget
+from lore.protocol.lifecycle import ENDED
 from lore.request import KeptRequest
-from lore.store.base import Outcome, Store, View
+from lore.store.base import ChunkMessage, Outcome, Store, View
 from lore_edge import calls, sse, views
 from lore_edge.context import Context
 from lore_edge.dialect import Dialect
@@ -147,7 +148,8 @@ class OpenAI:
         )
         if (error := not_answered(ended)) is not None:
             raise error
-        await _answer(call, completion(ended, note, kept, text), view.request_id)
+        scored = [one for chunk in await self._scored(ended, kept) for one in chunk.scored]
+        await _answer(call, completion(ended, note, kept, text, scored), view.request_id)
 
     # responses
 
@@ -173,7 +175,8 @@ class OpenAI:
             )
             if (refusal := prompt_refused(ended)) is not None:
                 raise in_openai(refusal, responses_request.NAMES)
-            await _answer(call, response(ended, note, kept, text), view.request_id)
+            chunks = await self._scored(ended, kept)
+            await _answer(call, response(ended, note, kept, text, chunks), view.request_id)
 
     async def _read_response(self, call: Call) -> None:
         view, note, kept = await self._shelf(call).stored_response(call.name)
@@ -247,7 +250,8 @@ class OpenAI:
     ) -> None:
         """Answer with the response as it is now, which may be slightly later than ``view``."""
         now, text = await views.read(self._store, view.request_id, view.subject)
-        await _answer(call, response(now, note, kept, text), view.request_id)
+        chunks = await self._scored(now, kept)
+        await _answer(call, response(now, note, kept, text, chunks), view.request_id)
 
     # models
 
@@ -269,6 +273,12 @@ class OpenAI:
         self._streams.check_open()
         check_json(call.scope)
         return parse_object(await read_body(call.receive, self._settings.max_body_bytes))
+
+    async def _scored(self, view: View, kept: KeptRequest) -> list[ChunkMessage]:
+        """The chunks of an answer that has ended and has log probabilities; else none."""
+        if kept.logprobs is None or view.status not in ENDED:
+            return []
+        return await replay.whole(self._store, view)
 
     def _shelf(self, call: Call) -> Shelf:
         return Shelf(self._store, subject_of(call.scope))

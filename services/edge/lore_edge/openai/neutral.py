@@ -41,7 +41,6 @@ class Neutral(Parameters):
         Literal["in_memory", "in-memory", "24h"] | None, Field(description="any of its values")
     ] = None
     service_tier: Literal["auto", "default"] | None = None
-    top_logprobs: Annotated[Zero, Field(description="0")] = None
 
     add_generation_prompt: Literal[True] | None = None
     add_special_tokens: Literal[False] | None = None
@@ -78,7 +77,6 @@ class ChatNeutral(Neutral):
     logit_bias: Annotated[
         dict[str, Annotated[float, Field(ge=0, le=0)]] | None, Field(description="biases of 0")
     ] = None
-    logprobs: Literal[False] | None = None
     modalities: Annotated[
         Annotated[list[Literal["text"]], Field(min_length=1)] | None,
         Field(description='["text"]'),
@@ -116,18 +114,6 @@ class ImageOptions(Parameters):
     context_compression: Literal["auto", "enabled", "disabled"] | None = None
 
 
-OfOtherItems = Literal[
-    "file_search_call.results",
-    "web_search_call.results",
-    "web_search_call.action.sources",
-    "message.input_image.image_url",
-    "computer_call_output.output.image_url",
-    "code_interpreter_call.outputs",
-    "reasoning.encrypted_content",
-]
-"""Items that the response could include, but that no answer of Lore's has."""
-
-
 class ResponseNeutral(Neutral):
     access_programs: Annotated[
         AccessPrograms | None, Field(description='{"cyber": "standard"}')
@@ -138,10 +124,6 @@ class ResponseNeutral(Neutral):
     context_management: Empty = None
     conversation: None = None
     image: Annotated[ImageOptions | None, Field(description="any of its values")] = None
-    include: Annotated[
-        list[OfOtherItems] | None,
-        Field(description='anything but "message.output_text.logprobs"'),
-    ] = None
     max_tool_calls: Annotated[
         Annotated[int, Field(ge=1)] | None, Field(description="any number")
     ] = None

@@ -18,6 +18,7 @@ from lore.request import KeptRequest, Metadata, Stop, Stops
 from lore.request_limits import RequestLimits
 from lore.template_args import TemplateArgs
 from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
+from lore_edge.openai.logprobs import TopLogprobs
 from lore_edge.wire import without_nulls
 
 MAX_SHOWN = 64  # of a value that a caller made up, in characters
@@ -77,6 +78,7 @@ class Honoured(Parameters):
     """More for the model's chat template, under the name that most such servers have for it."""
     metadata: Metadata = Field(default={})
     parallel_tool_calls: bool | None = None
+    top_logprobs: TopLogprobs = 0
 
     def sampling(self) -> dict[str, Any]:
         """The sampling parameters of a ``KeptRequest``. Absent ones have OpenAI's defaults, not

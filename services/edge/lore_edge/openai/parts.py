@@ -13,9 +13,9 @@ def call_id(request_id: str, call: int) -> str:
 
 
 def parser_of(asked: StreamRequest) -> Parser | None:
-    """None for an answer that is text alone."""
+    """None for an answer that is text alone, without log probabilities."""
     form = asked.form()
-    if form == Format():
+    if form == Format() and asked.logprobs is None:
         return None
     return Parser(form, asked.callable_names, single=asked.parallel_tool_calls is False)
 

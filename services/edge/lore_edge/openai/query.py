@@ -5,8 +5,8 @@ from typing import get_args
 from urllib.parse import parse_qsl
 
 from lore_edge.openai.errors import refused
-from lore_edge.openai.neutral import OfOtherItems
 from lore_edge.openai.parameters import unknown
+from lore_edge.openai.responses_request import Included
 from lore_edge.positions import MAX_SEQ
 from lore_edge.wire import Scope
 
@@ -25,7 +25,7 @@ def query_of(scope: Scope, known: set[str]) -> dict[str, str]:
     for name in query.keys() - known:
         raise unknown(name)
     for name, value in pairs:
-        if name in INCLUDE and value not in get_args(OfOtherItems):
+        if name in INCLUDE and value not in get_args(Included):
             raise refused(
                 "unsupported_value", "Unsupported value: Lore's answers have no such part.", name
             )

@@ -5,21 +5,21 @@ from collections.abc import AsyncIterator
 from lore.protocol.follower import is_foreign
 from lore.protocol.holes import in_sequence
 from lore.protocol.lifecycle import ENDED
-from lore.store.base import Store, StoreUnavailable, View
+from lore.store.base import ChunkMessage, Store, StoreUnavailable, View
 from lore_edge.openai.response_parts import ResponsePartsStream
 from lore_edge.views import PAGE_CHUNKS
 
 
-async def texts(store: Store, view: View) -> AsyncIterator[str]:
-    """Of the chunks that the log has by now, in order. Raises StoreUnavailable."""
+async def chunks(store: Store, view: View) -> AsyncIterator[ChunkMessage]:
+    """Those that the log has by now, in order. Raises StoreUnavailable."""
     seq = 0
     while True:
-        chunks = await store.read(view.request_id, after=seq, limit=PAGE_CHUNKS)
-        page = in_sequence(chunks, seq)
+        found = await store.read(view.request_id, after=seq, limit=PAGE_CHUNKS)
+        page = in_sequence(found, seq)
         if not page or any(is_foreign(chunk, view) for chunk in page):
             return
         for chunk in page:
-            yield chunk.text
+            yield chunk
         seq += len(page)
 
 
@@ -28,11 +28,19 @@ async def before(store: Store, view: View, position: int) -> list[str]:
     stream to judge (P4). Raises StoreUnavailable."""
     had: list[str] = []
     if position:
-        async for text in texts(store, view):
-            had.append(text)
+        async for chunk in chunks(store, view):
+            had.append(chunk.text)
             if len(had) == position:
                 break
     return had
+
+
+async def whole(store: Store, view: View) -> list[ChunkMessage]:
+    """The log of an answer that has ended. Raises StoreUnavailable."""
+    found = [chunk async for chunk in chunks(store, view)]
+    if len(found) != view.next_seq - 1:
+        raise StoreUnavailable("the log changes while it is read")
+    return found
 
 
 async def skip_to(store: Store, view: View, stream: ResponsePartsStream) -> int:
@@ -43,10 +51,10 @@ async def skip_to(store: Store, view: View, stream: ResponsePartsStream) -> int:
     generator may yet give that back (P3).
     """
     seq = 0
-    async for text in texts(store, view):
+    async for chunk in chunks(store, view):
         if not stream.is_behind():
             return seq
-        stream.skip(text)
+        stream.skip(chunk)
         seq += 1
     if stream.is_behind() and not await _has_ended_after(store, view, seq):
         raise StoreUnavailable("the log is behind this reader, or forgotten")

@@ -4,13 +4,14 @@ Every event's number follows from the log alone, so that any edge counts alike (
 response, chunk ``seq`` is ``seq + 3``, and four events end it.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from lore.parts.parser import Parser
 from lore.protocol.lifecycle import ENDED, REFUSALS, Status
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
-from lore.store.base import View
+from lore.store.base import ChunkMessage, View
 from lore_edge import sse
 from lore_edge.feed import Feed
 from lore_edge.openai import answer_format
@@ -39,12 +40,23 @@ def chunks_had(starting_after: int | None, view: View) -> int:
     return had
 
 
-def response(view: View, note: ResponseNote, kept: KeptRequest, text: str = "") -> Json:
-    """The response object. ``text`` is the whole answer, if it has ended."""
+def response(
+    view: View,
+    note: ResponseNote,
+    kept: KeptRequest,
+    text: str = "",
+    chunks: Sequence[ChunkMessage] = (),
+) -> Json:
+    """The response object. ``text`` is the whole answer, if it has ended; ``chunks`` are those of
+    the text, if they have log probabilities.
+    """
     completed = _status(view, note) == "completed"
     if (parser := parser_of(kept)) is not None:
         items = Items(view.request_id)
-        items.take(parser.feed(text))
+        for chunk in chunks:
+            items.take(parser.feed(chunk.text), chunk.scored)
+        if not chunks:
+            items.take(parser.feed(text))
         close(items, parser, view, note)
         return response_with(view, note, kept, items.done)
     output = [_message(view, "completed" if completed else "incomplete", text)]
@@ -57,6 +69,7 @@ def close(items: Items, parser: Parser, view: View, note: ResponseNote) -> list[
     events = items.take(parser.finish())
     if completed:
         events += items.begin_message()
+    events += items.say_rest()
     return events + items.end("completed" if completed else "incomplete")
 
 
@@ -176,7 +189,7 @@ def _common(view: View, note: ResponseNote, kept: KeptRequest) -> Json:
         "previous_response_id": note.previous_response_id,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
-        "top_logprobs": 0,
+        "top_logprobs": kept.logprobs or 0,
         "truncation": "disabled",
         **described(kept),
         **answer_format.described(kept),

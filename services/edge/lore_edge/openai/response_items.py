@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
+from lore.protocol.logprobs import Scored
+from lore_edge.openai.logprobs import Pending, of_event, of_part
 from lore_edge.openai.parts import call_id
 
 Json = dict[str, Any]
@@ -26,13 +28,18 @@ class Items:
         """Of the one that has begun."""
         self._text: list[str] = []
         self._call: CallBegin | None = None
+        self._scored: list[Scored] = []
+        """The tokens of the message that has begun, if they have log probabilities."""
+        self._pending = Pending()
 
-    def take(self, parts: Sequence[Part]) -> list[Event]:
+    def take(self, parts: Sequence[Part], scored: Sequence[Scored] = ()) -> list[Event]:
+        """The parts that a chunk brings, and its tokens with their log probabilities."""
+        self._pending.add(scored)
         events: list[Event] = []
         for part in parts:
             match part:
                 case Text(text):
-                    events += self._say("message", text)
+                    events += self._say("message", text, self._pending.take(text))
                 case Reasoning(text):
                     events += self._say("reasoning", text)
                 case CallBegin():
@@ -45,11 +52,18 @@ class Items:
                     events.append((kind, {**self._place, "delta": text}))
                 case CallEnd(_, is_complete):
                     events += self.end("completed" if is_complete else "incomplete")
+        if parts and not isinstance(parts[-1], Text):
+            self._pending.take_all()  # of other items, and markers
         return events
 
     def begin_message(self) -> list[Event]:
         """Of an answer that has said nothing: it has one all the same."""
         return [] if self.done or self._kind else self._begin("message")
+
+    def say_rest(self) -> list[Event]:
+        """Tokens behind the message that have no text, as the one that ends an answer."""
+        rest = self._pending.take_all()
+        return self._say("message", "", rest) if rest and self._kind == "message" else []
 
     def end(self, status: str) -> list[Event]:
         if not self._kind:
@@ -61,22 +75,24 @@ class Items:
             events = [("response.function_call_arguments.done", said), ended]
         else:
             place = self._place | {"content_index": 0}
-            more: Json = {"logprobs": []} if kind == "message" else {}
+            more: Json = {"logprobs": of_event(self._scored)} if kind == "message" else {}
+            part = _part(kind, text, self._scored)
             events = [
                 (f"response.{_CONTENT[kind]}.done", place | {"text": text} | more),
-                ("response.content_part.done", place | {"part": _part(kind, text)}),
+                ("response.content_part.done", place | {"part": part}),
                 ended,
             ]
         self.done.append(item)
-        self._kind, self._text, self._call = "", [], None
+        self._kind, self._text, self._call, self._scored = "", [], None, []
         return events
 
-    def _say(self, kind: str, text: str) -> list[Event]:
+    def _say(self, kind: str, text: str, scored: Sequence[Scored] = ()) -> list[Event]:
         events: list[Event] = []
         if self._kind != kind:
             events = [*self.end("completed"), *self._begin(kind)]
         self._text.append(text)
-        more: Json = {"logprobs": []} if kind == "message" else {}
+        self._scored += scored
+        more: Json = {"logprobs": of_event(scored)} if kind == "message" else {}
         delta = self._place | {"content_index": 0, "delta": text} | more
         return [*events, (f"response.{_CONTENT[kind]}.delta", delta)]
 
@@ -108,13 +124,14 @@ class Items:
         if self._call is not None:
             name = call_id(self._request_id, self._call.call)
             return item | {"call_id": name, "name": self._call.name, "arguments": text}
-        content = [] if status == "in_progress" else [_part(self._kind, text)]
+        content = [] if status == "in_progress" else [_part(self._kind, text, self._scored)]
         if self._kind == "reasoning":
             return item | {"summary": [], "content": content}
         return item | {"role": "assistant", "content": content}
 
 
-def _part(kind: str, text: str) -> Json:
+def _part(kind: str, text: str, scored: Sequence[Scored] = ()) -> Json:
     if kind == "reasoning":
         return {"type": "reasoning_text", "text": text}
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    told = of_part(scored)
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": told}

@@ -1,4 +1,4 @@
-"""A response whose answer may be more than text, as a stream of events.
+"""A response whose answer may be more than text, or has log probabilities, as a stream of events.
 
 Their numbers are counted through the log: an edge that a reader comes back to counts from the
 beginning, chunk by chunk, and so comes to the same ones.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lore.parts.parser import Parser
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
-from lore.store.base import View
+from lore.store.base import ChunkMessage, View
 from lore_edge import sse
 from lore_edge.feed import Feed
 from lore_edge.openai.notes import ResponseNote
@@ -47,9 +47,9 @@ class ResponsePartsStream:
         """Whether the reader has events that are not counted yet."""
         return self._number <= self._after
 
-    def skip(self, text: str) -> None:
+    def skip(self, chunk: ChunkMessage) -> None:
         """A chunk that the reader has, or has begun to get."""
-        self._rest = self._count(self._items.take(self._parser.feed(text)))
+        self._rest = self._count(self._items.take(self._parser.feed(chunk.text), chunk.scored))
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del sender
@@ -57,7 +57,7 @@ class ResponsePartsStream:
         return self._events(0, events) + self._rest
 
     def chunk(self, piece: Piece) -> bytes:
-        return self._count(self._items.take(self._parser.feed(piece.text)))
+        return self._count(self._items.take(self._parser.feed(piece.text), piece.scored))
 
     def state(self, *_: object) -> bytes:
         return b""

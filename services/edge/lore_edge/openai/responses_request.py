@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from lore.messages import CallId, Message, Text
 from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
-from lore_edge.openai import answer_format
+from lore_edge.openai import answer_format, logprobs
 from lore_edge.openai.answer_format import TextOptions
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Content, Turn
@@ -17,7 +17,12 @@ from lore_edge.openai.notes import ResponseNote, as_json
 from lore_edge.openai.parameters import KINDS, Honoured, Parameters, check, kept_or_refused
 from lore_edge.openai.tools import Choice, ResponseCall, ResponseTool, asked_for
 
-NAMES = {"response_format": "text.format", "messages": "input", "max_tokens": "max_output_tokens"}
+NAMES = {
+    "response_format": "text.format",
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "logprobs": "include",
+}
 """The names that the parameters of a ``KeptRequest`` have in a response."""
 
 
@@ -87,6 +92,20 @@ class ResponseStreamOptions(Parameters):
     include_obfuscation: Literal[False] = False
 
 
+LOGPROBS = "message.output_text.logprobs"
+Included = Literal[
+    "message.output_text.logprobs",
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+]
+"""What a response is to include. All but the first are of items that no answer of Lore's has."""
+
+
 class ResponseRequest(ResponseNeutral, Honoured):
     input: Annotated[
         Items,
@@ -99,6 +118,7 @@ class ResponseRequest(ResponseNeutral, Honoured):
     tools: list[ResponseTool] = Field(default=[])
     tool_choice: Choice | None = None
     text: TextOptions | None = None
+    include: list[Included] = Field(default=[])
     stream_options: ResponseStreamOptions | None = None
     background: bool = False
     store: bool = True
@@ -106,6 +126,10 @@ class ResponseRequest(ResponseNeutral, Honoured):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return LOGPROBS in self.include
 
     def note(self, earlier: int) -> ResponseNote:
         names = ResponseNote.model_fields.keys() - {"api", "earlier"}
@@ -129,6 +153,7 @@ class ResponseRequest(ResponseNeutral, Honoured):
             **self.sampling(),
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.text.format if self.text else None),
+            logprobs=logprobs.asked_for(wanted=self.wants_logprobs, top=self.top_logprobs),
             messages=[*system, *earlier, *asked],
             max_tokens=self.max_output_tokens or limits.max_tokens,
             open_ended=self.max_output_tokens is None,
@@ -140,6 +165,9 @@ class ResponseRequest(ResponseNeutral, Honoured):
 def parse(body: dict[str, Any], limits: RequestLimits) -> ResponseRequest:
     """Raises OpenAIError 400."""
     asked = check(ResponseRequest, ResponseNeutral, body, limits)
+    logprobs.check(
+        wanted=asked.wants_logprobs, top=asked.top_logprobs, needs=f"'{LOGPROBS}' in 'include'"
+    )
     if asked.background and not asked.store:
         raise refused(
             "invalid_value", "A background response has to be stored: set 'store'.", "store"
