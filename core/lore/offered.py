@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 
 from lore.request import StreamRequest
 
-Feature = Literal["tools", "grammar", "strict", "logprobs"]
+Feature = Literal["tools", "grammar", "logprobs"]
 
 OFFERED: frozenset[Feature] = frozenset({"grammar", "logprobs", "tools"})
 """``tools``: the model gets tools, and readers get its calls. ``grammar``: constrained decoding
-enforces a format, and a call of a tool can be required. ``strict``: the arguments of calls that the
-model chooses to make match their schema. ``logprobs``: the log has log probabilities.
+enforces a format, and a call of a tool can be required. ``logprobs``: the log has log
+probabilities.
 """
 FIELDS: dict[Feature, tuple[str, ...]] = {
     "tools": ("tools", "tool_choice", "parallel_tool_calls"),
@@ -30,10 +30,8 @@ class Refusal(NamedTuple):
 
 def not_offered(asked: StreamRequest, offered: frozenset[Feature] = OFFERED) -> Refusal | None:
     """The first field that needs a missing feature; None if all are offered."""
-    is_free = asked.tool_choice in (None, "auto")
     needs: list[tuple[str, Feature, bool]] = [
         ("tools", "tools", asked.tools is not None),
-        ("tools", "strict", is_free and any(tool.strict for tool in asked.tools or ())),
         ("messages", "tools", any(one.tool_calls for one in asked.messages or ())),
         ("tool_choice", "grammar", asked.tool_choice not in (None, "auto", "none")),
         ("response_format", "grammar", asked.response_format is not None),
@@ -47,7 +45,6 @@ def not_offered(asked: StreamRequest, offered: frozenset[Feature] = OFFERED) -> 
 
 _WHY: dict[Feature, str] = {
     "tools": "Lore does not offer tools yet",
-    "strict": "Lore keeps to a 'strict' schema only where a call is required",
     "grammar": "Lore does not offer constrained decoding yet",
     "logprobs": "Lore does not offer log probabilities yet",
 }

@@ -55,7 +55,9 @@ class Tool(_Part):
     parameters: Schema | None = None
     """The JSON schema of its arguments, which are an object."""
     strict: bool | None = None
-    """Whether its arguments must match the schema."""
+    """Whether its arguments must match the schema. Where the model decides whether to call, this is
+    not enforced (P19.9).
+    """
 
 
 def _names_differ(tools: list[Tool]) -> list[Tool]:

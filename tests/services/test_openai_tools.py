@@ -331,7 +331,6 @@ async def client(store: FaultyStore) -> AsyncIterator[openai.AsyncOpenAI]:
             "messages[1].tool_call_id",
         ),
         ({"messages": [{"role": "user", "content": "a", "tool_call_id": "b"}]}, "tool_call_id"),
-        ({"tools": [{"type": "function", "function": {"name": "a", "strict": True}}]}, "tools"),
     ],
 )
 async def test_what_is_wrong_is_refused_by_name_and_nothing_is_created(
@@ -342,6 +341,30 @@ async def test_what_is_wrong_is_refused_by_name_and_nothing_is_created(
         await client.chat.completions.create(**given)
     assert param in (refused.value.param or "")
     assert not store.state._records
+
+
+@pytest.mark.rule("P19.9")
+@pytest.mark.parametrize("choice", [None, "auto", "none", "required"])
+async def test_a_strict_tool_is_accepted_whoever_decides(
+    store: FaultyStore, choice: str | None
+) -> None:
+    """Agents set it by default. What is no JSON of the schema comes as the model wrote it."""
+    tool: Any = FLAT | {"strict": True}
+    call = '<tool_call>{"name": "weather", "arguments": {"town": 1}}</tool_call>'
+    more: Any = {} if choice is None else {"tool_choice": choice}
+    async with running_edge(store) as edge, sdk(edge.url) as client:
+        asked = await client.responses.create(
+            model=MODEL, input="a", tools=[tool], background=True, **more
+        )
+        writer = await play(store, call)
+        (told,) = (await kept(store, writer)).tools or ()
+        assert told.strict
+        (item,) = (await client.responses.retrieve(asked.id)).output
+    if choice == "none":
+        assert item.type == "message"
+    else:
+        assert item.type == "function_call"
+        assert item.arguments == '{"town": 1}'
 
 
 @pytest.mark.rule("P19.8")
