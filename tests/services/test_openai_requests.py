@@ -17,6 +17,7 @@ from lore.request_limits import RequestLimits
 from lore_edge.openai import chat_request, responses_request
 from lore_edge.openai.errors import OpenAIError
 from lore_edge.openai.messages import Turn
+from lore_edge.openai.tools import ResponseCall
 from tests.services.auth_harness import KeyRing
 from tests.services.edge_harness import FaultyStore, RunningEdge, running_edge
 from tests.services.openai_harness import MODEL, sdk
@@ -80,6 +81,24 @@ def test_what_is_honoured_reaches_the_generator() -> None:
         Message(role="system", content="Be brief."),
         Message(role="user", content="a"),
     ]
+
+
+@pytest.mark.rule("O16")
+def test_what_a_client_parsed_of_a_call_says_nothing_new() -> None:
+    call = {"name": "f", "arguments": '{"a": 1}'}
+    parsed = call | {"parsed_arguments": {"a": 1}}
+    result = {"role": "tool", "tool_call_id": "c", "content": "b"}
+    for one in (call, parsed):
+        called = {"role": "assistant", "tool_calls": [{"id": "c", "index": 0, "function": one}]}
+        kept = chat(messages=[*MESSAGES, called, result]).messages or []
+        (got,) = kept[1].tool_calls or [None]
+        assert got is not None
+        assert (got.id, got.name, got.arguments) == ("c", "f", '{"a": 1}')
+        item = {"type": "function_call", "call_id": "c"} | one
+        asked = responses_request.parse({"model": MODEL, "input": [item]}, LIMITS)
+        (taken,) = asked.input
+        assert isinstance(taken, ResponseCall)
+        assert taken.message().tool_calls == [got]
 
 
 def test_the_generator_reads_what_is_kept() -> None:

@@ -274,6 +274,7 @@ IN_MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"role": "assistant", "content": "b", "tool_calls": [], "audio": None}, "b"),
     ({"role": "assistant", "content": "b", "refusal": "", "function_call": {}}, "b"),
     ({"role": "assistant", "content": "b", "annotations": [], "phase": "final_answer"}, "b"),
+    ({"role": "assistant", "content": '{"a": 1}', "parsed": {"a": 1}}, '{"a": 1}'),
     ({"role": "assistant", "content": "b", "reasoning_content": ""}, "b"),
     ({"role": "assistant", "content": "b", "reasoning_content": "hm"}, "b"),
     ({"role": "assistant", "content": "b", "provider_specific_fields": {}}, "b"),

@@ -24,10 +24,12 @@ from lore_edge.openai.tools import ChatCall
 _TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 """The types of parts that are text, each with the member that contains the text."""
 _LABELS = frozenset(
-    ("id", "status", "name", "phase", "cache_control", "reasoning_content", "reasoning")
+    ("id", "status", "name", "phase", "cache_control", "reasoning_content", "reasoning", "parsed")
 )
 """Members of a message that change nothing, whatever their value."""
-_PART_LABELS = frozenset(("annotations", "logprobs", "cache_control", "prompt_cache_breakpoint"))
+_PART_LABELS = frozenset(
+    ("annotations", "logprobs", "cache_control", "prompt_cache_breakpoint", "parsed")
+)
 _NOT_OFFERED = frozenset(("refusal", "annotations", "audio", "function_call"))
 _EMPTY: tuple[Any, ...] = (None, "", [], {}, False, 0)
 

@@ -68,12 +68,14 @@ def asked_for(
     }
 
 
-# calls and results in what a request is asked
+# calls and results in what a request is asked. OpenAI's SDKs put the arguments that they parsed and
+# a call's number in the stream into the calls that they give back: these say nothing new.
 
 
 class _Function(Parameters):
     name: ToolName
     arguments: Text
+    parsed_arguments: Any = None
 
 
 class ChatCall(Parameters):
@@ -81,10 +83,12 @@ class ChatCall(Parameters):
 
     id: CallId
     type: Literal["function"] = "function"
+    index: int | None = None
     function: _Function
 
     def call(self) -> ToolCall:
-        return ToolCall(id=self.id, **self.function.model_dump())
+        called = self.function
+        return ToolCall(id=self.id, name=called.name, arguments=called.arguments)
 
 
 class ResponseCall(Parameters):
@@ -96,6 +100,7 @@ class ResponseCall(Parameters):
     call_id: CallId
     name: ToolName
     arguments: Text
+    parsed_arguments: Any = None
 
     def message(self) -> Message:
         call = ToolCall(id=self.call_id, name=self.name, arguments=self.arguments)
