@@ -53,7 +53,7 @@ test("a wrong key is asked for again with a word, once for all calls", async () 
   const edges = new Edges(["http://a.example"], credentials);
   await Promise.all([edges.json("GET", "/a"), edges.json("GET", "/b")]);
   assert.equal(asked.length, 2);
-  assert.match(asked[1], /^That key is not valid here/);
+  assert.match(asked[1], /^This key is not valid/);
   assert.deepEqual(calls.filter((sent) => sent === "Bearer right").length, 2);
   assert.equal(memory.get("lore.key"), "right");
 });

@@ -181,10 +181,10 @@ class Connection(asyncio.Protocol):
         if self._reading is exchange and self._parser.in_body:
             self._linger()
         elif not exchange.keep_alive or self.ends:
-            if self._is_reading_paused:
-                self._linger()
-            else:
+            if self.peer_ended:
                 self._transport.close()
+            else:
+                self._linger()  # what still comes would reset the connection, the answer with it
         elif self._queue:
             self._answer(self._queue.popleft())
         elif self._refusal is not None:
