@@ -226,7 +226,7 @@ async def test_nobody_gets_what_was_not_asked_for(store: FaultyStore) -> None:
         (response, {"top_logprobs": 1}, "invalid_parameter_combination"),
         (response, {"include": INCLUDE, "top_logprobs": 6}, "integer_above_max_value"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_what_cannot_be_had_is_refused_by_name(parse: Any, wrong: Any, code: str) -> None:
     with pytest.raises(OpenAIError) as refused:
