@@ -27,7 +27,7 @@ FRAME_MS = 50
 TRACED = "disabled-by-default-devtools.timeline,devtools.timeline,toplevel,__metadata"
 
 NAMES = 'async (from) => Object.keys((await import("/tests/browser/modules/" + from)).SHAPES)'
-PREPARE = """async ([shape, chars, from]) => {
+PREPARE = """async ([shape, chars, from = "shapes.js"]) => {
   const { SHAPES, DRAWN } = await import("/tests/browser/modules/" + from);
   window.drawn = DRAWN;
   window.prepared = SHAPES[shape](chars - 9) + "\\n\\nTHE END";
