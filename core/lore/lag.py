@@ -14,5 +14,5 @@ async def measure_lag() -> None:
     while True:
         keepers.beat()
         began_s = perf_counter()
-        await asyncio.sleep(INTERVAL_S)
+        await asyncio.sleep(INTERVAL_S)  # how late it ends is the measure
         LOOP_LAG.observe(max(0.0, perf_counter() - began_s - INTERVAL_S))

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from lore.messages import Message
-from lore.offered import not_offered
 from lore.request import KeptRequest, StreamRequest
 from lore.request_limits import RequestLimits
 from lore.tools import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_TOOLS, NamedTool
@@ -139,31 +138,3 @@ def test_a_release_before_reads_a_message_without_tools() -> None:
     assert message.model_dump_json() == '{"role":"user","content":"a"}'
     kept = json.loads(StreamRequest(question="a").kept_json(parts="hermes"))
     assert kept["note"] == {"parts": "hermes"}, "it does not look into the note"
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "tools"),
-        ({"tools": None}, "messages"),
-        ({"tools": None, "messages": TURNS[:1], "logprobs": 0}, "logprobs"),
-        (
-            {"tools": None, "messages": TURNS[:1], "response_format": {"type": "json_object"}},
-            "response_format",
-        ),
-    ],
-)
-def test_what_is_not_there_yet_is_refused_by_name(body: dict[str, Any], field: str) -> None:
-    refusal = not_offered(asked(**body), frozenset())
-    assert refusal is not None
-    assert refusal.field == field
-
-
-def test_a_call_can_be_required_where_there_is_a_grammar() -> None:
-    for choice in ("required", {"name": "weather"}):
-        refusal = not_offered(asked(tool_choice=choice), frozenset(("tools",)))
-        assert refusal is not None
-        assert refusal.field == "tool_choice"
-        assert not_offered(asked(tool_choice=choice), frozenset(("tools", "grammar"))) is None
-    for choice in ("auto", "none", None):
-        assert not_offered(asked(tool_choice=choice), frozenset(("tools",))) is None

@@ -30,4 +30,4 @@ def served() -> bool:
 
 while not served():
     # Discovery has no watch, and to watch the definition would take a right of its own.
-    time.sleep(0.5)
+    time.sleep(0.5)  # the API server may be away: there is no event to await

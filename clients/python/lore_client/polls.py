@@ -76,7 +76,7 @@ class Polls:
         now, fallback = asyncio.get_running_loop().time, self.fallback
         while True:
             # Arriving events move ask_at, so it is checked again after a pause.
-            await asyncio.sleep(max(fallback.ask_at - now(), CATCH_UP_S))
+            await asyncio.sleep(max(fallback.ask_at - now(), CATCH_UP_S))  # as P18 says
             if self._listening is None:
                 fallback.on_heard(now())  # the caller took this time, so the stream is not to blame
             elif now() >= fallback.ask_at and (poll := await self._past_the_stream()) is not None:

@@ -34,6 +34,6 @@ async def connect(store: Store, wait_s: float, on_wait: Callable[[str], None]) -
             if now >= say_s:
                 log.warning("waiting for the store", reason=str(error))
                 say_s = now + SAY_AGAIN_S
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(RETRY_S)  # a server that is away sends no event
         else:
             return

@@ -245,7 +245,7 @@ class Link:
         """Drop a connection with unanswered calls, and ping one that has long been silent."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._timeout_s / LOOKS)
+            await asyncio.sleep(self._timeout_s / LOOKS)  # silence is no event
             if self.is_up:
                 self._attend(loop.time())
             self._silent += 1

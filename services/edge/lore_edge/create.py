@@ -13,7 +13,6 @@ from pydantic import SecretStr, ValidationError, model_validator
 from lore import logs, tracing
 from lore.messages import Message, place_of
 from lore.metrics import REQUESTS_ACCEPTED
-from lore.offered import not_offered
 from lore.protocol.window import WindowConfig
 from lore.request import Ack, StreamRequest
 from lore.request_limits import RequestLimits
@@ -139,8 +138,6 @@ async def create(
             f"Idempotency-Key: at most {MAX_KEY_CHARS} characters", field="Idempotency-Key"
         )
     check_size(settings, asked)
-    if (refusal := not_offered(asked)) is not None:
-        raise invalid(f"{refusal.field}: {refusal.why}", field=refusal.field)
     mark = asked.fingerprint()
     limit = math.ceil(settings.queue_limit / PARTITIONS)
     whole = complete(asked, settings)

@@ -1,9 +1,7 @@
 """The JSON of the native API as schemas: request bodies, the view, errors and events."""
 
-import json
 from typing import Any
 
-from lore.offered import FIELDS, OFFERED
 from lore.protocol.lifecycle import Status
 from lore.request import StreamRequest
 from lore_edge.create import REQUEST_ID
@@ -83,28 +81,12 @@ def let_null_say_nothing(schema: Json) -> None:
 def _stream_request() -> Json:
     """The body of POST /v1/streams, with the rules that the generated schema lacks."""
     schema = StreamRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    _without_what_is_not_offered(schema)
     let_null_say_nothing(schema)
     schema["anyOf"] = [
         {"required": ["question"], "properties": {"question": {"type": "string"}}},
         {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
     ]
     return schema
-
-
-def _without_what_is_not_offered(schema: Json) -> None:
-    for feature, fields in FIELDS.items():
-        for field in fields if feature not in OFFERED else ():
-            del schema["properties"][field]
-    schema["$defs"] = _used(schema["$defs"], schema["properties"])
-
-
-def _used(definitions: Json, by: Any) -> Json:
-    """The definitions that are referred to, also by each other."""
-    text = json.dumps(by)
-    found = {name: one for name, one in definitions.items() if f'/{name}"' in text}
-    rest = {name: one for name, one in definitions.items() if name not in found}
-    return {**found, **_used(rest, found)} if found else {}
 
 
 def schemas() -> Json:

@@ -31,7 +31,7 @@ def follow(engine: Engine) -> None:
         signal.signal(number, signal.SIG_IGN)
     engine.start(_unheard)
     while engine.alive():
-        time.sleep(CHECK_S)
+        time.sleep(CHECK_S)  # another process: no event to await
 
 
 def _unheard(pieces: Sequence[Piece]) -> None:
