@@ -146,7 +146,7 @@ class Pipe:
 async def written(part: Part, path: Path) -> Times:
     """When each chunk was appended, by (request, seq)."""
     os.kill(part.pid, signal.SIGUSR1)
-    text = await asyncio.to_thread(_wait_for, path)
+    text = await asyncio.to_thread(wait_for, path)
     times: Times = {}
     for line in text.splitlines():
         name, first, last, when_s = line.rsplit(" ", 3)
@@ -155,7 +155,7 @@ async def written(part: Part, path: Path) -> Times:
     return times
 
 
-def _wait_for(path: Path) -> str:
+def wait_for(path: Path) -> str:
     """What another process writes there, whole when it is there."""
     give_up_s = time.monotonic() + DUMP_S
     while not path.exists():

@@ -56,7 +56,9 @@ class Part(Child):
 class Stage:
     """Starts parts; they end with the context."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, counted: bool = False) -> None:
+        """``counted``: services count their calls (``counted.py``)."""
+        self._counted = counted
         self.folder = Path(tempfile.mkdtemp(prefix="lore-bench-"))
         self._stack = AsyncExitStack()
 
@@ -77,14 +79,16 @@ class Stage:
     async def generator(self, **settings: Any) -> Part:
         """It keeps when it appended what: see ``timed_generator``."""
         settings = {"engine": "synthetic", "slots": 16_384, "max_requests": 16_384} | settings
-        return await self._service("generator", "loadtest.harness.timed_generator", settings)
+        module = "lore_generator.main" if self._counted else "loadtest.harness.timed_generator"
+        return await self._service("generator", module, settings)
 
     async def edge(self, **settings: Any) -> tuple[Part, int]:
         """The part and its port."""
         (port,) = free_ports(1)
         # One client asks for everything here: shares and a bound of the queue are not the point.
         open_house = {"auth": "off", "queue_limit": 1_000_000, "fair_quantum_s": 0}
-        part = await self._service("edge", "lore_edge", open_house | {"port": port} | settings)
+        module = "lore_edge.main" if self._counted else "lore_edge"
+        part = await self._service("edge", module, open_house | {"port": port} | settings)
         return part, port
 
     async def script(self, module: str, probe_port: int | None, *args: object) -> Part:
@@ -104,10 +108,10 @@ class Stage:
         (health,) = free_ports(1)
         chosen = {"valkey_url": self.valkey_url, "health_port": health, "log_level": "warning"}
         env = {f"LORE_{key.upper()}": str(value) for key, value in (chosen | settings).items()}
-        env["BENCH_TIMES"] = str(self.times_file())
-        return await self._start(
-            f"{name}-{health}", [sys.executable, "-m", module], env, readiness(health)
-        )
+        env |= {"BENCH_TIMES": str(self.times_file()), "BENCH_CALLS": str(self.folder)}
+        counted = ("loadtest.harness.counted",) if self._counted else ()
+        argv = [sys.executable, "-m", *counted, module]
+        return await self._start(f"{name}-{health}", argv, env, readiness(health))
 
     async def _start(self, name: str, argv: list[str], env: dict[str, str], probe: Any) -> Part:
         part = Part(name, argv, env, self.folder / f"{name}.log", probe)
