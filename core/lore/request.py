@@ -40,6 +40,7 @@ class Ack(StrEnum):
 
 Stop = Annotated[str, Field(min_length=1, max_length=64)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 MaxTokens = Annotated[int, Field(ge=1), Limit("max_tokens")]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
@@ -60,6 +61,8 @@ def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
 
 
 NEWER = (
+    "presence_penalty",
+    "frequency_penalty",
     "template_args",
     "tools",
     "tool_choice",
@@ -99,6 +102,10 @@ class StreamRequest(BaseModel):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     """Tokens less likely than this part of the likeliest are not drawn; unset, none is left out."""
     repetition_penalty: Annotated[float, Field(ge=0.1, le=2)] = 1.1
+    presence_penalty: Penalty | None = None
+    """Subtracted from the scores of tokens that the answer has, before the temperature."""
+    frequency_penalty: Penalty | None = None
+    """The same for each time that the answer has them."""
     no_repeat_ngram_size: Annotated[int, Field(ge=0, le=32)] = 0
     stop: Stops = []
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None

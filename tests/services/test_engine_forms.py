@@ -46,6 +46,14 @@ def test_an_engine_that_is_driven_over_http_refuses_a_form(dialect: Any, name: s
 
 
 @pytest.mark.rule("H15")
+@pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
+@pytest.mark.parametrize("dialect", [LlamaCpp, SGLang, VLLM])
+def test_an_engine_that_would_count_other_tokens_refuses_a_penalty(dialect: Any, name: str) -> None:
+    assert dialect().refuses(ask(**{name: -0.5})) == name
+    assert dialect().refuses(ask(**{name: 0})) is None
+
+
+@pytest.mark.rule("H15")
 @pytest.mark.parametrize("name", FORMS)
 def test_the_synthetic_engine_refuses_a_form(name: str) -> None:
     sink = Collector()

@@ -13,10 +13,11 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+from transformers.generation.continuous_batching.requests import RequestState
 
 from lore.request import StreamRequest
 from lore_generator.engines.choosing import CPU_NUCLEUS, Columns, mark, narrow, wide
-from lore_generator.engines.sampling import DECODING_KEY, Sampling, draw
+from lore_generator.engines.sampling import Sampling, decoding_of, draw
 from tests.services.sampler_harness import Batch, sampling, state_of
 
 VOCABULARY = 97
@@ -27,11 +28,15 @@ def scores(rows: int, seed: int = 0, vocabulary: int = VOCABULARY) -> torch.Tens
     return torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(seed)) * 3
 
 
-def penalised(row: torch.Tensor, wanted: Sampling, tokens: list[int]) -> torch.Tensor:
+def penalised(row: torch.Tensor, wanted: Sampling, tokens: list[int], prompt: int) -> torch.Tensor:
+    """By transformers' processors; presence and frequency as OpenAI defines them, for the tokens
+    behind the ``prompt`` first ones."""
     ids = torch.LongTensor([tokens])
     expected = RepetitionPenaltyLogitsProcessor(float(wanted.repetition_penalty))(
         ids, row.unsqueeze(0).clone()
     )
+    for token, count in Counter(tokens[prompt:]).items():
+        expected[0, token] -= wanted.frequency_penalty * count + wanted.presence_penalty
     if wanted.no_repeat_ngram_size:
         expected = NoRepeatNGramLogitsProcessor(wanted.no_repeat_ngram_size)(ids, expected)
     return expected[0]
@@ -50,12 +55,15 @@ def as_transformers(row: torch.Tensor, wanted: Sampling) -> torch.Tensor:
     return warped.softmax(-1)[0]
 
 
-def expected_token(row: torch.Tensor, wanted: Sampling, tokens: list[int], position: int) -> int:
-    row = penalised(row, wanted, tokens)
+def expected_token(row: torch.Tensor, state: RequestState) -> int:
+    decoding = decoding_of(state)
+    wanted, prompt = decoding.sampling, decoding.prompt_tokens
+    tokens = [*state.initial_tokens, *state.generated_tokens]
+    row = penalised(row, wanted, tokens, prompt)
     if not wanted.temperature:
         return int(row.argmax())
     cumulative = as_transformers(row, wanted).cumsum(-1, dtype=torch.float64)
-    aim = draw(wanted.seed, position) * cumulative[-1]
+    aim = draw(wanted.seed, len(tokens) - prompt) * cumulative[-1]
     return int(torch.searchsorted(cumulative, aim, right=True))
 
 
@@ -66,32 +74,34 @@ def some_sampling(rng: random.Random) -> Sampling:
         top_p=rng.choice([1, 1, 0.999, 0.9, 0.5, 0.05]),
         min_p=rng.choice([None, None, 0.02, 0.3]),
         repetition_penalty=rng.choice([1, 1, 1.1, 0.7, 2]),
+        presence_penalty=rng.choice([None, None, 0.0, 1.5, -0.5]),
+        frequency_penalty=rng.choice([None, None, 0.0, 0.7, -0.2]),
         no_repeat_ngram_size=rng.choice([0, 0, 0, 1, 2, 3, 5]),
         seed=rng.randrange(2**32),
     )
 
 
 def test_ten_thousand_tokens_are_those_that_transformers_would_choose() -> None:
-    """Requests come, are parked for longer than their row is kept, and are back."""
+    """Requests come, some with a log; they are parked for longer than their row is kept, and are
+    back, some of them evicted: the loop then counts their answer to their prompt."""
     rng, noise = random.Random(1), torch.Generator().manual_seed(1)
     batch, compared, kinds = Batch(), 0, Counter[str]()
     while compared < CASES:
         states = [
-            state_of(f"{compared}.{n}", rng.choices(range(40), k=rng.randint(1, 12)), one)
-            for n, one in enumerate(some_sampling(rng) for _ in range(24))
+            state_of(
+                f"{compared}.{n}",
+                rng.choices(range(40), k=rng.randint(1, 12)),
+                some_sampling(rng),
+                log=tuple(rng.choices(range(40), k=rng.choice([0, 0, 6]))),
+            )
+            for n in range(24)
         ]
         for _ in range(60):
+            evicted = rng.randrange(24)
+            states[evicted] = states[evicted].create_equivalent_initial_request()
             step = rng.sample(states, rng.randint(1, 8))
             rows = torch.randn(len(step), VOCABULARY, generator=noise) * 3
-            expected = [
-                expected_token(
-                    row,
-                    state.logit_processor_kwargs[DECODING_KEY].sampling,
-                    [*state.initial_tokens, *state.generated_tokens],
-                    len(state.generated_tokens),
-                )
-                for row, state in zip(rows, step, strict=True)
-            ]
+            expected = [expected_token(*one) for one in zip(rows, step, strict=True)]
             assert batch.step(step, rows.clone()) == expected
             compared += len(step)
             best = zip(expected, rows.argmax(-1).tolist(), strict=True)
@@ -215,15 +225,12 @@ def test_requests_without_a_seed_draw_by_their_id() -> None:
 
 def test_a_row_outgrows_its_width_and_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lore_generator.engines.histories.FIRST_WIDTH", 4)
-    wanted = sampling(repetition_penalty=1.4, no_repeat_ngram_size=2)
+    wanted = sampling(repetition_penalty=1.4, frequency_penalty=0.5, no_repeat_ngram_size=2)
     batch = Batch()
     states = [state_of(str(n), [n, n + 1], wanted) for n in range(40)]
     for width in (1, 3, 20, 40, 2):
         for seed in range(9):
             step = states[:width]
             rows = scores(width, seed)
-            expected = [
-                expected_token(row, wanted, [*one.initial_tokens, *one.generated_tokens], 0)
-                for row, one in zip(rows, step, strict=True)
-            ]
+            expected = [expected_token(*one) for one in zip(rows, step, strict=True)]
             assert batch.step(step, rows.clone()) == expected

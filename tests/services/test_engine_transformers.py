@@ -244,8 +244,9 @@ def test_a_grant_wakes_a_loop_that_sleeps(shared: Running) -> None:
     [
         ("What is a loop?", {}),
         (EMOJI, {"temperature": 0.9, "seed": 11, "repetition_penalty": 1.2}),
+        (EMOJI, {"presence_penalty": 0.4, "frequency_penalty": 1.5}),
     ],
-    ids=["greedy", "sampled"],
+    ids=["greedy", "sampled", "penalised"],
 )
 def test_a_continued_answer_is_the_one_it_would_have_been(
     shared: Running, question: str, changed: dict[str, object]

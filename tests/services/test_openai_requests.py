@@ -69,6 +69,8 @@ def test_what_is_honoured_reaches_the_generator() -> None:
         max_completion_tokens=5,
         temperature=0,
         top_p=0.5,
+        presence_penalty=2,
+        frequency_penalty=-0.5,
     )
     assert asked.messages == [
         Message(role="system", content="Be brief."),
@@ -77,6 +79,8 @@ def test_what_is_honoured_reaches_the_generator() -> None:
     ]
     assert (asked.stop, asked.seed, asked.max_tokens) == (["end"], 2**63 - 1, 5)
     assert (asked.temperature, asked.top_p) == (0, 0.5)
+    assert (asked.presence_penalty, asked.frequency_penalty) == (2, -0.5)
+    assert response(presence_penalty=0.1).presence_penalty == 0.1
     assert response(instructions="Be brief.").messages == [
         Message(role="system", content="Be brief."),
         Message(role="user", content="a"),
@@ -294,8 +298,8 @@ BOTH = [
             "missing_required_parameter",
         ),
         ({"n": 2}, "n", "unsupported_value"),
-        ({"presence_penalty": 0.5}, "presence_penalty", "unsupported_value"),
-        ({"frequency_penalty": -1}, "frequency_penalty", "unsupported_value"),
+        ({"presence_penalty": 2.1}, "presence_penalty", "decimal_above_max_value"),
+        ({"frequency_penalty": -3}, "frequency_penalty", "decimal_below_min_value"),
         ({"logprobs": 1}, "logprobs", "invalid_type"),
         (
             {"response_format": {"type": "json_schema"}},

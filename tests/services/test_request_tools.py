@@ -120,6 +120,8 @@ def test_the_generator_reads_what_was_asked() -> None:
         {"tools": [TOOL]},
         {"response_format": {"type": "json_object"}},
         {"logprobs": 0},
+        {"presence_penalty": 0.5},
+        {"frequency_penalty": -0.5},
         {"messages": TURNS},
     ],
 )

@@ -71,7 +71,6 @@ class Neutral(Parameters):
 
 class ChatNeutral(Neutral):
     audio: None = None
-    frequency_penalty: Annotated[Zero, Field(description="0")] = None
     function_call: Literal["none", "auto"] | None = None
     functions: Empty = None
     logit_bias: Annotated[
@@ -85,7 +84,6 @@ class ChatNeutral(Neutral):
     prediction: Annotated[Prediction | None, Field(description="any content that is predicted")] = (
         None
     )
-    presence_penalty: Annotated[Zero, Field(description="0")] = None
     reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
     web_search_options: None = None

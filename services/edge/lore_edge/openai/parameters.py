@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from lore.messages import place_of
-from lore.request import KeptRequest, Metadata, Stop, Stops
+from lore.request import KeptRequest, Metadata, Penalty, Stop, Stops
 from lore.request_limits import RequestLimits
 from lore.template_args import TemplateArgs
 from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
@@ -74,6 +74,8 @@ class Honoured(Parameters):
     """Not OpenAI's, but of most servers that speak its API; 0 and -1 leave nothing out."""
     min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Field(ge=0.1, le=2)] = 1.0
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
     chat_template_kwargs: TemplateArgs = Field(default={})
     """More for the model's chat template, under the name that most such servers have for it."""
     metadata: Metadata = Field(default={})
@@ -92,6 +94,8 @@ class Honoured(Parameters):
             "top_k": max(0, self.top_k) if self.top_p else 1,
             "min_p": self.min_p or None,
             "repetition_penalty": self.repetition_penalty,
+            "presence_penalty": self.presence_penalty or None,
+            "frequency_penalty": self.frequency_penalty or None,
             "template_args": self.chat_template_kwargs or None,
         }
 

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from lore_generator.engines.histories import Rows
+
 TIES = 64
 """How many more tokens than top-k are examined, for tokens of equal score."""
 CPU_NUCLEUS = 1024
@@ -35,6 +37,10 @@ class Parameters(Protocol):
     def min_p(self) -> float: ...
     @property
     def repetition_penalty(self) -> float: ...
+    @property
+    def presence_penalty(self) -> float: ...
+    @property
+    def frequency_penalty(self) -> float: ...
     @property
     def no_repeat_ngram_size(self) -> int: ...
 
@@ -80,10 +86,13 @@ class Columns:
     """Rows that may draw any token, without sorting."""
     ngram_sizes: tuple[int, ...]
     with_history: tuple[int, ...]
-    """Rows with a repetition penalty or an n-gram size."""
+    """Rows with a penalty or an n-gram size; the fields below have an entry for each."""
     history_index: torch.Tensor
-    penalty: torch.Tensor
-    """The repetition penalty of the rows with a history."""
+    repetition: torch.Tensor
+    presence: torch.Tensor
+    frequency: torch.Tensor
+    counts: bool
+    """Whether a row has a presence or a frequency penalty."""
 
     @classmethod
     def of(cls, batch: Sequence[Parameters], device: torch.device) -> "Columns":
@@ -91,14 +100,20 @@ class Columns:
         narrow = [row for row in drawn if batch[row].top_k or batch[row].top_p < 1]
         wide = [row for row in drawn if not (batch[row].top_k or batch[row].top_p < 1)]
         history = [row for row, one in enumerate(batch) if _needs_history(one)]
-        penalty = [batch[row].repetition_penalty for row in history]
+        some = [batch[row] for row in history]
+        penalties = torch.tensor(
+            [(o.repetition_penalty, o.presence_penalty, o.frequency_penalty) for o in some],
+            device=device,
+            dtype=torch.float32,
+        ).view(-1, 3)
         return cls(
             _group(batch, narrow, device),
             _group(batch, wide, device),
-            tuple(batch[row].no_repeat_ngram_size for row in history),
+            tuple(one.no_repeat_ngram_size for one in some),
             tuple(history),
             torch.tensor(history, device=device, dtype=torch.int64),
-            torch.tensor(penalty, device=device, dtype=torch.float32).unsqueeze(1),
+            *penalties.split(1, dim=1),
+            counts=any(_counts(one) for one in some),
         )
 
 
@@ -107,7 +122,11 @@ def is_greedy(one: Parameters) -> bool:
 
 
 def _needs_history(one: Parameters) -> bool:
-    return one.repetition_penalty != 1 or one.no_repeat_ngram_size > 0
+    return one.repetition_penalty != 1 or one.no_repeat_ngram_size > 0 or _counts(one)
+
+
+def _counts(one: Parameters) -> bool:
+    return one.presence_penalty != 0 or one.frequency_penalty != 0
 
 
 def _group(batch: Sequence[Parameters], rows: list[int], device: torch.device) -> Group | None:
@@ -130,20 +149,34 @@ def _group(batch: Sequence[Parameters], rows: list[int], device: torch.device) -
     )
 
 
-def penalise(
-    scores: torch.Tensor, columns: Columns, ids: torch.Tensor, lengths: torch.Tensor
-) -> None:
-    """Apply repetition penalty and n-gram ban, in place. ``ids`` and ``lengths`` are those of
-    ``Rows``, for the rows with a history."""
+def penalise(scores: torch.Tensor, columns: Columns, rows: Rows) -> None:
+    """Apply penalties and the n-gram ban, in place. ``rows``: those with a history.
+
+    The repetition penalty concerns the tokens of prompt and answer; presence and frequency
+    penalties concern those of the answer, as OpenAI defines them and vLLM applies them.
+    """
+    ids, lengths, _ = rows
     row = columns.history_index.unsqueeze(1)
     held = scores[row, ids]
+    held = torch.where(held < 0, held * columns.repetition, held / columns.repetition)
+    if columns.counts:
+        count = _occurrences(rows, scores.size(1))
+        held -= columns.frequency * count + columns.presence * (count > 0)
     # A token that occurs twice is written twice, with the same score.
-    scores[row, ids] = torch.where(held < 0, held * columns.penalty, held / columns.penalty)
+    scores[row, ids] = held
     for size in set(columns.ngram_sizes) - {0}:
         some = [at for at, one in enumerate(columns.ngram_sizes) if one == size]
         if size <= ids.size(1):
             at = torch.tensor(some, device=ids.device)
             _ban(scores, columns.history_index[at], ids[at], lengths[at], size)
+
+
+def _occurrences(rows: Rows, vocabulary: int) -> torch.Tensor:
+    """How often its row's answer has each of the tokens in ``rows.ids``."""
+    at = torch.arange(rows.ids.size(1), device=rows.ids.device)
+    is_answer = (at >= rows.starts.unsqueeze(1)) & (at < rows.lengths.unsqueeze(1))
+    counts = torch.zeros(len(rows.ids), vocabulary, device=rows.ids.device)
+    return counts.scatter_add_(1, rows.ids, is_answer.float()).gather(1, rows.ids)
 
 
 def _ban(

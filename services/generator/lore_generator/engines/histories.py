@@ -21,6 +21,8 @@ class Rows(NamedTuple):
     ids: torch.Tensor
     """One row for each request, as wide as the longest."""
     lengths: torch.Tensor
+    starts: torch.Tensor
+    """Where each answer begins: the length of its prompt."""
 
 
 class Histories:
@@ -30,8 +32,11 @@ class Histories:
         self._slots: OrderedDict[str, int] = OrderedDict()
         """By the request's key, the least recently used first."""
 
-    def rows(self, states: Sequence[RequestState], device: torch.device) -> Rows:
-        """The requests' rows, with all tokens that they have generated."""
+    def rows(
+        self, states: Sequence[RequestState], starts: Sequence[int], device: torch.device
+    ) -> Rows:
+        """The requests' rows, with all tokens that they have generated. ``starts``: the lengths of
+        their prompts, without what a log or an eviction added."""
         lengths = [len(state.initial_tokens) + len(state.generated_tokens) for state in states]
         self._grow(len(states), max(lengths), device)
         slots = self._take_slots([state.request_id for state in states])
@@ -49,7 +54,7 @@ class Histories:
             self._ids[at, position] = token
         index = torch.tensor(slots, device=device)
         rows = self._ids[:, : max(lengths)].index_select(0, index)
-        return Rows(rows, torch.tensor(lengths, device=device))
+        return Rows(rows, *torch.tensor([lengths, starts], device=device))
 
     def _write(self, slot: int, held: int, tokens: Sequence[int]) -> None:
         row = self._ids[slot]

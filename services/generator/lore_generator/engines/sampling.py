@@ -2,7 +2,8 @@
 
 It replaces transformers' logits processors, which ignore repetition penalties in continuous
 batching. The order is that of ``generate``: repetition penalty, repeated n-grams, the request's
-grammar, then temperature, top-k, top-p and min-p unless the request is greedy.
+grammar, then temperature, top-k, top-p and min-p unless the request is greedy. Frequency and
+presence penalties, which ``generate`` lacks, follow the repetition penalty, as in vLLM.
 
 The draw for a token depends only on the request's seed and the token's position, not on the batch
 or on earlier draws of the device's generator. So a seeded request repeats, and an answer that
@@ -39,7 +40,9 @@ class Sampling:
     repetition_penalty: float
     no_repeat_ngram_size: int
     seed: int
-    min_p: float = 0.0
+    min_p: float
+    presence_penalty: float
+    frequency_penalty: float
 
     @classmethod
     def of(cls, request_id: str, request: StreamRequest) -> "Sampling":
@@ -55,6 +58,8 @@ class Sampling:
             request.no_repeat_ngram_size,
             int.from_bytes(drawn) if request.seed is None else request.seed,
             request.min_p or 0.0,
+            request.presence_penalty or 0.0,
+            request.frequency_penalty or 0.0,
         )
 
 
@@ -150,7 +155,8 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         columns = self._columns_of(samplings, scores.device)
         if columns.with_history:
             some = [states[row] for row in columns.with_history]
-            penalise(scores, columns, *self._histories.rows(some, scores.device))
+            starts = [decoding_of(state).prompt_tokens for state in some]
+            penalise(scores, columns, self._histories.rows(some, starts, scores.device))
         if (allowed := self._automata.end()) is not None:
             allow(scores, allowed)
             for key in allowed.failed:

@@ -94,13 +94,16 @@ class Dialect(ABC):
         """The parameter that this engine would not honour, or not as Lore's own does; or None.
 
         A form that the answer is bound by is among them: behind a window that closes, and after a
-        takeover, these engines begin a call anew, and with it the form.
+        takeover, these engines begin a call anew, and with it the form. So they do with the tokens
+        that presence and frequency penalties count: vLLM and SGLang count those of the call alone,
+        llama.cpp those of the prompt as well.
         """
         if request.constraint is not None:
             return request.constraint
         if request.logprobs is not None:
             return "logprobs"
-        return "no_repeat_ngram_size" if request.no_repeat_ngram_size else None
+        names = ("presence_penalty", "frequency_penalty", "no_repeat_ngram_size")
+        return next((name for name in names if getattr(request, name)), None)
 
     @abstractmethod
     async def identify(self, ask: Ask, model: str | None) -> Facts:
