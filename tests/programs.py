@@ -7,11 +7,12 @@ import socket
 import subprocess
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 START_LIMIT_S = 30
@@ -77,3 +78,22 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], name: str) -> None:
             assert process.poll() is None, f"{name} did not start"
             assert time.monotonic() < until, f"{name} does not listen"
             time.sleep(0.02)  # a program of others tells nobody that it listens
+
+
+def have_ended(processes: Iterable[psutil.Process], within_s: float) -> bool:
+    """Whether all of them end within this time. One whose parent ended first may be a zombie for
+    seconds, until the machine's first process reaps it; it has ended, too."""
+    until = time.monotonic() + within_s
+    alive = list(processes)
+    while alive := [one for one in alive if _lives(one)]:
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.01)  # nobody is told of the end of a process that is not its child
+    return True
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

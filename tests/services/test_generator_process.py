@@ -22,6 +22,7 @@ from lore.store import StoreUnavailable, ValkeyStore
 from tests.services.generator_harness import WAIT_S, Reader, ask, reader_of, text_of
 from tests.services.mortal_generator import POISON
 from tests.store.backends import eventually
+from tests.valkeys import Daemon
 
 PROCESS_WAIT_S = 60.0
 MODEL_WAIT_S = 300.0
@@ -195,7 +196,7 @@ async def test_sigterm_hands_over_at_once_and_exits_0(
 
 
 async def test_a_second_signal_ends_the_process_at_once() -> None:
-    with ValkeyServer(save="") as server:
+    with Daemon(save="") as server:
         async with GeneratorProcess(server.connection_url, drain_s=600) as generator:
             await generator.said("ready")
             store = ValkeyStore(server.connection_url)
@@ -215,7 +216,7 @@ async def test_a_valkey_that_comes_back_with_less_gets_the_rest_again() -> None:
     """P3, P4: killed after a snapshot, so that it has lost what came later."""
     with tempfile.TemporaryDirectory(prefix="lore-", ignore_cleanup_errors=True) as folder:
         (port,) = free_ports(1)  # nobody takes it while there is no server
-        first = ValkeyServer(data_dir=folder, port=port, persist=True)
+        first = Daemon(data_dir=folder, port=port, persist=True)
         first.start()
         url = first.connection_url
         async with GeneratorProcess(url, synthetic_rate=200) as generator:
@@ -231,7 +232,7 @@ async def test_a_valkey_that_comes_back_with_less_gets_the_rest_again() -> None:
             assert (await generator.said("store away")) is not None
             assert (await _health(ready["port"], "/readyz"))[0] == 503
             assert (await _health(ready["port"], "/livez"))[0] == 200
-            with ValkeyServer(data_dir=folder, port=port, persist=True):
+            with Daemon(data_dir=folder, port=port, persist=True):
                 await _answers(store)
                 view = await reader.read_to_end()
                 assert view.status is Status.DONE

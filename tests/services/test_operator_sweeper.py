@@ -17,6 +17,7 @@ from lore_operator.sweeper import Sweeper
 from tests.services.kube_stub import NAMESPACE, KubeStub, pod, policy
 from tests.services.meters import meter
 from tests.store.backends import LEASE_MS, Backend, Clock, chunk, chunks
+from tests.valkeys import Daemon
 
 OWNER = "gen-1-0000000a"
 
@@ -448,7 +449,7 @@ async def test_its_metrics_count_the_live_and_the_age_of_the_oldest_in_the_queue
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(save="") as server:
+    with Daemon(save="") as server:
         yield server
 
 
@@ -490,7 +491,7 @@ async def test_on_valkey_a_sweep_reaps_what_stalls_and_releases_what_is_lost(
 
 async def test_on_valkey_a_server_that_goes_away_is_told(kube: KubeStub) -> None:
     clock = Clock()
-    with ValkeyServer(save="") as server:
+    with Daemon(save="") as server:
         stand = Stand(kube, ValkeyStore(server.connection_url, timeout_s=0.5), clock)
         await stand.sweep()
         assert kube.condition("StoreReachable")["status"] == "True"

