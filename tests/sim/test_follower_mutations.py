@@ -44,7 +44,8 @@ FORKED = replace(
     edges=1,
     readers_per_request=3,
     store_crash_rate=0.3,
-    generator_crash_rate=0.05,
+    forget_s=6.0,
+    generator_crash_rate=0.1,
 )
 """The same, and owners that end, so that what was forgotten is made anew in another log."""
 REAPING = Options(
@@ -123,6 +124,8 @@ def a_request_is_never_given_up(patch: Patch) -> None:
 
 
 def forgotten_acks_stay_forgotten(patch: Patch) -> None:
+    """A store forgets acks. Its readers have all there is, so they have nothing to say again;
+    the next owner takes the window over closed, and it never opens."""
     patch.setattr(Follower, "_acknowledge_again", lambda self: None)
 
 

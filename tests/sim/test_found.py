@@ -12,7 +12,6 @@ import pytest
 
 from lore.protocol import claims
 from lore.protocol.claims import Verdict
-from lore.protocol.follower import Follower
 from lore.protocol.owner import Owner
 from lore.protocol.owner_words import Turn
 from lore.protocol.producer import Due, Producer
@@ -80,12 +79,6 @@ def pause_is_told_once(patch: Patch) -> None:
         real(self, *args, **(kwargs | {"paused": True}))
 
     patch.setattr(Producer, "on_position", on_position)
-
-
-def forgotten_acks_stay_forgotten(patch: Patch) -> None:
-    """A store forgets acks. Its readers have all there is, so they have nothing to say again;
-    the next owner takes the window over closed, and it never opens."""
-    patch.setattr(Follower, "_acknowledge_again", lambda self: None)
 
 
 def chunks_name_no_log(patch: Patch) -> None:
@@ -214,10 +207,6 @@ FOUND: list[tuple[Callable[[Patch], None], Options]] = [
         Options(
             call_late=0.1, answer_lost=0.1, vanish_ratio=1.0, return_ratio=0.0, answer_tokens=160
         ),
-    ),
-    (
-        forgotten_acks_stay_forgotten,
-        with_(crash_together_ratio=1.0, window_tokens=4, requests=6, forget_s=5.0),
     ),
     (
         a_shorter_log_is_gone_on_from,
