@@ -1,0 +1,315 @@
+"""Pace: who decodes while requests wait for a slot (protocol P20).
+
+Policy. A reader takes a few tokens a second, an engine makes many more. While nobody waits, each
+request is granted its window's whole credit (P5), and this module changes nothing. While requests
+wait, in the store's queue or for a slot here, credit is granted in small steps, so that little is
+committed, and slots go where a token is needed next:
+
+1. who is about to run dry: its reader, at reading speed, has no more than a step left;
+2. who has nothing yet, in order, and in turn with them machines (``pace`` None), which can use all
+   they get; behind them those in the store's queue, for whom slots are kept;
+3. the rest, the least ahead first, up to ``lead + pace x time since its first token``: more than
+   that nobody can have read.
+
+Who in the second group has waited for as long as a step lasts a reader is in the first.
+
+A request that has used its step and is in the third group is *parked for pace*. It takes no slot,
+so the generator claims who waits. It goes on by the clock, when its reader is about to run dry, or
+as soon as a slot is free and nobody waits for it.
+
+Two speeds. ``tokens_per_s`` is the most that a reader takes: it bounds what is made ahead of them.
+``reading_ratio`` of it is what a reader needs: who has that is not about to run dry. Between them
+lies what an overloaded engine gives up first.
+
+Grants are absolute and only grow (P5.2), so what was granted is never taken back. One step is
+granted anew when half of it is left, so that the engine does not wait for this module. At most
+``slots`` requests have unused grants, but for those that had them when the waiting began.
+
+The reader's position is counted from the first token. It stands still while the window is closed,
+and after a takeover it is what the reader has acknowledged, which the store's view tells (P15).
+
+Drive it (no clock here; ``now`` is in seconds on any steady clock, virtual ones too)::
+
+    pacer = Pacer(PaceConfig(), slots=50)
+    pacer.add("a", pace=12.0, credit=32, now=0.0)      # a claimed request, with its window's credit
+    pacer.on_waiting(3, now=0.0)                       # three requests wait in the queue
+    for key, limit in pacer.take(now=0.0).grants: ...  # pass them to the engine
+    pacer.on_tokens("a", 1, now=0.2)                   # generated so far, after each piece
+    pacer.on_credit("a", 40, acked_tokens=8, now=0.5)  # after each ack
+    pacer.remove("a")                                  # it ended
+    pacer.take(now)                                    # after events, and at pacer.deadline()
+
+``take`` is due after each event and at ``deadline``. ``decoding`` requests occupy slots or are to
+have the next one: ``slots - pacer.decoding`` more may be claimed.
+"""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class PaceConfig:
+    tokens_per_s: float = 12.0
+    """The most that a reader takes, in tokens a second, where the request does not say."""
+    lead_tokens: int = 64
+    """How far ahead of such a reader a request may be while others wait."""
+    step_tokens: int = 8
+    """The size of a grant while others wait."""
+    reading_ratio: float = 0.6
+    """The share of its pace at which a reader is taken to read. Below it, it runs dry."""
+    calm_s: float = 5.0
+    """Pace binds until nobody has waited for this long, in seconds, so that it does not flap."""
+
+    def __post_init__(self) -> None:
+        if self.lead_tokens < 2 * self.step_tokens:
+            raise ValueError("lead_tokens must be at least two steps")
+
+
+@dataclass(slots=True)
+class Changes(Generic[K]):
+    """What ``take`` decided: credit to pass on (None: no limit), and who is parked for pace now."""
+
+    grants: list[tuple[K, int | None]] = field(default_factory=list[tuple[K, int | None]])
+    parked: list[K] = field(default_factory=list[K])
+    resumed: list[K] = field(default_factory=list[K])
+
+
+@dataclass(slots=True, eq=False)
+class _Request(Generic[K]):
+    key: K
+    pace: float | None
+    credit: float
+    generated: int
+    granted: float
+    needs_per_s: float
+    turn_s: float
+    """When it came, or a machine had its last step."""
+    read_tokens: int = 0
+    """The reader's position at ``read_s``: where its count begins."""
+    read_s: float | None = None
+    """None before the first token."""
+    dry_s: float = math.inf
+    """When its reader has no more than a step left."""
+    due_s: float = -math.inf
+    """From when on another step is within its lead."""
+    parked: bool = False
+
+    @property
+    def wants(self) -> bool:
+        return self.generated < self.credit
+
+    @property
+    def holds(self) -> bool:
+        """Whether it has an unused grant, and with it a slot."""
+        return self.generated < self.granted
+
+    def read_no_further_than(self, tokens: int, now: float) -> None:
+        """Its reader has waited for text, or was away: set its clock back."""
+        if self.read_s is not None:
+            read = self.read_tokens + self.needs_per_s * (now - self.read_s)
+            if read > tokens:
+                self.read_tokens, self.read_s = tokens, now
+
+
+class Pacer(Generic[K]):
+    """The requests of one engine. Counts are in tokens, generated in all since the first."""
+
+    def __init__(self, config: PaceConfig, slots: int) -> None:
+        self._config = config
+        self._slots = slots
+        self._requests: dict[K, _Request[K]] = {}
+        self._wanting: dict[K, _Request[K]] = {}
+        """Those whose window has credit, in order."""
+        self._open: dict[K, _Request[K]] = {}
+        """Of those, the ones that may lack a grant of their whole credit."""
+        self._waiting = 0
+        self._waited_s = -math.inf
+        """When somebody last waited."""
+        self._parked = 0
+        self._deadline = math.inf
+
+    @property
+    def decoding(self) -> int:
+        """How many requests take a slot, or are to have the next one."""
+        return len(self._wanting) - self._parked
+
+    @property
+    def parked(self) -> int:
+        return self._parked
+
+    def is_parked(self, key: K) -> bool:
+        """Whether it is parked for pace."""
+        request = self._requests.get(key)
+        return request is not None and request.parked
+
+    # events
+
+    def add(
+        self,
+        key: K,
+        *,
+        pace: float | None,
+        credit: int | None,
+        now: float,
+        generated_tokens: int = 0,
+        acked_tokens: int = 0,
+    ) -> None:
+        """Take a request. ``pace``: its reader's tokens a second, None for a machine. ``credit``:
+        the window's limit, None for none. One with text was begun elsewhere: its reader is taken
+        to be where it has acknowledged.
+        """
+        self.remove(key)
+        needs_per_s = (pace or self._config.tokens_per_s) * self._config.reading_ratio
+        request = _Request(
+            *(key, pace, _number(credit), generated_tokens, generated_tokens, needs_per_s, now)
+        )
+        self._requests[key] = request
+        if generated_tokens:
+            request.read_tokens, request.read_s = acked_tokens, now
+        self._note(request)
+
+    def remove(self, key: K) -> None:
+        """It has ended, is handed back, or waits for a reader before its first text."""
+        request = self._requests.pop(key, None)
+        if request is not None:
+            self._parked -= request.parked
+            self._wanting.pop(key, None)
+            self._open.pop(key, None)
+
+    def on_credit(
+        self, key: K, credit: int | None, *, acked_tokens: int | None, now: float
+    ) -> None:
+        """The window moved. ``acked_tokens``: None where nobody acknowledges (P8.4)."""
+        request = self._requests[key]
+        opens = not request.wants
+        request.credit = max(request.credit, _number(credit))
+        if opens and request.wants and acked_tokens is not None:
+            request.read_no_further_than(acked_tokens, now)  # it may have been away
+        self._note(request)
+
+    def on_tokens(self, key: K, generated_tokens: int, now: float) -> None:
+        request = self._requests[key]
+        # Who waited for this much longer than a step is not served before all others ever after.
+        request.read_no_further_than(request.generated + self._config.step_tokens, now)
+        request.generated = generated_tokens
+        if request.read_s is None and generated_tokens:
+            request.read_s = now
+        self._note(request)
+
+    def on_waiting(self, waiting: int) -> None:
+        """How many requests in the store's queue this generator would claim if it had room."""
+        self._waiting = waiting
+
+    def _note(self, request: _Request[K]) -> None:
+        """Keep what depends on its tokens and its credit."""
+        config = self._config
+        if request.wants:
+            self._wanting[request.key] = request
+            if request.granted < request.credit:
+                self._open[request.key] = request
+        else:
+            self._wanting.pop(request.key, None)
+            self._open.pop(request.key, None)
+            self._parked -= request.parked
+            request.parked = False
+        if request.pace is None or request.read_s is None:
+            request.dry_s = request.turn_s + config.step_tokens / request.needs_per_s
+            return
+        ahead = request.generated - request.read_tokens
+        request.dry_s = request.read_s + (ahead - config.step_tokens) / request.needs_per_s
+        lead_left = config.lead_tokens - config.step_tokens - ahead
+        request.due_s = request.read_s - lead_left / request.pace
+
+    # decisions
+
+    def deadline(self) -> float:
+        """When ``take`` has something to do if nothing else happens."""
+        return self._deadline
+
+    def take(self, now: float) -> Changes[K]:
+        """Decide anew. Call it after events, and at the deadline."""
+        changes = Changes[K]()
+        crowded = self._waiting + len(self._wanting) > self._slots
+        if crowded or now < self._waited_s + self._config.calm_s:
+            self._share(changes, now)
+        else:
+            self._deadline = math.inf
+            for request in self._open.values():
+                self._resume(request, changes)
+                self._grant(request, request.credit, changes, now)
+            self._open.clear()
+        return changes
+
+    def _share(self, changes: Changes[K], now: float) -> None:
+        """Grant steps to those who need them first."""
+        first, rest = list[_Request[K]](), list[_Request[K]]()
+        for request in self._wanting.values():
+            (first if self._is_first(request, now) else rest).append(request)
+        within = [request for request in rest if request.due_s <= now]
+        if self._waiting + len(first) + len(within) > self._slots:
+            self._waited_s = now
+        calm_s = self._waited_s + self._config.calm_s
+        first.sort(key=lambda request: _turn(request, now))
+        rest = sorted(within if now < calm_s else rest, key=lambda request: request.dry_s)
+        kept = self._slots - self._waiting
+        rest = rest[: max(0, kept - len(first))]
+        held = sum(request.holds for request in self._wanting.values())
+        for i, request in enumerate((*first, *rest)):
+            if not request.holds:
+                if held >= (self._slots if i < len(first) else kept):
+                    break  # the next slot that is free is its own, so nobody behind it goes on
+                held += 1
+            elif request.granted - request.generated > self._config.step_tokens // 2:
+                continue
+            limit = min(request.credit, request.generated + self._config.step_tokens)
+            self._grant(request, limit, changes, now)
+        self._park(changes, now, calm_s)
+
+    def _is_first(self, request: _Request[K], now: float) -> bool:
+        """Whether it comes before those in the store's queue."""
+        return request.pace is None or request.read_s is None or request.dry_s <= now
+
+    def _park(self, changes: Changes[K], now: float, calm_s: float) -> None:
+        """Note who is parked for pace, and when that changes by itself."""
+        deadline = calm_s if now < calm_s else math.inf
+        for request in self._wanting.values():
+            if request.holds or self._is_first(request, now):
+                self._resume(request, changes)
+                continue
+            if not request.parked:
+                request.parked = True
+                self._parked += 1
+                changes.parked.append(request.key)
+            deadline = min(deadline, request.dry_s)
+            if request.due_s > now:
+                deadline = min(deadline, request.due_s)
+        self._deadline = deadline
+
+    def _resume(self, request: _Request[K], changes: Changes[K]) -> None:
+        if request.parked:
+            request.parked = False
+            self._parked -= 1
+            changes.resumed.append(request.key)
+
+    def _grant(self, request: _Request[K], limit: float, changes: Changes[K], now: float) -> None:
+        if limit <= request.granted:
+            return
+        request.granted = limit
+        if request.pace is None:
+            request.turn_s = now
+            self._note(request)
+        changes.grants.append((request.key, None if limit == math.inf else int(limit)))
+
+
+def _turn(request: _Request[K], now: float) -> tuple[bool, float]:
+    """Its place among the first: who is about to run dry, then who came or was served first."""
+    is_dry = request.dry_s <= now
+    return not is_dry, request.dry_s if is_dry else request.turn_s
+
+
+def _number(credit: int | None) -> float:
+    return math.inf if credit is None else credit
