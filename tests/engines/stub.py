@@ -14,7 +14,10 @@ from typing import Any, Self
 
 from aiohttp import web
 
-FIRST, EOS = 100, 9
+from tests.engines import stub_events
+from tests.engines.stub_events import EOS, word
+
+FIRST = 100
 """Its answers begin with ``FIRST`` and count up; ``EOS`` ends them."""
 
 WHOLE = (*range(FIRST, FIRST + 40), EOS)
@@ -48,7 +51,7 @@ class Stub:
         """Calls whose connection is open."""
         self.made = 0
         self.waiting = 0
-        self.with_ids = True
+        self.with_ids = self.with_logprobs = True
         self._loop = asyncio.new_event_loop()
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -191,30 +194,9 @@ class Stub:
             await response.write(b"data: [DONE]\n\n")
 
     def _event(self, made: list[int], body: Json, *, end: str | None) -> bytes:
-        new = made[-1:] if end is None else []
-        if not self.with_ids:
-            new = []
-        if self.dialect == "llamacpp":
-            event: Json = {
-                "content": "".join(map(word, new)),
-                "tokens": new,
-                "stop": end is not None,
-            }
-            if not self.with_ids and end is None:
-                event["content"] = "x"
-            event["stop_type"] = {"stop": "eos", "length": "limit", None: ""}[end]
-            event["tokens_predicted"] = len(made)
-        elif self.dialect == "vllm":
-            choice: Json = {"index": 0, "text": "x" if end is None else "", "finish_reason": end}
-            if self.with_ids:
-                choice["token_ids"] = new
-            event = {"model": body["model"], "choices": [choice]}
-        else:
-            meta: Json = {"completion_tokens": len(made), "id": body["rid"]}
-            meta["finish_reason"] = None if end is None else {"type": end}
-            event = {"text": "", "meta_info": meta}
-            if self.with_ids:
-                event["output_ids"] = made
+        event = stub_events.EVENTS[self.dialect](
+            made if self.with_ids else [], len(made), body, end, scored=self.with_logprobs
+        )
         return b"data: " + json.dumps(event).encode() + b"\n\n"
 
     def until(self, happened: Callable[[], bool]) -> None:
@@ -238,10 +220,6 @@ def most_of(body: Json) -> int:
 def following(ids: list[int]) -> int:
     """The token that an answer has behind these."""
     return ids[-1] + 1 if ids[-1] >= FIRST else FIRST
-
-
-def word(token: int) -> str:
-    return "" if token == EOS else f" {token}"
 
 
 def _props(stub: Stub, _: Json) -> Json:

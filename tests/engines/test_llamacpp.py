@@ -8,6 +8,7 @@ from tests.engines import llamacpp
 from tests.engines.llamacpp import LlamaServer
 from tests.engines.running import Running, ask
 
+EOS = (2,)
 PROMPT_STEPS = 1
 ON_ITS_WAY = 3
 """The token that shows that the credit is used up, and what is made until the closed connection is
@@ -113,6 +114,33 @@ def test_p7_for_a_reader_who_left_a_window_is_made_and_what_was_on_its_way(
 def test_sampling_is_the_same_for_the_same_seed(running: Running) -> None:
     request = ask(temperature=0.8, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1)
     assert running.whole("drawn", request) == running.whole("drawn-again", request)
+
+
+def test_log_probabilities_are_those_of_a_direct_call_whatever_the_window(
+    server: LlamaServer, running: Running
+) -> None:
+    """But for the first tokens of a character, of which it tells nothing."""
+    request = ask("Continue this list: 🙂 😀 🫠 🌳", logprobs=3)
+    _, text = running.whole("scored", request)
+    running.windowed("scored-5", request, 5)
+    steps = server.steps(server.prompt(request.conversation()[0].content), 32)
+    for name in ("scored", "scored-5"):
+        told = [one for piece in running.sink.of(name) for one in piece.scored]
+        assert tuple(one.chosen.token_id for one in told) == running.sink.ids(name)
+        assert (
+            b"".join(one.chosen.text for one in told if one.chosen.token_id not in EOS).decode(
+                errors="ignore"
+            )
+            == text
+        )
+        for one, step in zip(told, steps, strict=False):
+            assert (one.chosen.token_id, one.chosen.logprob > -9999) == (
+                step.token,
+                bool(step.best),
+            )
+            if step.best:
+                assert one.top[0].token_id == step.token
+                assert one.chosen.logprob == pytest.approx(step.best[0][1], abs=0.2)
 
 
 def test_what_llamacpp_means_otherwise_is_refused_by_name(running: Running) -> None:

@@ -106,6 +106,23 @@ def test_sampling_is_the_same_for_the_same_seed(running: Running) -> None:
     assert running.whole("drawn", request) == running.whole("drawn-again", request)
 
 
+def test_log_probabilities_are_those_of_a_direct_call_whatever_the_window(
+    server: VllmServer, running: Running
+) -> None:
+    request = ask("Say something with 🙂 and naïve café.", logprobs=3, max_tokens=TOKENS)
+    _, text = running.whole("scored", request)
+    running.windowed("scored-5", request, 5)
+    steps = server.steps(server.prompt("Say something with 🙂 and naïve café."), TOKENS)
+    for name in ("scored", "scored-5"):
+        told = [one for piece in running.sink.of(name) for one in piece.scored]
+        assert tuple(one.chosen.token_id for one in told) == running.sink.ids(name)
+        assert b"".join(one.chosen.text for one in told).decode(errors="ignore") == text
+        for one, step in zip(told, steps, strict=False):
+            assert one.chosen == one.top[0]
+            best = [(other.token_id, pytest.approx(other.logprob, abs=0.01)) for other in one.top]
+            assert list(step.best[:3]) == best
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -10,18 +10,20 @@ exactly at the credit is noticed (P5.6).
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from lore import metrics
 from lore.parts.markers import left_open, names_of
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore.protocol.logprobs import Scored
 from lore.request import context_exceeded
 from lore_generator.engine import GivenUp, Job, Piece
 from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused
 from lore_generator.engines.remote.dialects.base import Call, Dialect, Mends, Said
 from lore_generator.engines.remote.fleet import Fleet
+from lore_generator.engines.remote.scores import scored
 from lore_generator.engines.remote.server import Server
 from lore_generator.engines.remote.trouble import KILLED, Kind, Trouble
 from lore_generator.engines.remote.words import Words
@@ -64,7 +66,7 @@ class Answer:
         self._prompt: list[int] = []
         self._ids: list[int] = list(job.generated_ids)
         """The released tokens, including those in the log."""
-        self._held: deque[int] = deque()
+        self._held: deque[tuple[int, Scored | None]] = deque()
         """Tokens beyond the credit: generated, but not released."""
         self._end: str | None = None
         """How the engine ended the answer, after the held tokens."""
@@ -149,7 +151,8 @@ class Answer:
         credit = self._most - len(ids)
         if self.limit is not None:
             credit = min(credit, self.limit - len(ids))
-        out = [held.popleft() for _ in range(min(max(0, credit), len(held)))]
+        taken = [held.popleft() for _ in range(min(max(0, credit), len(held)))]
+        out = [token for token, _ in taken]
         text, self._unsent = self._unsent + await self._read(out), ""
         ids += out
         reason = self._reason()
@@ -158,7 +161,9 @@ class Answer:
             text += self._script.finish()
         if out or text or reason is not None:
             name, prompt = self.job.request_id, len(self._prompt)
-            self._emit(Piece(name, tuple(out), text, reason, prompt_tokens=prompt))
+            scored = tuple(one for _, one in taken[: len(out)] if one is not None)
+            piece = Piece(name, tuple(out), text, reason, prompt_tokens=prompt, scored=scored)
+            self._emit(piece)
         return self._over
 
     async def _read(self, out: list[int]) -> str:
@@ -229,8 +234,7 @@ class Answer:
                     elif said.text and len(said.ids) == 1:
                         engine.words.learn(said.ids[0], said.text)
                     made += len(said.ids)
-                    self._held.extend(said.ids)
-                    self._end = said.end
+                    await self._hold(said)
                     if await self._let_out() or said.end is not None or await self._is_beyond():
                         return
                 else:
@@ -256,15 +260,24 @@ class Answer:
         body = dialect.whole(dialect.body(call), most)
         answer = await server.whole(dialect.path, body, step_s=self._engine.step_s)
         said = dialect.read_whole(answer, most)
-        self._held.extend(said.ids)
-        self._end = said.end
+        await self._hold(said)
         await self._let_out()
+
+    async def _hold(self, said: Said) -> None:
+        """Take what the engine has made; it waits for credit. Raises Trouble."""
+        scores: Sequence[Scored | None] = [None] * len(said.ids)
+        most, engine = self.job.request.logprobs, self._engine
+        if most is not None:
+            is_whole = not isinstance(engine.dialect, Mends)
+            scores = await scored(said, most, engine.words, whole=is_whole)
+        self._held.extend(zip(said.ids, scores, strict=True))
+        self._end = said.end
 
     async def _is_beyond(self) -> bool:
         """Whether a token is held. A call is not closed on a token that may end the answer: the
         next event tells.
         """
-        return bool(self._held) and not await self._engine.words.may_end(self._held[-1])
+        return bool(self._held) and not await self._engine.words.may_end(self._held[-1][0])
 
     def _next_call(self) -> Call:
         request, done = self.job.request, len(self._ids)

@@ -17,6 +17,7 @@ from lore_generator.engines.conversation import (
 )
 from lore_generator.engines.remote.dialects import llamacpp
 from lore_generator.engines.remote.dialects.base import Ask
+from lore_generator.engines.remote.token_bytes import bytes_of
 from lore_generator.engines.remote.tokenizer import ModelText
 from lore_generator.engines.remote.trouble import Kind, Trouble
 from lore_generator.engines.stops import StopStrings
@@ -67,6 +68,12 @@ class Words(Protocol):
         """The text of a few tokens, special ones too. Raises Trouble."""
         ...
 
+    async def bytes_of(self, token: int) -> bytes:
+        """What a token stands for; the name of a special one. b"" for a part of a character, where
+        only the engine knows it. Raises Trouble.
+        """
+        ...
+
     def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
         """``shown``: special tokens that are text all the same."""
         ...
@@ -97,6 +104,9 @@ class OwnWords:
 
     async def tail(self, ids: Sequence[int]) -> str:
         return self.text.tokenizer.decode(ids, skip_special_tokens=False)
+
+    async def bytes_of(self, token: int) -> bytes:
+        return bytes_of(self.text.tokenizer, token)
 
     def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
         return _OwnScript(Transcript(self.text.tokenizer, stops, shown))
@@ -199,6 +209,10 @@ class EngineWords:
 
     async def tail(self, ids: Sequence[int]) -> str:
         return await self.text(tuple(ids))
+
+    async def bytes_of(self, token: int) -> bytes:
+        text = await self.text((token,))
+        return b"" if "\N{REPLACEMENT CHARACTER}" in text else text.encode()
 
     def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
         return _EngineScript(self, stops, shown)

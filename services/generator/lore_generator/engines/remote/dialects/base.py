@@ -1,11 +1,13 @@
 """The interface of the engines' dialects."""
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
+from lore.protocol.logprobs import Likely, Scored, likely
 from lore.request import StreamRequest
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
@@ -68,6 +70,10 @@ class Said(NamedTuple):
     """How many ids that belong before these the stream does not contain."""
     text: str = ""
     """The text of the missing ids and these together, if the engine sends it."""
+    scored: Sequence[Scored] = ()
+    """Of these ids, in order, if the call asks for it; some may be missing. Texts may be, too. The
+    alternatives may be more than asked for, in any order.
+    """
 
 
 class Load(NamedTuple):
@@ -100,8 +106,6 @@ class Dialect(ABC):
         """
         if request.constraint is not None:
             return request.constraint
-        if request.logprobs is not None:
-            return "logprobs"
         names = ("presence_penalty", "frequency_penalty", "no_repeat_ngram_size")
         return next((name for name in names if getattr(request, name)), None)
 
@@ -166,6 +170,11 @@ def ids_of(value: object) -> list[int] | None:
         return None
     items = cast("list[object]", value)
     return cast("list[int]", items) if all(type(one) is int for one in items) else None
+
+
+def unnamed(token: int, logprob: float | None) -> Likely:
+    """A token whose text the engine does not send. None: it is too unlikely for a number."""
+    return likely(token, b"", -math.inf if logprob is None else logprob)
 
 
 def end_of(reason: object, ends: Mapping[str, str] = ENDS) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, cast
 
+from lore.protocol.logprobs import Likely, Scored, likely
 from lore_generator.engines.remote.dialects.base import (
     Ask,
     Call,
@@ -66,7 +67,7 @@ class LlamaCpp(Dialect):
 
     def body(self, call: Call) -> dict[str, object]:
         request = call.request
-        return {
+        body: dict[str, object] = {
             "prompt": list(call.ids),
             "stream": True,
             "return_tokens": True,
@@ -81,8 +82,11 @@ class LlamaCpp(Dialect):
             "repeat_last_n": len(call.ids) + call.most,
             "seed": call.seed,
             # Otherwise the last event repeats the prompt.
-            "response_fields": ["stop", "stop_type", "tokens"],
+            "response_fields": ["stop", "stop_type", "tokens", "completion_probabilities"],
         }
+        if request.logprobs is not None:
+            body["n_probs"] = max(1, request.logprobs)  # 0: it tells none
+        return body
 
     def read(self, event: Event, made: int) -> Said:
         """Parse an event. There is one for each whole character, with only the last of its tokens.
@@ -94,10 +98,10 @@ class LlamaCpp(Dialect):
             raise Trouble(Kind.FAILED, "no token ids in its stream")
         if event.get("stop"):
             return Said(ids, end_of(event.get("stop_type"), ENDS))
-        total = event.get("tokens_predicted")
+        total, scored = event.get("tokens_predicted"), _scored(event)
         if not isinstance(total, int):
-            return Said(ids)
-        return Said(ids, missing=max(0, total - made - len(ids)), text=text)
+            return Said(ids, scored=scored)
+        return Said(ids, missing=max(0, total - made - len(ids)), text=text, scored=scored)
 
     async def recover(self, ask: Ask, said: Said) -> list[int] | None:
         """The ids of the event's text, if their number and their end are as expected."""
@@ -112,7 +116,18 @@ class LlamaCpp(Dialect):
         ids, end = ids_of(answer.get("tokens")), end_of(answer.get("stop_type"), ENDS)
         if not ids:
             raise Trouble(Kind.FAILED, "no token ids in its answer")
-        return Said(ids, None if end == "length" and len(ids) >= most else end)
+        end = None if end == "length" and len(ids) >= most else end
+        return Said(ids, end, scored=_scored(answer))
+
+
+def _scored(event: Event) -> tuple[Scored, ...]:
+    """Of the tokens that end a character: it tells of no others, and gives that one its bytes."""
+    told: list[Event] = event.get("completion_probabilities") or []
+    return tuple(Scored(_likely(one), tuple(map(_likely, one["top_logprobs"]))) for one in told)
+
+
+def _likely(one: Event) -> Likely:
+    return likely(one["id"], bytes(one["bytes"]), one["logprob"])
 
 
 async def _props(ask: Ask) -> Event:

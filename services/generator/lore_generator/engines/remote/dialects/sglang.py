@@ -1,7 +1,8 @@
 """SGLang's ``/generate`` with token ids. Tried only against its documented answers."""
 
-from typing import cast
+from typing import Any, cast
 
+from lore.protocol.logprobs import Scored
 from lore.request import StreamRequest
 from lore_generator.engines.remote.dialects.base import (
     Ask,
@@ -13,6 +14,7 @@ from lore_generator.engines.remote.dialects.base import (
     Said,
     end_of,
     ids_of,
+    unnamed,
 )
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
@@ -47,7 +49,7 @@ class SGLang(Dialect):
 
     def body(self, call: Call) -> dict[str, object]:
         request = call.request
-        return {
+        body: dict[str, object] = {
             "rid": call.name,
             "input_ids": list(call.ids),
             "stream": True,
@@ -60,6 +62,9 @@ class SGLang(Dialect):
                 "sampling_seed": call.seed,
             },
         }
+        if request.logprobs is not None:
+            body |= {"return_logprob": True, "top_logprobs_num": request.logprobs}
+        return body
 
     def read(self, event: Event, made: int) -> Said:
         """Parse an event. Its ids are all so far, or with ``--stream-output`` those since the last
@@ -70,16 +75,27 @@ class SGLang(Dialect):
         total = meta.get("completion_tokens")
         if ids is None or not isinstance(total, int):
             raise Trouble(Kind.FAILED, "no token ids in its stream")
+        scored = _scored(meta)
         if len(ids) == total:
-            ids = ids[made:]
+            ids, scored = ids[made:], scored[made:]
         elif made + len(ids) != total:
             raise Trouble(Kind.FAILED, "its token count differs from the tokens that it sends")
         reason = meta.get("finish_reason")
         if reason is None:
-            return Said(ids)
+            return Said(ids, scored=scored)
         kind = cast("Event", reason).get("type") if isinstance(reason, dict) else reason
-        return Said(ids, end_of(kind))
+        return Said(ids, end_of(kind), scored=scored)
 
     def abort(self, name: str) -> tuple[str, dict[str, object]]:
         """Needed, because it notices a closed connection late."""
         return "/abort_request", {"rid": name}
+
+
+def _scored(meta: Event) -> list[Scored]:
+    """Of the event's ids. A token is told as its log probability, its id and its text."""
+    chosen: list[list[Any]] = meta.get("output_token_logprobs") or []
+    top: list[list[list[Any]] | None] = meta.get("output_top_logprobs") or [None] * len(chosen)
+    return [
+        Scored(unnamed(one[1], one[0]), tuple(unnamed(two[1], two[0]) for two in others or ()))
+        for one, others in zip(chosen, top, strict=True)
+    ]

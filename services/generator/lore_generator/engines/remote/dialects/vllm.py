@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lore.protocol.logprobs import Scored
 from lore.request import StreamRequest
 from lore_generator.engines.remote.dialects.base import (
     Ask,
@@ -13,6 +14,7 @@ from lore_generator.engines.remote.dialects.base import (
     Said,
     end_of,
     ids_of,
+    unnamed,
 )
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
@@ -65,7 +67,7 @@ class VLLM(Dialect):
 
     def body(self, call: Call) -> dict[str, object]:
         request = call.request
-        return {
+        body: dict[str, object] = {
             "model": call.model,
             "prompt": list(call.ids),
             "stream": True,
@@ -78,6 +80,9 @@ class VLLM(Dialect):
             "repetition_penalty": request.repetition_penalty,
             "seed": call.seed,
         }
+        if request.logprobs is not None:
+            body |= {"logprobs": request.logprobs, "return_tokens_as_token_ids": True}
+        return body
 
     def read(self, event: Event, made: int) -> Said:
         del made
@@ -91,4 +96,21 @@ class VLLM(Dialect):
         ids = ids_of(choice.get("token_ids") or [])
         if ids is None or (not ids and choice.get("text")):
             raise Trouble(Kind.FAILED, "no token ids in its stream (return_token_ids)")
-        return Said(ids, None if reason is None else end_of(reason))
+        scored = _scored(choice["logprobs"]) if choice.get("logprobs") else ()
+        return Said(ids, None if reason is None else end_of(reason), scored=scored)
+
+
+def _scored(told: Event) -> list[Scored]:
+    """Beside the likeliest tokens, ``top_logprobs`` has the one that was chosen."""
+    scored: list[Scored] = []
+    for token, logprob, top in zip(
+        told["tokens"], told["token_logprobs"], told["top_logprobs"], strict=True
+    ):
+        others = (unnamed(_token(name), value) for name, value in (top or {}).items())
+        scored.append(Scored(unnamed(_token(token), logprob), tuple(others)))
+    return scored
+
+
+def _token(name: str) -> int:
+    """Of ``token_id:12``."""
+    return int(name.rpartition(":")[2])
