@@ -31,7 +31,7 @@ ARGS ?=
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus $(VENV)/.llamacpp  ## make .venv with Lore, its libraries and the development tools
+setup: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus $(VENV)/.llamacpp $(VENV)/.schemas  ## make .venv with Lore, its libraries and the development tools
 
 run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web page
 	@$(BIN)/lore up $(ARGS)
@@ -39,7 +39,7 @@ run: $(VENV)/.lore  ## start Lore here: a store, a model, two edges and the web 
 monitor: $(VENV)/.tools $(VENV)/.prometheus  ## the same, with a Prometheus that looks at it, and a Grafana if one is here
 	@$(BIN)/python -m dashboards.monitor $(ARGS)
 
-test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus $(VENV)/.llamacpp  ## every test that needs no cluster and no GPU
+test: $(VENV)/.tools $(VENV)/.npm $(VENV)/.clients $(VENV)/.scanner $(VENV)/.prometheus $(VENV)/.llamacpp $(VENV)/.schemas  ## every test that needs no cluster and no GPU
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: $(VENV)/.tools  ## install the chart in the cluster of KUBECONFIG, and kill what runs there
@@ -203,4 +203,13 @@ $(VENV)/.llamacpp: tests/engines/unpack_llamacpp.sh | $(BIN)/python
 	@echo "Unpacking Debian's llama.cpp, which the tests drive"
 	@rm -rf $(VENV)/llamacpp; $< $(VENV)/llamacpp 2> /dev/null \
 	   || { rm -rf $(VENV)/llamacpp; echo "No llama.cpp to be had here: its tests are skipped"; }
+	@touch $@
+
+# In no wheel. The version is that of the library.
+$(VENV)/.schemas: constraints.txt | $(BIN)/python
+	@echo "Unpacking the JSON-Schema-Test-Suite, whose schemas the tests answer"
+	@rm -rf $(VENV)/schemas; mkdir $(VENV)/schemas \
+	   && $(PIP) download --no-deps --no-binary jsonschema -c constraints.txt -d $(VENV)/schemas jsonschema \
+	   && tar -xzf $(VENV)/schemas/jsonschema-*.tar.gz --strip-components 1 -C $(VENV)/schemas --wildcards '*/json/tests' \
+	   || { rm -rf $(VENV)/schemas; echo "No suite to be had here: its test is skipped"; }
 	@touch $@

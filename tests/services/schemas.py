@@ -81,6 +81,42 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
 }
 
+ME = {"$ref": "#"}
+ENDLESS: list[tuple[dict[str, Any], str]] = [
+    (ME, ""),
+    ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, ""),
+    (obj(a=ME), "#/properties/a"),
+    (
+        obj(False, a=FLAG, b={"$ref": "#/$defs/b"})
+        | {"$defs": {"b": obj(c={"$ref": "#/$defs/b"})}},
+        "#/properties/b",
+    ),
+    ({"type": "array", "items": ME, "minItems": 1}, "#/items"),
+    ({"type": "array", "prefixItems": [FLAG, ME], "minItems": 2}, "#/prefixItems/1"),
+    (obj(a={"anyOf": [ME, obj(b=ME)]}), "#/properties/a/anyOf/0"),
+    (
+        {"allOf": [{"type": "object", "properties": {"a/b": ME}}, {"required": ["a/b"]}]},
+        "#/allOf/0/properties/a~1b",
+    ),
+    ({"type": "object", "additionalProperties": ME, "required": ["a"]}, "#/additionalProperties"),
+    ({"anyOf": [FLAG, obj(a={"$ref": "#/anyOf/1"})]}, "#/anyOf/1/properties/a"),
+    ({"$defs": {"50%": obj(a={"$ref": "#/$defs/50%25"})}, "$ref": "#/$defs/50%25"}, ""),
+]
+"""No finite value satisfies the reference at this place."""
+ENDING: list[dict[str, Any]] = [
+    obj(False, a=ME),
+    obj(a={"anyOf": [ME, {"type": "null"}]}),
+    {"type": ["object", "null"], "properties": {"a": ME}, "required": ["a"]},
+    {"type": ["object", "array"], "properties": {"a": ME}, "required": ["a"], "items": ME},
+    {"type": "array", "items": ME},
+    {"type": "array", "prefixItems": [FLAG, ME], "minItems": 1},
+    {"$defs": {"a": FLAG}, "allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]},
+    obj(a={"enum": [1], "$ref": "#/$defs/b"}) | {"$defs": {"b": {"type": "integer"}}},
+    {"$defs": {"unused": obj(a={"$ref": "#/$defs/unused"})}, "type": "null"},
+    {"type": "string", "properties": {"a": 3}, "required": [[]], "minItems": "x", "items": 3},
+    {"type": "array", "required": "a", "minItems": 1, "items": {"type": "object", "items": ME}},
+]
+
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (obj(a={"type": "strng"}), "#/properties/a", "Invalid type: strng"),
     (obj(a={"type": "array", "items": {"type": "x"}}), "#/properties/a/items", "Invalid type"),
@@ -100,6 +136,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "x",
     ),
     ({"not": {"type": "string"}}, "", "not"),
+    (
+        {"type": "object", "patternProperties": {"^(?:a b|%|ü)$": {"type": "x"}}},
+        "#/patternProperties/^(?:a b|%|ü)$",
+        "Invalid type: x",
+    ),
     ({"properties": []}, "", "properties must be an object"),
     (
         {"type": "array", "prefixItems": [FLAG, {"minLength": -1, "type": "string"}]},

@@ -19,8 +19,9 @@ from lore_generator.engines import automata
 from lore_generator.engines.automata import BadGrammar, Grammars, follow
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.grammar import grammar_of
+from lore_generator.engines.schema_errors import ENDLESS as ENDS_NOT
 from tests.services.sampler_harness import PLAIN, Batch, sampling, state_of
-from tests.services.schemas import FLAG, REFUSED, SCHEMAS, SHORT, obj
+from tests.services.schemas import ENDING, ENDLESS, FLAG, REFUSED, SCHEMAS, SHORT, obj
 from tests.services.tokenizers_of_both_kinds import byte_level, sentencepiece
 
 PROMPT = [7, 8, 9]
@@ -178,6 +179,24 @@ def test_a_schema_that_is_not_supported_is_refused_with_its_place(
             assert f" at '{place}': " in said
         elif place and "$" not in place:
             assert f" at '#/properties/x{place[1:]}': " in said
+
+
+@pytest.mark.rule("P17.21")
+@pytest.mark.parametrize(("schema", "place"), ENDLESS)
+@pytest.mark.parametrize("strict", [True, None])
+def test_recursion_that_cannot_end_is_refused_with_its_place(
+    schema: dict[str, Any], place: str, strict: bool | None, grammars: Grammars
+) -> None:
+    with pytest.raises(Refused) as refused:
+        grammar_for(grammars, response_format=format_of(schema, strict=strict))
+    assert refused.value.reason == "invalid_schema"
+    where = f" at '{place}'" if place else ""
+    assert str(refused.value) == f"response_format: schema not supported{where}: {ENDS_NOT}"
+
+
+@pytest.mark.parametrize("schema", ENDING)
+def test_recursion_that_can_end_is_supported(schema: dict[str, Any], grammars: Grammars) -> None:
+    grammar_for(grammars, response_format=format_of(schema, strict=None))
 
 
 def test_the_place_in_a_definition_is_named(grammars: Grammars) -> None:

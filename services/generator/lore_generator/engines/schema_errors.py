@@ -1,4 +1,4 @@
-"""Where in a JSON schema the grammar's compiler finds fault.
+"""Where in a JSON schema a fault is, of which no grammar can be made.
 
 The compiler says what is wrong and not where. So the parts of a schema that it refuses are given
 to it one by one, from the outside to the inside.
@@ -7,8 +7,11 @@ to it one by one, from the outside to the inside.
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
+from urllib.parse import quote
 
 from llguidance import LLMatcher, LLParserLimits
+
+from lore_generator.engines.schema_recursion import endless_reference, escaped, referred
 
 LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000,
@@ -20,6 +23,7 @@ LIMITS = LLParserLimits(
 )
 """A schema that takes more is refused, or its answer fails alone."""
 MOST_TRIES = 500
+ENDLESS = "recursion without an end: no finite value satisfies it"
 _ROOT = "#/$defs/root"
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTS = ("anyOf", "allOf", "oneOf", "prefixItems", "items")
@@ -36,7 +40,8 @@ def first_error(schema: dict[str, Any]) -> SchemaError | None:
     """None for a schema of which a grammar can be made."""
     why = _refusal(schema)
     if not why:
-        return None
+        place = endless_reference(schema)
+        return None if place is None else SchemaError("#" + place, ENDLESS)
     # Its references point into it where it now is.
     moved = {**_moved(schema), "x-guidance": None}
     document = {"$defs": {"root": moved}, "x-guidance": schema.get("x-guidance", {})}
@@ -51,7 +56,7 @@ def first_error(schema: dict[str, Any]) -> SchemaError | None:
         if at in seen:
             continue
         seen.add(at)
-        if said := _refusal({**document, "$ref": _ROOT + at}):
+        if said := _refusal({**document, "$ref": quote(_ROOT + at, safe="#/$~")}):
             place, why, inner = at, said, list(_inside(schema, child, at))
     return SchemaError("#" + place, why)
 
@@ -95,7 +100,7 @@ def _inside(root: Any, schema: Any, at: str) -> Iterator[tuple[str, Any]]:
     known = cast("dict[str, Any]", schema)
     for key in _MAPS:
         for name, inner in _members(known.get(key)):
-            yield f"{at}/{key}/{_escaped(name)}", inner
+            yield f"{at}/{key}/{escaped(name)}", inner
     for key in _LISTS:
         if isinstance(many := known.get(key), list):
             for number, inner in enumerate(cast("list[Any]", many)):
@@ -103,20 +108,9 @@ def _inside(root: Any, schema: Any, at: str) -> Iterator[tuple[str, Any]]:
     for key in _SINGLE:
         if isinstance(one := known.get(key), dict):
             yield f"{at}/{key}", one
-    ref = known.get("$ref")
-    if isinstance(ref, str) and ref.startswith("#/"):
-        target = root
-        for step in ref[2:].split("/"):
-            name = step.replace("~1", "/").replace("~0", "~")
-            target = dict(_members(target)).get(name)
-        if target is not None:
-            yield ref[1:], target
+    yield from referred(root, known)
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         yield from cast("dict[str, Any]", value).items()
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
