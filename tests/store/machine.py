@@ -99,6 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.real = real
         self.real.now_ms = 4_000_000_000_000  # later than any server's own clock
         self.runs = 0
+        self.met_until_ms = 0
         self.twin = StoreState("run-0")
         for owner in ("g1", "g2"):
             self.set_present(owner, is_there=False)
@@ -219,6 +220,14 @@ class StoreMachine(RuleBasedStateMachine):
             assert claimed.view.log_id != old.log_id
         return lease_of(claimed.view)
 
+    @rule(target=leases, lease=leases, owner=owners)
+    def claim_from_an_owner_that_has_just_renewed(self, lease: Lease, owner: str) -> Any:
+        self.renew(lease, lease, later_ms=0)
+        silent = Silent(run_id="", silent_ms=LEASE_MS // 4, owners=(lease.owner,))
+        drawn = {"untried": False, "is_there": False, "is_here": True, "waited_ms": 0}
+        partition = partition_of(lease.request_id)
+        return self.claim_from_a_silent_owner(partition, owner, silent=silent, **drawn)
+
     def set_present(self, owner: str, *, is_there: bool) -> None:
         self.real.set_present(owner, is_there=is_there)
         (self.twin.present.add if is_there else self.twin.present.discard)(owner)
@@ -227,6 +236,7 @@ class StoreMachine(RuleBasedStateMachine):
     def meet(self, owner: str) -> None:
         """All of them keep each other for the same time."""
         self.both(Meet(owner, MET_MS))
+        self.met_until_ms = self.real.now_ms + MET_MS
 
     @rule(target=leases, partition=partitions, owner=owners, count=st.integers(0, 2))
     def claim_and_be_forgotten(self, partition: int, owner: str, count: int) -> Any:
@@ -323,6 +333,17 @@ class StoreMachine(RuleBasedStateMachine):
     def append_with_a_gap(self, lease: Lease) -> None:
         """What an owner does that does not know of a loss."""
         self.append_from(lease, start=1, count=1)
+
+    @rule(lease=leases, waited_ms=st.sampled_from([0, LEASE_MS]))
+    def append_after_a_restart(self, lease: Lease, waited_ms: int) -> None:
+        """P2, P4: the server has all it had, and its owner may have been away for too long."""
+        self.come_back_as_earlier(self.take_snapshot())
+        self.pass_time(waited_ms)
+        self.append(lease, count=1)
+
+    @rule(lease=leases, changes=st.sampled_from([{"owner": "impostor"}, {"log_id": "lost"}]))
+    def append_as_another(self, lease: Lease, changes: dict[str, str]) -> None:
+        self.append(replace(lease, **changes), count=1)
 
     @rule(
         lease=leases,
@@ -478,7 +499,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def come_back_empty(self) -> None:
-        self.come_back_as_earlier((StoreState().snapshot(), {}))
+        self.come_back_as_earlier((StoreState().snapshot(), {}, 0))
 
     @rule(lease=leases, unread=st.booleans())
     def leave_unread(self, lease: Lease, unread: bool) -> None:
@@ -498,7 +519,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([1, 20, LEASE_MS, RETENTION_MS]))
     def pass_time(self, ms: int) -> None:
         self.real.now_ms += ms
-        expire_keys(self.real.admin, self.real.now_ms)
+        self.expire()
         if ms == LEASE_MS:
             self.both(Waiting(LEASE_MS))
             for view in self.twin.live(now_ms=self.real.now_ms):
@@ -507,6 +528,12 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.real.run(store.live(limit=2)) == self.twin.live(limit=2, now_ms=now_ms)
             assert self.real.run(store.queue_depth()) == self.twin.queue_depth(now_ms=now_ms)
 
+    def expire(self) -> None:
+        """Names are in one key, so they expire together, and stay so if the clock is set back."""
+        expire_keys(self.real.admin, self.real.now_ms)
+        if self.real.now_ms >= self.met_until_ms:
+            self.twin._met_ms.clear()
+
     @rule(ms=st.sampled_from([10, LEASE_MS, 3 * LEASE_MS]))
     def set_the_clock_back(self, ms: int) -> None:
         """P15: of this server, or of another one that takes its place."""
@@ -514,15 +541,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=snapshots)
     def take_snapshot(self) -> Any:
-        return (self.twin.snapshot(), self.real.dump())
+        return (self.twin.snapshot(), self.real.dump(), self.met_until_ms)
 
     @rule(snapshot=snapshots)
     def come_back_as_earlier(self, snapshot: Any) -> None:
         self.runs += 1
-        kept, dump = snapshot
+        kept, dump, self.met_until_ms = snapshot
         self.twin.restore(kept, f"run-{self.runs}")
         self.real.restart(dump, f"run-{self.runs}")
-        expire_keys(self.real.admin, self.real.now_ms)
+        self.expire()
         self.before = {}
 
     # what holds after every step

@@ -106,6 +106,7 @@ class Faked:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
         argv = ["--port", str(self.port), "--save", "", "--dir", str(self._folder)]
+        argv += ["--repl-diskless-sync-delay", "0"]
         self._process = await asyncio.create_subprocess_exec(
             SERVER, *argv, env=env, stdout=asyncio.subprocess.DEVNULL
         )
