@@ -47,7 +47,7 @@ class Manager:
     def __init__(self, options: TransformersOptions) -> None:
         self._loaded = loading.load(options)
         model = self._loaded.model
-        config = batching_config(options, on_cpu=model.device.type == "cpu")
+        config = batching_config(options, model)
         config.scheduler_type = "fifo"
         eos = sorted(self._loaded.eos_ids) or NO_EOS
         greedy = GenerationConfig(do_sample=False, eos_token_id=eos)

@@ -37,10 +37,15 @@ class Batch:
     def step(self, states: list[RequestState], rows: torch.Tensor) -> list[int]:
         """Beside a row that nobody reads: of a prompt that is not complete."""
         futures = [FutureRequestState(state, True, {}, 1) for state in states]
+        for state in states:
+            state.position_offset = len(state.initial_tokens) + len(state.generated_tokens)
+        last = [(state.generated_tokens or state.initial_tokens)[-1] for state in states]
         prompt = FutureRequestState(state_of("prompt", [1, 2], sampling()), False, {}, 2)
         self._sampler.prepare_tensor_args([prompt, *futures], torch.empty(0))
         unread = torch.ones(1, rows.size(1))
-        after: Any = self._sampler(torch.empty(0), torch.cat([rows, unread]), torch.empty(0))
+        after: Any = self._sampler(
+            torch.tensor([*last, 1]), torch.cat([rows, unread]), torch.empty(0)
+        )
         assert torch.equal(after[-1:], unread)
         chosen = after[:-1].argmax(-1).tolist()
         for state, token in zip(states, chosen, strict=True):

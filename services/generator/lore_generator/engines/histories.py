@@ -7,7 +7,7 @@ another one when it is back.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers.generation.continuous_batching.requests import RequestState
@@ -33,34 +33,30 @@ class Histories:
         """By the request's key, the least recently used first."""
 
     def rows(
-        self, states: Sequence[RequestState], starts: Sequence[int], device: torch.device
+        self, states: Sequence[RequestState], starts: Sequence[int], last: torch.Tensor
     ) -> Rows:
         """The requests' rows, with all tokens that they have generated. ``starts``: the lengths of
-        their prompts, without what a log or an eviction added."""
-        lengths = [len(state.initial_tokens) + len(state.generated_tokens) for state in states]
+        their prompts, without what a log or an eviction added. ``last``: the last token of each,
+        on the device; the host may not know it yet.
+        """
+        device = last.device
+        lengths = [state.position_offset for state in states]
         self._grow(len(states), max(lengths), device)
         slots = self._take_slots([state.request_id for state in states])
-        single: list[tuple[int, int, int]] = []
         for state, slot, length in zip(states, slots, lengths, strict=True):
-            held = self._lengths[slot]
-            held = held if held <= length else 0
-            if held and held + 1 == length and state.generated_tokens:
-                single.append((slot, held, state.generated_tokens[-1]))
-            elif held != length:
-                self._write(slot, held, tokens_of(state, held))
+            held = self._lengths[slot] if self._lengths[slot] < length else 0
+            if not held:
+                self._ids[slot].fill_(state.initial_tokens[0])
+            if held < length - 1:
+                self._write(slot, held, tokens_of(state, held)[: length - 1 - held])
             self._lengths[slot] = length
-        if single:
-            at, position, token = torch.tensor(single, device=device).unbind(1)
-            self._ids[at, position] = token
-        index = torch.tensor(slots, device=device)
-        rows = self._ids[:, : max(lengths)].index_select(0, index)
-        return Rows(rows, *torch.tensor([lengths, starts], device=device))
+        index, ends, begins = placed([slots, lengths, starts], torch.int64, device).unbind(0)
+        self._ids[index, ends - 1] = last.to(torch.int64)
+        return Rows(self._ids[:, : max(lengths)].index_select(0, index), ends, begins)
 
     def _write(self, slot: int, held: int, tokens: Sequence[int]) -> None:
         row = self._ids[slot]
-        if not held:
-            row.fill_(tokens[0])
-        row[held : held + len(tokens)] = torch.tensor(tokens, device=row.device)
+        row[held : held + len(tokens)] = placed(tokens, torch.int64, row.device)
 
     def _take_slots(self, keys: Sequence[str]) -> list[int]:
         """A slot for each key: its own, a free one, or the least recently used one."""
@@ -87,6 +83,14 @@ class Histories:
             self._ids[: len(had)] = had[:, :1]
             self._ids[: len(had), : had.size(1)] = had
         self._lengths += [0] * (slots - len(self._lengths))
+
+
+def placed(values: Sequence[Any], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """A tensor of host values on the device. From ordinary memory, a GPU copies only after it has
+    finished its work, and the host would wait for that.
+    """
+    made = torch.tensor(values, dtype=dtype, pin_memory=device.type == "cuda")
+    return made.to(device, non_blocking=True)
 
 
 def tokens_of(state: RequestState, start: int) -> list[int]:

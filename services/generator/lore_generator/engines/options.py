@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Switch = Literal["off", "on", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,11 @@ class TransformersOptions:
     """KV memory, in tokens. Unset: 16,384 on a CPU, what fits on a GPU."""
     kv_page_tokens: int = 32
     """Tokens in a page of KV memory (flash attention wants 256)."""
+    async_batching: Switch = "off"
+    """Plan a step while the device computes the one before. ``auto``: on a GPU whose attention
+    needs no mask."""
+    cuda_graphs: Switch = "off"
+    """Record a step's kernels once, and launch them together. ``auto``: likewise."""
     threads: int | None = None
     """CPU threads for the model; unset, as torch decides."""
     template_args: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -65,6 +73,9 @@ class TransformersOptions:
             raise ValueError("kv_page_tokens must be at least 4")
         if self.tp_plan is not None and self.device_map is not None:
             raise ValueError("tp_plan and device_map exclude each other")
+        if self.tp_plan is not None and "on" in (self.async_batching, self.cuda_graphs):
+            # Nobody has tried it: all ranks would have to fetch and to capture in the same step.
+            raise ValueError("tp_plan excludes async_batching and cuda_graphs")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from transformers.generation.continuous_batching.requests import FutureRequestSt
 from lore.request import StreamRequest
 from lore_generator.engines.automata import Automata, Constrained, Grammars, allow
 from lore_generator.engines.choosing import Columns, is_greedy, mark, penalise
-from lore_generator.engines.histories import Histories, tokens_of
+from lore_generator.engines.histories import Histories, placed, tokens_of
 from lore_generator.engines.measured import Measured
 
 
@@ -79,6 +79,14 @@ class Decoding:
     logprobs: int | None = None
     """Keep the log probability of each token, and of so many that were likely."""
 
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the host must know a token before it can choose the next: to move an automaton
+        on, or to keep log probabilities in order. With two steps in flight, such a request takes
+        part in every other one.
+        """
+        return self.grammar is not None or self.logprobs is not None
+
 
 DECODING_KEY = "lore"
 
@@ -95,9 +103,22 @@ def generated_tokens(state: RequestState) -> int:
     return held - decoding_of(state).prompt_tokens
 
 
+def in_flight(state: RequestState) -> int:
+    """How many of its tokens are being computed and not yet known, when a step is planned: 0 or 1.
+    A request has read all its tokens but the last, unless that one is still on the device.
+    """
+    known = len(state.initial_tokens) + len(state.generated_tokens)
+    return max(0, state.position_offset + 1 - known)
+
+
 def answer_of(state: RequestState, start: int) -> list[int]:
     """The answer's tokens from its position ``start`` on, log included."""
     return tokens_of(state, decoding_of(state).prompt_tokens + start)
+
+
+def _position(state: RequestState) -> int:
+    """The place in the answer of the token that the step under way chooses."""
+    return state.position_offset - decoding_of(state).prompt_tokens
 
 
 def draw(seed: int, position: int) -> float:
@@ -109,8 +130,8 @@ def draw(seed: int, position: int) -> float:
 class Sampler(ContinuousBatchingLogitsProcessorList):
     """Chooses each request's next token and marks it, so that the loop's argmax takes it.
 
-    Steps must not overlap (no asynchronous batching): what a request has generated is read when
-    its scores arrive.
+    With asynchronous batching, the host does not know a request's last token yet. So its position
+    is that of the token read in this step, and histories take the token itself from the device.
     """
 
     def __init__(self, grammars: Grammars, fail: Callable[[str], None]) -> None:
@@ -128,7 +149,12 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
     def prepare_tensor_args(
         self, requests_in_batch: list[FutureRequestState], arg_storage: torch.Tensor
     ) -> torch.Tensor:
-        self._states = [future.state for future in requests_in_batch if future.has_new_token]
+        # The loop warms up with requests of its own, which nobody reads.
+        self._states = [
+            future.state
+            for future in requests_in_batch
+            if future.has_new_token and DECODING_KEY in future.state.logit_processor_kwargs
+        ]
         self._automata.begin(
             [
                 Constrained(row, state.request_id, grammar, partial(answer_of, state))
@@ -140,23 +166,28 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
 
     def __call__(
         self,
-        input_ids: torch.Tensor,  # noqa: ARG002
+        input_ids: torch.Tensor,
         scores: torch.Tensor,
         logits_processor_args: torch.Tensor,  # noqa: ARG002
     ) -> torch.Tensor:
         if self._states:
             # Rows past these belong to prompts that are not yet complete; nobody reads them.
-            self._choose(self._states, scores[: len(self._states)])
+            count = len(self._states)
+            self._choose(self._states, input_ids[:count], scores[:count])
         return scores
 
-    def _choose(self, states: Sequence[RequestState], scores: torch.Tensor) -> None:
+    def _choose(
+        self, states: Sequence[RequestState], last: torch.Tensor, scores: torch.Tensor
+    ) -> None:
+        """``last``: the last token of each request."""
         measured = Measured.of(scores, [decoding_of(state).logprobs for state in states])
         samplings = tuple(decoding_of(state).sampling for state in states)
         columns = self._columns_of(samplings, scores.device)
         if columns.with_history:
             some = [states[row] for row in columns.with_history]
             starts = [decoding_of(state).prompt_tokens for state in some]
-            penalise(scores, columns, self._histories.rows(some, starts, scores.device))
+            rows = self._histories.rows(some, starts, last[columns.history_index])
+            penalise(scores, columns, rows)
         if (allowed := self._automata.end()) is not None:
             allow(scores, allowed)
             for key in allowed.failed:
@@ -164,10 +195,10 @@ class Sampler(ContinuousBatchingLogitsProcessorList):
         if columns.narrow or columns.wide:
             # A greedy request draws nothing.
             draws = [
-                0.0 if is_greedy(sampling) else draw(sampling.seed, generated_tokens(state))
+                0.0 if is_greedy(sampling) else draw(sampling.seed, _position(state))
                 for state, sampling in zip(states, samplings, strict=True)
             ]
-            mark(scores, columns, torch.tensor(draws, dtype=torch.float64, device=scores.device))
+            mark(scores, columns, placed(draws, torch.float64, scores.device))
         if measured is not None:
             for row, numbers in measured.numbers(scores):
                 # Beside the state's tokens, from where its outputs bring them along.

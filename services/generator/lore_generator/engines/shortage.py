@@ -8,9 +8,12 @@ from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     ContinuousBatchProcessor,
 )
-from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
-from transformers.generation.continuous_batching.requests import FutureRequestState
+from transformers.generation.continuous_batching.requests import (
+    FutureRequestState,
+    RequestStatus,
+)
 
+from lore_generator.engines.fetching import fetch, latest_batch
 from lore_generator.engines.window_scheduler import WindowScheduler
 
 OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
@@ -49,20 +52,19 @@ def survive(manager: ContinuousBatchingManager, fail: Callable[[str], None]) -> 
         try:
             return turn(batch_processor, bootstrapping)
         except OUT_OF_MEMORY as error:
-            step = batch_processor.inputs_and_outputs
-            assert not isinstance(step, ContinuousBatchingAsyncIOs)  # steps do not overlap
-            batch = list(step.requests_in_batch)
+            batch = list(latest_batch(batch_processor))
             key = to_blame(batch) if short else None
             if key is None:
                 raise
             log.warning("out of memory in a step", reason=str(error).partition("\n")[0])
         short = False
+        fetch(batch_processor)  # the batch before has not failed, and its tokens are wanted
         scheduler = batch_processor.scheduler
         assert isinstance(scheduler, WindowScheduler)
         for one in batch:
             if one.state.request_id == key:
                 scheduler.finish_request(key)
-            else:
+            elif one.state.status != RequestStatus.FINISHED:
                 scheduler.send_back(one.state)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -14,23 +14,30 @@ from typing import Any
 
 import structlog
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.continuous_api import (
     ContinuousBatchingManager,
     OutputRouter,
 )
+from transformers.generation.continuous_batching.input_outputs import ContinuousBatchingAsyncIOs
 from transformers.generation.continuous_batching.requests import (
     GenerationOutput,
     RequestState,
     RequestStatus,
+)
+from transformers.generation.continuous_batching.utils import (
+    attn_mask_is_needed,
+    get_accelerator_graph_name,
 )
 
 from lore.protocol.logprobs import Likely, Scored, likely
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines import loading
 from lore_generator.engines.conversation import Refused
-from lore_generator.engines.options import TransformersOptions
+from lore_generator.engines.fetching import fetch_before_idle
+from lore_generator.engines.graphs import score_in_graphs
+from lore_generator.engines.options import Switch, TransformersOptions
 from lore_generator.engines.prompt import Prepared, grammars_of, prepare
 from lore_generator.engines.sampling import DECODING_KEY, Decoding, Sampler, Sampling
 from lore_generator.engines.shortage import OUT_OF_MEMORY, survive
@@ -152,15 +159,20 @@ class TransformersEngine:
 
     def _open_manager(self) -> ContinuousBatchingManager:
         options, model = self._options, self._loaded.model
-        config = batching_config(options, on_cpu=model.device.type == "cpu")
         eos = sorted(self._loaded.eos_ids)
         try:
+            config = batching_config(options, model)
             manager = model.init_continuous_batching(  # pyright: ignore[reportCallIssue]
                 GenerationConfig(do_sample=False, eos_token_id=eos or -1), config
             )
             manager.logit_processor = Sampler(self._grammars, self._on_bad_grammar)
             manager.output_router = _Router(self)
+            processor = manager.batch_processor = manager._create_batch_processor()  # noqa: SLF001
+            if any(processor.cb_config.cuda_graph_booleans):
+                score_in_graphs(processor)
             manager.warmup()
+            if processor.use_async_batching:
+                fetch_before_idle(processor)
             if options.tp_plan is None:  # one rank cannot leave a step that the others finish
                 survive(manager, self._on_shortage)
         except (*OUT_OF_MEMORY, ValueError) as error:
@@ -315,7 +327,16 @@ class TransformersEngine:
         )
 
 
-def batching_config(options: TransformersOptions, *, on_cpu: bool) -> ContinuousBatchingConfig:
+def batching_config(
+    options: TransformersOptions, model: PreTrainedModel
+) -> ContinuousBatchingConfig:
+    """Raises ValueError if the model's device cannot do what the options want."""
+    device, on_cpu = model.device.type, model.device.type == "cpu"
+    # Without flash attention, each step has a mask as wide as the KV memory. Its transfer, and the
+    # padding of a graph, cost more than they save: so transformers judges, too.
+    is_worth_it = options.tp_plan is None and not attn_mask_is_needed(model.config)
+    pairs = device in ContinuousBatchingAsyncIOs._supported_device_types  # noqa: SLF001
+    graphs = pairs and get_accelerator_graph_name() is not None
     kv_tokens = options.kv_tokens or (CPU_KV_TOKENS if on_cpu else None)
     return ContinuousBatchingConfig(
         scheduler_type=SCHEDULER_TYPE,
@@ -324,13 +345,17 @@ def batching_config(options: TransformersOptions, *, on_cpu: bool) -> Continuous
         num_blocks=kv_tokens and -(-kv_tokens // options.kv_page_tokens),
         max_batch_tokens=max(CPU_BATCH_TOKENS, options.slots) if on_cpu else None,
         auto_switch_to_flash=False,
-        # The window is decided between two steps, when every token is known, so steps must not
-        # overlap. An asynchronous loop also keeps a batch's last tokens until the next batch, which
-        # never comes once all requests are parked.
-        use_async_batching=False,
-        # The sampler reads on the host which requests are in the batch, which a graph would not.
-        use_cuda_graph=False,
+        use_async_batching=_is_on(
+            "LORE_ASYNC_BATCHING", options.async_batching, pairs, is_worth_it
+        ),
+        use_cuda_graph=_is_on("LORE_CUDA_GRAPHS", options.cuda_graphs, graphs, is_worth_it),
     )
+
+
+def _is_on(name: str, switch: Switch, can: bool, is_worth_it: bool) -> bool:
+    if switch == "on" and not can:
+        raise ValueError(f"{name}=on needs a GPU")
+    return switch == "on" or (switch == "auto" and can and is_worth_it)
 
 
 class _Router(OutputRouter):

@@ -7,12 +7,18 @@ first: their prompt and tokens go back to the waiting queue, and are read again 
 credit. Without that, the loop would raise and die when a cache full of parked requests meets a new
 one.
 
+With asynchronous batching, a step is planned while the batch before it is still computed. A token
+in flight counts against the credit and against the answer's maximum length, and its request keeps
+its KV until the token is known. A step that has to wait for tokens is empty: ``fetching.py`` then
+fetches them, and the loop plans again.
+
 A prompt is read in pieces that fit into a step beside the tokens of decoding requests, which come
 first. Long prompts wait for half of the time while others have work (``shares.py``).
 """
 
 import sys
 import time
+from collections import deque
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
@@ -29,7 +35,7 @@ from transformers.generation.continuous_batching.scheduler import (
 )
 
 from lore_generator.engine import EngineStats
-from lore_generator.engines.sampling import decoding_of, generated_tokens
+from lore_generator.engines.sampling import decoding_of, generated_tokens, in_flight
 from lore_generator.engines.shares import FIRST_TOKENS, Shares
 
 STEP_TOKENS = 64
@@ -63,9 +69,18 @@ class Plan:
 
 
 def has_credit(state: RequestState) -> bool:
-    """Whether P5.1 allows another token. Steps do not overlap, so every token so far is counted."""
-    limit = decoding_of(state).limit
-    return limit is None or generated_tokens(state) < limit
+    """Whether P5.1 allows another token, beside those that are known and those in flight."""
+    limit, most = decoding_of(state).limit, state.max_new_tokens
+    flying = in_flight(state)
+    if flying and most is not None and len(state.generated_tokens) + flying >= most:
+        return False
+    return limit is None or generated_tokens(state) + flying < limit
+
+
+def is_ready(state: RequestState) -> bool:
+    """Whether it can take part in the next step: it has credit, and its sampling does not wait for
+    a token in flight."""
+    return has_credit(state) and not (in_flight(state) and decoding_of(state).is_sequential)
 
 
 def plan(states: Iterable[RequestState], back: Container[str] = ()) -> Plan:
@@ -107,10 +122,13 @@ class WindowScheduler(FIFOScheduler):
         self._is_timed = not (group.is_initialized() and group.get_world_size() > 1)
         most = cache.max_batch_tokens
         self._shares = Shares(most, min(FIRST_TOKENS, most) if self._is_timed else most)
-        self._under_way: tuple[float, int, bool] | None = None
-        """The step under way: when it began, its tokens, and whether it has a piece of a long
-        prompt.
+        self._under_way: deque[tuple[float, int, bool]] = deque()
+        """The steps under way: when each was planned, its tokens, and whether it has a piece of a
+        long prompt.
         """
+        self._counted_s = 0.0
+        self.steps_in_flight = 0
+        """How many steps are still computed when the next is planned; ``fetching.py`` says."""
 
     def set_request_cancellation(self, request_id: "str | Admit | Grant") -> None:
         """Take a command. The loop's cancel queue is its one ordered inbox, shared with every rank
@@ -130,8 +148,11 @@ class WindowScheduler(FIFOScheduler):
     def clear_cancelled_requests(self) -> list[RequestState]:
         """Divide the requests anew. The loop calls this once a turn, before planning."""
         cancelled = super().clear_cancelled_requests()
+        for state in cancelled:
+            # Or the loop would give the token that is in flight a place in memory that is gone.
+            state.status = RequestStatus.FINISHED
         self._step += 1
-        self._count_step()
+        self._count_steps()
         active = plan(self.active_requests.values())
         waiting = plan(self.waiting_requests.values())
         # Requests without KV have none to lose, so they are not listed.
@@ -155,7 +176,14 @@ class WindowScheduler(FIFOScheduler):
             if batch[0] is None and not made_room:
                 made_room = self._evict_longest_parked()
             if batch[0] or not made_room:
-                return batch
+                break
+        flying = [state for state in self.active_requests.values() if in_flight(state)]
+        if batch[0] is None and flying:
+            return [], False, 0, 0
+        if any(not has_credit(state) for state in flying):
+            # These can give up their KV in the next step, so nobody with credit has to in this one.
+            self.starved_requests = []
+        return batch
 
     def _schedule_runnable(self, token_budget: int, cache_budget: int) -> Batch:
         """The FIFO scheduler's choice, with the parked requests hidden."""
@@ -177,28 +205,34 @@ class WindowScheduler(FIFOScheduler):
             batch = self._schedule_but(set(), token_budget, cache_budget)
         if batch[0]:
             piece = any(one.state.request_id in long for one in batch[0])
-            self._under_way = (time.perf_counter(), batch[2], piece)
+            self._under_way.append((time.perf_counter(), batch[2], piece))
         return batch
 
-    def _count_step(self) -> None:
-        """The previous step is over: count it."""
-        if self._under_way is None:
-            return
-        began_s, tokens, piece = self._under_way
-        self._under_way = None
-        took_s = time.perf_counter() - began_s
-        self._shares.on_step(took_s if self._is_timed else STEP_TOKENS + tokens, piece=piece)
-        if piece and self._is_timed:
-            self._shares.fit(tokens, took_s)
+    def _count_steps(self) -> None:
+        """Count the steps that are over. One that was planned early began when the one before it
+        ended.
+        """
+        while len(self._under_way) > self.steps_in_flight:
+            planned_s, tokens, piece = self._under_way.popleft()
+            now_s = time.perf_counter()
+            took_s = now_s - max(planned_s, self._counted_s)
+            self._counted_s = now_s
+            self._shares.on_step(took_s if self._is_timed else STEP_TOKENS + tokens, piece=piece)
+            if piece and self._is_timed:
+                self._shares.fit(tokens, took_s)
 
     def _schedule_but(self, back: set[str], token_budget: int, cache_budget: int) -> Batch:
-        active = plan(self.active_requests.values(), back)
+        unready = {key for key, state in self.active_requests.items() if not is_ready(state)}
+        active = plan(self.active_requests.values(), back | unready)
         waiting = plan(self.waiting_requests.values(), back)
         order = self.waiting_requests_order
         self.active_requests, self.waiting_requests = active.runnable, waiting.runnable
         self.waiting_requests_order = type(order)(k for k in order if k in waiting.runnable)
         try:
-            return super().schedule_batch(token_budget, cache_budget)
+            batch = super().schedule_batch(token_budget, cache_budget)
+            # The loop evicts who is starved, and would lose a token in flight.
+            self.starved_requests = [one for one in self.starved_requests if not in_flight(one[0])]
+            return batch
         finally:
             self.active_requests = active.parked | self.active_requests
             self.waiting_requests = waiting.parked | self.waiting_requests
@@ -245,7 +279,8 @@ class WindowScheduler(FIFOScheduler):
         return 1 - float(self.cache.compute_free_capacity()) - idle / total
 
     def _evict_longest_parked(self) -> bool:
-        parked = plan(self.active_requests.values()).parked
+        settled = (state for state in self.active_requests.values() if not in_flight(state))
+        parked = plan(settled).parked
         key = longest_parked(parked, self._parked_since)
         if key is None:
             return False
@@ -253,7 +288,7 @@ class WindowScheduler(FIFOScheduler):
         return True
 
     def send_back(self, state: RequestState) -> None:
-        """Take the KV of a request, which is read again in its turn."""
+        """Take the KV of a request without a token in flight. It is read again in its turn."""
         again = state.create_equivalent_initial_request()
         self.cache.free_blocks(state.request_id, no_cache=True)
         self.cache.pool.try_to_free_sectors()
