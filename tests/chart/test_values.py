@@ -264,6 +264,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"generator": {"settings": {"tpPlan": "auto", "deviceMap": "auto"}}},
         "generator.settings.tpPlan and generator.settings.deviceMap exclude each other",
     ),
+    "ranks with two batches in flight": (
+        {"generator": {"settings": {"tpPlan": "auto", "asyncBatching": "on"}}},
+        "generator.settings.tpPlan excludes asyncBatching: on and cudaGraphs: on",
+    ),
     "an engine that the node's probes do not reach": (
         {
             "generator": {

@@ -75,6 +75,8 @@ def test_options_that_cannot_work_are_refused() -> None:
         TransformersOptions(slots=0)
     with pytest.raises(ValueError, match="tp_plan and device_map"):
         TransformersOptions(tp_plan="auto", device_map="cpu")
+    with pytest.raises(ValueError, match="tp_plan excludes"):
+        TransformersOptions(tp_plan="auto", async_batching="on")
 
 
 class TightCache:

@@ -39,6 +39,10 @@ def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
             "LORE_TP_PLAN: excludes LORE_DEVICE_MAP",
         ),
         (
+            {"tp_plan": "auto", "cuda_graphs": "on"},
+            "LORE_CUDA_GRAPHS: on excludes LORE_TP_PLAN",
+        ),
+        (
             {"engine": "vllm"},
             "LORE_ENGINE_URL: LORE_ENGINE=vllm needs it: the address of its server",
         ),

@@ -81,6 +81,9 @@
 {{- if and $settings.tpPlan $settings.deviceMap -}}
 {{- fail "generator.settings.tpPlan and generator.settings.deviceMap exclude each other" -}}
 {{- end -}}
+{{- if and $settings.tpPlan (has "on" (list $settings.asyncBatching $settings.cudaGraphs)) -}}
+{{- fail "generator.settings.tpPlan excludes asyncBatching: on and cudaGraphs: on" -}}
+{{- end -}}
 {{- if and $settings.tpPlan (not (or (has "torchrun" $generator.command) (has "torch.distributed.run" $generator.command))) -}}
 {{- fail "generator.settings.tpPlan needs several ranks: set generator.command to torchrun, which starts them (see k8s/samples/values-tensor-parallel.yaml)" -}}
 {{- end -}}

@@ -19,6 +19,7 @@ from lore.template_args import is_ours
 from lore_generator.engines import REMOTE
 from lore_generator.engines.options import (
     RemoteOptions,
+    Switch,
     SyntheticOptions,
     TransformersOptions,
 )
@@ -101,6 +102,11 @@ class GeneratorSettings(CommonSettings):
     """KV memory for all requests, in tokens; unset: 16,384 on a CPU, what fits on a GPU."""
     kv_page_tokens: Annotated[int, Field(ge=4)] = _MODEL.kv_page_tokens
     """Tokens in a page of KV memory. Flash attention requires 256."""
+    async_batching: Switch = _MODEL.async_batching
+    """Plan a step while the GPU still computes the one before: ``on``, ``off``, or ``auto`` (on a
+    GPU with flash attention). Not run on a GPU yet."""
+    cuda_graphs: Switch = _MODEL.cuda_graphs
+    """Launch the model's part of a step as one recorded graph: likewise."""
     threads: Count | None = None
     """CPU threads for the model; unset: torch's default."""
 
@@ -151,6 +157,13 @@ class GeneratorSettings(CommonSettings):
         if plan is not None and info.data.get("device_map") is not None:
             raise ValueError("excludes LORE_DEVICE_MAP")
         return plan
+
+    @field_validator("async_batching", "cuda_graphs")
+    @classmethod
+    def _not_with_tp_plan(cls, switch: Switch, info: ValidationInfo) -> Switch:
+        if switch == "on" and info.data.get("tp_plan") is not None:
+            raise ValueError("on excludes LORE_TP_PLAN")
+        return switch
 
     @field_validator("engine_url", mode="before")
     @classmethod
@@ -222,6 +235,8 @@ class GeneratorSettings(CommonSettings):
             context_tokens=self.context_tokens,
             kv_tokens=self.kv_tokens,
             kv_page_tokens=self.kv_page_tokens,
+            async_batching=self.async_batching,
+            cuda_graphs=self.cuda_graphs,
             threads=self.threads,
             template_args=self.template_args,
             **slots,

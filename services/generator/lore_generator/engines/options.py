@@ -57,10 +57,10 @@ class TransformersOptions:
     kv_page_tokens: int = 32
     """Tokens in a page of KV memory (flash attention wants 256)."""
     async_batching: Switch = "off"
-    """Plan a step while the device computes the one before. ``auto``: on a GPU whose attention
-    needs no mask."""
+    """Plan a step while the device computes the one before; ``auto``: on one GPU, unless the
+    attention needs a mask."""
     cuda_graphs: Switch = "off"
-    """Record a step's kernels once, and launch them together. ``auto``: likewise."""
+    """Record the model's part of a step, and launch it as one; ``auto``: likewise."""
     threads: int | None = None
     """CPU threads for the model; unset, as torch decides."""
     template_args: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -75,7 +75,7 @@ class TransformersOptions:
             raise ValueError("tp_plan and device_map exclude each other")
         if self.tp_plan is not None and "on" in (self.async_batching, self.cuda_graphs):
             # Nobody has tried it: all ranks would have to fetch and to capture in the same step.
-            raise ValueError("tp_plan excludes async_batching and cuda_graphs")
+            raise ValueError("tp_plan excludes async_batching and cuda_graphs: on")
 
 
 @dataclass(frozen=True, slots=True)

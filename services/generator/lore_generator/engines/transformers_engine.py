@@ -334,7 +334,9 @@ def batching_config(
     device, on_cpu = model.device.type, model.device.type == "cpu"
     # Without flash attention, each step has a mask as wide as the KV memory. Its transfer, and the
     # padding of a graph, cost more than they save: so transformers judges, too.
-    is_worth_it = options.tp_plan is None and not attn_mask_is_needed(model.config)
+    is_worth_it = not attn_mask_is_needed(model.config)
+    devices = len(set(getattr(model, "hf_device_map", {}).values()))
+    is_worth_it &= options.tp_plan is None and devices <= 1
     pairs = device in ContinuousBatchingAsyncIOs._supported_device_types  # noqa: SLF001
     graphs = pairs and get_accelerator_graph_name() is not None
     kv_tokens = options.kv_tokens or (CPU_KV_TOKENS if on_cpu else None)
