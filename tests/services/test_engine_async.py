@@ -30,6 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "greedy, longer": {"question": "What is a set?", "max_tokens": 47},
     "repetition penalty": {"repetition_penalty": 1.3},
+    "counted penalties": {"presence_penalty": 0.5, "frequency_penalty": 0.4},
     "repeated n-grams": {"no_repeat_ngram_size": 2},
     "wide draw": {"temperature": 1.0, "top_p": 1, "top_k": 0, "seed": 3},
     "narrow draw": {"temperature": 1.4, "top_p": 0.8, "top_k": 20, "seed": 4, "min_p": 0.01},

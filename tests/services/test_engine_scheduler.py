@@ -21,7 +21,7 @@ from lore_generator.engines.window_scheduler import (
     plan,
 )
 
-GREEDY = Sampling(0, 1, 0, 1, 0, 0)
+GREEDY = Sampling(0, 1, 0, 1, 0, 0, 0, 0, 0)
 
 
 def state(key: str, limit: int | None, generated: int, log: int = 0) -> RequestState:

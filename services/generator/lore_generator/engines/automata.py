@@ -19,6 +19,7 @@ from llguidance import LLExecutor, LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
+from lore_generator.engines.histories import placed
 from lore_generator.engines.schema_errors import LIMITS
 
 KEPT_GRAMMARS = 64
@@ -176,9 +177,12 @@ class Automata:
 
 def allow(scores: torch.Tensor, allowed: Allowed) -> None:
     """Leave each row the tokens that its grammar allows, in place."""
-    is_out = allowed.is_out[:, : scores.size(1)].to(scores.device)
+    is_out = allowed.is_out[:, : scores.size(1)]
+    if scores.is_cuda:  # from ordinary memory, the host would wait until the scores are computed
+        is_out = is_out.pin_memory()
+    is_out = is_out.to(scores.device, non_blocking=True)
     if len(allowed.rows) == len(scores):
         scores.masked_fill_(is_out, -torch.inf)
     else:
-        index = torch.tensor(allowed.rows, device=scores.device)
+        index = placed(allowed.rows, torch.int64, scores.device)
         scores[index] = scores[index].masked_fill_(is_out, -torch.inf)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from lore_generator.engines.histories import Rows
+from lore_generator.engines.histories import Rows, placed
 
 TIES = 64
 """How many more tokens than top-k are examined, for tokens of equal score."""
@@ -101,17 +101,17 @@ class Columns:
         wide = [row for row in drawn if not (batch[row].top_k or batch[row].top_p < 1)]
         history = [row for row, one in enumerate(batch) if _needs_history(one)]
         some = [batch[row] for row in history]
-        penalties = torch.tensor(
+        penalties = placed(
             [(o.repetition_penalty, o.presence_penalty, o.frequency_penalty) for o in some],
-            device=device,
-            dtype=torch.float32,
+            torch.float32,
+            device,
         ).view(-1, 3)
         return cls(
             _group(batch, narrow, device),
             _group(batch, wide, device),
             tuple(one.no_repeat_ngram_size for one in some),
             tuple(history),
-            torch.tensor(history, device=device, dtype=torch.int64),
+            placed(history, torch.int64, device),
             *penalties.split(1, dim=1),
             counts=any(_counts(one) for one in some),
         )
@@ -135,11 +135,11 @@ def _group(batch: Sequence[Parameters], rows: list[int], device: torch.device) -
     some = [batch[row] for row in rows]
 
     def column(values: Sequence[float], dtype: torch.dtype = torch.float64) -> torch.Tensor:
-        return torch.tensor(values, device=device, dtype=dtype).unsqueeze(1)
+        return placed(values, dtype, device).unsqueeze(1)
 
     top_ks = [one.top_k for one in some]
     return Group(
-        torch.tensor(rows, device=device),
+        placed(rows, torch.int64, device),
         len(rows) == len(batch),
         column([one.temperature for one in some], torch.float32),
         column(top_ks, torch.int64),
@@ -167,7 +167,7 @@ def penalise(scores: torch.Tensor, columns: Columns, rows: Rows) -> None:
     for size in set(columns.ngram_sizes) - {0}:
         some = [at for at, one in enumerate(columns.ngram_sizes) if one == size]
         if size <= ids.size(1):
-            at = torch.tensor(some, device=ids.device)
+            at = placed(some, torch.int64, ids.device)
             _ban(scores, columns.history_index[at], ids[at], lengths[at], size)
 
 
