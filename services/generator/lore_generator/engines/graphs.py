@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 from transformers.generation.continuous_batching.continuous_api import ContinuousBatchProcessor
-from transformers.generation.continuous_batching.model_runner import ModelRunner, stream_context
+from transformers.generation.continuous_batching.model_runner import ModelRunner
+from transformers.generation.continuous_batching.utils import stream_context
 
 
 class ScoringRunner(ModelRunner):
@@ -45,10 +46,12 @@ class ScoringRunner(ModelRunner):
         logits = model(**batch_data).logits
         if "logits_to_keep" not in batch_data:
             logits = logits[:, indices, :]
-        if self._scores is None:
+        scores = self._scores
+        if scores is None:
             rows = self.cb_config.max_requests_per_batch
-            self._scores = logits.new_empty(rows, logits.size(-1), dtype=torch.float32)
-        self._scores[: indices.size(0)].copy_(logits[0])
+            scores = logits.new_empty(rows, logits.size(-1), dtype=torch.float32)
+            self._scores = scores
+        scores[: indices.size(0)].copy_(logits[0])
 
 
 def score_in_graphs(processor: ContinuousBatchProcessor) -> None:
