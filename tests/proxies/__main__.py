@@ -19,7 +19,7 @@ from tests.browser.conftest import FLAGS
 from tests.browser.stack import lore_up
 from tests.proxies.page import read
 from tests.proxies.proxies import PROXIES
-from tests.proxies.trials import CLIENTS, all_clients, whole
+from tests.proxies.trials import all_clients, whole
 
 T = TypeVar("T")
 PAGE = "the page"
@@ -37,8 +37,6 @@ def page_trial(browser: Browser, url: str) -> dict[str, Any]:
 
 def main(rounds: int, names: list[str]) -> None:
     chromium = shutil.which("chromium")
-    columns = [*([PAGE] if chromium else []), *CLIENTS]
-    print(f"| first text, s (over none) | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|")
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         edge = stack.enter_context(lore_up(place / "lore", "--edges", "1", **RATE)).urls[0]
@@ -72,6 +70,10 @@ def main(rounds: int, names: list[str]) -> None:
             except pytest.skip.Exception as reason:
                 print(f"| {name} | {reason} |", flush=True)
                 continue
+            columns = sorted(rows[0])
+            if not at:
+                print(f"| first text, s (over none) | {' | '.join(columns)} |")
+                print(f"|---{'|---' * len(columns)}|")
             cells: list[str] = []
             for client in columns:
                 first_s = statistics.median(row[client]["first"] for row in rows)

@@ -1,6 +1,6 @@
-// Asks and reads behind a proxy in the way that is named, and says as JSON: the request's `id`, the
-// `text`, and when the `first` of it came, in seconds after the question. `lore.js` also says how
-// many `polls` it took.
+// Node's clients ask and read behind a proxy, side by side, and each says, as JSON, the request's
+// `id`, the `text`, and when the `first` of it came, in seconds after the question. `lore.js` also
+// says how many `polls` it took.
 
 import { createRequire } from "node:module";
 
@@ -8,14 +8,19 @@ const require = createRequire(new URL("../../examples/package.json", import.meta
 const OpenAI = require("openai");
 const { EventSource } = require("eventsource");
 
-const [way, url, question] = process.argv.slice(2);
+const [url, question] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "any", maxRetries: 0 });
-const began = performance.now();
-let first = null;
-const took = () => (first ??= (performance.now() - began) / 1000);
-let model;
+const { data: [{ id: model }] } = await client.models.list();
 
-async function lore() {
+/** What a client says, which tells when it `took` text. */
+async function timed(read) {
+  const began = performance.now();
+  let first = null;
+  const said = await read(() => (first ??= (performance.now() - began) / 1000));
+  return { ...said, first };
+}
+
+async function lore(took) {
   Object.assign(globalThis, { EventSource, addEventListener() {}, document: new EventTarget() });
   const { LoreStream } = await import("../../clients/js/lib/lore.js");
   const stream = new LoreStream({ urls: [url], create: { question } });
@@ -33,7 +38,7 @@ async function lore() {
   return { id: stream.requestId, text, polls: stream.stats.polls };
 }
 
-async function chat() {
+async function chat(took) {
   const messages = [{ role: "user", content: question }];
   let id, text = "";
   for await (const chunk of await client.chat.completions.create({ model, messages, stream: true })) {
@@ -46,7 +51,7 @@ async function chat() {
 }
 
 /** Leaves a stream after its first text, resumes it, and asks for the whole. */
-async function responses() {
+async function responses(took) {
   const { id } = await client.responses.create({ model, input: question, background: true });
   let text = "", last;
   const read = async (query, isEnough) => {
@@ -65,7 +70,13 @@ async function responses() {
   return { id: id.replace("resp_", ""), text };
 }
 
-if (way !== "lore") ({ data: [{ id: model }] } = await client.models.list());
-const said = await { lore, chat, responses }[way]();
-console.log(JSON.stringify({ ...said, first }));
+const ways = {
+  "lore.js": lore,
+  "OpenAI for Node, chat": chat,
+  "OpenAI for Node, responses": responses,
+};
+const said = await Promise.all(
+  Object.entries(ways).map(async ([name, read]) => [name, await timed(read)]),
+);
+console.log(JSON.stringify(Object.fromEntries(said)));
 process.exit(0);

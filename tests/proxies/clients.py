@@ -1,18 +1,18 @@
-"""Asks and reads behind a proxy in the way that is named, and says as JSON: the request's ``id``,
-the ``text``, and when the ``first`` of it came, in seconds after the question. Lore's reader also
-says how many ``polls`` it took."""
+"""Python's clients: each asks and reads behind a proxy, and says the request's ``id``, the
+``text``, and when the ``first`` of it came, in seconds after the question. Lore's reader also says
+how many ``polls`` it took."""
 
 import asyncio
-import json
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 
 from lore_client import Reader, Text
 
-WAY, URL, QUESTION = sys.argv[1:]
+Said = dict[str, Any]
 
 
 class Clock:
@@ -25,33 +25,35 @@ class Clock:
             self.first = time.monotonic() - self._began
 
 
-async def reader(clock: Clock) -> dict[str, Any]:
-    text = ""
-    async with Reader([URL]) as lore:
-        asked = await lore.create(QUESTION)
+async def reader(url: str, question: str) -> Said:
+    clock, text = Clock(), ""
+    async with Reader([url]) as lore:
+        asked = await lore.create(question)
         stream = lore.stream(asked.request_id)
         async for event in stream:
             if isinstance(event, Text):
                 clock.took()
                 text += event.text
-    return {"id": asked.request_id, "text": text, "polls": stream.counters.polls}
+    polls = stream.counters.polls
+    return {"id": asked.request_id, "text": text, "polls": polls, "first": clock.first}
 
 
-def chat(client: OpenAI, model: str, clock: Clock) -> dict[str, Any]:
-    request_id, text = "", ""
+def chat(client: OpenAI, model: str, question: str) -> Said:
+    clock, request_id, text = Clock(), "", ""
     for chunk in client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": QUESTION}], stream=True
+        model=model, messages=[{"role": "user", "content": question}], stream=True
     ):
         request_id = chunk.id.removeprefix("chatcmpl-")
         if piece := chunk.choices[0].delta.content:
             clock.took()
             text += piece
-    return {"id": request_id, "text": text}
+    return {"id": request_id, "text": text, "first": clock.first}
 
 
-def responses(client: OpenAI, model: str, clock: Clock) -> dict[str, Any]:
+def responses(client: OpenAI, model: str, question: str) -> Said:
     """Leaves a stream after its first text, resumes it, and asks for the whole."""
-    asked = client.responses.create(model=model, input=QUESTION, background=True)
+    clock = Clock()
+    asked = client.responses.create(model=model, input=question, background=True)
     text, last = "", 0
     for event in (events := client.responses.retrieve(asked.id, stream=True)):
         last = event.sequence_number
@@ -64,19 +66,20 @@ def responses(client: OpenAI, model: str, clock: Clock) -> dict[str, Any]:
         if event.type == "response.output_text.delta":
             text += event.delta
     assert text == client.responses.retrieve(asked.id).output_text
-    return {"id": asked.id.removeprefix("resp_"), "text": text}
+    return {"id": asked.id.removeprefix("resp_"), "text": text, "first": clock.first}
 
 
-def main() -> None:
-    if WAY == "reader":
-        clock = Clock()
-        said = asyncio.run(reader(clock))
-    else:
-        client = OpenAI(base_url=f"{URL}/v1", api_key="any", max_retries=0)
-        model = client.models.list().data[0].id
-        clock = Clock()
-        said = {"chat": chat, "responses": responses}[WAY](client, model, clock)
-    print(json.dumps(said | {"first": clock.first}))
+async def openai(way: Callable[[OpenAI, str, str], Said], url: str, question: str) -> Said:
+    def ask() -> Said:
+        http = DefaultHttpxClient(trust_env=False)
+        with OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0, http_client=http) as client:
+            return way(client, client.models.list().data[0].id, question)
+
+    return await asyncio.to_thread(ask)
 
 
-main()
+CLIENTS = {
+    "the Python reader": reader,
+    "OpenAI for Python, chat": partial(openai, chat),
+    "OpenAI for Python, responses": partial(openai, responses),
+}

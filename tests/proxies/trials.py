@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +10,20 @@ import httpx
 
 from tests import programs
 from tests.examples.stack import NODE
+from tests.proxies.clients import CLIENTS
 
 HERE = Path(__file__).parent
 LIMIT_S = 90.0
 QUESTION = "What is a proxy?"
-PYTHON = (sys.executable, str(HERE / "clients.py"))
-NODE_JS = (NODE, str(HERE / "clients.mjs"))
-CLIENTS: dict[str, tuple[str, ...]] = {
-    "lore.js": (*NODE_JS, "lore"),
-    "the Python reader": (*PYTHON, "reader"),
-    "OpenAI for Python, chat": (*PYTHON, "chat"),
-    "OpenAI for Python, responses": (*PYTHON, "responses"),
-    "OpenAI for Node, chat": (*NODE_JS, "chat"),
-    "OpenAI for Node, responses": (*NODE_JS, "responses"),
-}
 RATE = {"LORE_SYNTHETIC_RATE": "60", "LORE_SYNTHETIC_LENGTH": "150"}
 """Answers of 2.5 s and five windows."""
 
 
-async def trial(client: str, url: str) -> dict[str, Any]:
-    """What the program says. It has to end well, in time."""
-    env = os.environ | {"NO_PROXY": "*", "PYTHONPATH": str(HERE.parents[1])}
-    done = await programs.run(*CLIENTS[client], url, QUESTION, env=env, limit_s=LIMIT_S)
-    assert done.status == 0, f"{client}: {done.out}{done.err}"
+async def in_node(url: str) -> dict[str, dict[str, Any]]:
+    """What Node's clients say. They have to end well, in time."""
+    argv, env = (NODE, str(HERE / "clients.mjs"), url, QUESTION), os.environ | {"NO_PROXY": "*"}
+    done = await programs.run(*argv, env=env, limit_s=LIMIT_S)
+    assert done.status == 0, f"Node: {done.out}{done.err}"
     return json.loads(done.out.strip().rpartition("\n")[2])
 
 
@@ -44,5 +34,7 @@ async def whole(edge: str, request_id: str) -> str:
 
 async def all_clients(url: str) -> dict[str, dict[str, Any]]:
     """Side by side, as they would be."""
-    said = await asyncio.gather(*(trial(client, url) for client in CLIENTS))
-    return dict(zip(CLIENTS, said, strict=True))
+    async with asyncio.timeout(LIMIT_S):
+        here = (ask(url, QUESTION) for ask in CLIENTS.values())
+        there, *said = await asyncio.gather(in_node(url), *here)
+    return there | dict(zip(CLIENTS, said, strict=True))

@@ -29,7 +29,7 @@ async def read_one(reader: Reader, number: int, limit: int) -> tuple[str, str, s
     ("engine", "readers", "limit"),
     [
         ("synthetic", 20, 512),
-        pytest.param("transformers", 6, 40, marks=pytest.mark.model),
+        pytest.param("transformers", 3, 24, marks=pytest.mark.model),
     ],
 )
 async def test_streams_cut_eight_times_each_lose_and_double_nothing(
