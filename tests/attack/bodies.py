@@ -30,7 +30,39 @@ def objects(depth: int) -> bytes:
 
 DEPTHS = (65, 300, 600, 900, 950, 990, 2_000, 100_000)
 
+
+def formats(schema: bytes) -> dict[str, bytes]:
+    """Bodies that ask for an answer by this schema, by their path."""
+    named = b'{"type": "json_schema", "name": "n", "schema": %b}' % schema
+    nested = b'{"type": "json_schema", "json_schema": {"name": "n", "schema": %b}}' % schema
+    return {
+        STREAMS: b'{"question": "a", "response_format": %b}' % named,
+        CHAT: b'{%b, "response_format": %b}' % (ASKED, nested),
+        RESPONSES: b'{"model": "m", "input": "a", "text": {"format": %b}}' % named,
+    }
+
+
+SCHEMAS = [
+    Body(
+        f"{name}, {path}",
+        path,
+        sent,
+        "invalid_request" if path == STREAMS else "invalid_value",
+        says,
+    )
+    for name, schema, says in [
+        (
+            "a schema of 1 MB",
+            b'{"enum": ["%b"]}' % (b"a" * 1_000_000),
+            "a schema may have at most 65536 bytes",
+        ),
+        ("a schema of 33 levels", objects(33), "a schema may be nested at most 32 levels"),
+    ]
+    for path, sent in formats(schema).items()
+]
+
 BODIES = [
+    *SCHEMAS,
     # nesting: what Python's stack can hold depends on who calls, so that each depth is tried
     *[Body(f"metadata {depth} deep", CHAT, b"{%b, " % ASKED + b'"metadata": ' + objects(depth) + b"}", "invalid_request", "64") for depth in DEPTHS],
     *[Body(f"a member {depth} deep", CHAT, b"{%b, " % ASKED + b'"other": ' + lists(depth) + b"}", "invalid_request", "64") for depth in DEPTHS],

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.attack.bodies import BODIES, CHAT, STREAMS, Body
+from tests.attack.bodies import BODIES, CHAT, SCHEMAS, STREAMS, Body
 from tests.attack.raw import peer, post, request
 from tests.services.edge_process import EdgeProcess, edge_process
 
@@ -36,6 +36,18 @@ async def test_a_body_that_is_wrong_is_refused_with_what_is_wrong(edge: EdgeProc
             error = json.loads(answer.body)["error"]
             assert case.says in error["message"]
             assert ("type" in error) is (case.path != STREAMS), "in the form of its API"
+
+
+@pytest.mark.rule("W4")
+async def test_nothing_is_created_for_a_schema_that_is_refused(edge: EdgeProcess):
+    async with peer(edge.port) as one:
+        await one.send(request(target=STREAMS))
+        before = await one.answer()
+        for case in SCHEMAS:
+            await one.send(call(case.path, case.sent))
+            assert (await one.answer()).status == 400
+        await one.send(request(target=STREAMS))
+        assert (await one.answer()).body == before.body
 
 
 @pytest.mark.parametrize("path", [STREAMS, CHAT])

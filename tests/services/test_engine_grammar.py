@@ -2,6 +2,7 @@
 
 import copy
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, CallEnd
 from lore.request import KeptRequest
 from lore_generator.engines import automata
-from lore_generator.engines.automata import BadGrammar, Grammars, follow
+from lore_generator.engines.automata import Automata, BadGrammar, Constrained, Grammars, follow
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.grammar import grammar_of
 from lore_generator.engines.schema_errors import ENDLESS as ENDS_NOT
@@ -227,9 +228,20 @@ def huge() -> Iterator[dict[str, Any]]:
         either = {"anyOf": [{"$ref": f"#/$defs/e{n - 1}"}, obj(False, **{f"y{n}": FLAG})]}
         bomb[f"e{n}"] = {"allOf": [either, either]}
     yield {"$defs": bomb, "$ref": "#/$defs/e24"}
+    letters = "abcdefghijklmnopqrst"
+    for of_each in (  # the compiler would take minutes
+        [{"type": "string", "pattern": f".*{letter}.*"} for letter in letters],
+        [obj(a={"type": "string", "pattern": letter}) for letter in letters],
+        [{"type": "array", "items": {"type": "string", "pattern": letter}} for letter in letters],
+    ):
+        yield {"allOf": of_each}
+    chain: dict[str, Any] = {
+        f"n{n}": {"pattern": f"a{n}", "$ref": f"#/$defs/n{n + 1}"} for n in range(20)
+    }
+    yield {"$ref": "#/$defs/n0", "$defs": chain | {"n20": {"type": "string"}}}
 
 
-@pytest.mark.parametrize("schema", list(huge()), ids=["combinations"])
+@pytest.mark.parametrize("schema", list(huge()), ids=str)
 def test_a_schema_of_which_too_much_would_come_is_refused(
     schema: dict[str, Any], grammars: Grammars
 ) -> None:
@@ -238,8 +250,42 @@ def test_a_schema_of_which_too_much_would_come_is_refused(
     wanted: Any = asked(response_format=format_of({})).response_format
     wanted = wanted.model_copy(update={"schema_": schema})
     request = request.model_copy(update={"response_format": wanted})
-    with pytest.raises((Refused, BadGrammar), match=r"large|complex|limit|fuel|big"):
+    with pytest.raises((Refused, BadGrammar), match=r"large|patterns"):
         grammars.automaton(grammar_of(request, grammars.special) or "")
+
+
+def test_many_members_may_be_left_out(tokenizer: TokenizersBackend, grammars: Grammars) -> None:
+    schema = obj(False, **{f"a{n}": FLAG for n in range(600)})
+    grammar = grammar_for(grammars, response_format=format_of(schema))
+    batch = Batch(grammars)
+    tokens = run(Model(tokenizer, 1), batch, state_of("a", PROMPT, WANTED[0], grammar), [])
+    assert not batch.failed
+    jsonschema.validate(json.loads(text_of(tokenizer, tokens)), schema)
+
+
+def test_masks_are_computed_beside_the_model(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, masks = threading.Event(), Automata._masks
+
+    def after_begin(self: Automata, step: Any) -> Any:
+        assert began.wait(10), "the step waits for the masks before the model has its part"
+        return masks(self, step)
+
+    monkeypatch.setattr(Automata, "_masks", after_begin)
+    beside = Automata(grammars)
+    grammar = grammar_for(grammars, response_format={"type": "json_object"})
+    beside.begin([Constrained(0, "a", grammar, lambda _: [])])
+    began.set()
+    allowed = beside.end()
+    assert allowed is not None
+    assert not allowed.failed
+
+
+def test_the_place_is_found_among_many(grammars: Grammars) -> None:
+    schema = obj(**{f"a{n}": SHORT for n in range(1_000)}, z={"type": "x"})
+    with pytest.raises(Refused, match="at '#/properties/z': Invalid type: x"):
+        grammar_for(grammars, response_format=format_of(schema))
 
 
 def test_compiled_grammars_are_kept_within_a_bound(

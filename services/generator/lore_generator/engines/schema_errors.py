@@ -1,7 +1,7 @@
 """Where in a JSON schema a fault is, of which no grammar can be made.
 
 The compiler says what is wrong and not where. So the parts of a schema that it refuses are given
-to it one by one, from the outside to the inside.
+to it by halves, from the outside to the inside.
 """
 
 import json
@@ -11,18 +11,20 @@ from urllib.parse import quote
 
 from llguidance import LLMatcher, LLParserLimits
 
+from lore_generator.engines.schema_patterns import MOST_PATTERNS, crowded_place
 from lore_generator.engines.schema_recursion import endless_reference, escaped, referred
 
 LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000,
     step_lexer_fuel=200_000,
     step_max_items=50_000,
+    max_items_in_row=20_000,
     max_lexer_states=50_000,
     max_grammar_size=200_000,
     verbose_errors=False,
 )
 """A schema that takes more is refused, or its answer fails alone."""
-MOST_TRIES = 500
+CROWDED = f"more than {MOST_PATTERNS} patterns, or too many schemas, for one value"
 ENDLESS = "recursion without an end: no finite value satisfies it"
 _ROOT = "#/$defs/root"
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
@@ -38,6 +40,9 @@ class SchemaError(NamedTuple):
 
 def first_error(schema: dict[str, Any]) -> SchemaError | None:
     """None for a schema of which a grammar can be made."""
+    # Before the compiler, which would take them all together.
+    if (place := crowded_place(schema)) is not None:
+        return SchemaError("#" + place, CROWDED)
     why = _refusal(schema)
     if not why:
         place = endless_reference(schema)
@@ -45,20 +50,23 @@ def first_error(schema: dict[str, Any]) -> SchemaError | None:
     # Its references point into it where it now is.
     moved = {**_moved(schema), "x-guidance": None}
     document = {"$defs": {"root": moved}, "x-guidance": schema.get("x-guidance", {})}
-    place, tries = "", 0
-    inner = list(_inside(schema, schema, ""))
-    seen = {""}
-    while inner:
-        at, child = inner.pop(0)
-        tries += 1
-        if tries > MOST_TRIES:
-            break
-        if at in seen:
-            continue
+    at, at_fault, seen = "", schema, {""}
+    while True:
+        inner = [(place, one) for place, one in _inside(schema, at_fault, at) if place not in seen]
+        if not (said := _refusal_of(document, inner)):
+            return SchemaError("#" + at, why)
+        while len(inner) > 1:
+            first = inner[: len(inner) // 2]
+            inner = first if _refusal_of(document, first) else inner[len(first) :]
+        ((at, at_fault),) = inner
+        why = _refusal_of(document, inner) or said
         seen.add(at)
-        if said := _refusal({**document, "$ref": quote(_ROOT + at, safe="#/$~")}):
-            place, why, inner = at, said, list(_inside(schema, child, at))
-    return SchemaError("#" + place, why)
+
+
+def _refusal_of(document: dict[str, Any], parts: list[tuple[str, Any]]) -> str:
+    """Why the compiler refuses one of these parts of the document, or ''."""
+    refs = [{"$ref": quote(_ROOT + at, safe="#/$~")} for at, _ in parts]
+    return _refusal({**document, "type": "array", "prefixItems": refs}) if refs else ""
 
 
 def _refusal(schema: dict[str, Any]) -> str:

@@ -35,14 +35,14 @@ def endless_reference(root: Json) -> str | None:
             if inner not in schemas:
                 schemas[inner] = schema
                 places.append(inner)
-    joined = {at: {to for to, _ in _joined(root, at, one)} for at, one in schemas.items()}
+    joins = {at: {to for to, _ in joined(root, at, one)} for at, one in schemas.items()}
     parts = {at: _together(root, at, one) for at, one in schemas.items()}
     endings: set[str] = set()
     unknown = places[::-1]  # from the inside, so that one look is enough for most
     while unknown:
         looked_at = set[str]()
         for at in unknown:
-            if joined[at] <= endings and _can_end(parts[at], endings):
+            if joins[at] <= endings and _can_end(parts[at], endings):
                 endings.add(at)
                 looked_at.update(users[at])
         unknown = [at for at in looked_at if at not in endings]
@@ -57,7 +57,7 @@ def referred(root: Json, schema: Json) -> Iterator[tuple[str, Json]]:
     place, target = unquote(ref[1:]), cast("Any", root)
     for step in place.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
-        members = _map(target) or {str(n): one for n, one in enumerate(_list(target))}
+        members = mapped(target) or {str(n): one for n, one in enumerate(listed(target))}
         target = members.get(name)
     if isinstance(target, dict):
         yield place, target
@@ -74,18 +74,18 @@ def _inside(root: Json, at: str, schema: Json) -> Iterator[tuple[str, Json]]:
     some: list[tuple[str, Any]] = [(f"{at}/{key}", schema.get(key)) for key in _SINGLE]
     for key in _MAPS:
         some += [
-            (f"{at}/{key}/{escaped(name)}", one) for name, one in _map(schema.get(key)).items()
+            (f"{at}/{key}/{escaped(name)}", one) for name, one in mapped(schema.get(key)).items()
         ]
     for key in _LISTS:
-        some += [(f"{at}/{key}/{n}", one) for n, one in enumerate(_list(schema.get(key)))]
+        some += [(f"{at}/{key}/{n}", one) for n, one in enumerate(listed(schema.get(key)))]
     yield from ((place, inner) for place, inner in some if isinstance(inner, dict))
     yield from referred(root, schema)
 
 
-def _joined(root: Json, at: str, schema: Json) -> Iterator[tuple[str, Json]]:
+def joined(root: Json, at: str, schema: Json) -> Iterator[tuple[str, Json]]:
     """The schemas that hold for the same value."""
     yield from referred(root, schema)
-    for number, inner in enumerate(_list(schema.get("allOf"))):
+    for number, inner in enumerate(listed(schema.get("allOf"))):
         if isinstance(inner, dict):
             yield f"{at}/allOf/{number}", cast("Json", inner)
 
@@ -95,7 +95,7 @@ def _together(root: Json, at: str, schema: Json) -> Parts:
     parts = {at: schema}
     todo = [(at, schema)]
     while todo and len(parts) < MOST_JOINED:
-        for place, inner in _joined(root, *todo.pop()):
+        for place, inner in joined(root, *todo.pop()):
             if place not in parts:
                 parts[place] = inner
                 todo.append((place, inner))
@@ -107,7 +107,7 @@ def _can_end(parts: Parts, endings: set[str]) -> bool:
         return True
     for at, one in parts:
         for key in _CHOICES:
-            branches = enumerate(_list(one.get(key)))
+            branches = enumerate(listed(one.get(key)))
             ends = [not isinstance(it, dict) or f"{at}/{key}/{n}" in endings for n, it in branches]
             if ends and not any(ends):
                 return False
@@ -126,7 +126,7 @@ def _members(parts: Parts) -> set[str]:
     required = {name for _, one in parts for name in _names(one.get("required"))}
     places = set[str]()
     for at, one in parts:
-        known, others = _map(one.get("properties")), one.get("additionalProperties")
+        known, others = mapped(one.get("properties")), one.get("additionalProperties")
         for name in required:
             if name in known:
                 places |= {f"{at}/properties/{escaped(name)}"} if known[name] is not True else set()
@@ -143,20 +143,20 @@ def _items(parts: Parts) -> set[str]:
     for at, one in parts:
         items = one.get("items")
         key = "items" if isinstance(items, list) else "prefixItems"
-        first = _list(one.get(key))
+        first = listed(one.get(key))
         places |= {f"{at}/{key}/{n}" for n, it in enumerate(first[:fewest]) if it is not True}
         if isinstance(items, dict) and fewest > len(first):
             places.add(f"{at}/items")
     return places
 
 
-def _map(value: Any) -> Json:
+def mapped(value: Any) -> Json:
     return cast("Json", value) if isinstance(value, dict) else {}
 
 
 def _names(value: Any) -> set[str]:
-    return {one for one in _list(value) if isinstance(one, str)}
+    return {one for one in listed(value) if isinstance(one, str)}
 
 
-def _list(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
