@@ -136,8 +136,8 @@ def found_at(at: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("invalid", "{why}", {"at": at, "why": message})
 
 
-_TAGGED = (("response_format",), ("text", "format"))
-"""Where a format is: pydantic puts its type into the location, as if it were a member."""
+_TAGGED = (("response_format",), ("text", "format"), ("prompt",))
+"""What is of several kinds: pydantic puts the kind into the location, as if it were a member."""
 
 
 def place_of(error: Any) -> tuple[str | int, ...]:

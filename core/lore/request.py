@@ -13,8 +13,10 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -42,6 +44,16 @@ Stop = Annotated[str, Field(min_length=1, max_length=64)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 MaxTokens = Annotated[int, Field(ge=1), Limit("max_tokens")]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Prompt = Annotated[
+    Annotated[str, Field(min_length=1), Limit("message_chars"), Tag("str")]
+    | Annotated[list[TokenId], Field(min_length=1), Limit("prompt_ids"), Tag("list")],
+    Discriminator(
+        lambda value: type(value).__name__,
+        custom_error_type="invalid_type",
+        custom_error_message="expected a text or a list of token ids",
+    ),
+]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),
@@ -55,7 +67,7 @@ def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
     """
     return (
         "The prompt is too long and exceeds the context window: this model's maximum context "
-        f"length is {context_tokens} tokens, and the messages have at least {prompt_tokens}. "
+        f"length is {context_tokens} tokens, and the prompt has at least {prompt_tokens}. "
         "Please reduce the length of the messages."
     )
 
@@ -63,6 +75,7 @@ def context_exceeded(prompt_tokens: int, context_tokens: int) -> str:
 NEWER = (
     "presence_penalty",
     "frequency_penalty",
+    "prompt",
     "template_args",
     "tools",
     "tool_choice",
@@ -75,8 +88,8 @@ NEWER = (
 
 
 class StreamRequest(BaseModel):
-    """A question, the ``messages`` that an answer is to follow, or a question after messages, with
-    the sampling parameters."""
+    """A question, the ``messages`` that an answer is to follow, a question after messages, or a
+    ``prompt`` to continue, with the sampling parameters."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -92,6 +105,10 @@ class StreamRequest(BaseModel):
         ]
         | None
     ) = None
+    prompt: Prompt | None = None
+    """What the model is to continue as it is, without its chat template. The special tokens that a
+    text names are in it.
+    """
     max_tokens: Annotated[
         MaxTokens, Field(json_schema_extra={"default": placeholder("default_max_tokens")})
     ] = DEFAULT_MAX_TOKENS
@@ -167,6 +184,16 @@ class StreamRequest(BaseModel):
             return "tool_choice"
         return None if self.response_format is None else "response_format"
 
+    @property
+    def asked_in(self) -> str:
+        """The parameter that has what is asked, or most of it."""
+        return next(name for name in ("prompt", "messages", "question") if getattr(self, name))
+
+    def texts(self) -> list[str]:
+        """What is asked, as text; nothing for a prompt of token ids."""
+        raw = [self.prompt] if isinstance(self.prompt, str) else []
+        return [*raw, *(message.content for message in self.conversation())]
+
     def conversation(self) -> list[Message]:
         """The messages, then the question."""
         asked = [] if self.question is None else [Message(role="user", content=self.question)]
@@ -196,10 +223,19 @@ class StreamRequest(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _question_or_messages(self) -> Self:
-        if self.question is None and self.messages is None:
-            raise ValueError("give a 'question', 'messages', or both")
+    def _asks_something(self) -> Self:
+        if self.prompt is None:
+            if self.question is None and self.messages is None:
+                raise ValueError("give a 'question', 'messages', or both, or a 'prompt'")
+            return self
+        for name in OF_MESSAGES:
+            if getattr(self, name) is not None:
+                raise found_at("prompt", f"a prompt is continued as it is, without '{name}'")
         return self
+
+
+OF_MESSAGES = ("question", "messages", "template_args", "tools", "tool_choice")
+"""What makes a prompt of messages."""
 
 
 class KeptRequest(StreamRequest):

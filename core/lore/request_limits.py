@@ -19,7 +19,7 @@ class RequestLimits:
 
     messages: int = 256
     message_chars: int = 100_000
-    """The most characters in a question, or in one message."""
+    """The most characters in a question, in a prompt or in one message."""
     max_tokens: int = 32_768
     """The longest answer that can be asked for, in tokens."""
     default_max_tokens: int = DEFAULT_MAX_TOKENS
@@ -27,15 +27,21 @@ class RequestLimits:
     (P17).
     """
 
+    @property
+    def prompt_ids(self) -> int:
+        """The most token ids in a prompt. A token has a character or more."""
+        return self.message_chars
+
+
+def _too_many(most: int, found: int) -> PydanticKnownError:
+    return PydanticKnownError(
+        "too_long", {"field_type": "List", "max_length": most, "actual_length": found}
+    )
+
 
 _BOUNDS: dict[str, tuple[str, Callable[[Any], int], Callable[[int, int], PydanticKnownError]]] = {
-    "messages": (
-        "maxItems",
-        len,
-        lambda most, found: PydanticKnownError(
-            "too_long", {"field_type": "List", "max_length": most, "actual_length": found}
-        ),
-    ),
+    "messages": ("maxItems", len, _too_many),
+    "prompt_ids": ("maxItems", len, _too_many),
     "message_chars": (
         "maxLength",
         len,

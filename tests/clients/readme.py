@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lore_edge.openai.chat_request import ChatRequest
-from lore_edge.openai.neutral import ChatNeutral, Neutral, ResponseNeutral
+from lore_edge.openai.completion_request import CompletionRequest
+from lore_edge.openai.neutral import ChatNeutral, CompletionNeutral, Neutral, ResponseNeutral
 from lore_edge.openai.parameters import Honoured, Parameters, takes
 from lore_edge.openai.responses_request import ResponseRequest
 
@@ -18,13 +19,14 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 BEGIN, END = "<!-- made by: make readme -->", "<!-- made until here -->"
 LABELS = {"user", "safety_identifier", "prompt_cache_key"}
-IGNORED = {"chat": LABELS | {"store"}, "responses": LABELS}
+IGNORED = {"chat": LABELS | {"store"}, "completions": {"user"}, "responses": LABELS}
 """Taken whatever they say, as they change no answer."""
 CALLS: dict[str, tuple[type[Honoured], type[Parameters]]] = {
     "chat": (ChatRequest, ChatNeutral),
+    "completions": (CompletionRequest, CompletionNeutral),
     "responses": (ResponseRequest, ResponseNeutral),
 }
-OTHERS = set(Neutral.model_fields) - {
+OTHERS = {"add_special_tokens", *Neutral.model_fields} - {
     *("moderation", "prompt_cache_options", "prompt_cache_retention"),
     *("service_tier", "top_logprobs"),
 }
@@ -91,7 +93,7 @@ def parameters() -> list[str]:
         "neutral": "taken only with this value, else refused",
         "refused": "refused, unless null or an empty list",
     }
-    head = ["| | chat completions | responses |", "|---|---|---|"]
+    head = ["| | chat completions | completions | responses |", "|---|---|---|---|"]
     return head + [f"| {says[kind]} | {' | '.join(found)} |" for kind, found in rows.items()]
 
 

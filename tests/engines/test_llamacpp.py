@@ -71,6 +71,18 @@ def _text_so_far(running: Running, name: str, tokens: int) -> str:
     return text
 
 
+@pytest.mark.rule("H17")
+def test_a_raw_prompt_is_continued_without_the_template(
+    server: LlamaServer, running: Running
+) -> None:
+    """The template's own words, given as token ids, are the conversation."""
+    whole = running.whole("of a conversation", ask())
+    raw = ask(messages=None, prompt=server.prompt("Tell me about rivers."))
+    assert running.whole("of its ids", raw) == whole
+    running.submit("unknown", ask(messages=None, prompt=[1, 10**6]))
+    assert "no token 1000000" in str(running.sink.until_end("unknown").error)
+
+
 def test_the_name_of_a_special_token_in_a_message_is_text(
     server: LlamaServer, running: Running
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from jinja2 import TemplateError
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
+from lore.request import StreamRequest
 from lore_generator.engine import Job
 from lore_generator.engines.conversation import Refused, prompt_ids
 from lore_generator.engines.prompt import prompt_tokens
@@ -18,7 +19,8 @@ from lore_generator.engines.remote.dialects.llamacpp import LlamaCpp
 from lore_generator.engines.remote.template import renderer
 from lore_generator.engines.remote.tokenizer import ModelText, load
 from lore_generator.engines.remote.words import EngineWords, OwnWords
-from tests.engines.running import ask
+from tests.engines.running import Running, ask
+from tests.engines.stub import Stub, prompt_of
 from tests.services.tokenizers_of_both_kinds import CHATML, INST, KINDS
 
 TEMPLATES = {
@@ -113,6 +115,30 @@ async def test_the_name_of_a_special_token_in_a_message_is_text(
     (eos,) = ours.eos_ids
     assert ids.count(eos) == plain.count(eos)
     assert ids != plain
+
+
+@pytest.mark.rule("H17")
+async def test_a_raw_prompt_has_the_ids_that_transformers_gives_it(
+    model: tuple[TokenizersBackend, ModelText],
+) -> None:
+    theirs, ours = model
+    text = f"a{theirs.eos_token}b 中文"
+    wanted = theirs(text)["input_ids"]
+    raw = StreamRequest(prompt=text)
+    assert await OwnWords(ours).prompt(raw) == prompt_tokens(Job("a", raw), theirs) == wanted
+    assert await OwnWords(ours).prompt(StreamRequest(prompt=[7, 8])) == [7, 8]
+
+
+@pytest.mark.rule("H17")
+def test_a_raw_prompt_reaches_every_engine_as_it_is(stub: Stub, running: Running) -> None:
+    for number, prompt in enumerate(([5, 6], "w5 w6")):
+        assert running.whole(f"raw-{number}", ask(messages=None, prompt=prompt))[0]
+        wanted = [12, 12] if number and stub.dialect == "llamacpp" else [5, 6]
+        assert prompt_of(stub.bodies[-1]) == wanted, "the stub's tokenizer knows lengths"
+    running.submit("unknown", ask(messages=None, prompt=[5, 1000]))
+    refused = running.sink.until_end("unknown")
+    assert refused.finish_reason == "invalid_prompt"
+    assert "prompt: the model has no token 1000" in str(refused.error)
 
 
 async def test_what_a_request_gives_the_template_is_rendered(

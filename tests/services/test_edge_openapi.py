@@ -155,7 +155,7 @@ def wrong_fields(path: str, body: dict[str, Any]) -> set[str]:
     fields = schema["properties"].keys()
     validator = jsonschema_rs.Draft202012Validator(schema | {"components": {"schemas": SCHEMAS}})
     paths = [error.instance_path for error in validator.iter_errors(body)]
-    missing = fields & {"seq", "question"} if [] in paths else set()
+    missing = fields & {"seq", "question", "prompt"} if [] in paths else set()
     return {str(path[0]) for path in paths if path} | missing | (body.keys() - fields)
 
 

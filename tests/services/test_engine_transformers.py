@@ -97,7 +97,7 @@ def emoji(shared: Running) -> Answer:
     return shared.answer(ask(EMOJI))
 
 
-def ask(question: str = "What is a loop?", **changed: object) -> StreamRequest:
+def ask(question: str | None = "What is a loop?", **changed: object) -> StreamRequest:
     return StreamRequest.model_validate({"question": question, **GREEDY, **changed})
 
 
@@ -485,6 +485,20 @@ def test_conversations_go_through_the_models_template(
     plain = "System: Be brief.\n\nUser: Hi\n\nAssistant:"
     assert plain_prompt(conversation(messages)) == plain
     assert loaded.tokenizer.decode(prompt_tokens(job, loaded.tokenizer)) == plain
+
+
+@pytest.mark.rule("H17")
+def test_a_raw_prompt_is_continued_without_the_template(
+    shared: Running, loaded: Loaded, loop: Answer
+) -> None:
+    """The template's own words, given as text and as token ids, are the conversation."""
+    ids = prompt_tokens(Job("a", ask()), loaded.tokenizer)
+    for prompt in (ids, loaded.tokenizer.decode(ids)):
+        assert shared.answer(ask(None, prompt=prompt)) == loop
+    name = shared.submit(ask(None, prompt=[*ids, 10**6]))
+    refused = shared.sink.until_end(name)
+    assert refused.finish_reason == "invalid_prompt"
+    assert "prompt: the model has no token" in str(refused.error)
 
 
 def test_a_held_prompt_is_not_read_until_it_is_granted_again(shared: Running) -> None:

@@ -6,12 +6,11 @@ again.
 """
 
 import asyncio
-import json
+import contextlib
 import math
-from collections.abc import Iterable
 
 from lore.protocol.lifecycle import LIVE
-from lore.request import StreamRequest
+from lore.request import KeptRequest, StreamRequest
 from lore.store.base import Admission, Limits, Store, View
 from lore.store.types import Admit, Settle
 from lore_edge.errors import (
@@ -31,20 +30,18 @@ BYTES_PER_TOKEN = 4
 """The average bytes of text in a token; an edge has no tokenizer."""
 
 
-def prompt_tokens(texts: Iterable[str]) -> int:
-    """An estimate of the tokens in these texts together."""
-    return math.ceil(sum(len(text.encode()) for text in texts) / BYTES_PER_TOKEN)
-
-
-def _texts(asked: StreamRequest) -> list[str]:
-    return [message.content for message in asked.conversation()]
+def prompt_tokens(asked: StreamRequest) -> int:
+    """An estimate of the tokens in its prompt."""
+    if isinstance(asked.prompt, list):
+        return len(asked.prompt)
+    return math.ceil(sum(len(text.encode()) for text in asked.texts()) / BYTES_PER_TOKEN)
 
 
 def check_size(settings: EdgeSettings, asked: StreamRequest) -> None:
     """Raises ApiError 400 when a prompt is longer than the limit for all."""
-    field = "messages" if asked.messages else "question"
-    if 0 < settings.max_prompt_chars < sum(map(len, _texts(asked))):
-        raise prompt_too_long(settings.max_prompt_chars, field)
+    size = len(asked.prompt) if asked.prompt else sum(map(len, asked.texts()))
+    if 0 < settings.max_prompt_chars < size:
+        raise prompt_too_long(settings.max_prompt_chars, asked.asked_in)
 
 
 async def admit(
@@ -62,7 +59,7 @@ async def admit(
     quantum_ms = 0 if client == ANONYMOUS else round(settings.fair_quantum_s * 1000)
     if limits == Limits() and not quantum_ms:
         return Admission(True)
-    prompt = prompt_tokens(_texts(asked))
+    prompt = prompt_tokens(asked)
     tokens = prompt + asked.expected_tokens(settings.default_max_tokens)
     if 0 < limits.tokens_per_minute < tokens:
         raise answer_too_long(limits.tokens_per_minute, prompt)
@@ -108,5 +105,7 @@ async def _used_tokens(store: Store, view: View) -> int:
     if view.prompt_tokens:
         return view.prompt_tokens + view.generated_tokens
     body = await store.body(view.request_id)
-    messages = json.loads(body)["messages"] if body else []
-    return prompt_tokens(message["content"] for message in messages) + view.generated_tokens
+    with contextlib.suppress(ValueError):  # another release stored it
+        if body:
+            return prompt_tokens(KeptRequest.read(body)) + view.generated_tokens
+    return view.generated_tokens

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from lore.messages import Message
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
 from lore.request import StreamRequest, context_exceeded
 from lore.store.base import Store
@@ -31,7 +30,7 @@ _log = structlog.get_logger()
 KNOWN_S, UNKNOWN_S = 5.0, 0.5
 """How many seconds to cache what generators published, or that they published nothing."""
 TEMPLATE_TOKENS = 16
-"""The most tokens that a chat template usually adds to each message."""
+"""The most tokens that a chat template usually adds to each message, or a tokenizer to a prompt."""
 
 
 class Context:
@@ -55,20 +54,23 @@ class Context:
 
         Raises ApiError 400 when it surely does not fit, and StoreUnavailable.
         """
-        messages = asked.conversation()
         await self._ask()
         if not self._tokens:
             return False
-        size = sum(len(message.content.encode()) for message in messages)
-        if size + TEMPLATE_TOKENS * len(messages) < self._tokens:
-            return False
-        loop = asyncio.get_running_loop()
-        count = await loop.run_in_executor(self._counting, self._count, messages)
+        if isinstance(asked.prompt, list):
+            count, added = len(asked.prompt), 0
+        else:
+            texts = asked.texts()
+            added = TEMPLATE_TOKENS * len(texts)
+            if sum(len(text.encode()) for text in texts) + added < self._tokens:
+                return False
+            loop = asyncio.get_running_loop()
+            is_raw = asked.prompt is not None
+            count = await loop.run_in_executor(self._counting, self._count, texts, is_raw)
         if count is not None and count >= self._tokens:
-            field = "messages" if asked.messages else "question"
             message = context_exceeded(count, self._tokens)
-            raise invalid(message, field=field, code=CONTEXT_EXCEEDED)
-        return count is None or count + TEMPLATE_TOKENS * len(messages) >= self._tokens
+            raise invalid(message, field=asked.asked_in, code=CONTEXT_EXCEEDED)
+        return count is None or count + added >= self._tokens
 
     async def _ask(self) -> None:
         now = time.monotonic()
@@ -78,16 +80,17 @@ class Context:
         self._file = self._settings.tokenizer or await self._store.model_fact("tokenizer") or ""
         self._asked_s = now
 
-    def _count(self, messages: Sequence[Message]) -> int | None:
+    def _count(self, texts: Sequence[str], is_raw: bool) -> int | None:
         """Count the tokens; None when that is impossible. Runs in a thread: a long prompt takes a
         tenth of a second.
+
+        ``is_raw``: names of special tokens are those tokens. In messages they are text.
         """
         tokenizer = self._load()
         if tokenizer is None:
             return None
-        found = tokenizer.encode_batch_fast(
-            [message.content for message in messages], add_special_tokens=False
-        )
+        tokenizer.encode_special_tokens = not is_raw
+        found = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return sum(len(one) for one in found)
 
     def _load(self) -> "Tokenizer | None":
@@ -102,9 +105,7 @@ def _read(file: str) -> "Tokenizer | None":
     from tokenizers import Tokenizer  # some megabytes, so only if needed
 
     try:
-        tokenizer = Tokenizer.from_file(file)
+        return Tokenizer.from_file(file)
     except Exception as error:  # noqa: BLE001 - the library documents no narrower type
         _log.warning("prompts not counted", tokenizer=file, reason=str(error))
         return None
-    tokenizer.encode_special_tokens = True  # text of users contains no special tokens
-    return tokenizer

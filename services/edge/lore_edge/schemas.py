@@ -3,7 +3,7 @@
 from typing import Any
 
 from lore.protocol.lifecycle import Status
-from lore.request import StreamRequest
+from lore.request import OF_MESSAGES, StreamRequest
 from lore_edge.create import REQUEST_ID
 from lore_edge.positions import MAX_SEQ, POSITION
 
@@ -82,10 +82,13 @@ def _stream_request() -> Json:
     """The body of POST /v1/streams, with the rules that the generated schema lacks."""
     schema = StreamRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     let_null_say_nothing(schema)
-    schema["anyOf"] = [
-        {"required": ["question"], "properties": {"question": {"type": "string"}}},
-        {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+    null = {"type": "null"}
+    of_messages = [
+        {"required": ["question"], "properties": {"question": {"type": "string"}, "prompt": null}},
+        {"required": ["messages"], "properties": {"messages": {"type": "array"}, "prompt": null}},
     ]
+    of_a_prompt = {"prompt": {"type": ["string", "array"]}, **dict.fromkeys(OF_MESSAGES, null)}
+    schema["anyOf"] = [*of_messages, {"required": ["prompt"], "properties": of_a_prompt}]
     return schema
 
 

@@ -91,7 +91,7 @@ class EdgeSettings(CommonSettings):
     Unset, or a name on the hub: the generators' tokenizer, if it is on this machine. Without one,
     a generator refuses prompts that are too long."""
     max_message_chars: Annotated[int, Field(ge=1)] = _LIMITS.message_chars
-    """Characters of a question, or of one message."""
+    """Characters of a question, of a prompt, or of one message; or token ids of a prompt."""
     max_messages: Annotated[int, Field(ge=1)] = _LIMITS.messages
     """Messages of one request, including earlier turns."""
     max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.max_tokens

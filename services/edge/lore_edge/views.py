@@ -40,7 +40,8 @@ def asked(view: View, body: str | None) -> list[dict[str, str]]:
         raise given_up()
     if body is None:  # it was deleted after the view was read
         raise UnknownRequest
-    return [said for said in json.loads(body)["messages"] if said["role"] != "system"]
+    messages = json.loads(body).get("messages", [])  # a prompt has none
+    return [said for said in messages if said["role"] != "system"]
 
 
 def describe(

@@ -42,9 +42,14 @@ class Asking:
 
         Raises ApiError and StoreUnavailable.
         """
-        is_special = kept.constraint is not None or kept.logprobs is not None
-        doubtful = is_special or await self._context.is_doubtful(kept)
-        kept = kept.model_copy(update={"parts": await self._served.parts_of(kept) or None})
+        may_be_unfit = (
+            kept.constraint is not None
+            or kept.logprobs is not None
+            or isinstance(kept.prompt, list)  # a token may be outside the vocabulary
+        )
+        doubtful = await self._context.is_doubtful(kept) or may_be_unfit
+        if kept.prompt is None:  # what continues a prompt is text alone
+            kept = kept.model_copy(update={"parts": await self._served.parts_of(kept) or None})
         view = await self._retried(scope, kept) or await self._create(scope, kept)
         if _attempt(scope) or key_of(scope):
             kept = await self._stored(view) or kept

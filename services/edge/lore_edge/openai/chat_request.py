@@ -13,8 +13,9 @@ from lore_edge.openai.messages import Turn
 from lore_edge.openai.neutral import ChatNeutral
 from lore_edge.openai.notes import ChatNote, as_json
 from lore_edge.openai.parameters import (
-    Honoured,
+    OfMessages,
     Parameters,
+    Seed,
     StopSequences,
     check,
     kept_or_refused,
@@ -28,7 +29,7 @@ class ChatStreamOptions(Parameters):
     continuous_usage_stats: Literal[False] = False
 
 
-class ChatRequest(ChatNeutral, Honoured):
+class ChatRequest(ChatNeutral, OfMessages):
     messages: Annotated[list[Turn], Field(min_length=1), Limit("messages")]
     tools: list[ChatTool] = Field(default=[])
     tool_choice: Choice | None = None
@@ -38,7 +39,7 @@ class ChatRequest(ChatNeutral, Honoured):
     stop: StopSequences = Field(default=[])
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Seed | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
@@ -60,6 +61,7 @@ class ChatRequest(ChatNeutral, Honoured):
         limit = self.max_completion_tokens or self.max_tokens
         return KeptRequest(
             **self.sampling(),
+            template_args=self.chat_template_kwargs or None,
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.response_format),
             logprobs=logprobs.asked_for(wanted=self.logprobs, top=self.top_logprobs),
@@ -67,7 +69,7 @@ class ChatRequest(ChatNeutral, Honoured):
             max_tokens=limit or limits.max_tokens,
             open_ended=limit is None,
             stop=self.stop,
-            seed=None if self.seed is None else self.seed % 2**63,
+            seed=self.seed,
             ack=Ack.SOCKET,
             note=as_json(self.note),
         )

@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from lore_edge.create import MAX_KEY_CHARS, REQUEST_ID
-from lore_edge.openai import chat_events, response_events
+from lore_edge.openai import chat_events, completion_events, response_events
 from lore_edge.openai.chat_request import ChatRequest
-from lore_edge.openai.neutral import ChatNeutral, ResponseNeutral
+from lore_edge.openai.completion_request import CompletionRequest
+from lore_edge.openai.neutral import ChatNeutral, CompletionNeutral, ResponseNeutral
 from lore_edge.openai.parameters import Parameters, takes
 from lore_edge.openai.responses_request import ResponseRequest
 from lore_edge.schemas import STRING, Json, integer, let_null_say_nothing, ref
@@ -39,27 +40,35 @@ _FLAG: Json = {"type": "boolean"}
 
 
 def paths() -> Json:
-    return _chat_paths() | _response_paths() | _model_paths()
-
-
-def _chat_paths() -> Json:
-    completion = _named("completion_id", f"^{chat_events.PREFIX}{REQUEST_ID}$")
+    chat = ("a chat completion", chat_events.PREFIX, "Chat")
+    completion = ("a completion of a raw prompt", completion_events.PREFIX, "")
     return {
-        "/v1/chat/completions": {
+        **_choice_paths("/v1/chat/completions", *chat),
+        **_choice_paths("/v1/completions", *completion),
+        **_response_paths(),
+        **_model_paths(),
+    }
+
+
+def _choice_paths(path: str, what: str, prefix: str, kind: str) -> Json:
+    request = f"{kind or 'Completion'}Request"
+    whole, event = f"{kind}Completion", f"{kind or 'Completion'}Event"
+    return {
+        path: {
             "post": _operation(
-                "createChatCompletion",
-                "Create a chat completion; with `stream`, as server-sent events",
-                _answers("ChatCompletion", "ChatEvent", 500, *_ASKING),
+                f"create{kind}Completion",
+                f"Create {what}; with `stream`, as server-sent events",
+                _answers(whole, event, 500, *_ASKING),
                 parameters=[_KEY],
-                requestBody=_body("ChatRequest"),
+                requestBody=_body(request),
             )
         },
-        "/v1/chat/completions/{completion_id}": {
-            "parameters": [completion],
+        path + "/{completion_id}": {
+            "parameters": [_named("completion_id", f"^{prefix}{REQUEST_ID}$")],
             "get": _operation(
-                "readChatCompletion",
+                f"read{kind}Completion",
                 "Read a completion that has ended; with `stream`, the chunks after `Last-Event-ID`",
-                _answers("ChatCompletion", "ChatEvent", 400, 410, 500, *_READING),
+                _answers(whole, event, 400, 410, 500, *_READING),
                 parameters=[_STREAM, _LAST_EVENT_ID],
             ),
         },
@@ -143,6 +152,7 @@ def schemas() -> Json:
     model = _object(id=STRING, object=_const("model"), created=integer(), owned_by=STRING)
     return {
         **_chat_schemas(),
+        **_completion_schemas(),
         **_response_schemas(),
         "OpenAIError": _object(
             error=_object(message=STRING, type=STRING, param=_NULLABLE, code=_NULLABLE)
@@ -183,6 +193,29 @@ def _chat_schemas() -> Json:
         ),
         "ChatEvent": _object(data=STRING)
         | {"description": "`data` is a `ChatCompletionChunk`, an `OpenAIError`, or `[DONE]`"},
+    }
+
+
+def _completion_schemas() -> Json:
+    def completion(finish_reason: Json, **more: Json) -> Json:
+        choice = _object(
+            index=integer(), text=STRING, logprobs={"type": "null"}, finish_reason=finish_reason
+        )
+        return _object(
+            id=STRING,
+            object=_const("text_completion"),
+            created=integer(),
+            model=STRING,
+            choices=_list(choice),
+            **more,
+        )
+
+    return {
+        **_request("CompletionRequest", CompletionRequest, CompletionNeutral),
+        "Completion": completion({"enum": ["stop", "length"]}, usage=_USAGE),
+        "CompletionChunk": completion({"enum": ["stop", "length", None]}),
+        "CompletionEvent": _object(data=STRING)
+        | {"description": "`data` is a `CompletionChunk`, an `OpenAIError`, or `[DONE]`"},
     }
 
 

@@ -10,7 +10,7 @@ from lore.request import StreamRequest
 from lore.store.base import View
 from lore_edge.errors import ApiError
 
-_PATHS = re.compile(r"/v1/(chat|responses|models)(/.*)?", re.DOTALL)
+_PATHS = re.compile(r"/v1/(chat|completions|responses|models)(/.*)?", re.DOTALL)
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 """Where OpenAI has one code for several of Lore's."""
 TOO_LONG = "context_length_exceeded"

@@ -12,10 +12,12 @@ from lore_edge import calls, sse, views
 from lore_edge.context import Context
 from lore_edge.dialect import Dialect
 from lore_edge.errors import ApiError
-from lore_edge.openai import chat_request, replay, responses_request
+from lore_edge.openai import chat_request, completion_request, replay, responses_request
 from lore_edge.openai.asking import Asking
 from lore_edge.openai.chat_events import ChatStream, completion
 from lore_edge.openai.chat_parts import Deltas
+from lore_edge.openai.completion_events import NAMES, CompletionStream, failure
+from lore_edge.openai.completion_events import completion as text_completion
 from lore_edge.openai.earlier import Earlier
 from lore_edge.openai.errors import (
     in_openai,
@@ -26,7 +28,7 @@ from lore_edge.openai.errors import (
     unknown_object,
 )
 from lore_edge.openai.input_items import input_items
-from lore_edge.openai.notes import ChatNote, ResponseNote
+from lore_edge.openai.notes import ChatNote, CompletionNote, ResponseNote
 from lore_edge.openai.parameters import MAX_SHOWN
 from lore_edge.openai.parts import parser_of
 from lore_edge.openai.query import INCLUDE, asks_for_stream, flag, query_of, starting_after
@@ -78,6 +80,8 @@ class OpenAI:
         self.routes: dict[str, dict[str, Handler]] = {
             "/v1/chat/completions": {"POST": self._ask_chat},
             "/v1/chat/completions/{completion_id}": {"GET": self._read_chat},
+            "/v1/completions": {"POST": self._ask_completion},
+            "/v1/completions/{completion_id}": {"GET": self._read_completion},
             "/v1/responses": {"POST": self._ask_response},
             "/v1/responses/{response_id}": {
                 "GET": self._read_response,
@@ -122,7 +126,7 @@ class OpenAI:
             await self._answer_chat(call, view, asked.note, kept)
 
     async def _read_chat(self, call: Call) -> None:
-        view, note, kept = await self._shelf(call).completion(call.name)
+        view, note, kept = await self._shelf(call).chat(call.name)
         calls.about(call.scope, view)
         query = query_of(call.scope, {"stream", "after", "log"})
         if asks_for_stream(call.scope, query):
@@ -150,6 +154,47 @@ class OpenAI:
             raise error
         scored = [one for chunk in await self._scored(ended, kept) for one in chunk.scored]
         await _answer(call, completion(ended, note, kept, text, scored), view.request_id)
+
+    # completions
+
+    async def _ask_completion(self, call: Call) -> None:
+        where = wanted(call.scope)
+        asked = completion_request.parse(await self._body(call), self._limits)
+        await self._check_model(asked.model)
+        try:
+            kept = asked.kept(self._limits)
+            view, kept = await self._asking.ask(call.scope, kept, now=asked.stream)
+        except ApiError as error:
+            raise in_openai(error, NAMES) from None
+        if asked.stream:
+            await self._stream_completion(call, view, asked.note, where)
+        else:
+            await self._answer_completion(call, view, asked.note)
+
+    async def _read_completion(self, call: Call) -> None:
+        view, note, _ = await self._shelf(call).completion(call.name)
+        calls.about(call.scope, view)
+        query = query_of(call.scope, {"stream", "after", "log"})
+        if asks_for_stream(call.scope, query):
+            await self._stream_completion(call, view, note, wanted(call.scope))
+        else:
+            await self._answer_completion(call, view, note)
+
+    async def _stream_completion(
+        self, call: Call, view: View, note: CompletionNote, where: Wanted
+    ) -> None:
+        dialect = CompletionStream(view, note)
+        await self._streams.serve(
+            call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
+        )
+
+    async def _answer_completion(self, call: Call, view: View, note: CompletionNote) -> None:
+        ended, text = await self._streams.collect(
+            call.scope, call.receive, view.request_id, view.subject
+        )
+        if (error := failure(ended)) is not None:
+            raise error
+        await _answer(call, text_completion(ended, note, text), view.request_id)
 
     # responses
 

@@ -31,7 +31,7 @@ class Prediction(Parameters):
 
 
 class Neutral(Parameters):
-    """Of both calls, OpenAI's own and those of other servers that speak its API."""
+    """Of all calls, OpenAI's own and those of other servers that speak its API."""
 
     moderation: None = None
     prompt_cache_options: Annotated[
@@ -43,7 +43,6 @@ class Neutral(Parameters):
     service_tier: Literal["auto", "default"] | None = None
 
     add_generation_prompt: Literal[True] | None = None
-    add_special_tokens: Literal[False] | None = None
     bad_words: Empty = None
     best_of: Annotated[One, Field(description="1")] = None
     cache_control: Annotated[dict[str, Any] | None, Field(description="any of its values")] = None
@@ -69,24 +68,35 @@ class Neutral(Parameters):
     xtc_probability: Annotated[Zero, Field(description="0")] = None
 
 
-class ChatNeutral(Neutral):
-    audio: None = None
-    function_call: Literal["none", "auto"] | None = None
-    functions: Empty = None
+class ChoiceNeutral(Neutral):
+    """Of the calls that answer with choices."""
+
     logit_bias: Annotated[
         dict[str, Annotated[float, Field(ge=0, le=0)]] | None, Field(description="biases of 0")
     ] = None
+    n: Annotated[One, Field(description="1")] = None
+
+
+class ChatNeutral(ChoiceNeutral):
+    add_special_tokens: Literal[False] | None = None
+    audio: None = None
+    function_call: Literal["none", "auto"] | None = None
+    functions: Empty = None
     modalities: Annotated[
         Annotated[list[Literal["text"]], Field(min_length=1)] | None,
         Field(description='["text"]'),
     ] = None
-    n: Annotated[One, Field(description="1")] = None
     prediction: Annotated[Prediction | None, Field(description="any content that is predicted")] = (
         None
     )
     reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
     web_search_options: None = None
+
+
+class CompletionNeutral(ChoiceNeutral):
+    add_special_tokens: Literal[True] | None = None
+    suffix: None = None
 
 
 class Reasoning(Parameters):
@@ -113,6 +123,7 @@ class ImageOptions(Parameters):
 
 
 class ResponseNeutral(Neutral):
+    add_special_tokens: Literal[False] | None = None
     access_programs: Annotated[
         AccessPrograms | None, Field(description='{"cyber": "standard"}')
     ] = None

@@ -12,16 +12,23 @@ from lore_edge.errors import request_lost
 
 _log = structlog.get_logger()
 
-Note = TypeVar("Note", "ChatNote", "ResponseNote")
+Note = TypeVar("Note", "ChatNote", "CompletionNote", "ResponseNote")
 
 
-class ChatNote(BaseModel):
+class _ChoiceNote(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    api: Literal["chat"] = "chat"
     model: str
     include_usage: bool
     metadata: dict[str, str] = {}
+
+
+class ChatNote(_ChoiceNote):
+    api: Literal["chat"] = "chat"
+
+
+class CompletionNote(_ChoiceNote):
+    api: Literal["completions"] = "completions"
 
 
 class ResponseNote(BaseModel):
@@ -44,7 +51,7 @@ class ResponseNote(BaseModel):
     """How many of the messages ``previous_response_id`` stood for."""
 
 
-def as_json(note: ChatNote | ResponseNote) -> dict[str, JsonValue]:
+def as_json(note: ChatNote | CompletionNote | ResponseNote) -> dict[str, JsonValue]:
     return note.model_dump(mode="json")
 
 

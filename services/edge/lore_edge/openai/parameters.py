@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from lore.messages import place_of
@@ -35,7 +35,7 @@ _NAMES = {
     "dict": "an object",
     "model": "an object",
 }
-_PROMPT = ("messages", "input", "instructions")
+_PROMPT = ("messages", "input", "instructions", "prompt")
 _BELOW, _ABOVE = _BOUNDS = ("below_min_value", "above_max_value")
 _CODES = {
     "greater_than": _BELOW,
@@ -49,6 +49,7 @@ _CODES = {
 }
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), AfterValidator(lambda seed: seed % 2**63)]
 TopP = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 StopSequences = Annotated[
     Stops,
@@ -64,7 +65,7 @@ class Parameters(BaseModel):
 
 
 class Honoured(Parameters):
-    """The parameters that both calls honour: those of a model here that are not in ``Neutral``."""
+    """The parameters that all calls honour: those of a model here that are not in ``Neutral``."""
 
     model: str
     stream: bool = False
@@ -76,11 +77,7 @@ class Honoured(Parameters):
     repetition_penalty: Annotated[float, Field(ge=0.1, le=2)] = 1.0
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
-    chat_template_kwargs: TemplateArgs = Field(default={})
-    """More for the model's chat template, under the name that most such servers have for it."""
     metadata: Metadata = Field(default={})
-    parallel_tool_calls: bool | None = None
-    top_logprobs: TopLogprobs = 0
 
     def sampling(self) -> dict[str, Any]:
         """The sampling parameters of a ``KeptRequest``. Absent ones have OpenAI's defaults, not
@@ -96,8 +93,16 @@ class Honoured(Parameters):
             "repetition_penalty": self.repetition_penalty,
             "presence_penalty": self.presence_penalty or None,
             "frequency_penalty": self.frequency_penalty or None,
-            "template_args": self.chat_template_kwargs or None,
         }
+
+
+class OfMessages(Honoured):
+    """Those that the calls with messages honour."""
+
+    chat_template_kwargs: TemplateArgs = Field(default={})
+    """More for the model's chat template, under the name that most such servers have for it."""
+    parallel_tool_calls: bool | None = None
+    top_logprobs: TopLogprobs = 0
 
 
 Model = TypeVar("Model", bound=Honoured)
@@ -207,7 +212,8 @@ def _refusal(details: ErrorDetails) -> OpenAIError:
     code = _CODES.get(kind, "invalid_value")
     if kind in ("too_long", "string_too_long") and details["loc"][0] in _PROMPT:
         most = details.get("ctx", {})["max_length"]
-        unit = "messages" if kind == "too_long" else "characters"
+        items = "token ids" if details["loc"][0] == "prompt" else "messages"
+        unit = items if kind == "too_long" else "characters"
         return prompt_too_long(f"'{param}' may have at most {most} {unit}", param)
     if code in _BOUNDS:
         bounds = details.get("ctx", {}).values()

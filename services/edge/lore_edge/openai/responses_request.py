@@ -14,7 +14,7 @@ from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Content, Turn
 from lore_edge.openai.neutral import ResponseNeutral
 from lore_edge.openai.notes import ResponseNote, as_json
-from lore_edge.openai.parameters import KINDS, Honoured, Parameters, check, kept_or_refused
+from lore_edge.openai.parameters import KINDS, OfMessages, Parameters, check, kept_or_refused
 from lore_edge.openai.tools import Choice, ResponseCall, ResponseTool, asked_for
 
 NAMES = {
@@ -106,7 +106,7 @@ Included = Literal[
 """What a response is to include. All but the first are of items that no answer of Lore's has."""
 
 
-class ResponseRequest(ResponseNeutral, Honoured):
+class ResponseRequest(ResponseNeutral, OfMessages):
     input: Annotated[
         Items,
         BeforeValidator(
@@ -151,6 +151,7 @@ class ResponseRequest(ResponseNeutral, Honoured):
         system = [Message(role="system", content=self.instructions)] if self.instructions else []
         return KeptRequest(
             **self.sampling(),
+            template_args=self.chat_template_kwargs or None,
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.text.format if self.text else None),
             logprobs=logprobs.asked_for(wanted=self.wants_logprobs, top=self.top_logprobs),

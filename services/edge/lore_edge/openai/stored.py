@@ -7,12 +7,13 @@ from lore.request import KeptRequest
 from lore.store.base import Store, View
 from lore_edge.create import REQUEST_ID
 from lore_edge.errors import given_up
-from lore_edge.openai import chat_events, response_events
+from lore_edge.openai import chat_events, completion_events, response_events
 from lore_edge.openai.errors import unknown_object
-from lore_edge.openai.notes import ChatNote, Note, ResponseNote, kept_with_note
+from lore_edge.openai.notes import ChatNote, CompletionNote, Note, ResponseNote, kept_with_note
 from lore_edge.openai.parameters import MAX_SHOWN
 
-_COMPLETION = re.compile(rf"{chat_events.PREFIX}({REQUEST_ID})")
+_CHAT = re.compile(rf"{chat_events.PREFIX}({REQUEST_ID})")
+_COMPLETION = re.compile(rf"{completion_events.PREFIX}({REQUEST_ID})")
 _RESPONSE = re.compile(rf"{response_events.PREFIX}({REQUEST_ID})")
 
 
@@ -33,8 +34,11 @@ class Shelf:
         self._store = store
         self._subject = subject
 
-    async def completion(self, name: str) -> Stored[ChatNote]:
-        return await self._find(_COMPLETION, "Chat completion", name, ChatNote)
+    async def chat(self, name: str) -> Stored[ChatNote]:
+        return await self._find(_CHAT, "Chat completion", name, ChatNote)
+
+    async def completion(self, name: str) -> Stored[CompletionNote]:
+        return await self._find(_COMPLETION, "Completion", name, CompletionNote)
 
     async def response(self, name: str) -> Stored[ResponseNote]:
         """A response, also one with ``store: false``: that can be cancelled and deleted."""

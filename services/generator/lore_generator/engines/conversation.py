@@ -36,12 +36,25 @@ def refused_by_template(error: object) -> Refused:
     return Refused(f"the model's chat template refuses these messages: {error}")
 
 
+def check_known(prompt: Sequence[int], vocabulary: int | None) -> None:
+    """Raises ``Refused`` for a prompt that the model cannot read."""
+    if not prompt:
+        raise Refused("prompt: it has no tokens")
+    if vocabulary is not None and (most := max(prompt)) >= vocabulary:
+        raise Refused(f"prompt: the model has no token {most}, only {vocabulary} from 0 on")
+
+
 def prompt_ids(request: StreamRequest, tokenizer: Tokenizer, render: Render | None) -> list[int]:
     """The token ids of the conversation, in the form that the model was trained on. Only the
     template may write special tokens: in messages and tools they are text.
 
-    A model without a chat template gets ``plain_prompt``.
+    A model without a chat template gets ``plain_prompt``. A raw prompt is continued as it is,
+    behind the tokens with which the tokenizer begins a text.
     """
+    if isinstance(request.prompt, list):
+        return request.prompt
+    if request.prompt is not None:
+        return tokenizer.encode(request.prompt, add_special_tokens=True).ids
     messages, tools = request.conversation(), turns.functions(request)
     turned = turns.conversation(messages)
     by = literal.stand_ins(tokenizer, turns.texts([turned, tools]))

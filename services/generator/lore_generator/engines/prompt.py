@@ -11,7 +11,13 @@ from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_SCHEMA
 from lore.request import context_exceeded
 from lore_generator.engine import Job
 from lore_generator.engines.automata import BadGrammar, Grammars, follow
-from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused, prompt_ids
+from lore_generator.engines.conversation import (
+    ANOTHER_MODEL,
+    TAIL,
+    Refused,
+    check_known,
+    prompt_ids,
+)
 from lore_generator.engines.grammar import grammar_of
 from lore_generator.engines.loading import Loaded
 from lore_generator.engines.transcript import Transcript
@@ -49,10 +55,9 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int, grammars: Grammars) -
     if len(prompt) >= context_tokens:
         raise Refused(context_exceeded(len(prompt), context_tokens), CONTEXT_EXCEEDED)
     done = job.generated_ids
-    known = range(loaded.model.config.get_text_config().vocab_size)
-    if not all(token in known for token in prompt):
-        raise Refused("the prompt holds a token that the model does not know")
-    if not all(token in known for token in done):
+    vocabulary = loaded.model.config.get_text_config().vocab_size
+    check_known(prompt, vocabulary)
+    if done and max(done) >= vocabulary:
         raise Refused(ANOTHER_MODEL, "error")
     form = job.request.form()
     transcript = Transcript(loaded.decoder, job.request.stop, names_of(form))

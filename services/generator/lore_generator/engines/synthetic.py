@@ -11,7 +11,7 @@ from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
 from lore.request import context_exceeded
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
-from lore_generator.engines.synthetic_text import Answer, answer
+from lore_generator.engines.synthetic_text import VOCABULARY, Answer, answer, length_of
 
 
 @dataclass(slots=True, eq=False)
@@ -124,13 +124,18 @@ class SyntheticEngine:
             self._thread.join()
 
     def _open(self, job: Job, limit: int | None) -> _Stream | Piece:
-        prompt_tokens = sum(len(m.content.split()) for m in job.request.conversation())
+        prompt_tokens = length_of(job.request)
         room = self._options.context_tokens - prompt_tokens
         if room < 1:
             return _refusal(
                 job,
                 context_exceeded(prompt_tokens, self._options.context_tokens),
                 CONTEXT_EXCEEDED,
+            )
+        ids = job.request.prompt if isinstance(job.request.prompt, list) else [0]
+        if (most := max(ids)) >= len(VOCABULARY):
+            return _refusal(
+                job, f"prompt: the synthetic engine has no token {most}", INVALID_PROMPT
             )
         if (constraint := job.request.constraint) is not None:
             why = f"{constraint}: the synthetic engine keeps to no format"

@@ -94,13 +94,20 @@ def answer(request: StreamRequest, length_tokens: int | None = None) -> Answer:
     )
 
 
+def length_of(request: StreamRequest) -> int:
+    """The tokens of its prompt: a word is one."""
+    if isinstance(request.prompt, list):
+        return len(request.prompt)
+    return sum(len(text.split()) for text in request.texts())
+
+
 def synthetic_answer(request: StreamRequest, length_tokens: int | None = None) -> list[str]:
     """The text of each token in order; some are empty. Joined, it is the whole answer."""
     return list(answer(request, length_tokens).texts)
 
 
 def _digest(request: StreamRequest) -> bytes:
-    asked = [[m.role, m.content] for m in request.conversation()]
+    asked = request.prompt or [[m.role, m.content] for m in request.conversation()]
     return hashlib.sha256(json.dumps([asked, request.seed]).encode()).digest()
 
 

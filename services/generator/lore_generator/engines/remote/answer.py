@@ -20,7 +20,7 @@ from lore.protocol.lifecycle import CONTEXT_EXCEEDED
 from lore.protocol.logprobs import Scored
 from lore.request import context_exceeded
 from lore_generator.engine import GivenUp, Job, Piece
-from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused
+from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused, check_known
 from lore_generator.engines.remote.dialects.base import Call, Dialect, Mends, Said
 from lore_generator.engines.remote.fleet import Fleet
 from lore_generator.engines.remote.scores import scored
@@ -129,6 +129,7 @@ class Answer:
             raise Refused(
                 context_exceeded(len(self._prompt), engine.context_tokens), CONTEXT_EXCEEDED
             )
+        check_known(self._prompt, words.vocabulary)
         if words.vocabulary is not None and any(one >= words.vocabulary for one in self._ids):
             raise Refused(ANOTHER_MODEL, "error")
         form = request.form()

@@ -253,7 +253,7 @@ class Fleet:
             if not self._dialect.has_own_text:
                 raise Trouble(Kind.UNFIT, "it names no tokenizer; set LORE_TOKENIZER")
             parts = str(of_template(facts.template))
-            return EngineWords(self.ask, self._options.template_args, parts)
+            return EngineWords(self.ask, self._options.template_args, parts, facts.vocabulary)
         args = self._options.template_args
         try:
             text = await asyncio.to_thread(tokenizer.load, name, self._options.revision, args)

@@ -131,10 +131,16 @@ class EngineWords:
     """
 
     tokenizer_file = ""
-    vocabulary: int | None = None
 
-    def __init__(self, ask: Ask, args: Mapping[str, object], parts: str = "") -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        args: Mapping[str, object],
+        parts: str = "",
+        vocabulary: int | None = None,
+    ) -> None:
         self.parts = parts
+        self.vocabulary = vocabulary
         self._ask = ask
         self._args = args
         self.eos_ids: frozenset[int] = frozenset()
@@ -159,6 +165,10 @@ class EngineWords:
                 raise
 
     async def prompt(self, request: StreamRequest) -> list[int]:
+        if isinstance(request.prompt, list):
+            return request.prompt
+        if request.prompt is not None:
+            return await llamacpp.encode(self._ask, request.prompt, special=True, add_special=True)
         messages, args = request.conversation(), {**self._args, **(request.template_args or {})}
         tools = turns.functions(request)
         turned = turns.conversation(messages)

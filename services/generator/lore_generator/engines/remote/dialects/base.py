@@ -45,6 +45,8 @@ class Facts:
     """The text of the token that ends an answer."""
     template: str = ""
     """The chat template, where it tells that."""
+    vocabulary: int | None = None
+    """How many tokens its model has, where it tells that."""
 
 
 class Call(NamedTuple):

@@ -48,6 +48,7 @@ class LlamaCpp(Dialect):
             slots=int(props["total_slots"]),
             eos=props.get("eos_token"),
             template=str(props.get("chat_template") or ""),
+            vocabulary=meta.get("n_vocab"),
         )
 
     async def tokenize(self, ask: Ask, model: str, text: str) -> list[int] | None:

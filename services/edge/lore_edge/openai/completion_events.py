@@ -1,0 +1,84 @@
+"""A completion of a raw prompt, as an object and as a stream of chunks."""
+
+from typing import Any
+
+from lore.protocol.sender import Sender
+from lore.store.base import View
+from lore_edge import sse
+from lore_edge.dialect import usage
+from lore_edge.feed import Feed
+from lore_edge.openai.errors import OpenAIError, in_openai, not_answered
+from lore_edge.openai.notes import CompletionNote
+from lore_edge.ring import Piece
+
+PREFIX = "cmpl-"
+NAMES = {"messages": "prompt"}
+"""The name that the messages of a chat have here."""
+_DONE = b"data: [DONE]\n\n"
+
+
+def failure(view: View) -> OpenAIError | None:
+    """The error for an answer that failed or was cancelled, if it was."""
+    error = not_answered(view)
+    return error and in_openai(error, NAMES)
+
+
+def completion(view: View, note: CompletionNote, text: str) -> dict[str, Any]:
+    return (
+        _head(view, note)
+        | {"choices": [_choice(text, view.finish_reason)], "usage": usage(view)}
+        | ({"metadata": note.metadata} if note.metadata else {})
+    )
+
+
+class CompletionStream:
+    """The ``Dialect`` of a completion. Its event ids are the native stream's, as in a chat (O5)."""
+
+    repeats_text = False
+    returns = False
+
+    def __init__(self, view: View, note: CompletionNote) -> None:
+        self._view = view
+        self._note = note
+
+    def open(self, feed: Feed, sender: Sender | None) -> bytes:
+        del feed, sender
+        return b""
+
+    def chunk(self, piece: Piece) -> bytes:
+        return sse.data(self._chunk(self._view, _choice(piece.text)), piece.event_id)
+
+    def state(self, *_: object) -> bytes:
+        return b""
+
+    def end(self, view: View, text: str) -> bytes:
+        del text
+        if (error := failure(view)) is not None:
+            return sse.data({"error": error.content()})
+        last = sse.data(self._chunk(view, _choice("", view.finish_reason)))
+        if self._note.include_usage:
+            spent = {"choices": [], "usage": usage(view)}
+            last += sse.data(_head(view, self._note) | spent)
+        return last + _DONE
+
+    def error(self, code: str, message: str, position: int) -> bytes:
+        del position
+        return sse.data({"error": OpenAIError(410, code, message).content()})
+
+    def _chunk(self, view: View, choice: dict[str, Any]) -> dict[str, Any]:
+        chunk = _head(view, self._note) | {"choices": [choice]}
+        return chunk | {"usage": None} if self._note.include_usage else chunk
+
+
+def _choice(text: str, finish_reason: str | None = None) -> dict[str, Any]:
+    return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _head(view: View, note: CompletionNote) -> dict[str, Any]:
+    return {
+        "id": PREFIX + view.request_id,
+        "object": "text_completion",
+        "created": view.created_ms // 1000,
+        "model": note.model,
+        "system_fingerprint": None,
+    }

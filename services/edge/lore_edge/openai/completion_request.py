@@ -1,0 +1,73 @@
+"""The body of ``POST /v1/completions``: a prompt that the model continues as it is."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from lore.request import Ack, KeptRequest, MaxTokens, Prompt
+from lore.request_limits import RequestLimits
+from lore_edge.openai.chat_request import ChatStreamOptions
+from lore_edge.openai.neutral import CompletionNeutral
+from lore_edge.openai.notes import CompletionNote, as_json
+from lore_edge.openai.parameters import Honoured, Seed, StopSequences, check, kept_or_refused
+
+MAX_TOKENS = 16
+"""The default of OpenAI and of other servers for ``max_tokens``."""
+
+
+def _only_one(value: Any) -> Any:
+    """The prompt in a list of one; a list of numbers is one prompt."""
+    if not isinstance(value, list) or not all(isinstance(one, str | list) for one in value):
+        return value
+    if len(value) < 2:
+        return value[0] if value else value
+    raise PydanticCustomError(
+        "unsupported_value",
+        "Lore takes one prompt in a call, and not {count}",
+        {"count": len(value)},
+    )
+
+
+class CompletionRequest(CompletionNeutral, Honoured):
+    prompt: Annotated[
+        Prompt,
+        BeforeValidator(
+            _only_one,
+            json_schema_input_type=Prompt
+            | Annotated[list[Prompt], Field(min_length=1, max_length=1)],
+        ),
+    ]
+    max_tokens: MaxTokens = MAX_TOKENS
+    stream_options: ChatStreamOptions | None = None
+    stop: StopSequences = Field(default=[])
+    seed: Seed | None = None
+    user: str | None = None
+
+    @property
+    def note(self) -> CompletionNote:
+        options = self.stream_options
+        return CompletionNote(
+            model=self.model,
+            include_usage=bool(options and options.include_usage),
+            metadata=self.metadata,
+        )
+
+    def kept(self, limits: RequestLimits) -> KeptRequest:
+        return kept_or_refused(lambda: self._kept(limits), {})
+
+    def _kept(self, limits: RequestLimits) -> KeptRequest:
+        return KeptRequest(
+            **self.sampling(),
+            prompt=self.prompt,
+            max_tokens=min(self.max_tokens, limits.max_tokens),
+            stop=self.stop,
+            seed=self.seed,
+            ack=Ack.SOCKET,
+            note=as_json(self.note),
+        )
+
+
+def parse(body: dict[str, Any], limits: RequestLimits) -> CompletionRequest:
+    """Raises OpenAIError 400."""
+    return check(CompletionRequest, CompletionNeutral, body, limits)
