@@ -9,6 +9,7 @@ else working meanwhile. The time to the first token counts from the moment of as
 the first bytes of text.
 
 Usage: python -m loadtest.bench.engine [--streams 1 4 16] [--tokens 48] [--device cuda:0]
+           [--sides "Lore, whole" "transformers serve"]
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import importlib.util
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,7 +31,7 @@ import uvloop
 from loadtest.harness import taps
 from loadtest.harness.ackers import AckingTap, Posts
 from loadtest.harness.prompts import GREEDY, prompts_of
-from loadtest.harness.record import Report, middle, options, quantile, ratio
+from loadtest.harness.record import Report, middle, options, quantile
 from loadtest.harness.stage import Stage
 from lore.cli.child import Child
 from lore.cli.fleet import free_ports
@@ -44,7 +45,7 @@ SETTLE_S = 0.3
 END = b"event: end\n"
 SERVE = "transformers serve"
 SERVE_MAIN = "from transformers.cli.transformers import main; main()"
-MANAGER = "batching manager"
+MANAGER, ENGINE, WHOLE = "batching manager", "Lore's engine", "Lore, whole"
 HEAD = (
     "streams",
     "side",
@@ -243,14 +244,15 @@ def _folder_of(model: str | None) -> str:
 
 async def measure(chosen: Any, report: Report) -> dict[tuple[int, str], list[Sample]]:
     async with Stage() as stage, AsyncExitStack() as stack:
-        sides: dict[str, Side] = {
-            MANAGER: await stack.enter_async_context(Bare.open("manager", chosen)),
-            "Lore's engine": await stack.enter_async_context(Bare.open("engine", chosen)),
-            "Lore, whole": await Lore.open(stage, chosen),
-        }
-        if importlib.util.find_spec("fastapi"):
+        sides: dict[str, Side] = {}
+        for name, kind in ((MANAGER, "manager"), (ENGINE, "engine")):
+            if name in chosen.sides:
+                sides[name] = await stack.enter_async_context(Bare.open(kind, chosen))
+        if WHOLE in chosen.sides:
+            sides[WHOLE] = await Lore.open(stage, chosen)
+        if SERVE in chosen.sides and importlib.util.find_spec("fastapi"):
             sides[SERVE] = await Serve.open(stack, stage.folder, chosen)
-        else:
+        elif SERVE in chosen.sides:
             report.say(f"`{SERVE}` was left out: it needs fastapi, which is not installed.")
         for side in sides.values():
             await side.turn(prompts_of(0, 2))  # what is done once is done
@@ -269,7 +271,7 @@ async def measure(chosen: Any, report: Report) -> dict[tuple[int, str], list[Sam
 def rows(samples: dict[tuple[int, str], list[Sample]]) -> list[list[str]]:
     table: list[list[str]] = []
     for (streams, name), some in samples.items():
-        bare = samples[streams, MANAGER]
+        bare = samples.get((streams, MANAGER))
         serve = samples.get((streams, SERVE))
         rate, first_s = _rate(some), _first_s(some)
         table.append(
@@ -277,14 +279,24 @@ def rows(samples: dict[tuple[int, str], list[Sample]]) -> list[list[str]]:
                 str(streams),
                 name,
                 f"{rate:.1f}",
-                ratio(rate, _rate(bare)),
-                ratio(rate, _rate(serve)) if serve else "-",
+                _to(some, bare, _rate),
+                _to(some, serve, _rate),
                 f"{first_s:.3f}",
-                ratio(first_s, _first_s(bare)),
-                ratio(first_s, _first_s(serve)) if serve else "-",
+                _to(some, bare, _first_s),
+                _to(some, serve, _first_s),
             ]
         )
     return table
+
+
+def _to(
+    ours: list[Sample], theirs: list[Sample] | None, of: Callable[[list[Sample]], float]
+) -> str:
+    """The median of the ratios of neighbouring turns: a busy machine changes with the minutes."""
+    if not theirs:
+        return "-"
+    pairs = zip(ours, theirs, strict=True)
+    return f"{middle(of([one]) / of([other]) for one, other in pairs):.2f}"
 
 
 def _rate(samples: list[Sample]) -> float:
@@ -298,6 +310,8 @@ def _first_s(samples: list[Sample]) -> float:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16])
+    every = (MANAGER, ENGINE, WHOLE, SERVE)
+    parser.add_argument("--sides", nargs="+", choices=every, default=every, help="unset, all")
     parser.add_argument("--tokens", type=int, default=48, help="of each answer")
     parser.add_argument("--model", help="as LORE_MODEL; unset, SmolLM2-135M")
     parser.add_argument("--device", help="as LORE_DEVICE_MAP: cpu, cuda:0")
