@@ -26,7 +26,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster test-engines check format explore sim faults soak pauses leaks storm \
-  window bench load-locust load-k6 chart package packages version readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
+  window pace bench load-locust load-k6 chart package packages version readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ explore: $(VENV)/.tools  ## try every interleaving of a small system, within sta
 
 window: $(VENV)/.tools  ## the study behind the window's defaults, in virtual time, and its figure
 	@$(BIN)/python -m loadtest.window --plot docs/window.png
+
+pace: $(VENV)/.tools  ## what pace is worth, in virtual time, and its figure
+	@$(BIN)/python -m loadtest.pace --dry --plot docs/pace.png
 
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
 	@for bench in $(notdir $(basename $(wildcard loadtest/bench/*.py))); do \
