@@ -10,7 +10,7 @@ TOOLS := fastapi grafana-foundation-sdk helm-python-sdk httpx-sse hypothesis imp
   kubernetes-validate launchdarkly-eventsource locust matplotlib openai playwright pre-commit psutil \
   "pyright[nodejs]" pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis trustme uv
 
-CLIENTS := langchain-openai==1.7.4 litellm==1.110.2
+CLIENTS := langchain-openai==1.7.4 litellm==1.110.2 openai-agents==0.24.0
 
 # What the load tests read from; several edges with commas.
 URL ?= http://localhost:8080
@@ -177,8 +177,8 @@ $(VENV)/.npm: examples/package-lock.json | $(VENV)/.tools
 	@touch $@
 
 # Clients that bring OpenAI's SDK in a version of their own have an environment of their own.
-$(VENV)/.clients: | $(BIN)/python
-	@echo "Installing LangChain and LiteLLM, which the tests talk to Lore with"
+$(VENV)/.clients: Makefile | $(BIN)/python
+	@echo "Installing LangChain, LiteLLM and OpenAI's agents, which the tests talk to Lore with"
 	@$(BIN)/python -m venv $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip -qq --disable-pip-version-check install $(CLIENTS)
 	@touch $@

@@ -68,6 +68,7 @@ def clients() -> list[str]:
             _ways("langchain_litellm.py", "langchain"),
         ),
         ("LiteLLM", _installed_beside("litellm"), _ways("langchain_litellm.py", "litellm")),
+        ("OpenAI Agents SDK", _installed_beside("openai-agents"), "only the loop and the schema"),
     ]
     head = [
         "| client | version | tried, three turns for each way an answer can end |",

@@ -50,12 +50,13 @@ async def edge(store: ScriptedStore) -> AsyncIterator[RunningEdge]:
         yield edge
 
 
-async def run(client: tuple[str, str], edge: RunningEdge, *argv: str) -> Any:
+async def run(client: tuple[str, str], url: str, *argv: str, **settings: str) -> Any:
     """What a program says, or a skip where it has no interpreter."""
     program, name = client
     if shutil.which(program) is None:
         pytest.skip(f"{name}: not installed here (make setup)")
-    env = os.environ | {"LORE_URL": edge.url, "OPENAI_API_KEY": "any", "NO_PROXY": "*"} | OFFLINE
+    env = os.environ | {"LORE_URL": url, "OPENAI_API_KEY": "any", "NO_PROXY": "*"} | OFFLINE
+    env |= settings
     done = await programs.run(program, str(HERE / name), *argv, env=env, limit_s=LIMIT_S)
     assert done.status == 0, done.out + done.err
     return json.loads(done.out.strip("\n").rpartition("\n")[2])
@@ -95,7 +96,7 @@ async def test_what_was_answered_is_taken_back(
         [f"{outcome} {number}.{turn}" for turn, outcome in enumerate(outcomes)]
         for number, outcomes in enumerate(CONVERSATIONS)
     ]
-    told = await run(PROGRAMS[client], edge, json.dumps(conversations))
+    told = await run(PROGRAMS[client], edge.url, json.dumps(conversations))
     cases = [
         (way, questions, turns)
         for way, found in told.items()

@@ -1,11 +1,14 @@
-"""Each client runs a loop of tools over several steps, and gets an object of a schema.
+"""Each client runs a loop of tools over several steps, and gets an object of a schema. Each of its
+calls goes to another edge than the one before.
 
-A client is a program that does so in each of its ways, against an edge whose answers are those of
+A client is a program that does so in each of its ways, against edges whose answers are those of
 ``ToolStore``.
 """
 
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,13 +17,15 @@ from lore.tools import JsonSchema
 from tests.clients.test_round_trips import OTHERS, run
 from tests.clients.tool_store import CITIES, PLACE, ToolStore
 from tests.examples.stack import NODE
-from tests.services.edge_harness import RunningEdge, running_edge
+from tests.services.cutting_proxy import CuttingProxy
+from tests.services.edge_harness import running_edge
 from tests.services.openai_harness import MODEL
 
 PROGRAMS = {
     "openai for Python": (sys.executable, "tools_python.py"),
     "Node": (NODE, "tools.mjs"),
     "LangChain and LiteLLM": (str(OTHERS), "tools_others.py"),
+    "OpenAI's agents": (str(OTHERS), "tools_agents.py"),
 }
 SAID = " ".join(f"{city} is cold." for city in CITIES)
 
@@ -33,17 +38,26 @@ async def store() -> ToolStore:
 
 
 @pytest.fixture
-async def edge(store: ToolStore) -> AsyncIterator[RunningEdge]:
-    async with running_edge(store, model=MODEL) as edge:
-        yield edge
+async def edges(store: ToolStore) -> AsyncIterator[CuttingProxy]:
+    """One address of two edges, by turns."""
+    async with (
+        running_edge(store, model=MODEL) as one,
+        running_edge(store, model=MODEL, edge_id="edge-2") as two,
+        by_turns(one.url, two.url) as balancer,
+    ):
+        yield balancer
+
+
+def by_turns(*urls: str) -> CuttingProxy:
+    return CuttingProxy(urls, Counter(), times=0, rng=Random(1), by_call=True)
 
 
 @pytest.mark.rule("O1", "O15", "O22", "O24", "P19.9")
 @pytest.mark.parametrize("client", PROGRAMS)
 async def test_tools_are_called_in_steps_and_a_schema_is_answered(
-    client: str, store: ToolStore, edge: RunningEdge
+    client: str, store: ToolStore, edges: CuttingProxy
 ) -> None:
-    told = await run(PROGRAMS[client], edge)
+    told = await run(PROGRAMS[client], edges.url)
     wrong = [
         f"{way}: {found}"
         for way, found in told.items()

@@ -15,6 +15,9 @@ const client = new OpenAI({ baseURL, maxRetries: 0 });
 const { data: [{ id: model }] } = await client.models.list();
 const question = "How is the weather in Oslo and Rome?";
 const maxSteps = 5;
+const maxTokens = 48;
+const forcedSteps = Number(process.env.LORE_FORCED ?? 0);
+const forced = (step) => (step < forcedSteps ? "required" : "none");
 const object = (properties) => ({
   type: "object",
   properties,
@@ -51,7 +54,9 @@ async function nodeResponses() {
   const input = [{ role: "user", content: question }];
   for (let step = 0; step < maxSteps; step++) {
     const tools = [{ type: "function", name: "weather", parameters, strict: true }];
-    const answer = await client.responses.stream({ model, input, tools }).finalResponse();
+    const asked = { model, input, tools, max_output_tokens: maxTokens };
+    if (forcedSteps) Object.assign(asked, { tool_choice: forced(step), parallel_tool_calls: false });
+    const answer = await client.responses.stream(asked).finalResponse();
     const calls = answer.output.filter(({ type }) => type === "function_call");
     if (!calls.length) return { cities, said: answer.output_text };
     input.push(...answer.output);
@@ -82,6 +87,7 @@ function aiTools(languageModel, streamed) {
       model: languageModel,
       prompt: question,
       maxRetries: 0,
+      maxOutputTokens: maxTokens,
       stopWhen: ai.stepCountIs(maxSteps),
       tools: {
         weather: ai.tool({
@@ -90,6 +96,10 @@ function aiTools(languageModel, streamed) {
         }),
       },
     };
+    if (forcedSteps) {
+      asked.prepareStep = ({ stepNumber }) => ({ toolChoice: forced(stepNumber) });
+      asked.providerOptions = { openai: { parallelToolCalls: false } };
+    }
     if (!streamed) return { said: (await ai.generateText(asked)).text, cities };
     const result = ai.streamText(asked);
     await result.consumeStream();
@@ -143,5 +153,6 @@ for (const [name, languageModel] of Object.entries(models)) {
   ways[`ai sdk ${name}, output`] = aiOutput(languageModel);
 }
 const told = {};
-for (const [way, run] of Object.entries(ways)) told[way] = await run();
+const chosen = process.argv.slice(2);
+for (const way of chosen.length ? chosen : Object.keys(ways)) told[way] = await ways[way]();
 console.log(JSON.stringify(told));

@@ -7,6 +7,7 @@ Runs in the environment that has them.
 
 import json
 import os
+import sys
 from typing import Any
 
 import litellm
@@ -20,6 +21,8 @@ URL, KEY = f"{os.environ['LORE_URL']}/v1", os.environ["OPENAI_API_KEY"]
 (MODEL,) = openai.OpenAI(base_url=URL, api_key=KEY).models.list()
 QUESTION = "How is the weather in Oslo and Rome?"
 MAX_STEPS = 5
+FORCED = int(os.environ.get("LORE_FORCED", "0"))
+MAX_TOKENS = 48
 litellm.suppress_debug_info = True
 
 
@@ -36,6 +39,13 @@ def weather(city: str) -> str:
     return f"{city} is cold."
 
 
+def forced(step: int) -> dict[str, Any]:
+    if not FORCED:
+        return {}
+    choice = "required" if step < FORCED else "none"
+    return {"tool_choice": choice, "parallel_tool_calls": False, "temperature": 0}
+
+
 def langchain(*, responses: bool = False) -> Any:
     return ChatOpenAI(
         model=MODEL.id, base_url=URL, api_key=KEY, max_retries=0, use_responses_api=responses
@@ -43,16 +53,17 @@ def langchain(*, responses: bool = False) -> Any:
 
 
 def langchain_tools(*, responses: bool, streamed: bool) -> Any:
-    model = langchain(responses=responses).bind_tools([weather], strict=True)
+    model = langchain(responses=responses)
     messages: list[Any] = [HumanMessage(QUESTION)]
     cities: list[str] = []
-    for _ in range(MAX_STEPS):
+    for step in range(MAX_STEPS):
+        bound = model.bind_tools([weather], strict=True, max_tokens=MAX_TOKENS, **forced(step))
         if streamed:
             answer: Any = None
-            for chunk in model.stream(messages):
+            for chunk in bound.stream(messages):
                 answer = chunk if answer is None else answer + chunk
         else:
-            answer = model.invoke(messages)
+            answer = bound.invoke(messages)
         messages.append(answer)
         if not answer.tool_calls:
             return {"cities": cities, "said": str(answer.text)}
@@ -77,7 +88,7 @@ def litellm_tools(*, streamed: bool) -> Any:
     one = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     cities: list[str] = []
-    for _ in range(MAX_STEPS):
+    for step in range(MAX_STEPS):
         answer: Any = litellm.completion(
             model=f"openai/{MODEL.id}",
             api_base=URL,
@@ -85,7 +96,9 @@ def litellm_tools(*, streamed: bool) -> Any:
             messages=messages,
             tools=[one],
             stream=streamed,
+            max_tokens=MAX_TOKENS,
             max_retries=0,
+            **forced(step),
         )
         if streamed:
             answer = litellm.stream_chunk_builder(list(answer), messages=messages)
@@ -123,4 +136,4 @@ WAYS: dict[str, Any] = {
     "litellm, tools, streamed": lambda: litellm_tools(streamed=True),
     "litellm, schema": litellm_schema,
 }
-print(json.dumps({way: run() for way, run in WAYS.items()}))
+print(json.dumps({way: WAYS[way]() for way in sys.argv[1:] or WAYS}))

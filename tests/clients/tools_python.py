@@ -1,11 +1,14 @@
 """A loop of tools and a schema with the OpenAI SDK for Python, in each of its ways.
 
 Says as JSON of each way the cities that it was asked for, and what was said at the end; or the
-object that it got.
+object that it got. Its arguments name the ways; without any it goes all of them. With
+``LORE_FORCED`` a tool has to be called in so many steps, and must not be in later ones: no model
+needs to know when.
 """
 
 import json
 import os
+import sys
 from typing import Any
 
 import openai
@@ -15,6 +18,8 @@ client = openai.OpenAI(base_url=f"{os.environ['LORE_URL']}/v1", max_retries=0)
 (MODEL,) = client.models.list()
 QUESTION = "How is the weather in Oslo and Rome?"
 MAX_STEPS = 5
+FORCED = int(os.environ.get("LORE_FORCED", "0"))
+MAX_TOKENS = 48
 
 
 class Place(BaseModel):
@@ -32,6 +37,13 @@ TOOL: Any = openai.pydantic_function_tool(Weather, name="weather")
 FLAT: Any = {"type": "function", **TOOL["function"]}
 
 
+def forced(step: int) -> dict[str, Any]:
+    if not FORCED:
+        return {}
+    choice = "required" if step < FORCED else "none"
+    return {"tool_choice": choice, "parallel_tool_calls": False, "temperature": 0}
+
+
 def weather(arguments: str, cities: list[str]) -> str:
     cities.append(Weather.model_validate_json(arguments).city)
     return f"{cities[-1]} is cold."
@@ -40,8 +52,9 @@ def weather(arguments: str, cities: list[str]) -> str:
 def chat(*, streamed: bool) -> Any:
     messages: list[Any] = [{"role": "user", "content": QUESTION}]
     cities: list[str] = []
-    for _ in range(MAX_STEPS):
-        asked: Any = {"model": MODEL.id, "messages": messages, "tools": [TOOL]}
+    for step in range(MAX_STEPS):
+        asked: Any = {"model": MODEL.id, "messages": messages, "tools": [TOOL], **forced(step)}
+        asked["max_tokens"] = MAX_TOKENS
         if streamed:
             with client.chat.completions.stream(**asked) as stream:
                 choice = stream.get_final_completion().choices[0]
@@ -62,8 +75,9 @@ def responses(*, streamed: bool, by_name: bool) -> Any:
     history: list[Any] = [{"role": "user", "content": QUESTION}]
     cities: list[str] = []
     more: dict[str, Any] = {}
-    for _ in range(MAX_STEPS):
-        asked: Any = {"model": MODEL.id, "input": history, "tools": [FLAT], **more}
+    for step in range(MAX_STEPS):
+        asked: Any = {"model": MODEL.id, "input": history, "tools": [FLAT], **more, **forced(step)}
+        asked["max_output_tokens"] = MAX_TOKENS
         if streamed:
             with client.responses.stream(**asked) as stream:
                 answer = stream.get_final_response()
@@ -120,4 +134,4 @@ WAYS: dict[str, Any] = {
     "responses, tools, by previous_response_id": lambda: responses(streamed=False, by_name=True),
     "responses, schema": response_schema,
 }
-print(json.dumps({way: run() for way, run in WAYS.items()}))
+print(json.dumps({way: WAYS[way]() for way in sys.argv[1:] or WAYS}))

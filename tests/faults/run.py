@@ -3,8 +3,10 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from lore_client import Reader
 from tests.faults.checker import check_ends, given_up
@@ -54,17 +56,27 @@ class Round:
         return [f"{self.name}: {line}" for line in wrong + self.not_ended + self.found]
 
 
+Ask = Callable[[Any, random.Random], Awaitable[None]]
+"""Asks a question, reads to its end, sets its ``outcome``, and raises nothing."""
+
+
 async def run_round(
-    fleet: Fleet, kinds: Sequence[Kind], questions: Sequence[Question], rng: random.Random
+    fleet: Fleet,
+    kinds: Sequence[Kind],
+    questions: Sequence[Question],
+    rng: random.Random,
+    ask: Ask | None = None,
 ) -> Round:
-    """All questions are asked and read to their end while the faults happen, one after another."""
+    """All questions are asked and read to their end while the faults happen, one after another:
+    by the Python client, or as ``ask`` does."""
     this = Round(kinds, list(questions))
     fleet.questions, fleet.found = this.questions, this.found
     lost = await fleet.leases_lost()
     async with Reader(fleet.readers, config=READER) as reader, asyncio.TaskGroup() as tasks:
         tasks.create_task(_inject(fleet, this, random.Random(rng.random())))
         for question in questions:
-            tasks.create_task(_one(reader, question, random.Random(rng.random())))
+            one = random.Random(rng.random())
+            tasks.create_task(_one(ask or partial(ask_and_read, reader), question, one))
     await fleet.settle()
     lost = await fleet.leases_lost() - lost
     if lost and all(kind.keeps_owners for kind in kinds):
@@ -76,9 +88,9 @@ async def run_round(
     return this
 
 
-async def _one(reader: Reader, question: Question, rng: random.Random) -> None:
+async def _one(ask: Ask, question: Question, rng: random.Random) -> None:
     await asyncio.sleep(rng.uniform(0, SPREAD_S))
-    await ask_and_read(reader, question, rng)
+    await ask(question, rng)
 
 
 async def _inject(fleet: Fleet, this: Round, rng: random.Random) -> None:

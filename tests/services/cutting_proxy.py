@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 _STREAM = re.compile(rb"^GET /v1/(?:streams|responses)/([\w-]+)\?", re.MULTILINE)
 
+_CALL = re.compile(rb"^[A-Z]+ /v1/\S+ HTTP/1.1\r\n")
+
 MOST_BYTES = 650
 """The head of a response and the first events; so a cut stream moves on by little."""
 
@@ -19,7 +21,7 @@ class CuttingProxy:
     """Each stream is cut after a random number of bytes, until ``cuts[request_id]`` is ``times``.
 
     Proxies that share ``cuts`` count together. One in front of several edges goes to another of
-    them with each connection.
+    them with each connection, and ``by_call`` has each call come by a connection of its own.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class CuttingProxy:
         times: int,
         rng: random.Random,
         most_bytes: int = MOST_BYTES,
+        by_call: bool = False,
     ) -> None:
         edges = [edge] if isinstance(edge, str) else edge
         parts = [urlsplit(url) for url in edges]
@@ -38,6 +41,7 @@ class CuttingProxy:
         self._times = times
         self._rng = rng
         self._most_bytes = most_bytes
+        self._by_call = by_call
         self._serving: set[asyncio.Task[None]] = set()
         self.url = ""
 
@@ -73,6 +77,8 @@ class CuttingProxy:
     ) -> None:
         while data := await reader.read(65_536):
             stream[:] = [name.decode() for name in _STREAM.findall(data)]
+            if self._by_call:
+                data = _CALL.sub(rb"\g<0>Connection: close\r\n", data)
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError

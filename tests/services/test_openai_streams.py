@@ -128,8 +128,17 @@ async def test_a_forked_log_ends_a_stream_that_is_beyond_the_fork(store: FaultyS
         await other.finish()
         below = await client.responses.retrieve(asked.id, stream=True, starting_after=4)
         assert text_of(await events_of(below)) == "XY"
-        again = await client.responses.retrieve(asked.id, stream=True)
-        assert text_of(await events_of(again)) == "aXY"
+        again = await events_of(await client.responses.retrieve(asked.id, stream=True))
+        assert text_of(again) == "aXY"
+        for number, event in enumerate(again):
+            rest = await client.responses.retrieve(
+                asked.id, stream=True, starting_after=event.sequence_number
+            )
+            assert await events_of(rest) == again[number + 1 :]
+        with pytest.raises(openai.APIStatusError, match="lost"):  # still
+            await client.responses.retrieve(
+                asked.id, stream=True, starting_after=had[-1].sequence_number
+            )
 
 
 @pytest.mark.rule("P4.5")

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from lore.request import KeptRequest
-from tests.services.edge_harness import FaultyStore, Writer, running_edge, until
+from tests.services.edge_harness import FaultyStore, Writer, fork, running_edge, until
 from tests.services.openai_harness import MODEL, sdk, strict, strict_event
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -127,23 +127,27 @@ async def test_a_whole_chat_has_what_its_stream_says(store: FaultyStore) -> None
 
 
 @pytest.mark.rule("P19.2", "O22")
-async def test_a_chat_goes_on_within_a_call_on_another_edge(store: FaultyStore) -> None:
-    """After each event that a reader may have been cut at."""
+@pytest.mark.parametrize("text", [ANSWER, ANSWER[:-30], "I look.\n<tool_ca"])
+async def test_a_chat_goes_on_within_a_call_on_another_edge(store: FaultyStore, text: str) -> None:
+    """After each event that a reader may have been cut at, until the one that says it was all."""
     async with running_edge(store) as first, running_edge(store) as second:
         async with sdk(first.url) as client:
             stream = await client.chat.completions.create(
                 model=MODEL, messages=QUESTION, tools=[TOOL], stream=True
             )
-            writer = await play(store)
+            writer = await play(store, *(text[at : at + 7] for at in range(0, len(text), 7)))
             whole = [chunk.to_dict() async for chunk in stream]
         url = f"{second.url}/v1/chat/completions/chatcmpl-{writer.request_id}?stream=true"
         async with httpx.AsyncClient() as http:
             all_events = _events((await http.get(url)).text)
             assert [data for _, data in all_events] == [*whole, "[DONE]"]
-            for number, (event_id, _) in enumerate(all_events):
-                if event_id:
-                    rest = await http.get(url, headers={"Last-Event-ID": event_id})
-                    assert _events(rest.text) == all_events[number + 1 :], event_id
+            last_id = ""
+            for number, (event_id, data) in enumerate(all_events):
+                if data["choices"][0]["finish_reason"] is not None:
+                    break
+                last_id = event_id or last_id
+                rest = await http.get(url, headers={"Last-Event-ID": last_id})
+                assert _events(rest.text) == all_events[number + 1 :], data
 
 
 def _events(text: str) -> list[tuple[str, Any]]:
@@ -203,6 +207,47 @@ async def test_a_response_goes_on_after_each_event_on_another_edge(store: Faulty
                 assert [event.to_dict() async for event in rest] == events[number + 1 :]
             whole = await client.responses.retrieve(name)
     assert strict(whole) == events[-1]["response"]
+
+
+@pytest.mark.rule("O7", "P4.4", "P4.5")
+async def test_a_response_goes_on_in_a_forked_log_and_never_from_one_that_it_left(
+    store: FaultyStore,
+) -> None:
+    """As after each takeover from a generator that was killed (P4.8): another one goes on, and
+    readers of its log come back."""
+    async with running_edge(store) as edge, sdk(edge.url) as client:
+        asked = await client.responses.create(model=MODEL, input="a", tools=[FLAT], background=True)
+        writer = await writer_of(store)
+        await writer.write(*CHUNKS[:12])
+        stream = aiter(await client.responses.retrieve(asked.id, stream=True))
+        had = [await anext(stream)]
+        while '"city"' not in getattr(had[-1], "delta", ""):
+            had.append(await anext(stream))
+        keep = 8
+        other = await fork(store, writer, keep, *CHUNKS[keep:])
+        with pytest.raises(openai.APIStatusError, match="lost"):
+            await retrieved(client, asked.id, had[-1].sequence_number)
+        await other.finish()
+        events = await retrieved(client, asked.id)
+        numbers = [event.sequence_number for event in events]
+        assert numbers == sorted(set(numbers))
+        for number, event in enumerate(events):
+            rest = await retrieved(client, asked.id, event.sequence_number)
+            assert rest == events[number + 1 :]
+        same = sum(one == other for one, other in zip(had, events, strict=False))
+        for event in had[:same]:
+            rest = await retrieved(client, asked.id, event.sequence_number)
+            assert rest[0].sequence_number > event.sequence_number
+        for event in had[same:]:
+            with pytest.raises(openai.APIStatusError, match="lost"):
+                await retrieved(client, asked.id, event.sequence_number)
+        assert same < len(had)
+
+
+async def retrieved(client: openai.AsyncOpenAI, name: str, after: int | None = None) -> list[Any]:
+    place: Any = {} if after is None else {"starting_after": after}
+    stream = await client.responses.retrieve(name, stream=True, **place)
+    return [event async for event in stream]
 
 
 @pytest.mark.rule("O24")

@@ -27,6 +27,15 @@ def shared(log_id: str, *, current: str, forks: str) -> int:
     return min((first for name, first in _parse(forks) if name == log_id), default=1) - 1
 
 
+def logs(current: str, *, forks: str) -> list[tuple[str, int]]:
+    """All logs of the request, from the first on, each with the first chunk of the present log that
+    was written in it. It may have written none of them.
+    """
+    parsed = _parse(forks)
+    names = [*(name for name, _ in parsed), current]
+    return list(zip(names, (1, *(first for _, first in parsed)), strict=True))
+
+
 @functools.lru_cache(maxsize=256)
 def _parse(forks: str) -> tuple[tuple[str, int], ...]:
     pairs = (one.rpartition(":") for one in forks.split())

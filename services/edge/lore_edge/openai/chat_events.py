@@ -81,11 +81,12 @@ class ChatStream:
         del text
         if (error := not_answered(view)) is not None:
             return sse.data({"error": error.content()})
+        # What was held back has no id of its own: in a chunk before this one, a reader who was cut
+        # between the two would get it twice.
         rest = self._deltas.finish() if self._deltas else {}
-        last = sse.data(self._chunk(view, rest)) if rest else b""
         has_called = bool(self._deltas and self._deltas.has_called)
         reason = finish_reason(view.finish_reason, has_called)
-        last += sse.data(self._chunk(view, {}, finish_reason=reason))
+        last = sse.data(self._chunk(view, rest, finish_reason=reason))
         if self._note.include_usage:
             spent = {"choices": [], "usage": usage(view)}
             last += sse.data(_head(view, self._note, "chat.completion.chunk") | spent)

@@ -254,11 +254,12 @@ class OpenAI:
         dialect: Dialect
         if (parser := parser_of(kept)) is not None:
             dialect = ResponsePartsStream(view, note, kept, parser, starting_after)
-            position = await replay.skip_to(self._store, view, dialect)
+            had = await replay.skip_to(self._store, view, dialect)
+            log_id = dialect.log.name if had else None
         else:
             dialect = ResponseStream(view, note, kept, starting_after)
-            position = chunks_had(starting_after, view)
-        where = Wanted(position, None, "starting_after")
+            had, log_id = chunks_had(starting_after, view)
+        where = Wanted(had, log_id, "starting_after")
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from lore.protocol.follower import is_foreign
+from lore.protocol.fork import shared
 from lore.protocol.holes import in_sequence
 from lore.protocol.lifecycle import ENDED
 from lore.store.base import ChunkMessage, Store, StoreUnavailable, View
@@ -45,18 +46,22 @@ async def whole(store: Store, view: View) -> list[ChunkMessage]:
 
 async def skip_to(store: Store, view: View, stream: ResponsePartsStream) -> int:
     """Count through the log up to the event that the reader has. Returns the chunks that it has,
-    the last of them perhaps in part.
+    the last of them perhaps in part; one more than the logs share if it has more of an older one.
 
     Raises StoreUnavailable also while the reader has more of an answer than the store: its
     generator may yet give that back (P3).
     """
-    seq = 0
+    seq, shares = 0, shared(stream.log.name, current=view.log_id, forks=view.forks)
     async for chunk in chunks(store, view):
-        if not stream.is_behind():
-            return seq
+        if not stream.is_behind() or seq == shares:
+            break
         stream.skip(chunk)
         seq += 1
-    if stream.is_behind() and not await _has_ended_after(store, view, seq):
+    if not stream.is_behind():
+        return seq
+    if seq == shares:
+        return seq + 1
+    if not await _has_ended_after(store, view, seq):
         raise StoreUnavailable("the log is behind this reader, or forgotten")
     return seq
 

@@ -1,7 +1,8 @@
 """A response, as an object and as a stream of events.
 
 Every event's number follows from the log alone, so that any edge counts alike (O6): 0 to 3 open the
-response, chunk ``seq`` is ``seq + 3``, and four events end it.
+response, chunk ``seq`` is ``seq + 3``, and four events end it. A log that is not the request's
+first counts on from a number of its own (``numbers``).
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from lore_edge import sse
 from lore_edge.feed import Feed
 from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
+from lore_edge.openai.numbers import base, log_of
 from lore_edge.openai.parts import parser_of
 from lore_edge.openai.response_items import Event, Items
 from lore_edge.openai.tools import described
@@ -29,15 +31,18 @@ _BEFORE_CHUNKS = OPENING - 1
 Json = dict[str, Any]
 
 
-def chunks_had(starting_after: int | None, view: View) -> int:
-    """How many chunks a reader has whose last event has this number. It may have a part of the
-    ending. A larger number belongs to no event of this log.
+def chunks_had(starting_after: int | None, view: View) -> tuple[int, str | None]:
+    """How many chunks a reader has whose last event has this number, and of which log. It may have
+    a part of the ending. A larger number belongs to no event of this log.
     """
-    had = 0 if starting_after is None else max(0, starting_after - _BEFORE_CHUNKS)
+    if starting_after is None:
+        return 0, None
+    log = log_of(view, starting_after)
+    had = max(0, starting_after - log.base - _BEFORE_CHUNKS)
     last_seq = view.next_seq - 1
     if view.status in ENDED and last_seq < had <= last_seq + ENDING:
-        return last_seq
-    return had
+        return last_seq, log.name
+    return had, log.name
 
 
 def response(
@@ -99,6 +104,7 @@ class ResponseStream:
         self._note = note
         self._kept = kept
         self._after = -1 if starting_after is None else starting_after
+        self._next = 0
         self._item_id = _item_id(view)
         self._place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
         fixed = sse.encode_json(self._place | {"logprobs": []})
@@ -107,7 +113,7 @@ class ResponseStream:
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del sender
-        view = feed.view
+        self._feed, view = feed, feed.view
         item = _message(view, "in_progress", None)
         return self._events(
             0,
@@ -117,7 +123,9 @@ class ResponseStream:
         )
 
     def chunk(self, piece: Piece) -> bytes:
-        number, text = piece.seq + _BEFORE_CHUNKS, sse.encode_json(piece.text)
+        seq, text = piece.seq, sse.encode_json(piece.text)
+        number = base(self._feed.view, seq) + seq + _BEFORE_CHUNKS
+        self._next = number + 1
         return f'{self._chunk_head}"sequence_number": {number}, "delta": {text}}}\n\n'.encode()
 
     def state(self, *_: object) -> bytes:
@@ -131,7 +139,7 @@ class ResponseStream:
         # (O6).
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
         return self._events(
-            view.next_seq + _BEFORE_CHUNKS,
+            base(view, view.next_seq) + view.next_seq + _BEFORE_CHUNKS,
             ("response.output_text.done", self._place | {"text": text, "logprobs": []}),
             ("response.content_part.done", self._place | {"part": _part(text)}),
             ("response.output_item.done", {"output_index": 0, "item": item}),
@@ -139,12 +147,14 @@ class ResponseStream:
         )
 
     def error(self, code: str, message: str, position: int) -> bytes:
-        number = max(self._after + 1, position + OPENING)
+        del position
+        number = max(self._after + 1, self._next)
         what = {"code": code, "message": message, "param": None, "sequence_number": number}
         return sse.event("error", {"type": "error"} | what)
 
     def _events(self, first: int, *events: Event) -> bytes:
         """Encode those events that the reader does not have yet."""
+        self._next = first + len(events)
         return b"".join(
             sse.event(kind, {"type": kind} | data | {"sequence_number": number})
             for number, (kind, data) in enumerate(events, first)

@@ -1,7 +1,8 @@
 """A response whose answer may be more than text, or has log probabilities, as a stream of events.
 
 Their numbers are counted through the log: an edge that a reader comes back to counts from the
-beginning, chunk by chunk, and so comes to the same ones.
+beginning, chunk by chunk, and so comes to the same ones. Each log counts on from a number of its
+own (``numbers``).
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from lore.store.base import ChunkMessage, View
 from lore_edge import sse
 from lore_edge.feed import Feed
 from lore_edge.openai.notes import ResponseNote
+from lore_edge.openai.numbers import Log, base, log_of
 from lore_edge.openai.response_events import close, opening, response_with
 from lore_edge.openai.response_items import Event, Items
 from lore_edge.ring import Piece
@@ -36,6 +38,9 @@ class ResponsePartsStream:
         self._kept = kept
         self._parser = parser
         self._after = -1 if starting_after is None else starting_after
+        self._view = view
+        self._base = 0
+        """Of the log in which the last chunk was written."""
         self._items = Items(view.request_id)
         self._number = 0
         """Of the next event."""
@@ -47,16 +52,25 @@ class ResponsePartsStream:
         """Whether the reader has events that are not counted yet."""
         return self._number <= self._after
 
+    @property
+    def log(self) -> Log:
+        """The log that the reader has its last event from."""
+        return log_of(self._view, max(0, self._after))
+
     def skip(self, chunk: ChunkMessage) -> None:
         """A chunk that the reader has, or has begun to get."""
+        self._go_over(chunk.seq)
         self._rest = self._count(self._items.take(self._parser.feed(chunk.text), chunk.scored))
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del sender
+        self._feed = feed
         events = opening(feed.view, self._note, self._kept)
         return self._events(0, events) + self._rest
 
     def chunk(self, piece: Piece) -> bytes:
+        self._view = self._feed.view
+        self._go_over(piece.seq)
         return self._count(self._items.take(self._parser.feed(piece.text), piece.scored))
 
     def state(self, *_: object) -> bytes:
@@ -64,6 +78,8 @@ class ResponsePartsStream:
 
     def end(self, view: View, text: str) -> bytes:
         del text
+        self._view = view
+        self._go_over(view.next_seq)
         events = close(self._items, self._parser, view, self._note)
         whole = response_with(view, self._note, self._kept, self._items.done)
         # A cancelled response has no event of its own: it is incomplete, and its status says why.
@@ -75,6 +91,11 @@ class ResponsePartsStream:
         number = max(self._after + 1, self._number)
         what = {"code": code, "message": message, "param": None, "sequence_number": number}
         return sse.event("error", {"type": "error"} | what)
+
+    def _go_over(self, seq: int) -> None:
+        """Count on from where the log of this chunk does."""
+        before, self._base = self._base, base(self._view, seq)
+        self._number += self._base - before
 
     def _count(self, events: Sequence[Event]) -> bytes:
         first, self._number = self._number, self._number + len(events)
