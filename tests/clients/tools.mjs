@@ -25,7 +25,10 @@ const object = (properties) => ({
   additionalProperties: false,
 });
 const parameters = object({ city: { type: "string" } });
-const place = object({ city: { type: "string" }, degrees: { type: "integer" } });
+const place = object({
+  city: { type: "string", maxLength: 12 },
+  degrees: { type: "integer", minimum: -90, maximum: 60 },
+});
 const weather = (city, cities) => {
   cities.push(city);
   return `${city} is cold.`;

@@ -21,7 +21,7 @@ from agents import (
     set_tracing_disabled,
 )
 from openai import AsyncOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 CLIENT = AsyncOpenAI(base_url=f"{os.environ['LORE_URL']}/v1", max_retries=0)
 QUESTION = "How is the weather in Oslo and Rome?"
@@ -34,8 +34,8 @@ set_tracing_disabled(True)
 class Place(BaseModel):
     """A place and its temperature."""
 
-    city: str
-    degrees: int
+    city: str = Field(max_length=12)
+    degrees: int = Field(ge=-90, le=60)
 
 
 async def tools(model: Any, *, streamed: bool) -> Any:

@@ -15,7 +15,7 @@ import openai
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 URL, KEY = f"{os.environ['LORE_URL']}/v1", os.environ["OPENAI_API_KEY"]
 (MODEL,) = openai.OpenAI(base_url=URL, api_key=KEY).models.list()
@@ -29,8 +29,8 @@ litellm.suppress_debug_info = True
 class Place(BaseModel):
     """A place and its temperature."""
 
-    city: str
-    degrees: int
+    city: str = Field(max_length=12)
+    degrees: int = Field(ge=-90, le=60)
 
 
 @tool

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import openai
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 client = openai.OpenAI(base_url=f"{os.environ['LORE_URL']}/v1", max_retries=0)
 (MODEL,) = client.models.list()
@@ -23,8 +23,8 @@ MAX_TOKENS = 48
 
 
 class Place(BaseModel):
-    city: str
-    degrees: int
+    city: str = Field(max_length=12)
+    degrees: int = Field(ge=-90, le=60)
 
 
 class Weather(BaseModel):

@@ -8,7 +8,8 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +93,9 @@ class Dialect:
         self.name = ""
         """The answer's id, once it is known."""
         self.is_over = False
+        self.told = ""
+        """What all events together said, ``told_at`` the last of them."""
+        self.told_at = 0.0
 
     @staticmethod
     def function(about: Json) -> Json:
@@ -260,38 +264,44 @@ async def read_parts(edges: Sequence[str], asked: Asked, rng: random.Random) -> 
 async def _read(
     http: httpx.AsyncClient, edges: Sequence[str], asked: Asked, rng: random.Random
 ) -> None:
-    place, said = asked.dialect(), ""
+    place = asked.dialect()
     ways = itertools.cycle(rng.sample(edges, len(edges)))
     key = f"{rng.getrandbits(64):x}"
-    loop = asyncio.get_running_loop()
-    last = loop.time()
     while not place.is_over:
-        left = asked.stays or (rng.randint(1, 80) if rng.random() < 0.5 else -1)
-        async for event in _visit(http, next(ways), asked, place, key):
-            if added := place.take(event):
-                now = loop.time()
-                # What came before the first text is no pause of an answer.
-                asked.pause_s, last = max(asked.pause_s, now - last if said else 0.0), now
-                said += added
-                asked.is_read = True
-                compare(said, asked.told)
-            asked.request_id = place.name.removeprefix(place.prefix)
-            left -= 1
-            if left == 0 or place.is_over:
-                break
-        else:
-            await asyncio.sleep(AGAIN_S)
-    if said != asked.told:
-        raise Wrong(Outcome.LOST, len(said))
+        stays = asked.stays or (rng.randint(1, 80) if rng.random() < 0.5 else -1)
+        async with aclosing(_visit(http, next(ways), asked, place, key)) as events:
+            if not await _take(events, asked, place, stays):
+                await asyncio.sleep(AGAIN_S)
+    if place.told != asked.told:
+        raise Wrong(Outcome.LOST, len(place.told))
     whole = place.said(await _whole(http, ways, place))
-    if whole.joined() != said:
+    if whole.joined() != place.told:
         raise Failed("the whole is not what the events say")
     asked.form.check(whole)
 
 
+async def _take(
+    events: AsyncIterator[ServerEvent], asked: Asked, place: Dialect, stays: int
+) -> bool:
+    """So many events, or all. False when the connection was over before that."""
+    now = asyncio.get_running_loop().time
+    async for event in events:
+        if added := place.take(event):
+            if place.told:
+                asked.pause_s = max(asked.pause_s, now() - place.told_at)
+            place.told, place.told_at = place.told + added, now()
+            asked.is_read = True
+            compare(place.told, asked.told)
+        asked.request_id = place.name.removeprefix(place.prefix)
+        stays -= 1
+        if stays == 0 or place.is_over:
+            return True
+    return False
+
+
 async def _visit(
     http: httpx.AsyncClient, edge: str, asked: Asked, place: Dialect, key: str
-) -> AsyncIterator[ServerEvent]:
+) -> AsyncGenerator[ServerEvent]:
     """Of one connection, to its end, whatever ends it."""
     url, headers = edge + place.path, {"Idempotency-Key": key}
     if place.name:

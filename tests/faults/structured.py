@@ -25,7 +25,7 @@ from tests.faults.fleet import Fleet
 from tests.faults.json_model import save_json_model
 from tests.faults.kinds import KINDS, Kind
 from tests.faults.outages import OUTAGES
-from tests.faults.parts import DIALECTS, Asked, Chat, Form, read_parts
+from tests.faults.parts import AGAIN_S, COME_BACK, DIALECTS, Asked, Chat, Form, read_parts
 from tests.faults.report import table, tell
 from tests.faults.run import Round, run_round
 from tests.services.schemas import FLAG, SHORT, obj
@@ -49,6 +49,8 @@ FORMS = (
     Form(FUNCTIONS, parallel=False),
     Form(FUNCTIONS[:1]),
 )
+WORDS = obj(words={"type": "array", "items": SHORT, "minItems": 30, "maxItems": 30})
+LONG = (Form(schema=WORDS), Form([{"name": "save", "parameters": WORDS}], parallel=False))
 TOKENS = (60, 400)
 """At most: an answer that its length cuts, and one that ends."""
 KNOWN = 20
@@ -78,7 +80,12 @@ async def _reference(fleet: Fleet, number: int) -> Asked:
     messages = [{"role": "user", "content": f"What is the number {number}?"}]
     asked = Asked(messages, {"max_tokens": tokens}, 0, "", form=form)
     async with httpx.AsyncClient(timeout=ALONE_S, trust_env=False) as http:
-        answer = await http.post(fleet.readers[0] + Chat.path, json=asked.body)
+        async with asyncio.timeout(ALONE_S):
+            while True:
+                answer = await http.post(fleet.readers[0] + Chat.path, json=asked.body)
+                if answer.status_code not in COME_BACK:
+                    break
+                await asyncio.sleep(AGAIN_S)  # no generator has told of its model yet (P19.8)
     whole = answer.raise_for_status().json()
     said = Chat.said(whole)
     form.check(said)

@@ -1,6 +1,7 @@
 """The official OpenAI SDK, and what its types demand of everything that it is given."""
 
-from collections.abc import Iterable
+import random
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import openai
@@ -55,3 +56,34 @@ WHOLE = [
     "output_item.done",
     "completed",
 ]
+
+
+async def read_through_cuts(
+    response_id: str, edges: list[openai.AsyncOpenAI], rng: random.Random
+) -> list[Any]:
+    """Every event once, each time from where the last cut left off, on the other edge."""
+    events: list[Any] = []
+    while not events or events[-1].type != "response.completed":
+        edges.reverse()
+        after: dict[str, Any] = {"starting_after": len(events) - 1} if events else {}
+        try:
+            if rng.random() < 0.5:
+                stream = await edges[0].responses.retrieve(response_id, stream=True, **after)
+                async for event in stream:
+                    strict_event(event)
+                    events.append(event)
+            else:
+                async with edges[0].responses.stream(response_id=response_id, **after) as manager:
+                    events.extend([event async for event in _until_cut(manager)])
+        except openai.APIConnectionError:
+            continue
+    return events
+
+
+async def _until_cut(stream: Any) -> AsyncIterator[Any]:
+    """What came before the cut counts."""
+    try:
+        async for event in stream:
+            yield event
+    except openai.APIConnectionError:
+        return

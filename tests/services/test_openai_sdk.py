@@ -13,7 +13,16 @@ import pytest_asyncio
 
 from tests.services.auth_harness import KeyRing
 from tests.services.cutting_proxy import CuttingProxy
-from tests.services.openai_harness import MODEL, WHOLE, kinds, sdk, strict, strict_event, text_of
+from tests.services.openai_harness import (
+    MODEL,
+    WHOLE,
+    kinds,
+    read_through_cuts,
+    sdk,
+    strict,
+    strict_event,
+    text_of,
+)
 from tests.services.test_edge_process import edge_process
 from tests.services.test_generator_process import GeneratorProcess
 from tests.valkeys import Daemon
@@ -156,7 +165,7 @@ async def test_a_background_response_is_resumed_by_both_paths_under_twenty_cuts(
             for number in range(3)
         ]
         assert {response.status for response in asked} <= {"queued", "in_progress"}
-        read = await asyncio.gather(*(_read(r.id, [one, two], rng) for r in asked))
+        read = await asyncio.gather(*(read_through_cuts(r.id, [one, two], rng) for r in asked))
         kept = [await two.responses.retrieve(response.id) for response in asked]
     assert cuts == {response.id: CUTS for response in asked}
     for events, whole in zip(read, kept, strict=True):
@@ -164,35 +173,6 @@ async def test_a_background_response_is_resumed_by_both_paths_under_twenty_cuts(
         assert [event.sequence_number for event in events] == list(range(len(events)))
         assert text_of(events) == events[-1].response.output_text == whole.output_text != ""
         assert events[-1].response.status == whole.status == "completed"
-
-
-async def _read(response_id: str, edges: list[openai.AsyncOpenAI], rng: random.Random) -> list[Any]:
-    """Every event once, each time from where the last cut left off, on the other edge."""
-    events: list[Any] = []
-    while not events or events[-1].type != "response.completed":
-        edges.reverse()
-        after: dict[str, Any] = {"starting_after": len(events) - 1} if events else {}
-        try:
-            if rng.random() < 0.5:
-                stream = await edges[0].responses.retrieve(response_id, stream=True, **after)
-                async for event in stream:
-                    strict_event(event)
-                    events.append(event)
-            else:
-                async with edges[0].responses.stream(response_id=response_id, **after) as manager:
-                    events.extend([event async for event in _until_cut(manager)])
-        except openai.APIConnectionError:
-            continue
-    return events
-
-
-async def _until_cut(stream: Any) -> AsyncIterator[Any]:
-    """What came before the cut counts."""
-    try:
-        async for event in stream:
-            yield event
-    except openai.APIConnectionError:
-        return
 
 
 async def test_what_is_refused_raises_the_sdks_errors(
