@@ -24,7 +24,7 @@ const object = (properties) => ({
   required: Object.keys(properties),
   additionalProperties: false,
 });
-const parameters = object({ city: { type: "string" } });
+const parameters = object({ city: { type: "string", maxLength: 12 } });
 const place = object({
   city: { type: "string", maxLength: 12 },
   degrees: { type: "integer", minimum: -90, maximum: 60 },

@@ -82,8 +82,9 @@ def langchain_schema(method: str) -> Any:
 def litellm_tools(*, streamed: bool) -> Any:
     parameters = {
         "type": "object",
-        "properties": {"city": {"type": "string"}},
+        "properties": {"city": {"type": "string", "maxLength": 12}},
         "required": ["city"],
+        "additionalProperties": False,
     }
     one = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
     messages: list[Any] = [{"role": "user", "content": QUESTION}]

@@ -30,7 +30,7 @@ class Place(BaseModel):
 class Weather(BaseModel):
     """The weather of a city."""
 
-    city: str
+    city: str = Field(max_length=12)
 
 
 TOOL: Any = openai.pydantic_function_tool(Weather, name="weather")
