@@ -20,6 +20,8 @@ UNLIKELY = -50.0
 def save_json_model(folder: Path) -> None:
     """As ``LORE_MODEL`` takes it."""
     tokenizer = byte_level()
+    eos = tokenizer.eos_token_id
+    assert isinstance(eos, int)
     config = PhiConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -29,7 +31,7 @@ def save_json_model(folder: Path) -> None:
         max_position_embeddings=4096,
         initializer_range=SPREAD,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=eos,
         tie_word_embeddings=False,
     )
     torch.manual_seed(1)
@@ -37,6 +39,6 @@ def save_json_model(folder: Path) -> None:
     # Between the tokens of JSON it would write little else.
     blank = [n for n in range(len(tokenizer)) if not str(tokenizer.decode([n])).strip()]
     with torch.no_grad():
-        model.lm_head.bias[[n for n in blank if n != tokenizer.eos_token_id]] = UNLIKELY
+        model.lm_head.bias[[n for n in blank if n != eos]] = UNLIKELY
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
