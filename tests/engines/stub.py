@@ -18,7 +18,11 @@ from tests.engines import stub_events
 from tests.engines.stub_events import EOS, word
 
 FIRST = 100
-"""Its answers begin with ``FIRST`` and count up; ``EOS`` ends them."""
+"""Its answers begin with ``FIRST`` and count up, as long as ``first`` is not changed; ``EOS`` ends
+them.
+"""
+GRAMMAR = 'root ::= "\\"root\\"" [ro"ot] space\nspace ::= " "\n'
+"""What it makes of any schema, as llama.cpp does."""
 
 WHOLE = (*range(FIRST, FIRST + 40), EOS)
 """Its answer to a prompt, as long as ``length`` is not changed."""
@@ -33,6 +37,7 @@ class Stub:
         self.dialect = dialect
         self._tls = tls
         self.model, self.context_tokens, self.length = "stub", 4096, 40
+        self.first = FIRST
         self.key = ""
         self.broken: list[str] = []
         """What the next calls do instead of what they should: see ``_stream``."""
@@ -119,6 +124,8 @@ class Stub:
         body: Json = await request.json() if request.can_read_body else {}
         path = request.path
         self.asked[path] = body
+        if body.get("n_predict") == 0:
+            return web.json_response({"generation_settings/grammar": GRAMMAR})
         if path in ("/completion", "/v1/completions", "/generate"):
             return await self._stream(request, body)
         if path == "/abort_request":
@@ -178,8 +185,8 @@ class Stub:
                     request.transport.abort()
                 if broken == "early end":
                     return
-            token = following(ids)
-            if token - FIRST >= self.length:
+            token = ids[-1] + 1 if ids[-1] >= self.first else self.first
+            if token - self.first >= self.length:
                 token = EOS
             ids.append(token)
             made += 1
@@ -215,11 +222,6 @@ def prompt_of(body: Json) -> list[int]:
 def most_of(body: Json) -> int:
     given = body.get("n_predict") or body.get("max_tokens")
     return given or body["sampling_params"]["max_new_tokens"]
-
-
-def following(ids: list[int]) -> int:
-    """The token that an answer has behind these."""
-    return ids[-1] + 1 if ids[-1] >= FIRST else FIRST
 
 
 def _props(stub: Stub, _: Json) -> Json:

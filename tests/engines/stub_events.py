@@ -11,8 +11,15 @@ Json = dict[str, Any]
 EOS = 9
 
 
+FORM, CALL = 200, 210
+"""Where answers begin that are of a form: JSON, and a call in Hermes' words."""
+JSON = ('{"river":', '"Rhine",', '"km":', "1233", "}")
+CALLED = ("<tool_call>", '{"name": "look", "arguments":', '{"city":', '"Bonn"}}', "</tool_call>")
+WORDS = {EOS: "", **dict(enumerate(JSON, FORM)), **dict(enumerate(CALLED, CALL))}
+
+
 def word(token: int) -> str:
-    return "" if token == EOS else f" {token}"
+    return WORDS.get(token, f" {token}")
 
 
 def scores(token: int, most: int) -> dict[int, float]:

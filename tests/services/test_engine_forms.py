@@ -38,14 +38,6 @@ def failed() -> View:
 
 
 @pytest.mark.rule("H15")
-@pytest.mark.parametrize("name", ["response_format", "tool_choice"])
-@pytest.mark.parametrize("dialect", [LlamaCpp, SGLang, VLLM])
-def test_an_engine_that_is_driven_over_http_refuses_a_form(dialect: Any, name: str) -> None:
-    assert dialect().refuses(ask(**FORMS[name])) == name
-    assert dialect().refuses(ask()) is None
-
-
-@pytest.mark.rule("H15")
 @pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty"])
 @pytest.mark.parametrize("dialect", [LlamaCpp, SGLang, VLLM])
 def test_an_engine_that_would_count_other_tokens_refuses_a_penalty(dialect: Any, name: str) -> None:

@@ -20,7 +20,7 @@ from lore_generator.engines import automata
 from lore_generator.engines.automata import Automata, BadGrammar, Constrained, Grammars, follow
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.grammar import grammar_of
-from lore_generator.engines.schema_errors import ENDLESS as ENDS_NOT
+from lore_generator.engines.schema_recursion import ENDLESS as ENDS_NOT
 from tests.services.sampler_harness import PLAIN, Batch, sampling, state_of
 from tests.services.schemas import ENDING, ENDLESS, FLAG, REFUSED, SCHEMAS, SHORT, obj
 from tests.services.tokenizers_of_both_kinds import byte_level, sentencepiece

@@ -7,47 +7,21 @@ but for the ids of special tokens, so every generator makes the same grammar of 
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from lore.parts.formats import ToolFormat
 from lore.parts.markers import MARKERS
 from lore.protocol.lifecycle import INVALID_SCHEMA
 from lore.request import StreamRequest
-from lore.tools import JsonObject, JsonSchema, NamedTool, ResponseFormat, Tool
+from lore.tools import JsonObject, JsonSchema, ResponseFormat, Tool
+from lore_generator.engines.calls import arguments_of, most_calls, required, wrapper_of
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.schema_errors import first_error
 
 WHITESPACE = r"[ \t\n\r]{0,24}"
 """Between the tokens of JSON: a small model that is never made to go on may write it for ever."""
-MAX_CALLS = 32
-UNNAMED: ToolFormat = "hermes"
-"""How calls are written where the chat template has no word for it."""
 
 Special = Callable[[str], int | None]
 """The id of a special token; None where the tokenizer has none of this text."""
-
-
-class _Wrapper(NamedTuple):
-    """What stands around the name and the arguments of a call, and between calls."""
-
-    before: str
-    between: str
-    after: str
-    separator: str
-    opening: str = ""
-    closing: str = ""
-    """Around all calls. ``opening`` is a special token, where there is one of this text."""
-
-
-_WRAPPERS: dict[ToolFormat, _Wrapper] = {
-    "hermes": _Wrapper(
-        '<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>", separator="\n"
-    ),
-    "llama3": _Wrapper('{"name": "', '", "parameters": ', "}", separator="; "),
-    "mistral": _Wrapper(
-        '{"name": "', '", "arguments": ', "}", ", ", opening="[TOOL_CALLS]", closing="]"
-    ),
-}
 
 
 def grammar_of(request: StreamRequest, special: Special, opened: str = "") -> str | None:
@@ -74,9 +48,8 @@ def grammar_of(request: StreamRequest, special: Special, opened: str = "") -> st
 
 def _rules(request: StreamRequest, special: Special) -> list[str] | None:
     """Those that define ``said``."""
-    calls = _calls(request)
-    if calls:
-        return [*_of_calls(request, calls, special), "said: calls"]
+    if tools := required(request):
+        return [*_of_calls(request, tools, special), "said: calls"]
     if request.response_format is None:
         return None
     schema = json.dumps(_schema_of_format(request.response_format), ensure_ascii=False)
@@ -86,25 +59,16 @@ def _rules(request: StreamRequest, special: Special) -> list[str] | None:
     return [answer, "said: answer"]
 
 
-def _calls(request: StreamRequest) -> list[Tool]:
-    """The tools of which one has to be called."""
-    choice, tools = request.tool_choice, request.tools or []
-    if isinstance(choice, NamedTool):
-        return [tool for tool in tools if tool.name == choice.name]
-    return tools if choice == "required" else []
-
-
 def _of_calls(request: StreamRequest, tools: list[Tool], special: Special) -> list[str]:
-    one = isinstance(request.tool_choice, NamedTool) or request.parallel_tool_calls is False
-    wrapper = _WRAPPERS[request.form().tools or UNNAMED]
-    more = "" if one else f" ({_text(wrapper.separator)} call){{0,{MAX_CALLS - 1}}}"
+    wrapper, most = wrapper_of(request), most_calls(request)
+    more = "" if most == 1 else f" ({_text(wrapper.separator)} call){{0,{most - 1}}}"
     around = [_marker(wrapper.opening, special), f"call{more}", _text(wrapper.closing)]
     rules = ["calls: " + " ".join(part for part in around if part)]
     rules.append("call: " + " | ".join(f"call{n}" for n in range(len(tools))))
     for number, tool in enumerate(tools):
         arguments = json.dumps(_schema_of_arguments(tool), ensure_ascii=False)
-        before = _text(wrapper.before + tool.name + wrapper.between)
-        rules.append(f"call{number}: {before} %json {arguments} {_text(wrapper.after)}")
+        before = _text(f'{wrapper.before}{{"name": "{tool.name}", "{wrapper.arguments}": ')
+        rules.append(f"call{number}: {before} %json {arguments} {_text('}' + wrapper.after)}")
     return rules
 
 
@@ -129,14 +93,8 @@ def _schema_of_format(wanted: ResponseFormat) -> dict[str, Any]:
 
 
 def _schema_of_arguments(tool: Tool) -> dict[str, Any]:
-    if tool.parameters is None:
-        nothing = {"type": "object", "properties": {}, "additionalProperties": False}
-        return _compilable(nothing, is_strict=True)
-    whose = f" of '{tool.name}'"
-    if tool.parameters.get("type", "object") != "object":
-        raise Refused(f"tools: the parameters{whose} have to be an object", INVALID_SCHEMA)
-    schema = {"type": "object", **tool.parameters}
-    return _checked(schema, "tools", whose, is_strict=tool.strict is True)
+    whose, is_strict = f" of '{tool.name}'", tool.strict is True or tool.parameters is None
+    return _checked(arguments_of(tool), "tools", whose, is_strict=is_strict)
 
 
 def _checked(schema: dict[str, Any], field: str, whose: str, *, is_strict: bool) -> dict[str, Any]:

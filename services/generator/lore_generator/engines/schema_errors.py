@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from llguidance import LLMatcher, LLParserLimits
 
+from lore_generator.engines.calls import moved
 from lore_generator.engines.schema_patterns import MOST_PATTERNS, crowded_place
-from lore_generator.engines.schema_recursion import endless_reference, escaped, referred
+from lore_generator.engines.schema_recursion import ENDLESS, endless_reference, escaped, referred
 
 LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000,
@@ -25,7 +26,6 @@ LIMITS = LLParserLimits(
 )
 """A schema that takes more is refused, or its answer fails alone."""
 CROWDED = f"more than {MOST_PATTERNS} patterns, or too many schemas, for one value"
-ENDLESS = "recursion without an end: no finite value satisfies it"
 _ROOT = "#/$defs/root"
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTS = ("anyOf", "allOf", "oneOf", "prefixItems", "items")
@@ -48,8 +48,8 @@ def first_error(schema: dict[str, Any]) -> SchemaError | None:
         place = endless_reference(schema)
         return None if place is None else SchemaError("#" + place, ENDLESS)
     # Its references point into it where it now is.
-    moved = {**_moved(schema), "x-guidance": None}
-    document = {"$defs": {"root": moved}, "x-guidance": schema.get("x-guidance", {})}
+    inside = {**moved(schema, _ROOT), "x-guidance": None}
+    document = {"$defs": {"root": inside}, "x-guidance": schema.get("x-guidance", {})}
     at, at_fault, seen = "", schema, {""}
     while True:
         inner = [(place, one) for place, one in _inside(schema, at_fault, at) if place not in seen]
@@ -83,22 +83,6 @@ def _one_line(message: str) -> str:
     lines = [line for line in lines if line and not line.startswith("while processing")]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return f"pattern: {errors[0]}" if errors else lines[0]
-
-
-def _moved(value: Any) -> Any:
-    match value:
-        case dict():
-            members = cast("dict[str, Any]", value).items()
-            return {
-                key: _ROOT + inner[1:]
-                if key == "$ref" and isinstance(inner, str) and inner.startswith("#")
-                else _moved(inner)
-                for key, inner in members
-            }
-        case list():
-            return [_moved(inner) for inner in cast("list[Any]", value)]
-        case _:
-            return value
 
 
 def _inside(root: Any, schema: Any, at: str) -> Iterator[tuple[str, Any]]:

@@ -16,6 +16,7 @@ _CHOICES = ("anyOf", "oneOf")
 _LISTS = ("allOf", *_CHOICES, "prefixItems", "items")
 _MAPS = ("properties", "patternProperties")
 _SINGLE = ("items", "additionalProperties")
+ENDLESS = "recursion without an end: no finite value satisfies it"
 MOST_JOINED = 64
 """So many schemas are taken together. A recursion across more may be missed."""
 

@@ -1,49 +1,37 @@
-"""One request at an engine that learns of the limit late (protocol P5.4, P5.5).
+"""One request at an engine that learns of the limit late (protocol P5.4, P5.5, P5.8).
 
 A call asks for the whole answer. Its tokens are released up to the credit. The first token beyond
 it is kept, and the connection is closed, by which the engine learns of the limit. Once there is
 credit, kept tokens are released, and the next call continues behind them, with the ids of the
 prompt, the log and the kept tokens. So a reader who keeps up costs one call (P5.7), and an end
-exactly at the credit is noticed (P5.6).
+exactly at the credit is noticed (P5.6). An answer whose form the engine keeps is one call
+(``bound``).
 """
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from lore import metrics
 from lore.parts.markers import left_open, names_of
-from lore.protocol.lifecycle import CONTEXT_EXCEEDED
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_SCHEMA
 from lore.protocol.logprobs import Scored
 from lore.request import context_exceeded
 from lore_generator.engine import GivenUp, Job, Piece
 from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused, check_known
-from lore_generator.engines.remote.dialects.base import Call, Dialect, Mends, Said
-from lore_generator.engines.remote.fleet import Fleet
+from lore_generator.engines.remote.bound import Bound, Token
+from lore_generator.engines.remote.calling import Engine, call_seed
+from lore_generator.engines.remote.constraint import constraint_of
+from lore_generator.engines.remote.dialects.base import Call, Mends, Said
 from lore_generator.engines.remote.scores import scored
 from lore_generator.engines.remote.server import Server
 from lore_generator.engines.remote.trouble import KILLED, Kind, Trouble
-from lore_generator.engines.remote.words import Words
 
 BUSY_FIRST_S, BUSY_LAST_S = 0.1, 2.0
 WHOLE_TOKENS = 8
 BUSY_FOR_S = 30.0
 """An engine that is busy for so many seconds has no time for this request, which is handed back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What all answers of one engine share."""
-
-    dialect: Dialect
-    fleet: Fleet
-    words: Words
-    model: str
-    context_tokens: int
-    step_s: float
 
 
 class Answer:
@@ -66,11 +54,12 @@ class Answer:
         self._prompt: list[int] = []
         self._ids: list[int] = list(job.generated_ids)
         """The released tokens, including those in the log."""
-        self._held: deque[tuple[int, Scored | None]] = deque()
+        self._held: deque[Token] = deque()
         """Tokens beyond the credit: generated, but not released."""
         self._end: str | None = None
         """How the engine ended the answer, after the held tokens."""
         self._unsent = ""
+        self._bound: Bound | None = None
         self._server: Server | None = None
         self._over = False
 
@@ -106,11 +95,18 @@ class Answer:
             self._emit(Piece(name, finish_reason=refused.reason, error=str(refused)))
         except Trouble as trouble:
             if trouble.kind is Kind.REFUSED:
-                said = f"the engine refuses this request: {trouble.message}"
-                self._emit(Piece(name, finish_reason="error", error=said))
+                self._emit(self._refused(trouble))
             else:
                 given_up = GivenUp(trouble.message, trouble.kind in KILLED)
                 self._emit(Piece(name, given_up=given_up))
+
+    def _refused(self, trouble: Trouble) -> Piece:
+        said = f"{self._engine.dialect.title} refuses this request: {trouble.message}"
+        if self._bound is None:
+            return Piece(self.job.request_id, finish_reason="error", error=said)
+        # Nothing else of such a request is known to be refused.
+        said = f"{self._bound.parameter}: {said}"
+        return Piece(self.job.request_id, finish_reason=INVALID_SCHEMA, error=said)
 
     def _is_spent(self) -> bool:
         return self.limit is not None and len(self._ids) >= self.limit
@@ -134,11 +130,15 @@ class Answer:
             raise Refused(ANOTHER_MODEL, "error")
         form = request.form()
         self._script = words.script(request.stop, names_of(form))
-        said = left_open(form, await words.tail(self._prompt[-TAIL:])) if form.reasons else ""
-        said += await self._script.feed([one for one in self._ids if one not in words.eos_ids])
+        opened = left_open(form, await words.tail(self._prompt[-TAIL:])) if form.reasons else ""
+        done = [one for one in self._ids if one not in words.eos_ids]
+        said = opened + await self._script.feed(done)
         if not said.startswith(job.generated_text):
             raise Refused(ANOTHER_MODEL, "error")
         self._unsent = said[len(job.generated_text) :]
+        if constraint := constraint_of(request, opened):
+            title = engine.dialect.title
+            self._bound = Bound(request, constraint, job.generated_text, title)
         self._most = min(request.max_tokens, engine.context_tokens - len(self._prompt))
         self._emit(Piece(job.request_id, prompt_tokens=len(self._prompt)))
 
@@ -156,15 +156,19 @@ class Answer:
         out = [token for token, _ in taken]
         text, self._unsent = self._unsent + await self._read(out), ""
         ids += out
-        reason = self._reason()
+        reason, error = self._reason(), None
         if reason is not None:
             self._over = True
             text += self._script.finish()
+        if self._bound is not None:
+            self._bound.say(text)
+            if reason == "stop" and not self._script.stopped:
+                error = self._bound.fault()
         if out or text or reason is not None:
             name, prompt = self.job.request_id, len(self._prompt)
             scored = tuple(one for _, one in taken[: len(out)] if one is not None)
-            piece = Piece(name, tuple(out), text, reason, prompt_tokens=prompt, scored=scored)
-            self._emit(piece)
+            reason = "error" if error else reason
+            self._emit(Piece(name, tuple(out), text, reason, error, prompt, scored))
         return self._over
 
     async def _read(self, out: list[int]) -> str:
@@ -219,7 +223,7 @@ class Answer:
     async def _call_at(self, server: Server) -> None:
         engine, made = self._engine, 0
         call = self._next_call()
-        body = engine.dialect.body(call)
+        body = await self._body(server, call)
         self.is_calling = True
         metrics.ENGINE_CALLS.inc()
         stream = server.stream(engine.dialect.path, body, step_s=engine.step_s)
@@ -246,59 +250,66 @@ class Answer:
             if self._end is None:
                 engine.fleet.abort(server, call.name)
 
+    async def _body(self, server: Server, call: Call) -> dict[str, object]:
+        dialect = self._engine.dialect
+        body = dialect.body(call)
+        if self._bound is None:
+            return body
+        return await dialect.constrain(server.ask, body, self._bound.constraint)
+
     async def _recover(self, server: Server, said: Said) -> list[int] | None:
         dialect = self._engine.dialect
         assert isinstance(dialect, Mends)
         return await dialect.recover(server.ask, said)
 
     async def _make_whole(self, server: Server) -> None:
-        """Generate anew, in one piece, a few tokens whose ids the stream does not contain."""
+        """Generate anew, in one piece, a few tokens whose ids the stream does not contain; all that
+        follow, if the engine keeps their form.
+        """
         dialect, call = self._engine.dialect, self._next_call()
         assert isinstance(dialect, Mends)
-        most = min(WHOLE_TOKENS, call.most)
-        if self.limit is not None:
+        most = call.most if self._bound else min(WHOLE_TOKENS, call.most)
+        if self.limit is not None and not self._bound:
             most = max(1, min(most, self.limit - len(self._ids)))
-        body = dialect.whole(dialect.body(call), most)
+        body = dialect.whole(await self._body(server, call), most)
         answer = await server.whole(dialect.path, body, step_s=self._engine.step_s)
         said = dialect.read_whole(answer, most)
         await self._hold(said)
         await self._let_out()
 
     async def _hold(self, said: Said) -> None:
-        """Take what the engine has made; it waits for credit. Raises Trouble."""
+        """Take what the engine has made; it waits for credit. Raises Trouble and Refused."""
         scores: Sequence[Scored | None] = [None] * len(said.ids)
         most, engine = self.job.request.logprobs, self._engine
         if most is not None:
             is_whole = not isinstance(engine.dialect, Mends)
             scores = await scored(said, most, engine.words, whole=is_whole)
-        self._held.extend(zip(said.ids, scores, strict=True))
+        made: Sequence[Token] = list(zip(said.ids, scores, strict=True))
+        if self._bound is not None:
+            made = self._bound.new(made, is_end=said.end is not None)
+        self._held.extend(made)
         self._end = said.end
 
     async def _is_beyond(self) -> bool:
-        """Whether a token is held. A call is not closed on a token that may end the answer: the
-        next event tells.
+        """Whether a token is held for which to close the call. A token that may end the answer is
+        none: the next event tells.
         """
-        return bool(self._held) and not await self._engine.words.may_end(self._held[-1][0])
+        if not self._held or self._bound is not None:
+            return False
+        return not await self._engine.words.may_end(self._held[-1][0])
 
     def _next_call(self) -> Call:
-        request, done = self.job.request, len(self._ids)
+        ids = self._ids
+        if self._bound is not None:
+            self._bound.begin(ids)
+            self._held.clear()
+            ids = []
         self.calls += 1
         return Call(
             self._engine.model,
-            [*self._prompt, *self._ids],
-            self._most - done,
-            request,
-            call_seed(self.job, done),
+            [*self._prompt, *ids],
+            self._most - len(ids),
+            self.job.request,
+            call_seed(self.job, len(ids)),
             f"{self.job.request_id}.{self.calls}",
         )
-
-
-def call_seed(job: Job, position: int) -> int:
-    """The seed of a call. Each call has another one: with the same seed, each would repeat the
-    draws of the first. A request without a seed draws by its id.
-    """
-    seed = job.request.seed
-    if seed is None:
-        seed = job.request_id.partition(".")[0]
-    drawn = hashlib.blake2b(f"{seed} {position}".encode(), digest_size=4).digest()
-    return int.from_bytes(drawn) >> 1

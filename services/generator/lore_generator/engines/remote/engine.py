@@ -14,7 +14,8 @@ import uvloop
 
 from lore_generator.engine import EngineInfo, EngineStats, GivenUp, Job, Piece, Sink
 from lore_generator.engines.options import RemoteOptions
-from lore_generator.engines.remote.answer import Answer, Engine
+from lore_generator.engines.remote.answer import Answer
+from lore_generator.engines.remote.calling import Engine
 from lore_generator.engines.remote.dialects import DIALECTS
 from lore_generator.engines.remote.fleet import Fleet
 from lore_generator.engines.remote.server import Server

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from lore.protocol.logprobs import Likely, Scored, likely
 from lore.request import StreamRequest
+from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
 Event = dict[str, Any]
@@ -101,13 +102,10 @@ class Dialect(ABC):
     def refuses(self, request: StreamRequest) -> str | None:
         """The parameter that this engine would not honour, or not as Lore's own does; or None.
 
-        A form that the answer is bound by is among them: behind a window that closes, and after a
-        takeover, these engines begin a call anew, and with it the form. So they do with the tokens
-        that presence and frequency penalties count: vLLM and SGLang count those of the call alone,
-        llama.cpp those of the prompt as well.
+        Behind a window that closes, and after a takeover, these engines begin a call anew, and with
+        it the count of the tokens for presence and frequency penalties: vLLM and SGLang count those
+        of the call alone, llama.cpp those of the prompt as well.
         """
-        if request.constraint is not None:
-            return request.constraint
         names = ("presence_penalty", "frequency_penalty", "no_repeat_ngram_size")
         return next((name for name in names if getattr(request, name)), None)
 
@@ -135,6 +133,14 @@ class Dialect(ABC):
 
     @abstractmethod
     def body(self, call: Call) -> dict[str, object]: ...
+
+    @abstractmethod
+    async def constrain(
+        self, ask: Ask, body: dict[str, object], constraint: Constraint
+    ) -> dict[str, object]:
+        """The same call for an answer of this form, which begins where the call does. Raises
+        Trouble.
+        """
 
     @abstractmethod
     def read(self, event: Event, made: int) -> Said:

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any, cast
 
 from lore.protocol.logprobs import Likely, Scored, likely
+from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
     Call,
@@ -16,6 +17,7 @@ from lore_generator.engines.remote.dialects.base import (
     end_of,
     ids_of,
 )
+from lore_generator.engines.remote.gbnf import gbnf
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
 SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")
@@ -89,6 +91,16 @@ class LlamaCpp(Dialect):
             body["n_probs"] = max(1, request.logprobs)  # 0: it tells none
         return body
 
+    async def constrain(
+        self, ask: Ask, body: dict[str, object], constraint: Constraint
+    ) -> dict[str, object]:
+        if constraint.schema is not None:
+            return body | {"json_schema": constraint.schema}
+        calls = constraint.calls.schema if constraint.calls else None
+        of_calls = await grammar(ask, calls) if calls is not None else ""
+        of_answer = await grammar(ask, constraint.answer) if constraint.answer is not None else ""
+        return body | {"grammar": gbnf(constraint, of_calls, of_answer)}
+
     def read(self, event: Event, made: int) -> Said:
         """Parse an event. There is one for each whole character, with only the last of its tokens.
 
@@ -152,6 +164,16 @@ async def encode(ask: Ask, text: str, *, special: bool, add_special: bool = Fals
     if ids is None:
         raise Trouble(Kind.UNFIT, "its /tokenize gives no ids")
     return ids
+
+
+async def grammar(ask: Ask, schema: Mapping[str, object]) -> str:
+    """The grammar that the server makes of a schema: a call that generates nothing tells it."""
+    name = "generation_settings/grammar"
+    body = {"prompt": [0], "n_predict": 0, "json_schema": schema, "response_fields": [name]}
+    found = (await ask("POST", "/completion", body)).get(name)
+    if not isinstance(found, str):
+        raise Trouble(Kind.REFUSED, "this version does not tell the grammar of a schema")
+    return found
 
 
 async def decode(ask: Ask, ids: Sequence[int]) -> str:

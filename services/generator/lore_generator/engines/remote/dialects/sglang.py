@@ -1,9 +1,11 @@
 """SGLang's ``/generate`` with token ids. Tried only against its documented answers."""
 
+import json
 from typing import Any, cast
 
 from lore.protocol.logprobs import Scored
 from lore.request import StreamRequest
+from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
     Call,
@@ -16,7 +18,8 @@ from lore_generator.engines.remote.dialects.base import (
     ids_of,
     unnamed,
 )
-from lore_generator.engines.remote.trouble import Kind, Trouble
+from lore_generator.engines.remote.structural_tag import structural_tag
+from lore_generator.engines.remote.trouble import Kind, Trouble, of_status
 
 
 class SGLang(Dialect):
@@ -66,6 +69,18 @@ class SGLang(Dialect):
             body |= {"return_logprob": True, "top_logprobs_num": request.logprobs}
         return body
 
+    async def constrain(
+        self, ask: Ask, body: dict[str, object], constraint: Constraint
+    ) -> dict[str, object]:
+        del ask
+        form = (
+            {"structural_tag": structural_tag(constraint)}
+            if constraint.schema is None
+            else {"json_schema": json.dumps(constraint.schema)}
+        )
+        params = cast("dict[str, object]", body["sampling_params"])
+        return body | {"sampling_params": params | form}
+
     def read(self, event: Event, made: int) -> Said:
         """Parse an event. Its ids are all so far, or with ``--stream-output`` those since the last
         event.
@@ -83,8 +98,10 @@ class SGLang(Dialect):
         reason = meta.get("finish_reason")
         if reason is None:
             return Said(ids, scored=scored)
-        kind = cast("Event", reason).get("type") if isinstance(reason, dict) else reason
-        return Said(ids, end_of(kind), scored=scored)
+        why = cast("Event", reason) if isinstance(reason, dict) else {"type": reason}
+        if why.get("type") == "abort" and isinstance(why.get("status_code"), int):
+            raise of_status(why["status_code"], str(why.get("message")))  # as for a bad schema
+        return Said(ids, end_of(why.get("type")), scored=scored)
 
     def abort(self, name: str) -> tuple[str, dict[str, object]]:
         """Needed, because it notices a closed connection late."""

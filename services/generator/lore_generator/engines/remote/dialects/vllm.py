@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from lore.protocol.logprobs import Scored
 from lore.request import StreamRequest
+from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
     Call,
@@ -16,6 +17,7 @@ from lore_generator.engines.remote.dialects.base import (
     ids_of,
     unnamed,
 )
+from lore_generator.engines.remote.structural_tag import structural_tag
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
 
@@ -83,6 +85,14 @@ class VLLM(Dialect):
         if request.logprobs is not None:
             body |= {"logprobs": request.logprobs, "return_tokens_as_token_ids": True}
         return body
+
+    async def constrain(
+        self, ask: Ask, body: dict[str, object], constraint: Constraint
+    ) -> dict[str, object]:
+        del ask
+        if constraint.schema is not None:
+            return body | {"structured_outputs": {"json": constraint.schema}}
+        return body | {"structured_outputs": {"structural_tag": structural_tag(constraint)}}
 
     def read(self, event: Event, made: int) -> Said:
         del made
