@@ -24,7 +24,7 @@ from pydantic import (
 from lore.messages import Message, Text, check_results, found_at
 from lore.parts import formats
 from lore.parts.formats import Format
-from lore.protocol.logprobs import LOGPROBS
+from lore.protocol.logprobs import IDS, LOGPROBS
 from lore.request_limits import DEFAULT_MAX_TOKENS, Limit, placeholder
 from lore.template_args import TemplateArgs
 from lore.tools import MAX_LOGPROBS, NamedTool, ResponseFormat, ToolChoice, Tools
@@ -82,6 +82,7 @@ NEWER = (
     "parallel_tool_calls",
     "response_format",
     "logprobs",
+    "return_token_ids",
     "parts",
 )
 """Parameters that an older release does not know."""
@@ -140,6 +141,8 @@ class StreamRequest(BaseModel):
     response_format: ResponseFormat | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     """Keep the log probability of each token, and of so many others that were likely."""
+    return_token_ids: bool | None = None
+    """Show the token ids of the prompt and of each chunk."""
 
     def fingerprint(self) -> str:
         """A hash that is the same for two bodies that ask for the same. It must match an older
@@ -148,7 +151,8 @@ class StreamRequest(BaseModel):
         newer = {name for name in NEWER if getattr(self, name, None) is None} | {"parts"}
         text = self.model_dump_json(exclude=newer, by_alias=True)
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        # Everybody who follows the request sees it there (``View.has_logprobs``).
+        # Everybody who follows the request sees it there (``View.has_more``).
+        digest += IDS if self.return_token_ids else ""
         return digest if self.logprobs is None else digest + LOGPROBS
 
     def kept_json(self, parts: str = "") -> str:

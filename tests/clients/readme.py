@@ -26,7 +26,7 @@ CALLS: dict[str, tuple[type[Honoured], type[Parameters]]] = {
     "completions": (CompletionRequest, CompletionNeutral),
     "responses": (ResponseRequest, ResponseNeutral),
 }
-OTHERS = {"add_special_tokens", *Neutral.model_fields} - {
+OTHERS = {"add_special_tokens", "return_token_ids", *Neutral.model_fields} - {
     *("moderation", "prompt_cache_options", "prompt_cache_retention"),
     *("service_tier", "top_logprobs"),
 }

@@ -1,21 +1,24 @@
 """Completions of a raw prompt by the official SDK: streamed, whole, and resumed on another edge."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
 import pytest
+from openai.types import Completion
 
 from lore.protocol.lifecycle import Status
 from lore.request import Ack, KeptRequest
 from lore.request_limits import RequestLimits
 from lore_edge.openai import completion_request
-from lore_generator.engines.synthetic_text import synthetic_answer
+from lore_generator.engines.synthetic_text import answer, ids_of, synthetic_answer
 from tests.services.edge_harness import FaultyStore, running_edge
 from tests.services.generator_harness import Generator, SyntheticOptions
 from tests.services.openai_harness import MODEL, sdk
+from tests.services.test_openai_logprobs import all_of, play
 
 PATH = "/v1/completions"
 LIMITS = RequestLimits()
@@ -104,6 +107,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "the best of two": ({"best_of": 2}, "best_of", "unsupported_value"),
     "echo": ({"echo": True}, "echo", "unsupported_value"),
     "a suffix": ({"suffix": "b"}, "suffix", "unsupported_parameter"),
+    "a word for logprobs": ({"logprobs": True}, "logprobs", "invalid_type"),
+    "six logprobs": ({"logprobs": 6}, "logprobs", "integer_above_max_value"),
+    "ids by a word": ({"return_token_ids": "yes"}, "return_token_ids", "invalid_type"),
     "five stops": ({"stop": ["a"] * 5}, "stop", "array_above_max_length"),
     "messages": ({"messages": []}, "messages", "unknown_parameter"),
     "tools": ({"tools": []}, "tools", "unknown_parameter"),
@@ -115,9 +121,9 @@ async def test_what_is_refused_of_a_completion_is_named_and_creates_nothing() ->
     store = FaultyStore()
     async with running_edge(store, model=MODEL) as edge, edge.client() as client:
         for about, (more, param, code) in REFUSED.items():
-            answer = await client.post(PATH, json=ASKED | more)
-            error = answer.json()["error"]
-            assert (answer.status_code, error["param"], error["code"]) == (400, param, code), about
+            refusal = await client.post(PATH, json=ASKED | more)
+            error = refusal.json()["error"]
+            assert (refusal.status_code, error["param"], error["code"]) == (400, param, code), about
     assert not store.state._records
 
 
@@ -220,13 +226,114 @@ async def test_a_native_request_may_have_a_prompt(urls: list[str]) -> None:
     async with httpx.AsyncClient(timeout=30) as client:
         body = {"prompt": [3, 4], "seed": 1, "ack": "none"}
         made = (await client.post(f"{urls[0]}/v1/streams", json=body)).json()
-        answer = await client.get(
+        stream = await client.get(
             f"{urls[1]}{made['stream_url']}", headers={"Accept": "text/event-stream"}
         )
         view = (await client.get(f"{urls[1]}/v1/streams/{made['request_id']}")).json()
         for more in ({"question": "a"}, {"messages": [{"role": "user", "content": "a"}]}):
             refused = await client.post(f"{urls[0]}/v1/streams", json=body | more)
             assert (refused.status_code, refused.json()["error"]["field"]) == (400, "prompt")
-    assert '"finish_reason": "stop"' in answer.text
+    assert '"finish_reason": "stop"' in stream.text
     kept = KeptRequest(prompt=[3, 4], seed=1)
     assert (view["text"], view["prompt_tokens"]) == ("".join(synthetic_answer(kept)), 2)
+
+
+# token ids and log probabilities
+
+
+@pytest.mark.rule("O26", "H18")
+@pytest.mark.parametrize("prompt", ["Once upon a time", [3, 4, 5]], ids=["text", "ids"])
+async def test_token_ids_are_the_logs_streamed_whole_and_resumed(
+    urls: list[str], prompt: Any
+) -> None:
+    asked = ASKED | {"prompt": prompt, "return_token_ids": True}
+    kept = completion(prompt=prompt)
+    async with httpx.AsyncClient(timeout=30) as client:
+        streamed = await client.post(urls[0] + PATH, json=asked | {"stream": True})
+        name = f"cmpl-{streamed.headers['x-request-id']}"
+        rest = await client.get(
+            f"{urls[1]}{PATH}/{name}", params={"stream": "true"}, headers={"Last-Event-ID": "2"}
+        )
+        whole = (await client.get(f"{urls[1]}{PATH}/{name}")).json()["choices"][0]
+        native = f"{urls[1]}/v1/streams/{streamed.headers['x-request-id']}"
+        poll = (await client.get(native, params={"after": 0, "wait": 1})).json()
+        events = await client.get(native, headers={"Accept": "text/event-stream"})
+    assert events_of(rest.text) == events_of(streamed.text)[2:]
+    *chunks, finish = [
+        json.loads(event.partition("data: ")[2])["choices"][0]
+        for event in events_of(streamed.text)[:-1]
+    ]
+    assert whole["prompt_token_ids"] == list(ids_of(kept))
+    assert whole["token_ids"] == list(answer(kept).token_ids)
+    assert [one for chunk in chunks for one in chunk["token_ids"]] == whole["token_ids"]
+    assert [one.get("prompt_token_ids") for one in chunks][:2] == [whole["prompt_token_ids"], None]
+    assert "token_ids" not in finish
+    assert poll["token_ids"] == whole["token_ids"]
+    assert poll["prompt_token_ids"] == whole["prompt_token_ids"]
+    told = [json.loads(one.partition("data: ")[2]) for one in events_of(events.text)]
+    shown = [one for event in told for one in event.get("token_ids", ())]
+    assert shown == whole["token_ids"]
+
+
+async def test_what_did_not_ask_for_ids_has_none(urls: list[str]) -> None:
+    async with httpx.AsyncClient(timeout=30) as client:
+        streamed = await client.post(urls[0] + PATH, json=ASKED | {"stream": True})
+    assert "token_ids" not in streamed.text
+
+
+SMILE = "🙂".encode()
+PLAYED = [
+    ("Two", [b"Two"]),
+    (" words ", [b" wor", b"ds", b" "]),
+    ("", [SMILE[:2]]),
+    ("🙂.", [SMILE[2:], b"."]),
+    ("", [b"<|im_end|>"]),
+]
+OFFSETS = [0, 3, 7, 9, 10, 10, 11, 12]
+
+
+@pytest.mark.rule("O26")
+async def test_log_probabilities_of_a_completion_have_the_older_form() -> None:
+    store = FaultyStore()
+    async with (
+        running_edge(store, model=MODEL) as edge,
+        edge.client() as http,
+        sdk(edge.url) as client,
+    ):
+        asking = asyncio.create_task(client.completions.create(**ASKED, logprobs=2, stream=True))
+        writer = await play(store, PLAYED)
+        found: list[Any] = [chunk async for chunk in cast("Any", await asking)]
+        whole = await client.get(f"/completions/cmpl-{writer.request_id}", cast_to=Completion)
+        again = await http.get(
+            f"{PATH}/cmpl-{writer.request_id}",
+            params={"stream": "true"},
+            headers={"Last-Event-ID": "2"},
+        )
+    told = whole.choices[0].logprobs
+    assert told is not None
+    assert told.tokens == [
+        "Two",
+        " wor",
+        "ds",
+        " ",
+        "bytes:\\xf0\\x9f",
+        "bytes:\\x99\\x82",
+        ".",
+        "<|im_end|>",
+    ]
+    assert told.text_offset == OFFSETS
+    assert told.top_logprobs is not None
+    assert told.token_logprobs is not None
+    expected = all_of(PLAYED)
+    assert told.token_logprobs == [one.chosen.logprob for one in expected]
+    assert told.top_logprobs[1] == {
+        " wor": expected[1].chosen.logprob,
+        "other": expected[1].top[1].logprob,
+    }
+    streamed = [chunk.choices[0].logprobs for chunk in found if chunk.choices[0].logprobs]
+    for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+        joined = [one for some in streamed for one in getattr(some, name)]
+        assert joined == getattr(told, name), name
+    resumed = [json.loads(one.partition("data: ")[2]) for one in events_of(again.text)[:-1]]
+    assert resumed[0]["choices"][0]["logprobs"]["text_offset"] == OFFSETS[4:5]
+    assert resumed[1]["choices"][0]["logprobs"]["text_offset"] == OFFSETS[5:7]

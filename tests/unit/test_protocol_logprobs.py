@@ -16,14 +16,20 @@ LIKELY = st.builds(likely, IDS, st.binary(max_size=40), st.floats(max_value=0, a
 SCORED = st.builds(Scored, LIKELY, st.lists(LIKELY, max_size=5).map(tuple))
 
 
-@pytest.mark.rule("H16")
-@given(st.lists(IDS, max_size=6), st.lists(SCORED, max_size=6))
-def test_what_is_packed_is_unpacked(ids: list[int], scored: list[Scored]) -> None:
-    packed = pack(ids, scored)
+@pytest.mark.rule("H16", "H18")
+@given(
+    st.lists(IDS, max_size=6),
+    st.lists(SCORED, max_size=6),
+    st.none() | st.lists(IDS, max_size=6).map(tuple),
+)
+def test_what_is_packed_is_unpacked(
+    ids: list[int], scored: list[Scored], prompt_ids: tuple[int, ...] | None
+) -> None:
+    packed = pack(ids, scored, prompt_ids)
     # A release that does not know them reads the ids of a log as integers.
     again = tuple(map(int, " ".join(map(str, packed)).split()))
-    assert unpack(again) == (tuple(ids), tuple(scored))
-    assert unpack(ids) == (tuple(ids), ())
+    assert unpack(again) == (tuple(ids), tuple(scored), prompt_ids)
+    assert unpack(ids) == (tuple(ids), (), None)
 
 
 def test_a_token_that_cannot_be_drawn_has_a_finite_logprob() -> None:
@@ -55,3 +61,21 @@ def test_a_chunk_has_those_of_all_pieces_that_it_is_made_of() -> None:
     due = producer.outbox(1.0)
     assert due is not None
     assert [chunk.scored for chunk in due.chunks] == [(three,)]
+
+
+@pytest.mark.rule("H18")
+@pytest.mark.parametrize("shows_ids", [True, False])
+def test_the_first_chunk_has_the_ids_of_the_prompt_if_they_are_shown(shows_ids: bool) -> None:
+    window = Window(WindowConfig.fixed(64), size=64)
+    producer = Producer([], window, CoalesceConfig(), shows_ids=shows_ids)
+    producer.on_prompt((7, 8))
+    for at, text in enumerate("ab"):
+        producer.on_piece(text, (at,), float(at))
+        assert producer.outbox(float(at)) is not None
+        producer.on_appended(at + 2, 0, float(at))
+    told = [chunk.prompt_ids for chunk in producer.made]
+    assert told == ([(7, 8), ()] if shows_ids else [None, None])
+    later = Producer(producer.made, window, CoalesceConfig(), shows_ids=shows_ids)
+    later.on_prompt((7, 8))
+    later.on_piece("c", (3,), 9.0)
+    assert later.take(9.0).chunks[-1].prompt_ids == (() if shows_ids else None)

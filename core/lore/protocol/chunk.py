@@ -21,3 +21,5 @@ class Chunk(NamedTuple):
     tokens: int
     scored: tuple[Scored, ...] = ()
     """The log probabilities of its tokens, if the request asks for them."""
+    prompt_ids: tuple[int, ...] | None = None
+    """None unless the request asks for token ids. The first chunk has those of the prompt."""

@@ -206,7 +206,7 @@ class Follower:
         if isinstance(message, ChunkMessage):
             merge = self._merge
             follows = self.is_open and message.seq == merge.head + 1
-            if follows and message.log_id == self.view.log_id and not self.view.has_logprobs:
+            if follows and message.log_id == self.view.log_id and not self.view.has_more:
                 self._heard_at, merge.head = now, message.seq
                 return True
             return self._on_chunk(message, now)
@@ -226,7 +226,7 @@ class Follower:
         if is_foreign(chunk, self.view):
             self._distrust(now)
             return False
-        if self.view.has_logprobs:
+        if self.view.has_more:
             # The log has more of the chunk than the message: it is read there.
             if chunk.seq > self.head:
                 self._merge.on_reset()

@@ -1,6 +1,6 @@
-"""Log probabilities of an answer's tokens, and how a log holds them.
+"""Log probabilities of an answer's tokens, and how a log holds what a request asks for.
 
-They stand behind the token ids of a chunk, as more integers: a release that does not know them
+It stands behind the token ids of a chunk, as more integers: a release that does not know them
 reads integers there too, and refuses the request by its parameter.
 """
 
@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 
 LOGPROBS = "+logprobs"
 """At the end of a request's fingerprint: its log has them."""
+IDS = "+ids"
+"""The same for token ids that its readers are shown; log probabilities stand behind it."""
 SEPARATOR = -1
-"""No token has this id."""
+"""No token has this id, nor the next."""
+PROMPT = -2
+"""The ids of a chunk are shown; in the first chunk, those of the prompt follow."""
 _UNIT = 1_000_000
 _LEAST = -9999.0
 """What is less likely, OpenAI's API says so."""
@@ -41,8 +45,14 @@ def likely(token_id: int, text: bytes, logprob: float) -> Likely:
     return Likely(token_id, text, round(max(logprob, _LEAST) * _UNIT) / _UNIT)
 
 
-def pack(token_ids: Sequence[int], scored: Sequence[Scored]) -> tuple[int, ...]:
-    packed = [*token_ids, SEPARATOR]
+def pack(
+    token_ids: Sequence[int], scored: Sequence[Scored], prompt_ids: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    packed = [*token_ids]
+    if prompt_ids is not None:
+        packed += (PROMPT, *prompt_ids)
+    if scored:
+        packed.append(SEPARATOR)
     for one in scored:
         packed.append(len(one.top))
         for token_id, text, logprob in (one.chosen, *one.top):
@@ -50,14 +60,25 @@ def pack(token_ids: Sequence[int], scored: Sequence[Scored]) -> tuple[int, ...]:
     return tuple(packed)
 
 
-def unpack(packed: Sequence[int]) -> tuple[tuple[int, ...], tuple[Scored, ...]]:
-    """The token ids, and what is behind them."""
-    if SEPARATOR not in packed:
-        return tuple(packed), ()
-    at = packed.index(SEPARATOR)
-    rest = iter(packed[at + 1 :])
-    scored = tuple(_scored(more, rest) for more in rest)
-    return tuple(packed[:at]), scored
+class Unpacked(NamedTuple):
+    token_ids: tuple[int, ...]
+    scored: tuple[Scored, ...] = ()
+    prompt_ids: tuple[int, ...] | None = None
+    """None unless the token ids are shown."""
+
+
+def unpack(packed: Sequence[int]) -> Unpacked:
+    ids, scored = _split(tuple(packed), SEPARATOR)
+    token_ids, prompt_ids = _split(ids, PROMPT)
+    rest = iter(scored or ())
+    return Unpacked(token_ids, tuple(_scored(more, rest) for more in rest), prompt_ids)
+
+
+def _split(ids: tuple[int, ...], at: int) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    if at not in ids:
+        return ids, None
+    place = ids.index(at)
+    return ids[:place], ids[place + 1 :]
 
 
 def _scored(more: int, rest: Iterator[int]) -> Scored:

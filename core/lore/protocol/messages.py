@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lore.protocol import fork
 from lore.protocol.lifecycle import Status
-from lore.protocol.logprobs import LOGPROBS, Scored
+from lore.protocol.logprobs import IDS, LOGPROBS, Scored
 
 
 class Outcome(StrEnum):
@@ -72,9 +72,9 @@ class View:
     """The model whose tokens the log holds, with its revision (P15.19); '' when unknown."""
 
     @property
-    def has_logprobs(self) -> bool:
-        """Whether its log holds log probabilities."""
-        return self.fingerprint.endswith(LOGPROBS)
+    def has_more(self) -> bool:
+        """Whether its log holds more of a chunk than messages: log probabilities, token ids."""
+        return self.fingerprint.endswith((LOGPROBS, IDS))
 
     def shared(self, log_id: str) -> int:
         """How many chunks of that log this one shares (P4)."""
@@ -132,6 +132,9 @@ class ChunkMessage(NamedTuple):
     scored: tuple[Scored, ...] = ()
     """The log probabilities of its tokens. Only the log has them: a live message leaves them out.
     """
+    token_ids: tuple[int, ...] = ()
+    prompt_ids: tuple[int, ...] | None = None
+    """As of ``Chunk``. Only the log has both, and only if the request asks for them."""
 
 
 @dataclass(frozen=True, slots=True)

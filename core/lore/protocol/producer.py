@@ -37,13 +37,18 @@ class Producer:
         history: Sequence[Chunk],
         window: Window,
         coalesce: CoalesceConfig,
+        *,
+        shows_ids: bool = False,
     ) -> None:
-        """``history`` is the log as it was at the claim, from seq 1."""
+        """``history`` is the log as it was at the claim, from seq 1. ``shows_ids``: its readers are
+        shown token ids.
+        """
         self.window = window
         self._chunks = list(history)
         self._stored = len(history)  # chunks that the store is known to have
         self._assembler = Assembler(coalesce)
         self._scored: tuple[Scored, ...] = ()
+        self._prompt_ids: tuple[int, ...] | None = () if shows_ids else None
         self._generated = history[-1].tokens if history else 0
         self._finish_reason: str | None = None
         self._in_flight: Due | None = None
@@ -80,6 +85,11 @@ class Producer:
     def next_seq(self) -> int:
         """The seq of the next new chunk."""
         return len(self._chunks) + 1
+
+    def on_prompt(self, prompt_ids: tuple[int, ...]) -> None:
+        """The prompt is known, before its first token. A log that has begun has the ids."""
+        if self._prompt_ids is not None and not self._chunks:
+            self._prompt_ids = prompt_ids
 
     def on_piece(
         self,
@@ -189,5 +199,6 @@ class Producer:
     def _cut(self, now: float) -> None:
         text, token_ids = self._assembler.take(now)
         tokens = (self._chunks[-1].tokens if self._chunks else 0) + len(token_ids)
-        self._chunks.append(Chunk(len(self._chunks) + 1, text, token_ids, tokens, self._scored))
-        self._scored = ()
+        seq, more = len(self._chunks) + 1, (self._scored, self._prompt_ids)
+        self._chunks.append(Chunk(seq, text, token_ids, tokens, *more))
+        self._scored, self._prompt_ids = (), self._prompt_ids and ()

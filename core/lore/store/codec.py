@@ -138,9 +138,9 @@ def message_from(payload: str) -> Message:
 def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
     """The chunks as arguments of the append function."""
     arguments: list[str | int] = []
-    for seq, text, token_ids, tokens, scored in chunks:
-        if scored:
-            token_ids = pack(token_ids, scored)
+    for seq, text, token_ids, tokens, scored, prompt_ids in chunks:
+        if scored or prompt_ids is not None:
+            token_ids = pack(token_ids, scored, prompt_ids)
         ids = token_ids[0] if len(token_ids) == 1 else " ".join(map(str, token_ids))
         arguments += (seq, text, ids, tokens)
     return arguments
@@ -152,14 +152,18 @@ Entry = tuple[str, list[str]]
 
 def chunk_from(entry: Entry) -> Chunk:
     name, (_, text, _, token_ids, _, tokens, *_) = entry
-    ids, scored = unpack(tuple(map(int, token_ids.split())))
-    return Chunk(_seq(name), text, ids, int(tokens), scored)
+    ids, scored, prompt_ids = unpack(tuple(map(int, token_ids.split())))
+    return Chunk(_seq(name), text, ids, int(tokens), scored, prompt_ids)
 
 
 def chunk_message_from(entry: Entry) -> ChunkMessage:
     name, (_, text, _, token_ids, _, tokens, _, at_ms, _, log_id) = entry
-    scored = unpack(tuple(map(int, token_ids.split())))[1] if "-" in token_ids else ()
-    return ChunkMessage(_seq(name), text, int(tokens), int(at_ms), log_id, scored)
+    plain = ChunkMessage(_seq(name), text, int(tokens), int(at_ms), log_id)
+    if "-" not in token_ids:
+        return plain
+    ids, scored, prompt_ids = unpack(tuple(map(int, token_ids.split())))
+    shown = ids if prompt_ids is not None else ()
+    return plain._replace(scored=scored, token_ids=shown, prompt_ids=prompt_ids)
 
 
 def _seq(entry_id: str) -> int:

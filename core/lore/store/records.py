@@ -315,9 +315,9 @@ def judge(record: Record, chunks: Sequence[Chunk]) -> Outcome | None:
 
 def message_of(entry: Entry) -> ChunkMessage:
     chunk = entry.chunk
-    return ChunkMessage(
-        chunk.seq, chunk.text, chunk.tokens, entry.at_ms, entry.log_id, chunk.scored
-    )
+    plain = ChunkMessage(chunk.seq, chunk.text, chunk.tokens, entry.at_ms, entry.log_id)
+    shown = chunk.token_ids if chunk.prompt_ids is not None else ()
+    return plain._replace(scored=chunk.scored, token_ids=shown, prompt_ids=chunk.prompt_ids)
 
 
 def position(outcome: Outcome, view: View) -> Position:

@@ -321,8 +321,8 @@ class Feed:
         self._looked(None)
 
     def _on_log(self, chunks: list[ChunkMessage]) -> None:
-        # With log probabilities, each chunk is read: none of them was missed.
-        GAP_FILLS.inc(bool(chunks) and not self.view.has_logprobs)
+        # If the log has more of each chunk, each is read: none of them was missed.
+        GAP_FILLS.inc(bool(chunks) and not self.view.has_more)
         for chunk in self.follower.on_log(chunks, self._now()):
             self._ring.push(self._encode(chunk))
 

@@ -7,7 +7,7 @@ yet.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lore.metrics import ANSWERS, CHUNKS_SENT, POLLS, POLLS_WAITING, TOKENS_DELIVERED
@@ -22,6 +22,7 @@ from lore_edge.feed import Feed
 from lore_edge.feeds import Feeds
 from lore_edge.positions import Wanted, wanted
 from lore_edge.reader import Batch, Reader
+from lore_edge.ring import Piece, shown_ids
 from lore_edge.settings import EdgeSettings
 from lore_edge.sockets import arrival, notice_death
 from lore_edge.waker import Waker
@@ -136,6 +137,7 @@ class _Waiting:
         scored = [one.as_json() for piece in pieces for one in piece.scored]
         return {
             **({"logprobs": scored} if scored else {}),
+            **_ids_of(pieces),
             "request_id": view.request_id,
             "log_id": reader.delivery.log_id,
             "after": after,
@@ -243,6 +245,13 @@ class Polls:
         finally:
             waiting.dec()
             self._waiting.discard(one)
+
+
+def _ids_of(pieces: Sequence[Piece]) -> dict[str, Sequence[int]]:
+    """The members that show the token ids of these chunks."""
+    if not pieces:
+        return {}
+    return shown_ids([one for piece in pieces for one in piece.token_ids], pieces[0].prompt_ids)
 
 
 async def _acknowledge(feed: Feed, seq: int, transport: asyncio.Transport) -> None:

@@ -1,6 +1,6 @@
 """The latest chunks of a followed request, bounded, and encoded once for all its native readers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from lore.protocol.logprobs import Scored
@@ -21,6 +21,9 @@ class Piece(NamedTuple):
     """How many tokens the answer has up to here."""
     scored: tuple[Scored, ...] = ()
     """Their log probabilities, if the request asks for them."""
+    token_ids: tuple[int, ...] = ()
+    prompt_ids: tuple[int, ...] | None = None
+    """As of ``ChunkMessage``."""
 
     @property
     def event_id(self) -> str:
@@ -29,10 +32,22 @@ class Piece(NamedTuple):
 
 def encode(chunk: ChunkMessage, fork: str) -> Piece:
     """``fork``: the chunk's log, once the request's log was forked; else ''."""
-    seq, text, tokens, at_ms, _, scored = chunk
+    seq, text, tokens, at_ms, _, scored, token_ids, prompt_ids = chunk
     event_id = sse.event_id(seq, fork) if fork else str(seq)
-    data = sse.chunk(seq, text, tokens, event_id, scored)
-    return Piece(seq, data, at_ms, text, fork, tokens, scored)
+    data = sse.chunk(seq, text, tokens, event_id, scored, shown_ids(token_ids, prompt_ids))
+    return Piece(seq, data, at_ms, text, fork, tokens, scored, token_ids, prompt_ids)
+
+
+def shown_ids(
+    token_ids: Sequence[int], prompt_ids: Sequence[int] | None
+) -> dict[str, Sequence[int]]:
+    """The members that show the ids of chunks, under the names that vLLM has for them; none where
+    they were not asked for.
+    """
+    if prompt_ids is None:
+        return {}
+    of_prompt = {"prompt_token_ids": prompt_ids} if prompt_ids else {}
+    return {"token_ids": token_ids, **of_prompt}
 
 
 class Ring:

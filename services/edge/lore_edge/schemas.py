@@ -56,6 +56,15 @@ _LOGPROBS: Json = {
     "description": "Of each token, if the request asked for them (H16).",
 }
 
+_IDS: dict[str, Json] = {
+    name: {"type": "array", "items": integer(), "description": f"{what}, if asked for (H18)"}
+    for name, what in (
+        ("token_ids", "the ids of these tokens"),
+        ("prompt_token_ids", "those of the prompt, beside the first chunk"),
+    )
+}
+_IF_ASKED_FOR = ("logprobs", *_IDS)
+
 
 def _any_event() -> Json:
     chunk = _event("message", "ChunkEvent", optional=("event",))
@@ -149,10 +158,11 @@ def _poll() -> Json:
             "text": {"type": "string", "description": "the text after `after`, up to `seq`"},
             "tokens": _COUNT_OR_NULL,
             "logprobs": _LOGPROBS,
+            **_IDS,
             "state": ref("StateEvent"),
             "end": {"oneOf": [ref("EndEvent"), {"type": "null"}]},
         },
-        optional=("logprobs",),
+        optional=_IF_ASKED_FOR,
     )
 
 
@@ -161,8 +171,8 @@ def _events() -> Json:
     return {
         "Event": _any_event(),
         "ChunkEvent": _object(
-            {"seq": _SEQ, "text": STRING, "tokens": integer(), "logprobs": _LOGPROBS},
-            optional=("logprobs",),
+            {"seq": _SEQ, "text": STRING, "tokens": integer(), "logprobs": _LOGPROBS, **_IDS},
+            optional=_IF_ASKED_FOR,
         ),
         "StateEvent": _object(
             {

@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lore.protocol.logprobs import Scored
@@ -48,9 +48,17 @@ def event_id(seq: int, fork: str) -> str:
     return f"{seq}:{fork}" if fork else str(seq)
 
 
-def chunk(seq: int, text: str, tokens: int, event_id: str, scored: Sequence[Scored] = ()) -> bytes:
-    """``tokens`` is how many the answer has up to here."""
+def chunk(
+    seq: int,
+    text: str,
+    tokens: int,
+    event_id: str,
+    scored: Sequence[Scored] = (),
+    ids: Mapping[str, Sequence[int]] | None = None,
+) -> bytes:
+    """``tokens`` is how many the answer has up to here; ``ids`` are more members."""
     more = f', "logprobs": {encode_json([one.as_json() for one in scored])}' if scored else ""
+    more += f", {encode_json(ids)[1:-1]}" if ids else ""
     data = f'{{"seq": {seq}, "text": {encode_json(text)}, "tokens": {tokens}{more}}}'
     return f"id: {event_id}\ndata: {data}\n\n".encode()
 

@@ -66,6 +66,8 @@ class Piece(NamedTuple):
     prompt_tokens: int = 0
     scored: tuple[Scored, ...] = ()
     """One for each token id, if the request asks for log probabilities."""
+    prompt_ids: tuple[int, ...] = ()
+    """Beside ``prompt_tokens`` of the first piece, if the request asks for token ids."""
     given_up: GivenUp | None = None
     """Set on the last piece of a request that is to be handed back."""
 

@@ -100,7 +100,9 @@ def from_claim(
         "".join(chunk.text for chunk in history),
     )
     first_claim = view.started_ms == view.progress_ms
-    producer = Producer(history, _window(claimed, request, window), coalesce)
+    shows_ids = bool(request.return_token_ids)
+    credit = _window(claimed, request, window)
+    producer = Producer(history, credit, coalesce, shows_ids=shows_ids)
     return Owned(
         owner=Owner(claimed, partition_of(view.request_id), producer, terms, asked_s),
         job=job,

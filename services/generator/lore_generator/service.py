@@ -206,6 +206,8 @@ class Service:
                 continue
             if piece.prompt_tokens and piece.finish_reason is None:
                 carrier.tell_prompt(owned, piece.prompt_tokens)
+            if piece.prompt_ids:
+                owned.producer.on_prompt(piece.prompt_ids)
             if not (piece.token_ids or piece.text or piece.finish_reason):
                 continue  # its prompt is about to be read
             tokens += len(piece.token_ids)

@@ -53,7 +53,8 @@ class Log(Records):
         if renews:
             record.moved_ms = record.view.progress_ms
         for entry in record.log[len(record.log) - len(new) :]:
-            self._publish(record.view, message_of(entry)._replace(scored=()))
+            more = {"scored": (), "token_ids": (), "prompt_ids": None}  # the log alone has them
+            self._publish(record.view, message_of(entry)._replace(**more))
         self._pause_or_resume(record, reopen_tokens)
         if new or record.view.status is Status.PAUSED:
             record.view = replace(record.view, tries=0)

@@ -1,15 +1,17 @@
 """A completion of a raw prompt, as an object and as a stream of chunks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lore.protocol.sender import Sender
-from lore.store.base import View
+from lore.store.base import ChunkMessage, View
 from lore_edge import sse
 from lore_edge.dialect import usage
 from lore_edge.feed import Feed
 from lore_edge.openai.errors import OpenAIError, in_openai, not_answered
+from lore_edge.openai.logprobs import of_text
 from lore_edge.openai.notes import CompletionNote
-from lore_edge.ring import Piece
+from lore_edge.ring import Piece, shown_ids
 
 PREFIX = "cmpl-"
 NAMES = {"messages": "prompt"}
@@ -23,10 +25,17 @@ def failure(view: View) -> OpenAIError | None:
     return error and in_openai(error, NAMES)
 
 
-def completion(view: View, note: CompletionNote, text: str) -> dict[str, Any]:
+def completion(
+    view: View, note: CompletionNote, text: str, chunks: Sequence[ChunkMessage] = ()
+) -> dict[str, Any]:
+    """``chunks`` are those of the text, if they have log probabilities or token ids."""
+    choice = _choice(text, view.finish_reason) | {"logprobs": of_text(chunks)}
+    if chunks:
+        token_ids = [one for chunk in chunks for one in chunk.token_ids]
+        choice |= shown_ids(token_ids, chunks[0].prompt_ids)
     return (
         _head(view, note)
-        | {"choices": [_choice(text, view.finish_reason)], "usage": usage(view)}
+        | {"choices": [choice], "usage": usage(view)}
         | ({"metadata": note.metadata} if note.metadata else {})
     )
 
@@ -37,16 +46,21 @@ class CompletionStream:
     repeats_text = False
     returns = False
 
-    def __init__(self, view: View, note: CompletionNote) -> None:
+    def __init__(self, view: View, note: CompletionNote, offset: int = 0) -> None:
+        """``offset``: how many characters of the text the reader has."""
         self._view = view
         self._note = note
+        self._offset = offset
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del feed, sender
         return b""
 
     def chunk(self, piece: Piece) -> bytes:
-        return sse.data(self._chunk(self._view, _choice(piece.text)), piece.event_id)
+        choice = _choice(piece.text) | {"logprobs": of_text([piece], self._offset)}
+        choice |= shown_ids(piece.token_ids, piece.prompt_ids)
+        self._offset += len(piece.text)
+        return sse.data(self._chunk(self._view, choice), piece.event_id)
 
     def state(self, *_: object) -> bytes:
         return b""

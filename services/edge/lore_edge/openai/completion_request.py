@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from lore.request import Ack, KeptRequest, MaxTokens, Prompt
 from lore.request_limits import RequestLimits
 from lore_edge.openai.chat_request import ChatStreamOptions
+from lore_edge.openai.logprobs import TopLogprobs
 from lore_edge.openai.neutral import CompletionNeutral
 from lore_edge.openai.notes import CompletionNote, as_json
 from lore_edge.openai.parameters import Honoured, Seed, StopSequences, check, kept_or_refused
@@ -39,6 +40,10 @@ class CompletionRequest(CompletionNeutral, Honoured):
         ),
     ]
     max_tokens: MaxTokens = MAX_TOKENS
+    logprobs: TopLogprobs | None = None
+    """How many of the likeliest tokens are told beside each token."""
+    return_token_ids: bool = False
+    """Not OpenAI's, but vLLM's."""
     stream_options: ChatStreamOptions | None = None
     stop: StopSequences = Field(default=[])
     seed: Seed | None = None
@@ -63,6 +68,8 @@ class CompletionRequest(CompletionNeutral, Honoured):
             max_tokens=min(self.max_tokens, limits.max_tokens),
             stop=self.stop,
             seed=self.seed,
+            logprobs=self.logprobs,
+            return_token_ids=self.return_token_ids or None,
             ack=Ack.SOCKET,
             note=as_json(self.note),
         )

@@ -199,8 +199,9 @@ def _chat_schemas() -> Json:
 def _completion_schemas() -> Json:
     def completion(finish_reason: Json, **more: Json) -> Json:
         choice = _object(
-            index=integer(), text=STRING, logprobs={"type": "null"}, finish_reason=finish_reason
+            index=integer(), text=STRING, logprobs=_TEXT_SCORES, finish_reason=finish_reason
         )
+        choice["properties"] |= {"token_ids": _IDS, "prompt_token_ids": _IDS}
         return _object(
             id=STRING,
             object=_const("text_completion"),
@@ -333,6 +334,17 @@ _SCORES: Json = {
     "properties": {
         "content": _list(_object(**_TOKEN, top_logprobs=_list(_object(**_TOKEN)))),
         "refusal": {"type": "null"},
+    },
+}
+_IDS: Json = _list(integer()) | {"description": "only if asked for"}
+_TEXT_SCORES: Json = {
+    "description": "null unless asked for",
+    "type": ["object", "null"],
+    "properties": {
+        "tokens": _list(STRING),
+        "token_logprobs": _list({"type": "number", "maximum": 0}),
+        "top_logprobs": _list({"type": "object", "additionalProperties": {"type": "number"}}),
+        "text_offset": _list(integer()),
     },
 }
 _MESSAGE = _object(role=_const("assistant"), content=_NULLABLE)

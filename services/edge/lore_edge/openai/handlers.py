@@ -152,7 +152,7 @@ class OpenAI:
         )
         if (error := not_answered(ended)) is not None:
             raise error
-        scored = [one for chunk in await self._scored(ended, kept) for one in chunk.scored]
+        scored = [one for chunk in await self._chunks(ended) for one in chunk.scored]
         await _answer(call, completion(ended, note, kept, text, scored), view.request_id)
 
     # completions
@@ -183,7 +183,8 @@ class OpenAI:
     async def _stream_completion(
         self, call: Call, view: View, note: CompletionNote, where: Wanted
     ) -> None:
-        dialect = CompletionStream(view, note)
+        had = await replay.before(self._store, view, where.position or 0) if view.has_more else []
+        dialect = CompletionStream(view, note, sum(map(len, had)))
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
@@ -194,7 +195,8 @@ class OpenAI:
         )
         if (error := failure(ended)) is not None:
             raise error
-        await _answer(call, text_completion(ended, note, text), view.request_id)
+        chunks = await self._chunks(ended)
+        await _answer(call, text_completion(ended, note, text, chunks), view.request_id)
 
     # responses
 
@@ -220,7 +222,7 @@ class OpenAI:
             )
             if (refusal := prompt_refused(ended)) is not None:
                 raise in_openai(refusal, responses_request.NAMES)
-            chunks = await self._scored(ended, kept)
+            chunks = await self._chunks(ended)
             await _answer(call, response(ended, note, kept, text, chunks), view.request_id)
 
     async def _read_response(self, call: Call) -> None:
@@ -296,7 +298,7 @@ class OpenAI:
     ) -> None:
         """Answer with the response as it is now, which may be slightly later than ``view``."""
         now, text = await views.read(self._store, view.request_id, view.subject)
-        chunks = await self._scored(now, kept)
+        chunks = await self._chunks(now)
         await _answer(call, response(now, note, kept, text, chunks), view.request_id)
 
     # models
@@ -320,9 +322,9 @@ class OpenAI:
         check_json(call.scope)
         return parse_object(await read_body(call.receive, self._settings.max_body_bytes))
 
-    async def _scored(self, view: View, kept: KeptRequest) -> list[ChunkMessage]:
-        """The chunks of an answer that has ended and has log probabilities; else none."""
-        if kept.logprobs is None or view.status not in ENDED:
+    async def _chunks(self, view: View) -> list[ChunkMessage]:
+        """Those of an answer that has ended, if its log has more of them than text; else none."""
+        if not view.has_more or view.status not in ENDED:
             return []
         return await replay.whole(self._store, view)
 

@@ -1,7 +1,7 @@
 """Log probabilities in OpenAI's formats (O25)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -32,6 +32,51 @@ def check(*, wanted: bool, top: int, needs: str) -> None:
 def of_choice(scored: Sequence[Scored]) -> Json | None:
     """The ``logprobs`` of a chat's choice, and of a choice in a chunk."""
     return {"content": of_part(scored), "refusal": None} if scored else None
+
+
+class Said(Protocol):
+    """A chunk, wherever it is from."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def scored(self) -> Sequence[Scored]: ...
+
+
+def of_text(chunks: Iterable[Said], offset: int = 0) -> Json | None:
+    """The ``logprobs`` of a completion's choice: those of these chunks, of which the first begins
+    at ``offset`` in the answer's text. A token that is a part of a character is ``bytes:\\xf0``, as
+    OpenAI writes it.
+    """
+    told: Json = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+    for chunk in chunks:
+        text = chunk.text.encode()
+        begun = _elsewhere(text, b"".join(one.chosen.text for one in chunk.scored))
+        for one in chunk.scored:
+            told["tokens"].append(_named(one.chosen.text))
+            told["token_logprobs"].append(one.chosen.logprob)
+            told["top_logprobs"].append(
+                {_named(some.text): some.logprob for some in (*one.top, one.chosen)}
+            )
+            # Behind the text are tokens without any, as the one that ends the answer.
+            told["text_offset"].append(offset + len(text[:begun].decode(errors="ignore")))
+            begun += len(one.chosen.text)
+        offset += len(chunk.text)
+    return told if told["tokens"] else None
+
+
+def _elsewhere(text: bytes, tokens: bytes) -> int:
+    """How many bytes of a chunk's first character are of tokens of the chunk before."""
+    first = len(text.decode()[:1].encode())
+    here = next((at for at, byte in enumerate(tokens) if byte & 0xC0 != 0x80), len(tokens))
+    return max(0, first - here) if here else 0
+
+
+def _named(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in text)
 
 
 def of_part(scored: Sequence[Scored]) -> list[Json]:

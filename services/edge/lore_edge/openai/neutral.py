@@ -58,7 +58,6 @@ class Neutral(Parameters):
     n_probs: Annotated[Zero, Field(description="0")] = None
     priority: Annotated[Zero, Field(description="0")] = None
     repeat_penalty: Annotated[One, Field(description="1")] = None
-    return_token_ids: Literal[False] | None = None
     skip_special_tokens: Literal[True] | None = None
     spaces_between_special_tokens: Literal[True] | None = None
     stop_token_ids: Empty = None
@@ -79,6 +78,7 @@ class ChoiceNeutral(Neutral):
 
 class ChatNeutral(ChoiceNeutral):
     add_special_tokens: Literal[False] | None = None
+    return_token_ids: Literal[False] | None = None
     audio: None = None
     function_call: Literal["none", "auto"] | None = None
     functions: Empty = None
@@ -124,6 +124,7 @@ class ImageOptions(Parameters):
 
 class ResponseNeutral(Neutral):
     add_special_tokens: Literal[False] | None = None
+    return_token_ids: Literal[False] | None = None
     access_programs: Annotated[
         AccessPrograms | None, Field(description='{"cyber": "standard"}')
     ] = None

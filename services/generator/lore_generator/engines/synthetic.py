@@ -11,14 +11,14 @@ from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
 from lore.request import context_exceeded
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
-from lore_generator.engines.synthetic_text import VOCABULARY, Answer, answer, length_of
+from lore_generator.engines.synthetic_text import VOCABULARY, Answer, answer, ids_of
 
 
 @dataclass(slots=True, eq=False)
 class _Stream:
     request_id: str
     script: Answer
-    prompt_tokens: int
+    prompt_ids: tuple[int, ...]
     position: int
     limit: int | None
     due_s: float
@@ -47,7 +47,8 @@ class _Stream:
             self.script.token_ids[at : self.position],
             text,
             self.script.finish_reason if self.position == end else None,
-            prompt_tokens=self.prompt_tokens,
+            prompt_tokens=len(self.prompt_ids),
+            prompt_ids=self.prompt_ids,
         )
 
 
@@ -124,7 +125,8 @@ class SyntheticEngine:
             self._thread.join()
 
     def _open(self, job: Job, limit: int | None) -> _Stream | Piece:
-        prompt_tokens = length_of(job.request)
+        prompt_ids = ids_of(job.request)
+        prompt_tokens = len(prompt_ids)
         room = self._options.context_tokens - prompt_tokens
         if room < 1:
             return _refusal(
@@ -132,8 +134,7 @@ class SyntheticEngine:
                 context_exceeded(prompt_tokens, self._options.context_tokens),
                 CONTEXT_EXCEEDED,
             )
-        ids = job.request.prompt if isinstance(job.request.prompt, list) else [0]
-        if (most := max(ids)) >= len(VOCABULARY):
+        if (most := max(prompt_ids, default=0)) >= len(VOCABULARY):
             return _refusal(
                 job, f"prompt: the synthetic engine has no token {most}", INVALID_PROMPT
             )
@@ -154,7 +155,7 @@ class SyntheticEngine:
             return _refusal(job, "the log holds text that this engine did not make")
         prefix = said[len(job.generated_text) :]
         now = time.monotonic()
-        return _Stream(job.request_id, script, prompt_tokens, done, limit, now, prefix)
+        return _Stream(job.request_id, script, prompt_ids, done, limit, now, prefix)
 
     def _enqueue(self, stream: _Stream) -> None:
         if not stream.queued and stream.may_move():

@@ -8,6 +8,7 @@ import codecs
 import hashlib
 import json
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -94,11 +95,12 @@ def answer(request: StreamRequest, length_tokens: int | None = None) -> Answer:
     )
 
 
-def length_of(request: StreamRequest) -> int:
-    """The tokens of its prompt: a word is one."""
+def ids_of(request: StreamRequest) -> tuple[int, ...]:
+    """The ids of its prompt: a word is a token, always the same."""
     if isinstance(request.prompt, list):
-        return len(request.prompt)
-    return sum(len(text.split()) for text in request.texts())
+        return tuple(request.prompt)
+    words = (word for text in request.texts() for word in text.split())
+    return tuple(zlib.crc32(word.encode()) % len(VOCABULARY) for word in words)
 
 
 def synthetic_answer(request: StreamRequest, length_tokens: int | None = None) -> list[str]:

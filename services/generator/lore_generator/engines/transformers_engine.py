@@ -233,7 +233,9 @@ class TransformersEngine:
                 logit_processor_kwargs={DECODING_KEY: decoding},
             )
             run.admitted = True
-            self._sink([Piece(job.request_id, prompt_tokens=prepared.prompt_tokens)])
+            prompt = prepared.tokens[: prepared.prompt_tokens]
+            shown = tuple(prompt) if job.request.return_token_ids else ()
+            self._sink([Piece(job.request_id, prompt_tokens=len(prompt), prompt_ids=shown)])
             self._send(Admit(state))
 
     def _send(self, command: "Admit | Grant | str") -> None:

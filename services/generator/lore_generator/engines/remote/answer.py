@@ -140,7 +140,9 @@ class Answer:
             title = engine.dialect.title
             self._bound = Bound(request, constraint, job.generated_text, title)
         self._most = min(request.max_tokens, engine.context_tokens - len(self._prompt))
-        self._emit(Piece(job.request_id, prompt_tokens=len(self._prompt)))
+        shown = tuple(self._prompt) if request.return_token_ids else ()
+        count = len(self._prompt)
+        self._emit(Piece(job.request_id, prompt_tokens=count, prompt_ids=shown))
 
     # output
 
