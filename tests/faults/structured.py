@@ -21,11 +21,12 @@ import httpx
 import uvloop
 
 from lore.logs import configure_logging
+from tests.faults.dialects import DIALECTS, Chat, Form
 from tests.faults.fleet import Fleet
 from tests.faults.json_model import save_json_model
 from tests.faults.kinds import KINDS, Kind
 from tests.faults.outages import OUTAGES
-from tests.faults.parts import AGAIN_S, COME_BACK, DIALECTS, Asked, Chat, Form, read_parts
+from tests.faults.parts import AGAIN_S, COME_BACK, Asked, read_parts
 from tests.faults.report import table, tell
 from tests.faults.run import Round, run_round
 from tests.services.schemas import FLAG, SHORT, obj

@@ -4,13 +4,16 @@ from types import SimpleNamespace
 from typing import cast
 from unittest.mock import AsyncMock
 
+import jsonschema
 import pytest
 
 from lore.protocol.commands import Cancel
 from lore.store import MemoryStore, Store
 from lore.store.base import NewRequest
 from lore.store.types import Open
+from lore_client.sse import ServerEvent
 from tests.faults import checker
+from tests.faults.dialects import Form, Responses, Said
 from tests.faults.kinds import KINDS, Kind
 from tests.faults.readers import Outcome, Question, Wrong, compare
 from tests.faults.run import Round
@@ -93,3 +96,39 @@ async def test_a_request_without_an_end_is_found(monkeypatch: pytest.MonkeyPatch
     await store.do(Cancel("a", retention_ms=1000))
     (line,) = await checker.check_ends(store, [question], may_lose=True)
     assert "cancelled" in line
+
+
+@pytest.mark.parametrize(
+    ("numbers", "outcome"),
+    [((0, 2), Outcome.LOST), ((0, 0), Outcome.DOUBLED), ((0, 100_002), None)],
+)
+def test_an_event_that_does_not_follow_is_found(
+    numbers: tuple[int, ...], outcome: Outcome | None
+) -> None:
+    """O7: numbers rise by one, or to those of another log."""
+    place = Responses()
+    *before, last = [
+        ServerEvent("message", f'{{"type": "a", "sequence_number": {number}}}', "")
+        for number in numbers
+    ]
+    for event in before:
+        place.take(event)
+    if outcome is None:
+        place.take(last)
+        return
+    with pytest.raises(Wrong) as found:
+        place.take(last)
+    assert found.value.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "said", [Said("", [("save", '{"a": 1}')], False), Said("", [("save", '{"a')], False)]
+)
+def test_a_call_that_is_not_valid_is_found(said: Said) -> None:
+    schema = {"type": "object", "additionalProperties": False}
+    form = Form([{"name": "save", "parameters": schema}])
+    with pytest.raises((ValueError, jsonschema.ValidationError)):
+        form.check(said)
+    with pytest.raises(ValueError, match="no call"):
+        form.check(Said("", [], False))
+    form.check(Said("", said.calls, is_cut=True))

@@ -18,9 +18,10 @@ import pytest_asyncio
 
 from tests import programs
 from tests.examples.stack import NODE
+from tests.faults.dialects import DIALECTS, Form, Responses
 from tests.faults.fleet import Fleet
 from tests.faults.kinds import KINDS
-from tests.faults.parts import DIALECTS, Asked, Responses, read_parts
+from tests.faults.parts import Asked, read_parts
 from tests.faults.readers import Outcome
 from tests.faults.structured import FORMS, LONG, draw, references, stand, structured_round
 from tests.services.cutting_proxy import CuttingProxy
@@ -98,7 +99,7 @@ async def test_background_calls_and_objects_are_resumed_by_the_sdks_under_twenty
         assert "".join(deltas) == said.text + "".join(arguments for _, arguments in said.calls)
 
 
-def _body(form: Any) -> dict[str, Any]:
+def _body(form: Form) -> dict[str, Any]:
     asked = Responses.asked("What is a list?", 400) | form.body_of(Responses)
     return {"model": "default", "temperature": 0} | asked
 
