@@ -55,7 +55,9 @@ class Engine:
     def take(self) -> dict[str, int | None]:
         """Have it decide; check each grant; return what was granted."""
         before = len(self.holders())
+        is_due = self.pacer.deadline() <= self.now
         changes = self.pacer.take(self.now)
+        assert is_due or not any((changes.grants, changes.parked, changes.resumed))
         for key, limit in changes.grants:
             granted = math.inf if limit is None else limit
             assert granted > self.granted[key], "a grant only grows"

@@ -37,9 +37,9 @@ Drive it (no clock here; ``now`` is in seconds on any steady clock, virtual ones
     pacer.on_tokens("a", 1, now=0.2)                   # generated so far, after each piece
     pacer.on_credit("a", 40, acked_tokens=8, now=0.5)  # after each ack
     pacer.remove("a")                                  # it ended
-    pacer.take(now)                                    # after events, and at pacer.deadline()
+    if pacer.deadline() <= now: pacer.take(now)        # after events, and when time has passed
 
-``take`` is due after each event and at ``deadline``. ``decoding`` requests occupy slots or are to
+``take`` is due when ``deadline`` has passed, which an event may bring about. ``decoding`` requests occupy slots or are to
 have the next one: ``slots - pacer.decoding`` more may be claimed.
 """
 
@@ -47,6 +47,8 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+AT_ONCE = -math.inf
 
 K = TypeVar("K", bound=Hashable)
 
@@ -107,18 +109,22 @@ class _Request(Generic[K]):
         """Whether it has an unused grant, and with it a slot."""
         return self.generated < self.granted
 
+    def read(self, now: float) -> float:
+        """The reader's position, in tokens, at reading speed."""
+        read_s = now if self.read_s is None else self.read_s
+        return self.read_tokens + self.needs_per_s * (now - read_s)
+
     def read_no_further_than(self, tokens: int, now: float) -> None:
         """Its reader has waited for text, or was away: set its clock back."""
-        if self.read_s is not None:
-            read = self.read_tokens + self.needs_per_s * (now - self.read_s)
-            if read > tokens:
-                self.read_tokens, self.read_s = tokens, now
+        if self.read(now) > tokens:
+            self.read_tokens, self.read_s = tokens, now
 
 
 class Pacer(Generic[K]):
     """The requests of one engine. Counts are in tokens, generated in all since the first."""
 
-    def __init__(self, config: PaceConfig, slots: int) -> None:
+    def __init__(self, config: PaceConfig, slots: float) -> None:
+        """With ``math.inf`` slots nobody ever waits: pace is off."""
         self._config = config
         self._slots = slots
         self._requests: dict[K, _Request[K]] = {}
@@ -130,7 +136,12 @@ class Pacer(Generic[K]):
         self._waited_s = -math.inf
         """When somebody last waited."""
         self._parked = 0
+        self._shares = False
+        """Whether credit comes in steps."""
         self._deadline = math.inf
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._requests
 
     @property
     def decoding(self) -> int:
@@ -145,6 +156,16 @@ class Pacer(Generic[K]):
         """Whether it is parked for pace."""
         request = self._requests.get(key)
         return request is not None and request.parked
+
+    def is_decoding(self, key: K) -> bool:
+        """Whether it takes a slot, or is to have the next one."""
+        request = self._wanting.get(key)
+        return request is not None and not request.parked
+
+    def ahead(self, key: K, now: float) -> float:
+        """How many tokens it has that its reader, at reading speed, has not read."""
+        request = self._requests[key]
+        return 0.0 if request.read_s is None else request.generated - request.read(now)
 
     # events
 
@@ -171,6 +192,7 @@ class Pacer(Generic[K]):
         if generated_tokens:
             request.read_tokens, request.read_s = acked_tokens, now
         self._note(request)
+        self._deadline = AT_ONCE
 
     def remove(self, key: K) -> None:
         """It has ended, is handed back, or waits for a reader before its first text."""
@@ -179,14 +201,20 @@ class Pacer(Generic[K]):
             self._parked -= request.parked
             self._wanting.pop(key, None)
             self._open.pop(key, None)
+            if self._shares:
+                self._deadline = AT_ONCE
 
     def on_credit(
         self, key: K, credit: int | None, *, acked_tokens: int | None, now: float
     ) -> None:
         """The window moved. ``acked_tokens``: None where nobody acknowledges (P8.4)."""
-        request = self._requests[key]
+        request, limit = self._requests[key], _number(credit)
+        if limit <= request.credit:
+            return
         opens = not request.wants
-        request.credit = max(request.credit, _number(credit))
+        if opens or not self._shares or request.granted == request.credit:
+            self._deadline = AT_ONCE
+        request.credit = limit
         if opens and request.wants and acked_tokens is not None:
             request.read_no_further_than(acked_tokens, now)  # it may have been away
         self._note(request)
@@ -196,13 +224,16 @@ class Pacer(Generic[K]):
         # Who waited for this much longer than a step is not served before all others ever after.
         request.read_no_further_than(request.generated + self._config.step_tokens, now)
         request.generated = generated_tokens
+        if self._shares and self._is_used_up(request):
+            self._deadline = AT_ONCE
         if request.read_s is None and generated_tokens:
             request.read_s = now
         self._note(request)
 
     def on_waiting(self, waiting: int) -> None:
         """How many requests in the store's queue this generator would claim if it had room."""
-        self._waiting = waiting
+        if waiting != self._waiting:
+            self._waiting, self._deadline = waiting, AT_ONCE
 
     def _note(self, request: _Request[K]) -> None:
         """Keep what depends on its tokens and its credit."""
@@ -227,14 +258,15 @@ class Pacer(Generic[K]):
     # decisions
 
     def deadline(self) -> float:
-        """When ``take`` has something to do if nothing else happens."""
+        """When ``take`` has something to do if nothing else happens; in the past when it has now."""
         return self._deadline
 
     def take(self, now: float) -> Changes[K]:
-        """Decide anew. Call it after events, and at the deadline."""
+        """Decide anew. Call it once the deadline has passed."""
         changes = Changes[K]()
-        crowded = self._waiting + len(self._wanting) > self._slots
-        if crowded or now < self._waited_s + self._config.calm_s:
+        is_crowded = self._waiting + len(self._wanting) > self._slots
+        self._shares = is_crowded or now < self._waited_s + self._config.calm_s
+        if self._shares:
             self._share(changes, now)
         else:
             self._deadline = math.inf
@@ -263,11 +295,15 @@ class Pacer(Generic[K]):
                 if held >= (self._slots if i < len(first) else kept):
                     break  # the next slot that is free is its own, so nobody behind it goes on
                 held += 1
-            elif request.granted - request.generated > self._config.step_tokens // 2:
+            elif not self._is_used_up(request):
                 continue
             limit = min(request.credit, request.generated + self._config.step_tokens)
             self._grant(request, limit, changes, now)
         self._park(changes, now, calm_s)
+
+    def _is_used_up(self, request: _Request[K]) -> bool:
+        """Whether to extend its grant, before the engine has to wait for that."""
+        return request.granted - request.generated <= self._config.step_tokens // 2
 
     def _is_first(self, request: _Request[K], now: float) -> bool:
         """Whether it comes before those in the store's queue."""
