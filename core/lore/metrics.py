@@ -203,10 +203,11 @@ ACK_PROCESSING = edge.histogram(
 
 GENERATOR_REQUESTS = generator.gauges(
     "lore_generator_requests",
-    "Requests of this generator: decoding, parked behind a closed window, or finished and kept in "
-    "case the store loses data",
+    "Requests of this generator: decoding, parked behind a closed window, paced (parked while "
+    "others wait, because their readers have enough for now), or finished and kept in case the "
+    "store loses data",
     "state",
-    ("decoding", "parked", "kept"),
+    ("decoding", "parked", "paced", "kept"),
 )
 GENERATOR_SLOTS = generator.gauge(
     "lore_generator_slots", "Requests that this generator can decode concurrently"
@@ -272,8 +273,12 @@ REQUESTS_ENDED = generator.counters(
     "status",
     ("done", "failed", "cancelled"),
 )
-REQUESTS_PARKED = generator.counter(
-    "lore_requests_parked_total", "Times that a closed window took a request out of the batch"
+REQUESTS_PARKED = generator.counters(
+    "lore_requests_parked_total",
+    "Times that a request was taken out of the batch: by a closed window, or for pace, because "
+    "others waited and its reader had enough for now",
+    "reason",
+    ("window", "pace"),
 )
 PARKED = generator.histogram(
     "lore_request_parked_seconds", "How long a closed window kept a request parked", _WAIT_S

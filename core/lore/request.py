@@ -30,6 +30,8 @@ from lore.template_args import TemplateArgs
 from lore.tools import MAX_LOGPROBS, NamedTool, ResponseFormat, ToolChoice, Tools
 
 MAX_WINDOW_TOKENS = 1024
+MAX_PACE = 1000
+"""Tokens a second."""
 
 
 class Ack(StrEnum):
@@ -83,9 +85,12 @@ NEWER = (
     "response_format",
     "logprobs",
     "return_token_ids",
+    "pace",
     "parts",
 )
 """Parameters that an older release does not know."""
+UNSEEN = ("template_args", "pace", "parts")
+"""Those of them that it may ignore."""
 
 
 class StreamRequest(BaseModel):
@@ -130,6 +135,9 @@ class StreamRequest(BaseModel):
     ack: Annotated[Ack, Field(strict=False)] = Ack.CLIENT
     window: Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)] | None = None
     """A fixed window in tokens. Unset, the window adapts (protocol P6)."""
+    pace: Annotated[float, Field(ge=0, le=MAX_PACE)] | None = None
+    """The most tokens a second that the reader takes, while other requests wait (protocol P20); 0
+    for a machine, which takes all it can get. Unset, what the edge is set to."""
     metadata: Metadata | None = None
     template_args: TemplateArgs | None = None
     """More for the model's chat template, as ``{"enable_thinking": false}``."""
@@ -164,7 +172,7 @@ class StreamRequest(BaseModel):
         """
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
         kept = self.model_dump(mode="json", include=given, by_alias=True)
-        unseen = {name: kept.pop(name, None) for name in ("template_args", "parts")}
+        unseen = {name: kept.pop(name, None) for name in UNSEEN}
         unseen["parts"] = unseen["parts"] or parts or None
         if told := {name: value for name, value in unseen.items() if value is not None}:
             kept["note"] = {**kept.get("note", {}), **told}
@@ -262,7 +270,7 @@ class KeptRequest(StreamRequest):
         """
         kept = cls.model_validate_json(body)
         note = kept.note or {}
-        unseen = {name: note[name] for name in ("template_args", "parts") if note.get(name)}
+        unseen = {name: note[name] for name in UNSEEN if note.get(name)}
         formats.read(str(unseen.get("parts", "")))
         return kept.model_copy(update=unseen) if unseen else kept
 

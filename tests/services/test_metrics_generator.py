@@ -107,7 +107,7 @@ async def test_what_is_here_is_counted_by_what_it_does(store: MemoryStore) -> No
 # a reader that is slow, or gone
 
 
-@grows("lore_requests_parked_total", by=1)
+@grows("lore_requests_parked_total", "window", by=1)
 @grows("lore_request_parked_seconds", by=1, at_least=0.05)
 @grows("lore_tokens_acknowledged_total", by=10)
 async def test_a_slow_reader_parks_its_request_for_as_long_as_it_takes(store: MemoryStore) -> None:

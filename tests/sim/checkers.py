@@ -29,7 +29,7 @@ from lore.protocol.commands import (
     Waiting,
     name_of,
 )
-from lore.protocol.leases import RENEWALS_PER_LEASE
+from lore.protocol.leases import RENEWALS_PER_LEASE, Leases
 from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
 from lore.protocol.owner import Owner
 from lore.store.base import Outcome, Position, View
@@ -90,6 +90,8 @@ class Safety:
         """When each generator was started last."""
         self.on_missed: Callable[[View], None] = lambda view: None
         """Called with each request that is claimed under a running lease."""
+        self._crowded_s: dict[str, float] = {}
+        """When each generator last had more to do than slots."""
         self._unread_s: dict[str, float] = {}
         """Since when each request waits for a reader."""
 
@@ -380,6 +382,16 @@ class Safety:
             "P15",
             f"{request_id} has killed {self.killed[key]} generators at seq {key[1]}",
         )
+
+    def on_shared(self, name: str, leases: Leases, waiting: int) -> None:
+        """P20: pace binds only while somebody waits for a slot, and for a while after."""
+        options, now = self.world.options, self.world.now
+        wanting = [o for o in leases.live.values() if not (o.parked or o.finished)]
+        if waiting + len(wanting) > options.slots:
+            self._crowded_s[name] = now
+        is_calm = now > self._crowded_s.get(name, -math.inf) + options.pace_calm_s + 0.01
+        paced = [owner.request_id for owner in wanting if leases.pacer.is_parked(owner)]
+        self.expect(not (is_calm and paced), "P20", f"{paced} parked, and nobody waits at {name}")
 
     # the edges and the readers
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, fields, replace
 from random import Random
+from typing import Any
 
+from lore.protocol.pace import PaceConfig
 from lore.protocol.window import Window
 from lore_generator.settings import GeneratorSettings
 
@@ -28,7 +30,11 @@ class Options:
     window_silence_s: float = 2.0
     fixed_window: bool = False
     window: type[Window] = Window  # studies of the window try others
-    unbound_ratio: float = 0.0  # requests with ack "none"
+    slots: int = 3  # of each generator
+    pace: float | None = None  # tokens a second of each reader; None: first come, first served
+    pace_step: int = 4
+    pace_calm_s: float = 5.0
+    unbound_ratio: float = 0.0  # requests with ack "none": machines
     failing_ratio: float = 0.0  # answers that end in an engine's error
     poisonous_ratio: float = 0.0  # requests that kill their generator at their middle
     lease_s: float = 6.0
@@ -80,6 +86,17 @@ class Options:
     return_ratio: float = 0.5  # of those who vanish
     reload_ratio: float = 0.3  # of those who return: from the start
     cancel_ratio: float = 0.0
+
+    @property
+    def pace_config(self) -> PaceConfig | None:
+        if self.pace is None:
+            return None
+        return PaceConfig(
+            tokens_per_s=self.pace,
+            lead_tokens=3 * self.pace_step,
+            step_tokens=self.pace_step,
+            calm_s=self.pace_calm_s,
+        )
 
     @property
     def tells_in_time(self) -> bool:
@@ -147,7 +164,18 @@ def draw(random: Random) -> Options:
         lease_s=random.uniform(3.0, 8.0),
         prompt_steps=random.choice((1, 1, 4, 12)),
         **chosen,
+        **(_crowded(random) if random.random() < 0.4 else {}),
     )
+
+
+def _crowded(random: Random) -> dict[str, Any]:
+    """Fewer slots than requests, shared by their readers' pace."""
+    return {
+        "slots": random.choice((1, 1, 2)),
+        "pace": random.uniform(5.0, 60.0),
+        "pace_step": random.randint(1, 8),
+        "pace_calm_s": random.uniform(0.0, 10.0),
+    }
 
 
 def calm(options: Options) -> Options:

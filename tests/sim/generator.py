@@ -20,7 +20,6 @@ from tests.sim.model import Decoding
 from tests.sim.store import StoreNode
 from tests.sim.world import Node, Timer, World
 
-SLOTS = 3
 RETENTION_MS = 1_000_000
 
 
@@ -36,6 +35,13 @@ class Job:
     """Steps until its prompt is read."""
     dies_at: int | None = None
     """The tokens at which it kills its generator."""
+    granted: int | None = 0
+    """The credit that the engine knows."""
+
+    @property
+    def may_decode(self) -> bool:
+        may = self.granted is None or self.decoding.generated < self.granted
+        return may and not self.owner.parked
 
 
 class Generator(Node):
@@ -60,12 +66,18 @@ class Generator(Node):
         self._guards = Guards()
         terms = Terms(f"{self.name}.{self.incarnation}", world.options.lease_s, RETENTION_MS)
         self.leases = Leases(
-            terms, max_kept=100, run_id=self._run_id, jitter=self._jitter, now=world.now
+            terms,
+            max_kept=100,
+            run_id=self._run_id,
+            jitter=self._jitter,
+            now=world.now,
+            pace=world.options.pace_config,
+            slots=world.options.slots,
         )
         self.claims = Claims(
             terms,
             self.leases,
-            slots=SLOTS,
+            slots=world.options.slots,
             max_requests=100,
             poll_s=world.options.poll_s,
             grace_s=world.options.grace_s,
@@ -161,7 +173,7 @@ class Generator(Node):
         for owner in touched:
             self._refresh(owner)
         leases, claims = self.leases, self.claims
-        claims.pump(self.world.now)
+        self._share()
         while leases.has_work or claims.outbox or claims.taken_up or claims.refused:
             self._hear_turns()
             step, leases.appends = leases.appends, []
@@ -174,7 +186,22 @@ class Generator(Node):
             taken_up, claims.taken_up = claims.taken_up, []
             for candidate in taken_up:
                 self._take(candidate)
-        self._timer.arm(min(leases.deadline(), claims.deadline()))
+            self._share()
+        due = min(leases.deadline(), leases.pacer.deadline(), claims.deadline())
+        self._timer.arm(due)
+
+    def _share(self) -> None:
+        """Share the slots (P20), and claim for those that are free then."""
+        pacer, now = self.leases.pacer, self.world.now
+        waiting = self.claims.waiting(now)
+        pacer.on_waiting(waiting)
+        if pacer.deadline() <= now:
+            for owner, limit in pacer.take(now).grants:
+                job = self.jobs[owner]
+                job.granted = limit
+                self._wake(job)
+        self.store.safety.on_shared(self.name, self.leases, waiting)
+        self.claims.pump(now)
 
     def _carry(self, machine: Any, subject: Any, command: Any) -> None:
         def answer(result: Any) -> None:
@@ -253,7 +280,9 @@ class Generator(Node):
         )
         producer = Producer(history, window, CoalesceConfig())
         owner = Owner(
-            claimed, partition_of(view.request_id), producer, self.leases.config, candidate.asked_s
+            *(claimed, partition_of(view.request_id), producer, self.leases.config),
+            candidate.asked_s,
+            pace=None if view.ack == "none" else options.pace,
         )
         fails = claimed.body == "fails"
         self.jobs[owner] = job = Job(
@@ -267,7 +296,7 @@ class Generator(Node):
         self.leases.add(owner, now)
         self.store.safety.on_trial(self.name, list(self.leases.live.values()))
         self.claims.on_taken_up(candidate, now)
-        self.leases.note(owner)
+        self.leases.note(owner, now)
         job.decode.arm(now + options.step_s)  # its prompt is read first
 
     def _decode(self, job: Job) -> None:
@@ -278,17 +307,17 @@ class Generator(Node):
             job.dies_at is not None
             and not self.draining
             and decoding.generated >= job.dies_at
-            and not owner.parked
+            and job.may_decode
         ):
             self.store.safety.on_poisoned(owner.request_id, self.store.state)
             self.die()
             return
         now = self.world.now
-        if job.prompt_steps > 0 and not owner.parked:
+        if job.prompt_steps > 0 and job.may_decode:
             job.prompt_steps -= 1
             self.store.safety.on_prompt_read(owner, self.store.state)
         if job.prompt_steps > 0:
-            if not owner.parked:
+            if job.may_decode:
                 job.decode.arm(now + self.world.options.step_s)
             return
         if decoding.finish_reason is not None:
@@ -297,7 +326,7 @@ class Generator(Node):
                 self.leases.pump(owner, now)
                 self._transmit(owner)
             return
-        text, token_ids = decoding.step(self.world.options.tokens_per_step, owner.producer.limit)
+        text, token_ids = decoding.step(self.world.options.tokens_per_step, job.granted)
         if token_ids:
             owner.on_piece(text, token_ids, now)
             self.leases.pump(owner, now)
@@ -316,9 +345,13 @@ class Generator(Node):
             return
         if self.draining:
             return
-        self.leases.note(owner)
+        self.leases.note(owner, self.world.now)
         job.largest_window = max(job.largest_window, owner.producer.window.size)
-        if job.decode.idle and (not owner.parked or job.decoding.finish_reason is not None):
+        self._wake(job)
+
+    def _wake(self, job: Job) -> None:
+        """Decode, unless a step is due anyway."""
+        if job.decode.idle and (job.may_decode or job.decoding.finish_reason is not None):
             job.decode.arm(self.world.now + self.world.options.step_s)
 
 

@@ -98,10 +98,33 @@ class Pace:
         lease_s = self._world.options.lease_s
         # What a live owner has missed it learns with the next renewal (P6).
         bound_s = self.bound_s - lease_s * (1 - 1 / RENEWALS_PER_LEASE) * is_held
+        if self._waits_for_a_slot(view, owner):
+            self._still.pop(view.request_id, None)
+            return
+        bound_s += self._paced_s
         if self._is_missed(view):
             bound_s = min(bound_s, self._without_lease_s + SILENT_S + 3 * LOOK_EVERY_S)
         if still_s > bound_s:
             self._fail("liveness", view, f"stands still for {still_s:.1f} s")
+
+    @property
+    def _paced_s(self) -> float:
+        """How long a request may be parked for pace (P20): all that its window lets it have is
+        read."""
+        options = self._world.options
+        if options.pace_config is None:
+            return 0.0
+        reading = options.pace_config.tokens_per_s * options.pace_config.reading_ratio
+        return max(options.window_tokens, options.window_maximum_tokens) / reading
+
+    def _waits_for_a_slot(self, view: View, owner: Generator | None) -> bool:
+        """Whether others have all the slots where it is, or may go."""
+        if owner is None or not owner.holds(view.request_id, view.epoch):
+            places = [one for one in self._generators if not one.draining]
+            return bool(places) and all(one.claims.room <= 0 for one in places)
+        ours = owner.leases.live[view.request_id]
+        held = [o for o, job in owner.jobs.items() if job.may_decode]
+        return ours not in held and len(held) >= self._world.options.slots
 
     def _is_missed(self, view: View) -> bool:
         """Whether its owner has ended, and somebody has met and seen it in this life of the

@@ -169,6 +169,16 @@ class Claims:
         free = min(self._slots - leases.decoding, self._max_requests - len(leases.live))
         return free - len(self.under_way)
 
+    def waiting(self, now: float) -> int:
+        """How many requests want a place here: those on their way, and one in each partition where
+        some wait that this generator would claim if it had room (P20).
+        """
+        is_full = len(self._leases.live) + len(self.under_way) >= self._max_requests
+        if is_full or self.closed or now < self._from_s or not self.store_answers:
+            return len(self.under_way)
+        ready = self._waiting if self._engine_answers() else ()
+        return len(self.under_way) + sum(map(self._is_ready, ready))
+
     def close(self) -> None:
         """Stop claiming; claims under way are given back."""
         self.closed = True

@@ -25,6 +25,7 @@ from lore.protocol.commands import Append, Finish, Guard, Reinstate, Release, Re
 from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
 from lore.protocol.owner_words import State, Terms, Turn
+from lore.protocol.pace import PaceConfig, Pacer
 
 RENEWALS_PER_LEASE = 4
 KEPT_EVERY_LEASES = 3
@@ -54,10 +55,14 @@ class Leases:
         run_id: Callable[[int], str],
         jitter: Callable[[], float],
         now: float,
+        pace: PaceConfig | None = None,
+        slots: float = math.inf,
     ) -> None:
         """``run_id`` names the life of the store that has a partition (``Store.run_id``).
-        ``jitter`` returns a new number between 0.5 and 1.
+        ``jitter`` returns a new number between 0.5 and 1. ``pace``: how the engine's ``slots`` are
+        shared while requests wait for one (P20); None: first come, first served.
         """
+        self.pacer = Pacer[Owner](pace or PaceConfig(), slots if pace else math.inf)
         self.live: dict[str, Owner] = {}
         """The requests that this generator works on."""
         self.kept: dict[str, Owner] = {}
@@ -72,7 +77,6 @@ class Leases:
         self._jitter = jitter
         self._trial: Owner | None = None
         self._leaving: dict[Owner, None] = {}
-        self._decoding: dict[Owner, None] = {}
         self._interval_s = config.lease_s / RENEWALS_PER_LEASE
         self._beats = 0
         self._beat_s = now + self._interval_s
@@ -104,10 +108,7 @@ class Leases:
     @property
     def decoding(self) -> int:
         """How many requests have a place in the batch. A parked one has none."""
-        return len(self._decoding)
-
-    def is_decoding(self, owner: Owner) -> bool:
-        return owner in self._decoding
+        return self.pacer.decoding
 
     def holds(self, owner: Owner) -> bool:
         return self.live.get(owner.request_id) is owner
@@ -117,18 +118,23 @@ class Leases:
         owner = self.live.get(request_id)
         return owner is not None and owner.epoch > epoch
 
-    def note(self, owner: Owner) -> bool | None:
-        """Count the request as decoding or not. Returns the new value when it has changed, else
-        None.
-        """
-        decodes = self.holds(owner) and not (owner.finished or owner.parked)
-        if decodes is (owner in self._decoding):
-            return None
-        if decodes:
-            self._decoding[owner] = None
+    def note(self, owner: Owner, now: float) -> None:
+        """Tell the pacer how far the request is, and may go."""
+        pacer, producer = self.pacer, owner.producer
+        if not self.holds(owner) or owner.finished or owner.unread:
+            pacer.remove(owner)
+        elif owner in pacer:
+            pacer.on_tokens(owner, producer.generated_tokens, now)
+            pacer.on_credit(owner, producer.limit, acked_tokens=producer.acked_tokens, now=now)
         else:
-            del self._decoding[owner]
-        return decodes
+            pacer.add(
+                owner,
+                pace=owner.pace,
+                credit=producer.limit,
+                now=now,
+                generated_tokens=producer.generated_tokens,
+                acked_tokens=producer.acked_tokens,
+            )
 
     # events of this generator
 
@@ -354,5 +360,5 @@ class Leases:
     def _remove(self, owner: Owner) -> None:
         if self.holds(owner):
             del self.live[owner.request_id]
-        self._decoding.pop(owner, None)
+        self.pacer.remove(owner)
         self._stuck.pop(owner, None)

@@ -44,10 +44,17 @@ Call = Append | Finish | Reinstate | Release
 
 class Owner:
     def __init__(
-        self, claimed: Claimed, partition: int, producer: Producer, config: Terms, asked_s: float
+        self,
+        claimed: Claimed,
+        partition: int,
+        producer: Producer,
+        config: Terms,
+        asked_s: float,
+        pace: float | None = None,
     ) -> None:
         """``asked_s``: when the claim was asked for. In the store, its lease ends no sooner than
-        counted from then (P3.7).
+        counted from then (P3.7). ``pace``: the most tokens a second that its reader takes; None for
+        a machine (P20).
         """
         self.view: View = claimed.view
         """The view at the claim, or as it was last given back."""
@@ -57,6 +64,7 @@ class Owner:
         self.partition = partition
         self.producer = producer
         self.config = config
+        self.pace = pace
         self.request_id = claimed.view.request_id
         self.epoch = claimed.view.epoch
         self.state = State.WORKING

@@ -39,8 +39,8 @@ Drive it (no clock here; ``now`` is in seconds on any steady clock, virtual ones
     pacer.remove("a")                                  # it ended
     if pacer.deadline() <= now: pacer.take(now)        # after events, and when time has passed
 
-``take`` is due when ``deadline`` has passed, which an event may bring about. ``decoding`` requests occupy slots or are to
-have the next one: ``slots - pacer.decoding`` more may be claimed.
+``take`` is due when ``deadline`` has passed, which an event may bring about. ``decoding`` requests
+take a slot or are to have the next one: ``slots - pacer.decoding`` more may be claimed.
 """
 
 import math
@@ -177,11 +177,11 @@ class Pacer(Generic[K]):
         credit: int | None,
         now: float,
         generated_tokens: int = 0,
-        acked_tokens: int = 0,
+        acked_tokens: int | None = None,
     ) -> None:
         """Take a request. ``pace``: its reader's tokens a second, None for a machine. ``credit``:
         the window's limit, None for none. One with text was begun elsewhere: its reader is taken
-        to be where it has acknowledged.
+        to be where it has acknowledged, or where nobody does so, at the end of the text.
         """
         self.remove(key)
         needs_per_s = (pace or self._config.tokens_per_s) * self._config.reading_ratio
@@ -190,7 +190,8 @@ class Pacer(Generic[K]):
         )
         self._requests[key] = request
         if generated_tokens:
-            request.read_tokens, request.read_s = acked_tokens, now
+            request.read_s = now
+            request.read_tokens = generated_tokens if acked_tokens is None else acked_tokens
         self._note(request)
         self._deadline = AT_ONCE
 
@@ -221,6 +222,8 @@ class Pacer(Generic[K]):
 
     def on_tokens(self, key: K, generated_tokens: int, now: float) -> None:
         request = self._requests[key]
+        if generated_tokens == request.generated:
+            return
         # Who waited for this much longer than a step is not served before all others ever after.
         request.read_no_further_than(request.generated + self._config.step_tokens, now)
         request.generated = generated_tokens
@@ -258,7 +261,8 @@ class Pacer(Generic[K]):
     # decisions
 
     def deadline(self) -> float:
-        """When ``take`` has something to do if nothing else happens; in the past when it has now."""
+        """When ``take`` has something to do if nothing else happens; in the past when it has now.
+        """
         return self._deadline
 
     def take(self, now: float) -> Changes[K]:
@@ -287,7 +291,7 @@ class Pacer(Generic[K]):
         calm_s = self._waited_s + self._config.calm_s
         first.sort(key=lambda request: _turn(request, now))
         rest = sorted(within if now < calm_s else rest, key=lambda request: request.dry_s)
-        kept = self._slots - self._waiting
+        kept = int(self._slots) - self._waiting
         rest = rest[: max(0, kept - len(first))]
         held = sum(request.holds for request in self._wanting.values())
         for i, request in enumerate((*first, *rest)):

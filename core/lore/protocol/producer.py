@@ -60,6 +60,11 @@ class Producer:
         return self.window.limit
 
     @property
+    def acked_tokens(self) -> int | None:
+        """How many tokens its readers have; None where nobody acknowledges (P8.4)."""
+        return self.window.acked_tokens if self.window.size else None
+
+    @property
     def finish_reason(self) -> str | None:
         return self._finish_reason
 

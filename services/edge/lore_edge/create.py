@@ -14,7 +14,7 @@ from lore import logs, tracing
 from lore.messages import Message, place_of
 from lore.metrics import REQUESTS_ACCEPTED
 from lore.protocol.window import WindowConfig
-from lore.request import Ack, StreamRequest
+from lore.request import Ack, KeptRequest, StreamRequest
 from lore.request_limits import RequestLimits
 from lore.store.base import Admission, NewRequest, Outcome, Store, StoreUnavailable, View
 from lore.store.keys import PARTITIONS, partition_of
@@ -91,7 +91,17 @@ def complete(asked: StreamRequest, settings: EdgeSettings) -> StreamRequest:
         changes["max_tokens"] = settings.default_max_tokens
     if asked.seed is None:
         changes["seed"] = secrets.randbits(63)
+    changes["pace"] = pace_of(asked, settings) or None
     return asked.model_copy(update=changes)
+
+
+def pace_of(asked: StreamRequest, settings: EdgeSettings) -> float:
+    """The most tokens a second that its reader takes; 0 for a machine (P20.8)."""
+    if asked.pace is not None:
+        return asked.pace
+    if asked.ack is Ack.NONE:
+        return 0.0
+    return settings.openai_pace if isinstance(asked, KeptRequest) else settings.pace
 
 
 def initial_window(asked: StreamRequest) -> int:

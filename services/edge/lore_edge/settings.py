@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from lore.request import MAX_PACE
 from lore.request_limits import RequestLimits
 from lore.settings import CommonSettings, Port, Positive
 
@@ -99,6 +100,12 @@ class EdgeSettings(CommonSettings):
     default_max_tokens: Annotated[int, Field(ge=1)] = _LIMITS.default_max_tokens
     """``max_tokens`` of a request that sets none. In OpenAI's API, such an answer may be as long as
     ``LORE_MAX_TOKENS``, and limits on tokens count this many until it has ended."""
+    pace: Annotated[float, Field(ge=0, le=MAX_PACE)] = 12.0
+    """``pace`` of a request that sets none: the most tokens a second that its reader takes while
+    others wait for a slot (protocol P20). 0: as fast as the engine can. Requests with ack ``none``
+    have no pace unless they set one."""
+    openai_pace: Annotated[float, Field(ge=0, le=MAX_PACE)] = 0.0
+    """The same for requests to OpenAI's API, whose callers are often programs."""
     share_by: Literal["subject", "address"] = "subject"
     """What identifies a client for queue shares and limits: the authenticated subject (without
     authentication, all are one client), or the address of the request (IPv6: the /64)."""

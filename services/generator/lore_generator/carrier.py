@@ -104,10 +104,10 @@ class Carrier:
         """Carry out all decisions. Call it after each event."""
         if self._closed:
             return
-        leases, claims, now = self._leases, self._claims, self._loop.time()
+        leases, claims = self._leases, self._claims
         if self._stop.is_set():
             claims.close()
-        claims.pump(now)
+        self._share()
         self._tell()
         while leases.has_work or claims.outbox or claims.taken_up or claims.refused:
             self._tell()
@@ -120,8 +120,15 @@ class Carrier:
                 self._tasks.create_task(self._carry(claims, subject, command))
             for candidate in _taken(claims.taken_up):
                 self._adopt(candidate)
+            self._share()
         self._set_timer()
         self._moved.set()
+
+    def _share(self) -> None:
+        """Share the engine's slots, and claim for those that are free then."""
+        now = self._loop.time()
+        self._roster.share(self._claims.waiting(now))
+        self._claims.pump(now)
 
     def tell_prompt(self, owned: Owned, tokens: int) -> None:
         """Report the length of a request's prompt, once it is known, and the model that reads
@@ -262,7 +269,8 @@ class Carrier:
             metrics.REQUESTS_ENDED[Status.FAILED.value].inc()
 
     def _set_timer(self) -> None:
-        due = min(self._leases.deadline(), self._claims.deadline())
+        leases = self._leases
+        due = min(leases.deadline(), leases.pacer.deadline(), self._claims.deadline())
         if self._timer is not None:
             if self._timer_s == due:
                 return

@@ -34,6 +34,8 @@ class Owned:
     """The credit last granted to the engine."""
     stepped_s: float | None = None
     """Its last decoding step since it was last parked."""
+    parked: str = ""
+    """Why it has no place in the batch: ``window``, or ``pace`` (P20)."""
     since_s: float = 0.0
     """When it was last taken into the batch, or out of it."""
     steps_s: float = 0.0
@@ -104,7 +106,7 @@ def from_claim(
     credit = _window(claimed, request, window)
     producer = Producer(history, credit, coalesce, shows_ids=shows_ids)
     return Owned(
-        owner=Owner(claimed, partition_of(view.request_id), producer, terms, asked_s),
+        owner=Owner(claimed, partition_of(view.request_id), producer, terms, asked_s, request.pace),
         job=job,
         claimed_s=asked_s,
         queued_s=(view.started_ms - view.created_ms) / 1000 if first_claim else None,

@@ -41,31 +41,49 @@ class Roster:
         self.refresh(owned)
 
     def refresh(self, owned: Owned) -> None:
-        """Pass the credit on to the engine, and note whether the request takes a place there."""
-        decodes = self._leases.note(owned.owner)
-        if decodes is not None:
-            self._on_place(owned, decodes=decodes)
-        if not self._leases.is_decoding(owned.owner):
-            if owned.owner.unread and owned.submitted and owned.granted != 0:
-                self._engine.hold(owned.job.request_id)
-                owned.granted = 0
-            return
-        limit = owned.producer.limit
-        if not owned.submitted:
-            self._engine.submit(owned.job, limit)
-            owned.submitted = True
-        elif limit != owned.granted:
-            self._engine.grant(owned.job.request_id, limit)
-        owned.granted = limit
+        """Note that a request has moved. ``share`` passes on what follows from it."""
+        owner = owned.owner
+        self._leases.note(owner, self._now())
+        if owner.unread and owned.submitted and owned.granted != 0:
+            self._engine.hold(owned.job.request_id)
+            owned.granted = 0
+        self._place(owned)
 
-    def _on_place(self, owned: Owned, *, decodes: bool) -> None:
-        now = self._now()
-        if decodes and owned.submitted:
+    def share(self, waiting: int) -> None:
+        """Pass credit on to the engine while ``waiting`` requests want a place here (P20)."""
+        pacer, now = self._leases.pacer, self._now()
+        pacer.on_waiting(waiting)
+        if pacer.deadline() > now:
+            return
+        changes = pacer.take(now)
+        for owner, limit in changes.grants:
+            owned = self._owned[owner]
+            if not owned.submitted:
+                self._engine.submit(owned.job, limit)
+                owned.submitted = True
+            else:
+                self._engine.grant(owned.job.request_id, limit)
+            owned.granted = limit
+        for owner in (*changes.resumed, *changes.parked):
+            self._place(self._owned[owner])
+
+    def _place(self, owned: Owned) -> None:
+        """Note why a request has no place in the batch, or '' if it has one."""
+        owner, now, pacer = owned.owner, self._now(), self._leases.pacer
+        if owner.finished or not self._leases.holds(owner):
+            return
+        why = "window" if owner.parked else "pace" if pacer.is_parked(owner) else ""
+        if why == owned.parked:
+            return
+        before, owned.parked = owned.parked, why
+        if why:
+            metrics.REQUESTS_PARKED[why].inc()
+            owned.stepped_s = None
+        if why == "window":
+            owned.span.event("parked", tokens=owned.producer.generated_tokens)
+        elif before == "window" and owned.submitted:
             metrics.PARKED.observe(now - owned.since_s, exemplar=owned.span.exemplar)
             owned.span.event("unparked")
-        elif not decodes and not owned.owner.finished:
-            metrics.REQUESTS_PARKED.inc()
-            owned.span.event("parked", tokens=owned.producer.generated_tokens)
         owned.since_s = now
 
     def leave(self, owned: Owned) -> None:
@@ -92,12 +110,13 @@ class Roster:
             if window.size:
                 waiting = owned.producer.generated_tokens - window.acked_tokens
                 metrics.WINDOW_UTILIZATION.observe(waiting / window.size)
-            if leases.is_decoding(owner):
+            if leases.pacer.is_decoding(owner):
                 longest_s = max(longest_s, now - max(owned.since_s, owned.stepped_s or 0.0))
         metrics.TOKEN_WAIT.set(longest_s)
-        parked = len(leases.live) - leases.decoding
-        metrics.GENERATOR_REQUESTS["decoding"].set(leases.decoding)
-        metrics.GENERATOR_REQUESTS["parked"].set(parked)
+        decoding, paced = leases.decoding, leases.pacer.parked
+        metrics.GENERATOR_REQUESTS["decoding"].set(decoding)
+        metrics.GENERATOR_REQUESTS["parked"].set(len(leases.live) - decoding - paced)
+        metrics.GENERATOR_REQUESTS["paced"].set(paced)
         metrics.GENERATOR_REQUESTS["kept"].set(len(leases.kept))
         metrics.GENERATOR_SLOTS.set(self._slots)
         stats = self._engine.stats()

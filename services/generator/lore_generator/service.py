@@ -162,7 +162,13 @@ class Service:
     def _build(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> Carrier:
         settings, store, now = self._settings, self._store, self._loop.time()
         self._leases = leases = Leases(
-            settings.terms, max_kept=settings.max_kept, run_id=store.run_id, jitter=jitter, now=now
+            settings.terms,
+            max_kept=settings.max_kept,
+            run_id=store.run_id,
+            jitter=jitter,
+            now=now,
+            pace=settings.pace if self._info.pauses else None,
+            slots=self._slots,
         )
         self._claims = claims = Claims(
             settings.terms,
@@ -216,7 +222,9 @@ class Service:
                 metrics.INTER_TOKEN.observe(step_s, exemplar=owned.span.exemplar)
                 owned.steps_s += step_s
                 owned.step_tokens += len(piece.token_ids)
-            if owned.on_piece(piece, now):
+            if not owned.on_piece(piece, now):
+                self._leases.pacer.on_tokens(owned.owner, owned.producer.generated_tokens, now)
+            else:
                 self._roster.refresh(owned)
                 if owned.owner.finished and owned.steps_s:
                     speed = owned.step_tokens / owned.steps_s

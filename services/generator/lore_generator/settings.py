@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 from lore.parts import formats
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.owner_words import Terms
+from lore.protocol.pace import PaceConfig
 from lore.protocol.window import WindowConfig
 from lore.request import MAX_WINDOW_TOKENS
 from lore.settings import CommonSettings, Positive
@@ -27,7 +28,8 @@ from lore_generator.engines.options import (
 Count = Annotated[int, Field(ge=1)]
 WindowTokens = Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)]
 
-_COALESCE, _WINDOW, _MODEL = CoalesceConfig(), WindowConfig(), TransformersOptions()
+_COALESCE, _WINDOW, _PACE = CoalesceConfig(), WindowConfig(), PaceConfig()
+_MODEL = TransformersOptions()
 
 
 def _has_port(parts: SplitResult) -> bool:
@@ -143,6 +145,28 @@ class GeneratorSettings(CommonSettings):
     window_silence_s: Positive = _WINDOW.silence_s
     """A stall longer than this counts as a reader's absence and does not widen the window."""
 
+    pacing: Literal["on", "off"] = "on"
+    """Whether requests share slots by their readers' pace while others wait (protocol P20); off:
+    first come, first served. Remote engines never do."""
+    pace_step: Count = _PACE.step_tokens
+    """Tokens that a request is granted at a time while others wait."""
+    pace_lead: Annotated[int, Field(ge=2, validate_default=True)] = _PACE.lead_tokens
+    """How far a request may be ahead of its reader's pace while others wait, in tokens; at least
+    two steps."""
+    pace_reading: Annotated[float, Field(gt=0, le=1)] = _PACE.reading_ratio
+    """The share of its pace at which a reader is taken to read: who has less text than that comes
+    before requests that wait for a slot."""
+    pace_calm_s: Annotated[float, Field(ge=0)] = _PACE.calm_s
+    """How long slots are shared on after the last request waited."""
+
+    @field_validator("pace_lead")
+    @classmethod
+    def _at_least_two_steps(cls, lead: int, info: ValidationInfo) -> int:
+        step = info.data.get("pace_step", 1)
+        if lead < 2 * step:
+            raise ValueError(f"must be at least twice LORE_PACE_STEP ({step})")
+        return lead
+
     @field_validator("window_maximum")
     @classmethod
     def _not_below_initial(cls, maximum: int, info: ValidationInfo) -> int:
@@ -253,3 +277,15 @@ class GeneratorSettings(CommonSettings):
     @property
     def window(self) -> WindowConfig:
         return WindowConfig(self.window_initial, self.window_maximum, self.window_silence_s)
+
+    @property
+    def pace(self) -> PaceConfig | None:
+        """How slots are shared; None: they are not."""
+        if self.pacing == "off":
+            return None
+        return PaceConfig(
+            lead_tokens=self.pace_lead,
+            step_tokens=self.pace_step,
+            reading_ratio=self.pace_reading,
+            calm_s=self.pace_calm_s,
+        )

@@ -168,6 +168,7 @@ class RemoteEngine:
             self._options.revision or fleet.identity.revision,
             {"engine": self._dialect.name},
             engine.words.parts,
+            pauses=False,  # to go on is another call, which may read the whole prompt again
         )
 
     def _begin(self, job: Job, limit: int | None, calls: int = 0) -> None:
