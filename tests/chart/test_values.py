@@ -307,6 +307,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"generator": {"settings": {"windowMaximum": 16}}},
         "generator.settings.windowInitial (32) is greater than",
     ),
+    "a lead of less than two steps": (
+        {"generator": {"settings": {"paceStep": 40}}},
+        "generator.settings.paceLead (64) is less than twice generator.settings.paceStep (40)",
+    ),
     "root that must not be": (
         {"generator": {"securityContext": {"runAsUser": 0}}},
         "set generator.podSecurityContext.runAsNonRoot to false",

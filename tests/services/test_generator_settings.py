@@ -35,6 +35,10 @@ def read(monkeypatch: pytest.MonkeyPatch, **values: str) -> GeneratorSettings:
             "LORE_WINDOW_MAXIMUM: must be at least LORE_WINDOW_INITIAL (64)",
         ),
         (
+            {"pace_step": "40"},
+            "LORE_PACE_LEAD: must be at least twice LORE_PACE_STEP (40)",
+        ),
+        (
             {"device_map": "cpu", "tp_plan": "auto"},
             "LORE_TP_PLAN: excludes LORE_DEVICE_MAP",
         ),

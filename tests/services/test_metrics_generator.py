@@ -121,6 +121,23 @@ async def test_a_slow_reader_parks_its_request_for_as_long_as_it_takes(store: Me
         await reader.ack()
 
 
+@pytest.mark.rule("P20.7")
+@grows("lore_requests_parked_total", "pace")
+async def test_who_is_parked_for_pace_is_counted_apart_and_goes_on_in_the_store(
+    store: MemoryStore,
+) -> None:
+    readers = [await reader_of(store, key, ask(window=1024, pace=10)) for key in ("a", "b")]
+    options = SyntheticOptions(rate_tokens_per_s=1000, length_tokens=500, slots=1)
+    async with Generator(store, engine=options):
+        await until(lambda: meter("lore_generator_requests", state="paced") == 2)
+        assert meter("lore_generator_requests", state="parked") == 0
+        for reader in readers:
+            await reader.until_status(Status.GENERATING)
+            view = await store.view(reader.request_id)
+            assert view is not None
+            assert 0 < view.generated_tokens < 500
+
+
 @grows("lore_window_utilization_ratio", at_least=1.0)
 async def test_a_full_window_is_seen_as_full(store: MemoryStore) -> None:
     async with Generator(store):

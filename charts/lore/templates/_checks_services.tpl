@@ -32,6 +32,11 @@ would say so, and only later. */}}
 {{- if gt $initial $maximum -}}
 {{- fail (printf "generator.settings.windowInitial (%d) is greater than generator.settings.windowMaximum (%d)" $initial $maximum) -}}
 {{- end -}}
+{{- $lead := $generator.paceLead | default 64 | int -}}
+{{- $step := $generator.paceStep | default 8 | int -}}
+{{- if lt $lead (mul 2 $step | int) -}}
+{{- fail (printf "generator.settings.paceLead (%d) is less than twice generator.settings.paceStep (%d)" $lead $step) -}}
+{{- end -}}
 {{- end }}
 
 {{/* A container's context precedes its pod's. */}}

@@ -223,7 +223,7 @@ class Service:
                 owned.steps_s += step_s
                 owned.step_tokens += len(piece.token_ids)
             if not owned.on_piece(piece, now):
-                self._leases.pacer.on_tokens(owned.owner, owned.producer.generated_tokens, now)
+                self._leases.note(owned.owner, now)
             else:
                 self._roster.refresh(owned)
                 if owned.owner.finished and owned.steps_s:
