@@ -65,17 +65,18 @@ BOARD = board(
             ),
             over_time(
                 "Requests by state",
-                "What the generators hold: decoding, parked by a full window, or ended and kept in "
-                "case the store loses its data.",
+                "What the generators hold: decoding, parked by a full window, paced (others wait "
+                "for a slot, and its reader has enough for now), or ended and kept in case the "
+                "store loses its data.",
                 [Query("sum by (state) (lore_generator_requests{RELEASE})", "{{state}}")],
                 "short",
                 stacked=True,
             ),
             over_time(
                 "Requests parked",
-                "How often a full window removed a request from the batch. Its reader reads more "
-                "slowly than the model generates, or has left.",
-                [Query(rate("lore_requests_parked_total"), "parked")],
+                "How often a request left the batch. window: its reader reads more slowly than the "
+                "model generates, or has left. pace: others waited, and its reader had enough.",
+                [Query(rate("lore_requests_parked_total", by="reason"), "{{reason}}")],
                 "ops",
             ),
             over_time(

@@ -81,6 +81,7 @@ FIGURES = (
             "connected": "sum(lore_edge_connections)",
             "decoding": 'sum(lore_generator_requests{state="decoding"})',
             "parked": 'sum(lore_generator_requests{state="parked"})',
+            "paced": 'sum(lore_generator_requests{state="paced"})',
         },
     ),
     Figure(
