@@ -13,6 +13,8 @@ class Bounds:
     window: int = 2
     joined: bool = True
     """Whether the readers are connected from the start, or connect at any time."""
+    paced: bool = False
+    """Whether credit comes a token at a time, at any time (P20), or the window's whole credit."""
     slow_reads: bool = False
     """Whether what an edge reads of the store is under way for a while, or there at once."""
     readers: int = 2
@@ -99,6 +101,7 @@ SHORT = (
     scope("1 reader, a fault on a path", **ONE_OF_EACH, reorders=1, resets=1, readers=1, faults=1),
     scope("1 reader, a generator lost", crashes=1, lapses=1, readers=1),
     scope("1 reader, a reaping", reaps=1, readers=1, tokens=2),
+    scope("1 reader, paced, a generator lost", paced=True, crashes=1, lapses=1, **SMALL),
     scope("1 reader, an owner missed", losses=1, readers=1, tokens=2),
     scope("1 reader, a store that forgets", restarts=1, saves=1, readers=1, tokens=1),
     scope("1 reader, a store that loses all", **LOSES_ALL, readers=1, tokens=1),
@@ -113,6 +116,8 @@ SCOPES = (
     scope("2 readers, a cancel", cancels=1),
     scope("2 readers, a generator lost", crashes=1, lapses=1),
     scope("2 readers, a reaping", reaps=1),
+    scope("2 readers, paced", paced=True),
+    scope("1 reader, paced, a fault on a path", paced=True, **ONE_OF_EACH, readers=1, faults=1),
     scope(
         "1 reader, two faults on paths", **ONE_OF_EACH, reorders=1, resets=1, readers=1, faults=2
     ),

@@ -19,8 +19,12 @@ from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
 
 
 class Maker:
-    def __init__(self, tokens: int, *, keeps: bool, gives_back: bool) -> None:
+    def __init__(self, tokens: int, *, keeps: bool, gives_back: bool, paced: bool) -> None:
         self.tokens = tokens
+        self.paced = paced
+        """Whether it decodes only what it was granted, a token at a time (P20)."""
+        self.is_granted = False
+        """Whether it may decode its next token."""
         self.gives_back = gives_back
         """Whether the store may lose everything, so that it matters how long a lease runs."""
         self.keeps = keeps
@@ -43,7 +47,7 @@ class Maker:
         return (
             *(form_of(self.claimed), form_of(self.owner), self.call, self.answer),
             *(self.renewal, self.renewed_s, self.renewed, self.late, self.wakes),
-            *(self.run_id, self.clock_s),
+            *(self.run_id, self.clock_s, self.is_granted),
         )
 
     def copy(self) -> "Maker":
@@ -93,8 +97,10 @@ class Maker:
             what = "that it lost the request" if lost else f"of {wake.acked_tokens} acked tokens"
             add(f"{{}} hears {what}", "", Maker._hear_wake)
             add(f"the news {what} is lost for {{}}", "drops", Maker._lose_wake)
-        if self._may_decode:
+        if self._may_decode and (self.is_granted or not self.paced):
             add(f"{{}} generates token {self._generated + 1}", "", Maker._decode)
+        elif self._may_decode:
+            add(f"{{}} is granted token {self._generated + 1}", "", Maker._grant)
         if self.owner is not None and self.renewal is None:
             add("{} renews its lease", "timers", Maker._renew)
         if self.lives:
@@ -112,7 +118,11 @@ class Maker:
         limit = self.owner.producer.limit
         return self._generated < self.tokens and (limit is None or self._generated < limit)
 
+    def _grant(self) -> None:
+        self.is_granted = True
+
     def _decode(self) -> None:
+        self.is_granted = False
         owner, token = self._work, self._generated + 1
         owner.on_piece(f"{token}@{owner.epoch} ", (token,), self.clock_s)
         window = owner.producer.window
@@ -145,6 +155,7 @@ class Maker:
         self.renewed_s = 0.0
         self.wakes = ()
         self.run_id, self.clock_s = "", 0.0
+        self.is_granted = False
 
     _crash = _drop
 

@@ -50,7 +50,8 @@ class Space:
         depot = Depot(self.bounds.window, misses=self.bounds.losses > 0)
         bounds = self.bounds
         keeps = bounds.restarts > 0 or bounds.wipes > 0
-        maker = Maker(bounds.tokens, keeps=keeps, gives_back=bounds.wipes > 0)
+        rest = {"gives_back": bounds.wipes > 0, "paced": bounds.paced}
+        maker = Maker(bounds.tokens, keeps=keeps, **rest)
         line = Line(depot.view.log_id, slow_reads=self.bounds.slow_reads)
         if self.bounds.joined:
             line = line.moves(depot)[0].part.caught_up(depot)
