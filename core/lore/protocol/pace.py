@@ -261,8 +261,7 @@ class Pacer(Generic[K]):
     # decisions
 
     def deadline(self) -> float:
-        """When ``take`` has something to do if nothing else happens; in the past when it has now.
-        """
+        """When ``take`` has something to do; in the past when it has now."""
         return self._deadline
 
     def take(self, now: float) -> Changes[K]:
