@@ -6,7 +6,7 @@ from typing import Any
 from lore.protocol.logprobs import Scored
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
-from lore.store.base import View
+from lore.store.base import ChunkMessage, View
 from lore_edge import sse
 from lore_edge.dialect import usage
 from lore_edge.feed import Feed
@@ -14,7 +14,7 @@ from lore_edge.openai.chat_parts import Deltas, finish_reason, message
 from lore_edge.openai.errors import OpenAIError, not_answered
 from lore_edge.openai.logprobs import of_choice
 from lore_edge.openai.notes import ChatNote
-from lore_edge.openai.parts import Whole
+from lore_edge.openai.parts import Whole, reasoning_tokens
 from lore_edge.ring import Piece
 
 PREFIX = "chatcmpl-"
@@ -23,8 +23,10 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def completion(
-    view: View, note: ChatNote, kept: KeptRequest, text: str, scored: Sequence[Scored] = ()
+    view: View, note: ChatNote, kept: KeptRequest, text: str, chunks: Sequence[ChunkMessage] = ()
 ) -> dict[str, Any]:
+    """``chunks`` are those of the text, if they have log probabilities or reasoning."""
+    scored = [one for chunk in chunks for one in chunk.scored]
     whole = Whole(kept, view.request_id, text)
     choice = {
         "index": 0,
@@ -34,7 +36,7 @@ def completion(
     }
     return (
         _head(view, note, "chat.completion")
-        | {"choices": [choice], "usage": usage(view)}
+        | {"choices": [choice], "usage": _usage(view, reasoning_tokens(kept, chunks))}
         | ({"metadata": note.metadata} if note.metadata else {})
     )
 
@@ -67,7 +69,7 @@ class ChatStream:
 
     def chunk(self, piece: Piece) -> bytes:
         if self._deltas is not None:
-            delta = self._deltas.feed(piece.text)
+            delta = self._deltas.feed(piece)
             if not delta and not piece.scored:
                 return b""
             return sse.data(self._chunk(self._view, delta, piece.scored), piece.event_id)
@@ -88,7 +90,8 @@ class ChatStream:
         reason = finish_reason(view.finish_reason, has_called)
         last = sse.data(self._chunk(view, rest, finish_reason=reason))
         if self._note.include_usage:
-            spent = {"choices": [], "usage": usage(view)}
+            reasoning = self._deltas.reasoning_tokens if self._deltas else None
+            spent = {"choices": [], "usage": _usage(view, reasoning)}
             last += sse.data(_head(view, self._note, "chat.completion.chunk") | spent)
         return last + _DONE
 
@@ -107,6 +110,12 @@ class ChatStream:
         choice = {"index": 0} | said
         chunk = _head(view, self._note, "chat.completion.chunk") | {"choices": [choice]}
         return chunk | {"usage": None} if self._note.include_usage else chunk
+
+
+def _usage(view: View, reasoning: int | None) -> dict[str, Any]:
+    """``reasoning``: the tokens of it; None for an answer that is text alone."""
+    details = {} if reasoning is None else {"reasoning_tokens": reasoning}
+    return usage(view) | ({"completion_tokens_details": details} if details else {})
 
 
 def _head(view: View, note: ChatNote, kind: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, Part, Reasoning, Text
-from lore_edge.openai.parts import Whole, call_id
+from lore_edge.openai.parts import Chunk, ReasoningTokens, Whole, call_id
 
 Json = dict[str, Any]
 
@@ -59,19 +59,28 @@ def finish_reason(reason: str, has_called: bool) -> str:
 class Deltas:
     """Of one answer, chunk by chunk."""
 
-    def __init__(self, parser: Parser, request_id: str, before: Sequence[str]) -> None:
-        """``before``: the texts of the chunks that the reader has."""
+    def __init__(self, parser: Parser, request_id: str, before: Sequence[Chunk]) -> None:
+        """``before``: the chunks that the reader has."""
         self._parser = parser
         self._request_id = request_id
-        for text in before:
-            parser.feed(text)
+        self._reasoning = ReasoningTokens()
+        for chunk in before:
+            self.feed(chunk)
 
-    def feed(self, text: str) -> Json:
-        return delta(self._parser.feed(text), self._request_id)
+    def feed(self, chunk: Chunk) -> Json:
+        parts = self._parser.feed(chunk.text)
+        self._reasoning.add(parts, chunk.tokens)
+        return delta(parts, self._request_id)
 
     def finish(self) -> Json:
         """What was held back."""
-        return delta(self._parser.finish(), self._request_id)
+        parts = self._parser.finish()
+        self._reasoning.finish(parts)
+        return delta(parts, self._request_id)
+
+    @property
+    def reasoning_tokens(self) -> int:
+        return self._reasoning.count
 
     @property
     def has_called(self) -> bool:

@@ -152,8 +152,8 @@ class OpenAI:
         )
         if (error := not_answered(ended)) is not None:
             raise error
-        scored = [one for chunk in await self._chunks(ended) for one in chunk.scored]
-        await _answer(call, completion(ended, note, kept, text, scored), view.request_id)
+        chunks = await self._chunks(ended, kept)
+        await _answer(call, completion(ended, note, kept, text, chunks), view.request_id)
 
     # completions
 
@@ -184,7 +184,7 @@ class OpenAI:
         self, call: Call, view: View, note: CompletionNote, where: Wanted
     ) -> None:
         had = await replay.before(self._store, view, where.position or 0) if view.has_more else []
-        dialect = CompletionStream(view, note, sum(map(len, had)))
+        dialect = CompletionStream(view, note, sum(len(chunk.text) for chunk in had))
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
@@ -222,7 +222,7 @@ class OpenAI:
             )
             if (refusal := prompt_refused(ended)) is not None:
                 raise in_openai(refusal, responses_request.NAMES)
-            chunks = await self._chunks(ended)
+            chunks = await self._chunks(ended, kept)
             await _answer(call, response(ended, note, kept, text, chunks), view.request_id)
 
     async def _read_response(self, call: Call) -> None:
@@ -298,7 +298,7 @@ class OpenAI:
     ) -> None:
         """Answer with the response as it is now, which may be slightly later than ``view``."""
         now, text = await views.read(self._store, view.request_id, view.subject)
-        chunks = await self._chunks(now)
+        chunks = await self._chunks(now, kept)
         await _answer(call, response(now, note, kept, text, chunks), view.request_id)
 
     # models
@@ -322,9 +322,10 @@ class OpenAI:
         check_json(call.scope)
         return parse_object(await read_body(call.receive, self._settings.max_body_bytes))
 
-    async def _chunks(self, view: View) -> list[ChunkMessage]:
-        """Those of an answer that has ended, if its log has more of them than text; else none."""
-        if not view.has_more or view.status not in ENDED:
+    async def _chunks(self, view: View, kept: KeptRequest | None = None) -> list[ChunkMessage]:
+        """Those of an answer that has ended, if more than its text is to be told; else none."""
+        reasons = kept is not None and kept.form().reasons
+        if not (view.has_more or reasons) or view.status not in ENDED:
             return []
         return await replay.whole(self._store, view)
 

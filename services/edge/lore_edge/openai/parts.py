@@ -1,10 +1,61 @@
 """An answer's parts for OpenAI's APIs, derived from the text that the log has."""
 
+from collections.abc import Sequence
+
 from lore.messages import Message, ToolCall
 from lore.parts.formats import Format
 from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
 from lore.request import StreamRequest
+from lore.store.base import ChunkMessage
+from lore_edge.ring import Piece
+
+Chunk = ChunkMessage | Piece
+
+
+class ReasoningTokens:
+    """How many of an answer's tokens are reasoning, by its log alone.
+
+    Tokens without a part, as those of markers, belong to the part that follows. If a chunk brings
+    reasoning and another part, its tokens are shared by their characters.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen = self._before = 0
+        """The tokens up to the last chunk, and up to the last one with a part."""
+
+    def add(self, parts: Sequence[Part], tokens: int) -> None:
+        """``tokens``: how many the answer has up to here."""
+        self._seen = tokens
+        thought = sum(len(part.text) for part in parts if isinstance(part, Reasoning))
+        other = sum(map(_size, parts))
+        if thought or other:
+            self.count += round((tokens - self._before) * thought / (thought + other))
+            self._before = tokens
+
+    def finish(self, parts: Sequence[Part]) -> None:
+        """What the parser held back."""
+        self.add(parts, self._seen)
+
+
+def _size(part: Part) -> int:
+    match part:
+        case Text(text) | Arguments(_, text) | CallBegin(_, text):
+            return len(text)
+        case _:
+            return 0
+
+
+def reasoning_tokens(asked: StreamRequest, chunks: Sequence[Chunk]) -> int | None:
+    """Of a whole answer; None for one that is text alone."""
+    if (parser := parser_of(asked)) is None:
+        return None
+    counted = ReasoningTokens()
+    for chunk in chunks:
+        counted.add(parser.feed(chunk.text), chunk.tokens)
+    counted.finish(parser.finish())
+    return counted.count
 
 
 def call_id(request_id: str, call: int) -> str:

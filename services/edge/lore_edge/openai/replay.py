@@ -24,13 +24,13 @@ async def chunks(store: Store, view: View) -> AsyncIterator[ChunkMessage]:
         seq += len(page)
 
 
-async def before(store: Store, view: View, position: int) -> list[str]:
-    """The texts of the chunks up to ``position``: fewer where the log has no more, which is for the
+async def before(store: Store, view: View, position: int) -> list[ChunkMessage]:
+    """The chunks up to ``position``: fewer where the log has no more, which is for the
     stream to judge (P4). Raises StoreUnavailable."""
-    had: list[str] = []
+    had: list[ChunkMessage] = []
     if position:
         async for chunk in chunks(store, view):
-            had.append(chunk.text)
+            had.append(chunk)
             if len(had) == position:
                 break
     return had

@@ -8,7 +8,7 @@ first counts on from a number of its own (``numbers``).
 from collections.abc import Sequence
 from typing import Any
 
-from lore.parts.parser import Parser
+from lore.parts.words import Part
 from lore.protocol.lifecycle import ENDED, REFUSALS, Status
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
@@ -18,7 +18,7 @@ from lore_edge.feed import Feed
 from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import base, log_of
-from lore_edge.openai.parts import parser_of
+from lore_edge.openai.parts import parser_of, reasoning_tokens
 from lore_edge.openai.response_items import Event, Items
 from lore_edge.openai.tools import described
 from lore_edge.ring import Piece
@@ -53,7 +53,7 @@ def response(
     chunks: Sequence[ChunkMessage] = (),
 ) -> Json:
     """The response object. ``text`` is the whole answer, if it has ended; ``chunks`` are those of
-    the text, if they have log probabilities.
+    the text, if they have log probabilities or reasoning.
     """
     completed = _status(view, note) == "completed"
     if (parser := parser_of(kept)) is not None:
@@ -62,24 +62,28 @@ def response(
             items.take(parser.feed(chunk.text), chunk.scored)
         if not chunks:
             items.take(parser.feed(text))
-        close(items, parser, view, note)
-        return response_with(view, note, kept, items.done)
+        close(items, parser.finish(), view, note)
+        return response_with(view, note, kept, items.done, reasoning_tokens(kept, chunks) or 0)
     output = [_message(view, "completed" if completed else "incomplete", text)]
     return response_with(view, note, kept, output if text or completed else [])
 
 
-def close(items: Items, parser: Parser, view: View, note: ResponseNote) -> list[Event]:
-    """What is left to say of the items of an answer that has ended."""
+def close(items: Items, rest: Sequence[Part], view: View, note: ResponseNote) -> list[Event]:
+    """What is left to say of the items of an answer that has ended; ``rest``: what the parser held
+    back.
+    """
     completed = _status(view, note) == "completed"
-    events = items.take(parser.finish())
+    events = items.take(rest)
     if completed:
         events += items.begin_message()
     events += items.say_rest()
     return events + items.end("completed" if completed else "incomplete")
 
 
-def response_with(view: View, note: ResponseNote, kept: KeptRequest, output: list[Json]) -> Json:
-    """``output``: the items, of an answer that has ended."""
+def response_with(
+    view: View, note: ResponseNote, kept: KeptRequest, output: list[Json], reasoning: int = 0
+) -> Json:
+    """Of an answer that has ended: ``output``, its items, and ``reasoning``, its tokens of that."""
     ended = view.status in ENDED
     status = _status(view, note)
     return _common(view, note, kept) | {
@@ -88,7 +92,7 @@ def response_with(view: View, note: ResponseNote, kept: KeptRequest, output: lis
         "error": _error(view),
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
         "output": output if ended else [],
-        "usage": _usage(view) if ended else None,
+        "usage": _usage(view, reasoning) if ended else None,
     }
 
 
@@ -243,12 +247,12 @@ def _message(view: View, status: str, text: str | None) -> dict[str, Any]:
     }
 
 
-def _usage(view: View) -> dict[str, Any]:
+def _usage(view: View, reasoning: int) -> dict[str, Any]:
     spent = view.prompt_tokens + view.generated_tokens
     return {
         "input_tokens": view.prompt_tokens,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": view.generated_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": reasoning},
         "total_tokens": spent,
     }

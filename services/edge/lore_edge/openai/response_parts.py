@@ -15,6 +15,7 @@ from lore_edge import sse
 from lore_edge.feed import Feed
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import Log, base, log_of
+from lore_edge.openai.parts import Chunk, ReasoningTokens
 from lore_edge.openai.response_events import close, opening, response_with
 from lore_edge.openai.response_items import Event, Items
 from lore_edge.ring import Piece
@@ -42,6 +43,7 @@ class ResponsePartsStream:
         self._base = 0
         """Of the log in which the last chunk was written."""
         self._items = Items(view.request_id)
+        self._reasoning = ReasoningTokens()
         self._number = 0
         """Of the next event."""
         self._rest = b""
@@ -60,7 +62,7 @@ class ResponsePartsStream:
     def skip(self, chunk: ChunkMessage) -> None:
         """A chunk that the reader has, or has begun to get."""
         self._go_over(chunk.seq)
-        self._rest = self._count(self._items.take(self._parser.feed(chunk.text), chunk.scored))
+        self._rest = self._count(self._read(chunk))
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del sender
@@ -71,7 +73,7 @@ class ResponsePartsStream:
     def chunk(self, piece: Piece) -> bytes:
         self._view = self._feed.view
         self._go_over(piece.seq)
-        return self._count(self._items.take(self._parser.feed(piece.text), piece.scored))
+        return self._count(self._read(piece))
 
     def state(self, *_: object) -> bytes:
         return b""
@@ -80,8 +82,11 @@ class ResponsePartsStream:
         del text
         self._view = view
         self._go_over(view.next_seq)
-        events = close(self._items, self._parser, view, self._note)
-        whole = response_with(view, self._note, self._kept, self._items.done)
+        rest = self._parser.finish()
+        self._reasoning.finish(rest)
+        events = close(self._items, rest, view, self._note)
+        output, reasoning = self._items.done, self._reasoning.count
+        whole = response_with(view, self._note, self._kept, output, reasoning)
         # A cancelled response has no event of its own: it is incomplete, and its status says why.
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
         return self._count([*events, (f"response.{last}", {"response": whole})])
@@ -96,6 +101,11 @@ class ResponsePartsStream:
         """Count on from where the log of this chunk does."""
         before, self._base = self._base, base(self._view, seq)
         self._number += self._base - before
+
+    def _read(self, chunk: Chunk) -> list[Event]:
+        parts = self._parser.feed(chunk.text)
+        self._reasoning.add(parts, chunk.tokens)
+        return self._items.take(parts, chunk.scored)
 
     def _count(self, events: Sequence[Event]) -> bytes:
         first, self._number = self._number, self._number + len(events)
