@@ -15,7 +15,7 @@ from lore_edge.openai.parts import reasoning_tokens
 from tests.services.edge_harness import FaultyStore, running_edge
 from tests.services.openai_harness import MODEL
 from tests.services.test_openai_logprobs import WITH_PARTS, play
-from tests.services.test_openai_tools import TOOL
+from tests.services.test_openai_tools import FLAT, TOOL
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 THOUGHT = 3
@@ -85,7 +85,7 @@ async def test_a_response_tells_it_however_it_is_read(
     store: FaultyStore, edges: list[httpx.AsyncClient]
 ) -> None:
     one, two = edges
-    body = {"model": MODEL, "input": "a", "tools": [TOOL], "stream": True}
+    body = {"model": MODEL, "input": "a", "tools": [FLAT], "stream": True}
     asking = asyncio.create_task(one.post(RESPONSES, json=body))
     writer = await play(store, WITH_PARTS)
     streamed = data_of((await asking).text)
