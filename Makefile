@@ -26,7 +26,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster test-engines check format explore sim faults soak pauses leaks storm \
-  window pace bench load-locust load-k6 chart package packages version readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
+  window pace bench gpu-carry load-locust load-k6 chart package packages version readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -93,6 +93,9 @@ pace: $(VENV)/.tools  ## what pace is worth, in virtual time, and its figure
 bench: $(VENV)/.tools  ## measure throughput and latency on this machine
 	@for bench in $(notdir $(basename $(wildcard loadtest/bench/*.py))); do \
 	   echo "== $$bench"; $(BIN)/python -m loadtest.bench.$$bench $(ARGS) || exit 1; done
+
+gpu-carry: $(VENV)/.tools  ## prepare what loadtest.gpu needs on a machine with a GPU, of at most 64 MiB in all
+	@$(BIN)/python -m loadtest.gpu.carry $(ARGS)
 
 load-locust: $(VENV)/.tools  ## readers who ack, are cut, lag and vanish, for a minute: make load-locust URL=...
 	@$(BIN)/locust -f loadtest/locustfile.py --headless --edges $(URL) -u 20 -r 5 -t 1m \

@@ -54,6 +54,8 @@ class TransformersOptions:
     """The longest prompt and answer together; unset, what the model and the KV memory allow."""
     kv_tokens: int | None = None
     """KV memory, in tokens. Unset: 16,384 on a CPU, what fits on a GPU."""
+    batch_tokens: int | None = None
+    """The most tokens in one step. Unset: 512 on a CPU, what fits on a GPU."""
     kv_page_tokens: int = 32
     """Tokens in a page of KV memory (flash attention wants 256)."""
     async_batching: Switch = "off"

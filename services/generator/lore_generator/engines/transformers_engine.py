@@ -37,6 +37,7 @@ from lore_generator.engines import loading
 from lore_generator.engines.conversation import Refused
 from lore_generator.engines.fetching import fetch_before_idle
 from lore_generator.engines.graphs import score_in_graphs
+from lore_generator.engines.loading import Loaded
 from lore_generator.engines.options import Switch, TransformersOptions
 from lore_generator.engines.prompt import Prepared, grammars_of, prepare
 from lore_generator.engines.sampling import DECODING_KEY, Decoding, Sampler, Sampling
@@ -74,8 +75,12 @@ class _Run:
 class TransformersEngine:
     """Decodes with transformers. ``WindowScheduler`` decides which requests decode."""
 
-    def __init__(self, options: TransformersOptions | None = None) -> None:
+    def __init__(
+        self, options: TransformersOptions | None = None, loaded: Loaded | None = None
+    ) -> None:
+        """``loaded``: a model that is in memory already; unset, that of the options is loaded."""
         self._options = options or TransformersOptions()
+        self._given = loaded
         self._lock = threading.Lock()
         self._by_request: dict[str, _Run] = {}
         self._by_key: dict[str, _Run] = {}
@@ -87,7 +92,7 @@ class TransformersEngine:
         options = self._options
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        self._loaded = loading.load(options)
+        self._loaded = self._given or loading.load(options)
         self._sink = sink
         self._grammars = grammars_of(self._loaded)
         self._manager = self._open_manager()
@@ -342,12 +347,13 @@ def batching_config(
     pairs = device in ContinuousBatchingAsyncIOs._supported_device_types  # noqa: SLF001
     graphs = pairs and get_accelerator_graph_name() is not None
     kv_tokens = options.kv_tokens or (CPU_KV_TOKENS if on_cpu else None)
+    batch_tokens = options.batch_tokens or (CPU_BATCH_TOKENS if on_cpu else None)
     return ContinuousBatchingConfig(
         scheduler_type=SCHEDULER_TYPE,
         max_requests_per_batch=options.slots,
         page_size=options.kv_page_tokens,
         num_blocks=kv_tokens and -(-kv_tokens // options.kv_page_tokens),
-        max_batch_tokens=max(CPU_BATCH_TOKENS, options.slots) if on_cpu else None,
+        max_batch_tokens=batch_tokens and max(batch_tokens, options.slots),
         auto_switch_to_flash=False,
         use_async_batching=_is_on(
             "LORE_ASYNC_BATCHING", options.async_batching, pairs, is_worth_it
