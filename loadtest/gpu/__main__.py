@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 from transformers import LlamaConfig
+from transformers.tokenization_utils_tokenizers import TokenizersBackend
 from transformers.utils.import_utils import (
     is_flash_attn_2_available,
     is_flash_attn_3_available,
@@ -42,6 +43,7 @@ TINY = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "head_dim": 8,
     "initializer_range": 0.3,
 }
 
@@ -73,11 +75,10 @@ DRY = Size(
 )  # fmt: skip
 
 
-def run(size: Size, shapes: tuple[LlamaConfig, LlamaConfig], tokenizer: Path | None) -> Report:
+def run(size: Size, shapes: tuple[LlamaConfig, LlamaConfig], words: TokenizersBackend) -> Report:
     """``shapes``: of the models for exactness and for speed."""
     began_s = time.perf_counter()
     ends_s = began_s + size.total_s
-    words = tokenizer_of(tokenizer)
     attention = _attention()
     common = {"kv_tokens": size.kv_tokens, "batch_tokens": size.batch_tokens}
     if attention.startswith("flash"):
@@ -149,14 +150,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not chosen.dry and device() != "cuda":
         print("There is no GPU here; --dry runs all of it with a tiny model.", file=sys.stderr)
         return 2
-    tokenizer = chosen.tokenizer or (TOKENIZER if TOKENIZER.is_dir() else None)
+    words = tokenizer_of(chosen.tokenizer or (TOKENIZER if TOKENIZER.is_dir() else None))
     if chosen.dry:
         tiny = shape_of(SHAPE)
-        tiny.update(TINY | {"head_dim": 8})
-        report = run(DRY, (tiny, tiny), tokenizer)
+        tiny.update(TINY | {"vocab_size": len(words)})
+        report = run(DRY, (tiny, tiny), words)
     else:
         full = Size()
-        report = run(full, (shape_of(SHAPE, full.layers), shape_of(SHAPE)), tokenizer)
+        report = run(full, (shape_of(SHAPE, full.layers), shape_of(SHAPE)), words)
         publish(report)
     keep(report, chosen.out / "gpu.json")
     states = {part["name"]: part["state"] for part in report["parts"]}

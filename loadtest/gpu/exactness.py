@@ -91,7 +91,7 @@ def compare(
     ]
     expected: list[Ids] = []
     for async_batching, cuda_graphs in product(SWITCHES, SWITCHES):
-        switches = {"async_batching": async_batching, "cuda_graphs": cuda_graphs}
+        switches: dict[str, Any] = {"async_batching": async_batching, "cuda_graphs": cuda_graphs}
         left(until_s)
         try:
             readers = Readers(TransformersOptions(**options, **switches), loaded)

@@ -203,14 +203,15 @@ IN_THE_IMAGE = [
 ]
 BLOCK = """
 import sys
-from importlib.abc import MetaPathFinder
-allowed = set(sys.argv[1].split())
-class Finder(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if path is None and top not in allowed and top not in sys.stdlib_module_names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Finder())
+from importlib.machinery import PathFinder
+allowed = sys.argv[1].split()
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        spec = super().find_spec(name, path, target)
+        is_installed = path is None and spec and "site-packages" in str(spec.origin)
+        return None if is_installed and name not in allowed else spec
+sys.meta_path[:] = [Finder if one is PathFinder else one for one in sys.meta_path]
 import loadtest.gpu.__main__
 import transformers.models.llama.modeling_llama
 """
