@@ -141,9 +141,9 @@ class Edge:
         self.news += (message,)
 
     def hear(self, message: Message) -> None:
-        if self.follower.on_message(message, 0.0) and isinstance(message, ChunkMessage):
-            self.ring[message.seq] = message
-            self._pass_on()
+        if (chunk := self.follower.on_message(message, 0.0)) is not None:
+            self.ring[chunk.seq] = chunk
+            self._pass_on(chunk)
         self._carry_out()
 
     def resubscribe(self) -> None:
@@ -293,14 +293,13 @@ class Edge:
                 case _:
                     break
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, chunk: ChunkMessage) -> None:
         """The live path: the chunk that has just come, for a reader who has all before it."""
         delivery = self.delivery
         if delivery is None or self.is_closed:
             return
-        piece = self.ring.get(delivery.position + 1)
-        if piece is not None and delivery.passes(piece.seq):
-            self._send_chunks(delivery, [piece])
+        if delivery.pass_on(chunk.seq, 0.0):
+            self._write_chunk(chunk)
 
     def _send(self, delivery: Delivery[ChunkMessage]) -> None:
         delivery.states = []  # nobody here minds them

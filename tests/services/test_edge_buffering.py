@@ -100,7 +100,7 @@ async def test_a_reader_who_acknowledges_is_sent_no_padding() -> None:
                 await writer.write(text)
                 assert await _first_text(answer) == text
             (open_stream,) = edge.edge.streams
-            assert open_stream.socket._written < PADS_BYTES[0]
+            assert open_stream.socket.exchange.written < PADS_BYTES[0]
             await answer.aclose()
 
 

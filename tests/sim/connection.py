@@ -123,15 +123,14 @@ class Connection:
                 else:
                     self._arm()
             case _:
-                self._on_news()
+                self.pump()
 
-    def _on_news(self) -> None:
+    def on_chunk(self, piece: ChunkMessage) -> None:
         """The live path, or all that is due."""
-        seq = self.delivery.position + 1
-        piece = self.feed.ring.get(seq)
         is_idle = not self._closed and not self._busy and not self._is_full
-        if is_idle and piece is not None and self.delivery.passes(seq):
-            self._send([piece])
+        if is_idle and self.delivery.pass_on(piece.seq, self._edge.world.now):
+            self._edge.store.safety.on_sent(self, self._start, piece.seq)
+            self._write_chunk(piece)
             self._arm()
         else:
             self.pump()

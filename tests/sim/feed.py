@@ -14,7 +14,6 @@ from lore.protocol.follower_words import (
     FollowerConfig,
     Hole,
     Look,
-    News,
     Read,
     Return,
 )
@@ -79,15 +78,15 @@ class Feed:
         self.carry_out()
 
     def on_message(self, message: Message) -> None:
-        is_next = self.follower.on_message(message, self.edge.world.now)
-        if isinstance(message, ChunkMessage):
-            if is_next:
-                self._push(message)
-                for connection in list(self.connections):
-                    connection.on_told(News())
-                return
-            if self.follower.is_open and message.log_id == self.view.log_id:
-                self._prompt.expect_chunk(message.log_id, message.seq)
+        chunk = self.follower.on_message(message, self.edge.world.now)
+        if chunk is not None:
+            self._push(chunk)
+            for connection in list(self.connections):
+                connection.on_chunk(chunk)
+            return
+        is_open = self.follower.is_open
+        if isinstance(message, ChunkMessage) and is_open and message.log_id == self.view.log_id:
+            self._prompt.expect_chunk(message.log_id, message.seq)
         self.carry_out()
 
     def on_reset(self) -> None:

@@ -148,18 +148,26 @@ class Delivery(Generic[Piece]):
         """Whether only the end is left to send."""
         return self._has_text and self.position == self.follower.last_seq
 
-    def passes(self, seq: int) -> bool:
-        """Whether this reader needs nothing but the chunk that has just arrived."""
+    def pass_on(self, seq: int, now: float) -> bool:
+        """Whether this reader needs nothing but the chunk that has just arrived. If so, the chunk
+        counts as written.
+        """
         follower = self.follower
-        return (
-            follower.head == seq == self.position + 1
+        if not (
+            seq == self.position + 1
             and not self.states
             and not self.loaded
             and not self.is_leaving
             and self.log_id == (view := follower.view).log_id
             and view.status in LIVE  # the end is sent behind it; a reaped request is revived
             and not follower.gone
-        )
+        ):
+            return False
+        self.position = seq
+        self._heartbeat_at = now + self._config.heartbeat_s
+        if self.sender is not None:
+            self.sender.on_sent(seq, now)
+        return True
 
     def loses_history(self) -> bool:
         """Whether this reader has text that the log lacks for good (P4), or needs text that the log

@@ -65,6 +65,8 @@ class Follower:
         self._merge = Merge()
         self._subscribed = False
         self._seen = False
+        self._reads_log = False
+        """Whether the log has more of a chunk than its message, which is then only a hint."""
         self._absence = Absence(config.restore_grace_s, now=now, wait_s=wait_s)
         self._run_id = ""
         """The life of the server that last had it."""
@@ -199,17 +201,17 @@ class Follower:
         self._not_before = now
         self._distrust(now)
 
-    def on_message(self, message: Message, now: float) -> bool:
-        """Return True if the message is the next chunk: pass it on. Nearly every chunk comes this
-        way and causes no command. The look that opens the follower covers what arrives before.
+    def on_message(self, message: Message, now: float) -> ChunkMessage | None:
+        """Return the message if it is the next chunk: pass it on. Nearly every chunk comes this way
+        and causes no command. The look that opens the follower covers what arrives before.
         """
-        if isinstance(message, ChunkMessage):
+        if type(message) is ChunkMessage:
             merge = self._merge
             follows = self.is_open and message.seq == merge.head + 1
-            if follows and message.log_id == self.view.log_id and not self.view.has_more:
+            if follows and message.log_id == self.view.log_id and not self._reads_log:
                 self._heard_at, merge.head = now, message.seq
-                return True
-            return self._on_chunk(message, now)
+                return message
+            return message if self._on_chunk(message, now) else None
         if isinstance(message, StateMessage):
             # Readers are told once the view is read, because it has the details.
             self._states.append(message)
@@ -217,7 +219,7 @@ class Follower:
             self.look_soon(now)
         else:
             self.on_acked(message.acked_seq)
-        return False
+        return None
 
     def _on_chunk(self, chunk: ChunkMessage, now: float) -> bool:
         if not self.is_open:
@@ -226,8 +228,7 @@ class Follower:
         if is_foreign(chunk, self.view):
             self._distrust(now)
             return False
-        if self.view.has_more:
-            # The log has more of the chunk than the message: it is read there.
+        if self._reads_log:
             if chunk.seq > self.head:
                 self._merge.on_reset()
                 self._go_on(now)
@@ -251,7 +252,7 @@ class Follower:
             self._run_id = run_id
             self._absence.end()
             if first:
-                self.view = view
+                self.view, self._reads_log = view, view.has_more
                 self._begin(now)
             else:
                 self._look_again_at = None

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from lore.protocol import fork
 from lore.protocol.lifecycle import Status
@@ -119,6 +119,7 @@ class News(NamedTuple):
 # What edges hear about a request (channel ``n``).
 
 
+@final
 class ChunkMessage(NamedTuple):
     seq: int
     text: str

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import structlog
 
@@ -74,8 +74,8 @@ class Subscriber(Link):
         """Take a reply. Answers come in order. Between them come messages, and notices that the
         server no longer has a channel.
         """
-        if type(reply) is list and self.subscriptions is not None:
-            kind, name, *rest = cast("list[str]", reply)
+        if reply.__class__ is list and self.subscriptions is not None:
+            kind, name, *rest = reply
             if kind == "smessage":
                 return self.subscriptions.on_message(name, rest[0])
             expected = self._asked[0] if self._asked else ()
@@ -188,10 +188,11 @@ class Subscriptions:
                 self._ask(channel, link)
 
     def on_message(self, name: str, payload: str) -> None:
-        channel = self._channels.get(name)
-        if channel is None:
+        try:
+            handlers = self._channels[name].handlers
+        except KeyError:
             return
-        for handler in tuple(channel.handlers):
+        for handler in tuple(handlers):
             try:  # every chunk comes this way, so it makes no call that it does not need
                 handler.on_payload(payload)
             except Exception:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from operator import methodcaller
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 
@@ -241,16 +241,18 @@ class Feed:
     # events of the store
 
     def on_message(self, message: Message) -> None:
-        if self.follower.on_message(message, self._now()):
-            piece = self._encode(cast("ChunkMessage", message))
-            self._ring.push(piece)
-            for reader in self.readers:
-                try:
-                    reader.on_chunk(piece)
-                except Exception:  # noqa: BLE001
-                    _log_failure()
-        else:
+        chunk = self.follower.on_message(message, self._now())
+        if chunk is None:
             self._carry_out()
+            return
+        view = self.follower.view
+        piece = encode(chunk, view.log_id if view.forks else "")
+        self._ring.push(piece)
+        for reader in self.readers:
+            try:
+                reader.on_chunk(piece)
+            except Exception:  # noqa: BLE001
+                _log_failure()
 
     def on_reset(self) -> None:
         self.follower.on_reset(self._now())

@@ -78,7 +78,6 @@ class Reader:
         self._text = ""
         self._now = now
         self._has_loaded = False
-        self._was_in_ring = False
         self._tokens = feed.tokens_at(position)
 
     @property
@@ -150,12 +149,6 @@ class Reader:
         self.span.event(self.outcome)
         return Batch(self.dialect.error(code, message, self.position), [])
 
-    def pass_on(self, piece: Piece) -> bytes:
-        """Take the chunk that has just arrived, which is all that this reader needs."""
-        self.delivery.position = piece.seq
-        self.is_level = self._was_in_ring = True
-        return self.dialect.chunk(piece)
-
     async def fetch(self, step: Step) -> None:
         """Carry out LOAD, REPEAT or REVIVE."""
         try:
@@ -178,8 +171,8 @@ class Reader:
         self.delivery.on_nothing(self._now())
 
     async def _page(self) -> list[Piece]:
-        if self._was_in_ring:
-            self._was_in_ring = False
+        if self.is_level:
+            self.is_level = False
             SLOW_READERS.inc()
             self.span.event("slow_reader", seq=self.position)
         limit = PAGE_CHUNKS if self._has_loaded else FIRST_PAGE_CHUNKS
@@ -206,12 +199,12 @@ class Reader:
         pieces: list[Piece] = []
         size = 0
         loaded = self.delivery.loaded
-        self.is_level = not loaded
         for piece in loaded:
             if size >= max_bytes:
                 break
             pieces.append(piece)
             size += len(piece.data)
+            self.is_level = False
         del loaded[: len(pieces)]
         if not loaded:
             after = pieces[-1].seq if pieces else self.position
@@ -220,7 +213,7 @@ class Reader:
                     break
                 pieces.append(piece)
                 size += len(piece.data)
-                self._was_in_ring = True
+                self.is_level = True
         if pieces:
             self.delivery.on_taken(pieces[-1].seq)
         return pieces

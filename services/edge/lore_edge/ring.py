@@ -1,14 +1,17 @@
 """The latest chunks of a followed request, bounded, and encoded once for all its native readers."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from lore.protocol.logprobs import Scored
 from lore.store.base import ChunkMessage
 from lore_edge import sse
 
 
-class Piece(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Piece:
+    """Not frozen, nor a tuple: one is made for every chunk, and either takes longer."""
+
     seq: int
     data: bytes
     """The chunk as a server-sent event."""
@@ -34,7 +37,8 @@ def encode(chunk: ChunkMessage, fork: str) -> Piece:
     """``fork``: the chunk's log, once the request's log was forked; else ''."""
     seq, text, tokens, at_ms, _, scored, token_ids, prompt_ids = chunk
     event_id = sse.event_id(seq, fork) if fork else str(seq)
-    data = sse.chunk(seq, text, tokens, event_id, scored, shown_ids(token_ids, prompt_ids))
+    ids = None if prompt_ids is None else shown_ids(token_ids, prompt_ids)
+    data = sse.chunk(seq, text, tokens, event_id, scored, ids)
     return Piece(seq, data, at_ms, text, fork, tokens, scored, token_ids, prompt_ids)
 
 

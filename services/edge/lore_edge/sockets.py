@@ -6,7 +6,6 @@ not acknowledged. Behind a proxy, the peer is the proxy, and its acknowledgment 
 """
 
 import asyncio
-import contextlib
 import fcntl
 import socket
 import struct
@@ -36,6 +35,8 @@ _ZERO = struct.pack("i", 0)
 
 
 class Exchange(Protocol):
+    written: int
+
     def write_part(self, body: bytes) -> None: ...
 
 
@@ -50,14 +51,17 @@ class Connection(Protocol):
 class StreamSocket:
     """Counts what was written on one stream, and asks the kernel what of it has arrived."""
 
-    __slots__ = ("_arrived", "_connection", "_ends", "_fd", "_transport", "_written")
+    __slots__ = ("_arrived", "_connection", "_ends", "_fd", "_transport", "exchange")
 
     def __init__(self, transport: asyncio.Transport, *, buffer_bytes: int) -> None:
         self._transport = transport
         self._connection = cast("Connection", transport.get_protocol())
+        self.exchange = self._connection.exchange
+        """It may be written to directly, without waking the stream's task: only while this is idle,
+        and only between that task's own writes.
+        """
         sock = cast("Any", transport.get_extra_info("socket"))
         self._fd: int = sock.fileno()
-        self._written = 0
         self._arrived = 0
         self._ends: list[tuple[int, int]] = []  # (seq, offset behind it) of each write
         if LINUX and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -75,27 +79,18 @@ class StreamSocket:
         """Whether nothing waits to be written, and more can be."""
         return not self._transport.get_write_buffer_size() and not self._transport.is_closing()
 
-    def write(self, body: bytes) -> None:
-        """Write a part of the response's body directly, without waking the stream's task. Only
-        while idle, and only between that task's own writes.
-        """
-        self._connection.exchange.write_part(body)
-
-    def on_written(self, body_bytes: int, seq: int | None) -> None:
-        """A body of this size was sent as an HTTP chunk; its last event is chunk ``seq``."""
-        # "<hex>\r\n<body>\r\n"
-        self._written += (body_bytes.bit_length() + 3) // 4 + body_bytes + 4
-        if seq is not None:
-            self._ends.append((seq, self._written))
-            if len(self._ends) > MAX_ENDS:
-                self.arrived()
+    def on_written(self, seq: int) -> None:
+        """The last event that was written is chunk ``seq``."""
+        self._ends.append((seq, self.exchange.written))
+        if len(self._ends) > MAX_ENDS:
+            self.arrived()
 
     def arrived(self) -> int:
         """The last seq whose write the peer's TCP has fully acknowledged; 0 before the first."""
         if self._transport.is_closing():
             return self._arrived  # the connection is closed, and what was left was thrown away
         pending = self._transport.get_write_buffer_size() + _unacknowledged(self._fd)
-        there = bisect_right(self._ends, self._written - pending, key=itemgetter(1))
+        there = bisect_right(self._ends, self.exchange.written - pending, key=itemgetter(1))
         if there:
             self._arrived = self._ends[there - 1][0]
             del self._ends[:there]
@@ -172,8 +167,7 @@ class SocketAcks:
         self._wanted = 0
         self._news = 0
         """The tokens written since something last arrived."""
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self._settled: asyncio.Future[None] | None = None
         self._ending = False
         self._pause_s = 0.0
         """How long to wait before asking again, because the peer or the store took nothing."""
@@ -184,7 +178,6 @@ class SocketAcks:
         """Chunks up to ``seq`` with so many tokens were written; ``window`` is the request's."""
         self._wanted = seq
         self._news += tokens
-        self._settled.clear()
         if self._call is not None or self._pause_s:
             return
         if is_worth_an_ack(self._news, window):
@@ -197,9 +190,9 @@ class SocketAcks:
         self._ending = True
         if self._timer is not None and not self._pause_s:
             self._poll_in(POLL_S)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._settled.wait()
+        if self._acked < self._wanted:
+            self._settled = self._loop.create_future()
+            await asyncio.wait([self._settled], timeout=timeout_s)
 
     def close(self) -> None:
         self._wanted = 0
@@ -236,5 +229,5 @@ class SocketAcks:
             self._call = None
         if self._acked < self._wanted:
             self._poll_in(self._pause_s or (POLL_S if self._ending else DELAY_S))
-        else:
-            self._settled.set()
+        elif self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)

@@ -4,13 +4,14 @@ import base64
 import json
 import os
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 from lore.protocol.logprobs import Scored
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode  # escapes the line ends of ASCII
 
-_LINE_ENDS = [(end, f"\\u{ord(end):04x}") for end in "\x85\u2028\u2029"]
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
 RETRY_MS = 1000
 PAD_LINE_BYTES = 747  # a thousand in base64
 HEARTBEAT = b":\n"
@@ -34,11 +35,7 @@ def encode_json(value: object) -> str:
     do (E2).
     """
     text = _encode(value)
-    if text.isascii():
-        return text
-    for end, escaped in _LINE_ENDS:
-        text = text.replace(end, escaped)
-    return text
+    return text if text.isascii() else text.translate(_LINE_ENDS)
 
 
 def event_id(seq: int, fork: str) -> str:
@@ -59,7 +56,10 @@ def chunk(
     """``tokens`` is how many the answer has up to here; ``ids`` are more members."""
     more = f', "logprobs": {encode_json([one.as_json() for one in scored])}' if scored else ""
     more += f", {encode_json(ids)[1:-1]}" if ids else ""
-    data = f'{{"seq": {seq}, "text": {encode_json(text)}, "tokens": {tokens}{more}}}'
+    quoted = encode_basestring(text)
+    if not text.isascii():
+        quoted = quoted.translate(_LINE_ENDS)
+    data = f'{{"seq": {seq}, "text": {quoted}, "tokens": {tokens}{more}}}'
     return f"id: {event_id}\ndata: {data}\n\n".encode()
 
 

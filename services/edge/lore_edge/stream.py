@@ -64,6 +64,8 @@ class Stream:
         reader.on_news = waker.wake
         reader.on_chunk = self._on_chunk
         waker.ring(self._on_alarm)
+        self._is_acknowledged = reader.sender is not None or socket_acks is not None
+        """Whether this edge minds what has arrived; with ack ``none``, nobody does."""
 
     @property
     def returns(self) -> bool:
@@ -84,17 +86,18 @@ class Stream:
         outcome = self.reader.outcome
         return "unresponsive" if not outcome else "error" if outcome in BROKEN else "end"
 
-    def lag_s(self, now: float) -> float:
+    def lag_s(self, now: float) -> float | None:
         """For how many seconds this reader, although it is ready, has got nothing of what there is
-        for it. The caller samples this, so it is approximate.
+        for it; None if it has everything, or is not ready. The caller samples this, so it is
+        approximate.
         """
-        reader = self.reader
-        last_seq = max(reader.feed.head, reader.feed.view.next_seq - 1)
-        if self.socket.is_blocked or reader.position >= last_seq:
+        position, follower = self.reader.delivery.position, self.reader.feed.follower
+        last_seq = max(follower.head, follower.view.next_seq - 1)
+        if position >= last_seq or self.socket.is_blocked:
             self._stood = None
-            return 0.0
-        if self._stood is None or self._stood[0] != reader.position:
-            self._stood = reader.position, now
+            return None
+        if self._stood is None or self._stood[0] != position:
+            self._stood = position, now
         return now - self._stood[1]
 
     def leave(self, reason: str = "drain") -> None:
@@ -133,7 +136,7 @@ class Stream:
                 if batch.data:
                     await self._write(send, batch)
                 elif batch.pieces:  # this format has no event for them: the reader has them
-                    self._on_written(0, batch.pieces)
+                    self._on_written(batch.pieces)
             case Step.LOAD | Step.REPEAT | Step.REVIVE:
                 await self._unless_leaving(reader.fetch(step))
             case Step.CHECK:
@@ -151,15 +154,16 @@ class Stream:
 
     def _on_chunk(self, piece: Piece) -> None:
         reader, waker, socket = self.reader, self._waker, self.socket
-        if not (waker.is_waiting and socket.is_idle and reader.delivery.passes(piece.seq)):
+        delivery = reader.delivery
+        if not (waker.is_waiting and socket.is_idle and delivery.pass_on(piece.seq, self._now())):
             waker.wake()
             return
-        data = reader.pass_on(piece)
-        if data:  # nothing at all ends a chunked body
-            socket.write(data)
-        self._on_written(len(data), (piece,))
-        if reader.sender is not None:
-            waker.set(reader.sender.deadline())
+        reader.is_level = True
+        if data := reader.dialect.chunk(piece):  # nothing at all ends a chunked body
+            socket.exchange.write_part(data)
+        self._count(piece, piece, 1)
+        if delivery.sender is not None:
+            waker.set(delivery.sender.deadline())
 
     async def _unless_leaving(self, work: Coroutine[Any, Any, None]) -> bool:
         """Return whether the work was done: a reader who is sent elsewhere does not wait for a
@@ -177,35 +181,40 @@ class Stream:
         return True
 
     def _on_alarm(self) -> None:
-        """Send a heartbeat without waking the writing task: there are many idle readers."""
-        waker = self._waker
-        if waker.is_waiting and self.socket.is_idle and self.reader.next() is Step.HEARTBEAT:
-            self.socket.write(self._heartbeat)
-            self._on_written(len(self._heartbeat))
-            waker.set(self.reader.deadline())
+        """Send a heartbeat, or wait on after an alarm that came early, without waking the writing
+        task: there are many readers.
+        """
+        waker, reader = self._waker, self.reader
+        step = reader.next() if waker.is_waiting and self.socket.is_idle else None
+        if step is Step.HEARTBEAT:
+            self.socket.exchange.write_part(self._heartbeat)
+            self._on_written()
+        if step is Step.HEARTBEAT or step is Step.WAIT:
+            waker.set(reader.deadline())
         else:
             waker.wake()
 
     async def _write(self, send: Send, batch: Batch) -> None:
         await send({"type": "http.response.body", "body": batch.data, "more_body": True})
-        self._on_written(len(batch.data), batch.pieces)
+        self._on_written(batch.pieces)
 
-    def _on_written(self, size: int, pieces: Sequence[Piece] = ()) -> None:
+    def _on_written(self, pieces: Sequence[Piece] = ()) -> None:
+        self.reader.delivery.on_written(pieces, self._now())
+        if pieces:
+            self._count(pieces[0], pieces[-1], len(pieces))
+
+    def _count(self, first: Piece, last: Piece, chunks: int) -> None:
         reader = self.reader
-        reader.delivery.on_written(pieces, self._now())
-        if not pieces:
-            self.socket.on_written(size, None)
-            return
-        last = pieces[-1]
-        tokens = reader.count(pieces[0], last)
-        self.socket.on_written(size, last.seq)
-        if self._socket_acks is not None:
-            self._socket_acks.on_written(last.seq, tokens, reader.feed.view.window)
-        CHUNKS_SENT.inc(len(pieces))
-        TOKENS_DELIVERED.inc(tokens)
+        tokens = reader.count(first, last)
+        if self._is_acknowledged:
+            self.socket.on_written(last.seq)
+            if self._socket_acks is not None:
+                self._socket_acks.on_written(last.seq, tokens, reader.feed.follower.view.window)
+        CHUNKS_SENT.value += chunks
+        TOKENS_DELIVERED.value += tokens
         if reader.is_level and last.at_ms >= self._began_ms:  # else it is history
-            transmission_s = max(0.0, time.time() - last.at_ms / 1000)
-            CHUNK_TRANSMISSION.observe(transmission_s, exemplar=reader.span.exemplar)
+            age_s = time.time() - last.at_ms / 1000
+            CHUNK_TRANSMISSION.observe(age_s if age_s > 0 else 0.0, exemplar=reader.span.exemplar)
 
     # sending again
 

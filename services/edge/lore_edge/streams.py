@@ -229,15 +229,18 @@ class Streams:
     def measure(self) -> None:
         """Set the gauges of how far this edge is behind its readers. Call it often."""
         now = asyncio.get_running_loop().time()
-        waiting = room = blocked = 0
+        waiting = blocked = 0
+        longest_s = 0.0
         for stream in self._open:
             if stream.socket.is_blocked:  # the reader is slow, not the edge
                 blocked += 1
-            else:
+            lag_s = stream.lag_s(now)
+            if lag_s is not None:
                 waiting += stream.reader.waiting_bytes()
-                room += self._settings.ring_bytes
+                longest_s = max(longest_s, lag_s)
+        room = (len(self._open) - blocked) * self._settings.ring_bytes
         EDGE_BUFFER_UTILIZATION.set(min(1.0, waiting / room) if room else 0.0)
-        DELIVERY_LAG.set(max((stream.lag_s(now) for stream in self._open), default=0.0))
+        DELIVERY_LAG.set(longest_s)
         BLOCKED_CONNECTIONS.set(blocked)
         FEEDS.set(len(self._feeds))
 

@@ -44,24 +44,21 @@ class Alarm:
 class Waker(Alarm):
     """Wakes one waiter. A wake-up before the wait is not lost; a spurious one is harmless."""
 
-    __slots__ = ("_future", "_woken")
+    __slots__ = ("_future", "_woken", "is_waiting")
 
     def __init__(self) -> None:
         super().__init__(self.wake)
         self._future: asyncio.Future[None] | None = None
         self._woken = False
+        self.is_waiting = False
+        """Whether somebody waits, and nothing has woken them yet."""
 
     def ring(self, call: Callable[[], None]) -> None:
         """Call this at the set time, instead of waking the waiter."""
         self._call = call
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether somebody waits, and nothing has woken them yet."""
-        return self._future is not None and not self._woken
-
     def wake(self) -> None:
-        self._woken = True
+        self._woken, self.is_waiting = True, False
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
@@ -69,9 +66,9 @@ class Waker(Alarm):
         """Return after a wake-up, or at ``until`` on the loop's clock, or a little early."""
         if not self._woken:
             self.set(until)
-            self._future = self._loop.create_future()
+            self._future, self.is_waiting = self._loop.create_future(), True
             try:
                 await self._future
             finally:
-                self._future = None
+                self._future, self.is_waiting = None, False
         self._woken = False

@@ -44,13 +44,13 @@ class Connection(asyncio.Protocol):
         "_refusal",
         "_settings",
         "_state",
-        "_transport",
         "client",
         "deadline",
         "exchange",
         "is_last",
         "on_lost",
         "peer_ended",
+        "transport",
     )
 
     def __init__(
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._settings = settings
         self._connections = connections
         self._parser = Parser(self, settings)
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._drained: asyncio.Future[None] | None = None
         self.on_lost: Callable[[], None] | None = None
         """Called when the peer has left. A waiting task for each of many readers would cost
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
     # called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self.client = peer[:2] if isinstance(peer, tuple) else None
         sock: socket.socket = transport.get_extra_info("socket")
@@ -157,9 +157,6 @@ class Connection(asyncio.Protocol):
 
     # called by the exchange
 
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
-
     async def drain(self) -> None:
         while self._drained is not None:
             await asyncio.shield(self._drained)
@@ -170,19 +167,19 @@ class Connection(asyncio.Protocol):
     def resume_reading(self) -> None:
         if self._is_reading_paused and not self._held:
             self._is_reading_paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
 
     def on_complete(self, exchange: Exchange) -> None:
         """The response was written."""
         self.exchange = None
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             return
         if self._reading is exchange and self._parser.in_body:
             self._linger()
         elif not exchange.keep_alive or self.ends:
             if self.peer_ended:
-                self._transport.close()
+                self.transport.close()
             else:
                 self._linger()  # what still comes would reset the connection, the answer with it
         elif self._queue:
@@ -196,7 +193,7 @@ class Connection(asyncio.Protocol):
                 self._feed(held)
             self.resume_reading()
             if self.peer_ended and self.exchange is None:
-                self._transport.close()
+                self.transport.close()
 
     @property
     def ends(self) -> bool:
@@ -204,16 +201,16 @@ class Connection(asyncio.Protocol):
         return self.is_last or not self._connections.may_be_kept
 
     def close(self) -> None:
-        self._transport.close()
+        self.transport.close()
 
     def abort(self) -> None:
-        self._transport.abort()
+        self.transport.abort()
 
     def shutdown(self) -> None:
         """The server stops: no more calls are accepted."""
         self.is_last = True
         if self.exchange is None:
-            self._transport.close()
+            self.transport.close()
         elif not self.exchange.started:
             self.exchange.keep_alive = False
 
@@ -227,7 +224,7 @@ class Connection(asyncio.Protocol):
         elif self._parser.in_head:
             self._refuse(head.timed_out("head", settings.head_timeout_s))
         else:
-            self._transport.close()
+            self.transport.close()
 
     # feeding the parser
 
@@ -244,7 +241,7 @@ class Connection(asyncio.Protocol):
         if not self._parser.in_body and not self._parser.in_head:
             self.deadline = self._now() + self._settings.head_timeout_s
         while position < len(data):
-            if self._lingering or self._refusal is not None or self._transport.is_closing():
+            if self._lingering or self._refusal is not None or self.transport.is_closing():
                 return
             if self._is_busy:
                 self._hold(data[position:])
@@ -261,7 +258,7 @@ class Connection(asyncio.Protocol):
         self, method: bytes, version: tuple[int, int], read: head.Head, *, keeps: bool
     ) -> None:
         http_version = "1.0" if version < (1, 1) else "1.1"
-        scope = head.scope(method, http_version, read, self.client, {TRANSPORT: self._transport})
+        scope = head.scope(method, http_version, read, self.client, {TRANSPORT: self.transport})
         more = read.expects_continue
         exchange = Exchange(self, scope, keep_alive=keeps, expects_continue=more)
         self._reading = exchange
@@ -292,7 +289,7 @@ class Connection(asyncio.Protocol):
     def _pause_reading(self) -> None:
         if not self._is_reading_paused:
             self._is_reading_paused = True
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def _await_head(self) -> None:
         self.deadline = self._now() + (
@@ -308,7 +305,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer a call that cannot be passed on, and close."""
-        if self._transport.is_closing() or self._lingering:
+        if self.transport.is_closing() or self._lingering:
             return
         self._refusal = error
         exchange = self.exchange
@@ -321,9 +318,9 @@ class Connection(asyncio.Protocol):
                 self.abort()
                 return
         if exchange is None:
-            self.write(error_response(error, self.date()))
+            self.transport.write(error_response(error, self.date()))
         else:
-            self.write(exchange.error_response(error))
+            self.transport.write(exchange.error_response(error))
         self._linger()
 
     def _linger(self) -> None:
@@ -331,10 +328,10 @@ class Connection(asyncio.Protocol):
         self._lingering = True
         self._held = b""
         self.deadline = self._now() + LINGER_S
-        self._transport.write_eof()
+        self.transport.write_eof()
         if self._is_reading_paused:
             self._is_reading_paused = False
-            self._transport.resume_reading()
+            self.transport.resume_reading()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

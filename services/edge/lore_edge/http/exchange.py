@@ -41,6 +41,7 @@ class Exchange:
         "keep_alive",
         "more_body",
         "started",
+        "written",
     )
 
     def __init__(
@@ -57,6 +58,8 @@ class Exchange:
         self.more_body = True
         self.started = False
         """Whether the response's head was written."""
+        self.written = 0
+        """Bytes of the response's body, with what frames it."""
         self.half_closed = False
         """The peer sends no more. It may have left; nothing more is known."""
         self.gone = False
@@ -74,7 +77,7 @@ class Exchange:
                 self.keep_alive = False
                 self._length = 0
                 error = ApiError(500, "internal_error", "the edge failed; its log says why")
-                connection.write(self.error_response(error))
+                connection.transport.write(self.error_response(error))
                 self._complete()
         except asyncio.CancelledError:
             connection.abort()
@@ -89,7 +92,7 @@ class Exchange:
                 await self._wait()
             return _DISCONNECT
         if self._expects_continue and not self._body and self.more_body and not self.started:
-            self._connection.write(CONTINUE)
+            self._connection.transport.write(CONTINUE)
         self._expects_continue = False
         self._connection.resume_reading()
         while not self._body and self.more_body and not self.gone:
@@ -112,19 +115,19 @@ class Exchange:
             self.write_part(body)
         if not more:
             if self._chunked:
-                self._connection.write(b"0\r\n\r\n")
+                self._connection.transport.write(b"0\r\n\r\n")
             self._complete()
 
     def write_part(self, body: bytes) -> None:
         """Write a part of the response's body, framed as its head says (RFC 9112 section 6)."""
         if self._chunked:
-            self._connection.write(b"%x\r\n%b\r\n" % (len(body), body))
-            return
-        if self._length is not None:
+            body = b"%x\r\n%b\r\n" % (len(body), body)
+        elif self._length is not None:
             self._length -= len(body)
             if self._length < 0:
                 raise RuntimeError("the response is longer than its Content-Length")
-        self._connection.write(body)
+        self.written += len(body)
+        self._connection.transport.write(body)
 
     def on_body(self, data: bytes) -> int:
         """Take a part of the request's body. Returns how many bytes wait to be read."""
@@ -192,7 +195,7 @@ class Exchange:
             parts.append(b"connection: close\r\n")
         parts.append(b"\r\n")
         self.started = True
-        self._connection.write(b"".join(parts))
+        self._connection.transport.write(b"".join(parts))
 
     def _complete(self) -> None:
         if self._length:
