@@ -1,15 +1,20 @@
-"""What pace is worth: how soon readers have text, and who pays, in virtual time.
+"""What pace is worth: how soon readers have text, and who pays, in virtual time and for real.
 
-The real window and the real pace decide; clock, readers and engine are simulated, so the figures
-are the same on every machine.
+In virtual time, the real window and the real pace decide; clock, readers and engine are simulated,
+so the figures are the same on every machine. With ``--real``, there are a Valkey, an edge, a
+generator, and readers who acknowledge over HTTP what they have read.
 
 Usage: python -m loadtest.pace [--plot docs/pace.png] [--dry]
+       python -m loadtest.pace --real synthetic|smollm2 [--dry]
 """
 
 import argparse
 from pathlib import Path
 
+import uvloop
+
 from loadtest.harness.record import Report
+from loadtest.pace import real
 from loadtest.pace.plot import draw
 from loadtest.pace.runs import Crowd
 from loadtest.pace.study import AIMED_AT, POLICIES, run, study, tell
@@ -37,10 +42,15 @@ def virtual(chosen: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plot", type=Path, help="write the figure here")
+    parser.add_argument("--real", choices=tuple(real.SETUPS), help="with this engine")
     parser.add_argument("--seeds", type=int, default=3, help="crowds of each kind; medians count")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--dry", action="store_true", help="print only; leave RESULTS.md alone")
-    virtual(parser.parse_args())
+    chosen = parser.parse_args()
+    if chosen.real:
+        uvloop.run(real.run(chosen.real, dry=chosen.dry))
+    else:
+        virtual(chosen)
 
 
 if __name__ == "__main__":
