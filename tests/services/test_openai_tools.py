@@ -206,7 +206,10 @@ async def test_a_response_goes_on_after_each_event_on_another_edge(store: Faulty
                 rest = await client.responses.retrieve(name, stream=True, starting_after=number)
                 assert [event.to_dict() async for event in rest] == events[number + 1 :]
             whole = await client.responses.retrieve(name)
+            rest = await client.responses.retrieve(name, stream=True, starting_after=len(events))
+            (lost,) = [strict_event(event) async for event in rest]
     assert strict(whole) == events[-1]["response"]
+    assert (lost["type"], lost["code"]) == ("error", "history_lost")
 
 
 @pytest.mark.rule("O7", "P4.4", "P4.5")

@@ -12,6 +12,7 @@ from lore.protocol.sender import Sender
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, View
 from lore_edge import sse
+from lore_edge.errors import HISTORY_LOST, HISTORY_LOST_CODE
 from lore_edge.feed import Feed
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import Log, base, log_of
@@ -89,7 +90,10 @@ class ResponsePartsStream:
         whole = response_with(view, self._note, self._kept, output, reasoning)
         # A cancelled response has no event of its own: it is incomplete, and its status says why.
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
-        return self._count([*events, (f"response.{last}", {"response": whole})])
+        said = self._count([*events, (f"response.{last}", {"response": whole})])
+        if self.is_behind():  # the reader's last event is none of this log
+            return self.error(HISTORY_LOST_CODE, HISTORY_LOST, 0)
+        return said
 
     def error(self, code: str, message: str, position: int) -> bytes:
         del position
