@@ -32,6 +32,8 @@ class Asked(Question):
     form: Form = field(default_factory=Form)
     told: str = ""
     dialect: type[Dialect] = Chat
+    visits: int = 0
+    """How many connections its reader has had."""
     stays: int = 0
     """Events after which the reader leaves for another edge, each time; 0: it draws them."""
 
@@ -67,6 +69,7 @@ async def _read(
     ways = itertools.cycle(rng.sample(edges, len(edges)))
     key = f"{rng.getrandbits(64):x}"
     while not place.is_over:
+        asked.visits += 1
         stays = asked.stays or (rng.randint(1, 80) if rng.random() < 0.5 else -1)
         async with aclosing(_visit(http, next(ways), asked, place, key)) as events:
             if not await _take(events, asked, place, stays):

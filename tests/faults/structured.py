@@ -38,7 +38,7 @@ ROW = obj(
     unit={"enum": ["celsius", "fahrenheit"]},
     ok=FLAG,
 )
-ROWS = obj(rows={"type": "array", "items": ROW, "minItems": 2, "maxItems": 5})
+ROWS = obj(rows={"type": "array", "items": ROW, "minItems": 6, "maxItems": 12})
 FUNCTIONS = (
     {"name": "weather", "parameters": obj(city=SHORT)},
     {"name": "save", "parameters": ROWS},
@@ -52,9 +52,10 @@ FORMS = (
 )
 WORDS = obj(words={"type": "array", "items": SHORT, "minItems": 30, "maxItems": 30})
 LONG = (Form(schema=WORDS), Form([{"name": "save", "parameters": WORDS}], parallel=False))
-TOKENS = (60, 400)
-"""At most: an answer that its length cuts, and one that ends."""
+TOKENS = (60, 700)
+"""At most: an answer that its length cuts, and one that ends. They last as long as faults do."""
 KNOWN = 20
+TAKEN_OVER = '"request taken over"'
 CONTEXT_TOKENS = 1024
 KINDS_HERE = [
     kind for kind in (*KINDS, *OUTAGES) if not (kind.may_lose or kind.gives_up or kind.fills_disk)
@@ -116,11 +117,13 @@ async def rounds(streams: int, each: int, names: Sequence[str], rng: random.Rand
             ends.update(question.outcome.value for question in this.questions)
             tell(this, fleet.folder)
         violations = sum(len(this.violations) for this in done)
+        taken = sum(part.log.read_text().count(TAKEN_OVER) for part in fleet.generators)
         if not violations:
             fleet.forget_logs()
     took_s = time.monotonic() - began_s
     print(table(done), f"outcomes: {dict(ends)}; {took_s:.0f} s", sep="\n\n")
-    print(f"violations: {violations}")
+    visits = sum(one.visits for this in done for one in this.questions if isinstance(one, Asked))
+    print(f"connections of readers: {visits}; takeovers: {taken}; violations: {violations}")
     return not violations
 
 
