@@ -63,7 +63,7 @@ async def test_a_reader_who_leaves_at_each_event_gets_the_same_at_the_next_edge(
     readers = [read_parts(fleet.readers, one, random.Random(rng.random())) for one in asked]
     await asyncio.gather(*readers)
     assert [one.note for one in asked if one.outcome is not Outcome.WHOLE] == []
-    assert min(one.visits for one in asked) > 10
+    assert min(one.visits for one in asked) > 3
 
 
 @pytest.mark.rule("O1", "O7")
