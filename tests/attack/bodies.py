@@ -101,7 +101,9 @@ BODIES = [
     Body("NaN for a temperature", STREAMS, b'{"question": "a", "temperature": NaN}', "invalid_request", "temperature"),
     # JSON that says nothing good
     *[Body(f"{value.decode()}, {path}", path, value, "invalid_request", "object") for path in (STREAMS, CHAT, RESPONSES) for value in (b"null", b"1", b'"a"', b"[]", b"true")],
-    Body("half a character in an escape", STREAMS, b'{"question": "\\ud800"}', "invalid_json", "line 1 column"),
+    Body("half a character in an escape", STREAMS, b'{"question": "\\ud800"}', "invalid_request", "question: not valid Unicode"),
+    Body("half a character deep inside", STREAMS, b'{"messages": [{"role": "user", "content": "\\udc00"}]}', "invalid_request", "messages: not valid Unicode"),
+    Body("half a character in a name, native", STREAMS, b'{"question": "a", "\\ud800": 1}', "invalid_json", "line 1 column"),
     Body("half a character for a model", CHAT, b'{"model": "\\ud800", "messages": []}', "invalid_value", "model"),
     Body("half a character in a name", CHAT, b"{%b, " % ASKED + b'"\\ud800": 1}', "invalid_value", "Unicode"),
 ]  # fmt: skip

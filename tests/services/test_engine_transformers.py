@@ -20,7 +20,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from lore.messages import Message
+from lore.messages import Message, ToolCall
 from lore.request import StreamRequest
 from lore_generator.engine import Job
 from lore_generator.engines import loading, transformers_engine
@@ -485,6 +485,23 @@ def test_conversations_go_through_the_models_template(
     plain = "System: Be brief.\n\nUser: Hi\n\nAssistant:"
     assert plain_prompt(conversation(messages)) == plain
     assert loaded.tokenizer.decode(prompt_tokens(job, loaded.tokenizer)) == plain
+
+
+def test_a_template_gets_arguments_as_an_object_and_what_is_none_as_text() -> None:
+    deep = "[" * 5_000 + "]" * 5_000
+    called = [
+        ToolCall(id=str(number), name="f", arguments=arguments)
+        for number, arguments in enumerate(('{"a": 1}', "", "{", "[1]", deep, f'{{"a": {deep}}}'))
+    ]
+    (turn,) = conversation([Message(role="assistant", tool_calls=called)])
+    assert [call["function"]["arguments"] for call in turn["tool_calls"]] == [
+        {"a": 1},
+        {},
+        "{",
+        "[1]",
+        deep,
+        f'{{"a": {deep}}}',
+    ]
 
 
 @pytest.mark.rule("H17")

@@ -369,9 +369,12 @@ async def client(store: FaultyStore) -> AsyncIterator[openai.AsyncOpenAI]:
 @pytest.mark.parametrize(
     ("more", "param"),
     [
-        ({"tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice.name"),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "no"}}},
+            "tool_choice.function.name",
+        ),
         ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
-        ({"tools": [TOOL, TOOL]}, "tools[1].name"),
+        ({"tools": [TOOL, TOOL]}, "tools[1].function.name"),
         ({"tools": [{"type": "custom", "custom": {"name": "a"}}]}, "tools[0].type"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
         (

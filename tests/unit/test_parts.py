@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lore.parts import formats
 from lore.parts.formats import Format
+from lore.parts.json_scan import MAX_DEPTH
 from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
 
@@ -50,6 +51,10 @@ def parsed(word: str, *texts: str, single: bool = False) -> list[Part]:
 
 def call(number: int, name: str, arguments: str) -> list[Part]:
     return [CallBegin(number, name), Arguments(number, arguments), CallEnd(number, True)]
+
+
+def nested(depth: int) -> str:
+    return '{"a": ' * depth + "1" + "}" * depth
 
 
 OSLO, NOTHING = '{"city": "Oslo"}', "{}"
@@ -152,6 +157,56 @@ def test_a_call_that_is_cut_is_not_complete(text: str, parts: list[Part]) -> Non
     parser = Parser(Format("hermes"), NAMES)
     assert merged(parser.feed(text) + parser.finish()) == parts
     assert not parser.has_called
+
+
+@pytest.mark.rule("P19.3")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a" "b"}',
+        "{a: 1}",
+        '{"a": nope}',
+        '{"a": 1,}',
+        '{"a": NaN}',
+        '{"a": "\n"}',
+        '{"a": "\\x"}',
+        "[1]",
+        "5",
+        "nope",
+        '"{"',
+        '""',
+        nested(MAX_DEPTH + 1),
+        nested(1_500),
+    ],
+    ids=lambda arguments: arguments[:9],
+)
+def test_a_call_whose_arguments_are_no_object_is_not_complete(arguments: str) -> None:
+    parts = parsed("hermes", f'<tool_call>{{"name": "time", "arguments": {arguments}}}</tool_call>')
+    assert parts[0] == CallBegin(0, "time")
+    assert [part for part in parts if isinstance(part, CallEnd)] == [CallEnd(0, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "depth", "is_complete"),
+    [
+        ('[TOOL_CALLS]time{"a" 1}', 0, False),
+        ("[TOOL_CALLS]time{}", MAX_DEPTH, True),
+        ("[TOOL_CALLS]time{}", MAX_DEPTH + 1, False),
+    ],
+)
+def test_so_are_arguments_behind_a_name(text: str, depth: int, is_complete: bool) -> None:
+    parts = parsed("mistral", text.replace("{}", nested(depth)))
+    assert CallEnd(0, is_complete) in parts
+
+
+def test_an_object_of_another_member_may_be_too_deep_for_a_call() -> None:
+    text = f'<tool_call>{{"x": {nested(1_500)}, "name": "time"}}</tool_call>'
+    assert parsed("hermes", text) == [Text(text)]
+
+
+def test_half_a_character_in_arguments_stays_an_escape() -> None:
+    text = '<tool_call>{"name": "time", "arguments": "{\\"a\\": \\"\\ud800\\"}"}</tool_call>'
+    assert parsed("hermes", text) == call(0, "time", '{"a": "\\ud800"}')
 
 
 def test_one_call_ends_an_answer_of_single_calls() -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Literal
 
-from lore.parts.json_scan import Found, Value
+from lore.parts.json_scan import Found, Value, object_in
 
 _ARGUMENTS = ("arguments", "parameters")
 _SPACE = " \t\n\r"
@@ -29,6 +29,11 @@ class CallObject:
         self._arguments: list[str] | None = None
         """None until the arguments have begun."""
         self._taken = 0
+
+    @property
+    def has_object(self) -> bool:
+        """Whether the arguments so far are a JSON object."""
+        return object_in("".join(self._arguments or ())) is not None
 
     def take(self) -> str:
         if self.name is None or self._arguments is None:
@@ -111,8 +116,10 @@ class CallObject:
                 return "bad"
             self.name = value
         elif self._is_arguments and not self._value.is_container:
-            # Some models write their JSON as a string.
+            # Some models write their JSON as a string. Half a surrogate pair, which no UTF-8 has,
+            # is escaped in it again.
             said = value if isinstance(value, str) else self._value.text
+            said = said.encode(errors="backslashreplace").decode()
             self._arguments = ["{}" if said == "null" else said]
         return "more"
 
@@ -131,6 +138,10 @@ class CallArguments:
         self.name: str | None = name
         self._value = Value()
         self._taken = 0
+
+    @property
+    def has_object(self) -> bool:
+        return object_in(self._value.text) is not None
 
     def take(self) -> str:
         new, self._taken = self._value.raw[self._taken :], len(self._value.raw)

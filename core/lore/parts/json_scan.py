@@ -1,11 +1,15 @@
 """Finds where JSON ends, as it arrives (RFC 8259).
 
-Only strings and brackets are followed. What stands between them is the model's business; the reader
-of the arguments validates it.
+``Value`` follows only strings and brackets. ``object_in`` validates the rest, once all is there.
 """
 
-from typing import Literal
+import json
+from typing import Any, Literal, cast
 
+MAX_DEPTH = 64
+"""How many levels deep a value may be. A fixed bound, and not what the stack of some process has
+left, so that everybody reads a text alike.
+"""
 _CLOSING = {"{": "}", "[": "]"}
 _SPACE = " \t\n\r"
 _SCALAR_ENDS = ",}]" + _SPACE
@@ -65,6 +69,8 @@ class Value:
             self._in_string = True
         elif character in _CLOSING:
             self._open.append(_CLOSING[character])
+            if len(self._open) > MAX_DEPTH:
+                return "bad"
         elif not self._open:
             self._is_scalar = True
             return "bad" if character in ",:<" or character in _SPACE else "more"
@@ -79,3 +85,21 @@ class Value:
             self._in_string = False
             return "more" if self._open else "done"
         return "more"
+
+
+def object_in(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is (RFC 8259, without ``NaN`` and ``Infinity``); None if it is
+    none, or is deeper than ``MAX_DEPTH``.
+    """
+    text = text.strip(_SPACE)
+    if Value().feed(text, 0) != (len(text), "done"):
+        return None
+    try:
+        value: Any = json.loads(text, parse_constant=_refuse)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(name)

@@ -212,7 +212,7 @@ class Parser:
         if text := call.take():
             self._parts.append(Arguments(self.calls - 1, text))
         if found != "more":
-            self._end_call(is_complete=found == "done")
+            self._end_call(is_complete=found == "done" and call.has_object)
         return True
 
     def _begin_call(self, name: str) -> None:

@@ -22,9 +22,9 @@ from lore.store.types import Leave, Open
 from lore.tracing import NOTHING, Span
 from lore_edge.admission import admit, check_size
 from lore_edge.auth.secret import sign
-from lore_edge.errors import given_up, idempotency_key_reused, invalid, queue_full
+from lore_edge.errors import ApiError, given_up, idempotency_key_reused, invalid, queue_full
 from lore_edge.settings import EdgeSettings
-from lore_edge.wire import Scope, header, not_json, without_nulls
+from lore_edge.wire import Scope, header, is_unicode, not_json, parse_object, without_nulls
 
 _log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
     kind, message = first["type"], first["msg"]
     field = ".".join(str(part) for part in place_of(first))
     if kind == "json_invalid":
-        raise not_json(message.removeprefix("Invalid JSON: "))
+        raise _unreadable(body, message.removeprefix("Invalid JSON: "))
     if not field and kind == "model_type":
         raise invalid("the body is not a JSON object")
     if kind == "extra_forbidden":
@@ -62,6 +62,17 @@ def parse(body: bytes, limits: RequestLimits) -> StreamRequest:
     elif kind == "value_error":
         message = message.removeprefix("Value error, ")
     raise invalid(f"{field}: {message}" if field else message, field=field or _EITHER)
+
+
+def _unreadable(body: bytes, reason: str) -> ApiError:
+    """What is wrong with a body that could not be parsed: the member with half a surrogate pair,
+    which JSON can escape, or else ``reason``.
+    """
+    with contextlib.suppress(ApiError):
+        for name, value in parse_object(body).items():
+            if is_unicode(name) and not is_unicode(value):
+                return invalid(f"{name}: not valid Unicode", field=name)
+    return not_json(reason)
 
 
 def key_of(scope: Scope) -> str:

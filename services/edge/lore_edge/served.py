@@ -13,6 +13,10 @@ NAMELESS = "default"
 theirs.
 """
 _NO_MODEL = "no generator has reported yet how its model calls tools"
+_NO_TOOLS = (
+    "tools: the chat template of the model here says nothing of tools. If the model can call them,"
+    " name its format in LORE_PARTS of the generators: hermes, llama3 or mistral"
+)
 HEARD_S, UNHEARD_S = 5.0, 0.5
 """How many seconds to cache what generators published, or that they published nothing."""
 
@@ -73,7 +77,7 @@ class Served:
         if wants_tools and self._parts is None:
             raise ApiError(503, "no_model", _NO_MODEL, headers={"Retry-After": "1"})
         if wants_tools and not form.tools:
-            raise invalid("tools: the model here does not call tools", field="tools")
+            raise invalid(_NO_TOOLS, field="tools")
         return str(form)
 
 

@@ -137,6 +137,17 @@ def _without_nulls(value: Any, but: frozenset[str]) -> Any:
     return [_without_nulls(inner, but) for inner in value] if isinstance(value, list) else value
 
 
+def is_unicode(value: Any) -> bool:
+    """Whether all text is valid Unicode. JSON can contain halves of surrogate pairs, which can
+    neither be stored nor sent.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def not_json(reason: str) -> ApiError:
     """The error for a body that is not JSON. ``reason`` contains nothing of the body."""
     return invalid(f"the body is not valid JSON: {reason}", code="invalid_json")

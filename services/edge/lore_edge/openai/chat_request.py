@@ -15,6 +15,7 @@ from lore_edge.openai.notes import ChatNote, as_json
 from lore_edge.openai.parameters import (
     OfMessages,
     Parameters,
+    Place,
     Seed,
     StopSequences,
     check,
@@ -55,7 +56,7 @@ class ChatRequest(ChatNeutral, OfMessages):
         )
 
     def kept(self, limits: RequestLimits) -> KeptRequest:
-        return kept_or_refused(lambda: self._kept(limits), {})
+        return kept_or_refused(lambda: self._kept(limits), _place)
 
     def _kept(self, limits: RequestLimits) -> KeptRequest:
         limit = self.max_completion_tokens or self.max_tokens
@@ -73,6 +74,17 @@ class ChatRequest(ChatNeutral, OfMessages):
             ack=Ack.SOCKET,
             note=as_json(self.note),
         )
+
+
+def _place(ours: Place) -> Place:
+    """In a chat, what a tool and a named choice say is in their ``function``."""
+    match ours:
+        case ("tools", int(number), *inside):
+            return ("tools", number, "function", *inside)
+        case ("tool_choice", *inside) if inside:
+            return ("tool_choice", "function", *inside)
+        case _:
+            return ours
 
 
 def parse(body: dict[str, Any], limits: RequestLimits) -> ChatRequest:

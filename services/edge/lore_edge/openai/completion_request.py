@@ -59,7 +59,7 @@ class CompletionRequest(CompletionNeutral, Honoured):
         )
 
     def kept(self, limits: RequestLimits) -> KeptRequest:
-        return kept_or_refused(lambda: self._kept(limits), {})
+        return kept_or_refused(lambda: self._kept(limits))
 
     def _kept(self, limits: RequestLimits) -> KeptRequest:
         return KeptRequest(

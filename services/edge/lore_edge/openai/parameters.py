@@ -19,7 +19,7 @@ from lore.request_limits import RequestLimits
 from lore.template_args import TemplateArgs
 from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
 from lore_edge.openai.logprobs import TopLogprobs
-from lore_edge.wire import without_nulls
+from lore_edge.wire import is_unicode, without_nulls
 
 MAX_SHOWN = 64  # of a value that a caller made up, in characters
 KINDS = ("a message", "a reference", "a call", "a result", "reasoning")
@@ -106,6 +106,8 @@ class OfMessages(Honoured):
 
 
 Model = TypeVar("Model", bound=Honoured)
+Place = tuple[str | int, ...]
+"""Where something is in a body: ``("messages", 0, "content")``."""
 
 
 def check(
@@ -117,7 +119,7 @@ def check(
     """
     given: dict[str, Any] = {}
     for name, value in body.items():
-        if not _is_unicode(name) or not _is_unicode(value):
+        if not is_unicode(name) or not is_unicode(value):
             shown = name.encode(errors="replace").decode()[:MAX_SHOWN]
             raise refused("invalid_value", f"Invalid '{shown}': not valid Unicode.", shown)
         if value is None:
@@ -134,19 +136,18 @@ def check(
     raise _not_neutral(name, neutral) if name in neutral.model_fields else _refusal(first)
 
 
-def kept_or_refused(make: Callable[[], KeptRequest], names: Mapping[str, str]) -> KeptRequest:
+def kept_or_refused(
+    make: Callable[[], KeptRequest], place: Callable[[Place], Place] = lambda ours: ours
+) -> KeptRequest:
     """A request whose parts do not fit together is refused as one that is wrong in itself.
 
-    ``names``: what a field of ours is called there. Raises OpenAIError 400.
+    ``place``: where the caller wrote what is at a place in ours. Raises OpenAIError 400.
     """
     try:
         return make()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-    field, *rest = place_of(first)
-    if str(field) in names:  # whose items are others than the messages
-        field, rest = names[str(field)], []
-    first["loc"] = (field, *rest)
+    first["loc"] = place(place_of(first))
     raise _refusal(first)
 
 
@@ -168,17 +169,6 @@ def takes(neutral: type[Parameters], name: str) -> str:
 @cache
 def _properties(model: type[Parameters]) -> dict[str, Any]:
     return model.model_json_schema()["properties"]
-
-
-def _is_unicode(value: Any) -> bool:
-    """Whether all text is valid Unicode. JSON can contain halves of surrogate pairs, which can
-    neither be stored nor sent.
-    """
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _not_neutral(name: str, neutral: type[Parameters]) -> OpenAIError:
@@ -221,7 +211,7 @@ def _refusal(details: ErrorDetails) -> OpenAIError:
     return refused(code, f"Invalid '{param}': {message}.", param)
 
 
-def _param(loc: tuple[str | int, ...]) -> str:
+def _param(loc: Place) -> str:
     """A location in OpenAI's notation: ``messages[0].content``."""
     named = [part for part in loc if part not in KINDS]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in named)

@@ -14,7 +14,14 @@ from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Content, Turn
 from lore_edge.openai.neutral import ResponseNeutral
 from lore_edge.openai.notes import ResponseNote, as_json
-from lore_edge.openai.parameters import KINDS, OfMessages, Parameters, check, kept_or_refused
+from lore_edge.openai.parameters import (
+    KINDS,
+    OfMessages,
+    Parameters,
+    Place,
+    check,
+    kept_or_refused,
+)
 from lore_edge.openai.tools import Choice, ResponseCall, ResponseTool, asked_for
 
 NAMES = {
@@ -143,7 +150,7 @@ class ResponseRequest(ResponseNeutral, OfMessages):
         """The request to store. ``earlier`` is what ``previous_response_id`` stands for, ``asked``
         the ``input``.
         """
-        return kept_or_refused(lambda: self._kept(limits, earlier, asked), {"messages": "input"})
+        return kept_or_refused(lambda: self._kept(limits, earlier, asked), _place)
 
     def _kept(
         self, limits: RequestLimits, earlier: Sequence[Message], asked: Sequence[Message]
@@ -161,6 +168,11 @@ class ResponseRequest(ResponseNeutral, OfMessages):
             ack=Ack.NONE if self.background else Ack.SOCKET,
             note=as_json(self.note(len(earlier))),
         )
+
+
+def _place(ours: Place) -> Place:
+    """The items of an input are others than the messages."""
+    return ("input",) if ours[0] == "messages" else ours
 
 
 def parse(body: dict[str, Any], limits: RequestLimits) -> ResponseRequest:

@@ -1,11 +1,11 @@
 """Messages and tools as chat templates take them."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from lore.messages import Message
+from lore.parts.json_scan import object_in
 from lore.request import StreamRequest
 
 Json = dict[str, Any]
@@ -81,11 +81,8 @@ def _turn(message: Message, names: dict[str, str]) -> Json:
 
 def _arguments(text: str) -> Any:
     """Templates write an object as JSON, and what is none as it is."""
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return text
-    return value if isinstance(value, dict) else text
+    value = object_in(text or "{}")
+    return text if value is None else value
 
 
 def _id(name: str) -> str:
