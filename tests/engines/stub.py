@@ -21,6 +21,12 @@ FIRST = 100
 """Its answers begin with ``FIRST`` and count up, as long as ``first`` is not changed; ``EOS`` ends
 them.
 """
+SAID = {
+    "half a line": b'data: {"toke',
+    "garbage": b"data: {}}}\n\n",
+    "busy": b'data: {"error": {"code": 503, "message": "busy"}}\n\n',
+}
+"""What it says in the middle of a broken call."""
 GRAMMAR = 'root ::= "\\"root\\"" [ro"ot] space\nspace ::= " "\n'
 """What it makes of any schema, as llama.cpp does."""
 
@@ -177,14 +183,14 @@ class Stub:
             if broken and made == 3:
                 if broken == "hang":
                     await asyncio.sleep(3600)
-                if broken == "half a line":
-                    await response.write(b'data: {"toke')
-                if broken == "garbage":
-                    await response.write(b"data: {}}}\n\n")
+                if broken in SAID:
+                    await response.write(SAID[broken])
                 if broken in ("half a line", "cut"):
                     request.transport.abort()
-                if broken == "early end":
+                if broken in ("early end", "busy"):
                     return
+                if broken == "short":
+                    break
             token = ids[-1] + 1 if ids[-1] >= self.first else self.first
             if token - self.first >= self.length:
                 token = EOS

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engines import llamacpp
+from tests.engines.forms import WET, as_json, keeps_its_form
 from tests.engines.llamacpp import LlamaServer
 from tests.engines.running import Running, ask
 
@@ -153,6 +154,23 @@ def test_log_probabilities_are_those_of_a_direct_call_whatever_the_window(
             if step.best:
                 assert one.top[0].token_id == step.token
                 assert one.chosen.logprob == pytest.approx(step.best[0][1], abs=0.2)
+
+
+@pytest.mark.rule("P5.8", "P15.24")
+@pytest.mark.parametrize("name", ["JSON", "Mistral", "JSON or a call"])
+def test_an_answer_keeps_its_form_under_a_window_and_after_a_takeover(
+    running: Running, name: str
+) -> None:
+    keeps_its_form(running, name)
+
+
+@pytest.mark.rule("H18")
+def test_a_keyword_that_llamacpp_passes_over_fails_the_answer(running: Running) -> None:
+    schema = {"anyOf": [WET], "not": {"type": "object"}}
+    running.submit("passed-over", as_json(schema))
+    piece = running.sink.until_end("passed-over")
+    assert piece.finish_reason == "error"
+    assert "llama.cpp" in (piece.error or "")
 
 
 def test_what_llamacpp_means_otherwise_is_refused_by_name(running: Running) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.engines import vllm
 from tests.engines.exact import Judge, cases_of, taken_over
+from tests.engines.forms import REAL, keeps_its_form
 from tests.engines.running import Running, ask
 from tests.engines.vllm import CONTEXT_TOKENS, VllmServer
 
@@ -122,6 +123,13 @@ def test_log_probabilities_are_those_of_a_direct_call_whatever_the_window(
             assert one.chosen == one.top[0]
             best = [(other.token_id, pytest.approx(other.logprob, abs=0.01)) for other in one.top]
             assert list(step.best[:3]) == best
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_an_answer_keeps_its_form_under_a_window_and_after_a_takeover(
+    running: Running, name: str
+) -> None:
+    keeps_its_form(running, name)
 
 
 @pytest.mark.parametrize(
