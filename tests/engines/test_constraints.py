@@ -101,7 +101,7 @@ JUDGED: dict[str, tuple[tuple[KeptRequest, str], str | None]] = {
 
 
 @pytest.mark.parametrize("case", JUDGED)
-@pytest.mark.rule("H18")
+@pytest.mark.rule("H19")
 def test_a_whole_answer_is_judged_and_nothing_of_it_repeated(case: str) -> None:
     (request, text), said = JUDGED[case]
     fault = Validity(request).fault(text)

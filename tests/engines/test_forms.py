@@ -114,7 +114,7 @@ def test_p15_an_engine_that_fails_within_it_hands_it_back(
     assert (log + ids, json.loads(text + rest)) == (ANSWER, {"river": "Rhine", "km": 1233})
 
 
-@pytest.mark.rule("H18")
+@pytest.mark.rule("H19")
 def test_an_answer_that_the_engine_did_not_keep_to_its_form_is_not_called_complete(
     formed: Stub, running: Running
 ) -> None:

@@ -164,7 +164,7 @@ def test_an_answer_keeps_its_form_under_a_window_and_after_a_takeover(
     keeps_its_form(running, name)
 
 
-@pytest.mark.rule("H18")
+@pytest.mark.rule("H19")
 def test_a_keyword_that_llamacpp_passes_over_fails_the_answer(running: Running) -> None:
     schema = {"anyOf": [WET], "not": {"type": "object"}}
     running.submit("passed-over", as_json(schema))
