@@ -187,6 +187,7 @@ class PuppetEngine:
     def __init__(self) -> None:
         self.jobs: list[Job] = []
         self.told: list[tuple[str, int | None]] = []
+        self.parked: list[tuple[str, int]] = []
         """Whom it was told to hold, and to go on with up to a limit."""
         self._submitted = asyncio.Event()
 
@@ -209,6 +210,9 @@ class PuppetEngine:
 
     def hold(self, request_id: str) -> None:
         self.told.append((request_id.partition(".")[0], 0))
+
+    def park(self, request_id: str, ahead_tokens: int) -> None:
+        self.parked.append((request_id.partition(".")[0], ahead_tokens))
 
     def cancel(self, request_id: str) -> None: ...
 

@@ -16,8 +16,8 @@ from lore_generator.engines.sampling import (
 from lore_generator.engines.window_scheduler import (
     Batch,
     WindowScheduler,
+    furthest_ahead,
     has_credit,
-    longest_parked,
     plan,
 )
 
@@ -64,10 +64,23 @@ def test_a_plan_keeps_the_order_within_each_side() -> None:
     assert list(planned.parked) == ["a", "d"]
 
 
-def test_the_longest_parked_gives_up_its_memory_first() -> None:
-    assert longest_parked(["a", "b", "c"], {"a": 7, "b": 2, "c": 4}) == "b"
-    assert longest_parked(["a", "new"], {"a": 7}) == "a"
-    assert longest_parked([], {"a": 7}) is None
+@pytest.mark.rule("P20.9")
+@pytest.mark.parametrize(
+    ("ahead", "since", "first"),
+    [
+        ({"a": 9, "b": 40, "c": 20}, {"a": 1, "b": 2, "c": 3}, "b"),
+        ({"a": 32, "b": 32, "c": 32}, {"a": 7, "b": 2, "c": 4}, "b"),
+        ({"a": 0, "new": 0}, {"a": 7}, "a"),
+        ({}, {"a": 7}, None),
+    ],
+)
+def test_the_furthest_ahead_gives_up_its_memory_first_then_the_longest_parked(
+    ahead: dict[str, int], since: dict[str, int], first: str | None
+) -> None:
+    parked = [state(key, limit=1, generated=1) for key in ahead]
+    for one in parked:
+        decoding_of(one).ahead_tokens = ahead[one.request_id]
+    assert furthest_ahead(parked, since) == first
 
 
 def test_options_that_cannot_work_are_refused() -> None:

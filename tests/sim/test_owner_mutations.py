@@ -343,7 +343,7 @@ WRONG: list[tuple[Callable[[Patch], None], str, Options | None]] = [
     (releases_whoever_has_it, "P2", UNHEARD),
     (is_in_doubt_for_ever, "liveness", CRASHES),
     (stops_listening_when_an_earlier_claim_ends, "P15", SEIZED),
-    (waits_longer_and_longer_for_the_store, "P15", None),
+    (waits_longer_and_longer_for_the_store, "liveness", None),
     (renews_too_late, "P15", WAITS),
     (sends_nothing_again, "liveness", LOSSY),
     (begins_the_grace_with_the_first_connection, "P15", None),

@@ -150,6 +150,12 @@ class Engine(Protocol):
         """
         ...
 
+    def park(self, request_id: str, ahead_tokens: int) -> None:
+        """The request has used its credit, and is so far ahead of its reader. When memory is short,
+        those furthest ahead lose their KV first.
+        """
+        ...
+
     def cancel(self, request_id: str) -> None:
         """Drop the request at the next step; it produces no more pieces."""
         ...

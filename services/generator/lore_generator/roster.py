@@ -79,12 +79,20 @@ class Roster:
         if why:
             metrics.REQUESTS_PARKED[why].inc()
             owned.stepped_s = None
+        if owned.submitted:
+            self._engine.park(owned.job.request_id, self._ahead(owned, now) if why else 0)
         if why == "window":
             owned.span.event("parked", tokens=owned.producer.generated_tokens)
         elif before == "window" and owned.submitted:
             metrics.PARKED.observe(now - owned.since_s, exemplar=owned.span.exemplar)
             owned.span.event("unparked")
         owned.since_s = now
+
+    def _ahead(self, owned: Owned, now: float) -> int:
+        """How many tokens it has that its reader needs later, or has not acknowledged."""
+        owner, pacer = owned.owner, self._leases.pacer
+        unread = owned.producer.generated_tokens - (owned.producer.acked_tokens or 0)
+        return round(pacer.ahead(owner, now)) if pacer.is_parked(owner) else unread
 
     def leave(self, owned: Owned) -> None:
         """Cancel the request in the engine, at its next step (P14.1)."""

@@ -78,6 +78,8 @@ class Decoding:
     """What the answer keeps to; see ``grammar.py``."""
     logprobs: int | None = None
     """Keep the log probability of each token, and of so many that were likely."""
+    ahead_tokens: int = 0
+    """How far it was ahead of its reader when it was parked last."""
 
     @property
     def is_sequential(self) -> bool:

@@ -99,6 +99,8 @@ class SyntheticEngine:
             if stream := self._streams.get(request_id):
                 stream.limit = 0
 
+    def park(self, request_id: str, ahead_tokens: int) -> None: ...
+
     def cancel(self, request_id: str) -> None:
         with self._changed:
             if stream := self._streams.pop(request_id, None):

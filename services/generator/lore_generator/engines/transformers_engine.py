@@ -46,6 +46,7 @@ from lore_generator.engines.window_scheduler import (
     SCHEDULER_TYPE,
     Admit,
     Grant,
+    Park,
     WindowScheduler,
 )
 
@@ -136,6 +137,12 @@ class TransformersEngine:
                 run.limit = 0
                 if run.admitted:
                     self._send(Grant(run.key, 0))
+
+    def park(self, request_id: str, ahead_tokens: int) -> None:
+        with self._lock:
+            run = self._by_request.get(request_id)
+            if run is not None and run.admitted:
+                self._send(Park(run.key, ahead_tokens))
 
     def cancel(self, request_id: str) -> None:
         with self._lock:
@@ -243,7 +250,7 @@ class TransformersEngine:
             self._sink([Piece(job.request_id, prompt_tokens=len(prompt), prompt_ids=shown)])
             self._send(Admit(state))
 
-    def _send(self, command: "Admit | Grant | str") -> None:
+    def _send(self, command: "Admit | Grant | Park | str") -> None:
         """Send a command to ``WindowScheduler.set_request_cancellation``, and wake the loop."""
         self._manager.cancel_request(command)  # type: ignore[arg-type]
 

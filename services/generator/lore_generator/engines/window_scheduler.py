@@ -2,10 +2,10 @@
 
 The scheduler is transformers' FIFO scheduler with two additions. A request whose generated tokens
 have reached its limit is hidden from a step's planning and keeps its KV, so it costs nothing and
-resumes where it was. When memory is short, parked requests lose their KV first, the longest parked
-first: their prompt and tokens go back to the waiting queue, and are read again once there is
-credit. Without that, the loop would raise and die when a cache full of parked requests meets a new
-one.
+resumes where it was. When memory is short, parked requests lose their KV first, those furthest
+ahead of their readers first: their prompt and tokens go back to the waiting queue, and are read
+again once there is credit. Without that, the loop would raise and die when a cache full of parked
+requests meets a new one.
 
 With asynchronous batching, a step is planned while the batch before it is still computed. A token
 in flight counts against the credit and against the answer's maximum length, and its request keeps
@@ -61,6 +61,14 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Park:
+    """A request without credit is so far ahead of its reader."""
+
+    key: str
+    ahead_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Which requests take part in a step, and which are parked."""
 
@@ -102,9 +110,17 @@ def remaining(states: Iterable[RequestState]) -> dict[str, int]:
     }
 
 
-def longest_parked(parked: Iterable[str], parked_since: dict[str, int]) -> str | None:
-    """The request that loses its KV first. ``parked_since``: the step in which each was parked."""
-    return min(parked, key=lambda key: parked_since.get(key, sys.maxsize), default=None)
+def furthest_ahead(parked: Iterable[RequestState], parked_since: dict[str, int]) -> str | None:
+    """The request that loses its KV first: the furthest ahead of its reader, and of equals the
+    longest parked. ``parked_since``: the step in which each was parked.
+    """
+
+    def needed(state: RequestState) -> tuple[int, int]:
+        key = state.request_id
+        return -decoding_of(state).ahead_tokens, parked_since.get(key, sys.maxsize)
+
+    first = min(parked, key=needed, default=None)
+    return None if first is None else first.request_id
 
 
 class WindowScheduler(FIFOScheduler):
@@ -138,10 +154,12 @@ class WindowScheduler(FIFOScheduler):
         command = request_id
         if isinstance(command, Admit):
             self.add_waiting_request(command.state)
-        elif isinstance(command, Grant):
+        elif isinstance(command, Grant | Park):
             state = self.active_requests.get(command.key) or self.waiting_requests.get(command.key)
-            if state is not None:
+            if state is not None and isinstance(command, Grant):
                 decoding_of(state).limit = command.limit
+            elif state is not None and isinstance(command, Park):
+                decoding_of(state).ahead_tokens = command.ahead_tokens
         else:
             super().set_request_cancellation(command)
 
@@ -174,7 +192,7 @@ class WindowScheduler(FIFOScheduler):
             batch = self._schedule_runnable(token_budget, cache_budget)
             made_room = self._make_room()
             if batch[0] is None and not made_room:
-                made_room = self._evict_longest_parked()
+                made_room = self._evict_parked()
             if batch[0] or not made_room:
                 break
         flying = [state for state in self.active_requests.values() if in_flight(state)]
@@ -247,7 +265,7 @@ class WindowScheduler(FIFOScheduler):
         made_room = self.cache.evict_cached_blocks()
         self.cache.pool.try_to_free_sectors()
         while self._short_of_memory():
-            if not self._evict_longest_parked():
+            if not self._evict_parked():
                 return made_room
             made_room = True
         # They fit now. If they stayed on this list, the loop would evict requests with credit.
@@ -278,10 +296,10 @@ class WindowScheduler(FIFOScheduler):
         total = self.cache.num_sectors * self.cache.bytes_per_sector
         return 1 - float(self.cache.compute_free_capacity()) - idle / total
 
-    def _evict_longest_parked(self) -> bool:
+    def _evict_parked(self) -> bool:
         settled = (state for state in self.active_requests.values() if not in_flight(state))
         parked = plan(settled).parked
-        key = longest_parked(parked, self._parked_since)
+        key = furthest_ahead(parked.values(), self._parked_since)
         if key is None:
             return False
         self.send_back(parked[key])

@@ -56,6 +56,8 @@ class RemoteEngine:
     def hold(self, request_id: str) -> None:
         self._call(self._hold, request_id)
 
+    def park(self, request_id: str, ahead_tokens: int) -> None: ...
+
     def cancel(self, request_id: str) -> None:
         self._call(self._cancel, request_id)
 
