@@ -4,6 +4,7 @@ Templates are code that came with a model. The values passed here can neither na
 nor replace anything that Lore itself passes.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -18,6 +19,18 @@ OURS = frozenset(
     }
 )
 MAX_ARGS = 16
+EFFORT = "reasoning_effort"
+TOGGLES = ("enable_thinking", "thinking")
+SWITCHES = (EFFORT, *TOGGLES)
+"""The arguments by which chat templates let a caller say how much their model reasons."""
+
+
+def of_effort(effort: str, known: Collection[str]) -> dict[str, "Value"]:
+    """The arguments that stand for an effort, where the template has ``known`` ones; none if it has
+    no switch.
+    """
+    said: dict[str, Value] = {EFFORT: effort} if EFFORT in known else {}
+    return said | {name: effort != "none" for name in TOGGLES if name in known}
 
 
 def is_ours(name: str) -> bool:

@@ -16,7 +16,7 @@ from lore_generator.engines.conversation import Refused, prompt_ids
 from lore_generator.engines.prompt import prompt_tokens
 from lore_generator.engines.remote.dialects.base import Said
 from lore_generator.engines.remote.dialects.llamacpp import LlamaCpp
-from lore_generator.engines.remote.template import renderer
+from lore_generator.engines.remote.template import renderer, switches_of
 from lore_generator.engines.remote.tokenizer import ModelText, load
 from lore_generator.engines.remote.words import EngineWords, OwnWords
 from tests.engines.running import Running, ask
@@ -79,6 +79,28 @@ def test_a_template_that_fails_or_reaches_out_refuses_the_messages(source: str) 
     tokenizer = KINDS["byte-level BPE"]().backend_tokenizer
     with pytest.raises(Refused, match="chat template refuses"):
         prompt_ids(ask("a"), tokenizer, renderer(source, {}, {}))
+
+
+@pytest.mark.rule("O28")
+@pytest.mark.parametrize(
+    ("source", "switches"),
+    [
+        (
+            "{% if enable_thinking is defined and not enable_thinking %}<think>{% endif %}",
+            "enable_thinking",
+        ),
+        (
+            "{% if not thinking is defined %}{% set thinking = false %}{% endif %}{{ thinking }}",
+            "thinking",
+        ),
+        ("{{ reasoning_effort | default('low') }} thinking", "reasoning_effort"),
+        ("Show your thinking. {{ messages }}", ""),
+        ("{% for %}", ""),
+    ],
+    ids=["Qwen's", "DeepSeek's", "gpt-oss's", "none", "no template"],
+)
+def test_a_templates_switches_are_those_that_it_reads(source: str, switches: str) -> None:
+    assert switches_of(source) == switches
 
 
 def test_a_template_that_is_none_is_refused_at_once() -> None:

@@ -95,3 +95,63 @@ async def test_a_response_tells_it_however_it_is_read(
     for had in range(0, len(streamed) - 1, 3):
         rest = await two.get(place, params={"stream": "true", "starting_after": str(had)})
         assert data_of(rest.text)[-1]["response"]["usage"] == last, had
+
+
+# how much is asked for
+
+ASKED = {
+    CHAT: {"model": MODEL, "messages": [{"role": "user", "content": "a"}], "stream": True},
+    RESPONSES: {"model": MODEL, "input": "a", "background": True},
+}
+
+
+def with_effort(path: str, effort: str) -> dict[str, Any]:
+    said = {"reasoning_effort": effort} if path == CHAT else {"reasoning": {"effort": effort}}
+    return ASKED[path] | said
+
+
+@pytest.mark.rule("O28")
+@pytest.mark.parametrize("path", ASKED)
+@pytest.mark.parametrize(
+    ("switches", "effort", "args"),
+    [
+        ("reasoning_effort", "low", {"reasoning_effort": "low"}),
+        ("enable_thinking", "high", {"enable_thinking": True}),
+        ("enable_thinking", "none", {"enable_thinking": False}),
+        ("thinking", "none", {"thinking": False}),
+        ("", "none", None),
+    ],
+)
+async def test_an_effort_reaches_the_template_by_its_own_switch(
+    store: FaultyStore,
+    edges: list[httpx.AsyncClient],
+    path: str,
+    switches: str,
+    effort: str,
+    args: dict[str, Any] | None,
+) -> None:
+    await store.tell_model({"switches": switches}, keep_ms=600_000)
+    own = {"chat_template_kwargs": {"thinking": True}} if switches == "thinking" else {}
+    async with edges[0].stream("POST", path, json=with_effort(path, effort) | own) as answer:
+        assert answer.status_code == 200
+    (record,) = store.state._records.values()
+    wanted = {"thinking": True} if own else args
+    assert KeptRequest.read(record.body).template_args == wanted, "a caller's own word counts"
+
+
+@pytest.mark.rule("O28")
+@pytest.mark.parametrize(
+    ("path", "param"), [(CHAT, "reasoning_effort"), (RESPONSES, "reasoning.effort")]
+)
+async def test_an_effort_that_the_template_does_not_know_is_refused_by_name(
+    store: FaultyStore, edges: list[httpx.AsyncClient], path: str, param: str
+) -> None:
+    refused = await edges[0].post(path, json=with_effort(path, "low"))
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"], error["code"]) == (
+        400,
+        param,
+        "unsupported_parameter",
+    )
+    assert param in error["message"]
+    assert not store.state._records

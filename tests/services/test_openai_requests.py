@@ -361,7 +361,7 @@ def test_a_wrong_chat_is_refused_by_name(wrong: dict[str, Any], param: str, code
             "text.format.name",
             "missing_required_parameter",
         ),
-        ({"reasoning": {"effort": "high"}}, "reasoning", "unsupported_value"),
+        ({"reasoning": {"effort": "a lot"}}, "reasoning.effort", "invalid_value"),
         ({"background": True, "store": False}, "store", "invalid_value"),
         ({"seed": 7}, "seed", "unknown_parameter"),
         ({"max_output_tokens": 0}, "max_output_tokens", "integer_below_min_value"),

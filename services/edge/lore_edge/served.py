@@ -1,10 +1,12 @@
 """The name of the model: ``LORE_MODEL``, or the one that generators report."""
 
 import time
+from typing import Any
 
 from lore.parts import formats
 from lore.request import StreamRequest
 from lore.store.base import Store, StoreUnavailable
+from lore.template_args import EFFORT, of_effort
 from lore_edge.errors import ApiError, invalid
 from lore_edge.settings import EdgeSettings
 
@@ -17,6 +19,7 @@ _NO_TOOLS = (
     "tools: the chat template of the model here says nothing of tools. If the model can call them,"
     " name its format in LORE_PARTS of the generators: hermes, llama3 or mistral"
 )
+_NO_EFFORT = "the chat template of the model here has no switch for it"
 HEARD_S, UNHEARD_S = 5.0, 0.5
 """How many seconds to cache what generators published, or that they published nothing."""
 
@@ -58,6 +61,21 @@ class Served:
         if model == NAMELESS and not self._set:
             return True
         return model == await self.name()
+
+    async def effort(self, asked: str | None) -> dict[str, Any]:
+        """The arguments of the chat template that stand for a ``reasoning_effort``.
+
+        Raises ApiError 400 if the template has none for it, and StoreUnavailable. ``none`` is then
+        taken: nothing asks for reasoning.
+        """
+        if asked is None:
+            return {}
+        known = (await self._store.model_fact("switches") or "").split()
+        args = of_effort(asked, known)
+        if not args and asked != "none":
+            code = "unsupported_parameter"
+            raise invalid(f"{EFFORT}: {_NO_EFFORT}", field=EFFORT, code=code)
+        return args
 
     async def parts_of(self, asked: StreamRequest) -> str:
         """The format of its answer's parts (``lore.parts.formats``), as generators report it.

@@ -107,6 +107,8 @@ class EngineInfo:
     details: dict[str, str] = field(default_factory=dict[str, str])
     parts: str = ""
     """How it writes calls of tools and reasoning (``lore.parts.formats``)."""
+    switches: str = ""
+    """How its chat template lets a caller switch reasoning (``lore.template_args.SWITCHES``)."""
     pauses: bool = True
     """Whether a request that has used its credit goes on cheaply, so that slots may be shared by
     pace (P20).

@@ -22,6 +22,7 @@ async def tell(store: Store, info: EngineInfo) -> None:
         "context_tokens": str(info.context_tokens),
         "tokenizer": info.tokenizer,
         "parts": info.parts,
+        "switches": info.switches,
     }
     while True:
         with contextlib.suppress(StoreUnavailable):

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
+from lore.template_args import TemplateArgs
 from lore_edge.openai import answer_format, logprobs
 from lore_edge.openai.answer_format import ChatFormat
 from lore_edge.openai.errors import refused
@@ -13,6 +14,7 @@ from lore_edge.openai.messages import Turn
 from lore_edge.openai.neutral import ChatNeutral
 from lore_edge.openai.notes import ChatNote, as_json
 from lore_edge.openai.parameters import (
+    Effort,
     OfMessages,
     Parameters,
     Place,
@@ -36,6 +38,7 @@ class ChatRequest(ChatNeutral, OfMessages):
     tool_choice: Choice | None = None
     response_format: ChatFormat | None = None
     logprobs: bool = False
+    reasoning_effort: Effort | None = None
     stream_options: ChatStreamOptions | None = None
     stop: StopSequences = Field(default=[])
     max_tokens: MaxTokens | None = None
@@ -55,14 +58,15 @@ class ChatRequest(ChatNeutral, OfMessages):
             metadata=self.metadata,
         )
 
-    def kept(self, limits: RequestLimits) -> KeptRequest:
-        return kept_or_refused(lambda: self._kept(limits), _place)
+    def kept(self, limits: RequestLimits, more: TemplateArgs | None = None) -> KeptRequest:
+        """``more``: arguments of the template that stand for other parameters."""
+        return kept_or_refused(lambda: self._kept(limits, more or {}), _place)
 
-    def _kept(self, limits: RequestLimits) -> KeptRequest:
+    def _kept(self, limits: RequestLimits, more: TemplateArgs) -> KeptRequest:
         limit = self.max_completion_tokens or self.max_tokens
         return KeptRequest(
             **self.sampling(),
-            template_args=self.chat_template_kwargs or None,
+            template_args={**more, **self.chat_template_kwargs} or None,
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.response_format),
             logprobs=logprobs.asked_for(wanted=self.logprobs, top=self.top_logprobs),

@@ -119,7 +119,9 @@ class OpenAI:
         where = wanted(call.scope)
         asked = chat_request.parse(await self._body(call), self._limits)
         await self._check_model(asked.model)
-        view, kept = await self._asking.ask(call.scope, asked.kept(self._limits), now=asked.stream)
+        more = await self._served.effort(asked.reasoning_effort)
+        kept = asked.kept(self._limits, more)
+        view, kept = await self._asking.ask(call.scope, kept, now=asked.stream)
         if asked.stream:
             await self._stream_chat(call, view, asked.note, kept, where)
         else:
@@ -208,7 +210,8 @@ class OpenAI:
         )
         note = asked.note(len(earlier))
         try:
-            kept = asked.kept(self._limits, earlier, now)
+            more = await self._served.effort(asked.reasoning_effort)
+            kept = asked.kept(self._limits, earlier, now, more)
             view, kept = await self._asking.ask(call.scope, kept, now=asked.stream)
         except ApiError as error:
             raise in_openai(error, responses_request.NAMES) from None

@@ -89,7 +89,6 @@ class ChatNeutral(ChoiceNeutral):
     prediction: Annotated[Prediction | None, Field(description="any content that is predicted")] = (
         None
     )
-    reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
     web_search_options: None = None
 
@@ -97,14 +96,6 @@ class ChatNeutral(ChoiceNeutral):
 class CompletionNeutral(ChoiceNeutral):
     add_special_tokens: Literal[True] | None = None
     suffix: None = None
-
-
-class Reasoning(Parameters):
-    """There is none, so that nothing is told of it, or shown again."""
-
-    effort: Literal["none"] | None = None
-    mode: Literal["standard"] | None = None
-    context: Literal["auto", "current_turn", "all_turns"] | None = None
 
 
 class AccessPrograms(Parameters):
@@ -138,7 +129,4 @@ class ResponseNeutral(Neutral):
         Annotated[int, Field(ge=1)] | None, Field(description="any number")
     ] = None
     prompt: None = None
-    reasoning: Annotated[
-        Reasoning | None, Field(description='{"effort": "none"}, and no summary')
-    ] = None
     truncation: Literal["disabled"] | None = None

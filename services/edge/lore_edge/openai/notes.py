@@ -47,6 +47,7 @@ class ResponseNote(BaseModel):
     safety_identifier: str | None
     prompt_cache_key: str | None
     previous_response_id: str | None = None
+    reasoning_effort: str | None = None
     earlier: int = 0
     """How many of the messages ``previous_response_id`` stood for."""
 

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -50,6 +50,7 @@ _CODES = {
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63), AfterValidator(lambda seed: seed % 2**63)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 TopP = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 StopSequences = Annotated[
     Stops,

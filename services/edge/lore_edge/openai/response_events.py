@@ -201,7 +201,7 @@ def _common(view: View, note: ResponseNote, kept: KeptRequest) -> Json:
         "prompt_cache_key": note.prompt_cache_key,
         "max_tool_calls": None,
         "previous_response_id": note.previous_response_id,
-        "reasoning": {"effort": None, "summary": None},
+        "reasoning": {"effort": note.reasoning_effort, "summary": None},
         "service_tier": "default",
         "top_logprobs": kept.logprobs or 0,
         "truncation": "disabled",

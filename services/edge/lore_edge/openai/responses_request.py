@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from lore.messages import CallId, Message, Text
 from lore.request import Ack, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
+from lore.template_args import TemplateArgs
 from lore_edge.openai import answer_format, logprobs
 from lore_edge.openai.answer_format import TextOptions
 from lore_edge.openai.errors import refused
@@ -16,6 +17,7 @@ from lore_edge.openai.neutral import ResponseNeutral
 from lore_edge.openai.notes import ResponseNote, as_json
 from lore_edge.openai.parameters import (
     KINDS,
+    Effort,
     OfMessages,
     Parameters,
     Place,
@@ -29,6 +31,7 @@ NAMES = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
     "logprobs": "include",
+    "reasoning_effort": "reasoning.effort",
 }
 """The names that the parameters of a ``KeptRequest`` have in a response."""
 
@@ -95,6 +98,14 @@ def _items(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
+class Reasoning(Parameters):
+    """Reasoning is shown as it is, without a summary, and not to the model again."""
+
+    effort: Effort | None = None
+    mode: Literal["standard"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+
+
 class ResponseStreamOptions(Parameters):
     include_obfuscation: Literal[False] = False
 
@@ -125,6 +136,7 @@ class ResponseRequest(ResponseNeutral, OfMessages):
     tools: list[ResponseTool] = Field(default=[])
     tool_choice: Choice | None = None
     text: TextOptions | None = None
+    reasoning: Reasoning | None = None
     include: list[Included] = Field(default=[])
     stream_options: ResponseStreamOptions | None = None
     background: bool = False
@@ -133,6 +145,10 @@ class ResponseRequest(ResponseNeutral, OfMessages):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+
+    @property
+    def reasoning_effort(self) -> str | None:
+        return self.reasoning.effort if self.reasoning else None
 
     @property
     def wants_logprobs(self) -> bool:
@@ -145,20 +161,29 @@ class ResponseRequest(ResponseNeutral, OfMessages):
         )
 
     def kept(
-        self, limits: RequestLimits, earlier: Sequence[Message], asked: Sequence[Message]
+        self,
+        limits: RequestLimits,
+        earlier: Sequence[Message],
+        asked: Sequence[Message],
+        more: TemplateArgs | None = None,
     ) -> KeptRequest:
         """The request to store. ``earlier`` is what ``previous_response_id`` stands for, ``asked``
-        the ``input``.
+        the ``input``, and ``more`` are arguments of the template that stand for other parameters.
         """
-        return kept_or_refused(lambda: self._kept(limits, earlier, asked), _place)
+        args = {**(more or {}), **self.chat_template_kwargs}
+        return kept_or_refused(lambda: self._kept(limits, earlier, asked, args), _place)
 
     def _kept(
-        self, limits: RequestLimits, earlier: Sequence[Message], asked: Sequence[Message]
+        self,
+        limits: RequestLimits,
+        earlier: Sequence[Message],
+        asked: Sequence[Message],
+        args: TemplateArgs,
     ) -> KeptRequest:
         system = [Message(role="system", content=self.instructions)] if self.instructions else []
         return KeptRequest(
             **self.sampling(),
-            template_args=self.chat_template_kwargs or None,
+            template_args=args or None,
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.text.format if self.text else None),
             logprobs=logprobs.asked_for(wanted=self.wants_logprobs, top=self.top_logprobs),

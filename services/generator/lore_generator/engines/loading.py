@@ -20,6 +20,7 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from lore.parts.formats import of_template
 from lore_generator.engines.options import TransformersOptions
+from lore_generator.engines.remote.template import switches_of
 from lore_generator.engines.unpacked import unpacked
 from lore_generator.engines.weights import revision_of
 
@@ -59,6 +60,12 @@ class Loaded:
         """How the chat template teaches it to write what is not text."""
         template = self.tokenizer.chat_template
         return str(of_template(template)) if isinstance(template, str) else ""
+
+    @property
+    def switches(self) -> str:
+        """How it lets a caller switch reasoning."""
+        template = self.tokenizer.chat_template
+        return switches_of(template) if isinstance(template, str) else ""
 
 
 def find(model: str | None, revision: str | None = None) -> Source:

@@ -113,6 +113,7 @@ class TransformersEngine:
             self._loaded.revision,
             {"device": str(model.device), "dtype": str(model.dtype).removeprefix("torch.")},
             self._loaded.parts,
+            self._loaded.switches,
         )
 
     def submit(self, job: Job, limit: int | None) -> None:

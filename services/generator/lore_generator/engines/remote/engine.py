@@ -170,6 +170,7 @@ class RemoteEngine:
             self._options.revision or fleet.identity.revision,
             {"engine": self._dialect.name},
             engine.words.parts,
+            engine.words.switches,
             pauses=False,  # to go on is another call, which may read the whole prompt again
         )
 

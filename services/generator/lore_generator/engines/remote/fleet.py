@@ -21,6 +21,7 @@ from lore_generator.engines.options import RemoteOptions
 from lore_generator.engines.remote import tokenizer
 from lore_generator.engines.remote.dialects.base import Call, Dialect, Facts, Identity
 from lore_generator.engines.remote.server import Server
+from lore_generator.engines.remote.template import switches_of
 from lore_generator.engines.remote.trouble import Kind, Trouble
 from lore_generator.engines.remote.words import EngineWords, OwnWords, Words
 
@@ -253,7 +254,8 @@ class Fleet:
             if not self._dialect.has_own_text:
                 raise Trouble(Kind.UNFIT, "it names no tokenizer; set LORE_TOKENIZER")
             parts = str(of_template(facts.template))
-            return EngineWords(self.ask, self._options.template_args, parts, facts.vocabulary)
+            switches, args = switches_of(facts.template), self._options.template_args
+            return EngineWords(self.ask, args, parts, switches, facts.vocabulary)
         args = self._options.template_args
         try:
             text = await asyncio.to_thread(tokenizer.load, name, self._options.revision, args)

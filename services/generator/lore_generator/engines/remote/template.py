@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from lore.template_args import SWITCHES
 from lore_generator.engines.conversation import Render
 from lore_generator.engines.turns import Json
 
@@ -54,6 +55,15 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.globals["strftime_now"] = _now
     environment.globals["namespace"] = _Namespace
     return environment
+
+
+def switches_of(source: str) -> str:
+    """Those of ``SWITCHES`` that a template reads, in words."""
+    try:
+        read = meta.find_undeclared_variables(_environment().parse(source))
+    except TemplateError:
+        return ""
+    return " ".join(name for name in SWITCHES if name in read)
 
 
 class _Generation(Extension):

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from lore.parts.formats import of_template
 from lore_generator.engines.conversation import Render
-from lore_generator.engines.remote.template import renderer
+from lore_generator.engines.remote.template import renderer, switches_of
 
 TOKENIZER = "tokenizer.json"
 OTHERS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
@@ -34,6 +34,8 @@ class ModelText:
     file: str
     parts: str = ""
     """How the chat template teaches the model to write what is not text."""
+    switches: str = ""
+    """How it lets a caller switch reasoning."""
 
 
 def load(name: str, revision: str | None, args: Mapping[str, object]) -> ModelText:
@@ -90,6 +92,7 @@ def _read(folder: Path, args: Mapping[str, object]) -> ModelText:
         tokenizer.get_vocab_size(),
         str((folder / TOKENIZER).absolute()),
         str(of_template(source or "")),
+        switches_of(source or ""),
     )
 
 

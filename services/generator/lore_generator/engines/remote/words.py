@@ -51,6 +51,8 @@ class Words(Protocol):
     tokenizer_file: str
     parts: str
     """How the model writes what is not text (``lore.parts.formats``)."""
+    switches: str
+    """How its template lets a caller switch reasoning (``lore.template_args.SWITCHES``)."""
 
     async def prompt(self, request: StreamRequest) -> list[int]:
         """The ids of a request's prompt. Raises Refused, and Trouble if an engine must be asked."""
@@ -88,6 +90,7 @@ class OwnWords:
         self.vocabulary: int | None = text.vocabulary
         self.tokenizer_file = text.file
         self.parts = text.parts
+        self.switches = text.switches
         added = text.tokenizer.get_added_tokens_decoder().items()
         self._special = self.eos_ids | {number for number, one in added if one.special}
 
@@ -137,9 +140,11 @@ class EngineWords:
         ask: Ask,
         args: Mapping[str, object],
         parts: str = "",
+        switches: str = "",
         vocabulary: int | None = None,
     ) -> None:
         self.parts = parts
+        self.switches = switches
         self.vocabulary = vocabulary
         self._ask = ask
         self._args = args
