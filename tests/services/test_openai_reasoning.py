@@ -130,7 +130,7 @@ async def test_an_effort_reaches_the_template_by_its_own_switch(
     effort: str,
     args: dict[str, Any] | None,
 ) -> None:
-    await store.tell_model({"switches": switches}, keep_ms=600_000)
+    await store.tell_model({"model": MODEL, "switches": switches}, keep_ms=600_000)
     own = {"chat_template_kwargs": {"thinking": True}} if switches == "thinking" else {}
     async with edges[0].stream("POST", path, json=with_effort(path, effort) | own) as answer:
         assert answer.status_code == 200

@@ -379,6 +379,9 @@ def test_what_would_change_the_answer_is_refused_by_name(call: str, more: dict[s
 
 # and nothing is left over
 
+UNLIKE = {"add_special_tokens", "return_token_ids"}
+"""Of other servers, and not the same for a completion."""
+
 
 @pytest.mark.rule("O17")
 @pytest.mark.parametrize("call", CALLS)
@@ -386,7 +389,7 @@ def test_every_parameter_of_the_package_is_known(call: str) -> None:
     """So that what is new there is refused as not offered, and not as unknown."""
     _, _, _, kind, model, neutral = CALLS[call]
     others = {"top_k", "min_p", "repetition_penalty", "chat_template_kwargs"}
-    others |= {"presence_penalty", "frequency_penalty"} - fields(kind).keys()
+    others |= {"presence_penalty", "frequency_penalty", *UNLIKE} - fields(kind).keys()
     others |= {name for name in Neutral.model_fields if name not in fields(kind)}
     assert fields(kind).keys() == model.model_fields.keys() - others
     named = {name for more in NEUTRAL[call] for name in more}

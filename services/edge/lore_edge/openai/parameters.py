@@ -22,7 +22,7 @@ from lore_edge.openai.logprobs import TopLogprobs
 from lore_edge.wire import is_unicode, without_nulls
 
 MAX_SHOWN = 64  # of a value that a caller made up, in characters
-KINDS = ("a message", "a reference", "a call", "a result", "reasoning")
+KINDS = ("a message", "a reference", "a call", "a result", "a thought")
 """The kinds of items in an input. In the location of an error they stand between an item's number
 and its fields.
 """
