@@ -23,8 +23,8 @@ from tests.packages import OURS, ROOT, built, closure, install, link
 OWN_ENGINE = [
     f"lore_generator.engines.{name}"
     for name in (
-        *("automata", "choosing", "grammar", "histories", "loading", "measured"),
-        *("options", "prompt", "sampling", "schema_errors", "shortage"),
+        *("automata", "choosing", "fetching", "grammar", "graphs", "histories", "loading"),
+        *("measured", "options", "prompt", "sampling", "schema_errors", "shortage"),
         *("transformers_engine", "unpacked", "window_scheduler"),
     )
 ]
