@@ -93,6 +93,8 @@ export type Create = ({ question: string; messages?: Message[] } | { messages: M
   top_p?: number;
   top_k?: number;
   seed?: number;
+  /** The most tokens a second that the reader takes while others wait; 0: as fast as possible. */
+  pace?: number;
   metadata?: Record<string, string>;
   [more: string]: unknown;
 };
