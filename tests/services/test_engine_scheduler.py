@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
+from transformers.generation.continuous_batching.scheduler import FIFOScheduler
 
 from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.sampling import (
@@ -159,3 +160,25 @@ def test_the_loop_is_told_when_nobody_is_parked() -> None:
     cast("TightCache", scheduler.cache).holders.add("somebody with credit")
     assert scheduler.schedule_batch(1, 1)[0] is None
     assert scheduler.starved_requests
+
+
+def test_nobody_loses_its_kv_with_a_token_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty plan has the loop fetch the token first."""
+    scheduler = tight(parked=True)
+    parked = scheduler.active_requests["parked"]
+    parked.position_offset = 4
+    assert scheduler.schedule_batch(1, 1)[0] == []
+    assert list(scheduler.active_requests) == ["parked"]
+    parked.position_offset = 3
+    assert scheduler.schedule_batch(1, 1)[0]
+
+    flying, settled = state("flying", None, 1), state("settled", None, 1)
+    flying.position_offset = 4
+
+    def starves(self: WindowScheduler, *_: int) -> Batch:
+        self.starved_requests = [(flying, 1), (settled, 1)]
+        return [], False, 0, 0
+
+    monkeypatch.setattr(FIFOScheduler, "schedule_batch", starves)
+    scheduler._schedule_but(set(), 1, 1)
+    assert scheduler.starved_requests == [(settled, 1)]
