@@ -224,6 +224,10 @@ class Pacer(Generic[K]):
         request = self._requests[key]
         if generated_tokens == request.generated:
             return
+        if not self._shares and generated_tokens < request.credit:
+            request.generated = generated_tokens  # each token's way: the rest is made up for later
+            request.read_s = now if request.read_s is None else request.read_s
+            return
         # Who waited for this much longer than a step is not served before all others ever after.
         request.read_no_further_than(request.generated + self._config.step_tokens, now)
         request.generated = generated_tokens
@@ -264,11 +268,20 @@ class Pacer(Generic[K]):
         """When ``take`` has something to do; in the past when it has now."""
         return self._deadline
 
+    @property
+    def _calm_s(self) -> float:
+        """From when on pace does not bind, if nobody waits."""
+        return self._waited_s + self._config.calm_s
+
     def take(self, now: float) -> Changes[K]:
         """Decide anew. Call it once the deadline has passed."""
         changes = Changes[K]()
         is_crowded = self._waiting + len(self._wanting) > self._slots
-        self._shares = is_crowded or now < self._waited_s + self._config.calm_s
+        shared, self._shares = self._shares, is_crowded or now < self._calm_s
+        if self._shares and not shared:
+            for request in self._wanting.values():
+                request.read_no_further_than(request.generated + self._config.step_tokens, now)
+                self._note(request)
         if self._shares:
             self._share(changes, now)
         else:
@@ -287,7 +300,7 @@ class Pacer(Generic[K]):
         within = [request for request in rest if request.due_s <= now]
         if self._waiting + len(first) + len(within) > self._slots:
             self._waited_s = now
-        calm_s = self._waited_s + self._config.calm_s
+        calm_s = self._calm_s
         first.sort(key=lambda request: _turn(request, now))
         rest = sorted(within if now < calm_s else rest, key=lambda request: request.dry_s)
         kept = int(self._slots) - self._waiting
