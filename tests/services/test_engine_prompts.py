@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from transformers.generation.continuous_batching.requests import RequestState
 
+from lore.request import StreamRequest
 from lore_generator.engines import window_scheduler
 from lore_generator.engines.sampling import DECODING_KEY, Decoding, Sampling
 from lore_generator.engines.window_scheduler import WindowScheduler
@@ -57,7 +58,9 @@ class Loop:
         self.read: dict[str, int] = {}
 
     def submit(self, name: str, prompt: int) -> None:
-        decoding = Decoding(prompt, None, Sampling(0, 1, 0, 1, 0, 0))
+        decoding = Decoding(
+            prompt, None, Sampling.of(name, StreamRequest(question="?", temperature=0))
+        )
         kwargs = {DECODING_KEY: decoding}
         self.scheduler.add_waiting_request(
             RequestState(name, [1] * prompt, logit_processor_kwargs=kwargs)
