@@ -106,7 +106,9 @@ async def run(name: str, *, dry: bool) -> None:
     rows: list[list[str]] = []
     async with Stage() as plain_stage, Stage() as paced_stage:
         plain = await Stack.start(plain_stage, setup, pacing="off")
-        crowd = await calibrated(plain, setup.crowd)
+        crowd = setup.crowd
+        if "synthetic_rate" not in setup.settings:
+            crowd = await calibrated(plain, crowd)
         scale = crowd.speed / USUAL.speed
         lead = max(2 * config.step_tokens, round(config.lead_tokens * scale))
         paced = await Stack.start(paced_stage, setup, pace_lead=lead)
