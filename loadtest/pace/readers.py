@@ -5,7 +5,7 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,21 +30,53 @@ class Question:
     max_tokens: int
 
 
+class Acks:
+    """Posts acks on a connection that is opened with the first, and again when an edge has closed
+    it for being idle.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._posts: Posts | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._due = b""
+
+    def send(self, request: bytes) -> None:
+        if self._posts is not None and not self._posts.transport.is_closing():
+            self._posts.transport.write(request)
+            return
+        self._due = request  # acks are cumulative: the last one is enough
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+
+    async def close(self) -> None:
+        """Returns once the last ack is on its way."""
+        if self._opening is not None:
+            await self._opening
+        if self._posts is not None:
+            self._posts.transport.close()
+
+    async def _open(self) -> None:
+        posts: Posts = await taps.open_tap(self._port, Posts)
+        posts.transport.write(self._due)
+        self._posts, self._opening = posts, None
+
+
 class ReadingTap(Tap):
     """Reads ``speed`` tokens a second, and acknowledges the chunks that it has read.
 
     Like our clients it sends no ack sooner than 0.4 s after the one before, and acknowledges all
-    when the answer ends. Without ``posts``, it acknowledges nothing.
+    when the answer ends. ``send`` posts an ack; None for a reader who sends none.
     """
 
-    def __init__(self, request: bytes, posts: Posts | None, speed: float) -> None:
+    def __init__(self, request: bytes, send: Callable[[bytes], None] | None, speed: float) -> None:
         super().__init__(request)
         self.arrivals_s: list[float] = []
         self.again = 0
         """Chunks that came a second time."""
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
-        self._posts = posts
+        self._post = send
         self._interval_s = 1 / speed
         self._loop = loop
         self._path = ""
@@ -109,9 +141,9 @@ class ReadingTap(Tap):
             self._read, self._next_s = self._read + 1, read_s + self._interval_s
 
     def _send(self, seq: int) -> None:
-        if self._posts is not None and seq > self._acked and not self._posts.transport.is_closing():
+        if self._post is not None and seq > self._acked:
             self._acked = seq
-            self._posts.transport.write(taps.post(self._path, {"seq": seq}))
+            self._post(taps.post(self._path, {"seq": seq}))
 
 
 async def read_all(
@@ -127,7 +159,7 @@ async def read_all(
     Raises TimeoutError after ``limit_s``, and ConnectionError when a stream breaks.
     """
     began_s = time.perf_counter()
-    acks = parameters.get("ack") != "none"
+    acknowledges = parameters.get("ack") != "none"
 
     async def ask(number: int, question: Question) -> ReadingTap:
         await asyncio.sleep(began_s + question.at_s - time.perf_counter())
@@ -137,12 +169,14 @@ async def read_all(
             "max_tokens": question.max_tokens,
         }
         request = taps.post("/v1/streams", body | parameters, "Accept: text/event-stream")
-        posts = await taps.open_tap(port, Posts) if acks else None
-        tap = await taps.open_tap(port, lambda: ReadingTap(request, posts, speed))
+        acks = Acks(port)
+        send = acks.send if acknowledges else None
+        tap = await taps.open_tap(port, lambda: ReadingTap(request, send, speed))
         try:
             await tap.ended
         finally:
-            taps.leave([tap, *([posts] if posts else [])])
+            tap.transport.abort()
+            await acks.close()
         return tap
 
     async with asyncio.timeout(limit_s):

@@ -1,7 +1,7 @@
 """The same crowds for real: Valkey, an edge, a generator, and readers over SSE.
 
-A model on a CPU is slower than people read. So its readers, their pace and the lead are as much
-slower than a slot as they are with a slot of 20 tokens a second.
+A model on a CPU is slower than people read. So its readers, their pace, the lead and the
+steps are as much slower or smaller as its slots are slower than 20 tokens a second.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -44,7 +44,7 @@ SETUPS = {
         {},
     ),
     "smollm2": Setup(
-        Crowd(tokens=96, answers=32, slots=8, burst=8),
+        Crowd(tokens=64, answers=32, slots=8, burst=8),
         {"engine": "transformers", "threads": 2},
         GREEDY,
     ),
@@ -110,10 +110,11 @@ async def run(name: str, *, dry: bool) -> None:
         if "synthetic_rate" not in setup.settings:
             crowd = await calibrated(plain, crowd)
         scale = crowd.speed / USUAL.speed
-        lead = max(2 * config.step_tokens, round(config.lead_tokens * scale))
-        paced = await Stack.start(paced_stage, setup, pace_lead=lead)
+        step = max(2, round(config.step_tokens * scale))
+        lead = max(2 * step, round(config.lead_tokens * scale))
+        paced = await Stack.start(paced_stage, setup, pace_lead=lead, pace_step=step)
         pace = config.tokens_per_s * scale
-        report.say(_conditions(crowd, pace, lead))
+        report.say(_conditions(crowd, pace, lead, step))
         await paced.turn(replace(crowd, answers=1), CALIBRATION_TURN)  # what is done once is done
         turns: dict[str, Callable[[Crowd, int], Awaitable[list[Answer]]]] = {
             FIRST_COME: partial(plain.turn, ack="none"),
@@ -133,11 +134,12 @@ async def run(name: str, *, dry: bool) -> None:
     report.publish(keep=not dry)
 
 
-def _conditions(crowd: Crowd, pace: float, lead: int) -> str:
+def _conditions(crowd: Crowd, pace: float, lead: int, step: int) -> str:
     arrivals = f"in bursts of {crowd.burst}" if crowd.burst > 1 else "Poisson arrivals"
     return (
         f"{crowd.answers} readers, {arrivals}; {crowd.slots} slots of {crowd.rate:.1f} tokens a "
         f"second, answers of at most {crowd.tokens} tokens on average. Each reader acknowledges "
         f"over HTTP what it has read, {crowd.speed:.1f} tokens a second. Pace {pace:.1f}, lead "
-        f"{lead}. The policies take turns with the same questions. Ratios are to the window alone."
+        f"{lead}, steps of {step}. The policies take turns with the same questions. Ratios are to "
+        "the window alone."
     )
