@@ -143,6 +143,8 @@ _TAGGED = (("response_format",), ("text", "format"), ("prompt",))
 def place_of(error: Any) -> tuple[str | int, ...]:
     """The location of a validation error, including the path from ``found_at``."""
     loc = error["loc"]
+    if loc[-1:] == ("[key]",):  # what is wrong is the name of a member
+        loc = loc[:-1]
     for path in _TAGGED:
         if loc[: len(path)] == path:
             loc = (*path, *loc[len(path) + 1 :])

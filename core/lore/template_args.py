@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from lore.kinds import of_kinds
+
 OURS = frozenset(
     {
         *("messages", "conversation", "add_generation_prompt", "tools", "documents"),
@@ -49,7 +51,10 @@ Name = Annotated[
 ]
 Word = Annotated[str, Field(pattern=r"^[\w .,:+/-]*$", max_length=64)]
 """A string without the brackets that names of special tokens have."""
-Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | Word
+Value = Annotated[
+    bool | int | Annotated[float, Field(allow_inf_nan=False)] | Word,
+    of_kinds("true, false, a number or a plain word of at most 64 characters"),
+]
 _NAMES: Any = {
     "maxLength": 64,
     "not": {"anyOf": [{"enum": sorted(OURS)}, {"pattern": "_token$"}]},

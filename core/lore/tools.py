@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from lore.kinds import of_kinds
+
 MAX_TOOLS = 128
 MAX_SCHEMA_BYTES = 65_536
 MAX_SCHEMA_DEPTH = 32
@@ -82,7 +84,10 @@ class NamedTool(_Part):
     name: ToolName
 
 
-ToolChoice = Literal["auto", "none", "required"] | NamedTool
+ToolChoice = Annotated[
+    Literal["auto", "none", "required"] | NamedTool,
+    of_kinds("'auto', 'none', 'required' or the name of a tool in an object"),
+]
 
 
 class JsonObject(_Part):

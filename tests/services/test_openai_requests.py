@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from pydantic import ValidationError
 
 from lore.messages import Message
 from lore.request import NEWER, Ack, KeptRequest, StreamRequest
 from lore.request_limits import RequestLimits
+from lore_edge.create import parse
+from lore_edge.errors import ApiError
 from lore_edge.openai import chat_request, responses_request
 from lore_edge.openai.errors import OpenAIError
 from lore_edge.openai.messages import Turn
@@ -148,9 +149,19 @@ def test_a_release_before_reads_a_request_without_what_it_does_not_know() -> Non
 def test_what_a_template_must_not_be_given_is_refused_by_name(args: dict[str, Any]) -> None:
     with pytest.raises(OpenAIError) as refused:
         chat(chat_template_kwargs=args)
-    assert str(refused.value.field).startswith("chat_template_kwargs")
-    with pytest.raises(ValidationError):
-        StreamRequest.model_validate({"question": "a", "template_args": args})
+    inside = "" if len(args) > 1 else f".{next(iter(args))}"
+    assert refused.value.field == f"chat_template_kwargs{inside}"
+    with pytest.raises(ApiError) as refused_here:
+        parse(json.dumps({"question": "a", "template_args": args}).encode(), LIMITS)
+    assert refused_here.value.field == f"template_args{inside}"
+    assert "boolean" not in refused.value.message + refused_here.value.message
+
+
+@pytest.mark.parametrize("choice", [[], 5, {}, {"name": 5}, "any"])
+def test_a_choice_that_is_none_is_refused_by_name(choice: object) -> None:
+    with pytest.raises(ApiError) as refused:
+        parse(json.dumps({"question": "a", "tool_choice": choice}).encode(), LIMITS)
+    assert refused.value.field == "tool_choice"
 
 
 @pytest.mark.rule("O16")

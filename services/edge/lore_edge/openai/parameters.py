@@ -181,7 +181,7 @@ def _not_neutral(name: str, neutral: type[Parameters]) -> OpenAIError:
 
 
 def _refusal(details: ErrorDetails) -> OpenAIError:
-    kind, message = details["type"], details["msg"]
+    kind, message = details["type"], details["msg"].removeprefix("Value error, ")
     param = _param(details["loc"])
     if kind == "missing":
         return refused(
