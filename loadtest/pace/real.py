@@ -27,6 +27,8 @@ CALIBRATION_TOKENS = 48
 CALIBRATION_TURN = 1000
 QUIET_SHARE = 0.8
 """Of the slots: so many readers ask at once, and nobody waits."""
+PATIENT = {"store_lost_s": 600.0, "silence_s": 40.0}
+"""A busy machine is no outage: nobody is sent elsewhere, and no lease lapses."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Setup:
 
 SETUPS = {
     "synthetic": Setup(
-        replace(USUAL, tokens=150),
+        replace(USUAL, tokens=75),
         {"engine": "synthetic", "synthetic_rate": USUAL.rate, "synthetic_length": 4096},
         {},
     ),
@@ -60,8 +62,9 @@ class Stack:
 
     @classmethod
     async def start(cls, stage: Stage, setup: Setup, **settings: Any) -> "Stack":
-        await stage.generator(slots=setup.crowd.slots, **setup.settings, **settings)
-        _, port = await stage.edge()
+        leases = {"lease_s": PATIENT["store_lost_s"]}
+        await stage.generator(slots=setup.crowd.slots, **setup.settings, **leases, **settings)
+        _, port = await stage.edge(**PATIENT)
         return cls(port, setup.sampling)
 
     async def turn(self, crowd: Crowd, number: int, **parameters: Any) -> list[Answer]:
