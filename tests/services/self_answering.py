@@ -1,7 +1,6 @@
 """A store in memory that answers by itself: every request reaches some state of life at once,
 and whoever follows one that is not over sees it end."""
 
-import asyncio
 from itertools import cycle
 from typing import Any
 
@@ -15,7 +14,6 @@ from lore.store.types import Open
 
 OWNER = "generator-1"
 LEASE_MS = RETENTION_MS = 600_000
-FOLLOWED_S = 0.01
 
 
 class SelfAnsweringStore(MemoryStore):
@@ -23,7 +21,6 @@ class SelfAnsweringStore(MemoryStore):
         super().__init__()
         self.start_fates_again()
         self._working: dict[str, Claimed] = {}
-        self._ends: set[asyncio.Task[None]] = set()
 
     def start_fates_again(self) -> None:
         """From here on, requests come to the same states as at first."""
@@ -39,9 +36,7 @@ class SelfAnsweringStore(MemoryStore):
 
     async def follow(self, request_id: str, listener: Listener) -> None:
         await super().follow(request_id, listener)
-        end = asyncio.create_task(self._end_soon(request_id))
-        self._ends.add(end)
-        end.add_done_callback(self._ends.discard)
+        await self._end(request_id)
 
     async def _begin(self, request_id: str, fate: str) -> None:
         """Nothing else waits in any queue: what is accepted is claimed before the next call."""
@@ -58,9 +53,8 @@ class SelfAnsweringStore(MemoryStore):
             case "reaped":
                 await self.do(Reap(request_id, idle_ms=0, retention_ms=RETENTION_MS))
 
-    async def _end_soon(self, request_id: str) -> None:
-        """Whatever was cancelled or ended meanwhile is left as it is: the store refuses more."""
-        await asyncio.sleep(FOLLOWED_S)
+    async def _end(self, request_id: str) -> None:
+        """At once, so that what later calls find does not depend on time."""
         view = await self.view(request_id)
         if view is not None and view.status is Status.REAPED:
             await self.do(Revive(request_id))
