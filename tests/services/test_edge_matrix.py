@@ -33,10 +33,12 @@ from tests.services.self_answering import SelfAnsweringStore
 STREAM = "text/event-stream"
 QUESTION = {"question": "What is mine?"}
 CHAT = {"model": "default", "messages": [{"role": "user", "content": "What is mine?"}]}
+PROMPT = {"model": "default", "prompt": "What is mine?"}
 RESPONSE = {"model": "default", "input": "What is mine?", "background": True}
-NATIVE, OF_CHAT, OF_RESPONSES = (
+NATIVE, OF_CHAT, OF_PROMPTS, OF_RESPONSES = (
     ("/v1/streams", QUESTION),
     ("/v1/chat/completions", CHAT),
+    ("/v1/completions", PROMPT),
     ("/v1/responses", RESPONSE),
 )
 
@@ -62,9 +64,10 @@ class Case(NamedTuple):
         return f"{self.method} {self.path}{asks}{' as a stream' if self.accept == STREAM else ''}"
 
 
-ONE, COMPLETION, ANSWER = (
+ONE, COMPLETION, CONTINUATION, ANSWER = (
     "/v1/streams/{request_id}",
     "/v1/chat/completions/{completion_id}",
+    "/v1/completions/{completion_id}",
     "/v1/responses/{response_id}",
 )
 CASES = [
@@ -81,6 +84,8 @@ CASES = [
     Case("POST", f"{ONE}/token", made_by=NATIVE, looks=False),
     Case("POST", "/v1/chat/completions", CHAT),
     Case("GET", COMPLETION, made_by=OF_CHAT),
+    Case("POST", "/v1/completions", PROMPT),
+    Case("GET", CONTINUATION, made_by=OF_PROMPTS),
     Case("POST", "/v1/responses", RESPONSE),
     Case("GET", ANSWER, made_by=OF_RESPONSES),
     Case("DELETE", ANSWER, made_by=OF_RESPONSES),
