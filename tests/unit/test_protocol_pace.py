@@ -275,6 +275,18 @@ def test_a_reader_who_was_away_has_read_only_what_it_acknowledged() -> None:
     assert engine.pacer.deadline() == pytest.approx(700.0 + 2 / 5.0)
 
 
+def test_the_least_pace_that_is_more_than_none_is_kept() -> None:
+    """Half of it rounds to 0, and a time is a count by it."""
+    pacer = Pacer[str](CONFIG, slots=1)
+    pacer.add("a", pace=math.ulp(0.0), credit=100, now=0.0)
+    pacer.on_waiting(1)
+    assert pacer.take(0.0).grants == [("a", 8)]
+    pacer.on_tokens("a", 9, now=1.0)
+    assert pacer.take(1.0).parked == ["a"]
+    pacer.on_waiting(0)
+    assert pacer.take(7.0).grants == [("a", 100)]
+
+
 def test_a_lead_of_less_than_two_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="two steps"):
         PaceConfig(lead_tokens=15)

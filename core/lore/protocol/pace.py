@@ -44,6 +44,7 @@ take a slot or are to have the next one: ``slots - pacer.decoding`` more may be 
 """
 
 import math
+import sys
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -185,6 +186,7 @@ class Pacer(Generic[K]):
         """
         self.remove(key)
         needs_per_s = (pace or self._config.tokens_per_s) * self._config.reading_ratio
+        needs_per_s = max(needs_per_s, sys.float_info.min)  # of the least paces, it would be 0
         request = _Request(
             *(key, pace, _number(credit), generated_tokens, generated_tokens, needs_per_s, now)
         )
