@@ -13,6 +13,7 @@ and at home, with the report that it wrote:
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -143,13 +144,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--publish", type=Path, help="a report: write it into RESULTS.md, no more")
     chosen = parser.parse_args(argv)
     if chosen.publish is not None:
-        report: dict[str, Any] = json.loads(chosen.publish.read_text(encoding="utf-8"))
+        try:
+            report: dict[str, Any] = json.loads(chosen.publish.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as why:
+            parser.error(f"--publish: cannot read a report: {why}")
         publish(report)
         keep(report, KEPT)
         return 0
     if not chosen.dry and device() != "cuda":
         print("There is no GPU here; --dry runs all of it with a tiny model.", file=sys.stderr)
         return 2
+    # Told now, and not after minutes on a GPU.
+    if not os.access(chosen.out, os.W_OK) or not chosen.out.is_dir():
+        parser.error(f"--out: {chosen.out} is not a folder that can be written to")
+    if chosen.tokenizer is not None and not chosen.tokenizer.is_dir():
+        parser.error(f"--tokenizer: {chosen.tokenizer} is not a folder")
     words = tokenizer_of(chosen.tokenizer or (TOKENIZER if TOKENIZER.is_dir() else None))
     if chosen.dry:
         tiny = shape_of(SHAPE)

@@ -132,6 +132,18 @@ def test_without_a_gpu_only_a_dry_run_is_done(capsys: pytest.CaptureFixture[str]
     assert "--dry" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--publish", "--out", "--tokenizer"])
+def test_a_wrong_option_is_refused_before_anything_runs(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("neither a folder nor a report")
+    with pytest.raises(SystemExit) as refused:
+        script.main(["--dry", option, str(wrong)])
+    assert refused.value.code == 2
+    assert f"error: {option}: " in capsys.readouterr().err
+
+
 def test_more_than_may_travel_is_refused(tmp_path: Path) -> None:
     for name, size in (("small.whl", 2**20), ("large.whl", 3 * 2**20)):
         (tmp_path / name).write_bytes(bytes(size))
