@@ -41,7 +41,7 @@ def check_known(prompt: Sequence[int], vocabulary: int | None) -> None:
     if not prompt:
         raise Refused("prompt: it has no tokens")
     if vocabulary is not None and (most := max(prompt)) >= vocabulary:
-        raise Refused(f"prompt: the model has no token {most}, only {vocabulary} from 0 on")
+        raise Refused(f"prompt: the model has no token {most}; its ids are 0 to {vocabulary - 1}")
 
 
 def prompt_ids(request: StreamRequest, tokenizer: Tokenizer, render: Render | None) -> list[int]:
