@@ -83,7 +83,7 @@ class ReadingTap(Tap):
         self._buffer = b""
         self._unread: deque[tuple[int, int]] = deque()
         """(seq, tokens up to its end) of each chunk that is not read yet."""
-        self._seq = self._acked = self._read = 0
+        self._seq = self._read_seq = self._acked = self._read = 0
         self._next_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -101,7 +101,7 @@ class ReadingTap(Tap):
         if has_ended and not self.ended.done():
             self._send(self._seq)
             self.ended.set_result(None)
-        elif self._unread and self._timer is None:
+        elif (self._unread or self._acked < self._read_seq) and self._timer is None:
             self._timer = self._loop.call_later(BATCHING.ack_delay_s, self._on_timer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -113,6 +113,7 @@ class ReadingTap(Tap):
     def _take(self, seq: int, chunk: dict[str, Any], now: float) -> None:
         if seq <= self._seq:
             self.again += 1
+            self._acked = min(self._acked, seq - 1)  # its ack was lost
             return
         if seq != self._seq + 1:
             raise RuntimeError(f"chunk {seq} after {self._seq}")
@@ -125,10 +126,9 @@ class ReadingTap(Tap):
         if self.ended.done():
             return
         self._read_on(time.perf_counter())
-        seq = self._acked
         while self._unread and self._unread[0][1] <= self._read:
-            seq = self._unread.popleft()[0]
-        self._send(seq)
+            self._read_seq = self._unread.popleft()[0]
+        self._send(self._read_seq)
         if self._unread:
             self._timer = self._loop.call_later(BATCHING.ack_delay_s, self._on_timer)
 

@@ -53,6 +53,15 @@ async def test_a_reader_acknowledges_what_it_has_read_and_everything_at_the_end(
     assert acks.get_nowait() == 4
 
 
+async def test_a_chunk_that_comes_again_is_acknowledged_again() -> None:
+    tap, acks = reader(100.0)
+    tap.data_received(HEAD + chunk(1, 1))
+    async with asyncio.timeout(LIMIT_S):
+        assert await acks.get() == 1
+        tap.data_received(chunk(1, 1))
+        assert await acks.get() == 1
+
+
 async def test_a_gap_is_an_error() -> None:
     tap, _ = reader(1.0)
     with pytest.raises(RuntimeError, match="chunk 3 after 1"):
