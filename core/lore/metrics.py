@@ -203,9 +203,9 @@ ACK_PROCESSING = edge.histogram(
 
 GENERATOR_REQUESTS = generator.gauges(
     "lore_generator_requests",
-    "Requests of this generator: decoding, parked behind a closed window, paced (parked while "
-    "others wait, because their readers have enough for now), or finished and kept in case the "
-    "store loses data",
+    "Requests of this generator: decoding or next to decode, parked behind a closed window, paced "
+    "(parked while others wait, because their readers have enough for now), or finished and kept "
+    "in case the store loses data",
     "state",
     ("decoding", "parked", "paced", "kept"),
 )

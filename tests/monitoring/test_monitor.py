@@ -97,7 +97,8 @@ async def test_everything_is_scraped_drawn_and_provisioned(
         assert {one["name"] for one in rules} == {one["name"] for one in groups(operator=False)}
         figures = (await get(f"{monitor['Status']}/figures"))["figures"]
         (held,) = [one for one in figures if one["title"] == "Streams and requests"]
-        assert {line["name"] for line in held["lines"]} == {"connected", "decoding", "parked"}
+        states = {"connected", "decoding", "parked", "paced"}
+        assert {line["name"] for line in held["lines"]} == states
     folder = Path((grafana / "provisioning").read_text())
     assert (grafana / "words").read_text().startswith("server")
     (source,) = _read(folder / "datasources/lore.yaml")["datasources"]
