@@ -16,7 +16,8 @@ from typing import Protocol
 
 from loadtest.harness.ackers import BATCHING
 from loadtest.pace.measures import READING, Answer
-from lore.protocol.pace import PaceConfig, Pacer
+from lore.protocol.pace import Pacer
+from lore.protocol.pace_words import PaceConfig
 from lore.protocol.window import Window, WindowConfig
 
 SHORTEST, LONGEST = 0.05, 2.7

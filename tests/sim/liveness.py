@@ -27,7 +27,7 @@ FORGOTTEN_S = CALL_TIMEOUT_S + 1.0
 """How long a call for a request may be under way, twice as long as it may take unheard."""
 
 
-class Pace:
+class Progress:
     def __init__(
         self,
         world: World,

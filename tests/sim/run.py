@@ -13,7 +13,7 @@ from tests.sim.checkers import Safety
 from tests.sim.edge import Edge
 from tests.sim.faults import LONGEST_FREEZE, Options, calm, draw
 from tests.sim.generator import RETENTION_MS, Generator
-from tests.sim.liveness import Pace
+from tests.sim.liveness import Progress
 from tests.sim.reader import Reader
 from tests.sim.store import BACK_WITHIN_S, StoreNode
 from tests.sim.world import Node, World
@@ -248,13 +248,13 @@ class Simulation:
         world.say("the faults end")
         world.options, world.healed_s = calm(options), world.now
         world.mend_all()
-        pace = Pace(world, self.store, self.generators, self.edges)
-        if not world.run(world.now + HEALED_WITHIN_S, partial(self._quiet, pace)):
+        progress = Progress(world, self.store, self.generators, self.edges)
+        if not world.run(world.now + HEALED_WITHIN_S, partial(self._quiet, progress)):
             self.safety.fail("liveness", "; ".join(self._unsettled()))
 
-    def _quiet(self, pace: Pace | None = None) -> bool:
-        if pace is not None and not self.poisoned:
-            pace.watch({reader.request_id for reader in self.readers})
+    def _quiet(self, progress: Progress | None = None) -> bool:
+        if progress is not None and not self.poisoned:
+            progress.watch({reader.request_id for reader in self.readers})
         return not self._unsettled()
 
     def _unsettled(self) -> list[str]:

@@ -25,7 +25,8 @@ from lore.protocol.commands import Append, Finish, Guard, Reinstate, Release, Re
 from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
 from lore.protocol.owner_words import State, Terms, Turn
-from lore.protocol.pace import PaceConfig, Pacer
+from lore.protocol.pace import Pacer
+from lore.protocol.pace_words import PaceConfig
 
 RENEWALS_PER_LEASE = 4
 KEPT_EVERY_LEASES = 3

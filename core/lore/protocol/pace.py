@@ -45,80 +45,11 @@ take a slot or are to have the next one: ``slots - pacer.decoding`` more may be 
 
 import math
 import sys
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic
+
+from lore.protocol.pace_words import Changes, K, PaceConfig, Request
 
 AT_ONCE = -math.inf
-
-K = TypeVar("K", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True)
-class PaceConfig:
-    tokens_per_s: float = 12.0
-    """The most that a reader takes, in tokens a second, where the request does not say."""
-    lead_tokens: int = 64
-    """How far ahead of such a reader a request may be while others wait."""
-    step_tokens: int = 8
-    """The size of a grant while others wait."""
-    reading_ratio: float = 0.6
-    """The share of its pace at which a reader is taken to read. Below it, it runs dry."""
-    calm_s: float = 5.0
-    """Pace binds until nobody has waited for this long, in seconds, so that it does not flap."""
-
-    def __post_init__(self) -> None:
-        if self.lead_tokens < 2 * self.step_tokens:
-            raise ValueError("lead_tokens must be at least two steps")
-
-
-@dataclass(slots=True)
-class Changes(Generic[K]):
-    """What ``take`` decided: credit to pass on (None: no limit), and who is parked for pace now."""
-
-    grants: list[tuple[K, int | None]] = field(default_factory=list[tuple[K, int | None]])
-    parked: list[K] = field(default_factory=list[K])
-    resumed: list[K] = field(default_factory=list[K])
-
-
-@dataclass(slots=True, eq=False)
-class _Request(Generic[K]):
-    key: K
-    pace: float | None
-    credit: float
-    generated: int
-    granted: float
-    needs_per_s: float
-    turn_s: float
-    """When it came, or a machine had its last step."""
-    read_tokens: int = 0
-    """The reader's position at ``read_s``: where its count begins."""
-    read_s: float | None = None
-    """None before the first token."""
-    dry_s: float = math.inf
-    """When its reader has no more than a step left."""
-    due_s: float = -math.inf
-    """From when on another step is within its lead."""
-    parked: bool = False
-
-    @property
-    def wants(self) -> bool:
-        return self.generated < self.credit
-
-    @property
-    def holds(self) -> bool:
-        """Whether it has an unused grant, and with it a slot."""
-        return self.generated < self.granted
-
-    def read(self, now: float) -> float:
-        """The reader's position, in tokens, at reading speed."""
-        read_s = now if self.read_s is None else self.read_s
-        return self.read_tokens + self.needs_per_s * (now - read_s)
-
-    def read_no_further_than(self, tokens: int, now: float) -> None:
-        """Its reader has waited for text, or was away: set its clock back."""
-        if self.read(now) > tokens:
-            self.read_tokens, self.read_s = tokens, now
 
 
 class Pacer(Generic[K]):
@@ -128,10 +59,10 @@ class Pacer(Generic[K]):
         """With ``math.inf`` slots nobody ever waits: pace is off."""
         self._config = config
         self._slots = slots
-        self._requests: dict[K, _Request[K]] = {}
-        self._wanting: dict[K, _Request[K]] = {}
+        self._requests: dict[K, Request[K]] = {}
+        self._wanting: dict[K, Request[K]] = {}
         """Those whose window has credit, in order."""
-        self._open: dict[K, _Request[K]] = {}
+        self._open: dict[K, Request[K]] = {}
         """Of those, the ones that may lack a grant of their whole credit."""
         self._waiting = 0
         self._waited_s = -math.inf
@@ -187,7 +118,7 @@ class Pacer(Generic[K]):
         self.remove(key)
         needs_per_s = (pace or self._config.tokens_per_s) * self._config.reading_ratio
         needs_per_s = max(needs_per_s, sys.float_info.min)  # of the least paces, it would be 0
-        request = _Request(
+        request = Request(
             *(key, pace, _number(credit), generated_tokens, generated_tokens, needs_per_s, now)
         )
         self._requests[key] = request
@@ -244,7 +175,7 @@ class Pacer(Generic[K]):
         if waiting != self._waiting:
             self._waiting, self._deadline = waiting, AT_ONCE
 
-    def _note(self, request: _Request[K]) -> None:
+    def _note(self, request: Request[K]) -> None:
         """Keep what depends on its tokens and its credit."""
         config = self._config
         if request.wants:
@@ -296,7 +227,7 @@ class Pacer(Generic[K]):
 
     def _share(self, changes: Changes[K], now: float) -> None:
         """Grant steps to those who need them first."""
-        first, rest = list[_Request[K]](), list[_Request[K]]()
+        first, rest = list[Request[K]](), list[Request[K]]()
         for request in self._wanting.values():
             (first if self._is_first(request, now) else rest).append(request)
         within = [request for request in rest if request.due_s <= now]
@@ -319,11 +250,11 @@ class Pacer(Generic[K]):
             self._grant(request, limit, changes, now)
         self._park(changes, now, calm_s)
 
-    def _is_used_up(self, request: _Request[K]) -> bool:
+    def _is_used_up(self, request: Request[K]) -> bool:
         """Whether to extend its grant, before the engine has to wait for that."""
         return request.granted - request.generated <= self._config.step_tokens // 2
 
-    def _is_first(self, request: _Request[K], now: float) -> bool:
+    def _is_first(self, request: Request[K], now: float) -> bool:
         """Whether it comes before those in the store's queue."""
         return request.pace is None or request.read_s is None or request.dry_s <= now
 
@@ -343,13 +274,13 @@ class Pacer(Generic[K]):
                 deadline = min(deadline, request.due_s)
         self._deadline = deadline
 
-    def _resume(self, request: _Request[K], changes: Changes[K]) -> None:
+    def _resume(self, request: Request[K], changes: Changes[K]) -> None:
         if request.parked:
             request.parked = False
             self._parked -= 1
             changes.resumed.append(request.key)
 
-    def _grant(self, request: _Request[K], limit: float, changes: Changes[K], now: float) -> None:
+    def _grant(self, request: Request[K], limit: float, changes: Changes[K], now: float) -> None:
         if limit <= request.granted:
             return
         request.granted = limit
@@ -359,7 +290,7 @@ class Pacer(Generic[K]):
         changes.grants.append((request.key, None if limit == math.inf else int(limit)))
 
 
-def _turn(request: _Request[K], now: float) -> tuple[bool, float]:
+def _turn(request: Request[K], now: float) -> tuple[bool, float]:
     """Its place among the first: who is about to run dry, then who came or was served first."""
     is_dry = request.dry_s <= now
     return not is_dry, request.dry_s if is_dry else request.turn_s

@@ -12,7 +12,7 @@ from pydantic_settings import NoDecode
 from lore.parts import formats
 from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.owner_words import Terms
-from lore.protocol.pace import PaceConfig
+from lore.protocol.pace_words import PaceConfig
 from lore.protocol.window import WindowConfig
 from lore.request import MAX_WINDOW_TOKENS
 from lore.settings import CommonSettings, Positive
