@@ -527,6 +527,7 @@ class StoreMachine(RuleBasedStateMachine):
             now_ms, store = self.real.now_ms, self.real.store
             assert self.real.run(store.live(limit=2)) == self.twin.live(limit=2, now_ms=now_ms)
             assert self.real.run(store.queue_depth()) == self.twin.queue_depth(now_ms=now_ms)
+        self.kept = self.real.kept()  # for a rule that goes on
 
     def expire(self) -> None:
         """Names are in one key, so they expire together, and stay so if the clock is set back."""
