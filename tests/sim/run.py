@@ -237,7 +237,7 @@ class Simulation:
         self.world.mend(one, other)
         for node, peer in ((one, other), (other, one)):
             # A connection that broke comes back with a word; a short cut may pass unnoticed.
-            if peer is self.store and self.world.random.random() < 0.5:
+            if peer is self.store and self.world.random.random() < 0.5 and node.up:
                 self.world.after(self.world.delay_s(), node, node.on_store_reset)
 
     def run(self) -> None:
