@@ -196,7 +196,8 @@ class Simulation:
         self.world.injected["generator freeze"] += 1
         frozen_s = self.options.lease_s * self.world.random.uniform(0.5, LONGEST_FREEZE)
         self.world.say(f"{generator.name} freezes for {frozen_s:.1f} s")
-        generator.frozen_until = self.world.now + frozen_s
+        # A short freeze does not end a longer one.
+        generator.frozen_until = max(generator.frozen_until, self.world.now + frozen_s)
 
     def _drain(self, generator: Generator, *, failed: bool = False) -> None:
         if generator.up and not generator.draining:
