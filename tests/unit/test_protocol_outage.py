@@ -25,11 +25,11 @@ def test_a_store_that_answers_nothing_for_long_is_lost_once() -> None:
 
 def test_an_answer_begins_the_time_anew_and_ends_an_outage() -> None:
     outage = Outage(LOST_S, heard_at=0.0)
-    outage.on_answer(2.9)
+    outage.on_answer(2.8, 2.9)
     assert not outage.on_timer(3.0)
     assert outage.deadline() == 5.9
     ended = lost()
-    ended.on_answer(9.0)
+    ended.on_answer(8.9, 9.0)
     assert not ended.is_lost
     assert not ended.sends_away(0.5)
 
@@ -43,6 +43,18 @@ def test_who_came_before_the_silence_was_noticed_goes_and_nobody_else(
     opened_at: float, goes: bool
 ) -> None:
     assert lost().sends_away(opened_at) is goes
+
+
+@pytest.mark.rule("E13")
+@pytest.mark.parametrize(("asked_at", "goes"), [(0.9, False), (1.1, True)])
+def test_a_late_answer_says_nothing_of_the_calls_after_it(asked_at: float, *, goes: bool) -> None:
+    """Whoever came between a call in vain and such an answer stays."""
+    outage = Outage(LOST_S, heard_at=0.0)
+    outage.on_miss(1.0)
+    outage.on_answer(asked_at, 1.5)
+    outage.on_miss(2.0)
+    assert outage.on_timer(4.5)
+    assert outage.sends_away(1.2) is goes
 
 
 def test_an_edge_that_stood_still_itself_gives_the_store_as_long_again() -> None:

@@ -21,7 +21,10 @@ class Outage:
     """When the first call since then was made that got no answer."""
     is_lost: bool = False
 
-    def on_answer(self, now: float) -> None:
+    def on_answer(self, asked_at: float, now: float) -> None:
+        """A call that was made at ``asked_at`` was answered. That says nothing of a later call."""
+        if self.missed_at is not None and asked_at < self.missed_at:
+            return
         self.heard_at = now
         self.missed_at = None
         self.is_lost = False

@@ -37,7 +37,7 @@ class StoreWatch:
         asked_at = asyncio.get_running_loop().time()
         answers = await self._ask("")
         if answers or any(await asyncio.gather(*map(self._ask, OTHER_PARTITIONS))):
-            self._on_answer()
+            self._on_answer(asked_at)
         elif self._outage is not None:
             self._outage.on_miss(asked_at)
         self.is_up = answers or (answers is None and not self.is_lost)
@@ -57,12 +57,12 @@ class StoreWatch:
             return None
         return True
 
-    def _on_answer(self) -> None:
+    def _on_answer(self, asked_at: float) -> None:
         now = asyncio.get_running_loop().time()
         if self._outage is None or self._alarm is None:
             self._outage = Outage(self._lost_s, now)
             self._alarm = Alarm(self._on_silence)
-        self._outage.on_answer(now)
+        self._outage.on_answer(asked_at, now)
         self._alarm.set(self._outage.deadline())
 
     def _on_silence(self) -> None:
