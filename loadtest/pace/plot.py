@@ -4,13 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("agg")
-
-from matplotlib import pyplot as plt
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from loadtest.harness.figures import INK, four_panels
 from loadtest.pace.measures import READING, Answer, Measures
 from loadtest.pace.runs import Crowd
 from loadtest.pace.study import (
@@ -26,26 +22,15 @@ from loadtest.pace.study import (
 
 COLOURS = dict(zip(POLICIES, ("#8a8a8a", "#c23b22", "#1b5e9b"), strict=True))
 MARKERS = dict(zip(AIMED_AT, ("o", "s"), strict=True))
-INK = "#333333"
 
 
 def draw(file: Path, found: Mapping[Point, Measures], answers: Mapping[str, list[Answer]]) -> None:
     """``answers``: of one crowd, under each policy."""
-    style: Any = {
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "text.color": INK,
-    }
-    style |= {"axes.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False}
-    with plt.rc_context(style):
-        figure, panels = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    with four_panels(file) as panels:
         _waits(panels[0, 0], found)
         _whole(panels[0, 1], answers)
         _experience(panels[1, 0], found)
         _late(panels[1, 1], found)
-        figure.savefig(file, dpi=130)
-        plt.close(figure)
 
 
 def _waits(panel: Any, found: Mapping[Point, Measures]) -> None:

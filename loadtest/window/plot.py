@@ -4,17 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as File
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("agg")
-
-from matplotlib import pyplot as plt
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from loadtest.harness.figures import INK, four_panels
 from loadtest.window.runs import DEFAULT, POLICIES, Path, Policy, Run
 
 COLOURS = ("#1b5e9b", "#c23b22", "#8a8a8a", "#e09f3e", "#5aa469", "#3b8f8c", "#9b5de5")
-INK = "#333333"
 
 
 def draw(
@@ -26,15 +21,7 @@ def draw(
     usual: tuple[float, float],
     absent: Sequence[Path],
 ) -> None:
-    style: Any = {
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "text.color": INK,
-    }
-    style |= {"axes.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False}
-    with plt.rc_context(style):
-        figure, panels = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    with four_panels(file) as panels:
         _plane(panels[0, 0], healthy, rtts_s, rates)
         _wasted(panels[0, 1], gone, absent)
         usual_rtt_s, usual_rate = usual
@@ -47,8 +34,6 @@ def draw(
             title=f"Healthy reader, {usual_rtt_s * 1000:g} ms round trip", xlabel="tokens/s"
         )
         panels[1, 0].legend(frameon=False, fontsize=8)
-        figure.savefig(file, dpi=130)
-        plt.close(figure)
 
 
 def _plane(

@@ -19,6 +19,7 @@ from tests.faults.dialects import Chat, Dialect, Failed, Form, Json
 from tests.faults.readers import STREAM_S, Outcome, Question, Wrong, compare
 
 AGAIN_S = 0.1
+"""Between two visits: an edge that is away, or starts, tells nobody when it is back."""
 """A client's pause before it goes to the next edge."""
 WAITS = httpx.Timeout(4.0)
 """Longer than any edge is silent (``heartbeat_s``)."""

@@ -82,7 +82,7 @@ async def test_acks_find_their_way_after_an_edge_has_closed_an_idle_connection()
         assert await seen.get() == b"first"
         while seen.empty():  # until the end of the connection is here
             acks.send(b"second")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # a connection does not tell its user that it was closed
         assert await seen.get() == b"second"
         await acks.close()
         server.close()

@@ -286,7 +286,7 @@ async def test_a_process_that_stood_still_takes_no_server_for_silent(
     pausing.begin()
     call = asyncio.ensure_future(store.do(Ack("a", 1)))
     await asyncio.sleep(0)
-    time.sleep(1.5)  # noqa: ASYNC251
+    time.sleep(1.5)  # noqa: ASYNC251 this process stands still, for longer than the time-out
     resume = asyncio.create_task(asyncio.to_thread(pausing.end))
     async with asyncio.timeout(20):
         assert (await call).outcome is Outcome.UNKNOWN
