@@ -23,7 +23,9 @@ lies what an overloaded engine gives up first.
 
 Grants are absolute and only grow (P5.2), so what was granted is never taken back. One step is
 granted anew when half of it is left, so that the engine does not wait for this module. At most
-``slots`` requests have unused grants, but for those that had them when the waiting began.
+``slots`` requests have unused grants, but for those that had them when the waiting began, and those
+whose last granted token is under way. An engine plans a batch before this module hears of the one
+before, so a slot whose next request were named only then would stand empty for a batch.
 
 The reader's position is counted from the first token. It stands still while the window is closed,
 and after a takeover it is what the reader has acknowledged, which the store's view tells (P15).
@@ -239,8 +241,12 @@ class Pacer(Generic[K]):
         kept = int(self._slots) - self._waiting
         rest = rest[: max(0, kept - len(first))]
         held = sum(request.holds for request in self._wanting.values())
+        leaving = sum(request.is_leaving for request in self._wanting.values())
+        held += max(0, leaving - int(self._slots))
         for i, request in enumerate((*first, *rest)):
             if not request.holds:
+                if request.is_leaving and request.granted == request.credit:
+                    continue
                 if held >= (self._slots if i < len(first) else kept):
                     break  # the next slot that is free is its own, so nobody behind it goes on
                 held += 1

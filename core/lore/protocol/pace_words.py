@@ -63,8 +63,13 @@ class Request(Generic[K]):
 
     @property
     def holds(self) -> bool:
-        """Whether it has an unused grant, and with it a slot."""
-        return self.generated < self.granted
+        """Whether it has a slot also behind the token that is under way."""
+        return self.granted - self.generated > 1
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the token that is under way is the last one granted: its slot is free then."""
+        return 0 < self.granted - self.generated <= 1
 
     def read(self, now: float) -> float:
         """The reader's position, in tokens, at reading speed."""
