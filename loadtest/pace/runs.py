@@ -116,8 +116,9 @@ class Policy(Protocol):
     """Whether the window binds."""
 
     def choose(self, live: Sequence[Request], waiting: deque[Request], now: float) -> list[Request]:
-        """Who makes a token in this step, at most one for each slot. Requests that begin are taken
-        from ``waiting``; ``live`` are those that have begun and not ended.
+        """Who makes a token in this step, at most one for each slot, as it was planned in the step
+        before: an engine plans a batch before anybody hears of the one under way. Requests that
+        begin are taken from ``waiting``; ``live`` are those that have begun and not ended.
         """
         ...
 
@@ -130,13 +131,20 @@ class InOrder:
     def __init__(self, *, slots: int, window: bool) -> None:
         self.window = window
         self._slots = slots
+        self._planned: list[tuple[Request, float]] = []
+        """Each with its credit when the batch was planned."""
 
     def choose(self, live: Sequence[Request], waiting: deque[Request], now: float) -> list[Request]:
         del now
-        chosen = [request for request in live if request.has_credit][: self._slots]
+        makes = [
+            one for one, credit in self._planned if one.generated < credit and not one.has_ended
+        ]
+        begun = [one for one in makes if not one.generated]
+        chosen = [one for one in (*live, *begun) if one.has_credit][: self._slots]
         while waiting and len(chosen) < self._slots:
             chosen.append(waiting.popleft())
-        return chosen
+        self._planned = [(one, math.inf if one.limit is None else one.limit) for one in chosen]
+        return makes
 
 
 class Paced:
@@ -154,13 +162,13 @@ class Paced:
 
     def choose(self, live: Sequence[Request], waiting: deque[Request], now: float) -> list[Request]:
         del live
+        makes = [r for r in self._told if not r.has_ended and r.generated < self._granted[r]]
         for request in list(self._told):
             self._tell(request, now)
         self._take(waiting, now)
         while waiting and self._pacer.decoding < self._slots:
             self._begin(waiting.popleft(), now)
             self._take(waiting, now)
-        makes = [r for r in self._told if r.generated < self._granted[r]]
         return makes[: self._slots]
 
     def _begin(self, request: Request, now: float) -> None:
