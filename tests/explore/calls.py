@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Claim, Finish, Reinstate, Release, Renew
 from lore.protocol.messages import Claimed, Position
 from lore.protocol.owner import Owner
 from lore.protocol.owner_words import Terms
-from lore.protocol.producer import Producer
+from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.store.twin import StoreState
 from lore.store.types import NewRequest, Open

@@ -100,7 +100,7 @@ class Line:
         return await self._through(name_of(type(command)), self.store.do, command)
 
     def append(self, step: Step, tell: Tell) -> None:
-        append_one_by_one(self.do, step, tell)
+        append_one_by_one(self.do, step, tell, self.run_id)
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         return partial(self._through, name, getattr(self.store, name))

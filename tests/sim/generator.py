@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.claims import Candidate, Claims
 from lore.protocol.commands import Append, Claim, Guard, ReadLog, Release, Unguard
 from lore.protocol.guards import Guards
@@ -13,7 +12,7 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
 from lore.protocol.owner_words import State, Terms, Turn
-from lore.protocol.producer import Producer
+from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import WindowConfig
 from lore.store.keys import partition_of
 from tests.sim.model import Decoding
@@ -209,7 +208,9 @@ class Generator(Node):
                 self.unheard += 1
                 machine.on_lost(subject, command, self.world.now)
             elif isinstance(command, Append):
-                self.leases.on_step([(subject, command)], [_told(command, *result)], self.world.now)
+                each = [_told(command, *result)]
+                life = self._run_id(subject.partition)
+                self.leases.on_step([(subject, command)], each, life, self.world.now)
             else:
                 machine.on_answer(subject, command, result[0], self.world.now)
             owners = getattr(subject, "owners", (subject,))
@@ -328,8 +329,9 @@ class Generator(Node):
             return
         text, token_ids = decoding.step(self.world.options.tokens_per_step, job.granted)
         if token_ids:
-            owner.on_piece(text, token_ids, now)
-            self.leases.pump(owner, now)
+            if not self.leases.pass_on(owner, text, token_ids, now):
+                owner.on_piece(text, token_ids, now)
+                self.leases.pump(owner, now)
             self._transmit(owner)
             self.store.safety.on_decoded(
                 *(owner.request_id, owner.producer.generated_tokens, owner.producer.limit),

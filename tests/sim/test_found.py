@@ -48,8 +48,8 @@ def resent_in_pieces(patch: Patch) -> None:
         if len(due.chunks) <= 1:
             return due
         first = due.chunks[:1]
-        self._in_flight = Due(first, due.window, 0, first[0].seq + 1, None)
-        return self._in_flight
+        self.sent_seq, self.sent_end, self._sent_reopen = first[0].seq + 1, None, 0
+        return Due(first, due.window, 0, self.sent_seq, None)
 
     patch.setattr(Producer, "take", take)
 

@@ -178,11 +178,12 @@ def releases_whoever_has_it(patch: Patch) -> None:
 
 
 def is_in_doubt_for_ever(patch: Patch) -> None:
-    def doubting(real: Callable[..., None]) -> Callable[..., None]:
-        def on_appended(self: Owner, *args: Any) -> None:
+    def doubting(real: Callable[..., Any]) -> Callable[..., Any]:
+        def on_appended(self: Owner, *args: Any) -> Any:
             doubtful = self.doubtful
-            real(self, *args)
+            answer = real(self, *args)
             self.doubtful = doubtful
+            return answer
 
         return on_appended
 

@@ -183,4 +183,4 @@ def _on_answers(
         if isinstance(answers, Exception):
             told[number].set_exception(answers)
         else:
-            told[number].set_result(answers[place])
+            told[number].set_result(answers.each[place])

@@ -179,8 +179,8 @@ async def test_appends_of_one_turn_are_one_call_to_each_server(
     outcomes: list[Outcome] = []
     while len(outcomes) < len(names):
         some, answers = await told.get()
-        assert len(some) == len(answers)
-        outcomes += (answer.outcome for answer in answers)  # the first after a claim says all
+        assert len(some) == len(answers.each)
+        outcomes += (answer.outcome for answer in answers.each)  # the first after a claim says all
     assert set(outcomes) == {Outcome.OK}
     assert calls() - before == (len(partitions) if deployment.kind == "cluster" else 1)
 

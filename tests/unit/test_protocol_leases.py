@@ -51,7 +51,7 @@ def test_a_lease_is_renewed_within_its_half_whatever_is_appended() -> None:
         owner.on_piece("word ", (tenth,), now) if tenth < 8 else None
         leases.pump(owner, now)
         step, leases.appends = leases.appends, []
-        leases.on_step(step, [tenth] * len(step), now)
+        leases.on_step(step, [tenth] * len(step), "run-1", now)
         for subject, command in leases.outbox:
             assert isinstance(command, Renew)
             position = Position(Outcome.OK, Status.GENERATING, owner.producer.next_seq, 0, 0)

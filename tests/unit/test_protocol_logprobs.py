@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.logprobs import Likely, Scored, likely, pack, unpack
-from lore.protocol.producer import Producer
+from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import Window, WindowConfig
 
 IDS = st.integers(0, 2**31)

@@ -1,5 +1,6 @@
 """What an owner does about each answer of the store (``protocol/owner.py``), by rule."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,6 +56,34 @@ def test_an_append_that_went_as_it_should_is_one_that_was_answered_ok(owner: Own
     owner.on_passed(2, SAME, 1.5)
     other.on_answer(Position(Outcome.OK, Status.GENERATING, 5, 2, 2), SAME, 1.5)
     assert form_of(owner) == form_of(other)
+
+
+def test_a_piece_that_is_passed_on_is_one_that_was_taken_and_sent(owner: Owner) -> None:
+    other = copy_of(owner)
+    other.on_piece("4 ", (4,), 1.0)
+    assert owner.pass_on("4 ", (4,), 1.0) == other.take(1.0, SAME)
+    assert form_of(owner) == form_of(other)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        lambda owner: make(owner, 4),
+        lambda owner: owner.pass_on("4 ", (4,), 0.0),
+        lambda owner: (owner.pass_on("4 ", (4,), 0.0), hear(owner, Outcome.UNKNOWN, run_id=OTHER)),
+        lambda owner: owner.hand_back(failed=False),
+        lambda owner: owner.let_go(),
+        lambda owner: end(owner),
+    ],
+    ids=["waiting text", "an append under way", "forgotten", "handed back", "gone", "ended"],
+)
+def test_a_piece_is_not_passed_on_when_something_else_is_to_be_decided(
+    owner: Owner, before: Callable[[Owner], object]
+) -> None:
+    before(owner)
+    form = form_of(owner)
+    assert owner.pass_on("5 ", (5,), 1.0) is None
+    assert form_of(owner) == form, "it is as if nobody had asked"
 
 
 @pytest.mark.rule("P3.2")

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
-from lore.protocol.producer import Due, Producer
+from lore.protocol.producer import CoalesceConfig, Due, Producer
 from lore.protocol.window import Window, WindowConfig
 
 COALESCE = CoalesceConfig(max_delay_s=0.03, max_chars=10)
@@ -53,6 +52,45 @@ def test_later_words_wait_to_be_joined() -> None:
     assert maker.outbox(0.02) is None
     assert maker.deadline() == 0.03
     assert sent(maker, 0.03).chunks == (Chunk(2, "bc", (2, 3), 3),)
+
+
+def test_text_after_a_pause_is_due_at_once() -> None:
+    maker = after_a_chunk(5.0)
+    maker.on_piece("a", (1,), 5.05)
+    assert maker.deadline() == 5.05
+
+
+def test_later_text_is_due_at_once_when_it_is_long() -> None:
+    maker = after_a_chunk(5.0)
+    maker.on_piece("a" * 9, (1,), 5.01)
+    assert maker.deadline() == 5.03
+    maker.on_piece("b", (2,), 5.02)
+    assert maker.deadline() == 5.01
+
+
+def test_half_a_character_waits_for_its_other_half() -> None:
+    """Tokens that bring no whole character yet are not worth a chunk, but are kept."""
+    maker = producer()
+    maker.on_piece("", (1,), 5.0)
+    assert maker.outbox(99.0) is None
+    maker.on_piece("é", (2,), 5.5)
+    assert sent(maker, 5.5).chunks == (Chunk(1, "é", (1, 2), 2),)
+
+
+def test_a_chunk_without_text_is_not_the_first() -> None:
+    """The window closed on half a character: the first word is still due at once."""
+    maker = producer(size=2)
+    maker.on_piece("", (1, 2), 5.0)
+    stored(maker, acked_tokens=2, now=5.0)
+    maker.on_piece("é", (3,), 5.01)
+    assert maker.deadline() == 5.01
+
+
+def after_a_chunk(sent_s: float) -> Producer:
+    maker = producer()
+    maker.on_piece("x", (0,), sent_s)
+    stored(maker, now=sent_s)
+    return maker
 
 
 def test_one_append_is_in_flight_and_the_rest_joins_the_next() -> None:
@@ -262,19 +300,29 @@ class Exchange:
         if count > 0:
             ids = tuple(range(maker.generated_tokens, maker.generated_tokens + count))
             piece = "".join(f"{i}." for i in ids if i % 4)
-            maker.on_piece(piece, ids, self.now)
+            if (chunk := maker.pass_on(piece, ids, self.now, ())) is None:
+                maker.on_piece(piece, ids, self.now)
+            else:
+                append = Due((chunk,), maker.window.size, 0, maker.next_seq, None)
+                self._settle(append, self.random.choice(["append", "lost before", "lost after"]))
             assert maker.generated_tokens - self.acked <= self.size
             self.text += piece
 
     def append(self, fate: str = "append") -> None:
         append = self.maker.outbox(self.now)
-        if append is None:
-            return
+        if append is not None:
+            self._settle(append, fate)
+
+    def _settle(self, append: Due, fate: str) -> None:
+        maker = self.maker
         next_seq = 0 if fate == "lost before" else self.log.take(append)
-        if fate == "append":
-            self.maker.on_appended(next_seq, self.acked, self.now)
+        if fate != "append":
+            maker.on_lost()
+        elif next_seq == append.next_seq and not (append.reopen_tokens or append.finish_reason):
+            more = maker.on_passed(self.acked, self.now)
+            assert more or maker.deadline() is None
         else:
-            self.maker.on_lost()
+            maker.on_appended(next_seq, self.acked, self.now)
 
     def forget(self) -> None:
         del self.log.chunks[self.random.randint(0, len(self.log.chunks)) :]

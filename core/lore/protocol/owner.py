@@ -29,6 +29,7 @@ What an answer means, to any call (``tests/unit/test_protocol_owner.py``, by rul
 import math
 from dataclasses import replace
 
+from lore.protocol.chunk import make
 from lore.protocol.commands import Append, Finish, Reinstate, Release
 from lore.protocol.give_back import known
 from lore.protocol.lifecycle import ENDED, Status, end_status
@@ -83,7 +84,6 @@ class Owner:
         self.alarm_s: float | None = None
         """The earliest alarm that ``leases.py`` has set for it."""
         self._call: Call | None = None
-        self._due: Due | None = None
         self._asked_s = asked_s
         self._heard_s = asked_s
         """When the store last said that the request is ours (P3.13)."""
@@ -125,6 +125,26 @@ class Owner:
         return now < self.renewed_s + self.config.lease_s
 
     # from the engine
+
+    def pass_on(
+        self, text: str, token_ids: tuple[int, ...], now: float, scored: tuple[Scored, ...] = ()
+    ) -> Append | None:
+        """Take a piece and return the append that carries it. A fast path for nearly all pieces:
+        same effect as ``on_piece`` and ``take``. None: it is not taken, because something else is
+        to be decided.
+        """
+        if self._call is not None or self._errand is not None or self.unread:
+            return None
+        if self.state is not State.WORKING:
+            return None
+        producer, config = self.producer, self.config
+        chunk = producer.pass_on(text, token_ids, now, scored)
+        if chunk is None:
+            return None
+        self._asked_s, size = now, producer.window.size
+        head = self.request_id, config.owner, config.lease_ms, self.epoch, self.view.log_id
+        self._call = call = make(Append, (*head, size, 0, (chunk,)))
+        return call
 
     def on_piece(
         self,
@@ -221,30 +241,22 @@ class Owner:
 
     def _append(self, due: Due) -> Append | Finish:
         assert self.state is not State.RELEASING, "P3.9: who asked for its release appends no more"
-        self._due = due
         if not due.chunks and due.finish_reason is not None and not self._asks_first:
             return self._finish()
-        return Append(
-            self.request_id,
-            self.config.owner,
-            self.config.lease_ms,
-            self.epoch,
-            self.view.log_id,
-            due.window,
-            due.reopen_tokens,
-            due.chunks,
-        )
+        config, log_id = self.config, self.view.log_id
+        head = self.request_id, config.owner, config.lease_ms, self.epoch, log_id
+        return Append(*head, due.window, due.reopen_tokens, due.chunks)
 
     def _finish(self) -> Finish:
-        assert self._due is not None
-        assert self._due.finish_reason is not None
+        sent_end = self.producer.sent_end
+        assert sent_end is not None
         return Finish(
             self.request_id,
             self.config.owner,
             self.epoch,
-            self._due.next_seq,
+            self.producer.sent_seq,
             self.end_status,
-            self._due.finish_reason,
+            sent_end,
             self.error,
             self.prompt_tokens,
             self.config.retention_ms,
@@ -265,8 +277,8 @@ class Owner:
         if position.outcome is Outcome.OK:
             self._heard_s = now
         kind = type(call)
-        if kind is Append and position.outcome is Outcome.OK:
-            return self._on_appended(position, run_id, now)
+        if isinstance(call, Append) and position.outcome is Outcome.OK:
+            return self._on_appended(call, position, run_id, now)
         if kind is not Reinstate and self._is_forgotten(position, run_id):
             self._forget_call()
             self._errand = Errand.GIVE_BACK
@@ -278,34 +290,32 @@ class Owner:
             return self._on_reinstated(call, position, run_id, now)
         return self._on_judged(kind, position, run_id, now)
 
-    def on_passed(self, acked_tokens: int, run_id: str, now: float) -> None:
-        """The last append taken succeeded. A fast path: same effect as ``on_answer`` with *ok*."""
-        self._call, due = None, self._due
-        assert due is not None
+    def on_passed(self, acked_tokens: int, run_id: str, now: float) -> bool:
+        """The last append taken succeeded. A fast path: same effect as ``on_answer`` with *ok*.
+        Returns whether the request may have more for the store, now or later.
+        """
+        self._call, producer = None, self.producer
         if self.state is State.GONE:
-            return
+            return False
         self._heard_s = now
         self.run_id, self._asks_first, self.doubtful = run_id, False, False
-        if due.finish_reason is None:
-            self.producer.on_passed(acked_tokens, now)
-        else:
+        if producer.sent_end is not None:
             self._errand = Errand.FINISH
+            return True
+        return producer.on_passed(acked_tokens, now) or self.state is not State.WORKING
 
-    def _on_appended(self, position: Position, run_id: str, now: float) -> None:
-        due = self._due
-        assert due is not None
+    def _on_appended(self, call: Append, position: Position, run_id: str, now: float) -> None:
         self.run_id, self._asks_first = run_id, False
-        if due.chunks or due.reopen_tokens:
+        if call.chunks or call.reopen_tokens:
             self.doubtful = False
-        if due.finish_reason is None:
+        if self.producer.sent_end is None:
             self.producer.on_appended(position.next_seq, position.acked_tokens, now)
         else:
             self._errand = Errand.FINISH
 
     def _on_judged(self, kind: type, position: Position, run_id: str, now: float) -> Turn | None:
         """An append was refused, or an end was answered."""
-        outcome, due = position.outcome, self._due
-        assert due is not None
+        outcome, ends = position.outcome, self.producer.sent_end is not None
         self._errand = None
         if outcome in (Outcome.OK, Outcome.GAP):
             self.run_id = run_id
@@ -314,7 +324,7 @@ class Owner:
                 self.state, self.doubtful = State.ENDED, False
                 return Turn.ENDED
             return None
-        if kind is Append and outcome is Outcome.FENCED and due.finish_reason is not None:
+        if kind is Append and outcome is Outcome.FENCED and ends:
             self._errand = Errand.FINISH  # our own end may have been executed: finish tells
             return None
         is_other_life = outcome is Outcome.FENCED and run_id != self.run_id

@@ -1,6 +1,6 @@
 """The types of an owner's decisions (``owner.py``): terms of its leases, states and turns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -12,10 +12,10 @@ class Terms:
     """The generator's name; it must be unique in the fleet."""
     lease_s: float
     retention_ms: int
+    lease_ms: int = field(init=False)
 
-    @property
-    def lease_ms(self) -> int:
-        return round(self.lease_s * 1000)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lease_ms", round(self.lease_s * 1000))
 
 
 class State(StrEnum):

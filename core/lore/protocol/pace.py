@@ -47,6 +47,7 @@ take a slot or are to have the next one: ``slots - pacer.decoding`` more may be 
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Generic
 
 from lore.protocol.pace_words import Changes, K, PaceConfig, Request
@@ -57,8 +58,14 @@ AT_ONCE = -math.inf
 class Pacer(Generic[K]):
     """The requests of one engine. Counts are in tokens, generated in all since the first."""
 
-    def __init__(self, config: PaceConfig, slots: float) -> None:
-        """With ``math.inf`` slots nobody ever waits: pace is off."""
+    def __init__(
+        self, config: PaceConfig, slots: float, made: Callable[[K], int] | None = None
+    ) -> None:
+        """With ``math.inf`` slots nobody ever waits: pace is off. ``made``: how many tokens a
+        request has by now. With it, only its first token and those that use up its credit must be
+        told while slots are not shared.
+        """
+        self._made = made
         self._config = config
         self._slots = slots
         self._requests: dict[K, Request[K]] = {}
@@ -70,7 +77,7 @@ class Pacer(Generic[K]):
         self._waited_s = -math.inf
         """When somebody last waited."""
         self._parked = 0
-        self._shares = False
+        self.shares = False
         """Whether credit comes in steps."""
         self._deadline = math.inf
 
@@ -137,7 +144,7 @@ class Pacer(Generic[K]):
             self._parked -= request.parked
             self._wanting.pop(key, None)
             self._open.pop(key, None)
-            if self._shares:
+            if self.shares:
                 self._deadline = AT_ONCE
 
     def on_credit(
@@ -148,7 +155,7 @@ class Pacer(Generic[K]):
         if limit <= request.credit:
             return
         opens = not request.wants
-        if opens or not self._shares or request.granted == request.credit:
+        if opens or not self.shares or request.granted == request.credit:
             self._deadline = AT_ONCE
         request.credit = limit
         if opens and request.wants and acked_tokens is not None:
@@ -159,14 +166,14 @@ class Pacer(Generic[K]):
         request = self._requests[key]
         if generated_tokens == request.generated:
             return
-        if not self._shares and generated_tokens < request.credit:
+        if not self.shares and generated_tokens < request.credit:
             request.generated = generated_tokens  # each token's way: the rest is made up for later
             request.read_s = now if request.read_s is None else request.read_s
             return
         # Who waited for this much longer than a step is not served before all others ever after.
         request.read_no_further_than(request.generated + self._config.step_tokens, now)
         request.generated = generated_tokens
-        if self._shares and self._is_used_up(request):
+        if self.shares and self._is_used_up(request):
             self._deadline = AT_ONCE
         if request.read_s is None and generated_tokens:
             request.read_s = now
@@ -212,12 +219,15 @@ class Pacer(Generic[K]):
         """Decide anew. Call it once the deadline has passed."""
         changes = Changes[K]()
         is_crowded = self._waiting + len(self._wanting) > self._slots
-        shared, self._shares = self._shares, is_crowded or now < self._calm_s
-        if self._shares and not shared:
+        shared, self.shares = self.shares, is_crowded or now < self._calm_s
+        if self.shares and not shared:
             for request in self._wanting.values():
+                if self._made is not None:
+                    request.generated = self._made(request.key)
                 request.read_no_further_than(request.generated + self._config.step_tokens, now)
+            for request in [*self._wanting.values()]:
                 self._note(request)
-        if self._shares:
+        if self.shares:
             self._share(changes, now)
         else:
             self._deadline = math.inf

@@ -13,12 +13,26 @@ may have.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from lore.protocol.assembly import Assembler, CoalesceConfig
-from lore.protocol.chunk import Chunk
+from lore.protocol.chunk import Chunk, make
 from lore.protocol.logprobs import Scored
 from lore.protocol.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class CoalesceConfig:
+    """How pieces of text are joined into chunks: at once after a pause, else by size or delay.
+
+    The first word decides how fast an answer feels, and slow text gains nothing by waiting. For
+    fast text, a chunk per token would cost more than it brings. The engine hands over whole
+    characters, so text is never cut here.
+    """
+
+    max_delay_s: float = 0.03
+    """The minimum time between two chunks, in seconds, unless the second is long enough."""
+    max_chars: int = 256
 
 
 class Due(NamedTuple):
@@ -44,16 +58,33 @@ class Producer:
         shown token ids.
         """
         self.window = window
+        self.generated_tokens = history[-1].tokens if history else 0
+        self.finish_reason: str | None = None
+        """Why generation ended; None before that."""
+        self.ended = False
+        """Whether the store has the end."""
         self._chunks = list(history)
         self._stored = len(history)  # chunks that the store is known to have
-        self._assembler = Assembler(coalesce)
+        self._count = len(history)  # chunks made
+        self._coalesce = coalesce
+        self._text = ""
+        self._token_ids: tuple[int, ...] = ()
         self._scored: tuple[Scored, ...] = ()
         self._prompt_ids: tuple[int, ...] | None = () if shows_ids else None
-        self._generated = history[-1].tokens if history else 0
-        self._finish_reason: str | None = None
-        self._in_flight: Due | None = None
+        self._pending_s: float | None = None
+        """Since when a piece has waited to become part of a chunk."""
+        self._due_s = math.inf
+        """When the waiting text is due; infinite while there is none, or no whole character."""
+        self._next_s = -math.inf
+        """From when on a short text is due at once."""
+        self.is_sending = False
+        """Whether an append waits for its answer."""
+        self.sent_seq = 0
+        """The next seq behind what was sent last."""
+        self.sent_end: str | None = None
+        """The ``finish_reason`` that was sent with it."""
+        self._sent_reopen = 0
         self._told_reopen = 0  # the ``reopen_tokens`` last reported to the store
-        self.ended = False
 
     @property
     def limit(self) -> int | None:
@@ -63,14 +94,6 @@ class Producer:
     def acked_tokens(self) -> int | None:
         """How many tokens its readers have; None where nobody acknowledges (P8.4)."""
         return self.window.acked_tokens if self.window.size else None
-
-    @property
-    def finish_reason(self) -> str | None:
-        return self._finish_reason
-
-    @property
-    def generated_tokens(self) -> int:
-        return self._generated
 
     @property
     def stored(self) -> Sequence[Chunk]:
@@ -83,18 +106,42 @@ class Producer:
         return tuple(self._chunks)
 
     @property
-    def is_sending(self) -> bool:
-        return self._in_flight is not None
-
-    @property
     def next_seq(self) -> int:
         """The seq of the next new chunk."""
-        return len(self._chunks) + 1
+        return self._count + 1
 
     def on_prompt(self, prompt_ids: tuple[int, ...]) -> None:
         """The prompt is known, before its first token. A log that has begun has the ids."""
         if self._prompt_ids is not None and not self._chunks:
             self._prompt_ids = prompt_ids
+
+    def pass_on(
+        self, text: str, token_ids: tuple[int, ...], now: float, scored: tuple[Scored, ...]
+    ) -> Chunk | None:
+        """Take a piece and send it at once, alone. A fast path for nearly all pieces behind the
+        first: same effect as ``on_piece`` and ``take``. None: it is not taken, because something
+        else is to be decided.
+        """
+        window, count = self.window, self._count
+        tokens = self.generated_tokens + len(token_ids)
+        if (
+            not text
+            or now < self._next_s
+            or self.is_sending
+            or self._pending_s is not None
+            or (window.size and tokens >= window.granted)
+            or self._stored != count
+            or not count
+            or self.finish_reason is not None
+            or self._prompt_ids is not None
+        ):
+            return None
+        self._count = count = count + 1
+        self.generated_tokens, self._next_s = tokens, now + self._coalesce.max_delay_s
+        chunk = make(Chunk, (count, text, token_ids, tokens, scored, None))
+        self._chunks.append(chunk)
+        self.is_sending, self.sent_seq, self.sent_end, self._sent_reopen = True, count + 1, None, 0
+        return chunk
 
     def on_piece(
         self,
@@ -104,24 +151,30 @@ class Producer:
         scored: tuple[Scored, ...] = (),
     ) -> bool:
         """Return True when the credit is used up with this piece."""
-        self._generated += len(token_ids)
-        if scored:
-            self._scored += scored
-        self._assembler.add(text, token_ids, now)
+        self.generated_tokens += len(token_ids)
+        self._text += text
+        self._token_ids += token_ids
+        self._scored += scored
+        if self._pending_s is None:
+            self._pending_s = now
+        if text:
+            is_long = len(self._text) >= self._coalesce.max_chars
+            at_once = is_long or self._pending_s >= self._next_s
+            self._due_s = self._pending_s if at_once else self._next_s
         window = self.window
-        if not window.size or self._generated < window.granted:
+        if not window.size or self.generated_tokens < window.granted:
             return False
-        assert self._generated == window.granted, "P5.1: the engine went beyond its credit"
+        assert self.generated_tokens == window.granted, "P5.1: the engine went beyond its credit"
         window.on_closed(now)
         return True
 
     def on_finish(self, reason: str) -> None:
         """Generation ended: flush the rest, then finish the request."""
-        self._finish_reason = reason
+        self.finish_reason = reason
 
     def on_acked(self, acked_tokens: int, now: float) -> None:
         """An ack became known, in any way. Late news changes nothing."""
-        self.window.on_ack(acked_tokens, self._generated, now)
+        self.window.on_ack(acked_tokens, self.generated_tokens, now)
 
     def on_position(self, next_seq: int, acked_tokens: int, now: float, *, paused: bool) -> None:
         """A renewal was answered: the request lives in the store, and this is where its log is.
@@ -130,7 +183,7 @@ class Producer:
         know of a closed window (it forgot, or an older append overtook the report), it is reported
         again: an ack wakes only ``paused`` requests.
         """
-        self._stored = min(next_seq - 1, len(self._chunks))
+        self._stored = min(next_seq - 1, self._count)
         self.ended = False
         if not paused:
             self._told_reopen = 0
@@ -138,39 +191,44 @@ class Producer:
 
     def on_appended(self, next_seq: int, acked_tokens: int, now: float) -> None:
         """The append in flight, and the end that went with it, were answered: stored, or a gap."""
-        sent, self._in_flight = self._in_flight, None
-        self._stored = min(next_seq - 1, len(self._chunks))
-        if sent is not None and next_seq >= sent.next_seq:
-            self._told_reopen = sent.reopen_tokens
-            self.ended = sent.finish_reason is not None
+        was_sending, self.is_sending = self.is_sending, False
+        self._stored = min(next_seq - 1, self._count)
+        if was_sending and next_seq >= self.sent_seq:
+            self._told_reopen = self._sent_reopen
+            self.ended = self.sent_end is not None
         self.on_acked(acked_tokens, now)
 
-    def on_passed(self, acked_tokens: int, now: float) -> None:
-        """The append in flight succeeded. A fast path: same effect as ``on_appended``."""
-        sent, self._in_flight = self._in_flight, None
-        assert sent is not None, "P2.1: an answer belongs to an append"
-        self._stored, self._told_reopen = sent.next_seq - 1, 0
-        if acked_tokens > self.window.acked_tokens:
-            self.window.on_ack(acked_tokens, self._generated, now)
+    def on_passed(self, acked_tokens: int, now: float) -> bool:
+        """The append in flight succeeded. A fast path: same effect as ``on_appended``. Returns
+        whether anything more is to be sent, now or later.
+        """
+        assert self.is_sending, "P2.1: an answer belongs to an append"
+        self.is_sending, self._stored, self._told_reopen = False, self.sent_seq - 1, 0
+        window = self.window
+        if acked_tokens > window.acked_tokens:
+            window.on_ack(acked_tokens, self.generated_tokens, now)
+        is_closed = window.size and self.generated_tokens >= window.granted
+        return bool(is_closed or self.finish_reason is not None or self._due_s < math.inf)
 
     def on_lost(self) -> None:
         """The append in flight got no answer; it may or may not have been executed."""
-        self._in_flight = None
+        self.is_sending = False
 
     def deadline(self) -> float | None:
         """When ``outbox`` will have something if nothing else happens; in the past when it has
         now.
         """
-        if self.ended or self._in_flight is not None:
+        if self.ended or self.is_sending:
             return None
         # These must not wait for coalescing.
-        if self._finish_reason is not None or self._stored < len(self._chunks):
+        if self.finish_reason is not None or self._stored < self._count:
             return -math.inf
-        window = self.window
-        if window.size and self._generated >= window.granted and self._is_to_tell():
+        # The store must hear of a closed window, also without text: otherwise no ack that opens it
+        # would reach this owner.
+        reopen_tokens = self.window.reopen_tokens(self.generated_tokens)
+        if reopen_tokens and reopen_tokens != self._told_reopen:
             return -math.inf
-        due_s = self._assembler.due_s
-        return due_s if due_s < math.inf else None
+        return self._due_s if self._due_s < math.inf else None
 
     def outbox(self, now: float) -> Due | None:
         """What to append now, or None. Answer with ``on_appended`` or ``on_lost``."""
@@ -179,31 +237,26 @@ class Producer:
 
     def take(self, now: float) -> Due:
         """``outbox`` for a caller who knows that the deadline has passed."""
-        window, assembler, ends = self.window, self._assembler, self._finish_reason is not None
-        closed = window.size and self._generated >= window.granted
-        reopen_tokens = window.reopen_tokens(self._generated) if closed else 0
-        is_due = reopen_tokens or ends or assembler.due_s <= now
-        if is_due and (assembler.text or assembler.token_ids):
+        ends = self.finish_reason is not None
+        reopen_tokens = self.window.reopen_tokens(self.generated_tokens)
+        is_due = reopen_tokens or ends or self._due_s <= now
+        if is_due and (self._text or self._token_ids):
             self._cut(now)
-        assert self._in_flight is None, "P2.1: an append waits for the answer to the one before"
-        self._in_flight = Due(
-            chunks=tuple(self._chunks[self._stored :]),
-            window=window.size,
-            reopen_tokens=0 if ends else reopen_tokens,
-            next_seq=len(self._chunks) + 1,
-            finish_reason=self._finish_reason,
-        )
-        return self._in_flight
-
-    def _is_to_tell(self) -> bool:
-        """Whether the store must hear of a closed window. It is reported even without text:
-        otherwise no ack that opens it would reach this owner.
-        """
-        return self.window.reopen_tokens(self._generated) not in (0, self._told_reopen)
+        assert not self.is_sending, "P2.1: an append waits for the answer to the one before"
+        self.is_sending, self.sent_seq = True, self._count + 1
+        self.sent_end, self._sent_reopen = self.finish_reason, 0 if ends else reopen_tokens
+        chunks = tuple(self._chunks[self._stored :])
+        return Due(chunks, self.window.size, self._sent_reopen, self.sent_seq, self.sent_end)
 
     def _cut(self, now: float) -> None:
-        text, token_ids = self._assembler.take(now)
+        """Make a chunk of everything pending."""
+        text, token_ids = self._text, self._token_ids
         tokens = (self._chunks[-1].tokens if self._chunks else 0) + len(token_ids)
-        seq, more = len(self._chunks) + 1, (self._scored, self._prompt_ids)
-        self._chunks.append(Chunk(seq, text, token_ids, tokens, *more))
-        self._scored, self._prompt_ids = (), self._prompt_ids and ()
+        self._count += 1
+        more = self._scored, self._prompt_ids
+        self._chunks.append(Chunk(self._count, text, token_ids, tokens, *more))
+        self._text, self._token_ids, self._scored = "", (), ()
+        self._prompt_ids = self._prompt_ids and ()
+        self._pending_s, self._due_s = None, math.inf
+        if text:
+            self._next_s = now + self._coalesce.max_delay_s

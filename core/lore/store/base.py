@@ -8,7 +8,7 @@ the types of their answers in ``protocol/messages.py``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Command
@@ -54,10 +54,19 @@ T = TypeVar("T")
 
 Step = Sequence[tuple[Any, Append]]
 """Appends, each with a key by which its caller recognizes it."""
-Answers = Sequence[int | Position]
-"""The answer to each append of a step: the tokens acknowledged so far if it changed nothing but the
-log, else the request's position.
-"""
+
+
+class Answers(NamedTuple):
+    """What one server answered to the appends of a step."""
+
+    run_id: str
+    """The life of the server (``Store.run_id``)."""
+    each: Sequence[int | Position]
+    """For each append, the tokens acknowledged so far if it changed nothing but the log, else the
+    request's position.
+    """
+
+
 Tell = Callable[[Step, Answers | Exception], None]
 
 

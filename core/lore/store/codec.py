@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
-from lore.protocol.chunk import Chunk
+from lore.protocol.chunk import Chunk, make
 from lore.protocol.lifecycle import Status
 from lore.protocol.logprobs import pack, unpack
 from lore.store.base import (
@@ -125,7 +125,8 @@ def message_from(payload: str) -> Message:
     words = head.split(" ")
     if words[0] == "c":  # nearly all messages are chunks
         _, seq, tokens, at_ms, log_id = words
-        return ChunkMessage(int(seq), text, int(tokens), int(at_ms), log_id)
+        fields = int(seq), text, int(tokens), int(at_ms), log_id, (), (), None
+        return make(ChunkMessage, fields)
     match words:
         case ["a", acked_seq, acked_tokens]:
             return AckMessage(int(acked_seq), int(acked_tokens))
@@ -141,7 +142,7 @@ def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
     for seq, text, token_ids, tokens, scored, prompt_ids in chunks:
         if scored or prompt_ids is not None:
             token_ids = pack(token_ids, scored, prompt_ids)
-        ids = token_ids[0] if len(token_ids) == 1 else " ".join(map(str, token_ids))
+        ids = " ".join(map(str, token_ids)) if token_ids[1:] or not token_ids else token_ids[0]
         arguments += (seq, text, ids, tokens)
     return arguments
 

@@ -16,6 +16,7 @@ import random
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any, cast
 
@@ -42,6 +43,9 @@ LOOKS = 4
 """How often a silent connection is checked in each ``timeout_s``."""
 
 _MORE = object()
+
+Tell = Callable[[Any], None]
+"""Called with the reply to a command, or with an exception."""
 
 
 _METERS = {name: (STORE_CALL[name], STORE_ERRORS[name]) for name in STORE_CALL}
@@ -81,7 +85,7 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
-        self._pending: deque[tuple[asyncio.Future[Any], tuple[Histogram, Counter], float]] = deque()
+        self._pending: deque[tuple[Tell, tuple[Histogram, Counter], float]] = deque()
         self._denied: set[str] = set()
         self._wrote_s = self._read_s = 0.0  # by perf_counter: a loop's time is coarse
         self._silent = 0
@@ -114,12 +118,14 @@ class Link:
 
     def call(self, *command: str | int | bytes) -> asyncio.Future[Any]:
         """Send a command. The future gets its reply, or StoreUnavailable."""
-        if self.is_up and len(self._pending) < self._max_in_flight:
-            return self._send(*command)
-        _meters_of(command)[1].inc()
-        if not self.is_up:
-            raise self._away("is not connected")
-        raise self._away(f"has {self._max_in_flight} calls waiting already")
+        self._check(command)
+        return self._send(*command)
+
+    def call_back(self, tell: Tell, command: tuple[str | int | bytes, ...]) -> None:
+        """Send a command at once. ``tell`` is called where its reply is read."""
+        self._check(command)
+        self._put(tell, command)
+        self._flush()
 
     def drop(self) -> None:
         """Give this connection up: all waiting calls fail, and a new connection follows."""
@@ -144,32 +150,36 @@ class Link:
         return found["master_replid"]
 
     def _receive(self, reply: Any) -> None:
-        future, (latency, errors), sent_s = self._pending.popleft()
+        tell, (latency, errors), sent_s = self._pending.popleft()
         latency.observe(self._read_s - sent_s)
-        failed = isinstance(reply, Exception)
-        if failed:
-            errors.inc()
-        if future.done():
-            return  # its caller was cancelled
-        if failed:
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
+        errors.inc(isinstance(reply, Exception))
+        tell(reply)
 
     def _send(self, *command: str | int | bytes) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._put(partial(_settle, future), command)
+        return future
+
+    def _put(self, tell: Tell, command: tuple[str | int | bytes, ...]) -> None:
         if self._transport is None:
             raise self._away("is not connected")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
         packed = libvalkey.pack_command(command)
         if not self._pending:
             self._silent = 0
         if not self._out:
-            loop.call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush)
             self._wrote_s = perf_counter()
-        self._pending.append((future, _meters_of(command), self._wrote_s))
+        self._pending.append((tell, _meters_of(command), self._wrote_s))
         self._out.append(packed)
-        return future
+
+    def _check(self, command: tuple[str | int | bytes, ...]) -> None:
+        """Raises StoreUnavailable."""
+        if self.is_up and len(self._pending) < self._max_in_flight:
+            return
+        _meters_of(command)[1].inc()
+        if not self.is_up:
+            raise self._away("is not connected")
+        raise self._away(f"has {self._max_in_flight} calls waiting already")
 
     def _away(self, what: str) -> StoreUnavailable:
         return StoreUnavailable(f"the store at {self.endpoint.name} {what}")
@@ -284,7 +294,7 @@ class Link:
 
     def _flush(self) -> None:
         data, self._out = b"".join(self._out), []
-        if self._transport is not None and not self._transport.is_closing():
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def _error(self, message: str) -> Exception:
@@ -315,10 +325,9 @@ class Link:
         self._connection = self._transport = self._lost = None
         self._out.clear()
         while self._pending:
-            future, (_, errors), _ = self._pending.popleft()
+            tell, (_, errors), _ = self._pending.popleft()
             errors.inc()
-            if not future.done():
-                future.set_exception(self._away(why))
+            tell(self._away(why))
         self.came_up.clear()
         self.on_trouble()
 
@@ -378,6 +387,15 @@ def _reason(error: BaseException) -> str:
 
 
 def _nothing() -> None: ...
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return  # its caller was cancelled
+    if isinstance(reply, Exception):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)
 
 
 def forget(future: asyncio.Future[Any]) -> None:

@@ -56,9 +56,9 @@ def log_key(request_id: str) -> str:
 
 
 @lru_cache(CACHED)
-def place_of(request_id: str) -> tuple[int, tuple[str, str]]:
-    """The partition of a request, and the keys of its hash and of its log."""
-    return partition_of(request_id), (request_key(request_id), log_key(request_id))
+def request_keys(request_id: str) -> tuple[str, str]:
+    """The keys of a request's hash and of its log."""
+    return request_key(request_id), log_key(request_id)
 
 
 def reader_channel(request_id: str) -> str:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Command
 from lore.store.base import (
+    Answers,
     ChunkMessage,
     Listener,
     News,
@@ -21,6 +22,7 @@ from lore.store.base import (
     Vitals,
     WakeListener,
 )
+from lore.store.keys import partition_of
 from lore.store.twin import Publication, StoreState
 from lore.store.twin.directory import Directory
 
@@ -69,7 +71,7 @@ class MemoryStore(Directory):
         return answer
 
     def append(self, step: Step, tell: Tell) -> None:
-        append_one_by_one(self.do, step, tell)
+        append_one_by_one(self.do, step, tell, self.run_id)
 
     # readers' side
 
@@ -148,15 +150,23 @@ class MemoryStore(Directory):
                 listener.on_message(message)
 
 
-def append_one_by_one(do: Callable[[Append], Awaitable[Position]], step: Step, tell: Tell) -> None:
+def append_one_by_one(
+    do: Callable[[Append], Awaitable[Position]],
+    step: Step,
+    tell: Tell,
+    run_id: Callable[[int], str],
+) -> None:
     for one in step:
+        life = partial(run_id, partition_of(one[1].request_id))
         answer = asyncio.ensure_future(do(one[1]))
-        answer.add_done_callback(partial(_tell, [one], tell))
+        answer.add_done_callback(partial(_tell, [one], tell, life))
 
 
-def _tell(step: Step, tell: Tell, answer: asyncio.Future[Position]) -> None:
+def _tell(
+    step: Step, tell: Tell, life: Callable[[], str], answer: asyncio.Future[Position]
+) -> None:
     if answer.cancelled():
         return
     error = answer.exception()
     assert error is None or isinstance(error, Exception)
-    tell(step, [answer.result()] if error is None else error)
+    tell(step, Answers(life(), [answer.result()]) if error is None else error)

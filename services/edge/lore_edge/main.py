@@ -1,12 +1,11 @@
 """Starts an edge: settings from the environment (``LORE_…``)."""
 
-import gc
 import resource
 
 import structlog
 import uvloop
 
-from lore import tracing
+from lore import collector, tracing
 from lore.logs import configure_logging
 from lore.serving import cannot_listen, open_store, serve_health
 from lore.settings import load
@@ -16,8 +15,6 @@ from lore_edge.app import Edge
 from lore_edge.auth.authenticator import BadAuth
 from lore_edge.server import EdgeServer, bind
 from lore_edge.settings import EdgeSettings
-
-GC_THRESHOLD = 10_000  # objects; a page of history has some hundreds
 
 _log = structlog.get_logger()
 
@@ -51,23 +48,12 @@ async def run(settings: EdgeSettings) -> None:
     health = serve_health("edge", settings, live=server.live, ready=server.ready)
     try:
         await connect(store, settings, server)
-        spare_the_collector()
+        collector.spare()
         await server.serve(sockets=[listener])
     finally:
         await edge.close()
         await store.close()
         health.stop()
-
-
-def spare_the_collector() -> None:
-    """Exclude existing objects from garbage collection, and collect new ones less often.
-
-    Scanning all objects again and again stopped the loop for longer than a reader who comes back
-    should wait, and took a quarter of its time when many came back.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
 
 
 async def connect(store: Store, settings: EdgeSettings, server: EdgeServer) -> None:

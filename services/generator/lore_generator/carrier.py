@@ -124,28 +124,43 @@ class Carrier:
         self._set_timer()
         self._moved.set()
 
+    def transmit_step(self) -> None:
+        """Send what a step appends. Call it instead of ``transmit`` if all that happened is that
+        pieces were passed on, or that the store has them: then nothing else is due, unless a timer
+        is to be set or slots are to be shared anew.
+        """
+        leases = self._leases
+        is_due = leases.pacer.deadline() <= self._loop.time() or leases.deadline() < self._timer_s
+        if is_due or self._closed or leases.turns or leases.outbox:
+            self.transmit()
+        elif leases.appends:
+            step, leases.appends = leases.appends, []
+            self._store.append(step, self._on_step)
+
     def _share(self) -> None:
         """Share the engine's slots, and claim for those that are free then."""
         now = self._loop.time()
         self._roster.share(self._claims.waiting(now))
         self._claims.pump(now)
 
-    def tell_prompt(self, owned: Owned, tokens: int) -> None:
-        """Report the length of a request's prompt, once it is known, and the model that reads
-        it.
+    def tell_prompt(self, owned: Owned) -> None:
+        """Report the length of a request's prompt, and the model that reads it, unless the store
+        knows both.
         """
-        if tokens != owned.told_prompt_tokens or owned.told_model != self._model:
-            owned.told_prompt_tokens, owned.told_model = tokens, self._model
+        news = owned.prompt_tokens, self._model
+        owned.tells_prompt = False
+        if news != owned.told:
+            owned.told = news
+            owned.owner.on_prompt(*news)
             self._tasks.create_task(self._tell_prompt(owned))
 
     async def _tell_prompt(self, owned: Owned) -> None:
-        owner, tokens = owned.owner, owned.told_prompt_tokens
-        owner.on_prompt(tokens, self._model)
+        owner = owned.owner
         lease = owner.request_id, owner.config.owner, owner.epoch
         try:
-            await self._store.do(Prompt(*lease, tokens, self._model))
-        except StoreUnavailable:
-            owned.told_prompt_tokens = 0  # the next piece, or the end, reports it
+            await self._store.do(Prompt(*lease, *owned.told))
+        except StoreUnavailable:  # the next piece, or the end, reports it
+            owned.told, owned.tells_prompt = (0, ""), True
 
     def on_wake(self, partition: int | None) -> None:
         """A request waits in a partition. None: the lost subscriptions are back, so any may
@@ -194,7 +209,11 @@ class Carrier:
         else:
             now = self._loop.time()
             self._journal.on_step(step, answers, now)
-            for owner in self._leases.on_step(step, answers, now):
+            moved = self._leases.on_step(step, answers.each, answers.run_id, now)
+            if not moved:
+                self.transmit_step()
+                return
+            for owner in moved:
                 self._refresh(owner)
         self.transmit()
 

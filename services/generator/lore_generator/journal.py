@@ -36,15 +36,14 @@ class Journal:
             _on_claimed(answer)
 
     def on_step(self, step: Step, answers: Answers, now: float) -> None:
-        appended = 0
-        for (owner, command), answer in zip(step, answers, strict=True):
-            if isinstance(answer, int) or answer.outcome is Outcome.OK:
-                appended += len(command.chunks)
-                owned = self._roster.of(owner)
-                if owned is not None and owned.queued_s is not None and command.chunks:
-                    _on_first_chunk(owned, owned.queued_s, now)
-            elif answer.outcome is Outcome.GAP:
-                metrics.APPENDS_REPEATED["gap"].inc()
+        appended, unheard = 0, self._roster.unheard
+        for (owner, command), answer in zip(step, answers.each, strict=True):
+            if type(answer) is Position and answer.outcome is not Outcome.OK:
+                metrics.APPENDS_REPEATED["gap"].inc(answer.outcome is Outcome.GAP)
+                continue
+            appended += len(command.chunks)
+            if owner in unheard and command.chunks:
+                _on_first_chunk(unheard.pop(owner), now)
         metrics.CHUNKS_APPENDED.inc(appended)
 
     # turns
@@ -112,8 +111,9 @@ class Journal:
             log.error("request dropped", **logs.of(view), outcome=position.outcome.value)
 
 
-def _on_first_chunk(owned: Owned, queued_s: float, now: float) -> None:
-    first_token_s = queued_s + now - owned.claimed_s
+def _on_first_chunk(owned: Owned, now: float) -> None:
+    assert owned.queued_s is not None
+    first_token_s = owned.queued_s + now - owned.claimed_s
     metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s, exemplar=owned.span.exemplar)
     owned.span.set({"gen_ai.response.time_to_first_chunk": first_token_s})
     owned.queued_s = None

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lore.parts import formats
-from lore.protocol.assembly import CoalesceConfig
 from lore.protocol.chunk import Chunk
 from lore.protocol.owner import Owner
 from lore.protocol.owner_words import Terms
-from lore.protocol.producer import Producer
+from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.request import Ack, KeptRequest, StreamRequest
 from lore.store.base import Claimed, View
@@ -45,10 +44,14 @@ class Owned:
     """
     counted_tokens: int = 0
     """Acknowledged tokens that were counted (``accounts.py``)."""
-    told_prompt_tokens: int = 0
-    """The length of the prompt as the store knows it, or is just being told."""
-    told_model: str = ""
-    """The same for the model that generated the answer's tokens."""
+    prompt_tokens: int = 0
+    """The length of the prompt, once the engine knows it."""
+    told: tuple[int, str] = (0, "")
+    """The length of the prompt, and the model that generates the answer, as the store knows them,
+    or is just being told.
+    """
+    tells_prompt: bool = True
+    """Whether the store may have to be told of them."""
     span: Span = NOTHING
     """The span of the work on it here."""
 
@@ -56,8 +59,7 @@ class Owned:
         self.request_id = self.owner.request_id
         self.producer = self.owner.producer
         self.counted_tokens = self.view.acked_tokens
-        self.told_prompt_tokens = self.view.prompt_tokens
-        self.told_model = self.view.model
+        self.told = self.view.prompt_tokens, self.view.model
 
     @property
     def view(self) -> View:

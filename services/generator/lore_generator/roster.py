@@ -19,7 +19,10 @@ class Roster:
         self._slots = slots
         self._owned: dict[Owner, Owned] = {}
         """Live and kept requests, and those that are being handed back."""
-        self._jobs: dict[str, Owned] = {}
+        self.jobs: dict[str, Owned] = {}
+        """The live requests by the names of their jobs, which an engine's pieces have."""
+        self.unheard: dict[Owner, Owned] = {}
+        """The requests of which the store has never had a chunk."""
         self._now = asyncio.get_running_loop().time
 
     @property
@@ -30,14 +33,12 @@ class Roster:
     def of(self, owner: Owner) -> Owned | None:
         return self._owned.get(owner)
 
-    def of_job(self, job_id: str) -> Owned | None:
-        """The live request to which an engine's piece belongs."""
-        return self._jobs.get(job_id)
-
     def add(self, owned: Owned) -> None:
         """Add a request, or one that had ended and is alive again."""
         self._owned[owned.owner] = owned
-        self._jobs[owned.job.request_id] = owned
+        self.jobs[owned.job.request_id] = owned
+        if owned.queued_s is not None:
+            self.unheard[owned.owner] = owned
         self.refresh(owned)
 
     def refresh(self, owned: Owned) -> None:
@@ -96,7 +97,7 @@ class Roster:
 
     def leave(self, owned: Owned) -> None:
         """Cancel the request in the engine, at its next step (P14.1)."""
-        if self._jobs.pop(owned.job.request_id, None) is not None:
+        if self.jobs.pop(owned.job.request_id, None) is not None:
             owned.span.end()
             count_acks(owned)
             if owned.submitted and not owned.owner.finished:
@@ -105,6 +106,7 @@ class Roster:
     def forget(self, owned: Owned) -> None:
         self.leave(owned)
         self._owned.pop(owned.owner, None)
+        self.unheard.pop(owned.owner, None)
 
     def measure(self) -> None:
         """Update metrics that are too costly for each step. Call it once a second."""

@@ -10,6 +10,7 @@ engine --pieces--> Owner  --appends--> store        (carrier.py) engine <--credi
 import asyncio
 import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from lore import logs, metrics
+from lore import collector, logs, metrics
 from lore.keepers import Keeper
 from lore.lag import measure_lag
 from lore.protocol.claims import UNREADABLE, Candidate, Claims
@@ -157,6 +158,7 @@ class Service:
         await self._store.appear(self._settings.generator_id)
         await self._store.on_wake(carrier)
         self._not_ready = ""
+        collector.spare()
         log.info("ready", generator_id=self._settings.generator_id)
 
     def _build(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> Carrier:
@@ -199,39 +201,60 @@ class Service:
             self._loop.call_soon_threadsafe(self._on_pieces, pieces)
 
     def _on_pieces(self, pieces: Sequence[Piece]) -> None:
-        carrier = self._carrier
+        carrier, leases = self._carrier, self._leases
         assert carrier is not None
-        now = self._loop.time()
-        tokens = 0
+        now, jobs, tokens, transmit = self._loop.time(), self._roster.jobs, 0, carrier.transmit_step
+        steps: defaultdict[float, int] = defaultdict(int)
+        """How many requests made their tokens in so many seconds: those of a batch, in as many."""
+        exemplar = None
         for piece in pieces:
-            owned = self._roster.of_job(piece.request_id)
+            owned = jobs.get(piece.request_id)
             if owned is None:
                 continue  # it was dropped while the piece was on its way
-            if piece.given_up is not None:
-                self._give_up(owned, piece.given_up)
-                continue
-            if piece.prompt_tokens and piece.finish_reason is None:
-                carrier.tell_prompt(owned, piece.prompt_tokens)
-            if piece.prompt_ids:
-                owned.producer.on_prompt(piece.prompt_ids)
-            if not (piece.token_ids or piece.text or piece.finish_reason):
-                continue  # its prompt is about to be read
-            tokens += len(piece.token_ids)
-            if owned.stepped_s is not None:
+            count = len(piece.token_ids)
+            tokens += count
+            if count and owned.stepped_s is not None:
                 step_s = now - owned.stepped_s
-                metrics.INTER_TOKEN.observe(step_s, exemplar=owned.span.exemplar)
+                steps[step_s] += 1
+                exemplar = owned.span.exemplar or exemplar
                 owned.steps_s += step_s
-                owned.step_tokens += len(piece.token_ids)
-            if not owned.on_piece(piece, now):
-                self._leases.note(owned.owner, now)
-            else:
-                self._roster.refresh(owned)
-                if owned.owner.finished and owned.steps_s:
-                    speed = owned.step_tokens / owned.steps_s
-                    metrics.GENERATION_SPEED.observe(speed, exemplar=owned.span.exemplar)
-            self._leases.pump(owned.owner, now)
+                owned.step_tokens += count
+            text_only = not (owned.tells_prompt or piece.finish_reason or piece.given_up)
+            if text_only and leases.pass_on(
+                owned.owner, piece.text, piece.token_ids, now, piece.scored
+            ):
+                owned.stepped_s = now
+            elif self._on_piece(owned, piece, now):
+                transmit = carrier.transmit
         metrics.TOKENS_GENERATED.inc(tokens)
-        carrier.transmit()
+        for step_s, times in steps.items():
+            metrics.INTER_TOKEN.observe(step_s, times, exemplar)
+        transmit()
+
+    def _on_piece(self, owned: Owned, piece: Piece, now: float) -> bool:
+        """Return whether its slot may be free now."""
+        assert self._carrier is not None
+        if piece.given_up is not None:
+            self._give_up(owned, piece.given_up)
+            return True
+        if piece.prompt_tokens:
+            owned.prompt_tokens = piece.prompt_tokens
+        if owned.tells_prompt and owned.prompt_tokens and piece.finish_reason is None:
+            self._carrier.tell_prompt(owned)
+        if piece.prompt_ids:
+            owned.producer.on_prompt(piece.prompt_ids)
+        if not (piece.token_ids or piece.text or piece.finish_reason):
+            return False  # its prompt is about to be read
+        is_last = owned.on_piece(piece, now)
+        if not is_last:
+            self._leases.note(owned.owner, now)
+        else:
+            self._roster.refresh(owned)
+            if owned.owner.finished and owned.steps_s:
+                speed = owned.step_tokens / owned.steps_s
+                metrics.GENERATION_SPEED.observe(speed, exemplar=owned.span.exemplar)
+        self._leases.pump(owned.owner, now)
+        return is_last
 
     def _give_up(self, owned: Owned, given_up: GivenUp) -> None:
         """The engine has given the request up: a generator with a healthy engine continues it

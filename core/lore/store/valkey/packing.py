@@ -34,8 +34,8 @@ from lore.store.keys import (
     met_key,
     partition_keys,
     partition_of,
-    place_of,
     request_key,
+    request_keys,
 )
 from lore.store.types import Admit, Leave, Open, Settle
 
@@ -85,7 +85,7 @@ def _on(request_id: str, arguments: Sequence[Any]) -> Call:
 
 def _append(command: Append, servers: Sequence[Functions]) -> Call:
     request_id, owner, lease_ms, *fields, chunks = command
-    partition, keys = place_of(request_id)
+    partition, keys = partition_of(request_id), request_keys(request_id)
     common = owner, lease_ms, servers[partition].run_id
     arguments = (*common, *fields, len(chunks), *chunk_arguments(chunks), "position")
     return Call(partition, (*partition_keys(partition), *keys), arguments)
