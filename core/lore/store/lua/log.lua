@@ -22,6 +22,8 @@ local function judge(request, args, first, last)
   end
 end
 
+local BRACE = 125 -- }
+
 local function add(scores, score, member)
   scores[#scores + 1], scores[#scores + 2] = score, member
 end
@@ -115,30 +117,44 @@ local function pass(r, c, by, args, at, first, last)
     if tonumber(args[i]) ~= seq or after < tokens then return nil end
     seq, tokens = seq + 1, after
   end
-  local channel = by.tag .. 'n:' .. string.sub(r, by.id_from)
+  local channel = by.channels .. string.sub(r, by.id_from)
   for i = first, last, 4 do
-    server.call('XADD', c, args[i] .. '-0',
+    server.call('XADD', c, args[i],
       't', args[i + 1], 'i', args[i + 2], 'n', args[i + 3], 'a', at_ms, 'l', log_id)
     server.call('SPUBLISH', channel, 'c ' .. args[i] .. ' ' .. args[i + 3] .. ' ' .. at_ms
       .. ' ' .. log_id .. '\n' .. args[i + 1])
   end
-  server.call('HSET', r, 'next_seq', int(seq), 'generated_tokens', args[last], 'progress_ms', at_ms)
+  server.call('HSET', r, 'next_seq', seq, 'generated_tokens', args[last], 'progress_ms', at_ms)
   return tonumber(v[10])
 end
 
--- What the requests of one partition share in one call. `leases` and `moved` collect the scores for
--- the indexes `lease` and `live`.
-local function part_of(q, lease, live, owner, lease_ms, run_id, now, renews)
+-- What the requests of one call share. `leases` and `moved` collect the scores for the indexes
+-- `lease` and `live` of a partition.
+local function shared_by(owner, lease_ms, run_id, now, renews)
   return {
-    q = q, tag = string.sub(q, 1, -2), id_from = #q + 2, lease = lease, live = live,
     owner = owner, lease_ms = tonumber(lease_ms), run_id = run_id, now = now, renews = renews,
     at_ms = int(now), lease_until = int(now + tonumber(lease_ms)), leases = {}, moved = {},
   }
 end
 
+-- Updates the indexes of the partition, if they change.
 local function index(by)
-  if #by.leases > 0 then server.call('ZADD', by.lease, unpack(by.leases)) end
-  if #by.moved > 0 then server.call('ZADD', by.live, unpack(by.moved)) end
+  if #by.leases > 0 then
+    server.call('ZADD', by.lease, unpack(by.leases))
+    by.leases = {}
+  end
+  if #by.moved > 0 then
+    server.call('ZADD', by.live, unpack(by.moved))
+    by.moved = {}
+  end
+end
+
+-- Turns to the requests of another partition.
+local function enter(by, q, lease, live)
+  index(by)
+  by.q, by.lease, by.live = q, lease, live
+  by.tag, by.id_from = string.sub(q, 1, -2), #q + 2
+  by.channels = by.tag .. 'n:'
 end
 
 -- Append to any number of requests, one after the other, each judged by itself.
@@ -151,14 +167,14 @@ end
 -- reply a position for each request; with 'acks', for each append that took the fast path, the
 --       acknowledged tokens instead
 local function lore_append_all(keys, args)
-  local now, answers, by, k, at = clock(args[1]), {}, nil, 1, 5
+  local now, answers, k, at = clock(args[1]), {}, 1, 5
   local wanted = args[#args]
   local brief = wanted == 'acks'
   local renews = not brief and wanted ~= 'position'
+  local by = shared_by(args[2], args[3], args[4], now, renews)
   while k <= #keys do
-    if string.sub(keys[k], -3) == '}:q' then
-      if by then index(by) end
-      by = part_of(keys[k], keys[k + 1], keys[k + 2], args[2], args[3], args[4], now, renews)
+    if string.byte(keys[k], -3) == BRACE then -- only a partition's queue ends like this
+      enter(by, keys[k], keys[k + 1], keys[k + 2])
       k = k + 3
     end
     local first = at + 5
