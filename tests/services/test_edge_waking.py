@@ -53,7 +53,8 @@ class _Listening:
     def on_news(self) -> None:
         self._hear("news")
 
-    def on_chunk(self, piece: Piece) -> None:
+    def on_chunk(self, piece: Piece, now: float) -> None:
+        del now
         self._hear(f"chunk {piece.seq}")
 
     def on_state(self, status: Status, reason: str) -> None:

@@ -159,7 +159,7 @@ async def test_a_chunk_that_waits_in_a_slow_edge_is_transmitted_late(
     hear = Stream._on_chunk
     loop = asyncio.get_running_loop()
     late = partial(loop.call_later, 0.06, hear)
-    monkeypatch.setattr(Stream, "_on_chunk", lambda self, piece: late(self, piece))
+    monkeypatch.setattr(Stream, "_on_chunk", lambda self, piece, now: late(self, piece, now))
     async with running_edge(store) as edge:
         writer = await generating(store, edge)
         response = await stream(edge, writer.request_id)

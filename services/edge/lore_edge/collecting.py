@@ -30,8 +30,8 @@ class _Collector:
     def on_news(self) -> None:
         self.waker.wake()
 
-    def on_chunk(self, piece: Piece) -> None:
-        del piece
+    def on_chunk(self, piece: Piece, now: float) -> None:
+        del piece, now
         self.waker.wake()
 
     def on_state(self, status: Status, reason: str) -> None:

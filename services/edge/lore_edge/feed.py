@@ -53,8 +53,8 @@ class Listening(Protocol):
 
     def on_news(self) -> None: ...
 
-    def on_chunk(self, piece: Piece) -> None:
-        """The next chunk has arrived; it is in the ring."""
+    def on_chunk(self, piece: Piece, now: float) -> None:
+        """The next chunk has arrived; it is in the ring. ``now``: the loop's time."""
         ...
 
     def on_state(self, status: Status, reason: str) -> None: ...
@@ -241,7 +241,8 @@ class Feed:
     # events of the store
 
     def on_message(self, message: Message) -> None:
-        chunk = self.follower.on_message(message, self._now())
+        now = self._now()
+        chunk = self.follower.on_message(message, now)
         if chunk is None:
             self._carry_out()
             return
@@ -250,7 +251,7 @@ class Feed:
         self._ring.push(piece)
         for reader in self.readers:
             try:
-                reader.on_chunk(piece)
+                reader.on_chunk(piece, now)
             except Exception:  # noqa: BLE001
                 _log_failure()
 

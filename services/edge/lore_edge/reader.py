@@ -93,9 +93,9 @@ class Reader:
 
     # from the feed
 
-    def on_chunk(self, piece: Piece) -> None:
+    def on_chunk(self, piece: Piece, now: float) -> None:
         """``Stream`` overrides this."""
-        del piece
+        del piece, now
         self.on_news()
 
     def on_state(self, status: Status, reason: str) -> None:

@@ -55,13 +55,12 @@ def shown_ids(
 
 
 class Ring:
-    __slots__ = ("_chunks", "_pieces", "_room_bytes", "_size_bytes")
+    __slots__ = ("_pieces", "_room_bytes", "_room_chunks", "_size_bytes", "_size_chunks")
 
     def __init__(self, *, chunks: int, size_bytes: int) -> None:
         self._pieces: dict[int, Piece] = {}
-        self._chunks = chunks
-        self._size_bytes = size_bytes
-        self._room_bytes = size_bytes
+        self._room_chunks = self._size_chunks = chunks
+        self._room_bytes = self._size_bytes = size_bytes
 
     def get(self, seq: int) -> Piece | None:
         return self._pieces.get(seq)
@@ -74,11 +73,13 @@ class Ring:
     def push(self, piece: Piece) -> None:
         """Add a chunk. Drops the oldest ones when there is no room."""
         self._pieces[piece.seq] = piece
+        self._room_chunks -= 1
         self._room_bytes -= len(piece.data)
-        while self._room_bytes < 0 or len(self._pieces) > self._chunks:
+        while self._room_bytes < 0 or self._room_chunks < 0:
             oldest = self._pieces.pop(next(iter(self._pieces)))
+            self._room_chunks += 1
             self._room_bytes += len(oldest.data)
 
     def clear(self) -> None:
         self._pieces.clear()
-        self._room_bytes = self._size_bytes
+        self._room_chunks, self._room_bytes = self._size_chunks, self._size_bytes

@@ -152,10 +152,10 @@ class Stream:
                 await self._write(send, reader.last_word(step))
         return not reader.is_over
 
-    def _on_chunk(self, piece: Piece) -> None:
+    def _on_chunk(self, piece: Piece, now: float) -> None:
         reader, waker, socket = self.reader, self._waker, self.socket
         delivery = reader.delivery
-        if not (waker.is_waiting and socket.is_idle and delivery.pass_on(piece.seq, self._now())):
+        if not (waker.is_waiting and socket.is_idle and delivery.pass_on(piece.seq, now)):
             waker.wake()
             return
         reader.is_level = True
