@@ -16,9 +16,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,15 @@ DRY = Size(
 )  # fmt: skip
 
 
-def run(size: Size, shapes: tuple[LlamaConfig, LlamaConfig], words: TokenizersBackend) -> Report:
-    """``shapes``: of the models for exactness and for speed."""
+def run(
+    size: Size,
+    shapes: tuple[LlamaConfig, LlamaConfig],
+    words: TokenizersBackend,
+    told: Callable[[Report], None],
+) -> Report:
+    """``shapes``: of the models for exactness and for speed. ``told`` gets the report so far after
+    each part: a machine may be taken away before the last.
+    """
     began_s = time.perf_counter()
     ends_s = began_s + size.total_s
     attention = _attention()
@@ -107,11 +115,9 @@ def run(size: Size, shapes: tuple[LlamaConfig, LlamaConfig], words: TokenizersBa
         (Part("speed", size.speed_s), fast),
         (Part("parked", size.parked_s), parked),
     ]
-    for part, work in parts:
-        run_part(part, work, ends_s)
     now, one = datetime.now(UTC), shapes[1]
     on = device()
-    return {
+    report: Report = {
         "command": "python -m loadtest.gpu",
         "date": f"{now.day} {now:%B %Y}",
         "device": on,
@@ -119,12 +125,16 @@ def run(size: Size, shapes: tuple[LlamaConfig, LlamaConfig], words: TokenizersBa
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "attention": attention,
-        "took_s": round(time.perf_counter() - began_s, 1),
         "model": f"Random weights in {one.num_hidden_layers} layers of {one.hidden_size}, bfloat16;"
         f" for exactness {shapes[0].num_hidden_layers} layers, float64. Greedy, {size.tokens}"
         " tokens each.",
-        "parts": [asdict(part) for part, _ in parts],
     }
+    for part, work in parts:
+        run_part(part, work, ends_s)
+        took_s = round(time.perf_counter() - began_s, 1)
+        report |= {"took_s": took_s, "parts": [asdict(one) for one, _ in parts]}
+        told(report)
+    return report
 
 
 def _attention() -> str:
@@ -145,9 +155,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     if chosen.publish is not None:
         try:
-            report: dict[str, Any] = json.loads(chosen.publish.read_text(encoding="utf-8"))
+            report: Any = json.loads(chosen.publish.read_text(encoding="utf-8"))
         except (OSError, ValueError) as why:
             parser.error(f"--publish: cannot read a report: {why}")
+        if not isinstance(report, dict) or "parts" not in report:
+            parser.error(f"--publish: {chosen.publish} is no report of python -m loadtest.gpu")
         publish(report)
         keep(report, KEPT)
         return 0
@@ -159,16 +171,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--out: {chosen.out} is not a folder that can be written to")
     if chosen.tokenizer is not None and not chosen.tokenizer.is_dir():
         parser.error(f"--tokenizer: {chosen.tokenizer} is not a folder")
+    told = partial(keep, file=chosen.out / "gpu.json")
     words = tokenizer_of(chosen.tokenizer or (TOKENIZER if TOKENIZER.is_dir() else None))
     if chosen.dry:
         tiny = shape_of(SHAPE)
         tiny.update(TINY | {"vocab_size": len(words)})
-        report = run(DRY, (tiny, tiny), words)
+        report = run(DRY, (tiny, tiny), words, told)
     else:
         full = Size()
-        report = run(full, (shape_of(SHAPE, full.layers), shape_of(SHAPE)), words)
+        report = run(full, (shape_of(SHAPE, full.layers), shape_of(SHAPE)), words, told)
         publish(report)
-    keep(report, chosen.out / "gpu.json")
     states = {part["name"]: part["state"] for part in report["parts"]}
     print(json.dumps({"passed": has_passed(report), "took_s": report["took_s"], **states}))
     return 1 if "failed" in states.values() else 0

@@ -106,8 +106,15 @@ class Stub:
         self.port = self._runner.addresses[0][1]
 
     async def _stop(self) -> None:
+        server = self._runner.server
+        if server is None:
+            return  # it was killed before
         await self._runner.cleanup()
-        for transport in self._transports:
+        for task in asyncio.all_tasks():  # connections that were just being accepted
+            if getattr(task.get_coro(), "__name__", "") == "_accept_connection2":
+                await asyncio.wait([task])
+        late = [handler.transport for handler in server.connections]
+        for transport in (*self._transports, *filter(None, late)):
             # Python 3.11.2: a TLS transport that is closed has no protocol left to ask.
             with contextlib.suppress(AttributeError):
                 transport.abort()

@@ -26,9 +26,18 @@ def dry(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The report of a dry run. The CPU plays the GPU: two batches are in flight, in graphs."""
     folder = tmp_path_factory.mktemp("gpu")
     byte_level().save_pretrained(folder / "tokenizer")
-    with fake_gpu():
+    kept: list[int] = []
+    keep = script.keep
+
+    def keep_and_note(told: dict[str, Any], file: Path) -> None:
+        keep(told, file)
+        kept.append(sum(part["state"] == "done" for part in json.loads(file.read_text())["parts"]))
+
+    with fake_gpu(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script, "keep", keep_and_note)
         argv = ["--dry", "--out", str(folder), "--tokenizer", str(folder / "tokenizer")]
         assert script.main(argv) == 0
+    assert kept == [1, 2, 3], "the report is kept after each part"
     return json.loads((folder / "gpu.json").read_text())
 
 
@@ -132,12 +141,21 @@ def test_without_a_gpu_only_a_dry_run_is_done(capsys: pytest.CaptureFixture[str]
     assert "--dry" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--publish", "--out", "--tokenizer"])
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--publish", "no JSON"),
+        ("--publish", "[]"),
+        ("--publish", '{"passed": true}'),
+        ("--out", "no folder"),
+        ("--tokenizer", "no folder"),
+    ],
+)
 def test_a_wrong_option_is_refused_before_anything_runs(
-    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    option: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = tmp_path / "wrong"
-    wrong.write_text("neither a folder nor a report")
+    wrong.write_text(text)
     with pytest.raises(SystemExit) as refused:
         script.main(["--dry", option, str(wrong)])
     assert refused.value.code == 2
