@@ -254,6 +254,21 @@ def test_pace_binds_for_a_while_after_the_last_one_waited() -> None:
     assert engine.at(100.0 + CONFIG.calm_s)["a"] == 1_000
 
 
+@pytest.mark.rule("P20.1")
+def test_who_makes_the_last_token_of_its_window_is_not_parked() -> None:
+    """Two of 20,000 simulated runs had one parked while nobody waited."""
+    engine = crowded("a", waiting=1)
+    engine.take()
+    engine.pacer.on_waiting(0)
+    engine.at(100.0 + CONFIG.calm_s)  # its window's whole credit is granted
+    engine.pacer.on_waiting(1)
+    engine.take()
+    engine.decode("a", 999 - engine.generated["a"])
+    engine.pacer.on_waiting(0)
+    engine.take()
+    assert not engine.pacer.is_parked("a")
+
+
 @pytest.mark.rule("P20.6")
 def test_after_a_takeover_a_reader_is_taken_to_be_where_it_acknowledged() -> None:
     engine = Engine(slots=1)

@@ -255,7 +255,7 @@ class Pacer(Generic[K]):
         held += max(0, leaving - int(self._slots))
         for i, request in enumerate((*first, *rest)):
             if not request.holds:
-                if request.is_leaving and request.granted == request.credit:
+                if request.is_closing:
                     continue
                 if held >= (self._slots if i < len(first) else kept):
                     break  # the next slot that is free is its own, so nobody behind it goes on
@@ -278,7 +278,7 @@ class Pacer(Generic[K]):
         """Note who is parked for pace, and when that changes by itself."""
         deadline = calm_s if now < calm_s else math.inf
         for request in self._wanting.values():
-            if request.holds or self._is_first(request, now):
+            if request.holds or request.is_closing or self._is_first(request, now):
                 self._resume(request, changes)
                 continue
             if not request.parked:

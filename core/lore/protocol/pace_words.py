@@ -71,6 +71,11 @@ class Request(Generic[K]):
         """Whether the token that is under way is the last one granted: its slot is free then."""
         return 0 < self.granted - self.generated <= 1
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether that token is also the last that its window allows."""
+        return self.is_leaving and self.granted == self.credit
+
     def read(self, now: float) -> float:
         """The reader's position, in tokens, at reading speed."""
         read_s = now if self.read_s is None else self.read_s
