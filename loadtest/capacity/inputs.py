@@ -12,14 +12,14 @@ class Measured:
     """Each group says where it stands. Pairs are for 100 and for 500 streams of one generator."""
 
     # RESULTS.md, "What a delivered chunk costs": CPU µs of each, ack none
-    generator_us: tuple[float, float] = (56.7, 46.3)
-    valkey_us: tuple[float, float] = (48.2, 31.0)
-    edge_us: tuple[float, float] = (52.8, 40.7)
+    generator_us: tuple[float, float] = (32.5, 16.7)
+    valkey_us: tuple[float, float] = (31.4, 18.4)
+    edge_us: tuple[float, float] = (38.8, 25.8)
 
     # RESULTS.md, "What acknowledgments cost": what clients that acknowledge add to each chunk,
     # 100 streams
-    ack_valkey_us: float = 70.3 - 55.0
-    ack_edge_us: float = 117.2 - 58.7
+    ack_valkey_us: float = 39.9 - 32.1
+    ack_edge_us: float = 80.5 - 39.0
 
     # RESULTS.md, "What a request costs": bytes
     chunks_per_token: float = 278 / 300
