@@ -24,7 +24,7 @@ from valkey.exceptions import ValkeyError
 
 from lore.cli.fleet import free_ports
 from lore.store.keys import PARTITIONS, prefix
-from lore.store.location import Address
+from lore.store.valkey.client.location import Address
 from tests.parting import parted, source_of
 from tests.programs import have_ended
 

@@ -23,7 +23,7 @@ class CommonSettings(BaseSettings):
 
     valkey_url: str = "valkey://127.0.0.1:6379"
     """``valkey://``, ``valkey+sentinel://``, ``valkey+cluster://`` (``valkeys`` means TLS),
-    ``unix://``; ``memory://`` for tests. ``core/lore/store/location.py`` lists their options."""
+    ``unix://``; ``memory://`` for tests. Their options: ``store/valkey/client/location.py``."""
     store_wait_s: Annotated[float, Field(ge=0)] = 30.0
     """How long a starting service waits for the store; 0: no limit. The chart sets 0, so that a
     waiting pod is not restarted."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from loadtest.capacity.inputs import Assumed, Measured
-from lore.store.cluster import SLOTS as PARTITION_OF_SLOT
 from lore.store.keys import PARTITIONS
+from lore.store.valkey.client.cluster import SLOTS as PARTITION_OF_SLOT
 
 CORE_US = 1e6
 CLUSTER_SLOTS = 16_384

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lore.store import StoreUnavailable, ValkeyStore
-from lore.store.location import Location
+from lore.store.valkey.client.location import Location
 from tests.chart.matrix import MATRIX
 from tests.chart.rendering import ROOT, Object, containers, one_of, render
 from tests.valkeys import Daemon, Tls

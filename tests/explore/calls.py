@@ -9,7 +9,7 @@ from lore.protocol.owner import Owner
 from lore.protocol.owner_words import Terms
 from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import Window, WindowConfig
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore.store.types import NewRequest, Open
 from tests.explore.depot import LEASE_MS, OWNER, PARTITION, REQUEST, RETENTION_MS, Depot
 from tests.sim.checkers import lease_of

@@ -12,8 +12,8 @@ from lore.protocol.commands import Cancel, Claim, Reap, Release, Revive, Silent
 from lore.protocol.lifecycle import OWNED, Status
 from lore.store.base import Claimed, NewRequest, StateMessage, View
 from lore.store.keys import partition_of
-from lore.store.records import Publication, Record, Snapshot
-from lore.store.twin import StoreState
+from lore.store.memory.records import Publication, Record, Snapshot
+from lore.store.memory.state import StoreState
 from lore.store.types import Open
 from tests.explore.forms import Move, Violation
 from tests.sim.checkers import Safety

@@ -12,9 +12,9 @@ from lore.protocol.commands import Release
 from lore.protocol.lifecycle import LIVE
 from lore.protocol.owner import Owner
 from lore.protocol.window import Window
-from lore.store.records import Record, Records
-from lore.store.twin import StoreState
-from lore.store.twin import log as twin_log
+from lore.store.memory import log as twin_log
+from lore.store.memory.records import Record, Records
+from lore.store.memory.state import StoreState
 from lore_client.protocol.receiver import Receiver
 from tests.explore.bounds import FORGETS, LOSES_ALL, SHORT, Bounds, scope
 from tests.explore.search import Found, Search

@@ -20,7 +20,7 @@ from lore.protocol.sender import SenderConfig
 from lore.store import MemoryStore, Store, StoreUnavailable
 from lore.store.base import ChunkMessage, Claimed, Message, Outcome, View
 from lore.store.keys import partition_of
-from lore.store.records import Publication, Snapshot
+from lore.store.memory.records import Publication, Snapshot
 from lore_edge.app import Edge
 from lore_edge.server import EdgeServer, bind
 from lore_edge.settings import EdgeSettings

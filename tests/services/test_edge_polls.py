@@ -9,7 +9,7 @@ from lore.protocol import poll as protocol
 from lore.protocol.commands import Cancel, Reap, Revive
 from lore.protocol.lifecycle import Status
 from lore.store.base import ChunkMessage
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from tests.services.edge_harness import (
     FaultyStore,
     acknowledge,

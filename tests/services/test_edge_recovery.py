@@ -11,7 +11,7 @@ from lore.protocol.commands import Reinstate
 from lore.protocol.delivery import DeliveryConfig, Step
 from lore.protocol.lifecycle import Status
 from lore.store.base import AckMessage, ChunkMessage, StateMessage
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore_edge.dialect import Native
 from lore_edge.reader import Reader
 from lore_edge.ring import Piece

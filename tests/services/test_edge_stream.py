@@ -9,7 +9,7 @@ import pytest
 
 from lore.protocol.lifecycle import Status
 from lore.store.base import View
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore_edge.http.connection import Connection
 from tests.services.edge_harness import (
     WAIT_S,

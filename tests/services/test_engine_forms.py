@@ -8,7 +8,7 @@ import pytest
 from lore.protocol.lifecycle import Status
 from lore.request import KeptRequest
 from lore.store.base import View
-from lore.store.codec import VIEW_FIELDS, view_from
+from lore.store.valkey.codec import VIEW_FIELDS, view_from
 from lore_edge.openai.errors import prompt_refused
 from lore_generator.engine import Job
 from lore_generator.engines.options import SyntheticOptions

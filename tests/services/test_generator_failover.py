@@ -15,7 +15,7 @@ from lore.protocol.commands import Append, Cancel, Reinstate, Release, Renew
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore, StoreUnavailable
 from lore.store.keys import partition_of
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore_generator import service
 from lore_generator.engine import EngineInfo, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions

@@ -13,7 +13,7 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store.base import ChunkMessage
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore_edge import streams
 from lore_edge.stream import Stream
 from tests.services.detours import detour

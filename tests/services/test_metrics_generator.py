@@ -10,7 +10,7 @@ from lore.protocol.commands import Ack, Cancel, Reap, Revive
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore.store.base import View
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore_generator import service
 from lore_generator.engine import Piece
 from lore_generator.engines.options import SyntheticOptions

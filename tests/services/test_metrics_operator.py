@@ -8,7 +8,7 @@ import pytest
 from lore.protocol.commands import Cancel, Renew
 from lore.store import MemoryStore, StoreUnavailable, ValkeyStore
 from lore.store.base import View, Vitals
-from lore.store.codec import vitals_from
+from lore.store.valkey.codec import vitals_from
 from lore_operator.cluster import Cluster
 from lore_operator.rbac import NEEDS
 from lore_operator.settings import OperatorSettings

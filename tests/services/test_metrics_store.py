@@ -19,8 +19,8 @@ from lore.metrics import STORE_FUNCTIONS
 from lore.protocol.commands import Cancel
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import NewRequest
-from lore.store.library import CODE
 from lore.store.types import Open
+from lore.store.valkey.client.library import CODE
 from tests.services.edge_harness import until
 from tests.services.meters import ROWS, grows, meter, shows
 
@@ -126,7 +126,7 @@ async def test_a_loop_that_is_held_up_lags() -> None:
 
 def test_every_function_and_command_has_a_name_of_its_own() -> None:
     called = set(re.findall(r"register\('(\w+)'", CODE))
-    for file in [*STORE.glob("*.py"), *STORE.glob("valkey/*.py")]:
+    for file in STORE.rglob("*.py"):
         code = file.read_text()
         called |= set(re.findall(r'(?:\bcall|\bask|_send)\(\s*"(\w+)"', code))
         called |= set(re.findall(r'"FCALL", "(\w+)"', code))

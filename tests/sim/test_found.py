@@ -16,8 +16,8 @@ from lore.protocol.owner import Owner
 from lore.protocol.owner_words import Turn
 from lore.protocol.producer import Due, Producer
 from lore.protocol.sender import Sender
-from lore.store import records
-from lore.store.records import Record, Records
+from lore.store.memory import records
+from lore.store.memory.records import Record, Records
 from tests.sim.connection import Connection
 from tests.sim.faults import Options
 from tests.sim.run import simulate
@@ -97,7 +97,7 @@ def chunks_name_no_log(patch: Patch) -> None:
         message = real(entry)
         return message._replace(log_id=Everywhere(message.log_id))
 
-    patch.setattr("lore.store.twin.log.message_of", message_of)
+    patch.setattr("lore.store.memory.log.message_of", message_of)
 
 
 def a_shorter_log_is_gone_on_from(patch: Patch) -> None:

@@ -16,9 +16,9 @@ from lore.protocol.producer import Producer
 from lore.protocol.sender import Action, Sender
 from lore.protocol.window import Window
 from lore.store.base import Outcome
-from lore.store.records import Record, Records
-from lore.store.twin import StoreState
-from lore.store.twin import log as twin_log
+from lore.store.memory import log as twin_log
+from lore.store.memory.records import Record, Records
+from lore.store.memory.state import StoreState
 from lore_client.protocol.receiver import Receiver
 from tests.sim.faults import Options
 from tests.sim.run import simulate

@@ -21,7 +21,7 @@ from lore.protocol.leases import Leases
 from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
 from lore.protocol.owner_words import Errand, State, Turn
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from tests.sim.faults import Options
 from tests.sim.run import simulate
 

@@ -14,7 +14,7 @@ from lore.protocol import presence
 from lore.protocol.commands import Look, Silent
 from lore.protocol.leases import Leases
 from lore.protocol.presence import Looking, Presence
-from lore.store.records import Record, Records
+from lore.store.memory.records import Record, Records
 from tests.sim.faults import Options
 from tests.sim.run import simulate
 

@@ -10,7 +10,7 @@ from lore.protocol.commands import Readers
 from lore.protocol.follower import Follower
 from lore.protocol.messages import View
 from lore.protocol.owner import Owner
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from tests.sim.faults import Options
 from tests.sim.run import simulate
 

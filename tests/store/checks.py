@@ -4,7 +4,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import ENDED, LIVE, OWNED, Status
 from lore.store.base import View
 from lore.store.keys import partition_of
-from lore.store.records import Record
+from lore.store.memory.records import Record
 from tests.store.real import PARTITIONS_USED
 
 

@@ -44,7 +44,7 @@ from lore.protocol.fork import fork
 from lore.protocol.lifecycle import ENDED, OWNED, TRANSITIONS, Event, Status
 from lore.store.base import Outcome, Position, View
 from lore.store.keys import partition_of
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore.store.types import Open
 from tests.store.backends import chunk, expire_keys, new
 from tests.store.checks import check_places, check_request

@@ -13,10 +13,10 @@ import pytest
 from lore.protocol.commands import Append
 from lore.store import ValkeyStore
 from lore.store.base import Answers, Message, News, Position, Step
-from lore.store.handlers import OwnHandler
 from lore.store.keys import own_channel, partition_keys, partition_of
-from lore.store.library import CODE, OURS, Library
-from lore.store.twin import Publication
+from lore.store.memory.state import Publication
+from lore.store.valkey.client.library import CODE, OURS, Library
+from lore.store.valkey.handlers import OwnHandler
 from tests.store.backends import deployed, ids_in_one_partition
 
 IDS = [*ids_in_one_partition(3), "elsewhere"]

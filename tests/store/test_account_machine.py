@@ -15,10 +15,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from lore.store.account import MINUTE_MS, Account
 from lore.store.base import Admission, Limits
 from lore.store.keys import client_keys
-from lore.store.twin import StoreState
+from lore.store.memory.limits import MINUTE_MS, Account
+from lore.store.memory.state import StoreState
 from lore.store.types import Admit, Leave, Settle
 from tests.store.backends import KINDS, expire_keys
 from tests.store.real import RealStore, broken, real

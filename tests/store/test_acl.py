@@ -34,8 +34,8 @@ from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import Limits, Outcome
 from lore.store.keys import partition_of
-from lore.store.library import CODE, NONE, OURS
 from lore.store.types import Admit, Leave, Open, Settle
+from lore.store.valkey.client.library import CODE, NONE, OURS
 from tests.store.backends import (
     LEASE_MS,
     RETENTION_MS,

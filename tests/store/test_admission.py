@@ -3,9 +3,9 @@
 import pytest
 
 from lore.protocol.commands import Claim, Release, Waiting
-from lore.store.account import COUNTED_MS, LISTED, MAX_AHEAD_MS, MINUTE_MS
 from lore.store.base import Admission, Limits, Outcome
 from lore.store.keys import PARTITIONS, partition_of
+from lore.store.memory.limits import COUNTED_MS, LISTED, MAX_AHEAD_MS, MINUTE_MS
 from lore.store.types import Admit, Leave, Settle
 from tests.store.backends import Backend, ids_in_one_partition
 

@@ -14,8 +14,8 @@ from lore.protocol.commands import Claim, Renew, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import Claimed, Outcome
-from lore.store.functions import Functions
 from lore.store.keys import partition_of
+from lore.store.valkey.client.functions import Functions
 from tests.store.backends import LEASE_MS, Backend, Clock, chunk, chunks, eventually
 from tests.valkeys import SERVER
 

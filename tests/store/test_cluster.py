@@ -12,9 +12,9 @@ import pytest
 from lore.protocol.commands import Ack, Claim, Release, Silent, Waiting
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome, Position
-from lore.store.functions import Functions
 from lore.store.keys import log_key, partition_of, request_key
 from lore.store.types import Open
+from lore.store.valkey.client.functions import Functions
 from tests.store.backends import LEASE_MS, Backend, Clock, Recorder, chunk, chunks, eventually, new
 from tests.valkeys import Cluster
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lore.store import types
-from lore.store.twin import directory as twin
+from lore.store.memory import directory as twin
 from lore.store.valkey import directory
 from tests.store.backends import Backend
 

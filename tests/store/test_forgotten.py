@@ -8,7 +8,7 @@ from lore.protocol.commands import Claim, Reap, Reinstate, Release, Renew, Reviv
 from lore.store import MemoryStore
 from lore.store.base import Outcome
 from lore.store.keys import partition_of
-from lore.store.records import Snapshot
+from lore.store.memory.records import Snapshot
 from tests.store.backends import (
     LEASE_MS,
     RETENTION_MS,

@@ -27,11 +27,11 @@ from lore.protocol.commands import (
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore, types
 from lore.store.base import News, Outcome, Position
-from lore.store.functions import LOOK_S
 from lore.store.keys import partition_keys, partition_of
-from lore.store.library import CODE, NONE, OLDEST, OURS, Library
-from lore.store.twin import StoreState
+from lore.store.memory.state import StoreState
 from lore.store.types import Open
+from lore.store.valkey.client.functions import LOOK_S
+from lore.store.valkey.client.library import CODE, NONE, OLDEST, OURS, Library
 from tests.store.backends import (
     LEASE_MS,
     RETENTION_MS,

@@ -6,7 +6,7 @@ import pytest
 from valkey.asyncio.connection import SSLConnection
 
 from lore.store import ValkeyStore
-from lore.store.location import Address, Location
+from lore.store.valkey.client.location import Address, Location
 
 SECRET = "s3cret"
 

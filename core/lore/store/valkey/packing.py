@@ -19,14 +19,6 @@ from lore.protocol.commands import (
     Waiting,
 )
 from lore.store.base import Admission, Opened, Position
-from lore.store.codec import (
-    VIEW_FIELDS,
-    admission_from,
-    chunk_arguments,
-    opened_from,
-    position_from,
-)
-from lore.store.functions import Functions
 from lore.store.keys import (
     client_keys,
     ended_key,
@@ -38,6 +30,14 @@ from lore.store.keys import (
     request_keys,
 )
 from lore.store.types import Admit, Leave, Open, Settle
+from lore.store.valkey.client.functions import Functions
+from lore.store.valkey.codec import (
+    VIEW_FIELDS,
+    admission_from,
+    chunk_arguments,
+    opened_from,
+    position_from,
+)
 
 LOOKING_VERSION = 7
 """The library's version from which on it checks whether an owner has left."""

@@ -7,7 +7,10 @@ from typing import Any
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE
 from lore.store.base import ChunkMessage, View, Vitals
-from lore.store.codec import (
+from lore.store.keys import log_key, partition_keys, request_key
+from lore.store.valkey.calls import Calls, answers
+from lore.store.valkey.client.replicas import Command, Replicas, is_whole
+from lore.store.valkey.codec import (
     VIEW_FIELDS,
     chunk_from,
     chunk_message_from,
@@ -15,9 +18,6 @@ from lore.store.codec import (
     vitals_from,
     worst_of,
 )
-from lore.store.keys import log_key, partition_keys, request_key
-from lore.store.valkey.calls import Calls, answers
-from lore.store.valkey.replicas import Command, Replicas, is_whole
 
 LOG_PAGE = 1000
 LOOKS_AT_ONCE = 50

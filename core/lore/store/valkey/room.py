@@ -14,12 +14,12 @@ import structlog
 
 from lore.metrics import ANSWERS_GIVEN_UP
 from lore.protocol.commands import GiveUp
-from lore.store.codec import vitals_from
-from lore.store.connection import forget
-from lore.store.functions import Functions
 from lore.store.keys import ended_key, log_key
 from lore.store.types import StoreFull, Vitals
 from lore.store.valkey.calls import Calls
+from lore.store.valkey.client.connection import forget
+from lore.store.valkey.client.functions import Functions
+from lore.store.valkey.codec import vitals_from
 from lore.store.valkey.packing import pack
 
 log = structlog.get_logger()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lore.store.base import Listener, OwnerListener, WakeListener
-from lore.store.codec import message_from, news_from
+from lore.store.valkey.codec import message_from, news_from
 
 
 @dataclass(frozen=True, slots=True)

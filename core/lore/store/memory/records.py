@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Others, Silent
 from lore.protocol.lifecycle import LIVE, OWNED, Event, LifecycleError, Status, transition
-from lore.store.account import Account
 from lore.store.base import ChunkMessage, Message, News, Outcome, Position, StateMessage, View
 from lore.store.keys import partition_of
+from lore.store.memory.limits import Account
 
 DELETED_MS = 3_600_000
 """An id that was deleted cannot be used for this long."""

@@ -28,9 +28,9 @@ from valkey.exceptions import ResponseError, ValkeyError
 from lore.keepers import Keeper
 from lore.metering import Counter, Histogram
 from lore.metrics import STORE_CALL, STORE_CONNECTIONS, STORE_ERRORS, STORE_LOST
-from lore.store.location import Endpoint, hang_up
-from lore.store.replies import Denied, error_of
 from lore.store.types import StoreUnavailable
+from lore.store.valkey.client.location import Endpoint, hang_up
+from lore.store.valkey.client.replies import Denied, error_of
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Reinstate
 from lore.protocol.lifecycle import Status
 from lore.store.base import ChunkMessage, Outcome, Position
-from lore.store.records import UNKNOWN, Entry, Record, Records, judge, message_of, position
+from lore.store.memory.records import UNKNOWN, Entry, Record, Records, judge, message_of, position
 
 
 class Log(Records):

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from lore.store.connection import Link, forget
-from lore.store.replies import Redirected
 from lore.store.types import StoreUnavailable
+from lore.store.valkey.client.connection import Link, forget
+from lore.store.valkey.client.replies import Redirected
 
 log = structlog.get_logger()
 

@@ -12,10 +12,10 @@ another ``run_id``, as a restarted Valkey has, so that P4 can be decided.
 from typing import TypeVar
 
 from lore.protocol.commands import Command, name_of
-from lore.store.records import Publication
-from lore.store.twin.life import Life
-from lore.store.twin.log import Log
-from lore.store.twin.queue import Queue
+from lore.store.memory.lifecycle import Life
+from lore.store.memory.log import Log
+from lore.store.memory.queue import Queue
+from lore.store.memory.records import Publication
 
 __all__ = ["Publication", "StoreState"]
 

@@ -23,8 +23,8 @@ from lore.store.base import (
     WakeListener,
 )
 from lore.store.keys import partition_of
-from lore.store.twin import Publication, StoreState
-from lore.store.twin.directory import Directory
+from lore.store.memory.directory import Directory
+from lore.store.memory.state import Publication, StoreState
 
 __all__ = ["MemoryStore", "StoreState"]
 

@@ -6,10 +6,10 @@ from typing import Any
 from lore.protocol.commands import Claim, Look, Meet, Waiting
 from lore.protocol.fork import fork
 from lore.protocol.lifecycle import Status
-from lore.store.account import Account
 from lore.store.base import Admission, Claimed, Opened, Outcome, View
 from lore.store.keys import PARTITIONS, partition_of
-from lore.store.records import ELSEWHERE_MS, Record, Records
+from lore.store.memory.limits import Account
+from lore.store.memory.records import ELSEWHERE_MS, Record, Records
 from lore.store.types import Admit, Leave, Open, Settle
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import structlog
 
-from lore.store.functions import Functions
 from lore.store.keys import PARTITIONS
-from lore.store.location import Location
-from lore.store.subscriptions import Subscriber, Subscriptions
+from lore.store.valkey.client.functions import Functions
+from lore.store.valkey.client.location import Location
+from lore.store.valkey.client.subscriptions import Subscriber, Subscriptions
 
 log = structlog.get_logger()
 

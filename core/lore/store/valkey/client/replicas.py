@@ -15,11 +15,11 @@ from typing import Any
 from valkey.exceptions import ResponseError
 
 from lore.protocol.messages import ChunkMessage, View
-from lore.store.connection import Link
-from lore.store.functions import Functions
-from lore.store.location import Address, Location
-from lore.store.replies import Redirected
 from lore.store.types import StoreUnavailable
+from lore.store.valkey.client.connection import Link
+from lore.store.valkey.client.functions import Functions
+from lore.store.valkey.client.location import Address, Location
+from lore.store.valkey.client.replies import Redirected
 
 PAGE_S = 0.25
 """How many seconds a replica may take for a page."""

@@ -20,13 +20,20 @@ import structlog
 from valkey.crc import key_slot
 from valkey.exceptions import ResponseError
 
-from lore.store.connection import Link, forget
-from lore.store.functions import Functions
 from lore.store.keys import PARTITIONS, prefix
-from lore.store.location import Address, Location
-from lore.store.replies import Asked, FunctionFailed, FunctionMissing, Moved, NotWhole, Redirected
-from lore.store.subscriptions import Subscriber, Subscriptions
 from lore.store.types import StoreUnavailable
+from lore.store.valkey.client.connection import Link, forget
+from lore.store.valkey.client.functions import Functions
+from lore.store.valkey.client.location import Address, Location
+from lore.store.valkey.client.replies import (
+    Asked,
+    FunctionFailed,
+    FunctionMissing,
+    Moved,
+    NotWhole,
+    Redirected,
+)
+from lore.store.valkey.client.subscriptions import Subscriber, Subscriptions
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ from lore.protocol.commands import (
 from lore.protocol.lifecycle import ENDED, LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.base import AckMessage, Outcome, Position, View
 from lore.store.keys import partition_of
-from lore.store.records import UNKNOWN, Records, position
+from lore.store.memory.records import UNKNOWN, Records, position
 
 
 class Life(Records):

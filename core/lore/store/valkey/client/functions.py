@@ -15,10 +15,10 @@ from typing import Any
 import structlog
 from valkey.exceptions import ResponseError
 
-from lore.store.connection import Link, forget
-from lore.store.library import NONE, OURS, Library
-from lore.store.replies import Denied, FunctionFailed, FunctionMissing, Redirected
 from lore.store.types import StoreFull, StoreUnavailable
+from lore.store.valkey.client.connection import Link, forget
+from lore.store.valkey.client.library import NONE, OURS, Library
+from lore.store.valkey.client.replies import Denied, FunctionFailed, FunctionMissing, Redirected
 
 log = structlog.get_logger()
 

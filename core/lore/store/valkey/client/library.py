@@ -12,7 +12,8 @@ _PARTS = ("common", "admission", "queue", "log", "life", "register")
 """The parts of the library, each using those before it. Valkey takes a library as one text."""
 
 CODE = "\n".join(
-    (Path(__file__).parent / "lua" / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS
+    (Path(__file__).parents[2] / "lua" / f"{part}.lua").read_text(encoding="utf-8")
+    for part in _PARTS
 )
 
 OLDEST = 5

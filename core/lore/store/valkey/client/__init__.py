@@ -1,0 +1,1 @@
+"""The connections to Valkey's servers: they find, pipeline, redirect and reconnect."""
