@@ -23,7 +23,7 @@ from lore.store import ValkeyStore
 from lore.store.base import NewRequest
 from lore.store.keys import log_key, partition_of, request_key
 from lore.store.types import Open
-from lore_edge.create import complete
+from lore_edge.admission.create import complete
 from lore_edge.settings import EdgeSettings
 
 TOKENS, TOKENS_PER_S, STREAMS = 300, 20, 100

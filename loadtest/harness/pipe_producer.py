@@ -19,7 +19,7 @@ import uvloop
 from loadtest.harness.timed_generator import start_writer
 from lore.messages import Message
 from lore.request import StreamRequest
-from lore_edge import sse
+from lore_edge.wire import sse
 from lore_generator.engine import Job, Piece
 from lore_generator.engines.options import SyntheticOptions
 from lore_generator.engines.synthetic import SyntheticEngine

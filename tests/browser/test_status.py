@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from lore_edge.status import FIGURES
+from lore_edge.api.status import FIGURES
 from tests.browser.stack import Stack, lore_up
 from tests.services.auth_harness import KeyRing
 from tests.services.fake_prometheus import FakePrometheus, fake_prometheus

@@ -21,7 +21,7 @@ import pytest
 from lore.protocol.lifecycle import LIVE
 from lore.store.base import Opened, Outcome, StoreUnavailable
 from lore.store.types import Open, StoreFull
-from lore_edge.wire import header
+from lore_edge.wire.asgi import header
 from tests import programs
 from tests.clients.scripted import ScriptedStore
 from tests.clients.test_round_trips import HERE, LIMIT_S, OTHERS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dashboards.boards import BOARDS
 from dashboards.rules import groups
-from lore_edge.status import FIGURES
+from lore_edge.api.status import FIGURES
 from tests.chart.rendering import ROOT, load_all, of_kind, render
 
 _FOREIGN = r"kube_\w+|process_\w+|up"

@@ -15,7 +15,7 @@ from lore.store.keys import PARTITIONS
 from lore.store.types import Admit, Open
 from lore_edge.app import Edge
 from lore_edge.settings import EdgeSettings
-from lore_edge.subject import client_of, identify
+from lore_edge.wire.subject import client_of, identify
 from tests.services.edge_harness import Writer, direct_client, settings
 
 PROXIES = {"share_by": "address", "trusted_proxies": "10.0.0.0/8,fd00::/8"}

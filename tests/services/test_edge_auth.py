@@ -26,9 +26,9 @@ from lore_edge.auth.authenticator import Authenticator, BadAuth
 from lore_edge.auth.jwks import ALGORITHMS, Jwks
 from lore_edge.auth.jwts import KNOWN_S, LEEWAY_S, Jwts
 from lore_edge.auth.keys import BadKeys, KeyFile
-from lore_edge.auth.secret import sign
-from lore_edge.errors import ApiError
-from lore_edge.subject import subject_of
+from lore_edge.wire.errors import ApiError
+from lore_edge.wire.secret import sign
+from lore_edge.wire.subject import subject_of
 from tests.services.auth_harness import (
     AUDIENCE,
     ISSUER,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lore.store import MemoryStore
 from lore_edge.app import Edge
-from lore_edge.below import prefix_of
+from lore_edge.wire.prefix import prefix_of
 from tests.services.edge_harness import ask, direct_client, request, running_edge, settings
 
 PROXY = "10.0.0.1"

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from lore.store import MemoryStore
 from lore_edge.auth import stream_tokens
 from lore_edge.auth.jwks import BadJwks, Jwks
-from lore_edge.auth.secret import sign
+from lore_edge.wire.secret import sign
 from tests.services.auth_harness import AUDIENCE, ISSUER, SECRET, Issuer, KeyRing, bearer
 from tests.services.edge_harness import direct_client
 

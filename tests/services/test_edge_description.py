@@ -17,11 +17,11 @@ from lore.store import MemoryStore
 from lore.store.keys import partition_of
 from lore.store.memory import wall_clock_ms
 from lore.store.types import Open, StoreFull
-from lore_edge.api import rest
+from lore_edge.admission.served_model import Served
+from lore_edge.api.page import web_routes
+from lore_edge.api.routes import rest
 from lore_edge.app import Edge
-from lore_edge.openapi import CONNECTION_ERRORS, ERRORS, describe
-from lore_edge.served import Served
-from lore_edge.web import web_routes
+from lore_edge.reference.openapi import CONNECTION_ERRORS, ERRORS, describe
 from tests.services.auth_harness import Issuer, bearer
 from tests.services.edge_harness import FaultyStore, Writer, settings
 from tests.services.words import let_count

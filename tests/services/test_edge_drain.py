@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from lore_edge import streams
+from lore_edge.delivery import streams
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,

@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 
 from lore.files import read_bounded
 from lore.store import MemoryStore
-from lore_edge import fetching as fetching_module
-from lore_edge import status as status_module
+from lore_edge.api import status as status_module
 from lore_edge.auth import jwks as jwks_module
 from lore_edge.auth.jwks import Jwks
 from lore_edge.auth.keys import BadKeys, KeyFile
-from lore_edge.errors import ApiError
-from lore_edge.fetching import FetchFailed, fetching
+from lore_edge.wire import fetch as fetching_module
+from lore_edge.wire.errors import ApiError
+from lore_edge.wire.fetch import FetchFailed, fetching
 from tests.services import bad_servers
 from tests.services.auth_harness import Issuer, KeyRing, bearer
 from tests.services.bad_servers import OK, SLOW, WRONG, Answer, sending, serving

@@ -12,7 +12,7 @@ from lore.store.base import NewRequest, Outcome
 from lore.store.keys import PARTITIONS, partition_of
 from lore.store.memory import wall_clock_ms
 from lore.store.types import Open, StoreFull
-from lore_edge.create import derived_ids
+from lore_edge.admission.create import derived_ids
 from tests.services.edge_harness import (
     Writer,
     ask,

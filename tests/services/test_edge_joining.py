@@ -9,9 +9,9 @@ import pytest
 
 from lore.protocol.commands import Ack
 from lore.store.base import Listener, View
-from lore_edge.errors import UnknownRequest
-from lore_edge.reader import FIRST_PAGE_CHUNKS, PAGE_CHUNKS
-from lore_edge.subject import ANONYMOUS
+from lore_edge.delivery.reader import FIRST_PAGE_CHUNKS, PAGE_CHUNKS
+from lore_edge.wire.errors import UnknownRequest
+from lore_edge.wire.subject import ANONYMOUS
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,

@@ -17,7 +17,7 @@ from lore import apikeys
 from lore.store import MemoryStore, Store
 from lore_edge.app import Edge
 from lore_edge.auth import stream_tokens
-from lore_edge.openapi import describe
+from lore_edge.reference.openapi import describe
 from tests.services.auth_harness import SECRET, Issuer, KeyRing, bearer, forged
 from tests.services.edge_harness import (
     RunningEdge,

@@ -26,10 +26,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from lore_client.sse import SseParser
-from lore_edge.create import MAX_KEY_CHARS
-from lore_edge.openai.description import TAG
-from lore_edge.openapi import describe
-from lore_edge.served import NAMELESS
+from lore_edge.admission.create import MAX_KEY_CHARS
+from lore_edge.admission.served_model import NAMELESS
+from lore_edge.reference.openai import TAG
+from lore_edge.reference.openapi import describe
 from tests.services.auth_harness import KeyRing, bearer
 from tests.services.edge_harness import running_edge
 from tests.services.self_answering import SelfAnsweringStore

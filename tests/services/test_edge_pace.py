@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lore.request import KeptRequest, StreamRequest
-from lore_edge.create import complete
+from lore_edge.admission.create import complete
 from lore_edge.settings import EdgeSettings
 
 DEFAULT = EdgeSettings(auth="off")

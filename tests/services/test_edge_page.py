@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from lore.store import MemoryStore
-from lore_edge.openapi import ERRORS, describe
+from lore_edge.reference.openapi import ERRORS, describe
 from tests.services.auth_harness import KeyRing, bearer
 from tests.services.edge_harness import ask, direct_client, request, running_edge, stream
 

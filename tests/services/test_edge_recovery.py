@@ -12,10 +12,10 @@ from lore.protocol.delivery import DeliveryConfig, Step
 from lore.protocol.lifecycle import Status
 from lore.store.base import AckMessage, ChunkMessage, StateMessage
 from lore.store.memory.state import StoreState
-from lore_edge.dialect import Native
-from lore_edge.reader import Reader
-from lore_edge.ring import Piece
-from lore_edge.subject import ANONYMOUS
+from lore_edge.delivery.dialect import Native
+from lore_edge.delivery.reader import Reader
+from lore_edge.delivery.ring import Piece
+from lore_edge.wire.subject import ANONYMOUS
 from tests.services.edge_harness import (
     Event,
     FaultyStore,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lore_edge import served
+from lore_edge.admission import served_model
 from tests.services.edge_harness import FaultyStore, direct_client
 
 HUB = "Qwen/Qwen3-8B"
@@ -50,7 +50,7 @@ async def test_the_model_has_the_name_that_is_set_or_that_generators_tell(
 async def test_a_name_that_was_heard_once_is_known_without_generators_and_without_the_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(served, "HEARD_S", 0.0)
+    monkeypatch.setattr(served_model, "HEARD_S", 0.0)
     store = FaultyStore()
     await tell(store, HUB)
     async with direct_client(store) as client:

@@ -13,8 +13,8 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Position, View
-from lore_edge import sockets
-from lore_edge.sockets import StreamSocket
+from lore_edge.wire import sockets
+from lore_edge.wire.sockets import StreamSocket
 from tests.services.detours import detour
 from tests.services.edge_harness import (
     WAIT_S,

@@ -7,7 +7,7 @@ import pytest
 
 from lore.cli.fleet import free_ports
 from lore.store import MemoryStore
-from lore_edge.status import ALERTS, FIGURES
+from lore_edge.api.status import ALERTS, FIGURES
 from tests.services.auth_harness import KeyRing, bearer
 from tests.services.edge_harness import direct_client
 from tests.services.fake_prometheus import FakePrometheus, fake_prometheus

@@ -8,10 +8,10 @@ import pytest
 from lore.protocol.commands import Ack
 from lore.protocol.follower_words import FollowerConfig
 from lore.protocol.lifecycle import Status
-from lore_edge.feed import Feed
-from lore_edge.ring import Piece
-from lore_edge.subject import ANONYMOUS
-from lore_edge.waker import Waker
+from lore_edge.delivery.feed import Feed
+from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.waker import Waker
+from lore_edge.wire.subject import ANONYMOUS
 from tests.services.edge_harness import WAIT_S, FaultyStore, Writer, ask, running_edge
 
 AGO_S, SOON_S, LATE_S = -1.0, 0.01, 60.0

@@ -14,8 +14,8 @@ from lore.protocol.rtt import RttConfig
 from lore.protocol.sender import SenderConfig
 from lore.store.base import ChunkMessage
 from lore.store.memory.state import StoreState
-from lore_edge import streams
-from lore_edge.stream import Stream
+from lore_edge.delivery import streams
+from lore_edge.delivery.stream import Stream
 from tests.services.detours import detour
 from tests.services.edge_harness import (
     WAIT_S,

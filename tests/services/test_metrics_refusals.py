@@ -13,7 +13,7 @@ from lore.store.keys import partition_of
 from lore.store.memory import wall_clock_ms
 from lore.store.types import Open, StoreFull
 from lore_edge.app import Edge
-from lore_edge.errors import auth_unavailable
+from lore_edge.wire.errors import auth_unavailable
 from tests.services.detours import detour
 from tests.services.edge_harness import FaultyStore, Writer, settings
 from tests.services.meters import grows, meter

@@ -13,12 +13,12 @@ import pytest
 from lore.messages import Message
 from lore.request import NEWER, Ack, KeptRequest, StreamRequest
 from lore.request_limits import RequestLimits
-from lore_edge.create import parse
-from lore_edge.errors import ApiError
+from lore_edge.admission.create import parse
 from lore_edge.openai import chat_request, responses_request
 from lore_edge.openai.errors import OpenAIError
 from lore_edge.openai.messages import Turn
 from lore_edge.openai.tools import ResponseCall
+from lore_edge.wire.errors import ApiError
 from tests.services.auth_harness import KeyRing
 from tests.services.edge_harness import FaultyStore, RunningEdge, running_edge
 from tests.services.openai_harness import MODEL, sdk

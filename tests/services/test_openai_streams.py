@@ -11,7 +11,7 @@ import pytest
 
 from lore.protocol.commands import Reap
 from lore.protocol.lifecycle import Status
-from lore_edge import streams
+from lore_edge.delivery import streams
 from tests.services.edge_harness import (
     WAIT_S,
     FaultyStore,

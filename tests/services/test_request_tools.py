@@ -9,8 +9,8 @@ from lore.messages import Message
 from lore.request import KeptRequest, StreamRequest
 from lore.request_limits import RequestLimits
 from lore.tools import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_TOOLS, NamedTool
-from lore_edge.create import parse
-from lore_edge.errors import ApiError
+from lore_edge.admission.create import parse
+from lore_edge.wire.errors import ApiError
 
 CALL = {"id": "call_1", "name": "weather", "arguments": '{"city": "Oslo"}'}
 TOOL: dict[str, Any] = {"name": "weather", "parameters": {"type": "object"}}

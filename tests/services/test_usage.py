@@ -14,7 +14,7 @@ import pytest
 from lore.protocol.commands import Cancel, Reap, Release, Revive
 from lore.protocol.lifecycle import ENDED, Status
 from lore.store.base import View
-from lore_edge.admission import _used_tokens
+from lore_edge.admission.limits import _used_tokens
 from lore_generator.engine import EngineInfo, Piece, Sink
 from lore_generator.engines.synthetic import SyntheticEngine
 from tests.services.edge_harness import FaultyStore, RunningEdge, request, running_edge, until

@@ -17,22 +17,19 @@ from lore.metrics import ACK_PROCESSING, ACKS
 from lore.protocol.commands import Ack
 from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable, View
-from lore_edge import calls, sse, views
-from lore_edge.api import rest
+from lore_edge.admission.context import Context
+from lore_edge.admission.create import create, key_of, parse
+from lore_edge.admission.served_model import Served
+from lore_edge.api.routes import rest
 from lore_edge.auth.authenticator import Authenticator
-from lore_edge.below import prefix_of, without_root
-from lore_edge.context import Context
-from lore_edge.create import REQUEST_ID, create, key_of, parse
-from lore_edge.errors import ApiError, UnknownRequest, as_api_error, count, invalid, not_found
-from lore_edge.feeds import Feeds
+from lore_edge.delivery import views
+from lore_edge.delivery.feeds import Feeds
+from lore_edge.delivery.streams import Streams
 from lore_edge.openai.errors import is_openai, told
 from lore_edge.openai.handlers import OpenAI
-from lore_edge.positions import MAX_SEQ, wait_of, wanted
-from lore_edge.served import Served
 from lore_edge.settings import EdgeSettings
-from lore_edge.streams import Streams
-from lore_edge.subject import client_of, subject_of
-from lore_edge.wire import (
+from lore_edge.wire import call_trace, sse
+from lore_edge.wire.asgi import (
     Disconnected,
     Receive,
     Scope,
@@ -45,6 +42,11 @@ from lore_edge.wire import (
     read_body,
     wants_stream,
 )
+from lore_edge.wire.errors import ApiError, UnknownRequest, as_api_error, count, invalid, not_found
+from lore_edge.wire.ids import REQUEST_ID
+from lore_edge.wire.prefix import prefix_of, without_root
+from lore_edge.wire.resume import MAX_SEQ, wait_of, wanted
+from lore_edge.wire.subject import client_of, subject_of
 
 MAX_ACK_BYTES = 1024
 NATIVE = (
@@ -98,7 +100,7 @@ class Edge:
         self._rest = rest(store, settings, served)
         self._context = Context(store, settings)
         self.openai = OpenAI(store, settings, self.streams, self._context, served)
-        self._routes = calls.patterns([*NATIVE, *self.openai.routes])
+        self._routes = call_trace.patterns([*NATIVE, *self.openai.routes])
         self._app = self._serve
         if settings.cors_origins:
             self._app = Origins(
@@ -136,13 +138,13 @@ class Edge:
         return self._app(scope, receive, send)
 
     def _serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        calls.about_none()
-        if not calls.traced(scope):
+        call_trace.about_none()
+        if not call_trace.traced(scope):
             return self._answer(scope, receive, send)
         return self._trace(scope, receive, send)
 
     async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = scope[calls.CALL] = calls.Call(scope, self._routes)
+        call = scope[call_trace.CALL] = call_trace.Call(scope, self._routes)
         try:
             await self._answer(scope, receive, functools.partial(call.answer, send))
         except BaseException as error:
@@ -240,10 +242,10 @@ class Edge:
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
         await self._context.is_doubtful(asked)
-        span = calls.begin(scope)
+        span = call_trace.begin(scope)
         parts = await self._served.parts_of(asked) if asked.callable_names else ""
         view = await create(self._store, settings, subject, client, asked, key, span, parts=parts)
-        calls.about(scope, view)
+        call_trace.about(scope, view)
         return view, asked.metadata or {}
 
 

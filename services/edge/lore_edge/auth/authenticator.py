@@ -9,13 +9,13 @@ from lore_edge.auth import hosts, stream_tokens
 from lore_edge.auth.jwks import BadJwks, Jwks
 from lore_edge.auth.jwts import Jwts
 from lore_edge.auth.keys import BadKeys, KeyFile
-from lore_edge.auth.secret import MIN_CHARS
-from lore_edge.create import REQUEST_ID
-from lore_edge.errors import unauthorized
-from lore_edge.positions import is_poll
 from lore_edge.settings import EdgeSettings
-from lore_edge.subject import ANONYMOUS, identify
-from lore_edge.wire import Scope, header, wants_stream
+from lore_edge.wire.asgi import Scope, header, wants_stream
+from lore_edge.wire.errors import unauthorized
+from lore_edge.wire.ids import REQUEST_ID
+from lore_edge.wire.resume import is_poll
+from lore_edge.wire.secret import MIN_CHARS
+from lore_edge.wire.subject import ANONYMOUS, identify
 
 _PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/status"})
 _WEB = "/web/"

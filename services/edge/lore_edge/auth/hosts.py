@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from ipaddress import ip_address
 
-from lore_edge.errors import ApiError
+from lore_edge.wire.errors import ApiError
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/,\s]+))(?::[0-9]*)?")
 

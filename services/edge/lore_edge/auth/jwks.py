@@ -9,8 +9,8 @@ import jwt
 import structlog
 
 from lore.files import read_bounded
-from lore_edge.errors import auth_unavailable
-from lore_edge.fetching import FetchFailed, fetching
+from lore_edge.wire.errors import auth_unavailable
+from lore_edge.wire.fetch import FetchFailed, fetching
 
 RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 ALGORITHMS = frozenset((*RSA, "ES256", "ES384", "EdDSA"))

@@ -11,7 +11,7 @@ import re
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from lore_edge.auth.secret import sign
+from lore_edge.wire.secret import sign
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,2048}")
 

@@ -14,14 +14,14 @@ from typing import Any, cast
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from lore_edge.errors import ApiError, count
 from lore_edge.http import head
 from lore_edge.http.connections import Connections
 from lore_edge.http.exchange import App, Exchange, error_response
 from lore_edge.http.parser import Parser
 from lore_edge.settings import EdgeSettings
-from lore_edge.sockets import limit_silence
-from lore_edge.wire import TRANSPORT
+from lore_edge.wire.asgi import TRANSPORT
+from lore_edge.wire.errors import ApiError, count
+from lore_edge.wire.sockets import limit_silence
 
 UNREAD_BYTES = 65_536  # of a request's body, in bytes; then reading pauses
 LINGER_S = 5.0

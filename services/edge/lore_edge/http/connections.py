@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lore.metrics import CONNECTIONS_REFUSED, OPEN_CONNECTIONS
-from lore_edge.errors import ApiError
 from lore_edge.settings import EdgeSettings
-from lore_edge.subject import share_of
+from lore_edge.wire.errors import ApiError
+from lore_edge.wire.subject import share_of
 
 if TYPE_CHECKING:
     from lore_edge.http.connection import Connection

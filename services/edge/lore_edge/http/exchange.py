@@ -7,9 +7,9 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from lore_edge.errors import ApiError
 from lore_edge.openai.errors import told
-from lore_edge.wire import COMMON_HEADERS, Headers, Receive, Scope, Send
+from lore_edge.wire.asgi import COMMON_HEADERS, Headers, Receive, Scope, Send
+from lore_edge.wire.errors import ApiError
 
 if TYPE_CHECKING:
     from lore_edge.http.connection import Connection

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from lore_edge.errors import ApiError, invalid
-from lore_edge.wire import Scope
+from lore_edge.wire.asgi import Scope
+from lore_edge.wire.errors import ApiError, invalid
 
 Fields = list[tuple[bytes, bytes]]
 

@@ -8,9 +8,9 @@ from typing import Protocol, cast
 
 import httptools
 
-from lore_edge.errors import ApiError
 from lore_edge.http import head
 from lore_edge.settings import EdgeSettings
+from lore_edge.wire.errors import ApiError
 
 CHUNKED_SLICE = 1024  # a slice may contain the end of a chunked body and calls behind it
 OVERHEAD = 16  # the most bytes of framing for each byte of body; a chunk of 1 byte takes 5

@@ -10,15 +10,15 @@ import contextlib
 from lore.protocol.lifecycle import ENDED, Status
 from lore.request import KeptRequest
 from lore.store.base import Store, StoreUnavailable, View
-from lore_edge import calls
-from lore_edge.auth.secret import sign
-from lore_edge.context import Context
-from lore_edge.create import create, key_of
+from lore_edge.admission.context import Context
+from lore_edge.admission.create import create, key_of
+from lore_edge.admission.served_model import Served
 from lore_edge.openai.errors import prompt_refused
-from lore_edge.served import Served
 from lore_edge.settings import EdgeSettings
-from lore_edge.subject import client_of, subject_of
-from lore_edge.wire import Scope, header
+from lore_edge.wire import call_trace
+from lore_edge.wire.asgi import Scope, header
+from lore_edge.wire.secret import sign
+from lore_edge.wire.subject import client_of, subject_of
 
 JUDGED_S = 10.0
 """How many seconds a stream whose prompt may be refused waits for its generator before it
@@ -53,7 +53,7 @@ class Asking:
         view = await self._retried(scope, kept) or await self._create(scope, kept)
         if _attempt(scope) or key_of(scope):
             kept = await self._stored(view) or kept
-        calls.about(scope, view)
+        call_trace.about(scope, view)
         if doubtful and now:
             view = await self._judged(view)
             if (refusal := prompt_refused(view)) is not None:
@@ -72,7 +72,7 @@ class Asking:
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
         key = key_of(scope)
-        span = calls.begin(scope)
+        span = call_trace.begin(scope)
         view = await create(self._store, settings, subject, client, kept, key, span)
         if settings.retry_window_s and not key:
             window_ms = round(settings.retry_window_s * 1000)

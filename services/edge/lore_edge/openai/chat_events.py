@@ -7,15 +7,15 @@ from lore.protocol.logprobs import Scored
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, View
-from lore_edge import sse
-from lore_edge.dialect import usage
-from lore_edge.feed import Feed
+from lore_edge.delivery.dialect import usage
+from lore_edge.delivery.feed import Feed
+from lore_edge.delivery.ring import Piece
 from lore_edge.openai.chat_parts import Deltas, finish_reason, message
 from lore_edge.openai.errors import OpenAIError, not_answered
 from lore_edge.openai.logprobs import of_choice
 from lore_edge.openai.notes import ChatNote
 from lore_edge.openai.parts import Whole, reasoning_tokens
-from lore_edge.ring import Piece
+from lore_edge.wire import sse
 
 PREFIX = "chatcmpl-"
 _HERE = "\0"  # where a chunk's text goes; JSON never contains it unescaped

@@ -5,13 +5,13 @@ from typing import Any
 
 from lore.protocol.sender import Sender
 from lore.store.base import ChunkMessage, View
-from lore_edge import sse
-from lore_edge.dialect import usage
-from lore_edge.feed import Feed
+from lore_edge.delivery.dialect import usage
+from lore_edge.delivery.feed import Feed
+from lore_edge.delivery.ring import Piece, shown_ids
 from lore_edge.openai.errors import OpenAIError, in_openai, not_answered
 from lore_edge.openai.logprobs import of_text
 from lore_edge.openai.notes import CompletionNote
-from lore_edge.ring import Piece, shown_ids
+from lore_edge.wire import sse
 
 PREFIX = "cmpl-"
 NAMES = {"messages": "prompt"}

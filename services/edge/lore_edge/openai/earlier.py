@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from lore.messages import Message
 from lore.store.base import Store
-from lore_edge import views
-from lore_edge.create import REQUEST_ID
+from lore_edge.delivery import views
 from lore_edge.openai.errors import OpenAIError, prompt_too_long
 from lore_edge.openai.input_items import items_of
 from lore_edge.openai.notes import ResponseNote
@@ -20,6 +19,7 @@ from lore_edge.openai.response_events import PREFIX
 from lore_edge.openai.responses_request import Reference, ResponseRequest, Thoughts
 from lore_edge.openai.stored import Shelf, Stored
 from lore_edge.openai.tools import joined
+from lore_edge.wire.ids import REQUEST_ID
 
 _ITEM = re.compile(rf"(msg|fc|fci|fco|rs)_({REQUEST_ID})(?:_([0-9]{{1,6}}))?")
 

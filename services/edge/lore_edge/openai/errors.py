@@ -8,7 +8,7 @@ from typing import Any
 from lore.protocol.lifecycle import INVALID_SCHEMA, REFUSALS, Status
 from lore.request import StreamRequest
 from lore.store.base import View
-from lore_edge.errors import ApiError
+from lore_edge.wire.errors import ApiError
 
 _PATHS = re.compile(r"/v1/(chat|completions|responses|models)(/.*)?", re.DOTALL)
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}

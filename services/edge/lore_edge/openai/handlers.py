@@ -8,10 +8,11 @@ from lore.protocol.commands import Cancel, Forget
 from lore.protocol.lifecycle import ENDED
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, Outcome, Store, View
-from lore_edge import calls, sse, views
-from lore_edge.context import Context
-from lore_edge.dialect import Dialect
-from lore_edge.errors import ApiError
+from lore_edge.admission.context import Context
+from lore_edge.admission.served_model import NAMELESS, Served
+from lore_edge.delivery import views
+from lore_edge.delivery.dialect import Dialect
+from lore_edge.delivery.streams import Streams
 from lore_edge.openai import chat_request, completion_request, replay, responses_request
 from lore_edge.openai.asking import Asking
 from lore_edge.openai.chat_events import ChatStream, completion
@@ -35,20 +36,12 @@ from lore_edge.openai.query import INCLUDE, asks_for_stream, flag, query_of, sta
 from lore_edge.openai.response_events import ResponseStream, chunks_had, response
 from lore_edge.openai.response_parts import ResponsePartsStream
 from lore_edge.openai.stored import Shelf
-from lore_edge.positions import Wanted, wanted
-from lore_edge.served import NAMELESS, Served
 from lore_edge.settings import EdgeSettings
-from lore_edge.streams import Streams
-from lore_edge.subject import subject_of
-from lore_edge.wire import (
-    Receive,
-    Scope,
-    Send,
-    answer,
-    check_json,
-    parse_object,
-    read_body,
-)
+from lore_edge.wire import call_trace, sse
+from lore_edge.wire.asgi import Receive, Scope, Send, answer, check_json, parse_object, read_body
+from lore_edge.wire.errors import ApiError
+from lore_edge.wire.resume import Wanted, wanted
+from lore_edge.wire.subject import subject_of
 
 
 class Call(NamedTuple):
@@ -129,7 +122,7 @@ class OpenAI:
 
     async def _read_chat(self, call: Call) -> None:
         view, note, kept = await self._shelf(call).chat(call.name)
-        calls.about(call.scope, view)
+        call_trace.about(call.scope, view)
         query = query_of(call.scope, {"stream", "after", "log"})
         if asks_for_stream(call.scope, query):
             await self._stream_chat(call, view, note, kept, wanted(call.scope))
@@ -175,7 +168,7 @@ class OpenAI:
 
     async def _read_completion(self, call: Call) -> None:
         view, note, _ = await self._shelf(call).completion(call.name)
-        calls.about(call.scope, view)
+        call_trace.about(call.scope, view)
         query = query_of(call.scope, {"stream", "after", "log"})
         if asks_for_stream(call.scope, query):
             await self._stream_completion(call, view, note, wanted(call.scope))
@@ -230,7 +223,7 @@ class OpenAI:
 
     async def _read_response(self, call: Call) -> None:
         view, note, kept = await self._shelf(call).stored_response(call.name)
-        calls.about(call.scope, view)
+        call_trace.about(call.scope, view)
         query = query_of(call.scope, {"stream", "starting_after", "include_obfuscation", *INCLUDE})
         if flag(query, "include_obfuscation"):
             raise refused(
@@ -272,7 +265,7 @@ class OpenAI:
     async def _cancel_response(self, call: Call) -> None:
         """Cancel a response, in the background or not: hanging up cancels nothing (O9, P14)."""
         view, note, kept = await self._shelf(call).response(call.name)
-        calls.about(call.scope, view)
+        call_trace.about(call.scope, view)
         retention_ms = round(self._settings.retention_s * 1000)
         position = await self._store.do(
             Cancel(view.request_id, retention_ms=retention_ms, subject=view.subject)
@@ -286,13 +279,13 @@ class OpenAI:
 
     async def _delete_response(self, call: Call) -> None:
         view, _, _ = await self._shelf(call).response(call.name)
-        calls.about(call.scope, view)
+        call_trace.about(call.scope, view)
         await self._store.do(Forget(view.request_id, subject=view.subject))
         await _answer(call, {"id": call.name, "object": "response", "deleted": True})
 
     async def _list_input(self, call: Call) -> None:
         view, note, kept = await self._shelf(call).stored_response(call.name)
-        calls.about(call.scope, view)
+        call_trace.about(call.scope, view)
         query = query_of(call.scope, {"after", "limit", "order", *INCLUDE})
         await _answer(call, input_items(view, note, kept, query))
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from lore import logs
 from lore.request import KeptRequest
 from lore.store.base import View
-from lore_edge.errors import request_lost
+from lore_edge.wire.errors import request_lost
 
 _log = structlog.get_logger()
 

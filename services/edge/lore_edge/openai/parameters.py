@@ -19,7 +19,7 @@ from lore.request_limits import RequestLimits
 from lore.template_args import TemplateArgs
 from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
 from lore_edge.openai.logprobs import TopLogprobs
-from lore_edge.wire import is_unicode, without_nulls
+from lore_edge.wire.asgi import is_unicode, without_nulls
 
 MAX_SHOWN = 64  # of a value that a caller made up, in characters
 KINDS = ("a message", "a reference", "a call", "a result", "a thought")

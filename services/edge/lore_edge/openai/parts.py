@@ -8,7 +8,7 @@ from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
 from lore.request import StreamRequest
 from lore.store.base import ChunkMessage
-from lore_edge.ring import Piece
+from lore_edge.delivery.ring import Piece
 
 Chunk = ChunkMessage | Piece
 

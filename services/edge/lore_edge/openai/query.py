@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 from lore_edge.openai.errors import refused
 from lore_edge.openai.parameters import unknown
 from lore_edge.openai.responses_request import Included
-from lore_edge.positions import MAX_SEQ
-from lore_edge.wire import Scope
+from lore_edge.wire.asgi import Scope
+from lore_edge.wire.resume import MAX_SEQ
 
 INCLUDE = ("include", "include[]")
 """The two names of a list in a query; the SDKs use the second."""

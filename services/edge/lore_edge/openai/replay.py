@@ -7,8 +7,8 @@ from lore.protocol.fork import shared
 from lore.protocol.holes import in_sequence
 from lore.protocol.lifecycle import ENDED
 from lore.store.base import ChunkMessage, Store, StoreUnavailable, View
+from lore_edge.delivery.views import PAGE_CHUNKS
 from lore_edge.openai.response_parts import ResponsePartsStream
-from lore_edge.views import PAGE_CHUNKS
 
 
 async def chunks(store: Store, view: View) -> AsyncIterator[ChunkMessage]:

@@ -13,15 +13,15 @@ from lore.protocol.lifecycle import ENDED, REFUSALS, Status
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, View
-from lore_edge import sse
-from lore_edge.feed import Feed
+from lore_edge.delivery.feed import Feed
+from lore_edge.delivery.ring import Piece
 from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import base, log_of
 from lore_edge.openai.parts import parser_of, reasoning_tokens
 from lore_edge.openai.response_items import Event, Items
 from lore_edge.openai.tools import described
-from lore_edge.ring import Piece
+from lore_edge.wire import sse
 
 PREFIX = "resp_"
 OPENING = 4  # events before the first chunk

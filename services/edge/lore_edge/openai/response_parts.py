@@ -11,15 +11,15 @@ from lore.parts.parser import Parser
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, View
-from lore_edge import sse
-from lore_edge.errors import HISTORY_LOST, HISTORY_LOST_CODE
-from lore_edge.feed import Feed
+from lore_edge.delivery.feed import Feed
+from lore_edge.delivery.ring import Piece
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import Log, base, log_of
 from lore_edge.openai.parts import Chunk, ReasoningTokens
 from lore_edge.openai.response_events import close, opening, response_with
 from lore_edge.openai.response_items import Event, Items
-from lore_edge.ring import Piece
+from lore_edge.wire import sse
+from lore_edge.wire.errors import HISTORY_LOST, HISTORY_LOST_CODE
 
 
 class ResponsePartsStream:

@@ -5,12 +5,12 @@ from typing import Generic, NamedTuple
 
 from lore.request import KeptRequest
 from lore.store.base import Store, View
-from lore_edge.create import REQUEST_ID
-from lore_edge.errors import given_up
 from lore_edge.openai import chat_events, completion_events, response_events
 from lore_edge.openai.errors import unknown_object
 from lore_edge.openai.notes import ChatNote, CompletionNote, Note, ResponseNote, kept_with_note
 from lore_edge.openai.parameters import MAX_SHOWN
+from lore_edge.wire.errors import given_up
+from lore_edge.wire.ids import REQUEST_ID
 
 _CHAT = re.compile(rf"{chat_events.PREFIX}({REQUEST_ID})")
 _COMPLETION = re.compile(rf"{completion_events.PREFIX}({REQUEST_ID})")

@@ -1,0 +1,1 @@
+"""What is checked before a request is accepted, and its creation."""

@@ -1,0 +1,1 @@
+"""Lore's own calls that need no speed, and the page."""

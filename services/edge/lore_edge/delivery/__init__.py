@@ -1,0 +1,1 @@
+"""From the store's messages to the bytes of each reader."""

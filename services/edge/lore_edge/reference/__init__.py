@@ -1,0 +1,1 @@
+"""The description of the API: the document, and its page for people."""

@@ -1,0 +1,1 @@
+"""What a call consists of: its scope, position, subject, errors and events."""
