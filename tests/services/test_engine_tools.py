@@ -18,7 +18,7 @@ from lore_generator.engines.prompt import Prepared, grammars_of, prepare, prompt
 from lore_generator.engines.remote.tokenizer import load
 from lore_generator.engines.remote.words import EngineWords, OwnWords
 from lore_generator.engines.transcript import Transcript
-from lore_generator.owned import is_foreign
+from lore_generator.owned_request import is_foreign
 from tests.services.tokenizers_of_both_kinds import byte_level
 
 TEMPLATE = (

@@ -32,8 +32,8 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.owner import Owner
 from lore.store.base import Answers, News, OwnerListener, Step, Store, StoreUnavailable
 from lore_generator.journal import Journal
-from lore_generator.owned import Owned
-from lore_generator.roster import Roster
+from lore_generator.owned_request import OwnedRequest
+from lore_generator.request_table import RequestTable
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class Carrier:
         store: Store,
         leases: Leases,
         claims: Claims,
-        roster: Roster,
+        table: RequestTable,
         journal: Journal,
         adopt: Adopt,
         tasks: asyncio.TaskGroup,
@@ -81,7 +81,7 @@ class Carrier:
         self._store = store
         self._leases = leases
         self._claims = claims
-        self._roster = roster
+        self._table = table
         self._journal = journal
         self._adopt = adopt
         self._tasks = tasks
@@ -140,10 +140,10 @@ class Carrier:
     def _share(self) -> None:
         """Share the engine's slots, and claim for those that are free then."""
         now = self._loop.time()
-        self._roster.share(self._claims.waiting(now))
+        self._table.share(self._claims.waiting(now))
         self._claims.pump(now)
 
-    def tell_prompt(self, owned: Owned) -> None:
+    def tell_prompt(self, owned: OwnedRequest) -> None:
         """Report the length of a request's prompt, and the model that reads it, unless the store
         knows both.
         """
@@ -154,7 +154,7 @@ class Carrier:
             owned.owner.on_prompt(*news)
             self._tasks.create_task(self._tell_prompt(owned))
 
-    async def _tell_prompt(self, owned: Owned) -> None:
+    async def _tell_prompt(self, owned: OwnedRequest) -> None:
         owner = owned.owner
         lease = owner.request_id, owner.config.owner, owner.epoch
         try:
@@ -225,7 +225,7 @@ class Carrier:
             self._on_lost(machine, subject, command, error)
             return
         if isinstance(command, Finish) and isinstance(subject, Owner):
-            owned = self._roster.of(subject)
+            owned = self._table.of(subject)
             if owned is not None:
                 tracing.call("lore_finish", owned.span, began_ns=began_ns).end()
         self._on_answer(machine, subject, command, answer)
@@ -251,9 +251,9 @@ class Carrier:
     def _refresh(self, subject: object) -> None:
         """The credit may have grown."""
         if isinstance(subject, Owner):
-            owned = self._roster.of(subject)
+            owned = self._table.of(subject)
             if owned is not None:
-                self._roster.refresh(owned)
+                self._table.refresh(owned)
         elif isinstance(subject, Renewing):
             for owner in subject.owners:
                 self._refresh(owner)
@@ -280,7 +280,7 @@ class Carrier:
     def _tell(self) -> None:
         self._journal.on_store(answers=self._claims.store_answers)
         for owner, turn, position in _taken(self._leases.turns):
-            if owned := self._roster.of(owner):
+            if owned := self._table.of(owner):
                 self._journal.on_turn(owned, turn, position)
         for candidate, error in _taken(self._claims.refused):
             assert candidate.claimed is not None

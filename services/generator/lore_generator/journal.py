@@ -7,17 +7,17 @@ from lore.protocol.commands import Claim
 from lore.protocol.lifecycle import Status
 from lore.protocol.owner_words import Turn
 from lore.store.base import Answers, Claimed, Outcome, Position, Step
-from lore_generator import accounts, traces
-from lore_generator.accounts import Accounts
-from lore_generator.owned import Owned
-from lore_generator.roster import Roster
+from lore_generator import token_accounting, traces
+from lore_generator.owned_request import OwnedRequest
+from lore_generator.request_table import RequestTable
+from lore_generator.token_accounting import TokenAccounting
 
 log = structlog.get_logger()
 
 
 class Journal:
-    def __init__(self, roster: Roster, accounts: Accounts) -> None:
-        self._roster = roster
+    def __init__(self, table: RequestTable, accounts: TokenAccounting) -> None:
+        self._table = table
         self._accounts = accounts
         self._store_answers = True
 
@@ -36,7 +36,7 @@ class Journal:
             _on_claimed(answer)
 
     def on_step(self, step: Step, answers: Answers, now: float) -> None:
-        appended, unheard = 0, self._roster.unheard
+        appended, unheard = 0, self._table.unheard
         for (owner, command), answer in zip(step, answers.each, strict=True):
             if type(answer) is Position and answer.outcome is not Outcome.OK:
                 metrics.APPENDS_REPEATED["gap"].inc(answer.outcome is Outcome.GAP)
@@ -48,7 +48,7 @@ class Journal:
 
     # turns
 
-    def on_turn(self, owned: Owned, turn: Turn, position: Position | None) -> None:
+    def on_turn(self, owned: OwnedRequest, turn: Turn, position: Position | None) -> None:
         match turn:
             case Turn.ENDED:
                 self._on_ended(owned)
@@ -59,24 +59,24 @@ class Journal:
                 metrics.APPENDS_REPEATED["forgotten"].inc()
                 owned.span.event("given_back", chunks=chunks, log_id=view.log_id)
                 log.info("store forgot request", **logs.of(view))
-                self._roster.add(owned)
+                self._table.add(owned)
             case Turn.ALIVE_AGAIN:
                 log.info("store forgot end", **logs.of(owned.view))
-                self._roster.add(owned)
+                self._table.add(owned)
             case Turn.HANDED_BACK:
                 assert position is not None
                 owned.span.event("handed_back", failed=owned.owner.failed)
-                accounts.count_acks(owned, position.acked_tokens)
+                token_accounting.count_acks(owned, position.acked_tokens)
                 metrics.HANDED_BACK.inc()
-                self._roster.forget(owned)
+                self._table.forget(owned)
             case Turn.LET_GO | Turn.DOUBTED:
-                self._roster.forget(owned)
+                self._table.forget(owned)
 
-    def _on_ended(self, owned: Owned) -> None:
+    def _on_ended(self, owned: OwnedRequest) -> None:
         owner = owned.owner
         reason, status = owner.producer.finish_reason or "", owner.end_status
         traces.ended(owned, reason)
-        self._roster.leave(owned)
+        self._table.leave(owned)
         metrics.REQUESTS_ENDED[status.value].inc()
         self._accounts.settle_later(owned, status)
         if status is Status.FAILED:
@@ -84,22 +84,22 @@ class Journal:
         else:
             log.debug("request done", **logs.of(owned.view), reason=reason)
 
-    def _on_taken(self, owned: Owned, position: Position | None) -> None:
+    def _on_taken(self, owned: OwnedRequest, position: Position | None) -> None:
         """The store says that the request is not ours, or not as we know it."""
         view = owned.view
         if position is None:  # it was claimed again here, or the service is ending
-            self._roster.forget(owned)
+            self._table.forget(owned)
             return
         gone = position.status in (Status.CANCELLED, Status.REAPED)
         if gone:
             owned.span.event("taken_away", status=str(position.status))
         else:
             owned.span.event("lost", outcome=position.outcome.value)
-        self._roster.forget(owned)
+        self._table.forget(owned)
         if position.status is Status.CANCELLED or position.status is Status.REAPED:
             # A reader cancelled it, or it was reaped: it is over, at least here.
             metrics.REQUESTS_ENDED[Status.CANCELLED].inc(position.status is Status.CANCELLED)
-            accounts.close(owned, position.status, position.acked_tokens)
+            token_accounting.close(owned, position.status, position.acked_tokens)
             tell = log.debug if position.status is Status.CANCELLED else log.info
             tell("request taken away", **logs.of(view), status=position.status)
         elif position.outcome is Outcome.FENCED:
@@ -111,7 +111,7 @@ class Journal:
             log.error("request dropped", **logs.of(view), outcome=position.outcome.value)
 
 
-def _on_first_chunk(owned: Owned, now: float) -> None:
+def _on_first_chunk(owned: OwnedRequest, now: float) -> None:
     assert owned.queued_s is not None
     first_token_s = owned.queued_s + now - owned.claimed_s
     metrics.TIME_TO_FIRST_TOKEN.observe(first_token_s, exemplar=owned.span.exemplar)

@@ -20,7 +20,7 @@ from lore.serving import open_store, serve_health
 from lore.settings import load
 from lore.startup import Fatal
 from lore.store import Store
-from lore_generator import last_words, ranks
+from lore_generator import ranks, termination_log
 from lore_generator.engines import create_engine
 from lore_generator.service import CannotStart, EngineDied, Service
 from lore_generator.settings import GeneratorSettings
@@ -34,7 +34,7 @@ def main() -> NoReturn:
     if settings.tp_plan is not None and ranks.is_follower():
         _follow(settings)
     if "generator_id" not in settings.model_fields_set:
-        last_words.leave(settings.generator_id)
+        termination_log.leave(settings.generator_id)
     tracing.start("generator", settings.generator_id)
     # It exists before the engine, which may take long to load.
     service: Service | None = None
@@ -104,7 +104,7 @@ def _exit(status: int, reason: str = "") -> NoReturn:
     """Exit without waiting for threads: a model that is still loading cannot be interrupted."""
     if reason:
         log.error("generator failed", reason=reason)
-        last_words.leave_why(reason)
+        termination_log.leave_why(reason)
     tracing.stop()
     stderr.stream().drain()
     os._exit(status)

@@ -1,7 +1,7 @@
 """The generator: one engine in its own thread, and asyncio between it and the store.
 
 engine --pieces--> Owner  --appends--> store        (carrier.py) engine <--credit-- Owner
-<--acks----- store        (carrier.py, roster.py)
+<--acks----- store        (carrier.py, request_table.py)
                    Claims <--queue---- store        (carrier.py)
 
 ``lore/protocol`` decides what happens to a request: ``owner.py``, ``leases.py``, ``claims.py``.
@@ -27,15 +27,15 @@ from lore.store import arrival
 from lore.store.base import Store, StoreUnavailable
 from lore.store.keys import PARTITIONS
 from lore_generator import traces
-from lore_generator.accounts import Accounts
 from lore_generator.carrier import Carrier, jitter
 from lore_generator.engine import Engine, EngineInfo, GivenUp, Piece
 from lore_generator.engines import REMOTE
 from lore_generator.journal import Journal
-from lore_generator.model_news import tell
-from lore_generator.owned import OTHER_FORMAT, Owned, from_claim, is_foreign
-from lore_generator.roster import Roster
+from lore_generator.model_facts import tell
+from lore_generator.owned_request import OTHER_FORMAT, OwnedRequest, from_claim, is_foreign
+from lore_generator.request_table import RequestTable
 from lore_generator.settings import GeneratorSettings
+from lore_generator.token_accounting import TokenAccounting
 from lore_generator.watchdog import Watchdog
 
 log = structlog.get_logger()
@@ -139,7 +139,7 @@ class Service:
         return info if parts is None else replace(info, parts=parts)
 
     async def _serve(self, stop: asyncio.Event, tasks: asyncio.TaskGroup) -> None:
-        self._accounts = Accounts(self._store)
+        self._accounts = TokenAccounting(self._store)
         self._carrier = carrier = self._build(stop, tasks)
         keepers = [
             Keeper("word of the model", partial(tell, self._store, self._info), tasks),
@@ -188,10 +188,10 @@ class Service:
             model=self._info.identity,
             takes_other_models=settings.other_model == "tell",
         )
-        self._roster = roster = Roster(self._engine, leases, slots=self._slots)
-        journal = Journal(roster, self._accounts)
+        self._table = table = RequestTable(self._engine, leases, slots=self._slots)
+        journal = Journal(table, self._accounts)
         model = self._info.identity
-        return Carrier(store, leases, claims, roster, journal, self._adopt, tasks, stop, model)
+        return Carrier(store, leases, claims, table, journal, self._adopt, tasks, stop, model)
 
     def _sink(self, pieces: Sequence[Piece]) -> None:
         """Pass pieces to the event loop, once for each decoding step. Runs in the engine's
@@ -203,7 +203,7 @@ class Service:
     def _on_pieces(self, pieces: Sequence[Piece]) -> None:
         carrier, leases = self._carrier, self._leases
         assert carrier is not None
-        now, jobs, tokens, transmit = self._loop.time(), self._roster.jobs, 0, carrier.transmit_step
+        now, jobs, tokens, transmit = self._loop.time(), self._table.jobs, 0, carrier.transmit_step
         steps: defaultdict[float, int] = defaultdict(int)
         """How many requests made their tokens in so many seconds: those of a batch, in as many."""
         exemplar = None
@@ -231,7 +231,7 @@ class Service:
             metrics.INTER_TOKEN.observe(step_s, times, exemplar)
         transmit()
 
-    def _on_piece(self, owned: Owned, piece: Piece, now: float) -> bool:
+    def _on_piece(self, owned: OwnedRequest, piece: Piece, now: float) -> bool:
         """Return whether its slot may be free now."""
         assert self._carrier is not None
         if piece.given_up is not None:
@@ -249,14 +249,14 @@ class Service:
         if not is_last:
             self._leases.note(owned.owner, now)
         else:
-            self._roster.refresh(owned)
+            self._table.refresh(owned)
             if owned.owner.finished and owned.steps_s:
                 speed = owned.step_tokens / owned.steps_s
                 metrics.GENERATION_SPEED.observe(speed, exemplar=owned.span.exemplar)
         self._leases.pump(owned.owner, now)
         return is_last
 
-    def _give_up(self, owned: Owned, given_up: GivenUp) -> None:
+    def _give_up(self, owned: OwnedRequest, given_up: GivenUp) -> None:
         """The engine has given the request up: a generator with a healthy engine continues it
         (P15).
         """
@@ -291,7 +291,7 @@ class Service:
             return
         traces.work_on(owned, span)
         self._leases.add(owned.owner, now)
-        self._roster.add(owned)
+        self._table.add(owned)
         self._claims.on_taken_up(candidate, now)
 
     async def _connect(self) -> None:
@@ -308,7 +308,7 @@ class Service:
 
     async def _measure(self) -> None:
         while True:
-            self._roster.measure()
+            self._table.measure()
             if self._claims is not None:
                 metrics.GENERATORS_WATCHED.set(self._claims.watched)
             await self._accounts.settle()
@@ -331,7 +331,7 @@ class Service:
         if not self._engine.alive():
             return "the engine has died"
         steps, now = self._engine.stats().steps, self._loop.time()
-        if watchdog.hangs(busy=self._roster.busy, steps=steps, now=now):
+        if watchdog.hangs(busy=self._table.busy, steps=steps, now=now):
             return f"a step of the engine takes longer than {self._settings.step_timeout_s:g} s"
         return ""
 
@@ -345,7 +345,7 @@ class Service:
                 claims.close()
                 await carrier.until(lambda: claims.is_idle)
                 log.info("draining", requests=len(leases.live))
-                for owned in map(self._roster.of, leases.live.values()):
+                for owned in map(self._table.of, leases.live.values()):
                     if owned is not None:
                         self._engine.cancel(owned.job.request_id)
                 leases.drain(self._loop.time(), failed=bool(self._failure))

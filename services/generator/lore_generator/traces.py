@@ -9,7 +9,7 @@ from lore import tracing
 from lore.protocol.lifecycle import FAILURES
 from lore.store.base import Claimed
 from lore.tracing import Span
-from lore_generator.owned import Owned
+from lore_generator.owned_request import OwnedRequest
 
 
 def begin(claimed: Claimed, model: str, waited_s: float) -> Span:
@@ -50,7 +50,7 @@ def is_first(claimed: Claimed) -> bool:
     return claimed.view.started_ms == claimed.view.progress_ms
 
 
-def work_on(owned: Owned, span: Span) -> None:
+def work_on(owned: OwnedRequest, span: Span) -> None:
     """Record the request's parameters, but none of its text."""
     owned.span, request = span, owned.job.request
     span.set(
@@ -63,7 +63,7 @@ def work_on(owned: Owned, span: Span) -> None:
     )
 
 
-def ended(owned: Owned, finish_reason: str) -> None:
+def ended(owned: OwnedRequest, finish_reason: str) -> None:
     """Record how the request ended, once the store has its end."""
     owned.span.set(
         {

@@ -39,7 +39,7 @@ class Pod:
     """Whether nothing of it runs, or will ever run."""
     ended: frozenset[str] = frozenset()
     """The owners' names that its ended containers have left. Every generator process leaves its
-    name there (its ``last_words.py``).
+    name there (its ``termination_log.py``).
     """
     trouble: str = ""
     """Why it does not run, or why it last ended, as far as Kubernetes or its last words say."""

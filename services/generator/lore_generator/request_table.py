@@ -5,23 +5,23 @@ import asyncio
 from lore import metrics
 from lore.protocol.leases import Leases
 from lore.protocol.owner import Owner
-from lore_generator.accounts import count_acks
 from lore_generator.engine import Engine
-from lore_generator.owned import Owned
+from lore_generator.owned_request import OwnedRequest
+from lore_generator.token_accounting import count_acks
 
 
-class Roster:
+class RequestTable:
     """Keeps the engine's credit in step with the requests."""
 
     def __init__(self, engine: Engine, leases: Leases, *, slots: int) -> None:
         self._engine = engine
         self._leases = leases
         self._slots = slots
-        self._owned: dict[Owner, Owned] = {}
+        self._owned: dict[Owner, OwnedRequest] = {}
         """Live and kept requests, and those that are being handed back."""
-        self.jobs: dict[str, Owned] = {}
+        self.jobs: dict[str, OwnedRequest] = {}
         """The live requests by the names of their jobs, which an engine's pieces have."""
-        self.unheard: dict[Owner, Owned] = {}
+        self.unheard: dict[Owner, OwnedRequest] = {}
         """The requests of which the store has never had a chunk."""
         self._now = asyncio.get_running_loop().time
 
@@ -30,10 +30,10 @@ class Roster:
         """Whether the engine has work."""
         return self._leases.decoding > 0
 
-    def of(self, owner: Owner) -> Owned | None:
+    def of(self, owner: Owner) -> OwnedRequest | None:
         return self._owned.get(owner)
 
-    def add(self, owned: Owned) -> None:
+    def add(self, owned: OwnedRequest) -> None:
         """Add a request, or one that had ended and is alive again."""
         self._owned[owned.owner] = owned
         self.jobs[owned.job.request_id] = owned
@@ -41,7 +41,7 @@ class Roster:
             self.unheard[owned.owner] = owned
         self.refresh(owned)
 
-    def refresh(self, owned: Owned) -> None:
+    def refresh(self, owned: OwnedRequest) -> None:
         """Note that a request has moved. ``share`` passes on what follows from it."""
         owner = owned.owner
         self._leases.note(owner, self._now())
@@ -68,7 +68,7 @@ class Roster:
         for owner in (*changes.resumed, *changes.parked):
             self._place(self._owned[owner])
 
-    def _place(self, owned: Owned) -> None:
+    def _place(self, owned: OwnedRequest) -> None:
         """Note why a request has no place in the batch, or '' if it has one."""
         owner, now, pacer = owned.owner, self._now(), self._leases.pacer
         if owner.finished or not self._leases.holds(owner):
@@ -89,13 +89,13 @@ class Roster:
             owned.span.event("unparked")
         owned.since_s = now
 
-    def _ahead(self, owned: Owned, now: float) -> int:
+    def _ahead(self, owned: OwnedRequest, now: float) -> int:
         """How many tokens it has that its reader needs later, or has not acknowledged."""
         owner, pacer = owned.owner, self._leases.pacer
         unread = owned.producer.generated_tokens - (owned.producer.acked_tokens or 0)
         return round(pacer.ahead(owner, now)) if pacer.is_parked(owner) else unread
 
-    def leave(self, owned: Owned) -> None:
+    def leave(self, owned: OwnedRequest) -> None:
         """Cancel the request in the engine, at its next step (P14.1)."""
         if self.jobs.pop(owned.job.request_id, None) is not None:
             owned.span.end()
@@ -103,7 +103,7 @@ class Roster:
             if owned.submitted and not owned.owner.finished:
                 self._engine.cancel(owned.job.request_id)
 
-    def forget(self, owned: Owned) -> None:
+    def forget(self, owned: OwnedRequest) -> None:
         self.leave(owned)
         self._owned.pop(owned.owner, None)
         self.unheard.pop(owned.owner, None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lore import metrics
 from lore.protocol.lifecycle import ENDED, Status
 from lore.store.base import Store, StoreUnavailable
-from lore_generator.owned import Owned
+from lore_generator.owned_request import OwnedRequest
 
 SETTLE_S = 30.0
 MAX_OPEN = 10_000
@@ -22,12 +22,12 @@ AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    owned: Owned
+    owned: OwnedRequest
     status: Status
     due_s: float
 
 
-def count_acks(owned: Owned, acked_tokens: int = 0) -> None:
+def count_acks(owned: OwnedRequest, acked_tokens: int = 0) -> None:
     """Count acknowledged tokens that the owner knows of, each once."""
     acked_tokens = max(acked_tokens, owned.producer.window.acked_tokens)
     if acked_tokens > owned.counted_tokens:
@@ -35,7 +35,7 @@ def count_acks(owned: Owned, acked_tokens: int = 0) -> None:
         owned.counted_tokens = acked_tokens
 
 
-def close(owned: Owned, status: Status, acked_tokens: int = 0) -> None:
+def close(owned: OwnedRequest, status: Status, acked_tokens: int = 0) -> None:
     """Count the rest as wasted, because nobody will acknowledge more; unless the answer is meant to
     be kept.
     """
@@ -46,7 +46,7 @@ def close(owned: Owned, status: Status, acked_tokens: int = 0) -> None:
         metrics.TOKENS_WASTED[status].inc(max(0, waste))
 
 
-class Accounts:
+class TokenAccounting:
     """Requests that ended here, until they can be judged."""
 
     def __init__(self, store: Store) -> None:
@@ -54,7 +54,7 @@ class Accounts:
         self._open: deque[_Account] = deque()
         self._now = asyncio.get_running_loop().time
 
-    def settle_later(self, owned: Owned, status: Status) -> None:
+    def settle_later(self, owned: OwnedRequest, status: Status) -> None:
         self._open.append(_Account(owned, status, self._now() + SETTLE_S))
         if len(self._open) > MAX_OPEN:
             oldest = self._open.popleft()

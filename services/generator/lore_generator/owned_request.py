@@ -17,7 +17,7 @@ from lore_generator.engine import Job, Piece
 
 
 @dataclass(slots=True, eq=False)
-class Owned:
+class OwnedRequest:
     """Times are those of the event loop's clock, in seconds."""
 
     owner: Owner
@@ -43,7 +43,7 @@ class Owned:
     produced.
     """
     counted_tokens: int = 0
-    """Acknowledged tokens that were counted (``accounts.py``)."""
+    """Acknowledged tokens that were counted (``token_accounting.py``)."""
     prompt_tokens: int = 0
     """The length of the prompt, once the engine knows it."""
     told: tuple[int, str] = (0, "")
@@ -89,7 +89,7 @@ def from_claim(
     coalesce: CoalesceConfig,
     terms: Terms,
     asked_s: float,
-) -> Owned:
+) -> OwnedRequest:
     """Continue a claimed request where its log ends.
 
     Raises ValueError when the request cannot be read because another version stored it.
@@ -107,7 +107,7 @@ def from_claim(
     shows_ids = bool(request.return_token_ids)
     credit = _window(claimed, request, window)
     producer = Producer(history, credit, coalesce, shows_ids=shows_ids)
-    return Owned(
+    return OwnedRequest(
         owner=Owner(claimed, partition_of(view.request_id), producer, terms, asked_s, request.pace),
         job=job,
         claimed_s=asked_s,
