@@ -18,7 +18,7 @@ SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-class Owner(NamedTuple):
+class KeyOwner(NamedTuple):
     """The subject of a key, and when the key expires."""
 
     subject: str
@@ -38,7 +38,7 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def line(key_digest: str, owner: Owner) -> str:
+def line(key_digest: str, owner: KeyOwner) -> str:
     until = "" if owner.until_s is None else f" {time_text(owner.until_s)}"
     return f"{key_digest} {owner.subject}{until}"
 
@@ -47,25 +47,25 @@ def time_text(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).strftime(TIME)
 
 
-def parse_line(text: str) -> tuple[str, Owner] | None:
+def parse_line(text: str) -> tuple[str, KeyOwner] | None:
     """A key's digest and its owner; None for a line without a key. Raises ValueError."""
     match text.partition("#")[0].split():
         case []:
             return None
         case [key_digest, subject] if _are_good(key_digest, subject):
-            return key_digest, Owner(subject)
+            return key_digest, KeyOwner(subject)
         case [key_digest, subject, until] if _are_good(key_digest, subject):
-            return key_digest, Owner(subject, _time(until))
+            return key_digest, KeyOwner(subject, _time(until))
         case _:
             raise ValueError("not '<sha256 in hex> <subject>', optionally with a time")
 
 
-def parse(text: str) -> dict[str, Owner]:
+def parse(text: str) -> dict[str, KeyOwner]:
     """Owners by the digests of their keys.
 
     Raises ValueError that names the line and never its content.
     """
-    owners: dict[str, Owner] = {}
+    owners: dict[str, KeyOwner] = {}
     for number, each in enumerate(text.splitlines(), 1):
         try:
             found = parse_line(each)

@@ -34,7 +34,7 @@ MAX_PACE = 1000
 """Tokens a second."""
 
 
-class Ack(StrEnum):
+class AckKind(StrEnum):
     """Who acknowledges (protocol P8)."""
 
     CLIENT = "client"
@@ -132,7 +132,7 @@ class StreamRequest(BaseModel):
     no_repeat_ngram_size: Annotated[int, Field(ge=0, le=32)] = 0
     stop: Stops = []
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    ack: Annotated[Ack, Field(strict=False)] = Ack.CLIENT
+    ack: Annotated[AckKind, Field(strict=False)] = AckKind.CLIENT
     window: Annotated[int, Field(ge=1, le=MAX_WINDOW_TOKENS)] | None = None
     """A fixed window in tokens. Unset, the window adapts (protocol P6)."""
     pace: Annotated[float, Field(ge=0, le=MAX_PACE)] | None = None

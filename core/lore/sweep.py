@@ -37,7 +37,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class SweepAction:
     """``STALLED``: reap it, if it still has made no progress. Otherwise: report it."""
 
     view: View
@@ -46,26 +46,26 @@ class Action:
     """How long it has been so."""
 
 
-def plan(views: Iterable[View], policy: Policy, now_ms: int) -> list[Action]:
+def plan(views: Iterable[View], policy: Policy, now_ms: int) -> list[SweepAction]:
     """The actions for these requests, in their order; none for requests that make progress."""
-    actions: list[Action] = []
+    actions: list[SweepAction] = []
     for view in views:
         idle_ms = now_ms - view.progress_ms
         lapsed_ms = now_ms - view.lease_until_ms
         if view.status is Status.PAUSED and idle_ms >= policy.stall_s * 1000:
-            actions.append(Action(view, Finding.STALLED, idle_ms))
+            actions.append(SweepAction(view, Finding.STALLED, idle_ms))
         elif view.status in OWNED and lapsed_ms >= policy.orphan_s * 1000:
-            actions.append(Action(view, Finding.ORPHANED, lapsed_ms))
+            actions.append(SweepAction(view, Finding.ORPHANED, lapsed_ms))
         elif view.status is Status.GENERATING and idle_ms >= policy.stuck_s * 1000:
-            actions.append(Action(view, Finding.STUCK, idle_ms))
+            actions.append(SweepAction(view, Finding.STUCK, idle_ms))
         elif view.status is Status.QUEUED and idle_ms >= policy.wait_s * 1000:
-            actions.append(Action(view, Finding.WAITING, idle_ms))
+            actions.append(SweepAction(view, Finding.WAITING, idle_ms))
     return actions
 
 
 async def sweep(
     store: Store, policy: Policy, *, now_ms: int, retention_ms: int, dry_run: bool = False
-) -> list[Action]:
+) -> list[SweepAction]:
     """Look once, and reap stalled requests. Returns the findings that still held at the end.
 
     ``now_ms`` only selects. The store judges each reap by its own clock (P16.4), so a wrong
@@ -75,7 +75,7 @@ async def sweep(
     if dry_run:
         return actions
     idle_ms = round(policy.stall_s * 1000)
-    found: list[Action] = []
+    found: list[SweepAction] = []
     for action in actions:
         if action.finding is Finding.STALLED:
             position = await store.do(

@@ -45,11 +45,11 @@ ToolName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Schema = Annotated[dict[str, JsonValue], AfterValidator(_bounded)]
 
 
-class _Part(BaseModel):
+class _ToolPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
-class Tool(_Part):
+class Tool(_ToolPart):
     """A function that the client can call."""
 
     name: ToolName
@@ -78,7 +78,7 @@ Tools = Annotated[
 ]
 
 
-class NamedTool(_Part):
+class NamedTool(_ToolPart):
     """The answer must be a call of this tool."""
 
     name: ToolName
@@ -90,13 +90,13 @@ ToolChoice = Annotated[
 ]
 
 
-class JsonObject(_Part):
+class JsonObject(_ToolPart):
     """The answer must be a JSON object."""
 
     type: Literal["json_object"]
 
 
-class JsonSchema(_Part):
+class JsonSchema(_ToolPart):
     """The answer must be JSON that matches a schema."""
 
     type: Literal["json_schema"]

@@ -18,7 +18,7 @@ from loadtest.pace.measures import Answer, measure
 from loadtest.pace.readers import Question, answers, read_all
 from loadtest.pace.runs import Crowd
 from loadtest.pace.study import AIMED_AT, FIRST_COME, HEAD, PACE, POLICIES, WINDOW, row
-from lore.protocol.pace_words import PaceConfig
+from lore.protocol.pace_types import PaceConfig
 
 LIMIT_S = 600.0
 """For one turn of one policy."""

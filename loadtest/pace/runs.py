@@ -17,7 +17,7 @@ from typing import Protocol
 from loadtest.harness.ackers import BATCHING
 from loadtest.pace.measures import READING, Answer
 from lore.protocol.pace import Pacer
-from lore.protocol.pace_words import PaceConfig
+from lore.protocol.pace_types import PaceConfig
 from lore.protocol.window import Window, WindowConfig
 
 SHORTEST, LONGEST = 0.05, 2.7

@@ -11,7 +11,7 @@ from statistics import median
 from loadtest.harness.record import Report, ratio
 from loadtest.pace.measures import Answer, Measures, measure
 from loadtest.pace.runs import Crowd, InOrder, Paced, Policy, simulate
-from lore.protocol.pace_words import PaceConfig
+from lore.protocol.pace_types import PaceConfig
 
 FIRST_COME, WINDOW, PACE = "first come, first served", "window", "window and pace"
 POLICIES = (FIRST_COME, WINDOW, PACE)

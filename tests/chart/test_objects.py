@@ -417,7 +417,7 @@ def test_the_first_key_opens_the_edge() -> None:
     data = {name: b64decode(value).decode() for name, value in secret["data"].items()}
     assert apikeys.KEY.fullmatch(data["api-key"])
     assert apikeys.parse(data["api-keys"]) == {
-        apikeys.digest(data["api-key"]): apikeys.Owner("first-user")
+        apikeys.digest(data["api-key"]): apikeys.KeyOwner("first-user")
     }
     assert len(data["secret"]) >= 32
 

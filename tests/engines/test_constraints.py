@@ -9,7 +9,7 @@ import pytest
 
 from lore.request import KeptRequest
 from lore_generator.engines.conversation import Refused
-from lore_generator.engines.remote.constraint import Calls, Constraint, constraint_of
+from lore_generator.engines.remote.constraint import CallSyntax, Constraint, constraint_of
 from lore_generator.engines.remote.gbnf import gbnf
 from lore_generator.engines.remote.validity import Validity
 from tests.engines.forms import MUST, TOOLS, as_json, kept
@@ -151,7 +151,7 @@ def test_a_call_is_asked_for_as_the_template_writes_it(case: str) -> None:
 
 
 def test_the_names_of_rules_alone_are_renamed() -> None:
-    call = Calls("<a>", {}, '"', "; ", 3)
+    call = CallSyntax("<a>", {}, '"', "; ", 3)
     made = gbnf(
         Constraint(call, {}), 'root ::= "root" [root] sp{2}\nsp ::= "\\""\n', "root ::= sp\n"
     )

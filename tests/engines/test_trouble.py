@@ -152,9 +152,9 @@ def test_a_request_goes_on_at_another_server(
 ) -> None:
     with Stub(stub.dialect) as other, Running(stub.dialect, stub.url, other.url, **options) as two:
         two.until_trouble("")
-        fleet = two.engine._fleet
-        assert fleet is not None
-        other.until(lambda: fleet.servers[1].is_up)
+        pool = two.engine._pool
+        assert pool is not None
+        other.until(lambda: pool.servers[1].is_up)
         stub.kill()
         assert two.whole("elsewhere", LONG)[0] == WHOLE
         assert len(other.bodies) >= 1

@@ -14,7 +14,7 @@ from lore.request import StreamRequest
 from lore_generator.engine import Job
 from lore_generator.engines.conversation import Refused, prompt_ids
 from lore_generator.engines.prompt import prompt_tokens
-from lore_generator.engines.remote.dialects.base import Said
+from lore_generator.engines.remote.dialects.base import EngineEvent
 from lore_generator.engines.remote.dialects.llamacpp import LlamaCpp
 from lore_generator.engines.remote.template import renderer, switches_of
 from lore_generator.engines.remote.tokenizer import ModelText, load
@@ -220,6 +220,6 @@ async def test_what_an_engine_wrote_for_a_token_is_not_asked_for_again() -> None
 
 def test_an_event_says_a_text_only_beside_the_count_that_shows_whose_it_is() -> None:
     event = {"tokens": [28], "content": "🙂,"}
-    assert LlamaCpp().read(event, 4) == Said([28])
-    assert LlamaCpp().read(event | {"tokens_predicted": 5}, 4) == Said([28], text="🙂,")
-    assert LlamaCpp().read(event | {"tokens_predicted": 8}, 4) == Said([28], None, 3, "🙂,")
+    assert LlamaCpp().read(event, 4) == EngineEvent([28])
+    assert LlamaCpp().read(event | {"tokens_predicted": 5}, 4) == EngineEvent([28], text="🙂,")
+    assert LlamaCpp().read(event | {"tokens_predicted": 8}, 4) == EngineEvent([28], None, 3, "🙂,")

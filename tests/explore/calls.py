@@ -6,7 +6,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.commands import Append, Claim, Finish, Reinstate, Release, Renew
 from lore.protocol.messages import Claimed, Position
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import Terms
+from lore.protocol.owner_types import Terms
 from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import Window, WindowConfig
 from lore.store.memory.state import StoreState

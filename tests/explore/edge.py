@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from lore.protocol.delivery import Delivery, DeliveryConfig, Opening, Step
 from lore.protocol.follower import Follower
-from lore.protocol.follower_words import (
+from lore.protocol.follower_types import (
     Acked,
     Acknowledge,
     Call,
     Clear,
     FollowerConfig,
     Hole,
-    Look,
-    Read,
+    ReadPage,
+    ReadView,
 )
 from lore.protocol.lifecycle import ENDED
 from lore.protocol.rtt import RttConfig
@@ -227,7 +227,7 @@ class Edge:
         while commands := self.follower.take():
             for command in commands:
                 match command:
-                    case Look():
+                    case ReadView():
                         self._ask("view", command)
                     case Acknowledge(seq):
                         self.acks.append(seq)
@@ -285,7 +285,7 @@ class Edge:
                 case Step.SEND:
                     self._send(self.delivery)
                 case Step.LOAD:
-                    self._ask("page", Read(self.delivery.position, PAGE_CHUNKS))
+                    self._ask("page", ReadPage(self.delivery.position, PAGE_CHUNKS))
                     break
                 case Step.LOST | Step.GONE:
                     self.written.append(LostEvent())
@@ -341,7 +341,7 @@ class Edge:
             if (piece := self.ring.get(action)) is not None:
                 self._write_chunk(piece)
             else:
-                self._ask("again", Read(action - 1, 1))
+                self._ask("again", ReadPage(action - 1, 1))
 
     def close(self) -> None:
         if not self.is_closed:
@@ -350,7 +350,7 @@ class Edge:
 
 
 def _answer(call: Any, depot: Depot) -> Any:
-    if isinstance(call, Look):
+    if isinstance(call, ReadView):
         return depot.view, depot.store.run_id
     return depot.store.read("request", after=call.after, limit=call.limit, now_ms=depot.clock)
 

@@ -12,7 +12,7 @@ from lore.protocol.claims import Verdict, judge
 from lore.protocol.commands import Release, Renew
 from lore.protocol.messages import Claimed, News, Outcome, Position
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import State, Turn
+from lore.protocol.owner_types import OwnerState, Update
 from tests.explore.calls import Call, in_order, owner_of, perform, renewal, words
 from tests.explore.depot import OWNER, REQUEST, Depot
 from tests.explore.forms import Move, Violation, attempt, copy_of, form_of
@@ -139,7 +139,7 @@ class Maker:
     def _pump(self) -> None:
         """Take what is due. Whatever is to come of a request that is gone concerns nobody."""
         owner = self._work
-        if owner.state is State.GONE or (owner.state is State.ENDED and not self.keeps):
+        if owner.state is OwnerState.GONE or (owner.state is OwnerState.ENDED and not self.keeps):
             self._drop()
             return
         due = owner.deadline()
@@ -181,7 +181,7 @@ class Maker:
     def _hear_answer(self) -> None:
         assert self.answer is not None
         answer, self.call, self.answer = self.answer, None, None
-        if self._work.on_answer(answer, self.run_id, self.clock_s) is Turn.DOUBTED:
+        if self._work.on_answer(answer, self.run_id, self.clock_s) is Update.SUSPECTED:
             self._ask()
         self._pump()
 
@@ -195,7 +195,7 @@ class Maker:
 
     def _hear_wake(self) -> None:
         wake, self.wakes = self.wakes[0], self.wakes[1:]
-        if self._work.on_news(wake, self.clock_s) is Turn.DOUBTED:
+        if self._work.on_news(wake, self.clock_s) is Update.SUSPECTED:
             self._ask()
         self._pump()
 
@@ -268,7 +268,7 @@ class Maker:
             moves.append(attempt("{} reads the log", lambda: (self._take(depot), depot)))
         # One that has it does not claim it again. As both have the same name, the other's
         # claim together with this one's crash is the same.
-        is_free = self.owner is None or self.owner.state is State.ENDED
+        is_free = self.owner is None or self.owner.state is OwnerState.ENDED
         if depot.claimable and self.claimed is None and is_free:
             moves.append(attempt("{} claims the request", lambda: self._claim(depot)))
         return moves

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from lore.request import Ack
+from lore.request import AckKind
 from lore_edge.settings import EdgeSettings
 from tests.faults.crowd import Crowd, Question, until
 from tests.faults.stand import Stand
@@ -82,7 +82,7 @@ async def _gather(seen: Storm, stand: Stand, crowd: Crowd) -> list[Question]:
     """Until all are idle."""
     half = seen.readers // 2
     shared = max(1, half // READERS_OF_ONE)
-    asked = {"length_tokens": IDLE_TOKENS, "window": WINDOW_TOKENS, "ack": Ack.CLIENT}
+    asked = {"length_tokens": IDLE_TOKENS, "window": WINDOW_TOKENS, "ack": AckKind.CLIENT}
     questions = await stand.ask(shared + half, **asked)
     seen.requests = len(questions)
     sizes = [stand.edges[1].rss_mib()]
@@ -163,7 +163,7 @@ async def slow_readers(readers: int, tokens: int, **edge: Any) -> Slow:
     }
     async with Stand(1, generator, edge) as stand:
         crowd = Crowd(stand.ports)
-        asked = {"length_tokens": tokens, "ack": Ack.NONE}
+        asked = {"length_tokens": tokens, "ack": AckKind.NONE}
         async with asyncio.timeout(STEP_S):  # so that what is measured later is the readers alone
             await crowd.join(await stand.ask(SLOW_REQUESTS, max_tokens=WARM_TOKENS, **asked))
             await until(crowd.readers, lambda reader: reader.over)

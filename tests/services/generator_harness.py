@@ -70,7 +70,7 @@ class Line:
         """Owner's news is lost."""
         self._is_cut = False
         self._called = asyncio.Event()
-        self._guards: dict[str, OwnerListener] = {}
+        self._owner_channels: dict[str, OwnerListener] = {}
         self._wakes: list[WakeListener] = []
 
     def cut(self) -> None:
@@ -114,7 +114,7 @@ class Line:
             raise StoreUnavailable("the line is cut")
         return await call(*args, **kwargs)
 
-    async def guard(self, request_id: str, listener: OwnerListener) -> None:
+    async def subscribe(self, request_id: str, listener: OwnerListener) -> None:
         if self._is_cut:
             raise StoreUnavailable("the line is cut")
         line = self
@@ -124,15 +124,15 @@ class Line:
                 if not line.deaf and not line._is_cut:
                     listener.on_news(news)
 
-        self._guards[request_id] = ear = Ear()
-        await self.store.guard(request_id, ear)
+        self._owner_channels[request_id] = ear = Ear()
+        await self.store.subscribe(request_id, ear)
 
-    async def unguard(self, request_id: str) -> None:
-        mine = self._guards.pop(request_id, None)
+    async def unsubscribe(self, request_id: str) -> None:
+        mine = self._owner_channels.pop(request_id, None)
         owners = getattr(self.store, "_owners", None)
         # The memory store has one owner's listener for each request, whoever asks.
         if owners is None or owners.get(request_id) is mine:
-            await self.store.unguard(request_id)
+            await self.store.unsubscribe(request_id)
 
     async def on_wake(self, listener: WakeListener) -> None:
         line = self

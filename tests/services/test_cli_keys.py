@@ -39,12 +39,12 @@ def test_a_key_is_shown_once_and_its_hash_is_what_a_file_keeps(tmp_path: Path):
     shown = [keys_new(name, "--file", str(file)).stdout.strip() for name in ("alice", "bob@here")]
     assert all(apikeys.KEY.fullmatch(key) for key in shown)
     assert list(apikeys.parse(file.read_text()).items()) == [
-        (apikeys.digest(shown[0]), apikeys.Owner("alice")),
-        (apikeys.digest(shown[1]), apikeys.Owner("bob@here")),
+        (apikeys.digest(shown[0]), apikeys.KeyOwner("alice")),
+        (apikeys.digest(shown[1]), apikeys.KeyOwner("bob@here")),
     ]
     assert not any(key in file.read_text() for key in shown)
     line, key = keys_new("carol").stdout.splitlines()
-    assert apikeys.parse(line) == {apikeys.digest(key): apikeys.Owner("carol")}
+    assert apikeys.parse(line) == {apikeys.digest(key): apikeys.KeyOwner("carol")}
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a\nb", "#", "a" * 65])

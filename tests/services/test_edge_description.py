@@ -17,7 +17,7 @@ from lore.store import MemoryStore
 from lore.store.keys import partition_of
 from lore.store.memory import wall_clock_ms
 from lore.store.types import Open, StoreFull
-from lore_edge.admission.served_model import Served
+from lore_edge.admission.served_model import ServedModel
 from lore_edge.api.page import web_routes
 from lore_edge.api.routes import rest
 from lore_edge.app import Edge
@@ -49,7 +49,7 @@ def described() -> set[tuple[str, str]]:
 def routed() -> set[tuple[str, str]]:
     """What the edge's router knows. HEAD comes with every GET; the page's files are no API."""
     store = MemoryStore()
-    served = Served(store, settings())
+    served = ServedModel(store, settings())
     page = {getattr(route, "path", None) for route in web_routes(settings(), served)}
     edge = Edge(settings(), store)
     found = {(name, path) for path, names in edge.openai.routes.items() for name in names}

@@ -14,7 +14,7 @@ from lore.store.base import AckMessage, ChunkMessage, StateMessage
 from lore.store.memory.state import StoreState
 from lore_edge.delivery.dialect import Native
 from lore_edge.delivery.reader import Reader
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.wire.subject import ANONYMOUS
 from tests.services.edge_harness import (
     Event,
@@ -379,7 +379,7 @@ async def test_what_was_in_memory_before_a_fork_is_not_sent_after_it(
         if memory == "page":
             await writer.write(*texts)
         feed = await uses.enter_async_context(edge.edge.feeds.use(writer.request_id, ANONYMOUS))
-        sent: list[Piece] = []
+        sent: list[EncodedChunk] = []
 
         def take() -> None:
             if reader.next() is Step.SEND:

@@ -6,10 +6,10 @@ from typing import cast
 import pytest
 
 from lore.protocol.commands import Ack
-from lore.protocol.follower_words import FollowerConfig
+from lore.protocol.follower_types import FollowerConfig
 from lore.protocol.lifecycle import Status
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.delivery.waker import Waker
 from lore_edge.wire.subject import ANONYMOUS
 from tests.services.edge_harness import WAIT_S, FaultyStore, Writer, ask, running_edge
@@ -53,7 +53,7 @@ class _Listening:
     def on_news(self) -> None:
         self._hear("news")
 
-    def on_chunk(self, piece: Piece, now: float) -> None:
+    def on_chunk(self, piece: EncodedChunk, now: float) -> None:
         del now
         self._hear(f"chunk {piece.seq}")
 

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from transformers import AutoModelForCausalLM
 
 from lore_generator.engines import create_engine, loading, unpacked
-from lore_generator.engines.loading import Source, find
+from lore_generator.engines.loading import ModelSource, find
 from lore_generator.engines.options import TransformersOptions
 
 
@@ -48,7 +48,7 @@ def test_a_folder_with_several_gguf_files_asks_which(tmp_path: Path) -> None:
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).touch()
     assert "holds 2 GGUF files" in refusal(str(tmp_path))
-    assert find(str(tmp_path / "b.gguf")) == Source("b", str(tmp_path), "b.gguf")
+    assert find(str(tmp_path / "b.gguf")) == ModelSource("b", str(tmp_path), "b.gguf")
 
 
 def test_a_hub_name_that_cannot_be_had_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore
 from lore_generator.engines.options import RemoteOptions
-from lore_generator.engines.remote import fleet
+from lore_generator.engines.remote import pool
 from lore_generator.engines.remote.engine import RemoteEngine
 from tests.engines.stub import Stub
 from tests.services.generator_harness import Generator, ask, reader_of
@@ -80,7 +80,7 @@ for _kind, _broken in TROUBLES.items():
 async def test_p15_a_call_that_nobody_takes_is_counted(monkeypatch: pytest.MonkeyPatch):
     with Stub("llamacpp") as stub:
         store = MemoryStore()
-        monkeypatch.setattr(fleet, "POLL_S", 60.0)  # the call finds out, and not a look
+        monkeypatch.setattr(pool, "POLL_S", 60.0)  # the call finds out, and not a look
         async with Generator(store, engine=engine(stub)) as generator:
             await until(lambda: generator.service.ready() is None)
             before = meter("lore_engine_troubles_total", kind="away")

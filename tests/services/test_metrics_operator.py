@@ -9,7 +9,7 @@ from lore.protocol.commands import Cancel, Renew
 from lore.store import MemoryStore, StoreUnavailable, ValkeyStore
 from lore.store.base import View, Vitals
 from lore.store.valkey.codec import vitals_from
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from lore_operator.rbac import NEEDS
 from lore_operator.settings import OperatorSettings
 from lore_operator.sweeper import Sweeper
@@ -39,7 +39,7 @@ class Stand:
         self.clock = Clock()
         self.store = Held(clock_ms=self.clock)
         self.backend = Backend(self.store, self.clock, expire=lambda now_ms: None)
-        cluster = Cluster(NAMESPACE, kube.login)
+        cluster = ApiServer(NAMESPACE, kube.login)
         self.sweeper = Sweeper(OperatorSettings(), cluster, self.store, self.clock)
 
     async def parked(self) -> None:

@@ -13,7 +13,7 @@ from lore.metering import Counter, Histogram, Row, Table
 from lore.metrics import ARTICLE, SERVICES, edge, every, exported_by, generator, operator, rows
 from lore.metrics_page import page
 from lore.protocol.lifecycle import LIVE, Status
-from lore.request import Ack
+from lore.request import AckKind
 from lore.store.base import Outcome
 from lore.sweep import Finding
 from lore_operator.plan import Loss
@@ -95,7 +95,7 @@ def test_label_values_are_those_that_the_code_has():
     def values(name: str) -> set[str]:
         return set(ROWS[name].cells)
 
-    assert values("lore_edge_connections") == set(Ack)
+    assert values("lore_edge_connections") == set(AckKind)
     assert values("lore_live_requests") == set(LIVE)
     assert values("lore_findings") == set(Finding)
     assert values("lore_leases_released_total") == set(Loss)

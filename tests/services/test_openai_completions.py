@@ -11,7 +11,7 @@ import pytest
 from openai.types import Completion
 
 from lore.protocol.lifecycle import Status
-from lore.request import Ack, KeptRequest
+from lore.request import AckKind, KeptRequest
 from lore.request_limits import RequestLimits
 from lore_edge.openai import completion_request
 from lore_generator.engines.synthetic_text import answer, ids_of, synthetic_answer
@@ -53,7 +53,7 @@ async def urls() -> AsyncIterator[list[str]]:
 def test_a_prompt_reaches_the_generator_as_it_is(given: Any, kept: Any) -> None:
     asked = KeptRequest.read(completion(prompt=given).kept_json())
     assert (asked.prompt, asked.conversation()) == (kept, [])
-    assert asked.ack is Ack.SOCKET
+    assert asked.ack is AckKind.SOCKET
 
 
 @pytest.mark.rule("O14")

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from lore.messages import Message
-from lore.request import NEWER, Ack, KeptRequest, StreamRequest
+from lore.request import NEWER, AckKind, KeptRequest, StreamRequest
 from lore.request_limits import RequestLimits
 from lore_edge.admission.create import parse
 from lore_edge.openai import chat_request, responses_request
@@ -49,9 +49,9 @@ def test_what_is_not_said_is_openais_default_and_not_lores() -> None:
     for asked in (chat(), response()):
         assert (asked.temperature, asked.top_p, asked.top_k) == (1.0, 1.0, 0)
         assert (asked.repetition_penalty, asked.no_repeat_ngram_size) == (1.0, 0)
-        assert (asked.max_tokens, asked.ack) == (LIMITS.max_tokens, Ack.SOCKET)
+        assert (asked.max_tokens, asked.ack) == (LIMITS.max_tokens, AckKind.SOCKET)
         assert asked.temperature != native.temperature
-    assert response(background=True).ack is Ack.NONE
+    assert response(background=True).ack is AckKind.NONE
 
 
 @pytest.mark.rule("O15")

@@ -22,7 +22,7 @@ from lore.store import MemoryStore
 from lore_operator import api as api_module
 from lore_operator import watch as watch_module
 from lore_operator.api import ApiFailed
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from lore_operator.settings import OperatorSettings
 from lore_operator.sweeper import Sweeper
 from lore_operator.watch import PAUSES_S, pause_s, watches
@@ -172,7 +172,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def operating(kube: KubeStub) -> AsyncIterator[list[asyncio.Task[None]]]:
-    cluster = Cluster(NAMESPACE, kube.login)
+    cluster = ApiServer(NAMESPACE, kube.login)
     sweeper = Sweeper(OperatorSettings(sweep_s=0.1), cluster, MemoryStore())
     await sweeper.start()
     tasks = [asyncio.create_task(one.run()) for one in watches(cluster, "lore", sweeper.wake)]
@@ -237,14 +237,14 @@ async def test_pauses_grow_while_watches_end_at_once(
 
     monkeypatch.setattr(watch_module.random, "random", lambda: 0.5)
     monkeypatch.setattr(watch_module.asyncio, "sleep", sleep)
-    async with Cluster(NAMESPACE, kube.login) as cluster:
+    async with ApiServer(NAMESPACE, kube.login) as cluster:
         with pytest.raises(asyncio.CancelledError):
             await watches(cluster, "lore", lambda: None)[0].run()
     assert pauses == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
 
 
 async def test_a_server_that_wants_to_be_left_alone_is(kube: KubeStub):
-    async with Cluster(NAMESPACE, kube.login) as cluster:
+    async with ApiServer(NAMESPACE, kube.login) as cluster:
         for answer, wait_s in (
             (status(429, **{"Retry-After": "7"}), 7.0),
             (status(503, **{"Retry-After": "7"}), 7.0),
@@ -278,7 +278,7 @@ async def test_credentials_that_are_being_replaced_fail_one_call(kube: KubeStub,
         [kube.login], itertools.repeat(broken, 2), itertools.repeat(kube.login)
     )
     kube.misbehaving = None
-    async with Cluster(NAMESPACE, lambda: next(logins)()) as cluster:
+    async with ApiServer(NAMESPACE, lambda: next(logins)()) as cluster:
         with suppress(ApiFailed):  # an empty token is the server's to refuse
             await cluster.policy("lore")
         with suppress(ApiFailed):

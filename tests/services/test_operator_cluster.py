@@ -6,7 +6,7 @@ import kopf
 import pytest
 
 from lore_operator.api import ApiFailed, Conflict, Forbidden, Missing
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from tests.services.kube_stub import NAMESPACE, KubeStub, pod, policy
 
 LABELS = {"app.kubernetes.io/component": "generator"}
@@ -20,13 +20,13 @@ async def kube() -> AsyncIterator[KubeStub]:
 
 
 @pytest.fixture
-async def cluster(kube: KubeStub) -> AsyncIterator[Cluster]:
-    async with Cluster(NAMESPACE, kube.login) as cluster:
+async def cluster(kube: KubeStub) -> AsyncIterator[ApiServer]:
+    async with ApiServer(NAMESPACE, kube.login) as cluster:
         yield cluster
 
 
 async def test_a_cost_meant_for_a_pod_is_not_written_on_another_of_its_name(
-    kube: KubeStub, cluster: Cluster
+    kube: KubeStub, cluster: ApiServer
 ) -> None:
     (old,) = await cluster.pods(LABELS)
     await kube.delete("pods", "gen-1")
@@ -42,7 +42,7 @@ async def test_a_cost_meant_for_a_pod_is_not_written_on_another_of_its_name(
 
 
 async def test_only_the_pods_that_the_policy_selects_are_seen(
-    kube: KubeStub, cluster: Cluster
+    kube: KubeStub, cluster: ApiServer
 ) -> None:
     edge = pod("edge-1")
     edge["metadata"]["labels"] = {"app.kubernetes.io/component": "edge"}
@@ -58,13 +58,13 @@ async def test_a_token_that_was_replaced_is_used_from_the_next_call_on(kube: Kub
     def login() -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server=kube.url, token=next(tokens))
 
-    async with Cluster(NAMESPACE, login) as cluster:
+    async with ApiServer(NAMESPACE, login) as cluster:
         await cluster.pods(LABELS)
         await cluster.pods(LABELS)
     assert kube.tokens == ["Bearer old", "Bearer new"]
 
 
-async def test_what_goes_wrong_is_told_with_the_call(kube: KubeStub, cluster: Cluster) -> None:
+async def test_what_goes_wrong_is_told_with_the_call(kube: KubeStub, cluster: ApiServer) -> None:
     kube.denied = {("get", "streampolicies")}
     with pytest.raises(Forbidden, match=r'GET .*/lore: 403 .* get resource "streampolicies"'):
         await cluster.policy("lore")

@@ -1,18 +1,18 @@
 """Which Events the operator posts: few, and each about something new."""
 
 from lore.sweep import Finding
-from lore_operator.news import AGAIN_MS, GATHER_MS, News
+from lore_operator.news import AGAIN_MS, GATHER_MS, PolicyEvents
 from lore_operator.plan import Loss, Tell
 
 WAITING = Tell(Finding.WAITING, 2, 61_000)
 
 
-def reasons(news: News, now_ms: int, *found: Tell, store_away: str = "") -> list[str]:
+def reasons(news: PolicyEvents, now_ms: int, *found: Tell, store_away: str = "") -> list[str]:
     return [event.reason for event in news.take(found, store_away, "", now_ms)]
 
 
 def test_what_lasts_is_told_when_it_begins_and_again_after_half_an_hour() -> None:
-    news = News()
+    news = PolicyEvents()
     assert reasons(news, 0, WAITING) == ["Waiting"]
     assert reasons(news, AGAIN_MS - 1, WAITING) == []
     assert reasons(news, AGAIN_MS, WAITING) == ["Waiting"]
@@ -22,7 +22,7 @@ def test_what_lasts_is_told_when_it_begins_and_again_after_half_an_hour() -> Non
 
 def test_a_full_store_is_told_while_it_lasts_and_once_when_it_has_room() -> None:
     """P17"""
-    news = News()
+    news = PolicyEvents()
 
     def told(now_ms: int, *, full: bool, away: str = "") -> list[str]:
         return [one.reason for one in news.take((), away, "", now_ms, store_full=full)]
@@ -35,13 +35,13 @@ def test_a_full_store_is_told_while_it_lasts_and_once_when_it_has_room() -> None
 
 
 def test_one_thing_that_lasts_does_not_hide_another() -> None:
-    news = News()
+    news = PolicyEvents()
     reasons(news, 0, WAITING)
     assert reasons(news, 1, WAITING, Tell(Finding.STUCK, 1, 1)) == ["Stuck"]
 
 
 def test_reaps_are_gathered_for_a_minute() -> None:
-    news = News()
+    news = PolicyEvents()
     news.reaped()
     assert reasons(news, 0) == ["Reaped"]
     news.reaped()
@@ -53,7 +53,7 @@ def test_reaps_are_gathered_for_a_minute() -> None:
 
 
 def test_a_lost_generator_is_told_once_with_what_it_had() -> None:
-    news = News()
+    news = PolicyEvents()
     for _ in range(3):
         news.released("gen-1-0000000a", Loss.GONE)
     news.released("gen-2-0000000b", Loss.SILENT)
@@ -64,7 +64,7 @@ def test_a_lost_generator_is_told_once_with_what_it_had() -> None:
 
 
 def test_a_store_that_comes_back_is_told_once() -> None:
-    news = News()
+    news = PolicyEvents()
     assert reasons(news, 0, store_away="it is away") == ["StoreUnreachable"]
     assert reasons(news, 1, store_away="it is away") == []
     assert reasons(news, 2) == ["StoreReachable"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lore.protocol.lifecycle import LIVE, OWNED, Event, Status, transition
 from lore.store.base import View
 from lore.sweep import Finding
-from lore_operator.fleet import PEAK_MS, Fleet, Observed, Owner
-from lore_operator.plan import Loss, Reap, Release, SetCost, Tell, deletion_cost, plan
+from lore_operator.fleet import PEAK_MS, Fleet, Observed, OwnerProcess
+from lore_operator.plan import Loss, ReapAction, ReleaseAction, SetCost, Tell, deletion_cost, plan
 from lore_operator.pods import Pod, hostname_of, pod_from
 from lore_operator.policy import StreamPolicy, read_policy
 from tests.services import kube_stub
@@ -60,7 +60,7 @@ def _view(draw: st.DrawFn, request_id: str) -> View:
 
 owners = st.dictionaries(
     st.sampled_from(OWNERS),
-    st.builds(Owner, st.booleans(), st.booleans(), st.integers(0, 20_000)),
+    st.builds(OwnerProcess, st.booleans(), st.booleans(), st.integers(0, 20_000)),
 )
 pods = st.lists(
     st.builds(
@@ -94,11 +94,15 @@ def test_a_request_is_changed_once_at_most_and_only_as_its_state_allows(
     observed: Observed, policy: StreamPolicy
 ) -> None:
     """P13"""
-    changes = [one for one in plan(observed, policy, NOW_MS) if isinstance(one, Reap | Release)]
+    changes = [
+        one for one in plan(observed, policy, NOW_MS) if isinstance(one, ReapAction | ReleaseAction)
+    ]
     ids = [change.view.request_id for change in changes]
     assert len(ids) == len(set(ids))
     for change in changes:
-        transition(change.view.status, Event.REAP if isinstance(change, Reap) else Event.RELEASE)
+        transition(
+            change.view.status, Event.REAP if isinstance(change, ReapAction) else Event.RELEASE
+        )
 
 
 @pytest.mark.rule("P16.3")
@@ -106,7 +110,7 @@ def test_a_request_is_changed_once_at_most_and_only_as_its_state_allows(
 def test_a_request_is_reaped_exactly_when_its_window_is_stalled_and_the_policy_says_so(
     observed: Observed, policy: StreamPolicy
 ) -> None:
-    reaped = {one.view for one in plan(observed, policy, NOW_MS) if isinstance(one, Reap)}
+    reaped = {one.view for one in plan(observed, policy, NOW_MS) if isinstance(one, ReapAction)}
     assert reaped == {
         view
         for view in observed.views
@@ -122,8 +126,8 @@ def test_only_the_requests_of_owners_that_are_known_to_be_lost_are_released(
 ) -> None:
     """P15"""
     actions = plan(observed, policy, NOW_MS)
-    reaped = {one.view for one in actions if isinstance(one, Reap)}
-    released = {one.view for one in actions if isinstance(one, Release)}
+    reaped = {one.view for one in actions if isinstance(one, ReapAction)}
+    released = {one.view for one in actions if isinstance(one, ReleaseAction)}
     for view in observed.views:
         owner = observed.owners.get(view.owner)
         lost = owner and (not owner.there or (not owner.ready and owner.silent_ms >= 5_000))
@@ -168,7 +172,7 @@ def test_whatever_stands_still_is_reaped_released_or_told_of(
 ) -> None:
     """P17: none is forgotten."""
     actions = plan(observed, policy, NOW_MS + 2_000_000)
-    changed = sum(isinstance(one, Reap | Release) for one in actions)
+    changed = sum(isinstance(one, ReapAction | ReleaseAction) for one in actions)
     told = sum(one.requests for one in actions if isinstance(one, Tell))
     assert changed + told == len(observed.views)
 
@@ -180,8 +184,8 @@ def look(fleet: Fleet, views: Collection[View], pods: Sequence[Pod], at_ms: int 
     return plan(fleet.look(views, pods, NOW_MS + at_ms), POLICY, NOW_MS + at_ms)
 
 
-def released(actions: list[Any]) -> list[Release]:
-    return [one for one in actions if isinstance(one, Release)]
+def released(actions: list[Any]) -> list[ReleaseAction]:
+    return [one for one in actions if isinstance(one, ReleaseAction)]
 
 
 def losses(actions: list[Any]) -> list[Loss]:

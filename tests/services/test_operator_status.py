@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lore.sweep import Finding
-from lore_operator.news import AGAIN_MS, News
+from lore_operator.news import AGAIN_MS, PolicyEvents
 from lore_operator.plan import Tell, waiting_since_ms
 from lore_operator.pods import Pod, pod_from
 from lore_operator.status import Facts, new_status, rfc3339, trouble_of
@@ -90,7 +90,7 @@ def test_the_definition_knows_every_condition_and_what_its_parts_may_be() -> Non
 
 
 def test_trouble_is_an_event_once_while_it_lasts() -> None:
-    news = News()
+    news = PolicyEvents()
 
     def reasons(now_ms: int, failing: str) -> list[str]:
         return [one.reason for one in news.take((), "", "", now_ms, failing=failing)]

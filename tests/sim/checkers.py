@@ -344,8 +344,8 @@ class Safety:
 
     def on_trial(self, name: str, owners: list[Owner]) -> None:
         """P15: one that was claimed in vain is worked on at a time."""
-        doubtful = [owner.request_id for owner in owners if owner.doubtful]
-        self.expect(len(doubtful) <= 1, "P15", f"{name} works on {doubtful} at a time")
+        suspect = [owner.request_id for owner in owners if owner.suspect]
+        self.expect(len(suspect) <= 1, "P15", f"{name} works on {suspect} at a time")
 
     def on_let_go(self, owner: Owner, state: StoreState) -> None:
         """P3: the chunks are kept until the readers have everything, or it is another's to keep

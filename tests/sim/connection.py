@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lore.protocol.delivery import Delivery, DeliveryConfig, Step
-from lore.protocol.follower_words import Acked, Command, State
+from lore.protocol.follower_types import Acked, Command, StateChange
 from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Action, Sender, SenderConfig
 from lore.store.base import ChunkMessage
@@ -113,7 +113,7 @@ class Connection:
     def on_told(self, command: Command) -> None:
         now = self._edge.world.now
         match command:
-            case State(status, reason):
+            case StateChange(status, reason):
                 self.delivery.on_state(status, reason)
                 self.pump()
             case Acked(seq):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any
 
-from lore.protocol.pace_words import PaceConfig
+from lore.protocol.pace_types import PaceConfig
 from lore.protocol.window import Window
 from lore_generator.settings import GeneratorSettings
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lore.protocol.commands import Ack, Readers
 from lore.protocol.follower import Follower
-from lore.protocol.follower_words import (
+from lore.protocol.follower_types import (
     Acknowledge,
     Call,
     Check,
@@ -13,8 +13,8 @@ from lore.protocol.follower_words import (
     Command,
     FollowerConfig,
     Hole,
-    Look,
-    Read,
+    ReadPage,
+    ReadView,
     Return,
 )
 from lore.store.base import ChunkMessage, Message, View
@@ -150,7 +150,7 @@ class Feed:
     def _perform(self, call: Call) -> None:
         edge, store, request_id = self.edge, self.edge.store, self.request_id
         match call:
-            case Look():
+            case ReadView():
                 store.do(
                     edge,
                     self._on_look,
@@ -159,7 +159,7 @@ class Feed:
                         store.state.run_id,
                     ),
                 )
-            case Read(after, limit):
+            case ReadPage(after, limit):
                 store.read(edge, self._on_log, request_id, after, limit)
             case Check(after, limit):
                 store.read(edge, self._on_checked, request_id, after, limit)

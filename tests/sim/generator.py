@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lore.protocol.claims import Candidate, Claims
-from lore.protocol.commands import Append, Claim, Guard, ReadLog, Release, Unguard
-from lore.protocol.guards import Guards
+from lore.protocol.commands import Append, Claim, ReadLog, Release, Subscribe, Unsubscribe
 from lore.protocol.leases import Leases
 from lore.protocol.lifecycle import Status
 from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import State, Terms, Turn
+from lore.protocol.owner_channels import OwnerChannels
+from lore.protocol.owner_types import OwnerState, Terms, Update
 from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import WindowConfig
 from lore.store.keys import partition_of
@@ -62,7 +62,7 @@ class Generator(Node):
         self.up = True
         self.draining = self.failed = False
         world, store = self.world, self.store
-        self._guards = Guards()
+        self._owner_channels = OwnerChannels()
         terms = Terms(f"{self.name}.{self.incarnation}", world.options.lease_s, RETENTION_MS)
         self.leases = Leases(
             terms,
@@ -116,7 +116,7 @@ class Generator(Node):
     def check_drained(self) -> None:
         """P15: what is still here waits for an answer, and what is not was handed back."""
         store, now_ms = self.store, self.world.now_ms
-        ours = (o for o in self.jobs if o.state not in (State.ENDED, State.GONE))
+        ours = (o for o in self.jobs if o.state not in (OwnerState.ENDED, OwnerState.GONE))
         held = {(owner.request_id, owner.epoch): owner for owner in ours}
         for owner in held.values():
             waits = owner.is_calling or self.unheard or self.frozen_until
@@ -219,12 +219,12 @@ class Generator(Node):
         store = self.store
         self._check(subject, command)
         match command:
-            case Guard(request_id, epoch):
-                self._guards.begin(request_id, epoch)
-                store.guard(self, request_id, self._on_news, answer)
-            case Unguard(request_id, epoch):
-                if self._guards.end(request_id, epoch):
-                    store.unguard(self, request_id)
+            case Subscribe(request_id, epoch):
+                self._owner_channels.begin(request_id, epoch)
+                store.subscribe(self, request_id, self._on_news, answer)
+            case Unsubscribe(request_id, epoch):
+                if self._owner_channels.end(request_id, epoch):
+                    store.unsubscribe(self, request_id)
             case ReadLog(request_id):
                 store.do(self, answer, lambda now_ms: (store.state.log(request_id, now_ms=now_ms),))
             case _:
@@ -244,9 +244,9 @@ class Generator(Node):
         turns, self.leases.turns = self.leases.turns, []
         for owner, turn, position in turns:
             self.world.say(f"{self.name} {owner.request_id}: {turn}")
-            if turn is Turn.LET_GO:
+            if turn is Update.LET_GO:
                 self.store.safety.on_let_go(owner, self.store.state)
-            elif turn is Turn.TAKEN and position and not self.draining:
+            elif turn is Update.TAKEN and position and not self.draining:
                 self.store.safety.on_taken(owner, position, self.store.state)
                 if position.outcome is Outcome.CONFLICT:
                     self.world.injected["conflict (seen)"] += 1

@@ -32,7 +32,7 @@ class StoreNode(Node):
         self._readers: dict[str, dict[Node, Callable[[str, Message], None]]] = {}
         self._owners: dict[str, tuple[Node, Callable[[str, News], None]]] = {}
         self._wakers: list[tuple[Node, Callable[[int], None]]] = []
-        self._hearing: dict[Generator, float] = {}
+        self._connected: dict[Generator, float] = {}
         """Generators whose connection for what is published is up, and since when."""
         self.unheard: set[tuple[str, int]] = set()
         """(request, epoch) of each claim whose answer has not arrived."""
@@ -141,7 +141,7 @@ class StoreNode(Node):
     def unfollow(self, edge: Node, request_id: str) -> None:
         self._readers.get(request_id, {}).pop(edge, None)
 
-    def guard(
+    def subscribe(
         self,
         owner: Node,
         request_id: str,
@@ -149,14 +149,14 @@ class StoreNode(Node):
         answer: Callable[[Any], None],
     ) -> None:
         def act(_: int) -> Any:
-            if owner not in self._hearing:
+            if owner not in self._connected:
                 return None  # there is no connection to subscribe it on
             self._owners[request_id] = (owner, heard)
             return (None,)
 
         self.do(owner, answer, act)
 
-    def unguard(self, owner: Node, request_id: str) -> None:
+    def unsubscribe(self, owner: Node, request_id: str) -> None:
         if self._owners.get(request_id, (None, None))[0] is owner:
             del self._owners[request_id]
 
@@ -166,23 +166,23 @@ class StoreNode(Node):
     def hear(self, generator: "Generator") -> None:
         """Its connection for what is published is there, if the store is."""
         if self.up:
-            self._hearing[generator] = self.world.now
-            self.state.present = {one.owner for one in self._hearing}
+            self._connected[generator] = self.world.now
+            self.state.present = {one.owner for one in self._connected}
 
     def hang_up(self, generator: "Generator") -> None:
-        if generator in self._hearing:
-            stay = (self.state.run_id, self._hearing.pop(generator), self.world.now)
+        if generator in self._connected:
+            stay = (self.state.run_id, self._connected.pop(generator), self.world.now)
             self.stays[generator.owner] = stay
-        self.state.present = {one.owner for one in self._hearing}
+        self.state.present = {one.owner for one in self._connected}
         for request_id, (owner, _) in list(self._owners.items()):
             if owner is generator:
                 del self._owners[request_id]
 
     def is_heard_by(self, generator: "Generator") -> bool:
-        return generator in self._hearing and not self.world.is_broken(generator, self)
+        return generator in self._connected and not self.world.is_broken(generator, self)
 
     def heard_since(self, generator: "Generator") -> float:
-        return self._hearing.get(generator, math.inf)
+        return self._connected.get(generator, math.inf)
 
     def _publish(self) -> None:
         for publication in self.state.take_outbox():
@@ -191,7 +191,7 @@ class StoreNode(Node):
                     self._tell(edge, heard, publication)
             elif publication.channel == "wake":
                 for generator, wake in self._wakers:
-                    if generator in self._hearing:
+                    if generator in self._connected:
                         delay_s = self.world.delay_s()
                         self.world.after(delay_s, generator, wake, publication.message)
             elif publication.request_id in self._owners:
@@ -230,7 +230,7 @@ class StoreNode(Node):
         super().crash()
         self._readers.clear()
         self._owners.clear()
-        self._hearing.clear()
+        self._connected.clear()
         self.state.present = set()
         self.world.say("store is down")
 
@@ -296,7 +296,7 @@ class StoreNode(Node):
         self.state.restore(self.state.snapshot(), f"run-{self._runs}")
         self.safety.on_move(came_from, self.state.run_id)
         self._readers.clear()
-        for generator in list(self._hearing):
+        for generator in list(self._connected):
             self.drop(generator, calls=False)
         self.world.say(f"store moves, and is {self.state.run_id}")
         self._come_back(self.clients)

@@ -12,7 +12,7 @@ import pytest
 from lore.protocol import follower
 from lore.protocol.delivery import Delivery, Opening, Step
 from lore.protocol.follower import Follower
-from lore.protocol.follower_words import Clear
+from lore.protocol.follower_types import Clear
 from lore.protocol.merge import Merge
 from lore.protocol.restores import Absence
 from tests.sim import feed

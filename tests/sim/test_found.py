@@ -13,7 +13,7 @@ import pytest
 from lore.protocol import claims
 from lore.protocol.claims import Verdict
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import Turn
+from lore.protocol.owner_types import Update
 from lore.protocol.producer import Due, Producer
 from lore.protocol.sender import Sender
 from lore.store.memory import records
@@ -148,7 +148,7 @@ def a_refusal_counts_from_when_it_was_asked_for(patch: Patch) -> None:
     behind the other's. The owner dropped what it had just given back."""
     real = Owner.on_renewed
 
-    def on_renewed(self: Owner, *args: Any) -> Turn | None:
+    def on_renewed(self: Owner, *args: Any) -> Update | None:
         self._heard_s = self.renewed_s
         return real(self, *args)
 
@@ -160,9 +160,9 @@ def a_refused_fork_is_nobodys(patch: Patch) -> None:
     Its owner's lease had lapsed meanwhile, so it offers a fork, is refused, and dropped its own."""
     real = Owner._on_reinstated
 
-    def on_reinstated(self: Owner, *args: Any) -> Turn | None:
+    def on_reinstated(self: Owner, *args: Any) -> Update | None:
         turn = real(self, *args)
-        return self._go(Turn.TAKEN) if turn is Turn.DOUBTED else turn
+        return self._go(Update.TAKEN) if turn is Update.SUSPECTED else turn
 
     patch.setattr(Owner, "_on_reinstated", on_reinstated)
 

@@ -16,11 +16,11 @@ import pytest
 from lore.protocol import claims, leases
 from lore.protocol.claims import Candidate, Claims, Verdict
 from lore.protocol.commands import Append, Release
-from lore.protocol.guards import Guards
 from lore.protocol.leases import Leases
 from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import Errand, State, Turn
+from lore.protocol.owner_channels import OwnerChannels
+from lore.protocol.owner_types import Errand, OwnerState, Update
 from lore.store.memory.state import StoreState
 from tests.sim.faults import Options
 from tests.sim.run import simulate
@@ -35,8 +35,8 @@ Patch = pytest.MonkeyPatch
 
 
 def forgets_what_its_readers_have_not_acknowledged(patch: Patch) -> None:
-    def on_kept(self: Owner, *_: object) -> Turn:
-        return self._go(Turn.LET_GO)
+    def on_kept(self: Owner, *_: object) -> Update:
+        return self._go(Update.LET_GO)
 
     patch.setattr(Owner, "_on_kept", on_kept)
 
@@ -45,7 +45,7 @@ def takes_news_of_an_old_lease_for_its_own(patch: Patch) -> None:
     """A ``fenced`` without an epoch: after a reap, a revival and a new claim, it ends that one."""
     real = Owner.on_news
 
-    def on_news(self: Owner, news: News, now: float) -> Turn | None:
+    def on_news(self: Owner, news: News, now: float) -> Update | None:
         return real(self, news._replace(epoch=self.epoch), now)
 
     patch.setattr(Owner, "on_news", on_news)
@@ -54,9 +54,9 @@ def takes_news_of_an_old_lease_for_its_own(patch: Patch) -> None:
 def drops_what_the_store_lacks_chunks_of(patch: Patch) -> None:
     real = Owner._on_judged
 
-    def on_judged(self: Owner, kind: type, position: Position, *args: Any) -> Turn | None:
+    def on_judged(self: Owner, kind: type, position: Position, *args: Any) -> Update | None:
         if position.outcome is Outcome.GAP:
-            return self._go(Turn.TAKEN)
+            return self._go(Update.TAKEN)
         return real(self, kind, position, *args)
 
     patch.setattr(Owner, "_on_judged", on_judged)
@@ -70,10 +70,10 @@ def takes_the_echo_of_its_own_end_for_a_loss(patch: Patch) -> None:
     """The answer to its end was lost, and the append that it sends again is fenced."""
     real = Owner._on_judged
 
-    def on_judged(self: Owner, kind: type, position: Position, *args: Any) -> Turn | None:
+    def on_judged(self: Owner, kind: type, position: Position, *args: Any) -> Update | None:
         turn = real(self, kind, position, *args)
         if position.outcome is Outcome.FENCED and self._errand is Errand.FINISH:
-            return self._go(Turn.TAKEN)
+            return self._go(Update.TAKEN)
         return turn
 
     patch.setattr(Owner, "_on_judged", on_judged)
@@ -125,7 +125,7 @@ def appends_and_forgets_to_release(patch: Patch) -> None:
     real = Owner.deadline
 
     def deadline(self: Owner) -> float | None:
-        leaves = self.state is State.LEAVING and not self.is_calling
+        leaves = self.state is OwnerState.LEAVING and not self.is_calling
         return self.producer.deadline() if leaves else real(self)
 
     patch.setattr(Owner, "deadline", deadline)
@@ -133,8 +133,8 @@ def appends_and_forgets_to_release(patch: Patch) -> None:
 
 def releases_before_all_is_appended(patch: Patch) -> None:
     def hand_back(self: Owner, *, failed: bool) -> None:
-        if self.state is State.WORKING:
-            self.state, self._failed = State.RELEASING, failed
+        if self.state is OwnerState.WORKING:
+            self.state, self._failed = OwnerState.RELEASING, failed
 
     patch.setattr(Owner, "hand_back", hand_back)
 
@@ -144,10 +144,10 @@ def asks_for_a_release_once(patch: Patch) -> None:
     real = Owner.on_lost
 
     def on_lost(self: Owner) -> None:
-        was_releasing = self.state is State.RELEASING
+        was_releasing = self.state is OwnerState.RELEASING
         real(self)
         if was_releasing:
-            self._go(Turn.HANDED_BACK)
+            self._go(Update.HANDED_BACK)
 
     patch.setattr(Owner, "on_lost", on_lost)
 
@@ -158,8 +158,8 @@ def goes_on_after_its_release(patch: Patch) -> None:
 
     def on_lost(self: Owner) -> None:
         real(self)
-        if self.state is State.RELEASING:
-            self.state = State.LEAVING
+        if self.state is OwnerState.RELEASING:
+            self.state = OwnerState.LEAVING
 
     patch.setattr(Owner, "on_lost", on_lost)
 
@@ -180,9 +180,9 @@ def releases_whoever_has_it(patch: Patch) -> None:
 def is_in_doubt_for_ever(patch: Patch) -> None:
     def doubting(real: Callable[..., Any]) -> Callable[..., Any]:
         def on_appended(self: Owner, *args: Any) -> Any:
-            doubtful = self.doubtful
+            suspect = self.suspect
             answer = real(self, *args)
-            self.doubtful = doubtful
+            self.suspect = suspect
             return answer
 
         return on_appended
@@ -196,7 +196,7 @@ def is_in_doubt_for_ever(patch: Patch) -> None:
 
 def stops_listening_when_an_earlier_claim_ends(patch: Patch) -> None:
     """It hears no more of what it has claimed anew: that was reaped, and it goes on."""
-    patch.setattr(Guards, "end", lambda *_: True)
+    patch.setattr(OwnerChannels, "end", lambda *_: True)
 
 
 def waits_longer_and_longer_for_the_store(patch: Patch) -> None:

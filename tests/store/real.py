@@ -58,7 +58,7 @@ class RealStore:
     async def listen(self) -> None:
         for request_id in IDS:
             await self.store.follow(request_id, Tap(self.heard, "n", request_id))
-            await self.store.guard(request_id, Tap(self.heard, "b", request_id))
+            await self.store.subscribe(request_id, Tap(self.heard, "b", request_id))
         await self.store.on_wake(Tap(self.heard, "wake", ""))
 
     def set_present(self, owner: str, *, is_there: bool) -> None:

@@ -143,7 +143,7 @@ async def test_the_components_work_together_as_users_of_their_own(
             partition_of("a")
         ]
         claimed = await generator.claim("a")
-        await generator.store.guard("a", owner)
+        await generator.store.subscribe("a", owner)
         await generator.append(claimed, chunk(1), reopen_tokens=1)
         await edge.store.do(Ack("a", 1))
         assert (await owner.first(1))[0].position.outcome is Outcome.OK

@@ -101,7 +101,7 @@ def look_again(backend: Backend) -> Any:
 async def one_answer(edge: Backend, generator: Backend, request_id: str) -> None:
     """A whole life, with the acks and the news that open a window."""
     owner = Recorder()
-    await generator.store.guard(request_id, owner)
+    await generator.store.subscribe(request_id, owner)
     await edge.open(request_id)
     claimed = await generator.claim(request_id)
     await generator.append(claimed, *chunks(1, 2), reopen_tokens=2)
@@ -371,7 +371,7 @@ async def test_an_owner_of_the_release_before_hears_what_it_understands(
 ) -> None:
     """It takes five words on channel b, and none for the epoch."""
     backend, owner = Backend(valkey_store, Clock(), expire=lambda now_ms: None), Recorder()
-    await valkey_store.guard("a", owner)
+    await valkey_store.subscribe("a", owner)
     await backend.open("a")
     functions = valkey_store._functions[partition_of("a")]
     args = (0, "g1", LEASE_MS, functions.run_id, "epoch")

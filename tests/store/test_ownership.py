@@ -102,7 +102,7 @@ async def test_the_owner_of_a_deleted_request_is_told_and_can_write_no_more(
 ) -> None:
     """P2, P14"""
     owner = Recorder()
-    await backend.store.guard("a", owner)
+    await backend.store.subscribe("a", owner)
     claimed = await backend.owned("a")
     await backend.append(claimed, *chunks(1, 2), reopen_tokens=reopen_tokens)
     await backend.store.do(Forget("a"))

@@ -347,7 +347,7 @@ async def test_an_ack_ahead_of_the_log_is_refused(backend: Backend) -> None:
 @pytest.mark.rule("P2.10", "P6.4")
 async def test_a_closed_window_pauses_until_the_acks_reach_the_mark(backend: Backend) -> None:
     owner = Recorder()
-    await backend.store.guard("a", owner)
+    await backend.store.subscribe("a", owner)
     claimed = await backend.owned()
     paused = await backend.append(claimed, *chunks(1, 4), reopen_tokens=4)
     assert paused.status is Status.PAUSED
@@ -455,7 +455,7 @@ async def test_finishing_may_be_repeated_and_ends_the_lease(backend: Backend) ->
 @pytest.mark.rule("P2.10", "P14.1")
 async def test_cancelling_is_final_and_tells_the_owner(backend: Backend) -> None:
     owner = Recorder()
-    await backend.store.guard("a", owner)
+    await backend.store.subscribe("a", owner)
     claimed = await backend.owned()
     for _ in range(2):
         position = await backend.store.do(Cancel("a", retention_ms=RETENTION_MS))
@@ -486,7 +486,7 @@ async def test_what_ended_otherwise_cannot_be_cancelled(backend: Backend) -> Non
 @pytest.mark.rule("P16.1", "P16.2")
 async def test_a_stalled_request_is_reaped_and_can_be_revived(backend: Backend) -> None:
     owner, generator = Recorder(), Recorder()
-    await backend.store.guard("a", owner)
+    await backend.store.subscribe("a", owner)
     claimed = await backend.owned()
     await backend.append(claimed, *chunks(1, 3), reopen_tokens=1)
     backend.pass_time(99)

@@ -4,13 +4,13 @@ import pytest
 
 from lore.protocol.commands import Ack, Revive
 from lore.protocol.lifecycle import Status
-from lore.sweep import Action, Finding, Policy, sweep
+from lore.sweep import Finding, Policy, SweepAction, sweep
 from tests.store.backends import RETENTION_MS, Backend, chunks
 
 POLICY = Policy(stall_s=60, orphan_s=60, stuck_s=600, wait_s=600)
 
 
-async def swept(backend: Backend, *, dry_run: bool = False, fast_ms: int = 0) -> list[Action]:
+async def swept(backend: Backend, *, dry_run: bool = False, fast_ms: int = 0) -> list[SweepAction]:
     return await sweep(
         backend.store,
         POLICY,

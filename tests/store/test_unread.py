@@ -27,7 +27,7 @@ async def test_readers_that_leave_before_the_text_pause_it_and_one_that_comes_wa
     reader, owner = Recorder(), Recorder()
     await backend.store.follow("a", reader)
     claimed = await backend.claim()
-    await backend.store.guard("a", owner)
+    await backend.store.subscribe("a", owner)
     backend.clock.now_ms += 5
     said = [(True, Status.PAUSED), (True, Status.PAUSED), (False, Status.GENERATING)]
     for unread, status in said:

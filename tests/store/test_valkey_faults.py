@@ -74,7 +74,7 @@ async def test_lost_subscriptions_come_back_and_say_so(
     store = on_valkey.store
     reader, generator, owner = Recorder(), Recorder(), Recorder()
     await store.follow("a", reader)
-    await store.guard("a", owner)
+    await store.subscribe("a", owner)
     await store.on_wake(generator)
     for server in deployment.primaries:
         server.client_kill_filter(_type="pubsub")
@@ -116,10 +116,10 @@ async def test_a_channel_that_nobody_follows_is_given_up(
     reader = Recorder()
     await on_valkey.store.follow(a, reader)
     await on_valkey.store.unfollow(a, reader)
-    await on_valkey.store.guard(a, reader)
-    await on_valkey.store.guard(b, reader)
-    await on_valkey.store.unguard(a)
-    await on_valkey.store.guard(c, reader)  # confirmed after all before it
+    await on_valkey.store.subscribe(a, reader)
+    await on_valkey.store.subscribe(b, reader)
+    await on_valkey.store.unsubscribe(a)
+    await on_valkey.store.subscribe(c, reader)  # confirmed after all before it
     channels = deployment.at(a).execute_command("PUBSUB", "SHARDCHANNELS")
     assert {channel.decode() for channel in channels} == {owner_channel(b), owner_channel(c)}
 

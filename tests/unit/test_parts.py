@@ -12,7 +12,7 @@ from lore.parts import formats
 from lore.parts.formats import Format
 from lore.parts.json_scan import MAX_DEPTH
 from lore.parts.parser import Parser
-from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
+from lore.parts.words import Arguments, CallBegin, CallEnd, Part, ReasoningText, Text
 
 NAMES = frozenset(("weather", "time"))
 WORDS = (
@@ -34,8 +34,8 @@ def merged(parts: Sequence[Part]) -> list[Part]:
         match whole[-1:], part:
             case [Text(before)], Text(text):
                 whole[-1] = Text(before + text)
-            case [Reasoning(before)], Reasoning(text):
-                whole[-1] = Reasoning(before + text)
+            case [ReasoningText(before)], ReasoningText(text):
+                whole[-1] = ReasoningText(before + text)
             case [Arguments(call, before)], Arguments(same, text) if call == same:
                 whole[-1] = Arguments(call, before + text)
             case _:
@@ -93,11 +93,11 @@ ANSWERS: list[tuple[str, str, list[Part]]] = [
     (
         "hermes+think",
         "<think>\nHm.\n</think>\n\nYes.\n",
-        [Reasoning("Hm."), Text("Yes.\n")],
+        [ReasoningText("Hm."), Text("Yes.\n")],
     ),
     ("hermes+think", "<think>\n\n</think>\n\nYes.", [Text("Yes.")]),
     ("think", "a <think>b</think>", [Text("a <think>b</think>")]),
-    ("think", "<think>a", [Reasoning("a")]),
+    ("think", "<think>a", [ReasoningText("a")]),
     (
         "llama3",
         '{"name": "weather", "parameters": {"city": "Oslo"}}; {"name": "time", "parameters": {}}',
@@ -121,7 +121,7 @@ ANSWERS: list[tuple[str, str, list[Part]]] = [
         [*WEATHER, *TIME],
     ),
     ("mistral", "[TOOL_CALLS]none of them", [Text("[TOOL_CALLS]none of them")]),
-    ("mistral+think", "[THINK]Hm.[/THINK]Yes.", [Reasoning("Hm."), Text("Yes.")]),
+    ("mistral+think", "[THINK]Hm.[/THINK]Yes.", [ReasoningText("Hm."), Text("Yes.")]),
 ]
 
 

@@ -10,12 +10,12 @@ from lore.protocol.claims import LEFT_MS, Claims
 from lore.protocol.commands import (
     Claim,
     Finish,
-    Guard,
     Look,
     Meet,
     Others,
     ReadLog,
     Renew,
+    Subscribe,
     Waiting,
 )
 from lore.protocol.leases import Leases
@@ -109,7 +109,7 @@ def test_a_claim_names_the_model_and_how_long_it_leaves_answers_of_others(
 @pytest.mark.rule("P15.20")
 @pytest.mark.parametrize("model", ["m@1", ""], ids=["the same", "of an owner that does not say"])
 def test_an_answer_of_this_model_is_continued(model: str) -> None:
-    assert taken_over(Parts(), model) == [Guard]
+    assert taken_over(Parts(), model) == [Subscribe]
 
 
 @pytest.mark.rule("P15.20")
@@ -123,4 +123,4 @@ def test_an_answer_of_another_model_fails_with_a_reason_that_names_both(model: s
 
 @pytest.mark.rule("P15.20")
 def test_an_answer_of_another_model_is_continued_where_that_is_allowed() -> None:
-    assert taken_over(Parts(takes_other_models=True), "m@2") == [Guard]
+    assert taken_over(Parts(takes_other_models=True), "m@2") == [Subscribe]

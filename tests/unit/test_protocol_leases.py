@@ -9,7 +9,7 @@ from lore.protocol.commands import Finish, Renew
 from lore.protocol.leases import Leases
 from lore.protocol.lifecycle import Status
 from lore.protocol.messages import Claimed, News, Outcome, Position
-from lore.protocol.owner_words import Turn
+from lore.protocol.owner_types import Update
 from tests.explore.calls import TERMS, claim_in, owner_of
 from tests.explore.depot import REQUEST
 
@@ -83,6 +83,6 @@ def test_an_end_is_the_end_of_a_trial() -> None:
     owner = owner_of(replace(again, view=replace(again.view, tries=2)), (), 0.0)
     owner.on_piece("", (), 0.0, finish_reason="stop")
     assert isinstance(owner.take(0.0, "run-1"), Finish)
-    assert owner.doubtful
-    assert owner.on_answer(Position(Outcome.OK, Status.DONE, 1, 0, 0), "run-1", 0.1) is Turn.ENDED
-    assert not owner.doubtful
+    assert owner.suspect
+    assert owner.on_answer(Position(Outcome.OK, Status.DONE, 1, 0, 0), "run-1", 0.1) is Update.ENDED
+    assert not owner.suspect

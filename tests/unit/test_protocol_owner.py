@@ -10,7 +10,7 @@ from lore.protocol.leases import Leases
 from lore.protocol.lifecycle import Status
 from lore.protocol.messages import Claimed, News, Outcome, Position
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import State, Turn
+from lore.protocol.owner_types import OwnerState, Update
 from tests.explore.calls import TERMS, claim_in, owner_of
 from tests.explore.depot import LEASE_MS, OWNER, PARTITION, REQUEST
 from tests.explore.forms import copy_of, form_of
@@ -41,7 +41,7 @@ def end(owner: Owner) -> None:
 
 def hear(
     owner: Owner, outcome: Outcome, *, next_seq: int = 4, run_id: str = SAME, now: float = 0.0
-) -> Turn | None:
+) -> Update | None:
     known = outcome is not Outcome.UNKNOWN
     status = Status.GENERATING if known else None
     return owner.on_answer(Position(outcome, status, next_seq if known else 0), run_id, now)
@@ -102,8 +102,8 @@ def test_what_is_fenced_or_otherwise_in_the_log_is_dropped_at_once(
     """P2"""
     make(owner, 4)
     owner.take(0.0, SAME)
-    assert hear(owner, outcome) is Turn.TAKEN
-    assert (owner.state, owner.deadline()) == (State.GONE, None)
+    assert hear(owner, outcome) is Update.TAKEN
+    assert (owner.state, owner.deadline()) == (OwnerState.GONE, None)
 
 
 def test_a_fence_against_an_end_may_be_the_echo_of_that_end(owner: Owner) -> None:
@@ -113,7 +113,7 @@ def test_a_fence_against_an_end_may_be_the_echo_of_that_end(owner: Owner) -> Non
     assert isinstance(owner.take(0.0, SAME), Append)
     assert hear(owner, Outcome.FENCED) is None
     assert isinstance(owner.take(0.0, SAME), Finish)
-    assert hear(owner, Outcome.OK, next_seq=5) is Turn.ENDED
+    assert hear(owner, Outcome.OK, next_seq=5) is Update.ENDED
 
 
 @pytest.mark.rule("P2.9")
@@ -125,7 +125,7 @@ def test_an_end_that_another_life_fences_is_asked_again_behind_an_append(owner: 
     assert isinstance(owner.take(0.0, OTHER), Append)
     assert hear(owner, Outcome.FENCED, run_id=OTHER) is None
     assert isinstance(owner.take(0.0, OTHER), Finish)
-    assert hear(owner, Outcome.FENCED, run_id=OTHER) is Turn.TAKEN
+    assert hear(owner, Outcome.FENCED, run_id=OTHER) is Update.TAKEN
 
 
 @pytest.mark.rule("P3.3")
@@ -149,7 +149,7 @@ def test_a_request_that_the_same_life_does_not_know_is_dropped(owner: Owner) -> 
     """P3: it was deleted, or has expired."""
     make(owner, 4)
     owner.take(0.0, SAME)
-    assert hear(owner, Outcome.UNKNOWN) is Turn.TAKEN
+    assert hear(owner, Outcome.UNKNOWN) is Update.TAKEN
 
 
 @pytest.mark.rule("P3.12")
@@ -160,7 +160,7 @@ def test_a_fork_that_is_refused_is_doubted(owner: Owner) -> None:
     owner.take(now, OTHER)
     hear(owner, Outcome.UNKNOWN, run_id=OTHER, now=now)
     owner.take(now, OTHER)
-    assert hear(owner, Outcome.FENCED, run_id=OTHER, now=now) is Turn.DOUBTED
+    assert hear(owner, Outcome.FENCED, run_id=OTHER, now=now) is Update.SUSPECTED
     assert owner.is_held
 
 
@@ -177,18 +177,18 @@ def test_a_fork_that_may_be_the_stores_is_released_where_this_owner_is_refused(
     hear(owner, Outcome.UNKNOWN, run_id=OTHER, now=now)
     owner.take(now, OTHER)  # a fork
     if heard:
-        assert hear(owner, Outcome.FENCED, run_id=OTHER, now=now) is Turn.DOUBTED
+        assert hear(owner, Outcome.FENCED, run_id=OTHER, now=now) is Update.SUSPECTED
         owner.on_renewed(Position(Outcome.UNKNOWN, None), now, owner.log_id, "run-3", now)
     else:
         owner.on_lost()
     assert isinstance(owner.take(now, "run-3"), Reinstate)
-    assert hear(owner, Outcome.FENCED, run_id="run-3", now=now) is Turn.DOUBTED
+    assert hear(owner, Outcome.FENCED, run_id="run-3", now=now) is Update.SUSPECTED
     refused = Position(Outcome.FENCED, Status.GENERATING, 3)
     turn = owner.on_renewed(refused, now + 1, owner.log_id, "run-3", now + 1)
-    assert (turn is Turn.TAKEN) is heard
+    assert (turn is Update.TAKEN) is heard
     if not heard:
         assert isinstance(owner.take(now + 1, "run-3"), Release)
-        assert hear(owner, Outcome.OK, run_id="run-3") is Turn.HANDED_BACK
+        assert hear(owner, Outcome.OK, run_id="run-3") is Update.HANDED_BACK
 
 
 @pytest.mark.rule("P3.11")
@@ -203,9 +203,9 @@ def test_a_give_back_without_an_answer_is_repeated_as_it_was(owner: Owner) -> No
 
 
 @pytest.mark.rule("P3.13")
-@pytest.mark.parametrize(("asked_s", "turn"), [(0.5, None), (1.5, Turn.TAKEN)])
+@pytest.mark.parametrize(("asked_s", "turn"), [(0.5, None), (1.5, Update.TAKEN)])
 def test_a_refused_renewal_counts_if_it_was_asked_after_the_last_word_that_it_is_ours(
-    owner: Owner, asked_s: float, turn: Turn | None
+    owner: Owner, asked_s: float, turn: Update | None
 ) -> None:
     make(owner, 4)
     owner.take(1.0, SAME)
@@ -216,9 +216,12 @@ def test_a_refused_renewal_counts_if_it_was_asked_after_the_last_word_that_it_is
 
 @pytest.mark.rule("P2.10")
 @pytest.mark.parametrize(
-    ("about", "turn"), [("this lease", Turn.TAKEN), ("another", None), ("no lease", Turn.DOUBTED)]
+    ("about", "turn"),
+    [("this lease", Update.TAKEN), ("another", None), ("no lease", Update.SUSPECTED)],
 )
-def test_news_is_about_the_lease_that_it_names(owner: Owner, about: str, turn: Turn | None) -> None:
+def test_news_is_about_the_lease_that_it_names(
+    owner: Owner, about: str, turn: Update | None
+) -> None:
     """An older release names none: its acks count, and about the rest the store is asked."""
     epoch = {"this lease": owner.epoch, "another": owner.epoch + 1, "no lease": 0}[about]
     acked = Position(Outcome.OK, Status.GENERATING, 4, 2, 2)
@@ -226,7 +229,7 @@ def test_news_is_about_the_lease_that_it_names(owner: Owner, about: str, turn: T
     assert owner.producer.window.acked_tokens == (0 if about == "another" else 2)
     fenced = Position(Outcome.FENCED, Status.CANCELLED, 4)
     assert owner.on_news(News(fenced, epoch), 1.0) is turn
-    assert (owner.state is State.GONE) is (turn is Turn.TAKEN)
+    assert (owner.state is OwnerState.GONE) is (turn is Update.TAKEN)
 
 
 @pytest.mark.rule("P15.9")
@@ -239,7 +242,7 @@ def test_a_hand_back_appends_all_and_then_releases(owner: Owner, failed: bool) -
     hear(owner, Outcome.OK, next_seq=5)
     release = owner.take(0.0, SAME)
     assert release == Release(REQUEST, OWNER, owner.epoch, "failed" if failed else None)
-    assert hear(owner, Outcome.OK, next_seq=5) is Turn.HANDED_BACK
+    assert hear(owner, Outcome.OK, next_seq=5) is Update.HANDED_BACK
 
 
 @pytest.mark.rule("P3.9")
@@ -266,4 +269,4 @@ def test_an_earlier_lease_on_the_same_request_is_void_also_when_it_has_ended(own
     anew = Owner(Claimed(owner.view, "", SAME), PARTITION, owner.producer, TERMS, 1.0)
     leases.add(anew, 1.0)
     assert (leases.live, leases.kept) == ({REQUEST: anew}, {})
-    assert owner.state is State.GONE
+    assert owner.state is OwnerState.GONE

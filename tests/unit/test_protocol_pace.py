@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lore.protocol.pace import Pacer
-from lore.protocol.pace_words import PaceConfig
+from lore.protocol.pace_types import PaceConfig
 
 CONFIG = PaceConfig(tokens_per_s=10.0, lead_tokens=40, step_tokens=8, reading_ratio=0.5, calm_s=5.0)
 STEP = CONFIG.step_tokens

@@ -51,7 +51,7 @@ class Options:
 
 
 @dataclass
-class Fleet:
+class LocalFleet:
     place: Place
     valkey_url: str
     urls: list[str]
@@ -72,7 +72,7 @@ class Fleet:
         self.place.announce(running)
 
 
-def plan(options: Options, place: Place) -> Fleet:
+def plan(options: Options, place: Place) -> LocalFleet:
     """Choose ports and settings. Raises Problem when a port is taken or the store is unusable."""
     if options.engine in SERVERS and not options.engine_urls:
         raise Problem(
@@ -85,7 +85,7 @@ def plan(options: Options, place: Place) -> Fleet:
     shown = f"[{shown}]" if ":" in shown else shown
     auth = entry.settings(options.host, options.api_keys, no_auth=options.no_auth, place=place)
     urls = [f"http://{shown}:{port}" for port in ports]
-    fleet = Fleet(place, options.valkey_url or "", urls, auth["LORE_AUTH"] == "required")
+    fleet = LocalFleet(place, options.valkey_url or "", urls, auth["LORE_AUTH"] == "required")
     if options.valkey_url is None:
         path = place.socket()
         fleet.valkey_url = f"unix://{path}"
@@ -252,7 +252,7 @@ def _own_address() -> str:
         return probe.getsockname()[0]
 
 
-async def stop(fleet: Fleet, *, grace_s: float) -> None:
+async def stop(fleet: LocalFleet, *, grace_s: float) -> None:
     """Stop the edges first, so that readers are told; the store last, so that nothing is lost."""
     for group in (fleet.edges, fleet.generators, fleet.stores):
         await asyncio.gather(*(child.stop(grace_s) for child in group))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lore import apikeys
-from lore.apikeys import Owner
+from lore.apikeys import KeyOwner
 from lore_client.place import Problem
 
 ID_CHARS = 8
@@ -30,7 +30,7 @@ def new(subject: str, file: Path | None, expires: str | None) -> None:
         )
     until_s = None if expires is None else _until(expires, time.time())
     key = apikeys.new_key()
-    line = apikeys.line(apikeys.digest(key), Owner(subject, until_s))
+    line = apikeys.line(apikeys.digest(key), KeyOwner(subject, until_s))
     if file is None:
         print(
             "a line for LORE_API_KEYS_FILE, then the key, which is shown only now:", file=sys.stderr
@@ -87,7 +87,7 @@ def _until(text: str, now_s: float) -> float:
     return until_s
 
 
-def _validity(owner: Owner, now_s: float) -> str:
+def _validity(owner: KeyOwner, now_s: float) -> str:
     if owner.until_s is None:
         return "does not expire"
     return f"{'until' if owner.is_valid(now_s) else 'expired'} {apikeys.time_text(owner.until_s)}"
@@ -109,7 +109,7 @@ def _read(file: Path) -> str:
         raise Problem(f"{file} is not a file of keys (it is not text)") from None
 
 
-def _owners(text: str, file: Path) -> dict[str, Owner]:
+def _owners(text: str, file: Path) -> dict[str, KeyOwner]:
     """The owners in the file. Raises Problem."""
     try:
         return apikeys.parse(text)

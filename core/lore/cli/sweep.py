@@ -8,7 +8,7 @@ from rich.table import Table
 from lore.cli.screen import screen
 from lore.settings import CommonSettings, load
 from lore.store import StoreUnavailable, create_store
-from lore.sweep import Action, Finding, Policy, sweep
+from lore.sweep import Finding, Policy, SweepAction, sweep
 from lore_client.place import Problem
 
 NEEDS_SOMEBODY = 3
@@ -58,7 +58,7 @@ async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None
         await store.close()
 
 
-def _table(found: list[Action], dry_run: bool) -> Table:
+def _table(found: list[SweepAction], dry_run: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("request", no_wrap=True, min_width=len(found[0].view.request_id))
     for name in ("state", "finding", "for", "done"):

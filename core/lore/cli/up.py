@@ -11,7 +11,7 @@ from rich.status import Status
 
 from lore.cli import fleet as fleets
 from lore.cli.child import STARTING, Child, Died
-from lore.cli.fleet import Fleet, Options
+from lore.cli.fleet import LocalFleet, Options
 from lore.cli.place import Place
 from lore.protocol.commands import Release
 from lore.protocol.lifecycle import OWNED
@@ -41,7 +41,7 @@ def run(options: Options, *, stall_s: float) -> None:
 
 
 class _Up:
-    def __init__(self, options: Options, fleet: Fleet, stall_s: float) -> None:
+    def __init__(self, options: Options, fleet: LocalFleet, stall_s: float) -> None:
         self._options = options
         self._stall_s = stall_s
         self._fleet = fleet

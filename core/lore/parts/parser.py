@@ -15,7 +15,7 @@ from typing import Literal
 from lore.parts.call_object import CallArguments, CallObject
 from lore.parts.formats import Format
 from lore.parts.markers import MARKERS, held, named_call
-from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
+from lore.parts.words import Arguments, CallBegin, CallEnd, Part, ReasoningText, Text
 
 _State = Literal["start", "after", "text", "reasoning", "list", "name", "call", "next", "over"]
 """``start``: only white space has arrived. ``after``: a marker has, and white space behind it is
@@ -79,7 +79,7 @@ class Parser:
     def finish(self) -> list[Part]:
         """The answer has ended: return the last parts."""
         if self._state == "reasoning":
-            self._say(Reasoning, self._buffer if self._has_reasoned else "")
+            self._say(ReasoningText, self._buffer if self._has_reasoned else "")
         elif self._has_begun:
             self._end_call(is_complete=False)
         elif self._state not in ("next", "over") and not self._is_list:
@@ -91,7 +91,7 @@ class Parser:
         parts, self._parts = self._parts, []
         return parts
 
-    def _say(self, kind: type[Text | Reasoning], text: str) -> None:
+    def _say(self, kind: type[Text | ReasoningText], text: str) -> None:
         if text:
             self._parts.append(kind(text))
 
@@ -145,19 +145,19 @@ class Parser:
             self._buffer = self._buffer.lstrip()
         before, found, after = self._buffer.partition(self._closing)
         if found:
-            self._say(Reasoning, before.rstrip())
+            self._say(ReasoningText, before.rstrip())
             self._buffer, self._state = after, "after"
             return True
-        self._let_out(Reasoning, self._closing)
+        self._let_out(ReasoningText, self._closing)
         return False
 
-    def _let_out(self, kind: type[Text | Reasoning], marker: str) -> None:
+    def _let_out(self, kind: type[Text | ReasoningText], marker: str) -> None:
         """Return the buffer as parts, except for what may belong to the marker."""
         end = len(self._buffer) - held(self._buffer, marker)
         if marker:
             end = len(self._buffer[:end].rstrip())
         self._say(kind, self._buffer[:end])
-        self._has_reasoned |= kind is Reasoning and end > 0
+        self._has_reasoned |= kind is ReasoningText and end > 0
         self._buffer = self._buffer[end:]
 
     # calls

@@ -7,7 +7,7 @@ class Text(NamedTuple):
     text: str
 
 
-class Reasoning(NamedTuple):
+class ReasoningText(NamedTuple):
     text: str
 
 
@@ -31,4 +31,4 @@ class CallEnd(NamedTuple):
     """False for a call that was cut off, or whose arguments are not JSON."""
 
 
-Part = Text | Reasoning | CallBegin | Arguments | CallEnd
+Part = Text | ReasoningText | CallBegin | Arguments | CallEnd

@@ -32,19 +32,19 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.commands import (
     Claim,
     Finish,
-    Guard,
     Look,
     Meet,
     Others,
     ReadLog,
     Release,
-    Unguard,
+    Subscribe,
+    Unsubscribe,
     Waiting,
 )
 from lore.protocol.leases import Leases
 from lore.protocol.lifecycle import Status
 from lore.protocol.messages import Claimed, View
-from lore.protocol.owner_words import Terms
+from lore.protocol.owner_types import Terms
 from lore.protocol.presence import Looking, Presence
 
 MAX_TRIES = 3
@@ -76,7 +76,7 @@ class Candidate:
     """When the claim was answered: its lease ends at most one lease length later."""
     claimed: Claimed | None = None
     history: Sequence[Chunk] = ()
-    guarded: bool = False
+    subscribed: bool = False
 
 
 class Verdict(StrEnum):
@@ -88,7 +88,7 @@ class Verdict(StrEnum):
     OTHER_MODEL = "other_model"
 
 
-Command = Waiting | Meet | Look | Claim | ReadLog | Guard | Unguard | Release | Finish
+Command = Waiting | Meet | Look | Claim | ReadLog | Subscribe | Unsubscribe | Release | Finish
 Subject = Candidate | Looking | None
 
 
@@ -254,7 +254,7 @@ class Claims:
             self._on_claimed(subject, answer, now)
         elif isinstance(command, ReadLog):
             self._on_log(subject, answer, now)
-        elif isinstance(command, Guard):
+        elif isinstance(command, Subscribe):
             self._on_guarded(subject, now)
         elif isinstance(command, Release | Finish):
             self._settle(subject, now)
@@ -270,9 +270,9 @@ class Claims:
             self._poll_s = now + AWAY_POLL_S
         elif isinstance(command, Claim):
             self._settle(subject, now)  # if the claim was made all the same, it lapses
-        elif isinstance(command, ReadLog | Guard):
+        elif isinstance(command, ReadLog | Subscribe):
             self._give_back(subject, now)
-        elif isinstance(command, Unguard):
+        elif isinstance(command, Unsubscribe):
             pass
         elif isinstance(command, Release | Finish) and self._may_be_ours(subject, now):
             self._returns[subject] = (now + GIVE_BACK_RETRY_S, command)
@@ -311,7 +311,7 @@ class Claims:
         elif view.next_seq > 1:
             self.outbox.append((candidate, ReadLog(view.request_id)))
         else:
-            self.outbox.append((candidate, Guard(view.request_id, view.epoch)))
+            self.outbox.append((candidate, Subscribe(view.request_id, view.epoch)))
 
     def _on_log(self, candidate: Candidate, answer: object, now: float) -> None:
         assert candidate.claimed is not None
@@ -322,7 +322,7 @@ class Claims:
             verdict = Verdict.OTHER_MODEL
         match verdict:
             case Verdict.WHOLE:
-                self.outbox.append((candidate, Guard(view.request_id, view.epoch)))
+                self.outbox.append((candidate, Subscribe(view.request_id, view.epoch)))
             case Verdict.NOT_OURS:
                 self._give_back(candidate, now)
             case Verdict.BROKEN:
@@ -338,7 +338,7 @@ class Claims:
 
     def _on_guarded(self, candidate: Candidate, now: float) -> None:
         assert candidate.claimed is not None
-        candidate.guarded = True
+        candidate.subscribed = True
         view = candidate.claimed.view
         if self.closed:
             self._give_back(candidate, now)
@@ -383,10 +383,10 @@ class Claims:
         self.outbox.append((candidate, command))
 
     def _unguard(self, candidate: Candidate) -> None:
-        if candidate.guarded:
+        if candidate.subscribed:
             assert candidate.claimed is not None
             view = candidate.claimed.view
-            self.outbox.append((candidate, Unguard(view.request_id, view.epoch)))
+            self.outbox.append((candidate, Unsubscribe(view.request_id, view.epoch)))
 
     def _settle(self, candidate: Candidate, now: float) -> None:
         self.under_way.pop(candidate, None)

@@ -221,7 +221,7 @@ class ReadLog(NamedTuple):
     request_id: str
 
 
-class Guard(NamedTuple):
+class Subscribe(NamedTuple):
     """Subscribe to what the store publishes to the owner of a request. Answer: None once
     subscribed.
     """
@@ -230,7 +230,7 @@ class Guard(NamedTuple):
     epoch: int
 
 
-class Unguard(NamedTuple):
+class Unsubscribe(NamedTuple):
     """Unsubscribe, unless a claim with another epoch has taken the subscription over. Nobody waits
     for an answer.
     """

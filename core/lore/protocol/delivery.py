@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from lore.protocol.follower import Follower
-from lore.protocol.follower_words import REASONS
+from lore.protocol.follower_types import REASONS
 from lore.protocol.lifecycle import LIVE, Status
 from lore.protocol.sender import Action, Sender
 

@@ -12,7 +12,7 @@ the request is sent.
 
 from collections.abc import Sequence
 
-from lore.protocol.follower_words import (
+from lore.protocol.follower_types import (
     REASONS,
     Acked,
     Acknowledge,
@@ -22,13 +22,13 @@ from lore.protocol.follower_words import (
     Command,
     FollowerConfig,
     Hole,
-    Look,
-    News,
-    Read,
+    Notify,
+    ReadPage,
+    ReadView,
     Return,
-    State,
+    StateChange,
 )
-from lore.protocol.holes import Doubt, counts_after, in_sequence
+from lore.protocol.holes import SuspectedHole, counts_after, in_sequence
 from lore.protocol.lifecycle import ENDED, LIVE, Status
 from lore.protocol.merge import Arrival, Merge
 from lore.protocol.messages import ChunkMessage, Message, StateMessage, View
@@ -74,7 +74,7 @@ class Follower:
         self._wants_look = True
         self._look_again_at: float | None = None
         self._heard_at = now
-        self._doubt: Doubt | None = None
+        self._suspected: SuspectedHole | None = None
         self._not_before = now
         self._delay_s = config.retry_s
         self._asked: Call | None = None
@@ -110,7 +110,7 @@ class Follower:
     def _wants_call(self) -> bool:
         if not self.is_open:
             return self._wants_look and not self._seen
-        return self._wants_look or self._doubt is not None or self._merge.missing
+        return self._wants_look or self._suspected is not None or self._merge.missing
 
     def take(self) -> list[Command]:
         """The commands to carry out now, in this order."""
@@ -284,17 +284,17 @@ class Follower:
         if self._merge.missing and not following:
             self._wait(now)
         if chunks:
-            self._out.append(News())
+            self._out.append(Notify())
         self._go_on(now)
         return following
 
     def on_checked(self, chunks: Sequence[ChunkMessage], now: float) -> None:
         self._asked = None
-        doubt = self._doubt and self._doubt.read(chunks, self.view, self._run_id)
-        if doubt is None:
+        suspected = self._suspected and self._suspected.read(chunks, self.view, self._run_id)
+        if suspected is None:
             self._drop_doubt()
         else:
-            self._doubt, self._wants_look = doubt, True
+            self._suspected, self._wants_look = suspected, True
         self._go_on(now)
 
     def on_acknowledged(self, now: float) -> None:
@@ -309,9 +309,9 @@ class Follower:
         """The call under way, or its answer, was lost. A follower that is not open yet does not try
         again: callers get an error and begin anew.
         """
-        if isinstance(self._asked, Look):
+        if isinstance(self._asked, ReadView):
             self.looks += 1
-        elif isinstance(self._asked, Read):
+        elif isinstance(self._asked, ReadPage):
             self._merge.on_reset()
         self._asked = None
         self._wants_look = True
@@ -344,11 +344,11 @@ class Follower:
             if self._wants_look:
                 self._wants_look = False
                 self._looks_asked += 1
-                self._ask(Look())
-            elif self._doubt is not None:
-                self._ask(Check(self._doubt.after))
+                self._ask(ReadView())
+            elif self._suspected is not None:
+                self._ask(Check(self._suspected.after))
             else:
-                self._ask(Read(self._merge.start_read(), self._config.page_chunks))
+                self._ask(ReadPage(self._merge.start_read(), self._config.page_chunks))
 
     def _ask(self, call: Call) -> None:
         assert self._asked is None, "P12.2: one call to the store at a time"
@@ -381,7 +381,7 @@ class Follower:
         self._wants_look = True
         if not waits:
             self.gone = True
-            self._out.append(News())
+            self._out.append(Notify())
 
     def _on_view(self, view: View) -> None:
         before, self.view = self.view, view
@@ -393,15 +393,17 @@ class Follower:
         states, self._states = self._states, []
         if not states and view.status is not before.status and view.status in REASONS:
             states = [StateMessage(view.status, REASONS[view.status])]
-        self._out += [State(one.status, one.reason) for one in states if one.reason != "ended"]
+        self._out += [
+            StateChange(one.status, one.reason) for one in states if one.reason != "ended"
+        ]
         if view.status in ENDED:
-            self._out.append(News())
+            self._out.append(Notify())
 
     def _fork(self, shared: int) -> None:
         """The chunks after ``shared`` have changed, and each id names its log (P4, E3)."""
         self._merge = Merge(min(self._merge.head, shared))
         self.acked_seq = min(self.acked_seq, shared)
-        self._out += [Clear(), News()]
+        self._out += [Clear(), Notify()]
 
     def _acknowledge_again(self) -> None:
         """Repeat acks that the store lost with its data: their window would stay closed for ever
@@ -418,23 +420,23 @@ class Follower:
         if not counts_after(self.view, after):
             return False
         if after + 1 not in self.holes:
-            if self._doubt is not None and self._doubt.after != after:
+            if self._suspected is not None and self._suspected.after != after:
                 return False
-            self._doubt, self._wants_look = Doubt(after), True
+            self._suspected, self._wants_look = SuspectedHole(after), True
         return True
 
     def _judge_doubt(self, view: View, run_id: str) -> None:
-        is_lost = self._doubt and self._doubt.is_lost(view, run_id)
-        if self._doubt is not None and is_lost:
-            seq = self._doubt.after + 1
+        is_lost = self._suspected and self._suspected.is_lost(view, run_id)
+        if self._suspected is not None and is_lost:
+            seq = self._suspected.after + 1
             self.holes |= {seq}
-            self._out += [Hole(seq), News()]
-            self._doubt = None
+            self._out += [Hole(seq), Notify()]
+            self._suspected = None
         elif is_lost is False:
             self._drop_doubt()
 
     def _drop_doubt(self) -> None:
-        self._doubt = None
+        self._suspected = None
         self._merge.on_reset()  # a gap for all readers still has to be filled
 
 

@@ -14,16 +14,16 @@ from lore.protocol.lifecycle import ENDED
 from lore.protocol.messages import ChunkMessage, View
 
 
-class Doubt(NamedTuple):
+class SuspectedHole(NamedTuple):
     """A suspicion: the chunk after ``after`` may be lost."""
 
     after: int
     around: tuple[View, str] | None = None
     """The view and the server's life before the log was read without the chunk."""
 
-    def read(self, page: Sequence[ChunkMessage], view: View, run_id: str) -> "Doubt | None":
+    def read(self, page: Sequence[ChunkMessage], view: View, run_id: str) -> "SuspectedHole | None":
         """The log was read after ``after``, and the view before that. None: the chunk is there."""
-        return None if in_sequence(page, self.after) else Doubt(self.after, (view, run_id))
+        return None if in_sequence(page, self.after) else SuspectedHole(self.after, (view, run_id))
 
     def is_lost(self, view: View, run_id: str) -> bool | None:
         """The view was read. None: nothing is proved, and the log must be read."""

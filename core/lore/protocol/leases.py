@@ -21,13 +21,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
-from lore.protocol.commands import Append, Finish, Guard, Reinstate, Release, Renew, Unguard
+from lore.protocol.commands import Append, Finish, Reinstate, Release, Renew, Subscribe, Unsubscribe
 from lore.protocol.logprobs import Scored
 from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import State, Terms, Turn
+from lore.protocol.owner_types import OwnerState, Terms, Update
 from lore.protocol.pace import Pacer
-from lore.protocol.pace_words import PaceConfig
+from lore.protocol.pace_types import PaceConfig
 
 RENEWALS_PER_LEASE = 4
 KEPT_EVERY_LEASES = 3
@@ -44,7 +44,7 @@ class Renewing(NamedTuple):
     is_report: bool
 
 
-Command = Append | Finish | Reinstate | Release | Renew | Guard | Unguard
+Command = Append | Finish | Reinstate | Release | Renew | Subscribe | Unsubscribe
 Subject = Owner | Renewing
 
 
@@ -72,7 +72,7 @@ class Leases:
         self.outbox: list[tuple[Subject, Command]] = []
         self.appends: list[tuple[Owner, Append]] = []
         """Due appends. They are apart because those of one step go out together."""
-        self.turns: list[tuple[Owner, Turn, Position | None]] = []
+        self.turns: list[tuple[Owner, Update, Position | None]] = []
         self.config = config
         self._max_kept = max_kept
         self._run_id = run_id
@@ -100,7 +100,7 @@ class Leases:
     def on_trial(self) -> bool:
         """Whether a request is here that was claimed in vain before (P15.17)."""
         trial = self._trial
-        return trial is not None and trial.doubtful and self.holds(trial)
+        return trial is not None and trial.suspect and self.holds(trial)
 
     @property
     def leaving(self) -> int:
@@ -142,13 +142,13 @@ class Leases:
 
     def add(self, owner: Owner, now: float) -> None:
         """Work on a request. An earlier lease on the same request is void now."""
-        for held, turn in ((self.live, Turn.TAKEN), (self.kept, Turn.LET_GO)):
+        for held, turn in ((self.live, Update.TAKEN), (self.kept, Update.LET_GO)):
             earlier = held.get(owner.request_id)
             if earlier is not None and earlier is not owner:
                 earlier.let_go()
-                self._drop(earlier, turn, None, unguard=False)
+                self._drop(earlier, turn, None, unsubscribe=False)
         self.live[owner.request_id] = owner
-        if owner.doubtful:
+        if owner.suspect:
             self._trial = owner
         self.pump(owner, now)
 
@@ -188,7 +188,7 @@ class Leases:
                 self.appends.append((owner, command))
                 return
             self.outbox.append((owner, command))
-            if owner.state is State.RELEASING and self.holds(owner):
+            if owner.state is OwnerState.RELEASING and self.holds(owner):
                 self._remove(owner)
                 self._leaving[owner] = None
 
@@ -212,7 +212,7 @@ class Leases:
         """Stop: later events do nothing."""
         for owner in [*self.live.values(), *self._leaving]:
             owner.let_go()
-            self._drop(owner, Turn.TAKEN, None, unguard=False)
+            self._drop(owner, Update.TAKEN, None, unsubscribe=False)
         self.outbox.clear()
         self.appends.clear()
 
@@ -226,8 +226,8 @@ class Leases:
         elif isinstance(answer, Position):
             turn = subject.on_answer(answer, self._run_id(subject.partition), now)
             self._follow(subject, turn, answer, now)
-        elif isinstance(command, Guard):
-            subject.guarded = True
+        elif isinstance(command, Subscribe):
+            subject.subscribed = True
 
     def on_step(
         self,
@@ -260,10 +260,10 @@ class Leases:
             if subject.is_report:
                 self._report_s = min(self._report_s, now + REPORT_RETRY_S)
             return
-        if isinstance(command, Guard | Unguard):
+        if isinstance(command, Subscribe | Unsubscribe):
             return  # the next renewal asks again
         subject.on_lost()
-        if subject.state is State.GONE:
+        if subject.state is OwnerState.GONE:
             return
         self._stuck[subject] = None
         if self._retry_s == math.inf:
@@ -330,8 +330,8 @@ class Leases:
             run_id = self._run_id(owner.partition)
             turn = owner.on_renewed(position, subject.asked_s, lease[2], run_id, now)
             self._follow(owner, turn, position, now)
-            if position.outcome is Outcome.OK and not owner.guarded and self.holds(owner):
-                self.outbox.append((owner, Guard(owner.request_id, owner.epoch)))
+            if position.outcome is Outcome.OK and not owner.subscribed and self.holds(owner):
+                self.outbox.append((owner, Subscribe(owner.request_id, owner.epoch)))
 
     def _set_alarm(self, owner: Owner, due: float) -> None:
         if owner.alarm_s is None or owner.alarm_s > due:
@@ -341,14 +341,14 @@ class Leases:
 
     # results for one request
 
-    def _follow(self, owner: Owner, turn: Turn | None, position: Position, now: float) -> None:
+    def _follow(self, owner: Owner, turn: Update | None, position: Position, now: float) -> None:
         if turn is None:
             pass
-        elif turn is Turn.DOUBTED:
+        elif turn is Update.SUSPECTED:
             self._renew([owner], now)  # the next renewal makes up for a lost answer
-        elif turn is Turn.ENDED:
+        elif turn is Update.ENDED:
             self._keep(owner, position)
-        elif owner.state is State.GONE:
+        elif owner.state is OwnerState.GONE:
             self._drop(owner, turn, position)
         else:
             if self.kept.get(owner.request_id) is owner:
@@ -359,21 +359,21 @@ class Leases:
     def _keep(self, owner: Owner, position: Position) -> None:
         """Keep its chunks for a while. The oldest requests are let go of first (P3.1)."""
         assert owner.producer.ended, "P3.1: only what the store has as ended is set aside"
-        self._drop(owner, Turn.ENDED, position)
+        self._drop(owner, Update.ENDED, position)
         self.kept[owner.request_id] = owner
         if len(self.kept) > self._max_kept:
             oldest = next(iter(self.kept.values()))
             oldest.let_go()
-            self._drop(oldest, Turn.LET_GO, None)
+            self._drop(oldest, Update.LET_GO, None)
 
     def _work_again(self, owner: Owner) -> None:
         del self.kept[owner.request_id]
         self.live[owner.request_id] = owner
-        owner.guarded = False
-        self.outbox.append((owner, Guard(owner.request_id, owner.epoch)))
+        owner.subscribed = False
+        self.outbox.append((owner, Subscribe(owner.request_id, owner.epoch)))
 
     def _drop(
-        self, owner: Owner, turn: Turn, position: Position | None, *, unguard: bool = True
+        self, owner: Owner, turn: Update, position: Position | None, *, unsubscribe: bool = True
     ) -> None:
         was_held = self.holds(owner) or owner in self._leaving
         self._remove(owner)
@@ -381,8 +381,8 @@ class Leases:
         if self.kept.get(owner.request_id) is owner:
             del self.kept[owner.request_id]
         self.turns.append((owner, turn, position))
-        if was_held and unguard:
-            self.outbox.append((owner, Unguard(owner.request_id, owner.epoch)))
+        if was_held and unsubscribe:
+            self.outbox.append((owner, Unsubscribe(owner.request_id, owner.epoch)))
 
     def _remove(self, owner: Owner) -> None:
         if self.holds(owner):

@@ -35,7 +35,7 @@ from lore.protocol.give_back import known
 from lore.protocol.lifecycle import ENDED, Status, end_status
 from lore.protocol.logprobs import Scored
 from lore.protocol.messages import Claimed, News, Outcome, Position, View
-from lore.protocol.owner_words import Errand, State, Terms, Turn
+from lore.protocol.owner_types import Errand, OwnerState, Terms, Update
 from lore.protocol.producer import Due, Producer
 
 AT_ONCE = -math.inf
@@ -68,12 +68,12 @@ class Owner:
         self.pace = pace
         self.request_id = claimed.view.request_id
         self.epoch = claimed.view.epoch
-        self.state = State.WORKING
+        self.state = OwnerState.WORKING
         self.renewed_s = asked_s
         """When the last lease that the store granted was asked for (P3.7)."""
-        self.doubtful = claimed.view.tries > 1
+        self.suspect = claimed.view.tries > 1
         """It was claimed in vain before, and has produced nothing yet (P15.17)."""
-        self.guarded = True
+        self.subscribed = True
         """Its channel is subscribed."""
         self.unread = claimed.view.status is Status.PAUSED
         """Its readers left before there was any text: its prompt waits for a reader (P7.3)."""
@@ -109,7 +109,7 @@ class Owner:
     @property
     def is_held(self) -> bool:
         """Whether this generator works on it."""
-        return self.state is State.WORKING or self.state is State.LEAVING
+        return self.state is OwnerState.WORKING or self.state is OwnerState.LEAVING
 
     @property
     def failed(self) -> bool:
@@ -135,7 +135,7 @@ class Owner:
         """
         if self._call is not None or self._errand is not None or self.unread:
             return None
-        if self.state is not State.WORKING:
+        if self.state is not OwnerState.WORKING:
             return None
         producer, config = self.producer, self.config
         chunk = producer.pass_on(text, token_ids, now, scored)
@@ -183,8 +183,8 @@ class Owner:
 
         ``failed``: the engine failed, and this request may be why.
         """
-        if self.state is State.WORKING:
-            self.state, self._failed = State.LEAVING, failed
+        if self.state is OwnerState.WORKING:
+            self.state, self._failed = OwnerState.LEAVING, failed
 
     # to the store
 
@@ -192,9 +192,11 @@ class Owner:
         """When ``take`` has a command if nothing else happens; in the past when it has one now."""
         if self._call is not None:
             return None
-        if self.state is State.WORKING and self._errand is None:
+        if self.state is OwnerState.WORKING and self._errand is None:
             return self.producer.deadline()
-        if self.state is State.GONE or (self.state is State.ENDED and self._errand is None):
+        if self.state is OwnerState.GONE or (
+            self.state is OwnerState.ENDED and self._errand is None
+        ):
             return None
         return AT_ONCE
 
@@ -205,7 +207,7 @@ class Owner:
         """
         assert self._call is None, "P3: what an answer means depends on the call it answers"
         self._asked_s = now
-        if self.state is State.WORKING and self._errand is None:
+        if self.state is OwnerState.WORKING and self._errand is None:
             self._call = call = self._append(self.producer.take(now))
         else:
             self._call = call = self._next(now, run_id)
@@ -216,11 +218,11 @@ class Owner:
             return self._reinstate(now, run_id)
         if self._errand is Errand.FINISH:
             return self._finish()
-        due = self.producer.outbox(math.inf) if self.state is State.LEAVING else None
+        due = self.producer.outbox(math.inf) if self.state is OwnerState.LEAVING else None
         if due is not None:
             return self._append(due)
         # After a release is asked for, nothing may be appended: another owner may continue (P3.9).
-        self.state = State.RELEASING
+        self.state = OwnerState.RELEASING
         why = "failed" if self._failed else None
         return Release(self.request_id, self.config.owner, self.epoch, why)
 
@@ -240,7 +242,9 @@ class Owner:
         return self._given
 
     def _append(self, due: Due) -> Append | Finish:
-        assert self.state is not State.RELEASING, "P3.9: who asked for its release appends no more"
+        assert self.state is not OwnerState.RELEASING, (
+            "P3.9: who asked for its release appends no more"
+        )
         if not due.chunks and due.finish_reason is not None and not self._asks_first:
             return self._finish()
         config, log_id = self.config, self.view.log_id
@@ -269,10 +273,10 @@ class Owner:
 
     # from the store
 
-    def on_answer(self, position: Position, run_id: str, now: float) -> Turn | None:
+    def on_answer(self, position: Position, run_id: str, now: float) -> Update | None:
         """The last command taken was answered. ``run_id``: the life of the store that answered."""
         call, self._call = self._call, None
-        if self.state is State.GONE:
+        if self.state is OwnerState.GONE:
             return None
         if position.outcome is Outcome.OK:
             self._heard_s = now
@@ -285,7 +289,7 @@ class Owner:
             return None
         if kind is Release:
             ok = position.outcome is Outcome.OK
-            return self._go(Turn.HANDED_BACK if ok else Turn.TAKEN)
+            return self._go(Update.HANDED_BACK if ok else Update.TAKEN)
         if kind is Reinstate:
             return self._on_reinstated(call, position, run_id, now)
         return self._on_judged(kind, position, run_id, now)
@@ -295,25 +299,25 @@ class Owner:
         Returns whether the request may have more for the store, now or later.
         """
         self._call, producer = None, self.producer
-        if self.state is State.GONE:
+        if self.state is OwnerState.GONE:
             return False
         self._heard_s = now
-        self.run_id, self._asks_first, self.doubtful = run_id, False, False
+        self.run_id, self._asks_first, self.suspect = run_id, False, False
         if producer.sent_end is not None:
             self._errand = Errand.FINISH
             return True
-        return producer.on_passed(acked_tokens, now) or self.state is not State.WORKING
+        return producer.on_passed(acked_tokens, now) or self.state is not OwnerState.WORKING
 
     def _on_appended(self, call: Append, position: Position, run_id: str, now: float) -> None:
         self.run_id, self._asks_first = run_id, False
         if call.chunks or call.reopen_tokens:
-            self.doubtful = False
+            self.suspect = False
         if self.producer.sent_end is None:
             self.producer.on_appended(position.next_seq, position.acked_tokens, now)
         else:
             self._errand = Errand.FINISH
 
-    def _on_judged(self, kind: type, position: Position, run_id: str, now: float) -> Turn | None:
+    def _on_judged(self, kind: type, position: Position, run_id: str, now: float) -> Update | None:
         """An append was refused, or an end was answered."""
         outcome, ends = position.outcome, self.producer.sent_end is not None
         self._errand = None
@@ -321,8 +325,8 @@ class Owner:
             self.run_id = run_id
             self.producer.on_appended(position.next_seq, position.acked_tokens, now)
             if self.producer.ended and outcome is Outcome.OK:
-                self.state, self.doubtful = State.ENDED, False
-                return Turn.ENDED
+                self.state, self.suspect = OwnerState.ENDED, False
+                return Update.ENDED
             return None
         if kind is Append and outcome is Outcome.FENCED and ends:
             self._errand = Errand.FINISH  # our own end may have been executed: finish tells
@@ -336,28 +340,28 @@ class Owner:
             return None
         return self._refused()
 
-    def _refused(self) -> Turn | None:
+    def _refused(self) -> Update | None:
         """Somebody else has the request, or this owner by a log that it cannot name (P3.15)."""
         if not self._may_be_forked:
-            return self._go(Turn.TAKEN)
-        self.state, self._errand = State.RELEASING, None
+            return self._go(Update.TAKEN)
+        self.state, self._errand = OwnerState.RELEASING, None
         return None
 
     def _on_reinstated(
         self, call: Call | None, position: Position, run_id: str, now: float
-    ) -> Turn | None:
+    ) -> Update | None:
         assert isinstance(call, Reinstate)
         self._errand = self._given = None
         self._may_be_forked &= position.outcome is not Outcome.OK
         if position.outcome is Outcome.FENCED and call.view.log_id != self.view.log_id:
-            return Turn.DOUBTED  # the store may have the log as we know it, without this fork
+            return Update.SUSPECTED  # the store may have the log as we know it, without this fork
         if position.outcome is not Outcome.OK:
             return self._refused()
         self.view, self.run_id = call.view, self._life
-        if self.state is State.ENDED:
-            self.state = State.WORKING
+        if self.state is OwnerState.ENDED:
+            self.state = OwnerState.WORKING
         self._go_on(position, self._asked_s, run_id, now)
-        return Turn.GIVEN_BACK
+        return Update.GIVEN_BACK
 
     def on_lost(self) -> None:
         """The last command taken got no answer; it may or may not have been executed."""
@@ -373,11 +377,11 @@ class Owner:
 
     def on_renewed(
         self, position: Position, asked_s: float, log_id: str, run_id: str, now: float
-    ) -> Turn | None:
+    ) -> Update | None:
         """The store said where the request is. Asked at ``asked_s`` with the log name
         ``log_id``.
         """
-        if self.state in (State.GONE, State.RELEASING) or log_id != self.view.log_id:
+        if self.state in (OwnerState.GONE, OwnerState.RELEASING) or log_id != self.view.log_id:
             return None
         if position.outcome is not Outcome.OK and asked_s < self._heard_s:
             return None  # the store may have judged this before it said that the request is ours
@@ -386,12 +390,12 @@ class Owner:
                 self._errand = Errand.GIVE_BACK
         elif position.outcome is Outcome.OK:
             self._go_on(position, asked_s, run_id, now)
-            if self.state is State.ENDED:
-                self.state = State.WORKING
-                return Turn.ALIVE_AGAIN
+            if self.state is OwnerState.ENDED:
+                self.state = OwnerState.WORKING
+                return Update.ALIVE_AGAIN
         elif self._call is not None or self._errand is Errand.GIVE_BACK:
             pass  # the answer to the call under way decides
-        elif self.state is State.ENDED:
+        elif self.state is OwnerState.ENDED:
             return self._on_kept(position, run_id)
         elif not (self.finished and position.status in ENDED):
             # If the request has ended, our own end may have been executed and its answer lost:
@@ -399,14 +403,14 @@ class Owner:
             return self._refused()
         return None
 
-    def _on_kept(self, position: Position, run_id: str) -> Turn | None:
+    def _on_kept(self, position: Position, run_id: str) -> Update | None:
         """Apply P3.1: a chunk is kept until its request has ended and is acknowledged."""
         self.run_id = run_id
         if position.status in ENDED and position.acked_seq < position.next_seq - 1:
             return None
-        return self._go(Turn.LET_GO)
+        return self._go(Update.LET_GO)
 
-    def on_news(self, news: News, now: float) -> Turn | None:
+    def on_news(self, news: News, now: float) -> Update | None:
         """News for the owner of an epoch: an ack opened the window, or the request was taken away.
 
         News of another epoch is ignored. An older release names no epoch (0): then an ack counts,
@@ -419,11 +423,11 @@ class Owner:
             self._note_readers(news.position)
             self.producer.on_acked(news.position.acked_tokens, now)
             return None
-        return self._go(Turn.TAKEN) if news.epoch else Turn.DOUBTED
+        return self._go(Update.TAKEN) if news.epoch else Update.SUSPECTED
 
     def let_go(self) -> None:
         """Ignore everything that still arrives for it."""
-        self._go(Turn.LET_GO)
+        self._go(Update.LET_GO)
 
     def _go_on(self, position: Position, asked_s: float, run_id: str, now: float) -> None:
         self.renewed_s, self.run_id, self._heard_s = asked_s, run_id, now
@@ -441,7 +445,7 @@ class Owner:
         is_empty = position.next_seq == 1 and not self.producer.generated_tokens
         self.unread = is_empty and position.status is Status.PAUSED
         if self.unread:
-            self.doubtful = False  # a pause begins the count of its claims anew (P15.16)
+            self.suspect = False  # a pause begins the count of its claims anew (P15.16)
 
     def _is_forgotten(self, position: Position, run_id: str) -> bool:
         """Whether it was lost with the store's data (P3.3); what expired or was deleted stays
@@ -449,7 +453,7 @@ class Owner:
         """
         return position.outcome is Outcome.UNKNOWN and run_id != self.run_id
 
-    def _go(self, turn: Turn) -> Turn:
-        self.state = State.GONE
+    def _go(self, turn: Update) -> Update:
+        self.state = OwnerState.GONE
         self._errand = None
         return turn

@@ -50,7 +50,7 @@ import sys
 from collections.abc import Callable
 from typing import Generic
 
-from lore.protocol.pace_words import Changes, K, PaceConfig, Request
+from lore.protocol.pace_types import Changes, K, PaceConfig, Request
 
 AT_ONCE = -math.inf
 

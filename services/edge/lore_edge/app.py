@@ -19,7 +19,7 @@ from lore.protocol.sender import SenderConfig
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore_edge.admission.context import Context
 from lore_edge.admission.create import create, key_of, parse
-from lore_edge.admission.served_model import Served
+from lore_edge.admission.served_model import ServedModel
 from lore_edge.api.routes import rest
 from lore_edge.auth.authenticator import Authenticator
 from lore_edge.delivery import views
@@ -96,7 +96,7 @@ class Edge:
         self.streams = Streams(store, self.feeds, settings, sender or SenderConfig())
         self._store = store
         self._settings = settings
-        served = self._served = Served(store, settings)
+        served = self._served = ServedModel(store, settings)
         self._rest = rest(store, settings, served)
         self._context = Context(store, settings)
         self.openai = OpenAI(store, settings, self.streams, self._context, served)
@@ -144,7 +144,7 @@ class Edge:
         return self._trace(scope, receive, send)
 
     async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = scope[call_trace.CALL] = call_trace.Call(scope, self._routes)
+        call = scope[call_trace.CALL] = call_trace.CallTrace(scope, self._routes)
         try:
             await self._answer(scope, receive, functools.partial(call.answer, send))
         except BaseException as error:
@@ -241,7 +241,7 @@ class Edge:
         key = key_of(scope)
         settings, subject = self._settings, subject_of(scope)
         client = client_of(scope, settings)
-        await self._context.is_doubtful(asked)
+        await self._context.may_not_fit(asked)
         span = call_trace.begin(scope)
         parts = await self._served.parts_of(asked) if asked.callable_names else ""
         view = await create(self._store, settings, subject, client, asked, key, span, parts=parts)

@@ -21,15 +21,15 @@ from lore.protocol.claims import Candidate, Claims
 from lore.protocol.commands import (
     Append,
     Finish,
-    Guard,
     Prompt,
     ReadLog,
-    Unguard,
+    Subscribe,
+    Unsubscribe,
 )
-from lore.protocol.guards import Guards
 from lore.protocol.leases import Leases, Renewing
 from lore.protocol.lifecycle import Status
 from lore.protocol.owner import Owner
+from lore.protocol.owner_channels import OwnerChannels
 from lore.store.base import Answers, News, OwnerListener, Step, Store, StoreUnavailable
 from lore_generator.journal import Journal
 from lore_generator.owned_request import OwnedRequest
@@ -88,7 +88,7 @@ class Carrier:
         self._stop = stop
         self._model = model
         self._loop = asyncio.get_running_loop()
-        self._guards = Guards()
+        self._owner_channels = OwnerChannels()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = math.inf
         self._moved = asyncio.Event()
@@ -263,17 +263,17 @@ class Carrier:
         match command:
             case ReadLog(request_id):
                 return store.log(request_id)
-            case Guard(request_id, epoch):
-                self._guards.begin(request_id, epoch)
-                return store.guard(request_id, Ear(self, request_id))
-            case Unguard(request_id, epoch):
+            case Subscribe(request_id, epoch):
+                self._owner_channels.begin(request_id, epoch)
+                return store.subscribe(request_id, Ear(self, request_id))
+            case Unsubscribe(request_id, epoch):
                 return self._unguard(request_id, epoch)
             case _:
                 return store.do(command)
 
     async def _unguard(self, request_id: str, epoch: int) -> None:
-        if self._guards.end(request_id, epoch):
-            await self._store.unguard(request_id)
+        if self._owner_channels.end(request_id, epoch):
+            await self._store.unsubscribe(request_id)
 
     # deadlines
 

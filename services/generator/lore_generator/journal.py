@@ -5,7 +5,7 @@ import structlog
 from lore import logs, metrics
 from lore.protocol.commands import Claim
 from lore.protocol.lifecycle import Status
-from lore.protocol.owner_words import Turn
+from lore.protocol.owner_types import Update
 from lore.store.base import Answers, Claimed, Outcome, Position, Step
 from lore_generator import token_accounting, traces
 from lore_generator.owned_request import OwnedRequest
@@ -48,28 +48,28 @@ class Journal:
 
     # turns
 
-    def on_turn(self, owned: OwnedRequest, turn: Turn, position: Position | None) -> None:
+    def on_turn(self, owned: OwnedRequest, turn: Update, position: Position | None) -> None:
         match turn:
-            case Turn.ENDED:
+            case Update.ENDED:
                 self._on_ended(owned)
-            case Turn.TAKEN:
+            case Update.TAKEN:
                 self._on_taken(owned, position)
-            case Turn.GIVEN_BACK:
+            case Update.GIVEN_BACK:
                 view, chunks = owned.view, len(owned.producer.made)
                 metrics.APPENDS_REPEATED["forgotten"].inc()
                 owned.span.event("given_back", chunks=chunks, log_id=view.log_id)
                 log.info("store forgot request", **logs.of(view))
                 self._table.add(owned)
-            case Turn.ALIVE_AGAIN:
+            case Update.ALIVE_AGAIN:
                 log.info("store forgot end", **logs.of(owned.view))
                 self._table.add(owned)
-            case Turn.HANDED_BACK:
+            case Update.HANDED_BACK:
                 assert position is not None
                 owned.span.event("handed_back", failed=owned.owner.failed)
                 token_accounting.count_acks(owned, position.acked_tokens)
                 metrics.HANDED_BACK.inc()
                 self._table.forget(owned)
-            case Turn.LET_GO | Turn.DOUBTED:
+            case Update.LET_GO | Update.SUSPECTED:
                 self._table.forget(owned)
 
     def _on_ended(self, owned: OwnedRequest) -> None:

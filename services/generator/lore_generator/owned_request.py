@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from lore.parts import formats
 from lore.protocol.chunk import Chunk
 from lore.protocol.owner import Owner
-from lore.protocol.owner_words import Terms
+from lore.protocol.owner_types import Terms
 from lore.protocol.producer import CoalesceConfig, Producer
 from lore.protocol.window import Window, WindowConfig
-from lore.request import Ack, KeptRequest, StreamRequest
+from lore.request import AckKind, KeptRequest, StreamRequest
 from lore.store.base import Claimed, View
 from lore.store.keys import partition_of
 from lore.tracing import NOTHING, Span
@@ -127,7 +127,7 @@ def is_foreign(request: StreamRequest, parts: str) -> bool:
 
 def _window(claimed: Claimed, request: StreamRequest, config: WindowConfig) -> Window:
     view = claimed.view
-    if request.ack is Ack.NONE:
+    if request.ack is AckKind.NONE:
         size = 0
     elif request.window is not None:
         size, config = request.window, WindowConfig.fixed(request.window)

@@ -10,8 +10,8 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from lore.parts import formats
-from lore.protocol.owner_words import Terms
-from lore.protocol.pace_words import PaceConfig
+from lore.protocol.owner_types import Terms
+from lore.protocol.pace_types import PaceConfig
 from lore.protocol.producer import CoalesceConfig
 from lore.protocol.window import WindowConfig
 from lore.request import MAX_WINDOW_TOKENS

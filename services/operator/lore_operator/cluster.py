@@ -13,7 +13,7 @@ COMPONENT = "lore-operator"
 _IDENTITY = ("name", "resourceVersion", "uid")
 
 
-class Cluster:
+class ApiServer:
     """The API server, for one namespace. All calls raise ApiFailed."""
 
     def __init__(self, namespace: str, login: Login = log_in, release: str = "") -> None:

@@ -27,7 +27,7 @@ PEAK_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class OwnerProcess:
     """What is known about the process of an owner."""
 
     there: bool
@@ -40,7 +40,7 @@ class Owner:
 class Observed:
     views: Collection[View]
     pods: Collection[Pod] = ()
-    owners: dict[str, Owner] = field(default_factory=dict[str, Owner])
+    owners: dict[str, OwnerProcess] = field(default_factory=dict[str, OwnerProcess])
     """The owners of which something is known."""
     busy: dict[str, int] = field(default_factory=dict[str, int])
     """Live requests by pod uid, the peak of the last minute."""
@@ -88,18 +88,20 @@ class Fleet:
             for owner, until_ms in newest.items()
         }
 
-    def _judge(self, owners: set[str], pods: Iterable[Pod]) -> dict[str, Owner]:
+    def _judge(self, owners: set[str], pods: Iterable[Pod]) -> dict[str, OwnerProcess]:
         by_uid = {pod.uid: pod for pod in pods if not pod.over}
         hostnames = {pod.hostname for pod in pods}
         moved_ms = max((since_ms for _, since_ms in self._leases.values()), default=0)
-        judged: dict[str, Owner] = {}
+        judged: dict[str, OwnerProcess] = {}
         for owner in owners:
             silent_ms = moved_ms - self._leases[owner][1]
             if owner in self._bound:
                 pod = by_uid.get(self._bound[owner])
-                judged[owner] = Owner(pod is not None, pod is not None and pod.ready, silent_ms)
+                judged[owner] = OwnerProcess(
+                    pod is not None, pod is not None and pod.ready, silent_ms
+                )
             elif hostname_of(owner, self._known.keys() - hostnames):
-                judged[owner] = Owner(there=False, ready=False, silent_ms=silent_ms)
+                judged[owner] = OwnerProcess(there=False, ready=False, silent_ms=silent_ms)
         return judged
 
     def _busy(self, views: Iterable[View], pods: Iterable[Pod], now_ms: int) -> dict[str, int]:

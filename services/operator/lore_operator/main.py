@@ -18,7 +18,7 @@ from lore.serving import open_store, serve_health
 from lore.settings import load
 from lore.startup import BadSetting, Fatal
 from lore_operator.api import log_in
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from lore_operator.settings import OperatorSettings
 from lore_operator.sweeper import Sweeper
 from lore_operator.watch import Watch, watches
@@ -45,7 +45,7 @@ async def run(settings: OperatorSettings) -> None:
         namespace = settings.namespace or log_in().default_namespace
         if not namespace:
             raise BadSetting("LORE_NAMESPACE is not set, and the kubeconfig names no namespace")
-        cluster = Cluster(namespace, release=settings.release)
+        cluster = ApiServer(namespace, release=settings.release)
     except (kopf.LoginError, OSError) as error:
         raise Fatal(f"cannot log in to the cluster: {error}") from None
     sweeper = Sweeper(settings, cluster, store)

@@ -21,7 +21,7 @@ GATHER_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class PolicyEvent:
     kind: Literal["Normal", "Warning"]
     reason: str
     message: str
@@ -55,7 +55,7 @@ _LOST = {
 }
 
 
-class News:
+class PolicyEvents:
     """The events since the last call."""
 
     def __init__(self) -> None:
@@ -79,22 +79,28 @@ class News:
         *,
         store_full: bool = False,
         failing: str = "",
-    ) -> list[Event]:
+    ) -> list[PolicyEvent]:
         """``failing`` is why no generator is ready, if that is known."""
         lasting = [_event_of(tell) for tell in found]
         if store_away:
-            lasting.append(Event("Warning", "StoreUnreachable", f"{store_away}; nothing is swept"))
+            lasting.append(
+                PolicyEvent("Warning", "StoreUnreachable", f"{store_away}; nothing is swept")
+            )
         if store_full:
-            lasting.append(Event("Warning", "StoreFull", STORE_FULL))
+            lasting.append(PolicyEvent("Warning", "StoreFull", STORE_FULL))
         if failing:
-            lasting.append(Event("Warning", "NoGenerator", f"No generator is ready: {failing}"))
+            lasting.append(
+                PolicyEvent("Warning", "NoGenerator", f"No generator is ready: {failing}")
+            )
         if denied:
-            lasting.append(Event("Warning", "Forbidden", denied))
+            lasting.append(PolicyEvent("Warning", "Forbidden", denied))
         events = [*self._take_released(), *self._take_reaped(now_ms)]
         if "StoreUnreachable" in self._told and not store_away:
-            events.append(Event("Normal", "StoreReachable", "The store answers again"))
+            events.append(PolicyEvent("Normal", "StoreReachable", "The store answers again"))
         if "StoreFull" in self._told and not store_full and not store_away:
-            events.append(Event("Normal", "StoreHasRoom", "The store takes new requests again"))
+            events.append(
+                PolicyEvent("Normal", "StoreHasRoom", "The store takes new requests again")
+            )
         before, self._told = self._told, {}
         for event in lasting:
             told_ms = before.get(event.reason)
@@ -104,10 +110,10 @@ class News:
                 events.append(event)
         return events
 
-    def _take_released(self) -> list[Event]:
+    def _take_released(self) -> list[PolicyEvent]:
         released, self._released = self._released, Counter()
         return [
-            Event(
+            PolicyEvent(
                 "Normal",
                 "Released",
                 f"Generator {owner} {_LOST[loss]}: {_requests(n)} went back to the queue",
@@ -115,17 +121,19 @@ class News:
             for (owner, loss), n in released.items()
         ]
 
-    def _take_reaped(self, now_ms: int) -> list[Event]:
+    def _take_reaped(self, now_ms: int) -> list[PolicyEvent]:
         if not self._reaped or now_ms - self._reaped_told_ms < GATHER_MS:
             return []
         n, self._reaped, self._reaped_told_ms = self._reaped, 0, now_ms
-        return [Event("Normal", "Reaped", f"Reaped {_requests(n)} whose reader has gone silent")]
+        return [
+            PolicyEvent("Normal", "Reaped", f"Reaped {_requests(n)} whose reader has gone silent")
+        ]
 
 
-def _event_of(tell: Tell) -> Event:
+def _event_of(tell: Tell) -> PolicyEvent:
     kind, reason, message = _FOUND[tell.finding]
     text = message.format(n=_requests(tell.requests), s=round(tell.longest_ms / 1000))
-    return Event("Warning" if kind == "Warning" else "Normal", reason, text)
+    return PolicyEvent("Warning" if kind == "Warning" else "Normal", reason, text)
 
 
 def _requests(n: int) -> str:

@@ -12,7 +12,7 @@ from lore import sweep
 from lore.protocol.lifecycle import OWNED
 from lore.store.base import View
 from lore.sweep import Finding
-from lore_operator.fleet import Observed, Owner
+from lore_operator.fleet import Observed, OwnerProcess
 from lore_operator.pods import Pod
 from lore_operator.policy import StreamPolicy
 
@@ -23,12 +23,12 @@ class Loss(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reap:
+class ReapAction:
     view: View
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseAction:
     """Release a request of a lost owner into the queue."""
 
     view: View
@@ -50,14 +50,14 @@ class Tell:
     longest_ms: int
 
 
-Action = Reap | Release | SetCost | Tell
+Action = ReapAction | ReleaseAction | SetCost | Tell
 
 
 def plan(observed: Observed, policy: StreamPolicy, now_ms: int) -> list[Action]:
     reaps, found = _find(observed, policy, now_ms)
     reaped = {reap.view.request_id for reap in reaps}
     releases = [
-        Release(view, loss)
+        ReleaseAction(view, loss)
         for view in observed.views
         if view.status in OWNED and view.request_id not in reaped
         if (loss := _loss(observed.owners.get(view.owner), policy)) is not None
@@ -67,16 +67,16 @@ def plan(observed: Observed, policy: StreamPolicy, now_ms: int) -> list[Action]:
 
 def _find(
     observed: Observed, policy: StreamPolicy, now_ms: int
-) -> tuple[list[Reap], list[sweep.Action]]:
+) -> tuple[list[ReapAction], list[sweep.SweepAction]]:
     """The requests to reap, and the other requests without progress."""
     found = sweep.plan(observed.views, policy.findings, now_ms)
     if policy.stall.action == "Park":
         return [], found
     stalled = [one for one in found if one.finding is Finding.STALLED]
-    return [Reap(one.view) for one in stalled], [one for one in found if one not in stalled]
+    return [ReapAction(one.view) for one in stalled], [one for one in found if one not in stalled]
 
 
-def _loss(owner: Owner | None, policy: StreamPolicy) -> Loss | None:
+def _loss(owner: OwnerProcess | None, policy: StreamPolicy) -> Loss | None:
     if owner is None or policy.lease.on_loss == "Wait":
         return None
     if not owner.there:
@@ -109,7 +109,7 @@ def waiting_since_ms(actions: list[Action], now_ms: int) -> int:
     return min((now_ms - one.longest_ms for one in told if one.finding in waits), default=0)
 
 
-def _tell(found: list[sweep.Action], releases: list[Release]) -> list[Tell]:
+def _tell(found: list[sweep.SweepAction], releases: list[ReleaseAction]) -> list[Tell]:
     helped = {release.view.request_id for release in releases}
     longest: defaultdict[Finding, list[int]] = defaultdict(list)
     for one in found:

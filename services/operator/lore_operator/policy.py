@@ -10,31 +10,31 @@ from lore import sweep
 Seconds = Annotated[int, Field(ge=1)]
 
 
-class _Part(BaseModel):
+class _SpecPart(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
 
 
-class Generators(_Part):
+class Generators(_SpecPart):
     match_labels: Annotated[dict[str, str], Field(min_length=1)]
 
 
-class Stall(_Part):
+class Stall(_SpecPart):
     after_seconds: Seconds
     action: Literal["Reap", "Park"]
 
 
-class Lease(_Part):
+class Lease(_SpecPart):
     seconds: Seconds
     on_loss: Literal["Release", "Wait"]
 
 
-class Report(_Part):
+class Report(_SpecPart):
     orphaned_after_seconds: Seconds
     stuck_after_seconds: Seconds
     waiting_after_seconds: Seconds
 
 
-class StreamPolicy(_Part):
+class StreamPolicy(_SpecPart):
     generators: Generators
     stall: Stall
     retention_seconds: Seconds

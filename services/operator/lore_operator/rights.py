@@ -4,7 +4,7 @@ import structlog
 
 from lore import metrics
 from lore_operator.api import ApiFailed
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from lore_operator.rbac import NEEDS, Need
 
 log = structlog.get_logger()
@@ -14,7 +14,7 @@ AGAIN_MS = 10 * 60_000
 
 
 class Rights:
-    def __init__(self, cluster: Cluster, policy: str) -> None:
+    def __init__(self, cluster: ApiServer, policy: str) -> None:
         self.denied: tuple[Need, ...] = ()
         self._cluster = cluster
         self._policy = policy

@@ -19,14 +19,14 @@ from lore.protocol.lifecycle import LIVE, Status
 from lore.store.base import Outcome, Store, StoreUnavailable, View
 from lore.sweep import Finding
 from lore_operator.api import ApiFailed, Conflict, Forbidden, Missing
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from lore_operator.fleet import Fleet, Observed
-from lore_operator.news import News
+from lore_operator.news import PolicyEvents
 from lore_operator.plan import (
     Action,
     Loss,
-    Reap,
-    Release,
+    ReapAction,
+    ReleaseAction,
     SetCost,
     Tell,
     plan,
@@ -60,7 +60,7 @@ class Sweeper:
     def __init__(
         self,
         settings: OperatorSettings,
-        cluster: Cluster,
+        cluster: ApiServer,
         store: Store,
         clock_ms: Callable[[], int] = _now_ms,
     ) -> None:
@@ -70,7 +70,7 @@ class Sweeper:
         self._store = store
         self._clock_ms = clock_ms
         self._connected = False
-        self._fleet, self._news = Fleet(), News()
+        self._fleet, self._news = Fleet(), PolicyEvents()
         self._store_full = False
         self._rights = Rights(cluster, settings.policy)
         self._policy: StreamPolicy | None = None
@@ -232,7 +232,7 @@ class Sweeper:
 
     async def _change_requests(self, actions: Sequence[Action], policy: StreamPolicy) -> str:
         """Reap and release requests. Returns why that was impossible, or ''."""
-        changes = [one for one in actions if isinstance(one, Release | Reap)]
+        changes = [one for one in actions if isinstance(one, ReleaseAction | ReapAction)]
         for first in range(0, len(changes), AT_ONCE):
             some = changes[first : first + AT_ONCE]
             calls = (self._change(one, policy) for one in some)
@@ -244,9 +244,9 @@ class Sweeper:
                     raise error
         return ""
 
-    async def _change(self, action: Release | Reap, policy: StreamPolicy) -> None:
+    async def _change(self, action: ReleaseAction | ReapAction, policy: StreamPolicy) -> None:
         view = action.view
-        if isinstance(action, Reap):
+        if isinstance(action, ReapAction):
             position = await self._store.do(
                 commands.Reap(
                     view.request_id,

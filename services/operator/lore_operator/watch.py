@@ -13,7 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from lore_operator.api import ApiFailed
-from lore_operator.cluster import Cluster
+from lore_operator.cluster import ApiServer
 from lore_operator.pods import COMPONENT, COMPONENT_LABEL
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -34,7 +34,7 @@ class Watch:
     """A watch of one resource, until it is cancelled."""
 
     def __init__(
-        self, cluster: Cluster, resource: str, on_change: Callable[[], None], **selectors: str
+        self, cluster: ApiServer, resource: str, on_change: Callable[[], None], **selectors: str
     ) -> None:
         self._cluster = cluster
         self.resource = resource
@@ -84,7 +84,7 @@ class Watch:
         self._told = reason
 
 
-def watches(cluster: Cluster, policy: str, on_change: Callable[[], None]) -> tuple[Watch, Watch]:
+def watches(cluster: ApiServer, policy: str, on_change: Callable[[], None]) -> tuple[Watch, Watch]:
     return (
         Watch(cluster, "pods", on_change, labelSelector=f"{COMPONENT_LABEL}={COMPONENT}"),
         Watch(cluster, "streampolicies", on_change, fieldSelector=f"metadata.name={policy}"),

@@ -23,7 +23,7 @@ from lore.store.base import (
     WakeListener,
 )
 from lore.store.keys import partition_of
-from lore.store.memory.directory import Directory
+from lore.store.memory.directory import MemoryDirectory
 from lore.store.memory.state import Publication, StoreState
 
 __all__ = ["MemoryStore", "StoreState"]
@@ -35,7 +35,7 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class MemoryStore(Directory):
+class MemoryStore(MemoryDirectory):
     """A ``Store`` in memory. Publications reach the listeners in the loop's next turn, in order."""
 
     def __init__(
@@ -110,10 +110,10 @@ class MemoryStore(Directory):
     async def log(self, request_id: str) -> list[Chunk]:
         return self.state.log(request_id, now_ms=self._clock_ms())
 
-    async def guard(self, request_id: str, listener: OwnerListener) -> None:
+    async def subscribe(self, request_id: str, listener: OwnerListener) -> None:
         self._owners[request_id] = listener
 
-    async def unguard(self, request_id: str) -> None:
+    async def unsubscribe(self, request_id: str) -> None:
         self._owners.pop(request_id, None)
 
     async def on_wake(self, listener: WakeListener) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from lore.store.types import MAX_LISTED
 
 
-class Directory:
+class MemoryDirectory:
     def __init__(self) -> None:
         self._listed: dict[str, dict[str, float]] = {}
         self._attempts: dict[str, dict[str, float]] = {}

@@ -57,7 +57,7 @@ class ValkeyStore(Commands, Reads, Directory):
         super().__init__(Appends(self._functions, self._now_ms))
         self._floor_ms = floor_ms
         self._making = {}
-        self._guards: dict[str, OwnerHandler] = {}
+        self._owner_channels: dict[str, OwnerHandler] = {}
         self._owner = ""
 
     def is_ready(self, partition: int) -> bool:
@@ -82,15 +82,15 @@ class ValkeyStore(Commands, Reads, Directory):
     async def unfollow(self, request_id: str, listener: Listener) -> None:
         self._subscriptions.unsubscribe(reader_channel(request_id), ReaderHandler(listener))
 
-    async def guard(self, request_id: str, listener: OwnerListener) -> None:
-        await self.unguard(request_id)
-        self._guards[request_id] = handler = OwnerHandler(listener)
+    async def subscribe(self, request_id: str, listener: OwnerListener) -> None:
+        await self.unsubscribe(request_id)
+        self._owner_channels[request_id] = handler = OwnerHandler(listener)
         await self._subscriptions.subscribe(
             partition_of(request_id), owner_channel(request_id), handler
         )
 
-    async def unguard(self, request_id: str) -> None:
-        if handler := self._guards.pop(request_id, None):
+    async def unsubscribe(self, request_id: str) -> None:
+        if handler := self._owner_channels.pop(request_id, None):
             self._subscriptions.unsubscribe(owner_channel(request_id), handler)
 
     async def appear(self, owner: str) -> None:

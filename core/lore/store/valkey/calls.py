@@ -8,12 +8,12 @@ from lore.protocol.commands import name_of
 from lore.store.base import StoreUnavailable
 from lore.store.keys import partition_of
 from lore.store.valkey.client.functions import Functions
-from lore.store.valkey.packing import Call, answer_from, pack
+from lore.store.valkey.packing import FunctionCall, answer_from, pack
 
 T = TypeVar("T")
 
 
-class Calls:
+class FunctionCalls:
     """The connection for each partition's calls, and the replacement of the server's clock in
     tests.
     """
@@ -30,7 +30,7 @@ class Calls:
     async def _change(self, command: Any) -> Any:
         return answer_from(command, await self._call(command, pack(command, self._functions)))
 
-    def _call(self, command: Any, call: Call) -> Awaitable[Any]:
+    def _call(self, command: Any, call: FunctionCall) -> Awaitable[Any]:
         name = f"lore_{name_of(command.__class__)}"
         functions = self._functions[call.partition]
         return functions.fcall(name, call.keys, self._now_ms(), *call.arguments)

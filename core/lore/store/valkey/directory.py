@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 from lore.store.keys import attempts_key, model_key, partition_of, subject_key
 from lore.store.types import MAX_LISTED
-from lore.store.valkey.calls import Calls
+from lore.store.valkey.calls import FunctionCalls
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Directory(Calls):
+class Directory(FunctionCalls):
     async def list_request(self, subject: str, request_id: str, *, keep_ms: int) -> None:
         functions, key, now_ms = self._of(subject), subject_key(subject), _now_ms()
         *_, count = await asyncio.gather(  # in one round trip

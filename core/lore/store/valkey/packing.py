@@ -54,14 +54,14 @@ JOINED_VERSION = 9
 """The library's version from which on one call asks what waits in all partitions of a server."""
 
 
-class Call(NamedTuple):
+class FunctionCall(NamedTuple):
     partition: int
     keys: tuple[str, ...]
     arguments: Sequence[Any]
     """The arguments after the clock."""
 
 
-def pack(command: Any, servers: Sequence[Functions]) -> Call:
+def pack(command: Any, servers: Sequence[Functions]) -> FunctionCall:
     """Pack a command. ``servers``: the connection to the server of each partition."""
     packer = _PACKERS.get(type(command))
     if packer is not None:
@@ -76,27 +76,27 @@ def answer_from(command: Any, reply: Any) -> Any:
     return _ANSWERS[command.answers](reply)
 
 
-def _on(request_id: str, arguments: Sequence[Any]) -> Call:
+def _on(request_id: str, arguments: Sequence[Any]) -> FunctionCall:
     """A call with the keys of a function on one request: r, c, q, lease, live."""
     partition = partition_of(request_id)
     keys = (request_key(request_id), log_key(request_id), *partition_keys(partition))
-    return Call(partition, keys, arguments)
+    return FunctionCall(partition, keys, arguments)
 
 
-def _append(command: Append, servers: Sequence[Functions]) -> Call:
+def _append(command: Append, servers: Sequence[Functions]) -> FunctionCall:
     request_id, owner, lease_ms, *fields, chunks = command
     partition, keys = partition_of(request_id), request_keys(request_id)
     common = owner, lease_ms, servers[partition].run_id
     arguments = (*common, *fields, len(chunks), *chunk_arguments(chunks), "position")
-    return Call(partition, (*partition_keys(partition), *keys), arguments)
+    return FunctionCall(partition, (*partition_keys(partition), *keys), arguments)
 
 
-def _finish(command: Finish, servers: Sequence[Functions]) -> Call:
+def _finish(command: Finish, servers: Sequence[Functions]) -> FunctionCall:
     request_id, *fields = command
     return _on(request_id, (*fields, servers[partition_of(request_id)].run_id))
 
 
-def _reinstate(command: Reinstate, servers: Sequence[Functions]) -> Call:
+def _reinstate(command: Reinstate, servers: Sequence[Functions]) -> FunctionCall:
     view, body, chunks, lease_ms = command
     server = servers[partition_of(view.request_id)]
     arguments = (
@@ -114,14 +114,14 @@ def _reinstate(command: Reinstate, servers: Sequence[Functions]) -> Call:
     return _on(view.request_id, arguments)
 
 
-def _renew(command: Renew, servers: Sequence[Functions]) -> Call:
+def _renew(command: Renew, servers: Sequence[Functions]) -> FunctionCall:
     partition, owner, lease_ms, leases = command
     keys = (*partition_keys(partition), *(request_key(lease[0]) for lease in leases))
     claims = (part for _, epoch, log_id in leases for part in (epoch, log_id))
-    return Call(partition, keys, (owner, lease_ms, servers[partition].run_id, *claims))
+    return FunctionCall(partition, keys, (owner, lease_ms, servers[partition].run_id, *claims))
 
 
-def _claim(command: Claim, servers: Sequence[Functions]) -> Call:
+def _claim(command: Claim, servers: Sequence[Functions]) -> FunctionCall:
     partition, owner, lease_ms, untried, silent, others = command
     server = servers[partition]
     text = _text_of(silent, server)
@@ -132,7 +132,7 @@ def _claim(command: Claim, servers: Sequence[Functions]) -> Call:
         *(("silent", text) if text else ()),
         *(("others", *others) if others and server.version >= PASSING_VERSION else ()),
     )
-    return Call(partition, partition_keys(partition), arguments)
+    return FunctionCall(partition, partition_keys(partition), arguments)
 
 
 def _hears(version: int) -> str:
@@ -150,7 +150,7 @@ def _text_of(silent: Sequence[Silent], server: Functions) -> str:
     return "".join("\n".join((f"{run_id} {ms}", *owners)) for run_id, ms, owners in here)
 
 
-def _open(command: Open, servers: Sequence[Functions]) -> Call:
+def _open(command: Open, servers: Sequence[Functions]) -> FunctionCall:
     new, queue_limit = command
     arguments = (
         *(queue_limit, servers[partition_of(new.request_id)].run_id),
@@ -164,17 +164,17 @@ def _open(command: Open, servers: Sequence[Functions]) -> Call:
     return _on(new.request_id, arguments)
 
 
-def _of_client(client: str, arguments: Sequence[Any]) -> Call:
-    return Call(partition_of(client), client_keys(client), arguments)
+def _of_client(client: str, arguments: Sequence[Any]) -> FunctionCall:
+    return FunctionCall(partition_of(client), client_keys(client), arguments)
 
 
-def _admit(command: Admit, _: object) -> Call:
+def _admit(command: Admit, _: object) -> FunctionCall:
     client, request_id, limits, tokens, quantum_ms = command
     a_minute = (limits.requests_per_minute, limits.tokens_per_minute)
     return _of_client(client, (request_id, limits.streams, quantum_ms, *a_minute, tokens))
 
 
-def _settle(command: Settle, _: object) -> Call:
+def _settle(command: Settle, _: object) -> FunctionCall:
     ended = (
         part
         for request_id, used in command.used_tokens.items()
@@ -183,30 +183,30 @@ def _settle(command: Settle, _: object) -> Call:
     return _of_client(command.client, tuple(ended))
 
 
-def _leave(command: Leave, _: object) -> Call:
+def _leave(command: Leave, _: object) -> FunctionCall:
     return _of_client(command.client, (command.request_id,))
 
 
-def _give_up(command: GiveUp, _: object) -> Call:
+def _give_up(command: GiveUp, _: object) -> FunctionCall:
     partition, until_ms, most = command
-    return Call(partition, (ended_key(partition),), (until_ms, most))
+    return FunctionCall(partition, (ended_key(partition),), (until_ms, most))
 
 
-def _meet(command: Meet, _: object) -> Call:
-    return Call(partition_of(""), (met_key(),), command)
+def _meet(command: Meet, _: object) -> FunctionCall:
+    return FunctionCall(partition_of(""), (met_key(),), command)
 
 
-def pack_waiting(command: Waiting, partitions: Sequence[int], server: Functions) -> Call:
+def pack_waiting(command: Waiting, partitions: Sequence[int], server: Functions) -> FunctionCall:
     """Ask what waits in each partition alone, or in all partitions of a server."""
     lease_ms, silent = command
     text = _text_of(silent, server)
     usual = (lease_ms,) if lease_ms else ()
     arguments = (lease_ms or "", server.run_id, text) if text else usual
     keys = tuple(key for partition in partitions for key in partition_keys(partition)[:2])
-    return Call(partitions[0], keys, arguments)
+    return FunctionCall(partitions[0], keys, arguments)
 
 
-_PACKERS: dict[Any, Callable[[Any, Any], Call]] = {
+_PACKERS: dict[Any, Callable[[Any, Any], FunctionCall]] = {
     Admit: _admit,
     Append: _append,
     Claim: _claim,

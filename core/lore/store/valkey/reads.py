@@ -8,7 +8,7 @@ from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE
 from lore.store.base import ChunkMessage, View, Vitals
 from lore.store.keys import log_key, partition_keys, request_key
-from lore.store.valkey.calls import Calls, answers
+from lore.store.valkey.calls import FunctionCalls, answers
 from lore.store.valkey.client.replicas import Command, Replicas, is_whole
 from lore.store.valkey.codec import (
     VIEW_FIELDS,
@@ -26,7 +26,7 @@ which it would otherwise refuse.
 """
 
 
-class Reads(Calls):
+class Reads(FunctionCalls):
     _replicas: Replicas | None
 
     async def view(self, request_id: str) -> View | None:

@@ -16,7 +16,7 @@ from lore.metrics import ANSWERS_GIVEN_UP
 from lore.protocol.commands import GiveUp
 from lore.store.keys import ended_key, log_key
 from lore.store.types import StoreFull, Vitals
-from lore.store.valkey.calls import Calls
+from lore.store.valkey.calls import FunctionCalls
 from lore.store.valkey.client.connection import forget
 from lore.store.valkey.client.functions import Functions
 from lore.store.valkey.codec import vitals_from
@@ -47,7 +47,7 @@ class Ending(NamedTuple):
     request_id: str
 
 
-class Room(Calls):
+class Room(FunctionCalls):
     _floor_ms: int
     _making: dict[Functions, tuple[asyncio.Task[None], float]]
 

@@ -3,7 +3,7 @@
 Generators publish the size of their context. A prompt with fewer bytes than that has fewer tokens,
 too. A larger one is counted with the model's tokenizer where that is available: message by message
 and without the chat template, so that no prompt is refused that a generator would take (P17.20). A
-prompt that only the template makes too long, or that cannot be counted, is *doubtful*: its
+prompt that only the template makes too long, or that cannot be counted, *may not fit*: its
 generator judges it.
 """
 
@@ -49,7 +49,7 @@ class Context:
     def close(self) -> None:
         self._counting.shutdown(wait=False, cancel_futures=True)
 
-    async def is_doubtful(self, asked: StreamRequest) -> bool:
+    async def may_not_fit(self, asked: StreamRequest) -> bool:
         """Whether its generator may find that the prompt does not fit.
 
         Raises ApiError 400 when it surely does not fit, and StoreUnavailable.

@@ -14,7 +14,7 @@ from lore import logs, tracing
 from lore.messages import Message, place_of
 from lore.metrics import REQUESTS_ACCEPTED
 from lore.protocol.window import WindowConfig
-from lore.request import Ack, KeptRequest, StreamRequest
+from lore.request import AckKind, KeptRequest, StreamRequest
 from lore.request_limits import RequestLimits
 from lore.store.base import Admission, NewRequest, Outcome, Store, StoreUnavailable, View
 from lore.store.keys import PARTITIONS, partition_of
@@ -109,14 +109,14 @@ def pace_of(asked: StreamRequest, settings: EdgeSettings) -> float:
     """The most tokens a second that its reader takes; 0 for a machine (P20.8)."""
     if asked.pace is not None:
         return asked.pace
-    if asked.ack is Ack.NONE:
+    if asked.ack is AckKind.NONE:
         return 0.0
     return settings.openai_pace if isinstance(asked, KeptRequest) else settings.pace
 
 
 def initial_window(asked: StreamRequest) -> int:
     """The initial window in tokens; 0 does not bind (P6, P8)."""
-    if asked.ack is Ack.NONE:
+    if asked.ack is AckKind.NONE:
         return 0
     return asked.window or WindowConfig().initial_tokens
 

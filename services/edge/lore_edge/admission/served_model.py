@@ -24,7 +24,7 @@ HEARD_S, UNHEARD_S = 5.0, 0.5
 """How many seconds to cache what generators published, or that they published nothing."""
 
 
-class Served:
+class ServedModel:
     def __init__(self, store: Store, settings: EdgeSettings) -> None:
         self._store = store
         self._set = settings.model

@@ -9,8 +9,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from lore_edge.admission.served_model import Served
-from lore_edge.api.status import Status
+from lore_edge.admission.served_model import ServedModel
+from lore_edge.api.status import StatusFigures
 from lore_edge.reference.docs import render
 from lore_edge.reference.openapi import document
 from lore_edge.settings import EdgeSettings
@@ -24,7 +24,7 @@ Strict-Transport-Security is missing on purpose: the proxy that terminates TLS s
 """
 
 
-def web_routes(settings: EdgeSettings, served: Served) -> list[BaseRoute]:
+def web_routes(settings: EdgeSettings, served: ServedModel) -> list[BaseRoute]:
     headers = {
         "Content-Security-Policy": "; ".join(
             [
@@ -78,7 +78,7 @@ def web_routes(settings: EdgeSettings, served: Served) -> list[BaseRoute]:
         Mount("/web", files),
     ]
     if settings.prometheus_url:
-        figures = Status(settings.prometheus_url).figures
+        figures = StatusFigures(settings.prometheus_url).figures
         routes += [Route("/status", status), Route("/status/figures", figures)]
     else:
         routes.append(Route("/status", _no_status))

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from lore.metrics import REQUESTS_REVIVED
 from lore.protocol.commands import Cancel, Revive
 from lore.store.base import Outcome, Position, Store, StoreUnavailable
-from lore_edge.admission.served_model import Served
+from lore_edge.admission.served_model import ServedModel
 from lore_edge.api.page import web_routes
 from lore_edge.auth import stream_tokens
 from lore_edge.delivery import listing, views
@@ -36,7 +36,7 @@ _ID = re.compile(REQUEST_ID)
 _ERRORS = (ApiError, UnknownRequest, StoreUnavailable, HTTPException)
 
 
-def rest(store: Store, settings: EdgeSettings, served: Served) -> Starlette:
+def rest(store: Store, settings: EdgeSettings, served: ServedModel) -> Starlette:
     async def view(request: Request, status: int = 200) -> Response:
         request_id, owner = _whose(request)
         found, text = await views.read(store, request_id, owner)

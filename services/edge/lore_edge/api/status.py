@@ -128,7 +128,7 @@ FIGURES = (
 ALERTS = 'ALERTS{alertstate="firing"}'
 
 
-class Status:
+class StatusFigures:
     """Answers ``GET /status/figures``."""
 
     def __init__(self, prometheus_url: str) -> None:

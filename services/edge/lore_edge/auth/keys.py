@@ -65,7 +65,7 @@ def _version(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _load(path: Path) -> dict[str, apikeys.Owner]:
+def _load(path: Path) -> dict[str, apikeys.KeyOwner]:
     """Raises BadKeys."""
     try:
         return apikeys.parse(read_bounded(path, MAX_BYTES).decode())

@@ -7,11 +7,11 @@ answer after one window, as any reader does (protocol P7, P14, O8).
 import asyncio
 
 from lore.protocol.lifecycle import Status
-from lore.request import Ack
+from lore.request import AckKind
 from lore.store.base import StoreUnavailable, View
 from lore.tracing import Span
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.delivery.waker import Waker
 from lore_edge.wire.asgi import Disconnected, Receive, until_disconnect
 from lore_edge.wire.errors import UnknownRequest, history_lost, lost
@@ -21,7 +21,7 @@ STORE_RETRY_S = 0.5
 
 
 class _Collector:
-    """Listens to a feed (``Listening``)."""
+    """Listens to a feed (``FeedListener``)."""
 
     def __init__(self, span: Span) -> None:
         self.waker = Waker()
@@ -30,7 +30,7 @@ class _Collector:
     def on_news(self) -> None:
         self.waker.wake()
 
-    def on_chunk(self, piece: Piece, now: float) -> None:
+    def on_chunk(self, piece: EncodedChunk, now: float) -> None:
         del piece, now
         self.waker.wake()
 
@@ -84,7 +84,7 @@ async def _go_on(feed: Feed) -> float:
     if view.status is Status.REAPED and feed.head == view.next_seq - 1:
         await feed.revive()
         return ACK_INTERVAL_S
-    if view.ack != Ack.NONE and feed.head > feed.acked_seq:
+    if view.ack != AckKind.NONE and feed.head > feed.acked_seq:
         await feed.acknowledge(feed.head)
         return ACK_INTERVAL_S
     return 0.0

@@ -7,7 +7,7 @@ from lore.protocol.lifecycle import Status
 from lore.protocol.sender import Sender
 from lore.store.base import View
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.wire import sse
 
 
@@ -25,7 +25,7 @@ class Dialect(Protocol):
 
     def open(self, feed: Feed, sender: Sender | None, /) -> bytes: ...
 
-    def chunk(self, piece: Piece, /) -> bytes: ...
+    def chunk(self, piece: EncodedChunk, /) -> bytes: ...
 
     def state(self, feed: Feed, sender: Sender | None, status: Status, reason: str, /) -> bytes: ...
 
@@ -97,7 +97,7 @@ class Plain:
         del feed, sender
         return b""
 
-    def chunk(self, piece: Piece) -> bytes:
+    def chunk(self, piece: EncodedChunk) -> bytes:
         return piece.text.encode()
 
     def state(self, feed: Feed, sender: Sender | None, status: Status, reason: str) -> bytes:

@@ -17,7 +17,7 @@ from lore import logs
 from lore.metrics import GAP_FILLS, REQUESTS_REVIVED
 from lore.protocol.commands import Ack, Readers, Revive
 from lore.protocol.follower import Follower
-from lore.protocol.follower_words import (
+from lore.protocol.follower_types import (
     Acked,
     Acknowledge,
     Call,
@@ -25,11 +25,11 @@ from lore.protocol.follower_words import (
     Clear,
     FollowerConfig,
     Hole,
-    Look,
-    News,
-    Read,
+    Notify,
+    ReadPage,
+    ReadView,
     Return,
-    State,
+    StateChange,
 )
 from lore.protocol.lifecycle import Status
 from lore.store.base import (
@@ -41,19 +41,19 @@ from lore.store.base import (
     View,
 )
 from lore.store.keys import partition_of
-from lore_edge.delivery.ring import Piece, Ring, encode
+from lore_edge.delivery.ring import EncodedChunk, Ring, encode
 from lore_edge.delivery.waker import Alarm
 from lore_edge.wire.errors import LostRequest, UnknownRequest
 
 _log = structlog.get_logger()
 
 
-class Listening(Protocol):
+class FeedListener(Protocol):
     """What a feed calls for its readers; all on the event loop."""
 
     def on_news(self) -> None: ...
 
-    def on_chunk(self, piece: Piece, now: float) -> None:
+    def on_chunk(self, piece: EncodedChunk, now: float) -> None:
         """The next chunk has arrived; it is in the ring. ``now``: the loop's time."""
         ...
 
@@ -82,7 +82,7 @@ class Feed:
         """``wait_s``: how long to look for the request if the store does not have it."""
         loop = asyncio.get_running_loop()
         self.request_id = request_id
-        self.readers: set[Listening] = set()
+        self.readers: set[FeedListener] = set()
         self._store = store
         self._partition = partition_of(request_id)
         self._page_chunks = config.page_chunks
@@ -157,11 +157,11 @@ class Feed:
     def acked_seq(self) -> int:
         return self.follower.acked_seq
 
-    def piece(self, seq: int) -> Piece | None:
+    def piece(self, seq: int) -> EncodedChunk | None:
         """The chunk from the ring; None when it must be read from the log."""
         return self._ring.get(seq)
 
-    def pieces_after(self, seq: int) -> Iterator[Piece]:
+    def pieces_after(self, seq: int) -> Iterator[EncodedChunk]:
         return self._ring.after(seq)
 
     def tokens_at(self, seq: int) -> int | None:
@@ -193,7 +193,7 @@ class Feed:
             self._carry_out()
             await looked
 
-    async def page(self, after: int, limit: int) -> list[Piece]:
+    async def page(self, after: int, limit: int) -> list[EncodedChunk]:
         """Chunks after ``after`` from the log. Empty when there are none, when the log is another,
         or when the next chunk is lost for good. Raises StoreUnavailable.
         """
@@ -270,11 +270,11 @@ class Feed:
         while commands := follower.take():
             for command in commands:
                 match command:
-                    case News():
+                    case Notify():
                         self._tell(_NEWS)
                     case Acked(seq):
                         self._tell(lambda reader, seq=seq: reader.on_acked(seq))
-                    case State() as state:
+                    case StateChange() as state:
                         self._tell(lambda reader, state=state: reader.on_state(*state))
                     case Clear():
                         self._ring.clear()
@@ -298,10 +298,10 @@ class Feed:
         follower, store, request_id = self.follower, self._store, self.request_id
         try:
             match call:
-                case Look():
+                case ReadView():
                     view = await store.view(request_id)
                     follower.on_view(view, store.run_id(self._partition), self._now())
-                case Read(after, limit):
+                case ReadPage(after, limit):
                     self._on_log(await store.read(request_id, after=after, limit=limit))
                 case Check(after, limit):
                     chunks = await store.read(request_id, after=after, limit=limit)
@@ -340,10 +340,10 @@ class Feed:
                     looked.set_exception(error)
         self._waiting = [one for one in self._waiting if not one[1].done()]
 
-    def _encode(self, chunk: ChunkMessage) -> Piece:
+    def _encode(self, chunk: ChunkMessage) -> EncodedChunk:
         return encode(chunk, self.log_id if self.view.forks else "")
 
-    def _tell(self, say: Callable[[Listening], None]) -> None:
+    def _tell(self, say: Callable[[FeedListener], None]) -> None:
         for reader in self.readers:
             try:
                 say(reader)

@@ -6,7 +6,7 @@ finds nothing, in the same steps as for an unknown id (A12).
 
 import asyncio
 
-from lore.protocol.follower_words import FollowerConfig
+from lore.protocol.follower_types import FollowerConfig
 from lore.protocol.restores import Restores
 from lore.store.base import Store
 from lore.store.keys import PARTITIONS, partition_of

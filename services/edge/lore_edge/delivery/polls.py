@@ -13,13 +13,13 @@ from typing import Any
 from lore.metrics import ANSWERS, CHUNKS_SENT, POLLS, POLLS_WAITING, TOKENS_DELIVERED
 from lore.protocol.delivery import DeliveryConfig, Opening, Step
 from lore.protocol.poll import Poll
-from lore.request import Ack
+from lore.request import AckKind
 from lore.store.base import StoreUnavailable
 from lore_edge.delivery.dialect import Native, Plain, ending
 from lore_edge.delivery.feed import Feed
 from lore_edge.delivery.feeds import Feeds
 from lore_edge.delivery.reader import Batch, Reader
-from lore_edge.delivery.ring import Piece, shown_ids
+from lore_edge.delivery.ring import EncodedChunk, shown_ids
 from lore_edge.delivery.waker import Waker
 from lore_edge.settings import EdgeSettings
 from lore_edge.wire import call_trace, sse
@@ -34,7 +34,7 @@ from lore_edge.wire.asgi import (
     until_disconnect,
 )
 from lore_edge.wire.errors import LostRequest, history_lost, lost
-from lore_edge.wire.resume import Wanted, wanted
+from lore_edge.wire.resume import ResumePoint, wanted
 from lore_edge.wire.sockets import arrival, notice_death
 
 SETTLE_S = 1.0  # so long the peer's TCP gets to acknowledge an answer
@@ -44,7 +44,7 @@ _NO_HEARTBEAT = DeliveryConfig(heartbeat_s=float("inf"))
 class _Waiting:
     """One poll that waits for its answer."""
 
-    def __init__(self, feed: Feed, where: Wanted, wait_s: float) -> None:
+    def __init__(self, feed: Feed, where: ResumePoint, wait_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._waker = Waker()
         self._words = Plain()
@@ -207,7 +207,7 @@ class Polls:
             raise
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, one: _Waiting, where: Wanted
+        self, scope: Scope, receive: Receive, send: Send, one: _Waiting, where: ResumePoint
     ) -> None:
         transport, feed, after = scope["extensions"][TRANSPORT], one.feed, where.position or 0
         await one.begin()
@@ -227,7 +227,7 @@ class Polls:
         if one.sent_away:
             headers.append((b"connection", b"close"))  # else the reader comes back here
         await answer(send, 200, body, headers)
-        if feed.view.ack == Ack.SOCKET and one.reader.position > feed.acked_seq:
+        if feed.view.ack == AckKind.SOCKET and one.reader.position > feed.acked_seq:
             await _acknowledge(feed, one.reader.position, transport)
 
     async def _gathered(
@@ -247,7 +247,7 @@ class Polls:
             self._waiting.discard(one)
 
 
-def _ids_of(pieces: Sequence[Piece]) -> dict[str, Sequence[int]]:
+def _ids_of(pieces: Sequence[EncodedChunk]) -> dict[str, Sequence[int]]:
     """The members that show the token ids of these chunks."""
     if not pieces:
         return {}

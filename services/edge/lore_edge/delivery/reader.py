@@ -16,7 +16,7 @@ from lore.store.base import StoreUnavailable
 from lore.tracing import NOTHING, Span
 from lore_edge.delivery.dialect import Dialect
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.wire.errors import GIVEN_UP, GIVEN_UP_CODE, HISTORY_LOST
 
 PAGE_CHUNKS = 256
@@ -32,11 +32,11 @@ class Batch(NamedTuple):
     """Events joined for one write, and the chunks in them."""
 
     data: bytes
-    pieces: Sequence[Piece] = ()
+    pieces: Sequence[EncodedChunk] = ()
 
 
 class Reader:
-    """Listens to a feed (``Listening``)."""
+    """Listens to a feed (``FeedListener``)."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Reader:
         """``position``, ``log_id``: the last seq that the reader has, and the log of that seq."""
         self.feed = feed
         self.dialect = dialect
-        self.delivery = Delivery[Piece](
+        self.delivery = Delivery[EncodedChunk](
             config,
             feed.follower,
             position=position,
@@ -93,7 +93,7 @@ class Reader:
 
     # from the feed
 
-    def on_chunk(self, piece: Piece, now: float) -> None:
+    def on_chunk(self, piece: EncodedChunk, now: float) -> None:
         """``Stream`` overrides this."""
         del piece, now
         self.on_news()
@@ -170,7 +170,7 @@ class Reader:
             pass
         self.delivery.on_nothing(self._now())
 
-    async def _page(self) -> list[Piece]:
+    async def _page(self) -> list[EncodedChunk]:
         if self.is_level:
             self.is_level = False
             SLOW_READERS.inc()
@@ -180,7 +180,7 @@ class Reader:
         self._has_loaded = True
         return page
 
-    async def piece(self, seq: int) -> Piece | None:
+    async def piece(self, seq: int) -> EncodedChunk | None:
         """A chunk to send again; None when it cannot be had."""
         piece = self.feed.piece(seq)
         if piece is None:
@@ -195,8 +195,8 @@ class Reader:
         ready = sum(len(piece.data) for piece in self.delivery.loaded)
         return ready + sum(len(piece.data) for piece in self.feed.pieces_after(self.position))
 
-    def _take_pieces(self, max_bytes: int) -> list[Piece]:
-        pieces: list[Piece] = []
+    def _take_pieces(self, max_bytes: int) -> list[EncodedChunk]:
+        pieces: list[EncodedChunk] = []
         size = 0
         loaded = self.delivery.loaded
         for piece in loaded:
@@ -218,7 +218,7 @@ class Reader:
             self.delivery.on_taken(pieces[-1].seq)
         return pieces
 
-    def count(self, first: Piece, last: Piece) -> int:
+    def count(self, first: EncodedChunk, last: EncodedChunk) -> int:
         """Count the tokens of what was sent. At a position that a reader named, this edge may not
         know how many came before: the first chunk then counts for none.
         """

@@ -9,7 +9,7 @@ from lore_edge.wire import sse
 
 
 @dataclass(slots=True, eq=False)
-class Piece:
+class EncodedChunk:
     """Not frozen, nor a tuple: one is made for every chunk, and either takes longer."""
 
     seq: int
@@ -33,13 +33,13 @@ class Piece:
         return sse.event_id(self.seq, self.fork)
 
 
-def encode(chunk: ChunkMessage, fork: str) -> Piece:
+def encode(chunk: ChunkMessage, fork: str) -> EncodedChunk:
     """``fork``: the chunk's log, once the request's log was forked; else ''."""
     seq, text, tokens, at_ms, _, scored, token_ids, prompt_ids = chunk
     event_id = sse.event_id(seq, fork) if fork else str(seq)
     ids = None if prompt_ids is None else shown_ids(token_ids, prompt_ids)
     data = sse.chunk(seq, text, tokens, event_id, scored, ids)
-    return Piece(seq, data, at_ms, text, fork, tokens, scored, token_ids, prompt_ids)
+    return EncodedChunk(seq, data, at_ms, text, fork, tokens, scored, token_ids, prompt_ids)
 
 
 def shown_ids(
@@ -58,19 +58,19 @@ class Ring:
     __slots__ = ("_pieces", "_room_bytes", "_room_chunks", "_size_bytes", "_size_chunks")
 
     def __init__(self, *, chunks: int, size_bytes: int) -> None:
-        self._pieces: dict[int, Piece] = {}
+        self._pieces: dict[int, EncodedChunk] = {}
         self._room_chunks = self._size_chunks = chunks
         self._room_bytes = self._size_bytes = size_bytes
 
-    def get(self, seq: int) -> Piece | None:
+    def get(self, seq: int) -> EncodedChunk | None:
         return self._pieces.get(seq)
 
-    def after(self, seq: int) -> Iterator[Piece]:
+    def after(self, seq: int) -> Iterator[EncodedChunk]:
         """The chunks that follow ``seq`` without a gap."""
         while (piece := self._pieces.get(seq := seq + 1)) is not None:
             yield piece
 
-    def push(self, piece: Piece) -> None:
+    def push(self, piece: EncodedChunk) -> None:
         """Add a chunk. Drops the oldest ones when there is no room."""
         self._pieces[piece.seq] = piece
         self._room_chunks -= 1

@@ -24,7 +24,7 @@ from lore.protocol.delivery import Step
 from lore.protocol.sender import Action
 from lore.store.base import StoreUnavailable
 from lore_edge.delivery.reader import Batch, Reader
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.delivery.waker import Waker
 from lore_edge.wire import sse
 from lore_edge.wire.asgi import Send
@@ -152,7 +152,7 @@ class Stream:
                 await self._write(send, reader.last_word(step))
         return not reader.is_over
 
-    def _on_chunk(self, piece: Piece, now: float) -> None:
+    def _on_chunk(self, piece: EncodedChunk, now: float) -> None:
         reader, waker, socket = self.reader, self._waker, self.socket
         delivery = reader.delivery
         if not (waker.is_waiting and socket.is_idle and delivery.pass_on(piece.seq, now)):
@@ -198,12 +198,12 @@ class Stream:
         await send({"type": "http.response.body", "body": batch.data, "more_body": True})
         self._on_written(batch.pieces)
 
-    def _on_written(self, pieces: Sequence[Piece] = ()) -> None:
+    def _on_written(self, pieces: Sequence[EncodedChunk] = ()) -> None:
         self.reader.delivery.on_written(pieces, self._now())
         if pieces:
             self._count(pieces[0], pieces[-1], len(pieces))
 
-    def _count(self, first: Piece, last: Piece, chunks: int) -> None:
+    def _count(self, first: EncodedChunk, last: EncodedChunk, chunks: int) -> None:
         reader = self.reader
         tokens = reader.count(first, last)
         if self._is_acknowledged:

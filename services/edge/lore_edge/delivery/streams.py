@@ -19,7 +19,7 @@ from lore.metrics import (
 )
 from lore.protocol.delivery import DeliveryConfig, Opening
 from lore.protocol.sender import Sender, SenderConfig
-from lore.request import Ack
+from lore.request import AckKind
 from lore.store.base import Store, View
 from lore.tracing import Span
 from lore_edge.delivery.collect import collect
@@ -47,7 +47,7 @@ from lore_edge.wire.asgi import (
 )
 from lore_edge.wire.errors import ApiError, LostRequest, history_lost, lost, store_unavailable
 from lore_edge.wire.prefix import prefix_of
-from lore_edge.wire.resume import Wanted, heartbeat_of, wanted
+from lore_edge.wire.resume import ResumePoint, heartbeat_of, wanted
 from lore_edge.wire.sockets import SocketAcks, StreamSocket, notice_death
 
 _log = structlog.get_logger()
@@ -89,7 +89,7 @@ class Streams:
         request_id: str,
         owner: str,
         dialect: Dialect | None = None,
-        where: Wanted | None = None,
+        where: ResumePoint | None = None,
     ) -> None:
         """Answer with the stream of this subject's request, from where the call says, or from
         ``where``.
@@ -141,7 +141,7 @@ class Streams:
         send: Send,
         feed: Feed,
         dialect: Dialect,
-        where: Wanted,
+        where: ResumePoint,
         heartbeat: bytes,
     ) -> Stream | None:
         """Send the head of the response. Returns the stream; None when there was nothing to
@@ -245,10 +245,10 @@ class Streams:
         FEEDS.set(len(self._feeds))
 
     def _reader(
-        self, feed: Feed, dialect: Dialect, where: Wanted, waker: Waker, span: Span
+        self, feed: Feed, dialect: Dialect, where: ResumePoint, waker: Waker, span: Span
     ) -> Reader:
         position = where.position or 0
-        acks = feed.view.ack == Ack.CLIENT
+        acks = feed.view.ack == AckKind.CLIENT
         return Reader(
             feed,
             dialect,
@@ -269,7 +269,7 @@ class Streams:
             raise Disconnected  # a closed socket has no options to set
         socket = StreamSocket(transport, buffer_bytes=settings.socket_buffer_bytes)
         socket_acks = None
-        if feed.view.ack == Ack.SOCKET:
+        if feed.view.ack == AckKind.SOCKET:
             socket_acks = SocketAcks(socket, feed.acknowledge)
         return Stream(reader, socket, waker, socket_acks=socket_acks, heartbeat=heartbeat)
 

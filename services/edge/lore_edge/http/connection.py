@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 from lore_edge.http import head
 from lore_edge.http.connections import Connections
 from lore_edge.http.exchange import App, Exchange, error_response
-from lore_edge.http.parser import Parser
+from lore_edge.http.parser import RequestParser
 from lore_edge.settings import EdgeSettings
 from lore_edge.wire.asgi import TRANSPORT
 from lore_edge.wire.errors import ApiError, count
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._state = server_state
         self._settings = settings
         self._connections = connections
-        self._parser = Parser(self, settings)
+        self._parser = RequestParser(self, settings)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._drained: asyncio.Future[None] | None = None
         self.on_lost: Callable[[], None] | None = None

@@ -31,7 +31,7 @@ class Sink(Protocol):
         ...
 
 
-class Parser:
+class RequestParser:
     __slots__ = (
         "_fed",
         "_fields",

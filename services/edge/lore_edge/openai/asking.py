@@ -12,7 +12,7 @@ from lore.request import KeptRequest
 from lore.store.base import Store, StoreUnavailable, View
 from lore_edge.admission.context import Context
 from lore_edge.admission.create import create, key_of
-from lore_edge.admission.served_model import Served
+from lore_edge.admission.served_model import ServedModel
 from lore_edge.openai.errors import prompt_refused
 from lore_edge.settings import EdgeSettings
 from lore_edge.wire import call_trace
@@ -29,7 +29,7 @@ LOOK_S = 0.05
 
 class Asking:
     def __init__(
-        self, store: Store, settings: EdgeSettings, context: Context, served: Served
+        self, store: Store, settings: EdgeSettings, context: Context, served: ServedModel
     ) -> None:
         self._store = store
         self._settings = settings
@@ -47,14 +47,14 @@ class Asking:
             or kept.logprobs is not None
             or isinstance(kept.prompt, list)  # a token may be outside the vocabulary
         )
-        doubtful = await self._context.is_doubtful(kept) or may_be_unfit
+        may_fail = await self._context.may_not_fit(kept) or may_be_unfit
         if kept.prompt is None:  # what continues a prompt is text alone
             kept = kept.model_copy(update={"parts": await self._served.parts_of(kept) or None})
         view = await self._retried(scope, kept) or await self._create(scope, kept)
         if _attempt(scope) or key_of(scope):
             kept = await self._stored(view) or kept
         call_trace.about(scope, view)
-        if doubtful and now:
+        if may_fail and now:
             view = await self._judged(view)
             if (refusal := prompt_refused(view)) is not None:
                 raise refusal

@@ -9,7 +9,7 @@ from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, View
 from lore_edge.delivery.dialect import usage
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.openai.chat_parts import Deltas, finish_reason, message
 from lore_edge.openai.errors import OpenAIError, not_answered
 from lore_edge.openai.logprobs import of_choice
@@ -67,7 +67,7 @@ class ChatStream:
             return b""
         return sse.data(self._chunk(feed.view, {"role": "assistant", "content": ""}), "0")
 
-    def chunk(self, piece: Piece) -> bytes:
+    def chunk(self, piece: EncodedChunk) -> bytes:
         if self._deltas is not None:
             delta = self._deltas.feed(piece)
             if not delta and not piece.scored:

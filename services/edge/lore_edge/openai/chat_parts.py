@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lore.parts.parser import Parser
-from lore.parts.words import Arguments, CallBegin, Part, Reasoning, Text
+from lore.parts.words import Arguments, CallBegin, Part, ReasoningText, Text
 from lore_edge.openai.parts import Chunk, ReasoningTokens, Whole, call_id
 
 Json = dict[str, Any]
@@ -35,7 +35,7 @@ def delta(parts: Sequence[Part], request_id: str) -> Json:
         match part:
             case Text(text):
                 said["content"] = said.get("content", "") + text
-            case Reasoning(text):
+            case ReasoningText(text):
                 said["reasoning_content"] = said.get("reasoning_content", "") + text
             case CallBegin(call, name):
                 named = {"name": name, "arguments": ""}

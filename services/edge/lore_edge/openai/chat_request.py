@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from lore.request import Ack, KeptRequest, MaxTokens
+from lore.request import AckKind, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
 from lore.template_args import TemplateArgs
 from lore_edge.openai import answer_format, logprobs
@@ -75,7 +75,7 @@ class ChatRequest(ChatNeutral, OfMessages):
             open_ended=limit is None,
             stop=self.stop,
             seed=self.seed,
-            ack=Ack.SOCKET,
+            ack=AckKind.SOCKET,
             note=as_json(self.note),
         )
 

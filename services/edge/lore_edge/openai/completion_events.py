@@ -7,7 +7,7 @@ from lore.protocol.sender import Sender
 from lore.store.base import ChunkMessage, View
 from lore_edge.delivery.dialect import usage
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece, shown_ids
+from lore_edge.delivery.ring import EncodedChunk, shown_ids
 from lore_edge.openai.errors import OpenAIError, in_openai, not_answered
 from lore_edge.openai.logprobs import of_text
 from lore_edge.openai.notes import CompletionNote
@@ -56,7 +56,7 @@ class CompletionStream:
         del feed, sender
         return b""
 
-    def chunk(self, piece: Piece) -> bytes:
+    def chunk(self, piece: EncodedChunk) -> bytes:
         choice = _choice(piece.text) | {"logprobs": of_text([piece], self._offset)}
         choice |= shown_ids(piece.token_ids, piece.prompt_ids)
         self._offset += len(piece.text)

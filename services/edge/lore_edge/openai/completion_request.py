@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from lore.request import Ack, KeptRequest, MaxTokens, Prompt
+from lore.request import AckKind, KeptRequest, MaxTokens, Prompt
 from lore.request_limits import RequestLimits
 from lore_edge.openai.chat_request import ChatStreamOptions
 from lore_edge.openai.logprobs import TopLogprobs
@@ -70,7 +70,7 @@ class CompletionRequest(CompletionNeutral, Honoured):
             seed=self.seed,
             logprobs=self.logprobs,
             return_token_ids=self.return_token_ids or None,
-            ack=Ack.SOCKET,
+            ack=AckKind.SOCKET,
             note=as_json(self.note),
         )
 

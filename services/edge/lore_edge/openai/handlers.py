@@ -9,7 +9,7 @@ from lore.protocol.lifecycle import ENDED
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, Outcome, Store, View
 from lore_edge.admission.context import Context
-from lore_edge.admission.served_model import NAMELESS, Served
+from lore_edge.admission.served_model import NAMELESS, ServedModel
 from lore_edge.delivery import views
 from lore_edge.delivery.dialect import Dialect
 from lore_edge.delivery.streams import Streams
@@ -40,11 +40,11 @@ from lore_edge.settings import EdgeSettings
 from lore_edge.wire import call_trace, sse
 from lore_edge.wire.asgi import Receive, Scope, Send, answer, check_json, parse_object, read_body
 from lore_edge.wire.errors import ApiError
-from lore_edge.wire.resume import Wanted, wanted
+from lore_edge.wire.resume import ResumePoint, wanted
 from lore_edge.wire.subject import subject_of
 
 
-class Call(NamedTuple):
+class OpenAICall(NamedTuple):
     scope: Scope
     receive: Receive
     send: Send
@@ -52,7 +52,7 @@ class Call(NamedTuple):
     """The name in the address, or ''."""
 
 
-Handler = Callable[[Call], Awaitable[None]]
+Handler = Callable[[OpenAICall], Awaitable[None]]
 
 
 class OpenAI:
@@ -62,7 +62,7 @@ class OpenAI:
         settings: EdgeSettings,
         streams: Streams,
         context: Context,
-        served: Served,
+        served: ServedModel,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -102,13 +102,13 @@ class OpenAI:
                     f"method not supported; this address supports {allowed}",
                     headers={"Allow": allowed},
                 )
-            await handler(Call(scope, receive, send, match[1] if match.lastindex else ""))
+            await handler(OpenAICall(scope, receive, send, match[1] if match.lastindex else ""))
             return
         raise ApiError(404, "unknown_url", f"Unknown request URL: {scope['path']}.")
 
     # chat completions
 
-    async def _ask_chat(self, call: Call) -> None:
+    async def _ask_chat(self, call: OpenAICall) -> None:
         where = wanted(call.scope)
         asked = chat_request.parse(await self._body(call), self._limits)
         await self._check_model(asked.model)
@@ -120,7 +120,7 @@ class OpenAI:
         else:
             await self._answer_chat(call, view, asked.note, kept)
 
-    async def _read_chat(self, call: Call) -> None:
+    async def _read_chat(self, call: OpenAICall) -> None:
         view, note, kept = await self._shelf(call).chat(call.name)
         call_trace.about(call.scope, view)
         query = query_of(call.scope, {"stream", "after", "log"})
@@ -130,7 +130,7 @@ class OpenAI:
             await self._answer_chat(call, view, note, kept)
 
     async def _stream_chat(
-        self, call: Call, view: View, note: ChatNote, kept: KeptRequest, where: Wanted
+        self, call: OpenAICall, view: View, note: ChatNote, kept: KeptRequest, where: ResumePoint
     ) -> None:
         deltas = None
         if (parser := parser_of(kept)) is not None:
@@ -141,7 +141,9 @@ class OpenAI:
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
 
-    async def _answer_chat(self, call: Call, view: View, note: ChatNote, kept: KeptRequest) -> None:
+    async def _answer_chat(
+        self, call: OpenAICall, view: View, note: ChatNote, kept: KeptRequest
+    ) -> None:
         ended, text = await self._streams.collect(
             call.scope, call.receive, view.request_id, view.subject
         )
@@ -152,7 +154,7 @@ class OpenAI:
 
     # completions
 
-    async def _ask_completion(self, call: Call) -> None:
+    async def _ask_completion(self, call: OpenAICall) -> None:
         where = wanted(call.scope)
         asked = completion_request.parse(await self._body(call), self._limits)
         await self._check_model(asked.model)
@@ -166,7 +168,7 @@ class OpenAI:
         else:
             await self._answer_completion(call, view, asked.note)
 
-    async def _read_completion(self, call: Call) -> None:
+    async def _read_completion(self, call: OpenAICall) -> None:
         view, note, _ = await self._shelf(call).completion(call.name)
         call_trace.about(call.scope, view)
         query = query_of(call.scope, {"stream", "after", "log"})
@@ -176,7 +178,7 @@ class OpenAI:
             await self._answer_completion(call, view, note)
 
     async def _stream_completion(
-        self, call: Call, view: View, note: CompletionNote, where: Wanted
+        self, call: OpenAICall, view: View, note: CompletionNote, where: ResumePoint
     ) -> None:
         had = await replay.before(self._store, view, where.position or 0) if view.has_more else []
         dialect = CompletionStream(view, note, sum(len(chunk.text) for chunk in had))
@@ -184,7 +186,7 @@ class OpenAI:
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
 
-    async def _answer_completion(self, call: Call, view: View, note: CompletionNote) -> None:
+    async def _answer_completion(self, call: OpenAICall, view: View, note: CompletionNote) -> None:
         ended, text = await self._streams.collect(
             call.scope, call.receive, view.request_id, view.subject
         )
@@ -195,7 +197,7 @@ class OpenAI:
 
     # responses
 
-    async def _ask_response(self, call: Call) -> None:
+    async def _ask_response(self, call: OpenAICall) -> None:
         asked = responses_request.parse(await self._body(call), self._limits)
         await self._check_model(asked.model)
         earlier, now = await Earlier(self._store, self._shelf(call), self._limits.messages).resolve(
@@ -221,7 +223,7 @@ class OpenAI:
             chunks = await self._chunks(ended, kept)
             await _answer(call, response(ended, note, kept, text, chunks), view.request_id)
 
-    async def _read_response(self, call: Call) -> None:
+    async def _read_response(self, call: OpenAICall) -> None:
         view, note, kept = await self._shelf(call).stored_response(call.name)
         call_trace.about(call.scope, view)
         query = query_of(call.scope, {"stream", "starting_after", "include_obfuscation", *INCLUDE})
@@ -243,7 +245,7 @@ class OpenAI:
 
     async def _stream_response(
         self,
-        call: Call,
+        call: OpenAICall,
         view: View,
         note: ResponseNote,
         kept: KeptRequest,
@@ -257,12 +259,12 @@ class OpenAI:
         else:
             dialect = ResponseStream(view, note, kept, starting_after)
             had, log_id = chunks_had(starting_after, view)
-        where = Wanted(had, log_id, "starting_after")
+        where = ResumePoint(had, log_id, "starting_after")
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
 
-    async def _cancel_response(self, call: Call) -> None:
+    async def _cancel_response(self, call: OpenAICall) -> None:
         """Cancel a response, in the background or not: hanging up cancels nothing (O9, P14)."""
         view, note, kept = await self._shelf(call).response(call.name)
         call_trace.about(call.scope, view)
@@ -277,20 +279,20 @@ class OpenAI:
             raise refused("not_cancellable", f"Cannot cancel a response that is {status}.")
         await self._answer_response(call, view, note, kept)
 
-    async def _delete_response(self, call: Call) -> None:
+    async def _delete_response(self, call: OpenAICall) -> None:
         view, _, _ = await self._shelf(call).response(call.name)
         call_trace.about(call.scope, view)
         await self._store.do(Forget(view.request_id, subject=view.subject))
         await _answer(call, {"id": call.name, "object": "response", "deleted": True})
 
-    async def _list_input(self, call: Call) -> None:
+    async def _list_input(self, call: OpenAICall) -> None:
         view, note, kept = await self._shelf(call).stored_response(call.name)
         call_trace.about(call.scope, view)
         query = query_of(call.scope, {"after", "limit", "order", *INCLUDE})
         await _answer(call, input_items(view, note, kept, query))
 
     async def _answer_response(
-        self, call: Call, view: View, note: ResponseNote, kept: KeptRequest
+        self, call: OpenAICall, view: View, note: ResponseNote, kept: KeptRequest
     ) -> None:
         """Answer with the response as it is now, which may be slightly later than ``view``."""
         now, text = await views.read(self._store, view.request_id, view.subject)
@@ -299,11 +301,11 @@ class OpenAI:
 
     # models
 
-    async def _list_models(self, call: Call) -> None:
+    async def _list_models(self, call: OpenAICall) -> None:
         served = await self._served.shown() or NAMELESS
         await _answer(call, {"object": "list", "data": [_model(served)]})
 
-    async def _read_model(self, call: Call) -> None:
+    async def _read_model(self, call: OpenAICall) -> None:
         await self._check_model(call.name)
         await _answer(call, _model(call.name))
 
@@ -313,7 +315,7 @@ class OpenAI:
 
     # shared
 
-    async def _body(self, call: Call) -> dict[str, Any]:
+    async def _body(self, call: OpenAICall) -> dict[str, Any]:
         self._streams.check_open()
         check_json(call.scope)
         return parse_object(await read_body(call.receive, self._settings.max_body_bytes))
@@ -325,7 +327,7 @@ class OpenAI:
             return []
         return await replay.whole(self._store, view)
 
-    def _shelf(self, call: Call) -> Shelf:
+    def _shelf(self, call: OpenAICall) -> Shelf:
         return Shelf(self._store, subject_of(call.scope))
 
 
@@ -339,6 +341,6 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"{\w+}", name, path), re.DOTALL)
 
 
-async def _answer(call: Call, data: dict[str, Any], request_id: str = "") -> None:
+async def _answer(call: OpenAICall, data: dict[str, Any], request_id: str = "") -> None:
     headers = [(b"x-request-id", request_id.encode())] if request_id else []
     await answer(call.send, 200, sse.encode_json(data).encode(errors="replace"), headers)

@@ -34,7 +34,7 @@ def of_choice(scored: Sequence[Scored]) -> Json | None:
     return {"content": of_part(scored), "refusal": None} if scored else None
 
 
-class Said(Protocol):
+class ScoredText(Protocol):
     """A chunk, wherever it is from."""
 
     @property
@@ -43,7 +43,7 @@ class Said(Protocol):
     def scored(self) -> Sequence[Scored]: ...
 
 
-def of_text(chunks: Iterable[Said], offset: int = 0) -> Json | None:
+def of_text(chunks: Iterable[ScoredText], offset: int = 0) -> Json | None:
     """The ``logprobs`` of a completion's choice: those of these chunks, of which the first begins
     at ``offset`` in the answer's text. A token that is a part of a character is ``bytes:\\xf0``, as
     OpenAI writes it.

@@ -15,7 +15,7 @@ STRIDE = 100_000
 """More events than an answer has, and few enough that most clients' 32 bits hold six hours."""
 
 
-class Log(NamedTuple):
+class NumberedLog(NamedTuple):
     name: str
     first: int
     """The first chunk of the present log that was written in this one."""
@@ -30,20 +30,20 @@ def base(view: View, seq: int) -> int:
     return next(log.base for log in reversed(_logs(view)) if log.first <= seq)
 
 
-def log_of(view: View, number: int) -> Log:
+def log_of(view: View, number: int) -> NumberedLog:
     """The log that the number counts in, or one before that has not so many events."""
     return next(log for log in reversed(_logs(view)) if log.base <= number)
 
 
-def _logs(view: View) -> tuple[Log, ...]:
+def _logs(view: View) -> tuple[NumberedLog, ...]:
     return _with_bases(view.created_ms, view.log_id, view.forks)
 
 
 @functools.lru_cache(maxsize=256)
-def _with_bases(created_ms: int, log_id: str, forks: str) -> tuple[Log, ...]:
-    found: list[Log] = []
+def _with_bases(created_ms: int, log_id: str, forks: str) -> tuple[NumberedLog, ...]:
+    found: list[NumberedLog] = []
     for name, first in logs(log_id, forks=forks):
         seconds = (int(name, 16) - created_ms) // 1000
         least = found[-1].base + STRIDE if found else 0
-        found.append(Log(name, first, max(least, STRIDE * seconds if found else 0)))
+        found.append(NumberedLog(name, first, max(least, STRIDE * seconds if found else 0)))
     return tuple(found)

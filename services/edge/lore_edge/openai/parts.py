@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from lore.messages import Message, ToolCall
 from lore.parts.formats import Format
 from lore.parts.parser import Parser
-from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
+from lore.parts.words import Arguments, CallBegin, CallEnd, Part, ReasoningText, Text
 from lore.request import StreamRequest
 from lore.store.base import ChunkMessage
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 
-Chunk = ChunkMessage | Piece
+Chunk = ChunkMessage | EncodedChunk
 
 
 class ReasoningTokens:
@@ -28,7 +28,7 @@ class ReasoningTokens:
     def add(self, parts: Sequence[Part], tokens: int) -> None:
         """``tokens``: how many the answer has up to here."""
         self._seen = tokens
-        thought = sum(len(part.text) for part in parts if isinstance(part, Reasoning))
+        thought = sum(len(part.text) for part in parts if isinstance(part, ReasoningText))
         other = sum(map(_size, parts))
         if thought or other:
             self.count += round((tokens - self._before) * thought / (thought + other))
@@ -91,7 +91,7 @@ class Whole:
         match part:
             case Text(text):
                 self.text += text
-            case Reasoning(text):
+            case ReasoningText(text):
                 self.reasoning += text
             case CallBegin(call, name):
                 self.calls.append(ToolCall(id=call_id(request_id, call), name=name, arguments=""))

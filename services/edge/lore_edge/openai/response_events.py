@@ -14,7 +14,7 @@ from lore.protocol.sender import Sender
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, View
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import base, log_of
@@ -126,7 +126,7 @@ class ResponseStream:
             ("response.content_part.added", self._place | {"part": _part("")}),
         )
 
-    def chunk(self, piece: Piece) -> bytes:
+    def chunk(self, piece: EncodedChunk) -> bytes:
         seq, text = piece.seq, sse.encode_json(piece.text)
         number = base(self._feed.view, seq) + seq + _BEFORE_CHUNKS
         self._next = number + 1

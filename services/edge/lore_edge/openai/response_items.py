@@ -7,7 +7,7 @@ items and events follow from the log alone.
 from collections.abc import Sequence
 from typing import Any
 
-from lore.parts.words import Arguments, CallBegin, CallEnd, Part, Reasoning, Text
+from lore.parts.words import Arguments, CallBegin, CallEnd, Part, ReasoningText, Text
 from lore.protocol.logprobs import Scored
 from lore_edge.openai.logprobs import Pending, of_event, of_part
 from lore_edge.openai.parts import call_id
@@ -40,7 +40,7 @@ class Items:
             match part:
                 case Text(text):
                     events += self._say("message", text, self._pending.take(text))
-                case Reasoning(text):
+                case ReasoningText(text):
                     events += self._say("reasoning", text)
                 case CallBegin():
                     events += self.end("completed")

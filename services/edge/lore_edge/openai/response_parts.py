@@ -12,9 +12,9 @@ from lore.protocol.sender import Sender
 from lore.request import KeptRequest
 from lore.store.base import ChunkMessage, View
 from lore_edge.delivery.feed import Feed
-from lore_edge.delivery.ring import Piece
+from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.openai.notes import ResponseNote
-from lore_edge.openai.numbers import Log, base, log_of
+from lore_edge.openai.numbers import NumberedLog, base, log_of
 from lore_edge.openai.parts import Chunk, ReasoningTokens
 from lore_edge.openai.response_events import close, opening, response_with
 from lore_edge.openai.response_items import Event, Items
@@ -56,7 +56,7 @@ class ResponsePartsStream:
         return self._number <= self._after
 
     @property
-    def log(self) -> Log:
+    def log(self) -> NumberedLog:
         """The log that the reader has its last event from."""
         return log_of(self._view, max(0, self._after))
 
@@ -71,7 +71,7 @@ class ResponsePartsStream:
         events = opening(feed.view, self._note, self._kept)
         return self._events(0, events) + self._rest
 
-    def chunk(self, piece: Piece) -> bytes:
+    def chunk(self, piece: EncodedChunk) -> bytes:
         self._view = self._feed.view
         self._go_over(piece.seq)
         return self._count(self._read(piece))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from lore.messages import CallId, Message, Text
-from lore.request import Ack, KeptRequest, MaxTokens
+from lore.request import AckKind, KeptRequest, MaxTokens
 from lore.request_limits import Limit, RequestLimits
 from lore.template_args import TemplateArgs
 from lore_edge.openai import answer_format, logprobs
@@ -190,7 +190,7 @@ class ResponseRequest(ResponseNeutral, OfMessages):
             messages=[*system, *earlier, *asked],
             max_tokens=self.max_output_tokens or limits.max_tokens,
             open_ended=self.max_output_tokens is None,
-            ack=Ack.NONE if self.background else Ack.SOCKET,
+            ack=AckKind.NONE if self.background else AckKind.SOCKET,
             note=as_json(self.note(len(earlier))),
         )
 

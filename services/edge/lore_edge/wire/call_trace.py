@@ -29,7 +29,7 @@ either, for the same reason.
 """
 
 
-class Call:
+class CallTrace:
     """The span of a call. It is begun by the first code that knows the link, at the latest by the
     answer.
     """
@@ -92,7 +92,7 @@ def about_none() -> None:
 
 def begin(scope: Scope) -> Span:
     """Begin the span of a call that is about no existing request."""
-    call: Call | None = scope.get(CALL)
+    call: CallTrace | None = scope.get(CALL)
     return call.begin() if call else NOTHING
 
 
@@ -101,7 +101,7 @@ def about(scope: Scope, view: View) -> Span:
     request.
     """
     bind_contextvars(**logs.of(view))
-    call: Call | None = scope.get(CALL)
+    call: CallTrace | None = scope.get(CALL)
     if call is None:
         return NOTHING
     span = call.begin(view.trace)

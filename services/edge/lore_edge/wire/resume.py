@@ -20,7 +20,7 @@ WAIT = r"(?:30(?:\.0{1,3})?|[12]?[0-9](?:\.[0-9]{1,3})?)"
 _WAIT = re.compile(rf"(?:^|&)wait=(?:({WAIT})(?=&|$))?".encode())
 
 
-class Wanted(NamedTuple):
+class ResumePoint(NamedTuple):
     position: int | None
     """The last seq that the reader has; None when it did not say."""
     log_id: str | None
@@ -29,7 +29,7 @@ class Wanted(NamedTuple):
     """How it named its position (``lore.metrics.RESUMES``)."""
 
 
-def wanted(scope: Scope) -> Wanted:
+def wanted(scope: Scope) -> ResumePoint:
     """The position in a call. Raises ApiError 400, which names what is malformed.
 
     An EventSource that reconnects keeps its first URL, so the header takes precedence.
@@ -42,11 +42,11 @@ def wanted(scope: Scope) -> Wanted:
     if not text and "after" in query:
         name, said, text = "after", "after", query["after"][-1]
     if not text and name == "Last-Event-ID":
-        return Wanted(None, log_id, "")
+        return ResumePoint(None, log_id, "")
     match = _POSITION.fullmatch(text)
     if match is None:
         raise invalid(f"{name}: neither <seq> nor <seq>:<log_id>", field=name)
-    return Wanted(int(match[1]), match[2] or log_id, said)
+    return ResumePoint(int(match[1]), match[2] or log_id, said)
 
 
 def heartbeat_of(scope: Scope) -> bytes:

@@ -34,17 +34,17 @@ _log = structlog.get_logger()
 _ZERO = struct.pack("i", 0)
 
 
-class Exchange(Protocol):
+class BodyWriter(Protocol):
     written: int
 
     def write_part(self, body: bytes) -> None: ...
 
 
-class Connection(Protocol):
+class StreamConnection(Protocol):
     """A connection, as far as this module uses it (``http.Connection``)."""
 
     on_lost: Callable[[], None] | None
-    exchange: Exchange
+    exchange: BodyWriter
     peer_ended: bool
 
 
@@ -55,7 +55,7 @@ class StreamSocket:
 
     def __init__(self, transport: asyncio.Transport, *, buffer_bytes: int) -> None:
         self._transport = transport
-        self._connection = cast("Connection", transport.get_protocol())
+        self._connection = cast("StreamConnection", transport.get_protocol())
         self.exchange = self._connection.exchange
         """It may be written to directly, without waking the stream's task: only while this is idle,
         and only between that task's own writes.

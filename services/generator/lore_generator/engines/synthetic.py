@@ -11,13 +11,13 @@ from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
 from lore.request import context_exceeded
 from lore_generator.engine import EngineInfo, EngineStats, Job, Piece, Sink
 from lore_generator.engines.options import SyntheticOptions
-from lore_generator.engines.synthetic_text import VOCABULARY, Answer, answer, ids_of
+from lore_generator.engines.synthetic_text import VOCABULARY, SyntheticAnswer, answer, ids_of
 
 
 @dataclass(slots=True, eq=False)
 class _Stream:
     request_id: str
-    script: Answer
+    script: SyntheticAnswer
     prompt_ids: tuple[int, ...]
     position: int
     limit: int | None

@@ -57,7 +57,7 @@ _SHORTEST_TOKENS, _SPREAD_TOKENS = 60, 240
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SyntheticAnswer:
     """All tokens of an answer; ``texts[i]`` is the text that token ``i`` completes."""
 
     token_ids: tuple[int, ...]
@@ -65,7 +65,7 @@ class Answer:
     finish_reason: str
 
 
-def answer(request: StreamRequest, length_tokens: int | None = None) -> Answer:
+def answer(request: StreamRequest, length_tokens: int | None = None) -> SyntheticAnswer:
     """The whole answer, cut at a stop string or at ``max_tokens``.
 
     ``length_tokens`` is its natural length; unset, 60 to 299 tokens, by the question. Sampling
@@ -86,9 +86,9 @@ def answer(request: StreamRequest, length_tokens: int | None = None) -> Answer:
         ids.append(token_id)
         texts.append(stops.feed(decoder.decode(VOCABULARY[token_id])))
         if stops.hit:
-            return Answer(tuple(ids), tuple(texts), "stop")
+            return SyntheticAnswer(tuple(ids), tuple(texts), "stop")
     texts[-1] += stops.flush()
-    return Answer(
+    return SyntheticAnswer(
         tuple(ids),
         tuple(texts),
         "stop" if length_tokens <= request.max_tokens else "length",

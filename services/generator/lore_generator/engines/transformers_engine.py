@@ -44,7 +44,7 @@ from lore_generator.engines.sampling import DECODING_KEY, Decoding, Sampler, Sam
 from lore_generator.engines.shortage import OUT_OF_MEMORY, survive
 from lore_generator.engines.window_scheduler import (
     SCHEDULER_TYPE,
-    Admit,
+    Enqueue,
     Grant,
     Park,
     WindowScheduler,
@@ -249,9 +249,9 @@ class TransformersEngine:
             prompt = prepared.tokens[: prepared.prompt_tokens]
             shown = tuple(prompt) if job.request.return_token_ids else ()
             self._sink([Piece(job.request_id, prompt_tokens=len(prompt), prompt_ids=shown)])
-            self._send(Admit(state))
+            self._send(Enqueue(state))
 
-    def _send(self, command: "Admit | Grant | Park | str") -> None:
+    def _send(self, command: "Enqueue | Grant | Park | str") -> None:
         """Send a command to ``WindowScheduler.set_request_cancellation``, and wake the loop."""
         self._manager.cancel_request(command)  # type: ignore[arg-type]
 

@@ -46,7 +46,7 @@ Batch = tuple[list[FutureRequestState] | None, bool, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Admit:
+class Enqueue:
     """Take a request into the waiting queue."""
 
     state: RequestState
@@ -146,13 +146,13 @@ class WindowScheduler(FIFOScheduler):
         self.steps_in_flight = 0
         """How many steps are still computed when the next is planned; ``fetching.py`` says."""
 
-    def set_request_cancellation(self, request_id: "str | Admit | Grant") -> None:
+    def set_request_cancellation(self, request_id: "str | Enqueue | Grant") -> None:
         """Take a command. The loop's cancel queue is its one ordered inbox, shared with every rank
         of a tensor-parallel group. Requests and grants travel through it too, so that none
         overtakes another.
         """
         command = request_id
-        if isinstance(command, Admit):
+        if isinstance(command, Enqueue):
             self.add_waiting_request(command.state)
         elif isinstance(command, Grant | Park):
             state = self.active_requests.get(command.key) or self.waiting_requests.get(command.key)

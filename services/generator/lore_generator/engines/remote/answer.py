@@ -21,9 +21,9 @@ from lore.request import context_exceeded
 from lore_generator.engine import GivenUp, Job, Piece
 from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused, check_known
 from lore_generator.engines.remote.bound import Bound, Token
-from lore_generator.engines.remote.calling import Engine, call_seed
+from lore_generator.engines.remote.calling import CallContext, call_seed
 from lore_generator.engines.remote.constraint import constraint_of
-from lore_generator.engines.remote.dialects.base import Call, Mends, Said
+from lore_generator.engines.remote.dialects.base import EngineCall, EngineEvent, Mends
 from lore_generator.engines.remote.scores import scored
 from lore_generator.engines.remote.server import Server
 from lore_generator.engines.remote.trouble import KILLED, Kind, Trouble
@@ -37,7 +37,7 @@ BUSY_FOR_S = 30.0
 class Answer:
     def __init__(
         self,
-        engine: Engine,
+        engine: CallContext,
         job: Job,
         limit: int | None,
         emit: Callable[[Piece], None],
@@ -204,12 +204,12 @@ class Answer:
         loop, pause_s = asyncio.get_running_loop(), BUSY_FIRST_S
         give_up_s = loop.time() + BUSY_FOR_S
         while True:
-            async with self._engine.fleet.place(self._server) as server:
+            async with self._engine.pool.place(self._server) as server:
                 self._server = server
                 try:
                     await self._call_at(server)
                 except Trouble as trouble:
-                    self._engine.fleet.on_trouble(server, trouble)
+                    self._engine.pool.on_trouble(server, trouble)
                     if trouble.kind not in (Kind.AWAY, Kind.UNFIT, Kind.BUSY):
                         raise
                     failed = trouble
@@ -250,16 +250,16 @@ class Answer:
         finally:
             self.is_calling = False
             if self._end is None:
-                engine.fleet.abort(server, call.name)
+                engine.pool.abort(server, call.name)
 
-    async def _body(self, server: Server, call: Call) -> dict[str, object]:
+    async def _body(self, server: Server, call: EngineCall) -> dict[str, object]:
         dialect = self._engine.dialect
         body = dialect.body(call)
         if self._bound is None:
             return body
         return await dialect.constrain(server.ask, body, self._bound.constraint)
 
-    async def _recover(self, server: Server, said: Said) -> list[int] | None:
+    async def _recover(self, server: Server, said: EngineEvent) -> list[int] | None:
         dialect = self._engine.dialect
         assert isinstance(dialect, Mends)
         return await dialect.recover(server.ask, said)
@@ -279,7 +279,7 @@ class Answer:
         await self._hold(said)
         await self._let_out()
 
-    async def _hold(self, said: Said) -> None:
+    async def _hold(self, said: EngineEvent) -> None:
         """Take what the engine has made; it waits for credit. Raises Trouble and Refused."""
         scores: Sequence[Scored | None] = [None] * len(said.ids)
         most, engine = self.job.request.logprobs, self._engine
@@ -300,14 +300,14 @@ class Answer:
             return False
         return not await self._engine.words.may_end(self._held[-1][0])
 
-    def _next_call(self) -> Call:
+    def _next_call(self) -> EngineCall:
         ids = self._ids
         if self._bound is not None:
             self._bound.begin(ids)
             self._held.clear()
             ids = []
         self.calls += 1
-        return Call(
+        return EngineCall(
             self._engine.model,
             [*self._prompt, *ids],
             self._most - len(ids),

@@ -4,17 +4,17 @@ import hashlib
 from dataclasses import dataclass
 
 from lore_generator.engine import Job
-from lore_generator.engines.remote.dialects.base import Dialect
-from lore_generator.engines.remote.fleet import Fleet
+from lore_generator.engines.remote.dialects.base import EngineDialect
+from lore_generator.engines.remote.pool import ServerPool
 from lore_generator.engines.remote.words import Words
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class CallContext:
     """What all answers of one engine share."""
 
-    dialect: Dialect
-    fleet: Fleet
+    dialect: EngineDialect
+    pool: ServerPool
     words: Words
     model: str
     context_tokens: int

@@ -14,7 +14,7 @@ from lore_generator.engines.calls import arguments_of, most_calls, moved, requir
 Json = dict[str, Any]
 
 
-class Calls(NamedTuple):
+class CallSyntax(NamedTuple):
     """``before``, JSON, ``after``: once, or several times with ``separator`` between them."""
 
     before: str
@@ -29,7 +29,7 @@ class Constraint(NamedTuple):
     with that.
     """
 
-    calls: Calls | None = None
+    calls: CallSyntax | None = None
     answer: Json | None = None
     """A schema."""
     thought_end: str = ""
@@ -56,7 +56,7 @@ def constraint_of(request: StreamRequest, opened: str = "") -> Constraint | None
     return Constraint(_calls(request, request.tools or []) if is_auto else None, schema, end)
 
 
-def _calls(request: StreamRequest, tools: list[Tool]) -> Calls:
+def _calls(request: StreamRequest, tools: list[Tool]) -> CallSyntax:
     wrapper, most = wrapper_of(request), most_calls(request)
     defs = {f"tool{n}": moved(arguments_of(one), f"#/$defs/tool{n}") for n, one in enumerate(tools)}
     one = {
@@ -74,6 +74,8 @@ def _calls(request: StreamRequest, tools: list[Tool]) -> Calls:
         ]
     }
     if not wrapper.opening:
-        return Calls(wrapper.before, one | {"$defs": defs}, wrapper.after, wrapper.separator, most)
+        return CallSyntax(
+            wrapper.before, one | {"$defs": defs}, wrapper.after, wrapper.separator, most
+        )
     several = {"type": "array", "items": one, "minItems": 1, "maxItems": most, "$defs": defs}
-    return Calls(wrapper.opening, several, "")
+    return CallSyntax(wrapper.opening, several, "")

@@ -15,9 +15,9 @@ import uvloop
 from lore_generator.engine import EngineInfo, EngineStats, GivenUp, Job, Piece, Sink
 from lore_generator.engines.options import RemoteOptions
 from lore_generator.engines.remote.answer import Answer
-from lore_generator.engines.remote.calling import Engine
+from lore_generator.engines.remote.calling import CallContext
 from lore_generator.engines.remote.dialects import DIALECTS
-from lore_generator.engines.remote.fleet import Fleet
+from lore_generator.engines.remote.pool import ServerPool
 from lore_generator.engines.remote.server import Server
 
 LOST = GivenUp("its server went down", failed=True)
@@ -37,7 +37,7 @@ class RemoteEngine:
         self._ready: Future[EngineInfo] = Future()
         self._thread = threading.Thread(target=self._run_loop, name="remote-engine", daemon=True)
         self._stop = asyncio.Event()
-        self._fleet: Fleet | None = None
+        self._pool: ServerPool | None = None
         self._answers: dict[str, tuple[Answer, asyncio.Task[None]]] = {}
         self._pieces: list[Piece] = []
 
@@ -62,26 +62,26 @@ class RemoteEngine:
         self._call(self._cancel, request_id)
 
     def stats(self) -> EngineStats:
-        fleet, answers = self._fleet, [answer for answer, _ in list(self._answers.values())]
-        if fleet is None:
+        pool, answers = self._pool, [answer for answer, _ in list(self._answers.values())]
+        if pool is None:
             return EngineStats()
-        up = [server for server in fleet.servers if server.is_up]
+        up = [server for server in pool.servers if server.is_up]
         running = sum(answer.is_calling for answer in answers)
         return EngineStats(
             running,
             len(answers) - running,
             sum(server.waiting for server in up),
             max((server.kv_used_ratio for server in up), default=0.0),
-            fleet.steps,
+            pool.steps,
             len(up),
-            len(fleet.servers) - len(up),
+            len(pool.servers) - len(up),
         )
 
     def alive(self) -> bool:
         return self._thread.is_alive()
 
     def trouble(self) -> str:
-        return self._fleet.trouble if self._fleet is not None else ""
+        return self._pool.trouble if self._pool is not None else ""
 
     def stop(self) -> None:
         self._call(self._stop.set)
@@ -102,18 +102,18 @@ class RemoteEngine:
 
     async def _main(self) -> None:
         try:
-            async with self._open() as fleet, asyncio.TaskGroup() as tasks:
-                self._fleet = fleet
-                watches = [tasks.create_task(fleet.watch(server)) for server in fleet.servers]
-                if await self._is_up(fleet):
-                    self._engine = self._agree(fleet)
-                    self._ready.set_result(self._info(fleet))
+            async with self._open() as pool, asyncio.TaskGroup() as tasks:
+                self._pool = pool
+                watches = [tasks.create_task(pool.watch(server)) for server in pool.servers]
+                if await self._is_up(pool):
+                    self._engine = self._agree(pool)
+                    self._ready.set_result(self._info(pool))
                     await self._stop.wait()
                 work = [task for _, task in self._answers.values()]
                 for task in (*watches, *work):
                     task.cancel()
                 await asyncio.gather(*work, return_exceptions=True)
-                await fleet.close()
+                await pool.close()
         except Exception as error:
             if self._ready.done():
                 log.exception("engine thread crashed")
@@ -121,7 +121,7 @@ class RemoteEngine:
                 self._ready.set_exception(error)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[Fleet]:
+    async def _open(self) -> AsyncGenerator[ServerPool]:
         options = self._options
 
         def session(*, keep: bool) -> aiohttp.ClientSession:
@@ -134,15 +134,15 @@ class RemoteEngine:
             return aiohttp.ClientSession(connector=connector, headers=self._headers)
 
         async with session(keep=True) as asks, session(keep=False) as calls:
-            yield Fleet(
+            yield ServerPool(
                 options,
                 self._dialect,
                 [Server(url, asks, calls, answer_s=options.answer_s) for url in options.urls],
             )
 
-    async def _is_up(self, fleet: Fleet) -> bool:
+    async def _is_up(self, pool: ServerPool) -> bool:
         """Wait until one server is up. Returns False when the engine is stopped before that."""
-        up, stop = asyncio.ensure_future(fleet.until_up()), asyncio.ensure_future(self._stop.wait())
+        up, stop = asyncio.ensure_future(pool.until_up()), asyncio.ensure_future(self._stop.wait())
         await asyncio.wait([up, stop], return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
         stop.cancel()
@@ -151,23 +151,23 @@ class RemoteEngine:
             return False
         return True
 
-    def _agree(self, fleet: Fleet) -> Engine:
-        assert fleet.words is not None
-        assert fleet.identity is not None
-        model, context = fleet.identity.model, fleet.identity.context_tokens
+    def _agree(self, pool: ServerPool) -> CallContext:
+        assert pool.words is not None
+        assert pool.identity is not None
+        model, context = pool.identity.model, pool.identity.context_tokens
         context = self._options.context_tokens or context
-        return Engine(self._dialect, fleet, fleet.words, model, context, self._options.step_s)
+        return CallContext(self._dialect, pool, pool.words, model, context, self._options.step_s)
 
-    def _info(self, fleet: Fleet) -> EngineInfo:
+    def _info(self, pool: ServerPool) -> EngineInfo:
         engine = self._engine
-        assert fleet.identity is not None
-        slots = max(server.slots for server in fleet.servers) * len(fleet.servers)
+        assert pool.identity is not None
+        slots = max(server.slots for server in pool.servers) * len(pool.servers)
         return EngineInfo(
             engine.model,
             slots,
             engine.context_tokens,
             engine.words.tokenizer_file,
-            self._options.revision or fleet.identity.revision,
+            self._options.revision or pool.identity.revision,
             {"engine": self._dialect.name},
             engine.words.parts,
             engine.words.switches,

@@ -1,12 +1,12 @@
 """The log probabilities that an engine tells, as the log keeps them."""
 
 from lore.protocol.logprobs import Likely, Scored
-from lore_generator.engines.remote.dialects.base import Said, unnamed
+from lore_generator.engines.remote.dialects.base import EngineEvent, unnamed
 from lore_generator.engines.remote.trouble import Kind, Trouble
 from lore_generator.engines.remote.words import Words
 
 
-async def scored(said: Said, most: int, words: Words, *, whole: bool) -> list[Scored]:
+async def scored(said: EngineEvent, most: int, words: Words, *, whole: bool) -> list[Scored]:
     """Of each of these ids, with its ``most`` likeliest alternatives. ``whole``: all must be told.
 
     Raises Trouble.

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from lore_generator.engines.remote.constraint import Calls, Constraint
+from lore_generator.engines.remote.constraint import CallSyntax, Constraint
 
 Json = dict[str, Any]
 
@@ -22,7 +22,7 @@ def structural_tag(constraint: Constraint) -> str:
     return json.dumps({"type": "structural_tag", "format": form})
 
 
-def _calls(calls: Calls) -> Json:
+def _calls(calls: CallSyntax) -> Json:
     return {
         "type": "tags_with_separator",
         "tags": [_tag(calls.before, _json(calls.schema), calls.after)],

@@ -21,7 +21,7 @@ ENDS = {"stop": "stop", "length": "length"}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a server says that it serves. All servers of a fleet must say the same."""
+    """What a server says that it serves. All servers of a pool must say the same."""
 
     model: str
     context_tokens: int
@@ -35,7 +35,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ServerFacts:
     """What else is known of an identified server."""
 
     identity: Identity
@@ -50,7 +50,7 @@ class Facts:
     """How many tokens its model has, where it tells that."""
 
 
-class Call(NamedTuple):
+class EngineCall(NamedTuple):
     """One streamed call: the tokens to continue, and how far."""
 
     model: str
@@ -63,7 +63,7 @@ class Call(NamedTuple):
     """The call's name in the engine."""
 
 
-class Said(NamedTuple):
+class EngineEvent(NamedTuple):
     """What one event of a stream contains."""
 
     ids: Sequence[int] = ()
@@ -86,7 +86,7 @@ class Load(NamedTuple):
     kv_used_ratio: float
 
 
-class Dialect(ABC):
+class EngineDialect(ABC):
     """How to talk to one kind of engine. Has no state of a server or a request."""
 
     name: str
@@ -110,7 +110,7 @@ class Dialect(ABC):
         return next((name for name in names if getattr(request, name)), None)
 
     @abstractmethod
-    async def identify(self, ask: Ask, model: str | None) -> Facts:
+    async def identify(self, ask: Ask, model: str | None) -> ServerFacts:
         """Identify a server. Raises Trouble, unfit if it is another kind of engine or serves
         another model.
         """
@@ -132,7 +132,7 @@ class Dialect(ABC):
         return None
 
     @abstractmethod
-    def body(self, call: Call) -> dict[str, object]: ...
+    def body(self, call: EngineCall) -> dict[str, object]: ...
 
     @abstractmethod
     async def constrain(
@@ -143,7 +143,7 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def read(self, event: Event, made: int) -> Said:
+    def read(self, event: Event, made: int) -> EngineEvent:
         """Parse an event. ``made``: how many ids the call has brought before. Raises Trouble."""
 
     def abort(self, name: str) -> tuple[str, dict[str, object]] | None:
@@ -161,7 +161,7 @@ class Dialect(ABC):
 class Mends(Protocol):
     """A dialect whose stream does not contain all ids."""
 
-    async def recover(self, ask: Ask, said: Said) -> list[int] | None:
+    async def recover(self, ask: Ask, said: EngineEvent) -> list[int] | None:
         """All ids of an event that lacks some; None if they cannot be determined."""
         ...
 
@@ -169,7 +169,7 @@ class Mends(Protocol):
         """The same call for ``most`` tokens, answered in one piece with all ids."""
         ...
 
-    def read_whole(self, answer: Event, most: int) -> Said: ...
+    def read_whole(self, answer: Event, most: int) -> EngineEvent: ...
 
 
 def ids_of(value: object) -> list[int] | None:

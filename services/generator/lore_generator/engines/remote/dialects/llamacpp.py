@@ -8,12 +8,12 @@ from lore.protocol.logprobs import Likely, Scored, likely
 from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
-    Call,
-    Dialect,
+    EngineCall,
+    EngineDialect,
+    EngineEvent,
     Event,
-    Facts,
     Identity,
-    Said,
+    ServerFacts,
     end_of,
     ids_of,
 )
@@ -25,7 +25,7 @@ SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")
 ENDS = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
-class LlamaCpp(Dialect):
+class LlamaCpp(EngineDialect):
     name = "llamacpp"
     title = "llama.cpp"
     has_own_text = True
@@ -33,7 +33,7 @@ class LlamaCpp(Dialect):
     load_gauges = "llamacpp:requests_deferred", "llamacpp:kv_cache_usage_ratio"
     """Available if it was started with ``--metrics``."""
 
-    async def identify(self, ask: Ask, model: str | None) -> Facts:
+    async def identify(self, ask: Ask, model: str | None) -> ServerFacts:
         props, models = await _props(ask), await ask("GET", "/v1/models")
         served: list[Event] = models.get("data") or []
         if len(served) != 1 or "total_slots" not in props:
@@ -45,7 +45,7 @@ class LlamaCpp(Dialect):
         meta = served[0].get("meta") or {}
         shape = [f"{key}={meta.get(key)}" for key in ("n_vocab", "n_params", "size", "ftype")]
         context = props["default_generation_settings"]["n_ctx"]
-        return Facts(
+        return ServerFacts(
             Identity(served_as, int(context), " ".join(shape)),
             slots=int(props["total_slots"]),
             eos=props.get("eos_token"),
@@ -68,7 +68,7 @@ class LlamaCpp(Dialect):
         text = await render(ask, messages, [], args)
         return await encode(ask, text, special=True, add_special=True)
 
-    def body(self, call: Call) -> dict[str, object]:
+    def body(self, call: EngineCall) -> dict[str, object]:
         request = call.request
         body: dict[str, object] = {
             "prompt": list(call.ids),
@@ -101,7 +101,7 @@ class LlamaCpp(Dialect):
         of_answer = await grammar(ask, constraint.answer) if constraint.answer is not None else ""
         return body | {"grammar": gbnf(constraint, of_calls, of_answer)}
 
-    def read(self, event: Event, made: int) -> Said:
+    def read(self, event: Event, made: int) -> EngineEvent:
         """Parse an event. There is one for each whole character, with only the last of its tokens.
 
         The tokens of an incomplete character at the very end are never sent; they have no text.
@@ -110,13 +110,13 @@ class LlamaCpp(Dialect):
         if ids is None or (text and not ids):
             raise Trouble(Kind.FAILED, "no token ids in its stream")
         if event.get("stop"):
-            return Said(ids, end_of(event.get("stop_type"), ENDS))
+            return EngineEvent(ids, end_of(event.get("stop_type"), ENDS))
         total, scored = event.get("tokens_predicted"), _scored(event)
         if not isinstance(total, int):
-            return Said(ids, scored=scored)
-        return Said(ids, missing=max(0, total - made - len(ids)), text=text, scored=scored)
+            return EngineEvent(ids, scored=scored)
+        return EngineEvent(ids, missing=max(0, total - made - len(ids)), text=text, scored=scored)
 
-    async def recover(self, ask: Ask, said: Said) -> list[int] | None:
+    async def recover(self, ask: Ask, said: EngineEvent) -> list[int] | None:
         """The ids of the event's text, if their number and their end are as expected."""
         ids = await encode(ask, said.text, special=False)
         wanted = said.missing + len(said.ids)
@@ -125,12 +125,12 @@ class LlamaCpp(Dialect):
     def whole(self, body: dict[str, object], most: int) -> dict[str, object]:
         return body | {"stream": False, "n_predict": most}
 
-    def read_whole(self, answer: Event, most: int) -> Said:
+    def read_whole(self, answer: Event, most: int) -> EngineEvent:
         ids, end = ids_of(answer.get("tokens")), end_of(answer.get("stop_type"), ENDS)
         if not ids:
             raise Trouble(Kind.FAILED, "no token ids in its answer")
         end = None if end == "length" and len(ids) >= most else end
-        return Said(ids, end, scored=_scored(answer))
+        return EngineEvent(ids, end, scored=_scored(answer))
 
 
 def _scored(event: Event) -> tuple[Scored, ...]:

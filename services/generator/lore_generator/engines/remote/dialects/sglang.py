@@ -8,12 +8,12 @@ from lore.request import StreamRequest
 from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
-    Call,
-    Dialect,
+    EngineCall,
+    EngineDialect,
+    EngineEvent,
     Event,
-    Facts,
     Identity,
-    Said,
+    ServerFacts,
     end_of,
     ids_of,
     unnamed,
@@ -22,7 +22,7 @@ from lore_generator.engines.remote.structural_tag import structural_tag
 from lore_generator.engines.remote.trouble import Kind, Trouble, of_status
 
 
-class SGLang(Dialect):
+class SGLang(EngineDialect):
     name = "sglang"
     title = "SGLang"
     path = "/generate"
@@ -34,7 +34,7 @@ class SGLang(Dialect):
         penalty = "repetition_penalty" if request.repetition_penalty != 1 else None
         return super().refuses(request) or penalty
 
-    async def identify(self, ask: Ask, model: str | None) -> Facts:
+    async def identify(self, ask: Ask, model: str | None) -> ServerFacts:
         info = await ask("GET", "/get_server_info")
         path = info.get("model_path")
         context = info.get("context_length") or info.get("max_total_num_tokens")
@@ -44,13 +44,13 @@ class SGLang(Dialect):
         if model is not None and model not in (served, path):
             raise Trouble(Kind.UNFIT, f"it serves {served}, and not {model}")
         slots = info.get("max_running_requests")
-        return Facts(
+        return ServerFacts(
             Identity(served, context, f"{path} {info.get('revision')}"),
             slots=slots if isinstance(slots, int) else None,
             tokenizer=str(info.get("tokenizer_path") or path),
         )
 
-    def body(self, call: Call) -> dict[str, object]:
+    def body(self, call: EngineCall) -> dict[str, object]:
         request = call.request
         body: dict[str, object] = {
             "rid": call.name,
@@ -81,7 +81,7 @@ class SGLang(Dialect):
         params = cast("dict[str, object]", body["sampling_params"])
         return body | {"sampling_params": params | form}
 
-    def read(self, event: Event, made: int) -> Said:
+    def read(self, event: Event, made: int) -> EngineEvent:
         """Parse an event. Its ids are all so far, or with ``--stream-output`` those since the last
         event.
         """
@@ -97,11 +97,11 @@ class SGLang(Dialect):
             raise Trouble(Kind.FAILED, "its token count differs from the tokens that it sends")
         reason = meta.get("finish_reason")
         if reason is None:
-            return Said(ids, scored=scored)
+            return EngineEvent(ids, scored=scored)
         why = cast("Event", reason) if isinstance(reason, dict) else {"type": reason}
         if why.get("type") == "abort" and isinstance(why.get("status_code"), int):
             raise of_status(why["status_code"], str(why.get("message")))  # as for a bad schema
-        return Said(ids, end_of(why.get("type")), scored=scored)
+        return EngineEvent(ids, end_of(why.get("type")), scored=scored)
 
     def abort(self, name: str) -> tuple[str, dict[str, object]]:
         """Needed, because it notices a closed connection late."""

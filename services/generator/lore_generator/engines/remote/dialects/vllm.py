@@ -7,12 +7,12 @@ from lore.request import StreamRequest
 from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
-    Call,
-    Dialect,
+    EngineCall,
+    EngineDialect,
+    EngineEvent,
     Event,
-    Facts,
     Identity,
-    Said,
+    ServerFacts,
     end_of,
     ids_of,
     unnamed,
@@ -21,7 +21,7 @@ from lore_generator.engines.remote.structural_tag import structural_tag
 from lore_generator.engines.remote.trouble import Kind, Trouble
 
 
-class VLLM(Dialect):
+class VLLM(EngineDialect):
     name = "vllm"
     title = "vLLM"
     path = "/v1/completions"
@@ -33,7 +33,7 @@ class VLLM(Dialect):
             return "min_p together with top_p"
         return super().refuses(request)
 
-    async def identify(self, ask: Ask, model: str | None) -> Facts:
+    async def identify(self, ask: Ask, model: str | None) -> ServerFacts:
         served: list[Event] = (await ask("GET", "/v1/models")).get("data") or []
         ours = [one for one in served if one.get("owned_by") == "vllm"]
         if not ours:
@@ -46,7 +46,7 @@ class VLLM(Dialect):
         if not isinstance(context, int):
             raise Trouble(Kind.UNFIT, "it does not say how long its context is")
         root = found.get("root")
-        return Facts(
+        return ServerFacts(
             Identity(str(found["id"]), context, str(root)),
             slots=None,
             tokenizer=root if isinstance(root, str) else None,
@@ -67,7 +67,7 @@ class VLLM(Dialect):
         }
         return ids_of((await ask("POST", "/tokenize", body)).get("tokens"))
 
-    def body(self, call: Call) -> dict[str, object]:
+    def body(self, call: EngineCall) -> dict[str, object]:
         request = call.request
         body: dict[str, object] = {
             "model": call.model,
@@ -94,20 +94,20 @@ class VLLM(Dialect):
             return body | {"structured_outputs": {"json": constraint.schema}}
         return body | {"structured_outputs": {"structural_tag": structural_tag(constraint)}}
 
-    def read(self, event: Event, made: int) -> Said:
+    def read(self, event: Event, made: int) -> EngineEvent:
         del made
         choices = event.get("choices")
         if not isinstance(choices, list):
             raise Trouble(Kind.FAILED, "an event without choices")
         if not choices:
-            return Said()  # the usage, which Lore does not ask for
+            return EngineEvent()  # the usage, which Lore does not ask for
         choice: Event = choices[0]
         reason = choice.get("finish_reason")
         ids = ids_of(choice.get("token_ids") or [])
         if ids is None or (not ids and choice.get("text")):
             raise Trouble(Kind.FAILED, "no token ids in its stream (return_token_ids)")
         scored = _scored(choice["logprobs"]) if choice.get("logprobs") else ()
-        return Said(ids, None if reason is None else end_of(reason), scored=scored)
+        return EngineEvent(ids, None if reason is None else end_of(reason), scored=scored)
 
 
 def _scored(told: Event) -> list[Scored]:

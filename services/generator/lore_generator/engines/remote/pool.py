@@ -19,7 +19,12 @@ from lore.parts.formats import of_template
 from lore.request import StreamRequest
 from lore_generator.engines.options import RemoteOptions
 from lore_generator.engines.remote import tokenizer
-from lore_generator.engines.remote.dialects.base import Call, Dialect, Facts, Identity
+from lore_generator.engines.remote.dialects.base import (
+    EngineCall,
+    EngineDialect,
+    Identity,
+    ServerFacts,
+)
 from lore_generator.engines.remote.server import Server
 from lore_generator.engines.remote.template import switches_of
 from lore_generator.engines.remote.trouble import Kind, Trouble
@@ -37,8 +42,10 @@ PROBE_MESSAGES = ({"role": "system", "content": "Be brief."}, {"role": "user", "
 log = structlog.get_logger()
 
 
-class Fleet:
-    def __init__(self, options: RemoteOptions, dialect: Dialect, servers: Sequence[Server]) -> None:
+class ServerPool:
+    def __init__(
+        self, options: RemoteOptions, dialect: EngineDialect, servers: Sequence[Server]
+    ) -> None:
         self.servers = servers
         self.words: Words | None = None
         self.identity: Identity | None = None
@@ -228,7 +235,7 @@ class Fleet:
         server.slots = options.slots or facts.slots or DEFAULT_SLOTS
         self.words, self.identity = words, facts.identity
 
-    async def _identify(self, server: Server) -> Facts:
+    async def _identify(self, server: Server) -> ServerFacts:
         """Find out what it serves. Raises Trouble."""
         try:
             return await self._dialect.identify(server.ask, self._options.model)
@@ -238,7 +245,7 @@ class Fleet:
                 raise Trouble(Kind.UNFIT, said) from None
             raise
 
-    def _check_identity(self, facts: Facts) -> None:
+    def _check_identity(self, facts: ServerFacts) -> None:
         if self.identity is not None and facts.identity != self.identity:
             now, before = facts.identity, self.identity
             what = f"{now.model} ({now.print}, context {now.context_tokens})"
@@ -248,7 +255,7 @@ class Fleet:
                 f" {before.context_tokens}); restart the generator to accept it",
             )
 
-    async def _find_words(self, facts: Facts) -> Words:
+    async def _find_words(self, facts: ServerFacts) -> Words:
         name = self._options.tokenizer or facts.tokenizer
         if name is None:
             if not self._dialect.has_own_text:
@@ -287,7 +294,7 @@ class Fleet:
             else await dialect.tokenize(server.ask, model, "1")
         )
         assert ids is not None
-        call = Call(model, ids, 1, request, 0, "lore-probe")
+        call = EngineCall(model, ids, 1, request, 0, "lore-probe")
         made = 0
         stream = server.stream(dialect.path, dialect.body(call), step_s=self._options.step_s)
         async with aclosing(stream) as events:

@@ -5,7 +5,7 @@ later that its earlier claim has ended. It must not stop listening then (P2.10).
 """
 
 
-class Guards:
+class OwnerChannels:
     def __init__(self) -> None:
         self._epochs: dict[str, int] = {}
 

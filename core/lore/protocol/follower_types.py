@@ -35,11 +35,11 @@ class FollowerConfig:
 # Calls to the store. Each names the method that takes its answer.
 
 
-class Look(NamedTuple):
+class ReadView(NamedTuple):
     """Read the view: ``on_view``."""
 
 
-class Read(NamedTuple):
+class ReadPage(NamedTuple):
     """Read the log after ``after`` from the primary: ``on_log``."""
 
     after: int
@@ -66,11 +66,11 @@ class Return(NamedTuple):
 # News for this edge's readers.
 
 
-class News(NamedTuple):
+class Notify(NamedTuple):
     """There is more to send, or a state to report."""
 
 
-class State(NamedTuple):
+class StateChange(NamedTuple):
     status: Status
     reason: str
 
@@ -89,5 +89,5 @@ class Hole(NamedTuple):
     seq: int
 
 
-Call = Look | Read | Check | Acknowledge | Return
-Command = Call | News | State | Acked | Clear | Hole
+Call = ReadView | ReadPage | Check | Acknowledge | Return
+Command = Call | Notify | StateChange | Acked | Clear | Hole

@@ -18,7 +18,7 @@ class Terms:
         object.__setattr__(self, "lease_ms", round(self.lease_s * 1000))
 
 
-class State(StrEnum):
+class OwnerState(StrEnum):
     WORKING = "working"
     LEAVING = "leaving"  # everything produced is appended, then it is handed back
     RELEASING = "releasing"  # the release is under way: nothing more is appended
@@ -33,7 +33,7 @@ class Errand(StrEnum):
     FINISH = "finish"
 
 
-class Turn(StrEnum):
+class Update(StrEnum):
     """What an event changed for a request, for code that keeps counts."""
 
     ENDED = "ended"
@@ -42,4 +42,4 @@ class Turn(StrEnum):
     HANDED_BACK = "handed_back"
     LET_GO = "let_go"  # it has ended, and nobody can need its chunks any more
     TAKEN = "taken"  # the store says that it is not ours, or not as we know it
-    DOUBTED = "doubted"  # it may be lost: the store must be asked
+    SUSPECTED = "suspected"  # it may be lost: the store must be asked

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lore.protocol.guards import Guards
+from lore.protocol.owner_channels import OwnerChannels
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,19 @@ def test_a_request_is_listened_to_until_its_latest_claim_ends(
     begun: tuple[int, ...], ended: int, stops: bool
 ) -> None:
     """P2"""
-    guards = Guards()
+    channels = OwnerChannels()
     for epoch in begun:
-        guards.begin("request", epoch)
-    guards.begin("another", 9)
-    assert guards.end("request", ended) is stops
-    assert guards.end("another", 9)
+        channels.begin("request", epoch)
+    channels.begin("another", 9)
+    assert channels.end("request", ended) is stops
+    assert channels.end("another", 9)
 
 
 def test_what_has_stopped_begins_anew() -> None:
     """P2"""
-    guards = Guards()
-    guards.begin("request", 2)
-    assert guards.end("request", 2)
-    assert not guards.end("request", 2)
-    guards.begin("request", 1)
-    assert guards.end("request", 1)
+    channels = OwnerChannels()
+    channels.begin("request", 2)
+    assert channels.end("request", 2)
+    assert not channels.end("request", 2)
+    channels.begin("request", 1)
+    assert channels.end("request", 1)
