@@ -26,7 +26,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run monitor test test-cluster test-engines check format explore sim faults soak pauses leaks storm \
-  window pace bench gpu-carry load-locust load-k6 chart package packages version readme metrics dashboards pictures images kind-up refresh-constraints requirements clean
+  window pace bench gpu-carry load-locust load-k6 chart package packages version readme layers metrics dashboards pictures images kind-up refresh-constraints requirements clean
 
 help:  ## list what can be done
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -127,6 +127,9 @@ version:  ## write the next version wherever it stands: make version TO=0.2.0
 readme: $(VENV)/.tools  ## write the README's table of clients and parameters from the code
 	@$(BIN)/python -m tests.clients.readme
 	@$(BIN)/python -m tests.clients.page
+
+layers: $(VENV)/.tools  ## write ARCHITECTURE's picture of the layers from the imports
+	@$(BIN)/python -m tests.layers
 
 metrics: $(VENV)/.lore  ## write docs/metrics.md from the table of metrics
 	@$(BIN)/python -m lore.metrics_page docs/metrics.md
