@@ -51,9 +51,9 @@ class Measured:
     answer_bytes: float = 18_824
 
     # RESULTS.md, "2,000 idle connections, a reconnect storm, a drain"
-    edge_mib: float = 54
-    slow_reader_kib: float = 196
-    return_us: float = 1230  # of the edge, for each reader that comes back
+    edge_mib: float = 75
+    slow_reader_kib: float = 271
+    return_us: float = 920  # of the edge, for each reader that comes back
 
     # RESULTS.md, "What one edge carries": of an idle connection
     connection_kib: float = 20.4
