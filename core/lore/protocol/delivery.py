@@ -75,8 +75,10 @@ class Delivery(Generic[Piece]):
         returns: bool,
         repeats_text: bool,
         now: float,
+        has: int = 0,
     ) -> None:
-        """``position``: the last seq that the reader had before, in the log ``log_id``.
+        """``position``: the last seq that the reader had before, in the log ``log_id``. ``has`` is
+        that where the shell has to read from an earlier ``position`` on.
 
         ``returns``: the reader reconnects by itself when told to. ``repeats_text``: its end event
         contains the whole text.
@@ -94,6 +96,7 @@ class Delivery(Generic[Piece]):
         self.log_id = log_id
         """The log to which ``position`` refers."""
         self._returns = returns
+        self._has = has
         self._has_text = not repeats_text
         self._heartbeat_at = now + config.heartbeat_s
         self._log_at = now
@@ -176,15 +179,15 @@ class Delivery(Generic[Piece]):
         follower = self.follower
         if (follower.gone and follower.lost) or self.position + 1 in follower.holes:
             return True
-        view = follower.view
+        view, has = follower.view, max(self.position, self._has)
         if view.given_up_ms and not self.is_at_end:
             return True
         if self.log_id != view.log_id:
-            if self.position > view.shared(self.log_id):
+            if has > view.shared(self.log_id):
                 return True
             self._go_over(view.log_id)
         last_seq = follower.last_seq
-        return last_seq is not None and self.position > last_seq
+        return last_seq is not None and has > last_seq
 
     def _go_over(self, log_id: str) -> None:
         """Switch to a log that has all that this reader has."""

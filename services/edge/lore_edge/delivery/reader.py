@@ -50,8 +50,11 @@ class Reader:
         now: Callable[[], float],
         on_news: Callable[[], None],
         span: Span = NOTHING,
+        has: int = 0,
     ) -> None:
-        """``position``, ``log_id``: the last seq that the reader has, and the log of that seq."""
+        """``position``, ``log_id``: the last seq that the reader has, and the log of that seq.
+        ``has`` is that where the dialect has to read from an earlier ``position`` on.
+        """
         self.feed = feed
         self.dialect = dialect
         self.delivery = Delivery[EncodedChunk](
@@ -63,6 +66,7 @@ class Reader:
             returns=dialect.returns,
             repeats_text=dialect.repeats_text,
             now=now(),
+            has=has,
         )
         self.on_news = on_news
         self.span = span

@@ -247,7 +247,8 @@ class Streams:
     def _reader(
         self, feed: Feed, dialect: Dialect, where: ResumePoint, waker: Waker, span: Span
     ) -> Reader:
-        position = where.position or 0
+        has = where.position or 0
+        position = has if where.begin is None else where.begin
         acks = feed.view.ack == AckKind.CLIENT
         return Reader(
             feed,
@@ -259,6 +260,7 @@ class Streams:
             now=asyncio.get_running_loop().time,
             on_news=waker.wake,
             span=span,
+            has=has,
         )
 
     def _stream(

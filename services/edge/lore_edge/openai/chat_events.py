@@ -50,27 +50,27 @@ class ChatStream:
     returns = False
 
     def __init__(
-        self, view: View, note: ChatNote, *, resumed: bool, deltas: Deltas | None = None
+        self, view: View, note: ChatNote, *, had: int | None = None, deltas: Deltas | None = None
     ) -> None:
-        """``resumed``: the reader has the opening chunk. ``deltas``: of an answer that may be more
-        than text."""
+        """``had``: the last id that the reader has. ``deltas``: of an answer that may be more than
+        text."""
         self._note = note
         self._view = view
         self._deltas = deltas
-        self._resumed = resumed
+        self._had = had
         form = sse.encode_json(self._chunk(view, {"content": _HERE}))
         self._before, self._after = form.split(sse.encode_json(_HERE))
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del sender
-        if self._resumed:
+        if self._had is not None:
             return b""
         return sse.data(self._chunk(feed.view, {"role": "assistant", "content": ""}), "0")
 
     def chunk(self, piece: EncodedChunk) -> bytes:
         if self._deltas is not None:
             delta = self._deltas.feed(piece)
-            if not delta and not piece.scored:
+            if piece.seq <= (self._had or 0) or not (delta or piece.scored):
                 return b""
             return sse.data(self._chunk(self._view, delta, piece.scored), piece.event_id)
         text = sse.encode_json(piece.text)

@@ -46,10 +46,11 @@ class CompletionStream:
     repeats_text = False
     returns = False
 
-    def __init__(self, view: View, note: CompletionNote, offset: int = 0) -> None:
-        """``offset``: how many characters of the text the reader has."""
+    def __init__(self, view: View, note: CompletionNote, *, had: int = 0, offset: int = 0) -> None:
+        """``had``: the last id that the reader has. ``offset``: of the next chunk in the text."""
         self._view = view
         self._note = note
+        self._had = had
         self._offset = offset
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
@@ -60,6 +61,8 @@ class CompletionStream:
         choice = _choice(piece.text) | {"logprobs": of_text([piece], self._offset)}
         choice |= shown_ids(piece.token_ids, piece.prompt_ids)
         self._offset += len(piece.text)
+        if piece.seq <= self._had:
+            return b""
         return sse.data(self._chunk(self._view, choice), piece.event_id)
 
     def state(self, *_: object) -> bytes:

@@ -135,8 +135,8 @@ class OpenAI:
         deltas = None
         if (parser := parser_of(kept)) is not None:
             had = await replay.before(self._store, view, where.position or 0)
-            deltas = Deltas(parser, view.request_id, had)
-        dialect = ChatStream(view, note, resumed=where.position is not None, deltas=deltas)
+            deltas, where = Deltas(parser, view.request_id, had), where._replace(begin=len(had))
+        dialect = ChatStream(view, note, had=where.position, deltas=deltas)
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )
@@ -180,8 +180,11 @@ class OpenAI:
     async def _stream_completion(
         self, call: OpenAICall, view: View, note: CompletionNote, where: ResumePoint
     ) -> None:
-        had = await replay.before(self._store, view, where.position or 0) if view.has_more else []
-        dialect = CompletionStream(view, note, sum(len(chunk.text) for chunk in had))
+        offset = 0
+        if view.has_more:
+            had = await replay.before(self._store, view, where.position or 0)
+            offset, where = sum(len(one.text) for one in had), where._replace(begin=len(had))
+        dialect = CompletionStream(view, note, had=where.position or 0, offset=offset)
         await self._streams.serve(
             call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
         )

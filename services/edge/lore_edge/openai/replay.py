@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from lore.protocol.follower import is_foreign
 from lore.protocol.fork import shared
 from lore.protocol.holes import in_sequence
-from lore.protocol.lifecycle import ENDED
 from lore.store.base import ChunkMessage, Store, StoreUnavailable, View
 from lore_edge.delivery.views import PAGE_CHUNKS
 from lore_edge.openai.response_parts import ResponsePartsStream
@@ -25,8 +24,7 @@ async def chunks(store: Store, view: View) -> AsyncIterator[ChunkMessage]:
 
 
 async def before(store: Store, view: View, position: int) -> list[ChunkMessage]:
-    """The chunks up to ``position``: fewer where the log has no more, which is for the
-    stream to judge (P4). Raises StoreUnavailable."""
+    """The chunks up to ``position``: fewer while the log has no more. Raises StoreUnavailable."""
     had: list[ChunkMessage] = []
     if position:
         async for chunk in chunks(store, view):
@@ -46,10 +44,10 @@ async def whole(store: Store, view: View) -> list[ChunkMessage]:
 
 async def skip_to(store: Store, view: View, stream: ResponsePartsStream) -> int:
     """Count through the log up to the event that the reader has. Returns the chunks that it has,
-    the last of them perhaps in part; one more than the logs share if it has more of an older one.
+    the last of them perhaps in part; fewer while the log has no more, whose generator may yet give
+    them back (P3); one more than the logs share if the reader has more of an older one.
 
-    Raises StoreUnavailable also while the reader has more of an answer than the store: its
-    generator may yet give that back (P3).
+    Raises StoreUnavailable.
     """
     seq, shares = 0, shared(stream.log.name, current=view.log_id, forks=view.forks)
     async for chunk in chunks(store, view):
@@ -57,16 +55,4 @@ async def skip_to(store: Store, view: View, stream: ResponsePartsStream) -> int:
             break
         stream.skip(chunk)
         seq += 1
-    if not stream.is_behind():
-        return seq
-    if seq == shares:
-        return seq + 1
-    if not await _has_ended_after(store, view, seq):
-        raise StoreUnavailable("the log is behind this reader, or forgotten")
-    return seq
-
-
-async def _has_ended_after(store: Store, view: View, seq: int) -> bool:
-    """The events that are left are those of the end then."""
-    now = await store.view(view.request_id)
-    return now is not None and now.status in ENDED and now.next_seq == seq + 1
+    return seq + 1 if stream.is_behind() and seq == shares else seq

@@ -49,6 +49,8 @@ class ResponsePartsStream:
         """Of the next event."""
         self._rest = b""
         """Events of a chunk that the reader has only a part of."""
+        self._has_lost = False
+        """Whether its last event is none of this log."""
         self._count(opening(view, note, kept))
 
     def is_behind(self) -> bool:
@@ -91,7 +93,7 @@ class ResponsePartsStream:
         # A cancelled response has no event of its own: it is incomplete, and its status says why.
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
         said = self._count([*events, (f"response.{last}", {"response": whole})])
-        if self.is_behind():  # the reader's last event is none of this log
+        if self._has_lost or self.is_behind():  # the reader's last event is none of this log
             return self.error(HISTORY_LOST_CODE, HISTORY_LOST, 0)
         return said
 
@@ -104,7 +106,9 @@ class ResponsePartsStream:
     def _go_over(self, seq: int) -> None:
         """Count on from where the log of this chunk does."""
         before, self._base = self._base, base(self._view, seq)
+        was_behind = self.is_behind()
         self._number += self._base - before
+        self._has_lost |= was_behind and not self.is_behind()
 
     def _read(self, chunk: Chunk) -> list[Event]:
         parts = self._parser.feed(chunk.text)
@@ -120,5 +124,5 @@ class ResponsePartsStream:
         return b"".join(
             sse.event(kind, {"type": kind} | data | {"sequence_number": number})
             for number, (kind, data) in enumerate(events, first)
-            if number > self._after
+            if number > self._after and not self._has_lost
         )

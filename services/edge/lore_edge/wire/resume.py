@@ -27,6 +27,8 @@ class ResumePoint(NamedTuple):
     """The log of that seq, if the reader named it."""
     said: str
     """How it named its position (``lore.metrics.RESUMES``)."""
+    begin: int | None = None
+    """From where its format has to read: before ``position`` while the log has not so much."""
 
 
 def wanted(scope: Scope) -> ResumePoint:
