@@ -23,13 +23,14 @@ from lore.tracing import NOTHING, Span
 from lore_edge.admission.limits import admit, check_size
 from lore_edge.settings import EdgeSettings
 from lore_edge.wire.asgi import Scope, header, is_unicode, not_json, parse_object, without_nulls
-from lore_edge.wire.errors import ApiError, given_up, idempotency_key_reused, invalid, queue_full
+from lore_edge.wire.errors import ApiError, given_up, invalid
 from lore_edge.wire.secret import sign
 
 _log = structlog.get_logger()
 
 MAX_KEY_CHARS = 255
 PARTITION_TRIES = 4
+QUEUE_RETRY_S = 2
 LISTED_MS = 86_400_000
 """How many ms a subject's list outlives its retention: as long as an answer may take."""
 _EITHER = "question"  # the field that is named when a body has neither
@@ -193,17 +194,21 @@ async def create(
             return view
         await store.do(Leave(client, request_id))
         if opened.outcome is Outcome.UNKNOWN:
-            raise idempotency_key_reused("the request of this Idempotency-Key was deleted")
-    raise queue_full()
+            raise _key_reused("the request of this Idempotency-Key was deleted")
+    raise ApiError(429, "queue_full", "the queue is full; try again later", retry_s=QUEUE_RETRY_S)
 
 
 def _same(view: View, mark: str) -> View:
     """Return the view. Raises ApiError if the request has another body, or was given up."""
     if view.fingerprint != mark:
-        raise idempotency_key_reused("this Idempotency-Key was used for another body")
+        raise _key_reused("this Idempotency-Key was used for another body")
     if view.given_up_ms:
         raise given_up()
     return view
+
+
+def _key_reused(message: str) -> ApiError:
+    return ApiError(422, "idempotency_key_reused", message, field="Idempotency-Key")
 
 
 async def _list(store: Store, settings: EdgeSettings, view: View) -> None:

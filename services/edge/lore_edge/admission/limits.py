@@ -14,18 +14,13 @@ from lore.request import KeptRequest, StreamRequest
 from lore.store.base import Admission, Limits, Store, View
 from lore.store.types import Admit, Settle
 from lore_edge.settings import EdgeSettings
-from lore_edge.wire.errors import (
-    ApiError,
-    answer_too_long,
-    prompt_too_long,
-    too_many_requests,
-    too_many_streams,
-    too_many_tokens,
-)
+from lore_edge.wire.errors import ApiError, invalid
 from lore_edge.wire.subject import ANONYMOUS
 
 SETTLE_MS = 10_000
 """For so long, in ms, an admitted request that the store does not know may still be on its way."""
+STREAMS_RETRY_S = 5
+"""When to ask again if a stream of the client has to end first."""
 BYTES_PER_TOKEN = 4
 """The average bytes of text in a token; an edge has no tokenizer."""
 
@@ -41,7 +36,8 @@ def check_size(settings: EdgeSettings, asked: StreamRequest) -> None:
     """Raises ApiError 400 when a prompt is longer than the limit for all."""
     size = len(asked.prompt) if asked.prompt else sum(map(len, asked.texts()))
     if 0 < settings.max_prompt_chars < size:
-        raise prompt_too_long(settings.max_prompt_chars, asked.asked_in)
+        message = f"{asked.asked_in}: at most {settings.max_prompt_chars} characters in total"
+        raise invalid(message, field=asked.asked_in, code="prompt_too_long")
 
 
 async def admit(
@@ -62,7 +58,11 @@ async def admit(
     prompt = prompt_tokens(asked)
     tokens = prompt + asked.expected_tokens(settings.default_max_tokens)
     if 0 < limits.tokens_per_minute < tokens:
-        raise answer_too_long(limits.tokens_per_minute, prompt)
+        message = (
+            f"max_tokens: with a prompt of about {prompt} tokens, this exceeds your limit of "
+            f"{limits.tokens_per_minute} tokens a minute; ask for fewer"
+        )
+        raise invalid(message, field="max_tokens", code="answer_too_long")
 
     async def ask() -> Admission:
         return await store.do(
@@ -79,11 +79,18 @@ async def admit(
 
 
 def _too_many(limits: Limits, admission: Admission) -> ApiError:
+    wait_s, most = admission.wait_ms / 1000, limits.requests_per_minute
     if admission.limit == "streams":
-        return too_many_streams(limits.streams)
-    if admission.limit == "requests":
-        return too_many_requests(limits.requests_per_minute, admission.wait_ms)
-    return too_many_tokens(limits.tokens_per_minute, admission.wait_ms)
+        wait_s = STREAMS_RETRY_S
+        message = f"at most {limits.streams} live requests; wait for one to end, or cancel one"
+    elif admission.limit == "requests":
+        message = f"rate limit exceeded: at most {most} requests a minute; try again later"
+    else:
+        message = (
+            f"token limit exceeded: at most {limits.tokens_per_minute} tokens a minute, prompts "
+            "and max_tokens together; try again later, or ask for fewer"
+        )
+    return ApiError(429, f"too_many_{admission.limit}", message, retry_s=wait_s)
 
 
 async def _over(store: Store, admission: Admission) -> dict[str, int | None]:

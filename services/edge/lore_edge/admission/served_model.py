@@ -93,7 +93,7 @@ class ServedModel:
                     raise
         form = _known(self._parts or "")
         if wants_tools and self._parts is None:
-            raise ApiError(503, "no_model", _NO_MODEL, headers={"Retry-After": "1"})
+            raise ApiError(503, "no_model", _NO_MODEL, retry_s=1)
         if wants_tools and not form.tools:
             raise invalid(_NO_TOOLS, field="tools")
         return str(form)

@@ -23,6 +23,14 @@ MAX_TOLD = 16  # connections that are told at a time why they are refused
 TOLD_S = 1.0
 WARN_S = 60.0
 RETRY_S = 5
+_REFUSALS = {
+    "limit": (503, "edge_full", "this edge has reached its limit of connections; try again"),
+    "address": (
+        429,
+        "too_many_connections",
+        "too many connections from your address; close some, or reuse them",
+    ),
+}
 
 _log = structlog.get_logger()
 
@@ -65,11 +73,11 @@ class Connections:
         if address is not None:
             self._by_address[address] += 1
             if self._by_address[address] > self._settings.max_connections_per_address:
-                return self._turn_away("address", _too_many_of_yours())
+                return self._turn_away("address")
         if len(self._open) > self._most or file >= self._files:
             victim = next(iter(self.waiting), None)
             if victim is None:
-                return self._turn_away("limit", _too_many())
+                return self._turn_away("limit")
             CONNECTIONS_REFUSED["evicted"].inc()
             self._turned_away += 1
             self._drop(victim)
@@ -110,11 +118,11 @@ class Connections:
         self._open.discard(connection)
         connection.abort()
 
-    def _turn_away(self, reason: str, error: ApiError) -> ApiError:
+    def _turn_away(self, reason: str) -> ApiError:
         CONNECTIONS_REFUSED[reason].inc()
         self._turned_away += 1
         self._warn()
-        return error
+        return ApiError(*_REFUSALS[reason], retry_s=RETRY_S)
 
     def _warn(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -141,21 +149,3 @@ class Connections:
         if any(address in network for network in self._settings.trusted_proxies):
             return None
         return share_of(address)
-
-
-def _too_many() -> ApiError:
-    return ApiError(
-        503,
-        "edge_full",
-        "this edge has reached its limit of connections; try again",
-        headers={"Retry-After": str(RETRY_S)},
-    )
-
-
-def _too_many_of_yours() -> ApiError:
-    return ApiError(
-        429,
-        "too_many_connections",
-        "too many connections from your address; close some, or reuse them",
-        headers={"Retry-After": str(RETRY_S)},
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, Part, ReasoningText, Text
-from lore_edge.openai.parts import Chunk, ReasoningTokens, Whole, call_id
+from lore_edge.openai.parts import Chunk, PartsReader, Whole, call_id
 
 Json = dict[str, Any]
 
@@ -61,27 +61,14 @@ class Deltas:
 
     def __init__(self, parser: Parser, request_id: str, before: Sequence[Chunk]) -> None:
         """``before``: the chunks that the reader has."""
-        self._parser = parser
+        self.reader = PartsReader(parser)
         self._request_id = request_id
-        self._reasoning = ReasoningTokens()
         for chunk in before:
             self.feed(chunk)
 
     def feed(self, chunk: Chunk) -> Json:
-        parts = self._parser.feed(chunk.text)
-        self._reasoning.add(parts, chunk.tokens)
-        return delta(parts, self._request_id)
+        return delta(self.reader.feed(chunk), self._request_id)
 
     def finish(self) -> Json:
         """What was held back."""
-        parts = self._parser.finish()
-        self._reasoning.finish(parts)
-        return delta(parts, self._request_id)
-
-    @property
-    def reasoning_tokens(self) -> int:
-        return self._reasoning.count
-
-    @property
-    def has_called(self) -> bool:
-        return self._parser.has_called
+        return delta(self.reader.finish(), self._request_id)

@@ -15,6 +15,7 @@ from lore_edge.openai.neutral import ChatNeutral
 from lore_edge.openai.notes import ChatNote, as_json
 from lore_edge.openai.parameters import (
     Effort,
+    Honoured,
     OfMessages,
     Parameters,
     Place,
@@ -32,41 +33,51 @@ class ChatStreamOptions(Parameters):
     continuous_usage_stats: Literal[False] = False
 
 
-class ChatRequest(ChatNeutral, OfMessages):
+def _place(ours: Place) -> Place:
+    """In a chat, what a tool and a named choice say is in their ``function``."""
+    match ours:
+        case ("tools", int(number), *inside):
+            return ("tools", number, "function", *inside)
+        case ("tool_choice", *inside) if inside:
+            return ("tool_choice", "function", *inside)
+        case _:
+            return ours
+
+
+class OfChoices(Honoured):
+    """What the calls that answer with choices honour."""
+
+    stream_options: ChatStreamOptions | None = None
+    stop: StopSequences = Field(default=[])
+    seed: Seed | None = None
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatRequest(ChatNeutral, OfMessages, OfChoices):
     messages: Annotated[list[Turn], Field(min_length=1), Limit("messages")]
     tools: list[ChatTool] = Field(default=[])
     tool_choice: Choice | None = None
     response_format: ChatFormat | None = None
     logprobs: bool = False
     reasoning_effort: Effort | None = None
-    stream_options: ChatStreamOptions | None = None
-    stop: StopSequences = Field(default=[])
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
-    seed: Seed | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
     store: bool = False
 
     @property
     def note(self) -> ChatNote:
-        options = self.stream_options
-        return ChatNote(
-            model=self.model,
-            include_usage=bool(options and options.include_usage),
-            metadata=self.metadata,
-        )
+        return ChatNote(model=self.model, include_usage=self.include_usage, metadata=self.metadata)
 
+    @kept_or_refused(_place)
     def kept(self, limits: RequestLimits, more: TemplateArgs | None = None) -> KeptRequest:
         """``more``: arguments of the template that stand for other parameters."""
-        return kept_or_refused(lambda: self._kept(limits, more or {}), _place)
-
-    def _kept(self, limits: RequestLimits, more: TemplateArgs) -> KeptRequest:
         limit = self.max_completion_tokens or self.max_tokens
         return KeptRequest(
             **self.sampling(),
-            template_args={**more, **self.chat_template_kwargs} or None,
+            template_args={**(more or {}), **self.chat_template_kwargs} or None,
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.response_format),
             logprobs=logprobs.asked_for(wanted=self.logprobs, top=self.top_logprobs),
@@ -78,17 +89,6 @@ class ChatRequest(ChatNeutral, OfMessages):
             ack=AckKind.SOCKET,
             note=as_json(self.note),
         )
-
-
-def _place(ours: Place) -> Place:
-    """In a chat, what a tool and a named choice say is in their ``function``."""
-    match ours:
-        case ("tools", int(number), *inside):
-            return ("tools", number, "function", *inside)
-        case ("tool_choice", *inside) if inside:
-            return ("tool_choice", "function", *inside)
-        case _:
-            return ours
 
 
 def parse(body: dict[str, Any], limits: RequestLimits) -> ChatRequest:

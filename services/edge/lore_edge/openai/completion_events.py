@@ -8,21 +8,12 @@ from lore.store.base import ChunkMessage, View
 from lore_edge.delivery.dialect import usage
 from lore_edge.delivery.feed import Feed
 from lore_edge.delivery.ring import EncodedChunk, shown_ids
-from lore_edge.openai.errors import OpenAIError, in_openai, not_answered
+from lore_edge.openai import choices
 from lore_edge.openai.logprobs import of_text
 from lore_edge.openai.notes import CompletionNote
 from lore_edge.wire import sse
 
-PREFIX = "cmpl-"
-NAMES = {"messages": "prompt"}
-"""The name that the messages of a chat have here."""
-_DONE = b"data: [DONE]\n\n"
-
-
-def failure(view: View) -> OpenAIError | None:
-    """The error for an answer that failed or was cancelled, if it was."""
-    error = not_answered(view)
-    return error and in_openai(error, NAMES)
+KIND = "text_completion"
 
 
 def completion(
@@ -33,23 +24,17 @@ def completion(
     if chunks:
         token_ids = [one for chunk in chunks for one in chunk.token_ids]
         choice |= shown_ids(token_ids, chunks[0].prompt_ids)
-    return (
-        _head(view, note)
-        | {"choices": [choice], "usage": usage(view)}
-        | ({"metadata": note.metadata} if note.metadata else {})
-    )
+    return choices.completion(view, note, KIND, choice, usage(view))
 
 
-class CompletionStream:
-    """The ``Dialect`` of a completion. Its event ids are the native stream's, as in a chat (O5)."""
+class CompletionStream(choices.ChoiceStream):
+    """The ``Dialect`` of a completion."""
 
-    repeats_text = False
-    returns = False
+    kind = KIND
 
     def __init__(self, view: View, note: CompletionNote, *, had: int = 0, offset: int = 0) -> None:
         """``had``: the last id that the reader has. ``offset``: of the next chunk in the text."""
-        self._view = view
-        self._note = note
+        super().__init__(view, note)
         self._had = had
         self._offset = offset
 
@@ -65,37 +50,10 @@ class CompletionStream:
             return b""
         return sse.data(self._chunk(self._view, choice), piece.event_id)
 
-    def state(self, *_: object) -> bytes:
-        return b""
-
     def end(self, view: View, text: str) -> bytes:
         del text
-        if (error := failure(view)) is not None:
-            return sse.data({"error": error.content()})
-        last = sse.data(self._chunk(view, _choice("", view.finish_reason)))
-        if self._note.include_usage:
-            spent = {"choices": [], "usage": usage(view)}
-            last += sse.data(_head(view, self._note) | spent)
-        return last + _DONE
-
-    def error(self, code: str, message: str, position: int) -> bytes:
-        del position
-        return sse.data({"error": OpenAIError(410, code, message).content()})
-
-    def _chunk(self, view: View, choice: dict[str, Any]) -> dict[str, Any]:
-        chunk = _head(view, self._note) | {"choices": [choice]}
-        return chunk | {"usage": None} if self._note.include_usage else chunk
+        return self._last(view, _choice("", view.finish_reason), usage(view))
 
 
 def _choice(text: str, finish_reason: str | None = None) -> dict[str, Any]:
     return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
-
-
-def _head(view: View, note: CompletionNote) -> dict[str, Any]:
-    return {
-        "id": PREFIX + view.request_id,
-        "object": "text_completion",
-        "created": view.created_ms // 1000,
-        "model": note.model,
-        "system_fingerprint": None,
-    }

@@ -7,11 +7,11 @@ from pydantic_core import PydanticCustomError
 
 from lore.request import AckKind, KeptRequest, MaxTokens, Prompt
 from lore.request_limits import RequestLimits
-from lore_edge.openai.chat_request import ChatStreamOptions
+from lore_edge.openai.chat_request import OfChoices
 from lore_edge.openai.logprobs import TopLogprobs
 from lore_edge.openai.neutral import CompletionNeutral
 from lore_edge.openai.notes import CompletionNote, as_json
-from lore_edge.openai.parameters import Honoured, Seed, StopSequences, check, kept_or_refused
+from lore_edge.openai.parameters import check, kept_or_refused
 
 MAX_TOKENS = 16
 """The default of OpenAI and of other servers for ``max_tokens``."""
@@ -30,7 +30,7 @@ def _only_one(value: Any) -> Any:
     )
 
 
-class CompletionRequest(CompletionNeutral, Honoured):
+class CompletionRequest(CompletionNeutral, OfChoices):
     prompt: Annotated[
         Prompt,
         BeforeValidator(
@@ -44,24 +44,15 @@ class CompletionRequest(CompletionNeutral, Honoured):
     """How many of the likeliest tokens are told beside each token."""
     return_token_ids: bool = False
     """Not OpenAI's, but vLLM's."""
-    stream_options: ChatStreamOptions | None = None
-    stop: StopSequences = Field(default=[])
-    seed: Seed | None = None
-    user: str | None = None
 
     @property
     def note(self) -> CompletionNote:
-        options = self.stream_options
         return CompletionNote(
-            model=self.model,
-            include_usage=bool(options and options.include_usage),
-            metadata=self.metadata,
+            model=self.model, include_usage=self.include_usage, metadata=self.metadata
         )
 
+    @kept_or_refused()
     def kept(self, limits: RequestLimits) -> KeptRequest:
-        return kept_or_refused(lambda: self._kept(limits))
-
-    def _kept(self, limits: RequestLimits) -> KeptRequest:
         return KeptRequest(
             **self.sampling(),
             prompt=self.prompt,

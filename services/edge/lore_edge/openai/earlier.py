@@ -15,7 +15,6 @@ from lore_edge.openai.input_items import items_of
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.parameters import MAX_SHOWN
 from lore_edge.openai.parts import Whole
-from lore_edge.openai.response_events import PREFIX
 from lore_edge.openai.responses_request import Reference, ResponseRequest, Thoughts
 from lore_edge.openai.stored import Shelf, Stored
 from lore_edge.openai.tools import joined
@@ -66,7 +65,7 @@ class Earlier:
         if match is None:
             raise _gone("Item", item_id, param)
         kind, request_id, number = match.groups()
-        stored = await self._get(PREFIX + request_id, param, item_id)
+        stored = await self._get(ResponseNote.prefix + request_id, param, item_id)
         if kind == "rs":
             return []
         if (kind == "msg" and number is None) or kind == "fc":

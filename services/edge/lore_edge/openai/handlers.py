@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from lore.protocol.commands import Cancel, Forget
@@ -17,12 +18,12 @@ from lore_edge.openai import chat_request, completion_request, replay, responses
 from lore_edge.openai.asking import Asking
 from lore_edge.openai.chat_events import ChatStream, completion
 from lore_edge.openai.chat_parts import Deltas
-from lore_edge.openai.completion_events import NAMES, CompletionStream, failure
+from lore_edge.openai.choices import failure
+from lore_edge.openai.completion_events import CompletionStream
 from lore_edge.openai.completion_events import completion as text_completion
 from lore_edge.openai.earlier import Earlier
 from lore_edge.openai.errors import (
     in_openai,
-    not_answered,
     prompt_refused,
     refused,
     unknown_model,
@@ -72,9 +73,9 @@ class OpenAI:
         self._served = served
         self.routes: dict[str, dict[str, Handler]] = {
             "/v1/chat/completions": {"POST": self._ask_chat},
-            "/v1/chat/completions/{completion_id}": {"GET": self._read_chat},
+            "/v1/chat/completions/{completion_id}": {"GET": partial(self._read_choice, ChatNote)},
             "/v1/completions": {"POST": self._ask_completion},
-            "/v1/completions/{completion_id}": {"GET": self._read_completion},
+            "/v1/completions/{completion_id}": {"GET": partial(self._read_choice, CompletionNote)},
             "/v1/responses": {"POST": self._ask_response},
             "/v1/responses/{response_id}": {
                 "GET": self._read_response,
@@ -106,7 +107,7 @@ class OpenAI:
             return
         raise ApiError(404, "unknown_url", f"Unknown request URL: {scope['path']}.")
 
-    # chat completions
+    # chat completions, and completions of raw prompts
 
     async def _ask_chat(self, call: OpenAICall) -> None:
         where = wanted(call.scope)
@@ -115,44 +116,7 @@ class OpenAI:
         more = await self._served.effort(asked.reasoning_effort)
         kept = asked.kept(self._limits, more)
         view, kept = await self._asking.ask(call.scope, kept, now=asked.stream)
-        if asked.stream:
-            await self._stream_chat(call, view, asked.note, kept, where)
-        else:
-            await self._answer_chat(call, view, asked.note, kept)
-
-    async def _read_chat(self, call: OpenAICall) -> None:
-        view, note, kept = await self._shelf(call).chat(call.name)
-        call_trace.about(call.scope, view)
-        query = query_of(call.scope, {"stream", "after", "log"})
-        if asks_for_stream(call.scope, query):
-            await self._stream_chat(call, view, note, kept, wanted(call.scope))
-        else:
-            await self._answer_chat(call, view, note, kept)
-
-    async def _stream_chat(
-        self, call: OpenAICall, view: View, note: ChatNote, kept: KeptRequest, where: ResumePoint
-    ) -> None:
-        deltas = None
-        if (parser := parser_of(kept)) is not None:
-            had = await replay.before(self._store, view, where.position or 0)
-            deltas, where = Deltas(parser, view.request_id, had), where._replace(begin=len(had))
-        dialect = ChatStream(view, note, had=where.position, deltas=deltas)
-        await self._streams.serve(
-            call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
-        )
-
-    async def _answer_chat(
-        self, call: OpenAICall, view: View, note: ChatNote, kept: KeptRequest
-    ) -> None:
-        ended, text = await self._streams.collect(
-            call.scope, call.receive, view.request_id, view.subject
-        )
-        if (error := not_answered(ended)) is not None:
-            raise error
-        chunks = await self._chunks(ended, kept)
-        await _answer(call, completion(ended, note, kept, text, chunks), view.request_id)
-
-    # completions
+        await self._serve_choice(call, view, asked.note, kept, where if asked.stream else None)
 
     async def _ask_completion(self, call: OpenAICall) -> None:
         where = wanted(call.scope)
@@ -162,41 +126,51 @@ class OpenAI:
             kept = asked.kept(self._limits)
             view, kept = await self._asking.ask(call.scope, kept, now=asked.stream)
         except ApiError as error:
-            raise in_openai(error, NAMES) from None
-        if asked.stream:
-            await self._stream_completion(call, view, asked.note, where)
-        else:
-            await self._answer_completion(call, view, asked.note)
+            raise in_openai(error, CompletionNote.names) from None
+        await self._serve_choice(call, view, asked.note, kept, where if asked.stream else None)
 
-    async def _read_completion(self, call: OpenAICall) -> None:
-        view, note, _ = await self._shelf(call).completion(call.name)
+    async def _read_choice(self, kind: type[ChatNote | CompletionNote], call: OpenAICall) -> None:
+        view, note, kept = await self._shelf(call).find(kind, call.name)
         call_trace.about(call.scope, view)
         query = query_of(call.scope, {"stream", "after", "log"})
-        if asks_for_stream(call.scope, query):
-            await self._stream_completion(call, view, note, wanted(call.scope))
-        else:
-            await self._answer_completion(call, view, note)
+        where = wanted(call.scope) if asks_for_stream(call.scope, query) else None
+        await self._serve_choice(call, view, note, kept, where)
 
-    async def _stream_completion(
-        self, call: OpenAICall, view: View, note: CompletionNote, where: ResumePoint
+    async def _serve_choice(
+        self,
+        call: OpenAICall,
+        view: View,
+        note: ChatNote | CompletionNote,
+        kept: KeptRequest,
+        where: ResumePoint | None,
     ) -> None:
-        offset = 0
-        if view.has_more:
-            had = await replay.before(self._store, view, where.position or 0)
-            offset, where = sum(len(one.text) for one in had), where._replace(begin=len(had))
-        dialect = CompletionStream(view, note, had=where.position or 0, offset=offset)
-        await self._streams.serve(
-            call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
-        )
-
-    async def _answer_completion(self, call: OpenAICall, view: View, note: CompletionNote) -> None:
-        ended, text = await self._streams.collect(
-            call.scope, call.receive, view.request_id, view.subject
-        )
-        if (error := failure(ended)) is not None:
+        """``where``: the position of a stream; None for the whole answer."""
+        if where is not None:
+            await self._stream(call, view, *await self._choice_stream(view, note, kept, where))
+            return
+        ended, text = await self._collect(call, view)
+        if (error := failure(ended, note)) is not None:
             raise error
-        chunks = await self._chunks(ended)
-        await _answer(call, text_completion(ended, note, text, chunks), view.request_id)
+        chunks = await self._chunks(ended, kept)
+        if isinstance(note, ChatNote):
+            whole = completion(ended, note, kept, text, chunks)
+        else:
+            whole = text_completion(ended, note, text, chunks)
+        await _answer(call, whole, view.request_id)
+
+    async def _choice_stream(
+        self, view: View, note: ChatNote | CompletionNote, kept: KeptRequest, where: ResumePoint
+    ) -> tuple[Dialect, ResumePoint]:
+        """The stream, and where it begins, if it has to count through what the reader has."""
+        parser, position, had = parser_of(kept), where.position, list[ChunkMessage]()
+        if view.has_more if isinstance(note, CompletionNote) else parser:
+            had = await replay.before(self._store, view, position or 0)
+            where = where._replace(begin=len(had))
+        if isinstance(note, CompletionNote):
+            offset = sum(len(one.text) for one in had)
+            return CompletionStream(view, note, had=position or 0, offset=offset), where
+        deltas = Deltas(parser, view.request_id, had) if parser else None
+        return ChatStream(view, note, had=position, deltas=deltas), where
 
     # responses
 
@@ -212,17 +186,15 @@ class OpenAI:
             kept = asked.kept(self._limits, earlier, now, more)
             view, kept = await self._asking.ask(call.scope, kept, now=asked.stream)
         except ApiError as error:
-            raise in_openai(error, responses_request.NAMES) from None
+            raise in_openai(error, ResponseNote.names) from None
         if asked.stream:
             await self._stream_response(call, view, note, kept, None)
         elif asked.background:
             await self._answer_response(call, view, note, kept)
         else:
-            ended, text = await self._streams.collect(
-                call.scope, call.receive, view.request_id, view.subject
-            )
+            ended, text = await self._collect(call, view)
             if (refusal := prompt_refused(ended)) is not None:
-                raise in_openai(refusal, responses_request.NAMES)
+                raise in_openai(refusal, ResponseNote.names)
             chunks = await self._chunks(ended, kept)
             await _answer(call, response(ended, note, kept, text, chunks), view.request_id)
 
@@ -263,13 +235,11 @@ class OpenAI:
             dialect = ResponseStream(view, note, kept, starting_after)
             had, log_id = chunks_had(starting_after, view)
         where = ResumePoint(had, log_id, "starting_after")
-        await self._streams.serve(
-            call.scope, call.receive, call.send, view.request_id, view.subject, dialect, where
-        )
+        await self._stream(call, view, dialect, where)
 
     async def _cancel_response(self, call: OpenAICall) -> None:
         """Cancel a response, in the background or not: hanging up cancels nothing (O9, P14)."""
-        view, note, kept = await self._shelf(call).response(call.name)
+        view, note, kept = await self._shelf(call).find(ResponseNote, call.name)
         call_trace.about(call.scope, view)
         retention_ms = round(self._settings.retention_s * 1000)
         position = await self._store.do(
@@ -283,7 +253,7 @@ class OpenAI:
         await self._answer_response(call, view, note, kept)
 
     async def _delete_response(self, call: OpenAICall) -> None:
-        view, _, _ = await self._shelf(call).response(call.name)
+        view, _, _ = await self._shelf(call).find(ResponseNote, call.name)
         call_trace.about(call.scope, view)
         await self._store.do(Forget(view.request_id, subject=view.subject))
         await _answer(call, {"id": call.name, "object": "response", "deleted": True})
@@ -317,6 +287,17 @@ class OpenAI:
             raise unknown_model(model[:MAX_SHOWN])
 
     # shared
+
+    def _stream(
+        self, call: OpenAICall, view: View, dialect: Dialect, where: ResumePoint
+    ) -> Awaitable[None]:
+        scope, receive, send, _ = call
+        return self._streams.serve(
+            scope, receive, send, view.request_id, view.subject, dialect, where
+        )
+
+    def _collect(self, call: OpenAICall, view: View) -> Awaitable[tuple[View, str]]:
+        return self._streams.collect(call.scope, call.receive, view.request_id, view.subject)
 
     async def _body(self, call: OpenAICall) -> dict[str, Any]:
         self._streams.check_open()

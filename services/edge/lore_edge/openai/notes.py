@@ -1,6 +1,7 @@
 """What is stored with a request, so that any edge can describe what its response was asked."""
 
-from typing import Literal, TypeVar
+from collections.abc import Mapping
+from typing import ClassVar, Literal, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -12,30 +13,56 @@ from lore_edge.wire.errors import request_lost
 
 _log = structlog.get_logger()
 
-Note = TypeVar("Note", "ChatNote", "CompletionNote", "ResponseNote")
+Note = TypeVar("Note", bound="_Note")
 
 
-class _ChoiceNote(BaseModel):
+class _Note(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
+    title: ClassVar[str]
+    """What its objects are called."""
+    prefix: ClassVar[str]
+    """How their ids begin."""
+    names: ClassVar[Mapping[str, str]] = {}
+    """The names that the parameters of a ``KeptRequest`` have in this API, where they differ."""
+
     model: str
+
+
+class ChoiceNote(_Note):
+    """Of the APIs that answer with choices."""
+
     include_usage: bool
     metadata: dict[str, str] = {}
 
 
-class ChatNote(_ChoiceNote):
+class ChatNote(ChoiceNote):
+    title = "Chat completion"
+    prefix = "chatcmpl-"
+
     api: Literal["chat"] = "chat"
 
 
-class CompletionNote(_ChoiceNote):
+class CompletionNote(ChoiceNote):
+    title = "Completion"
+    prefix = "cmpl-"
+    names = {"messages": "prompt"}
+
     api: Literal["completions"] = "completions"
 
 
-class ResponseNote(BaseModel):
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+class ResponseNote(_Note):
+    title = "Response"
+    prefix = "resp_"
+    names = {
+        "response_format": "text.format",
+        "messages": "input",
+        "max_tokens": "max_output_tokens",
+        "logprobs": "include",
+        "reasoning_effort": "reasoning.effort",
+    }
 
     api: Literal["responses"] = "responses"
-    model: str
     instructions: str | None
     background: bool
     store: bool
@@ -52,7 +79,7 @@ class ResponseNote(BaseModel):
     """How many of the messages ``previous_response_id`` stood for."""
 
 
-def as_json(note: ChatNote | CompletionNote | ResponseNote) -> dict[str, JsonValue]:
+def as_json(note: _Note) -> dict[str, JsonValue]:
     return note.model_dump(mode="json")
 
 

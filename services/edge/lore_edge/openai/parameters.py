@@ -7,8 +7,8 @@ counts as absent, at every depth.
 import json
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from functools import cache, wraps
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -79,6 +79,7 @@ class Honoured(Parameters):
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     metadata: Metadata = Field(default={})
+    user: str | None = None
 
     def sampling(self) -> dict[str, Any]:
         """The sampling parameters of a ``KeptRequest``. Absent ones have OpenAI's defaults, not
@@ -103,10 +104,13 @@ class OfMessages(Honoured):
     chat_template_kwargs: TemplateArgs = Field(default={})
     """More for the model's chat template, under the name that most such servers have for it."""
     parallel_tool_calls: bool | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     top_logprobs: TopLogprobs = 0
 
 
 Model = TypeVar("Model", bound=Honoured)
+P = ParamSpec("P")
 Place = tuple[str | int, ...]
 """Where something is in a body: ``("messages", 0, "content")``."""
 
@@ -138,18 +142,26 @@ def check(
 
 
 def kept_or_refused(
-    make: Callable[[], KeptRequest], place: Callable[[Place], Place] = lambda ours: ours
-) -> KeptRequest:
+    place: Callable[[Place], Place] = lambda ours: ours,
+) -> Callable[[Callable[P, KeptRequest]], Callable[P, KeptRequest]]:
     """A request whose parts do not fit together is refused as one that is wrong in itself.
 
     ``place``: where the caller wrote what is at a place in ours. Raises OpenAIError 400.
     """
-    try:
-        return make()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-    first["loc"] = place(place_of(first))
-    raise _refusal(first)
+
+    def checked(make: Callable[P, KeptRequest]) -> Callable[P, KeptRequest]:
+        @wraps(make)
+        def made(*args: P.args, **named: P.kwargs) -> KeptRequest:
+            try:
+                return make(*args, **named)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+            first["loc"] = place(place_of(first))
+            raise _refusal(first)
+
+        return made
+
+    return checked
 
 
 def unknown(name: str) -> OpenAIError:

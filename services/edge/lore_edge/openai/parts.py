@@ -13,30 +13,40 @@ from lore_edge.delivery.ring import EncodedChunk
 Chunk = ChunkMessage | EncodedChunk
 
 
-class ReasoningTokens:
-    """How many of an answer's tokens are reasoning, by its log alone.
+class PartsReader:
+    """The parts of an answer, chunk by chunk, and how many of its tokens are reasoning: by its log
+    alone.
 
     Tokens without a part, as those of markers, belong to the part that follows. If a chunk brings
     reasoning and another part, its tokens are shared by their characters.
     """
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, parser: Parser) -> None:
+        self.reasoning_tokens = 0
+        self._parser = parser
         self._seen = self._before = 0
         """The tokens up to the last chunk, and up to the last one with a part."""
 
-    def add(self, parts: Sequence[Part], tokens: int) -> None:
+    @property
+    def has_called(self) -> bool:
+        return self._parser.has_called
+
+    def feed(self, chunk: Chunk) -> Sequence[Part]:
+        return self._counted(self._parser.feed(chunk.text), chunk.tokens)
+
+    def finish(self) -> Sequence[Part]:
+        """What was held back."""
+        return self._counted(self._parser.finish(), self._seen)
+
+    def _counted(self, parts: Sequence[Part], tokens: int) -> Sequence[Part]:
         """``tokens``: how many the answer has up to here."""
         self._seen = tokens
         thought = sum(len(part.text) for part in parts if isinstance(part, ReasoningText))
         other = sum(map(_size, parts))
         if thought or other:
-            self.count += round((tokens - self._before) * thought / (thought + other))
+            self.reasoning_tokens += round((tokens - self._before) * thought / (thought + other))
             self._before = tokens
-
-    def finish(self, parts: Sequence[Part]) -> None:
-        """What the parser held back."""
-        self.add(parts, self._seen)
+        return parts
 
 
 def _size(part: Part) -> int:
@@ -51,11 +61,11 @@ def reasoning_tokens(asked: StreamRequest, chunks: Sequence[Chunk]) -> int | Non
     """Of a whole answer; None for one that is text alone."""
     if (parser := parser_of(asked)) is None:
         return None
-    counted = ReasoningTokens()
+    reader = PartsReader(parser)
     for chunk in chunks:
-        counted.add(parser.feed(chunk.text), chunk.tokens)
-    counted.finish(parser.finish())
-    return counted.count
+        reader.feed(chunk)
+    reader.finish()
+    return reader.reasoning_tokens
 
 
 def call_id(request_id: str, call: int) -> str:

@@ -18,12 +18,11 @@ from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import base, log_of
-from lore_edge.openai.parts import parser_of, reasoning_tokens
+from lore_edge.openai.parts import PartsReader, parser_of
 from lore_edge.openai.response_items import Event, Items
 from lore_edge.openai.tools import described
 from lore_edge.wire import sse
 
-PREFIX = "resp_"
 OPENING = 4  # events before the first chunk
 ENDING = 4  # events after the last
 _BEFORE_CHUNKS = OPENING - 1
@@ -58,12 +57,13 @@ def response(
     completed = _status(view, note) == "completed"
     if (parser := parser_of(kept)) is not None:
         items = Items(view.request_id)
+        reader = PartsReader(parser)
         for chunk in chunks:
-            items.take(parser.feed(chunk.text), chunk.scored)
+            items.take(reader.feed(chunk), chunk.scored)
         if not chunks:
             items.take(parser.feed(text))
-        close(items, parser.finish(), view, note)
-        return response_with(view, note, kept, items.done, reasoning_tokens(kept, chunks) or 0)
+        close(items, reader.finish(), view, note)
+        return response_with(view, note, kept, items.done, reader.reasoning_tokens)
     output = [_message(view, "completed" if completed else "incomplete", text)]
     return response_with(view, note, kept, output if text or completed else [])
 
@@ -96,19 +96,45 @@ def response_with(
     }
 
 
-class ResponseStream:
+class NumberedStream:
+    """What the streams of all responses have in common: events with numbers."""
+
+    returns = False
+
+    def __init__(self, note: ResponseNote, kept: KeptRequest, starting_after: int | None) -> None:
+        self._note = note
+        self._kept = kept
+        self._after = -1 if starting_after is None else starting_after
+        self._number = 0
+        """Of the next event."""
+
+    def state(self, *_: object) -> bytes:
+        return b""
+
+    def error(self, code: str, message: str, position: int) -> bytes:
+        del position
+        number = max(self._after + 1, self._number)
+        what = {"code": code, "message": message, "param": None, "sequence_number": number}
+        return sse.event("error", {"type": "error"} | what)
+
+    def _events(self, first: int, events: Sequence[Event]) -> bytes:
+        """Encode those events that the reader does not have yet."""
+        return b"".join(
+            sse.event(kind, {"type": kind} | data | {"sequence_number": number})
+            for number, (kind, data) in enumerate(events, first)
+            if number > self._after
+        )
+
+
+class ResponseStream(NumberedStream):
     """The ``Dialect`` of a response."""
 
     repeats_text = True
-    returns = False
 
     def __init__(
         self, view: View, note: ResponseNote, kept: KeptRequest, starting_after: int | None
     ) -> None:
-        self._note = note
-        self._kept = kept
-        self._after = -1 if starting_after is None else starting_after
-        self._next = 0
+        super().__init__(note, kept, starting_after)
         self._item_id = _item_id(view)
         self._place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
         fixed = sse.encode_json(self._place | {"logprobs": []})
@@ -119,21 +145,19 @@ class ResponseStream:
         del sender
         self._feed, view = feed, feed.view
         item = _message(view, "in_progress", None)
-        return self._events(
-            0,
+        events = [
             *opening(view, self._note, self._kept),
             ("response.output_item.added", {"output_index": 0, "item": item}),
             ("response.content_part.added", self._place | {"part": _part("")}),
-        )
+        ]
+        self._number = len(events)
+        return self._events(0, events)
 
     def chunk(self, piece: EncodedChunk) -> bytes:
         seq, text = piece.seq, sse.encode_json(piece.text)
         number = base(self._feed.view, seq) + seq + _BEFORE_CHUNKS
-        self._next = number + 1
+        self._number = number + 1
         return f'{self._chunk_head}"sequence_number": {number}, "delta": {text}}}\n\n'.encode()
-
-    def state(self, *_: object) -> bytes:
-        return b""
 
     def end(self, view: View, text: str) -> bytes:
         whole = response(view, self._note, self._kept, text)
@@ -142,28 +166,13 @@ class ResponseStream:
         # There is no event for a cancelled response: it ends as incomplete, and its status says why
         # (O6).
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
-        return self._events(
-            base(view, view.next_seq) + view.next_seq + _BEFORE_CHUNKS,
+        events = [
             ("response.output_text.done", self._place | {"text": text, "logprobs": []}),
             ("response.content_part.done", self._place | {"part": _part(text)}),
             ("response.output_item.done", {"output_index": 0, "item": item}),
             (f"response.{last}", {"response": whole}),
-        )
-
-    def error(self, code: str, message: str, position: int) -> bytes:
-        del position
-        number = max(self._after + 1, self._next)
-        what = {"code": code, "message": message, "param": None, "sequence_number": number}
-        return sse.event("error", {"type": "error"} | what)
-
-    def _events(self, first: int, *events: Event) -> bytes:
-        """Encode those events that the reader does not have yet."""
-        self._next = first + len(events)
-        return b"".join(
-            sse.event(kind, {"type": kind} | data | {"sequence_number": number})
-            for number, (kind, data) in enumerate(events, first)
-            if number > self._after
-        )
+        ]
+        return self._events(base(view, view.next_seq) + view.next_seq + _BEFORE_CHUNKS, events)
 
 
 def opening(view: View, note: ResponseNote, kept: KeptRequest) -> list[Event]:
@@ -185,7 +194,7 @@ def opening(view: View, note: ResponseNote, kept: KeptRequest) -> list[Event]:
 def _common(view: View, note: ResponseNote, kept: KeptRequest) -> Json:
     """The members that stay the same from the first event to the last."""
     return {
-        "id": PREFIX + view.request_id,
+        "id": note.prefix + view.request_id,
         "object": "response",
         "created_at": view.created_ms // 1000,
         "model": note.model,

@@ -15,18 +15,16 @@ from lore_edge.delivery.feed import Feed
 from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import NumberedLog, base, log_of
-from lore_edge.openai.parts import Chunk, ReasoningTokens
-from lore_edge.openai.response_events import close, opening, response_with
+from lore_edge.openai.parts import Chunk, PartsReader
+from lore_edge.openai.response_events import NumberedStream, close, opening, response_with
 from lore_edge.openai.response_items import Event, Items
-from lore_edge.wire import sse
 from lore_edge.wire.errors import HISTORY_LOST, HISTORY_LOST_CODE
 
 
-class ResponsePartsStream:
+class ResponsePartsStream(NumberedStream):
     """The ``Dialect`` of such a response."""
 
     repeats_text = False
-    returns = False
 
     def __init__(
         self,
@@ -36,17 +34,12 @@ class ResponsePartsStream:
         parser: Parser,
         starting_after: int | None,
     ) -> None:
-        self._note = note
-        self._kept = kept
-        self._parser = parser
-        self._after = -1 if starting_after is None else starting_after
+        super().__init__(note, kept, starting_after)
+        self._reader = PartsReader(parser)
         self._view = view
         self._base = 0
         """Of the log in which the last chunk was written."""
         self._items = Items(view.request_id)
-        self._reasoning = ReasoningTokens()
-        self._number = 0
-        """Of the next event."""
         self._rest = b""
         """Events of a chunk that the reader has only a part of."""
         self._has_lost = False
@@ -78,17 +71,12 @@ class ResponsePartsStream:
         self._go_over(piece.seq)
         return self._count(self._read(piece))
 
-    def state(self, *_: object) -> bytes:
-        return b""
-
     def end(self, view: View, text: str) -> bytes:
         del text
         self._view = view
         self._go_over(view.next_seq)
-        rest = self._parser.finish()
-        self._reasoning.finish(rest)
-        events = close(self._items, rest, view, self._note)
-        output, reasoning = self._items.done, self._reasoning.count
+        events = close(self._items, self._reader.finish(), view, self._note)
+        output, reasoning = self._items.done, self._reader.reasoning_tokens
         whole = response_with(view, self._note, self._kept, output, reasoning)
         # A cancelled response has no event of its own: it is incomplete, and its status says why.
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
@@ -96,12 +84,6 @@ class ResponsePartsStream:
         if self._has_lost or self.is_behind():  # the reader's last event is none of this log
             return self.error(HISTORY_LOST_CODE, HISTORY_LOST, 0)
         return said
-
-    def error(self, code: str, message: str, position: int) -> bytes:
-        del position
-        number = max(self._after + 1, self._number)
-        what = {"code": code, "message": message, "param": None, "sequence_number": number}
-        return sse.event("error", {"type": "error"} | what)
 
     def _go_over(self, seq: int) -> None:
         """Count on from where the log of this chunk does."""
@@ -111,18 +93,11 @@ class ResponsePartsStream:
         self._has_lost |= was_behind and not self.is_behind()
 
     def _read(self, chunk: Chunk) -> list[Event]:
-        parts = self._parser.feed(chunk.text)
-        self._reasoning.add(parts, chunk.tokens)
-        return self._items.take(parts, chunk.scored)
+        return self._items.take(self._reader.feed(chunk), chunk.scored)
 
     def _count(self, events: Sequence[Event]) -> bytes:
         first, self._number = self._number, self._number + len(events)
         return self._events(first, events)
 
     def _events(self, first: int, events: Sequence[Event]) -> bytes:
-        """Those that the reader does not have yet."""
-        return b"".join(
-            sse.event(kind, {"type": kind} | data | {"sequence_number": number})
-            for number, (kind, data) in enumerate(events, first)
-            if number > self._after and not self._has_lost
-        )
+        return b"" if self._has_lost else super()._events(first, events)

@@ -26,15 +26,6 @@ from lore_edge.openai.parameters import (
 )
 from lore_edge.openai.tools import Choice, ResponseCall, ResponseTool, asked_for
 
-NAMES = {
-    "response_format": "text.format",
-    "messages": "input",
-    "max_tokens": "max_output_tokens",
-    "logprobs": "include",
-    "reasoning_effort": "reasoning.effort",
-}
-"""The names that the parameters of a ``KeptRequest`` have in a response."""
-
 
 class Reference(Parameters):
     """An item that Lore answered, or was asked, by its id: it is looked up."""
@@ -124,6 +115,11 @@ Included = Literal[
 """What a response is to include. All but the first are of items that no answer of Lore's has."""
 
 
+def _place(ours: Place) -> Place:
+    """The items of an input are others than the messages."""
+    return ("input",) if ours[0] == "messages" else ours
+
+
 class ResponseRequest(ResponseNeutral, OfMessages):
     input: Annotated[
         Items,
@@ -142,9 +138,6 @@ class ResponseRequest(ResponseNeutral, OfMessages):
     background: bool = False
     store: bool = True
     max_output_tokens: MaxTokens | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
 
     @property
     def reasoning_effort(self) -> str | None:
@@ -160,6 +153,7 @@ class ResponseRequest(ResponseNeutral, OfMessages):
             {name: getattr(self, name) for name in names} | {"earlier": earlier}
         )
 
+    @kept_or_refused(_place)
     def kept(
         self,
         limits: RequestLimits,
@@ -171,15 +165,6 @@ class ResponseRequest(ResponseNeutral, OfMessages):
         the ``input``, and ``more`` are arguments of the template that stand for other parameters.
         """
         args = {**(more or {}), **self.chat_template_kwargs}
-        return kept_or_refused(lambda: self._kept(limits, earlier, asked, args), _place)
-
-    def _kept(
-        self,
-        limits: RequestLimits,
-        earlier: Sequence[Message],
-        asked: Sequence[Message],
-        args: TemplateArgs,
-    ) -> KeptRequest:
         system = [Message(role="system", content=self.instructions)] if self.instructions else []
         return KeptRequest(
             **self.sampling(),
@@ -193,11 +178,6 @@ class ResponseRequest(ResponseNeutral, OfMessages):
             ack=AckKind.NONE if self.background else AckKind.SOCKET,
             note=as_json(self.note(len(earlier))),
         )
-
-
-def _place(ours: Place) -> Place:
-    """The items of an input are others than the messages."""
-    return ("input",) if ours[0] == "messages" else ours
 
 
 def parse(body: dict[str, Any], limits: RequestLimits) -> ResponseRequest:

@@ -5,16 +5,11 @@ from typing import Generic, NamedTuple
 
 from lore.request import KeptRequest
 from lore.store.base import Store, View
-from lore_edge.openai import chat_events, completion_events, response_events
 from lore_edge.openai.errors import unknown_object
-from lore_edge.openai.notes import ChatNote, CompletionNote, Note, ResponseNote, kept_with_note
+from lore_edge.openai.notes import Note, ResponseNote, kept_with_note
 from lore_edge.openai.parameters import MAX_SHOWN
 from lore_edge.wire.errors import given_up
 from lore_edge.wire.ids import REQUEST_ID
-
-_CHAT = re.compile(rf"{chat_events.PREFIX}({REQUEST_ID})")
-_COMPLETION = re.compile(rf"{completion_events.PREFIX}({REQUEST_ID})")
-_RESPONSE = re.compile(rf"{response_events.PREFIX}({REQUEST_ID})")
 
 
 class Stored(NamedTuple, Generic[Note]):
@@ -34,32 +29,21 @@ class Shelf:
         self._store = store
         self._subject = subject
 
-    async def chat(self, name: str) -> Stored[ChatNote]:
-        return await self._find(_CHAT, "Chat completion", name, ChatNote)
-
-    async def completion(self, name: str) -> Stored[CompletionNote]:
-        return await self._find(_COMPLETION, "Completion", name, CompletionNote)
-
-    async def response(self, name: str) -> Stored[ResponseNote]:
-        """A response, also one with ``store: false``: that can be cancelled and deleted."""
-        return await self._find(_RESPONSE, "Response", name, ResponseNote)
-
     async def stored_response(self, name: str) -> Stored[ResponseNote]:
-        found = await self.response(name)
+        """A response that may be read. One with ``store: false`` can be cancelled and deleted."""
+        found = await self.find(ResponseNote, name)
         if not found.note.store:
             raise unknown_object("Response", name)
         return found
 
-    async def _find(
-        self, pattern: re.Pattern[str], kind: str, name: str, note_kind: type[Note]
-    ) -> Stored[Note]:
-        match = pattern.fullmatch(name)
+    async def find(self, kind: type[Note], name: str) -> Stored[Note]:
+        match = re.fullmatch(f"{kind.prefix}({REQUEST_ID})", name)
         view = await self._store.view(match[1]) if match else None
         if view is not None and view.subject == self._subject:
             if view.given_up_ms:
                 raise given_up()
             body = await self._store.body(view.request_id)
-            kept, note = kept_with_note(body, note_kind, view) if body else (None, None)
+            kept, note = kept_with_note(body, kind, view) if body else (None, None)
             if kept is not None and note is not None:
                 return Stored(view, note, kept)
-        raise unknown_object(kind, name[:MAX_SHOWN])
+        raise unknown_object(kind.title, name[:MAX_SHOWN])

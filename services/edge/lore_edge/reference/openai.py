@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from lore_edge.admission.create import MAX_KEY_CHARS
-from lore_edge.openai import chat_events, completion_events, response_events
 from lore_edge.openai.chat_request import ChatRequest
 from lore_edge.openai.completion_request import CompletionRequest
 from lore_edge.openai.neutral import ChatNeutral, CompletionNeutral, ResponseNeutral
+from lore_edge.openai.notes import ChatNote, CompletionNote, ResponseNote
 from lore_edge.openai.parameters import Parameters, takes
 from lore_edge.openai.responses_request import ResponseRequest
 from lore_edge.reference.schemas import STRING, Json, integer, let_null_say_nothing, ref
@@ -41,8 +41,8 @@ _FLAG: Json = {"type": "boolean"}
 
 
 def paths() -> Json:
-    chat = ("a chat completion", chat_events.PREFIX, "Chat")
-    completion = ("a completion of a raw prompt", completion_events.PREFIX, "")
+    chat = ("a chat completion", ChatNote.prefix, "Chat")
+    completion = ("a completion of a raw prompt", CompletionNote.prefix, "")
     return {
         **_choice_paths("/v1/chat/completions", *chat),
         **_choice_paths("/v1/completions", *completion),
@@ -77,7 +77,7 @@ def _choice_paths(path: str, what: str, prefix: str, kind: str) -> Json:
 
 
 def _response_paths() -> Json:
-    response = _named("response_id", f"^{response_events.PREFIX}{REQUEST_ID}$")
+    response = _named("response_id", f"^{ResponseNote.prefix}{REQUEST_ID}$")
     return {
         "/v1/responses": {
             "post": _operation(

@@ -12,8 +12,6 @@ from lore.store.types import StoreFull, StoreUnavailable
 STORE_RETRY_S = 1
 STORE_FULL_RETRY_S = 60  # where it is unknown when there will be room
 AUTH_RETRY_S = 5
-QUEUE_RETRY_S = 2
-CLIENT_RETRY_S = 5
 
 
 class UnknownRequest(Exception):
@@ -35,13 +33,17 @@ class ApiError(Exception):
         *,
         field: str | None = None,
         headers: dict[str, str] | None = None,
+        retry_s: float | None = None,
     ) -> None:
+        """``retry_s``: in how many seconds to ask again."""
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.field = field
         self.headers = headers or {}
+        if retry_s is not None:
+            self.headers["Retry-After"] = str(max(1, math.ceil(retry_s)))
 
     def body(self) -> bytes:
         error = {"code": self.code, "message": self.message}
@@ -68,12 +70,8 @@ def unauthorized(*, invalid: bool = False) -> ApiError:
 
 
 def auth_unavailable() -> ApiError:
-    return ApiError(
-        503,
-        "auth_unavailable",
-        "the token cannot be verified at the moment; try again",
-        headers={"Retry-After": str(AUTH_RETRY_S)},
-    )
+    message = "the token cannot be verified at the moment; try again"
+    return ApiError(503, "auth_unavailable", message, retry_s=AUTH_RETRY_S)
 
 
 def not_found() -> ApiError:
@@ -105,81 +103,18 @@ HISTORY_LOST = "a store lost the end of the text that you have; ask again for th
 
 
 def store_unavailable() -> ApiError:
-    return ApiError(
-        503,
-        "store_unavailable",
-        "the store is unavailable at the moment; try again",
-        headers={"Retry-After": str(STORE_RETRY_S)},
-    )
+    message = "the store is unavailable at the moment; try again"
+    return ApiError(503, "store_unavailable", message, retry_s=STORE_RETRY_S)
 
 
 def store_full(retry_after_s: float | None) -> ApiError:
     wait_s = STORE_FULL_RETRY_S if retry_after_s is None else retry_after_s
-    return ApiError(
-        503,
-        "store_full",
-        "the store is full and accepts no new requests; try again later",
-        headers=_retry_after_ms(round(1000 * wait_s)),
-    )
+    message = "the store is full and accepts no new requests; try again later"
+    return ApiError(503, "store_full", message, retry_s=wait_s)
 
 
 def idempotency_key_reused(message: str) -> ApiError:
     return ApiError(422, "idempotency_key_reused", message, field="Idempotency-Key")
-
-
-def queue_full() -> ApiError:
-    return ApiError(
-        429,
-        "queue_full",
-        "the queue is full; try again later",
-        headers={"Retry-After": str(QUEUE_RETRY_S)},
-    )
-
-
-def prompt_too_long(limit: int, field: str) -> ApiError:
-    message = f"{field}: at most {limit} characters in total"
-    return invalid(message, field=field, code="prompt_too_long")
-
-
-def answer_too_long(limit: int, prompt_tokens: int) -> ApiError:
-    """The error for an answer that no limit would ever admit."""
-    message = (
-        f"max_tokens: with a prompt of about {prompt_tokens} tokens, this exceeds your limit of "
-        f"{limit} tokens a minute; ask for fewer"
-    )
-    return invalid(message, field="max_tokens", code="answer_too_long")
-
-
-def too_many_requests(limit: int, wait_ms: int) -> ApiError:
-    return ApiError(
-        429,
-        "too_many_requests",
-        f"rate limit exceeded: at most {limit} requests a minute; try again later",
-        headers=_retry_after_ms(wait_ms),
-    )
-
-
-def too_many_tokens(limit: int, wait_ms: int) -> ApiError:
-    return ApiError(
-        429,
-        "too_many_tokens",
-        f"token limit exceeded: at most {limit} tokens a minute, prompts and max_tokens together; "
-        "try again later, or ask for fewer",
-        headers=_retry_after_ms(wait_ms),
-    )
-
-
-def _retry_after_ms(wait_ms: int) -> dict[str, str]:
-    return {"Retry-After": str(max(1, math.ceil(wait_ms / 1000)))}
-
-
-def too_many_streams(limit: int) -> ApiError:
-    return ApiError(
-        429,
-        "too_many_streams",
-        f"at most {limit} live requests; wait for one to end, or cancel one",
-        headers={"Retry-After": str(CLIENT_RETRY_S)},
-    )
 
 
 def count(error: ApiError) -> None:
