@@ -33,17 +33,11 @@ class Counter:
         self.value += amount
 
 
-class Gauge:
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0.0
+class Gauge(Counter):
+    __slots__ = ()
 
     def set(self, value: float) -> None:
         self.value = value
-
-    def inc(self, amount: float = 1) -> None:
-        self.value += amount
 
     def dec(self, amount: float = 1) -> None:
         self.value -= amount

@@ -1,12 +1,12 @@
 """The tools that an answer may call, and the format that it must have."""
 
 import json
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from lore.kinds import of_kinds
+from lore.kinds import is_deeper, of_kinds
 
 MAX_TOOLS = 128
 MAX_SCHEMA_BYTES = 65_536
@@ -23,22 +23,13 @@ def _bounded(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
             "a schema may have at most {most} bytes, and this has {size}",
             {"most": MAX_SCHEMA_BYTES, "size": size},
         )
-    level: list[Any] = [schema]
-    for _ in range(MAX_SCHEMA_DEPTH):
-        level = [inner for one in level for inner in _inside(one)]
-        if not level:
-            return schema
-    raise PydanticCustomError(
-        "schema_too_deep",
-        "a schema may be nested at most {most} levels deep",
-        {"most": MAX_SCHEMA_DEPTH},
-    )
-
-
-def _inside(value: Any) -> list[Any]:
-    """Objects and lists in a value of JSON."""
-    inner: Any = cast("Any", value).values() if isinstance(value, dict) else value
-    return [one for one in inner if isinstance(one, (dict, list))]
+    if is_deeper(schema, MAX_SCHEMA_DEPTH):
+        raise PydanticCustomError(
+            "schema_too_deep",
+            "a schema may be nested at most {most} levels deep",
+            {"most": MAX_SCHEMA_DEPTH},
+        )
+    return schema
 
 
 ToolName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]

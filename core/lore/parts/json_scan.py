@@ -95,11 +95,12 @@ def object_in(text: str) -> dict[str, Any] | None:
     if Value().feed(text, 0) != (len(text), "done"):
         return None
     try:
-        value: Any = json.loads(text, parse_constant=_refuse)
+        value: Any = json.loads(text, parse_constant=no_constant)
     except ValueError:
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
-def _refuse(name: str) -> float:
+def no_constant(name: str) -> None:
+    """Refuse ``NaN`` and ``Infinity``, which Python would accept."""
     raise ValueError(name)

@@ -11,10 +11,13 @@ contains text of a question or an answer, the query of an address, a key or a na
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from lore.settings import load
 from lore.tracing.settings import TracingSettings
+
+if TYPE_CHECKING:
+    from lore.tracing.otel import OtelTracer
 
 Value = str | bool | int | float | Sequence[str]
 Kind = Literal["internal", "server", "client"]
@@ -61,22 +64,7 @@ class Span:
 NOTHING = Span()
 
 
-class Tracer(Protocol):
-    def begin(
-        self,
-        name: str,
-        *,
-        parent: str,
-        link: str,
-        kind: Kind,
-        began_ns: int,
-        attributes: Mapping[str, Value],
-    ) -> Span: ...
-
-    def stop(self) -> None: ...
-
-
-_tracer: Tracer | None = None
+_tracer: "OtelTracer | None" = None
 
 
 def start(service: str, instance: str) -> None:
@@ -91,7 +79,7 @@ def start(service: str, instance: str) -> None:
         use(OtelTracer(service, instance, otlp_exporter(settings)))
 
 
-def use(tracer: Tracer | None) -> None:
+def use(tracer: "OtelTracer | None") -> None:
     global _tracer
     _tracer = tracer
 

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -29,6 +30,13 @@ Origins = Annotated[tuple[str, ...], NoDecode]
 """Comma-separated ``scheme://host[:port]``."""
 Network = IPv4Network | IPv6Network
 _LIMITS = RequestLimits()
+_LISTS: dict[str, Callable[[str], object]] = {
+    "edges": lambda part: part.rstrip("/"),
+    "cors_origins": lambda part: part.rstrip("/"),
+    "allowed_hosts": str.lower,
+    "trusted_proxies": ip_network,
+}
+"""The settings with commas, and how each part of them is read."""
 
 
 class EdgeSettings(CommonSettings):
@@ -210,26 +218,13 @@ class EdgeSettings(CommonSettings):
             )
         return str(path)
 
-    @field_validator("edges", "cors_origins", mode="before")
+    @field_validator(*_LISTS, mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("allowed_hosts", mode="before")
-    @classmethod
-    def _are_names(cls, value: object) -> object:
+    def _split(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _are_networks(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        read = _LISTS[str(info.field_name)]
+        return tuple(read(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("root_path")
     @classmethod

@@ -18,15 +18,6 @@ from lore.protocol.logprobs import Scored
 from lore.request import StreamRequest
 
 
-class InvalidRequest(Exception):
-    """The engine cannot honour a parameter; ``field`` names it."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """One request to decode, from its start or from where its log ends."""

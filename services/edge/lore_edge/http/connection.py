@@ -257,6 +257,7 @@ class Connection(asyncio.Protocol):
     def on_head(
         self, method: bytes, version: tuple[int, int], read: head.Head, *, keeps: bool
     ) -> None:
+        """``keeps``: whether the peer allows another call on this connection."""
         http_version = "1.0" if version < (1, 1) else "1.1"
         scope = head.scope(method, http_version, read, self.client, {TRANSPORT: self.transport})
         more = read.expects_continue

@@ -4,7 +4,7 @@ Each piece goes through llhttp in slices, which are counted before it stores the
 trailer or chunk extension grows beyond its bound (SECURITY.md).
 """
 
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import httptools
 
@@ -12,23 +12,12 @@ from lore_edge.http import head
 from lore_edge.settings import EdgeSettings
 from lore_edge.wire.errors import ApiError
 
+if TYPE_CHECKING:
+    from lore_edge.http.connection import Connection
+
 CHUNKED_SLICE = 1024  # a slice may contain the end of a chunked body and calls behind it
 OVERHEAD = 16  # the most bytes of framing for each byte of body; a chunk of 1 byte takes 5
 _END = b"\r\n\r\n"
-
-
-class Sink(Protocol):
-    """Receives what was parsed."""
-
-    def on_head(
-        self, method: bytes, version: tuple[int, int], read: head.Head, *, keeps: bool
-    ) -> None: ...
-
-    def on_body(self, body: bytes) -> None: ...
-
-    def on_end(self, *, keeps: bool) -> None:
-        """``keeps``: whether the peer allows another call on this connection."""
-        ...
 
 
 class RequestParser:
@@ -48,7 +37,7 @@ class RequestParser:
         "in_body",
     )
 
-    def __init__(self, sink: Sink, settings: EdgeSettings) -> None:
+    def __init__(self, sink: "Connection", settings: EdgeSettings) -> None:
         self._sink = sink
         self._settings = settings
         self.in_body = False

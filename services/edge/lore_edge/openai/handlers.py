@@ -40,7 +40,7 @@ from lore_edge.openai.stored import Shelf
 from lore_edge.settings import EdgeSettings
 from lore_edge.wire import call_trace, sse
 from lore_edge.wire.asgi import Receive, Scope, Send, answer, check_json, parse_object, read_body
-from lore_edge.wire.errors import ApiError
+from lore_edge.wire.errors import ApiError, method_not_allowed
 from lore_edge.wire.resume import ResumePoint, wanted
 from lore_edge.wire.subject import subject_of
 
@@ -96,13 +96,7 @@ class OpenAI:
             method = scope["method"]
             handler = handlers.get("GET" if method == "HEAD" else method)
             if handler is None:
-                allowed = ", ".join(handlers).replace("GET", "GET, HEAD")
-                raise ApiError(
-                    405,
-                    "method_not_allowed",
-                    f"method not supported; this address supports {allowed}",
-                    headers={"Allow": allowed},
-                )
+                raise method_not_allowed(", ".join(handlers).replace("GET", "GET, HEAD"))
             await handler(OpenAICall(scope, receive, send, match[1] if match.lastindex else ""))
             return
         raise ApiError(404, "unknown_url", f"Unknown request URL: {scope['path']}.")

@@ -7,14 +7,26 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lore_edge.admission.create import MAX_KEY_CHARS
 from lore_edge.openai.chat_request import ChatRequest
 from lore_edge.openai.completion_request import CompletionRequest
 from lore_edge.openai.neutral import ChatNeutral, CompletionNeutral, ResponseNeutral
 from lore_edge.openai.notes import ChatNote, CompletionNote, ResponseNote
 from lore_edge.openai.parameters import Parameters, takes
 from lore_edge.openai.responses_request import ResponseRequest
-from lore_edge.reference.schemas import STRING, Json, integer, let_null_say_nothing, ref
+from lore_edge.reference.schemas import (
+    KEY,
+    NULLABLE,
+    RETRY_AFTER,
+    STRING,
+    Json,
+    integer,
+    json_body,
+    let_null_say_nothing,
+    list_of,
+    operation,
+    parameter,
+    ref,
+)
 from lore_edge.wire.ids import REQUEST_ID
 
 TAG = "OpenAI"
@@ -33,9 +45,7 @@ _REFUSALS = {
 }
 _ASKING = (400, 401, 404, 410, 413, 415, 422, 429, 503)
 _READING = (400, 401, 404, 503)
-_RETRY = {
-    "Retry-After": {"description": "seconds to wait before asking again", "schema": integer()}
-}
+_RETRY = {"Retry-After": {"description": RETRY_AFTER, "schema": integer()}}
 _ID = {"X-Request-Id": {"description": "the request's own id", "schema": STRING}}
 _FLAG: Json = {"type": "boolean"}
 
@@ -60,8 +70,8 @@ def _choice_paths(path: str, what: str, prefix: str, kind: str) -> Json:
                 f"create{kind}Completion",
                 f"Create {what}; with `stream`, as server-sent events",
                 _answers(whole, event, 500, *_ASKING),
-                parameters=[_KEY],
-                requestBody=_body(request),
+                parameters=[KEY],
+                requestBody={"required": True, **json_body(request)},
             )
         },
         path + "/{completion_id}": {
@@ -84,8 +94,8 @@ def _response_paths() -> Json:
                 "createResponse",
                 "Create a response; with `background`, it is generated without a reader",
                 _answers("Response", "ResponseEvent", *_ASKING),
-                parameters=[_KEY],
-                requestBody=_body("ResponseRequest"),
+                parameters=[KEY],
+                requestBody={"required": True, **json_body("ResponseRequest")},
             )
         },
         "/v1/responses/{response_id}": {
@@ -96,8 +106,8 @@ def _response_paths() -> Json:
                 _answers("Response", "ResponseEvent", 410, *_READING),
                 parameters=[
                     _STREAM,
-                    _in("query", "starting_after", "the last event's number", integer()),
-                    _in("query", "include_obfuscation", "false", {"enum": [False]}),
+                    parameter("query", "starting_after", "the last event's number", integer()),
+                    parameter("query", "include_obfuscation", "false", {"enum": [False]}),
                 ],
             ),
             "delete": _operation(
@@ -121,9 +131,9 @@ def _response_paths() -> Json:
                 "List the input items of a response",
                 _answers("InputItems", "", *_READING),
                 parameters=[
-                    _in("query", "after", "the last item of the previous page", STRING),
-                    _in("query", "limit", "items on a page", integer(1, maximum=100)),
-                    _in(
+                    parameter("query", "after", "the last item of the previous page", STRING),
+                    parameter("query", "limit", "items on a page", integer(1, maximum=100)),
+                    parameter(
                         "query",
                         "order",
                         "oldest first (`asc`) or newest first (`desc`)",
@@ -156,10 +166,10 @@ def schemas() -> Json:
         **_completion_schemas(),
         **_response_schemas(),
         "OpenAIError": _object(
-            error=_object(message=STRING, type=STRING, param=_NULLABLE, code=_NULLABLE)
+            error=_object(message=STRING, type=STRING, param=NULLABLE, code=NULLABLE)
         ),
         "Model": model,
-        "Models": _object(object=_const("list"), data=_list(ref("Model"))),
+        "Models": _object(object=_const("list"), data=list_of(ref("Model"))),
     }
 
 
@@ -171,7 +181,7 @@ def _chat_schemas() -> Json:
             object=_const("chat.completion"),
             created=integer(),
             model=STRING,
-            choices=_list(
+            choices=list_of(
                 _object(
                     index=integer(), message=_MESSAGE, logprobs=_SCORES, finish_reason=_FINISHED
                 )
@@ -183,7 +193,7 @@ def _chat_schemas() -> Json:
             object=_const("chat.completion.chunk"),
             created=integer(),
             model=STRING,
-            choices=_list(
+            choices=list_of(
                 _object(
                     index=integer(),
                     delta=_DELTA,
@@ -208,7 +218,7 @@ def _completion_schemas() -> Json:
             object=_const("text_completion"),
             created=integer(),
             model=STRING,
-            choices=_list(choice),
+            choices=list_of(choice),
             **more,
         )
 
@@ -234,10 +244,10 @@ def _response_schemas() -> Json:
             },
             background=_FLAG,
             store=_FLAG,
-            output=_list({"type": "object"}),
+            output=list_of({"type": "object"}),
             error={"type": ["object", "null"]},
             incomplete_details={"type": ["object", "null"]},
-            instructions=_NULLABLE,
+            instructions=NULLABLE,
             metadata={"type": "object", "additionalProperties": STRING},
             usage={"type": ["object", "null"]},
         ),
@@ -252,7 +262,7 @@ def _response_schemas() -> Json:
         "DeletedResponse": _object(id=STRING, object=_const("response"), deleted=_const(True)),
         "InputItems": _object(
             object=_const("list"),
-            data=_list({"type": "object"}),
+            data=list_of({"type": "object"}),
             first_id=STRING,
             last_id=STRING,
             has_more=_FLAG,
@@ -272,94 +282,65 @@ def _request(name: str, model: type[BaseModel], neutral: type[Parameters]) -> Js
 
 
 def _answers(whole: str, event: str, *refusals: int) -> Json:
-    content = {"application/json": {"schema": ref(whole)}}
+    content = json_body(whole)["content"]
     if event:
         content["text/event-stream"] = {"schema": ref(event)}
     answers: Json = {"200": {"description": "as asked", "content": content, "headers": _ID}}
     for status in sorted(refusals):
-        answers[str(status)] = {
-            "description": _REFUSALS[status],
-            "content": {"application/json": {"schema": ref("OpenAIError")}},
-        }
+        answers[str(status)] = {"description": _REFUSALS[status], **json_body("OpenAIError")}
         if status in (429, 503):
             answers[str(status)]["headers"] = _RETRY
     return answers
 
 
 def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
-    return {"operationId": name, "summary": summary, "tags": [TAG], **more, "responses": responses}
-
-
-def _in(place: str, name: str, description: str, schema: Json) -> Json:
-    required = place == "path"
-    return {
-        "in": place,
-        "name": name,
-        "description": description,
-        "required": required,
-        "schema": schema,
-    }
+    return operation(name, summary, responses, tags=[TAG], **more)
 
 
 def _named(name: str, pattern: str) -> Json:
     schema = {"type": "string", "pattern": pattern} if pattern else STRING
-    return _in("path", name, "the object's id", schema)
-
-
-def _body(schema: str) -> Json:
-    return {"required": True, "content": {"application/json": {"schema": ref(schema)}}}
+    return parameter("path", name, "the object's id", schema)
 
 
 def _object(**properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _list(items: Json) -> Json:
-    return {"type": "array", "items": items}
-
-
 def _const(value: Any) -> Json:
     return {"const": value}
 
 
-_NULLABLE: Json = {"type": ["string", "null"]}
 _FINISHED: Json = {"enum": ["stop", "length", "tool_calls"]}
 _TOKEN: dict[str, Json] = {
     "token": STRING,
     "logprob": {"type": "number", "maximum": 0},
-    "bytes": _list(integer(0, maximum=255)),
+    "bytes": list_of(integer(0, maximum=255)),
 }
 _SCORES: Json = {
     "description": "null unless asked for",
     "type": ["object", "null"],
     "properties": {
-        "content": _list(_object(**_TOKEN, top_logprobs=_list(_object(**_TOKEN)))),
+        "content": list_of(_object(**_TOKEN, top_logprobs=list_of(_object(**_TOKEN)))),
         "refusal": {"type": "null"},
     },
 }
-_IDS: Json = _list(integer()) | {"description": "only if asked for"}
+_IDS: Json = list_of(integer()) | {"description": "only if asked for"}
 _TEXT_SCORES: Json = {
     "description": "null unless asked for",
     "type": ["object", "null"],
     "properties": {
-        "tokens": _list(STRING),
-        "token_logprobs": _list({"type": "number", "maximum": 0}),
-        "top_logprobs": _list({"type": "object", "additionalProperties": {"type": "number"}}),
-        "text_offset": _list(integer()),
+        "tokens": list_of(STRING),
+        "token_logprobs": list_of({"type": "number", "maximum": 0}),
+        "top_logprobs": list_of({"type": "object", "additionalProperties": {"type": "number"}}),
+        "text_offset": list_of(integer()),
     },
 }
-_MESSAGE = _object(role=_const("assistant"), content=_NULLABLE)
-_MESSAGE["properties"] |= {"reasoning_content": STRING, "tool_calls": _list({"type": "object"})}
+_MESSAGE = _object(role=_const("assistant"), content=NULLABLE)
+_MESSAGE["properties"] |= {"reasoning_content": STRING, "tool_calls": list_of({"type": "object"})}
 _DELTA: Json = {
     "type": "object",
     "properties": _MESSAGE["properties"] | {"role": STRING, "content": STRING},
 }
 _USAGE = _object(prompt_tokens=integer(), completion_tokens=integer(), total_tokens=integer())
-_KEY = _in(
-    "header",
-    "Idempotency-Key",
-    "makes a retried POST the same request",
-    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
-)
-_STREAM = _in("query", "stream", "as server-sent events", _FLAG)
-_LAST_EVENT_ID = _in("header", "Last-Event-ID", "the last event that the reader has", STRING)
+_STREAM = parameter("query", "stream", "as server-sent events", _FLAG)
+_LAST_EVENT_ID = parameter("header", "Last-Event-ID", "the last event that the reader has", STRING)

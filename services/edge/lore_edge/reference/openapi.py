@@ -10,10 +10,21 @@ from importlib.metadata import version
 from typing import Any
 
 from lore.request_limits import RequestLimits, with_limits
-from lore_edge.admission.create import MAX_KEY_CHARS
 from lore_edge.delivery.listing import MAX_LIMIT, STATES
 from lore_edge.reference import openai
-from lore_edge.reference.schemas import REQUEST_ID_TEXT, STRING, Json, integer, ref, schemas
+from lore_edge.reference.schemas import (
+    KEY,
+    REQUEST_ID_TEXT,
+    RETRY_AFTER,
+    STRING,
+    Json,
+    integer,
+    json_body,
+    operation,
+    parameter,
+    ref,
+    schemas,
+)
 from lore_edge.wire.resume import LOG_ID, POSITION, WAIT
 
 ERRORS: dict[str, tuple[int, str]] = {
@@ -71,37 +82,21 @@ _BODY_ERRORS = (
 _STREAM_ERRORS = ("invalid_request", "history_lost", "given_up", "store_unavailable", "draining")
 
 
-def _parameter(place: str, name: str, description: str, schema: Json) -> Json:
-    return {
-        "in": place,
-        "name": name,
-        "description": description,
-        "required": place == "path",
-        "schema": schema,
-    }
-
-
-_ID = _parameter("path", "request_id", "128 random bits, URL-safe", REQUEST_ID_TEXT)
-_KEY = _parameter(
-    "header",
-    "Idempotency-Key",
-    "makes a retried POST the same request",
-    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
-)
+_ID = parameter("path", "request_id", "128 random bits, URL-safe", REQUEST_ID_TEXT)
 _POSITIONS = [
-    _parameter(
+    parameter(
         "header",
         "Last-Event-ID",
         "the last event that the reader has, `<seq>` or `<seq>:<log_id>`; overrides `after`",
         {"type": "string", "pattern": f"^({POSITION})?$"},
     ),
-    _parameter(
+    parameter(
         "query",
         "after",
         "the same, in the query",
         {"type": "string", "pattern": f"^{POSITION}$"},
     ),
-    _parameter(
+    parameter(
         "query",
         "log",
         "the log that a plain seq counts in (P4)",
@@ -110,7 +105,7 @@ _POSITIONS = [
 ]
 
 
-_WAIT = _parameter(
+_WAIT = parameter(
     "query",
     "wait",
     "how many seconds to wait for news; the response has what follows the position (P18); ignored "
@@ -124,7 +119,7 @@ def _header(description: str, schema: Json) -> Json:
 
 
 _CHALLENGE = {"WWW-Authenticate": _header("`Bearer`, as RFC 6750 says", STRING)}
-_RETRY_AFTER = {"Retry-After": _header("seconds to wait before asking again", integer())}
+_RETRY_AFTER = {"Retry-After": _header(RETRY_AFTER, integer())}
 _HEADERS = {401: _CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
 _NAMING = {
     "Location": _header("the URL of the stream, with its log", STRING),
@@ -132,20 +127,8 @@ _NAMING = {
 }
 
 
-def _body(schema: str) -> Json:
-    return {"required": True, "content": {"application/json": {"schema": ref(schema)}}}
-
-
-def _view(description: str, **more: Any) -> Json:
-    return {**_json("View", description), **more}
-
-
-def _json(schema: str, description: str) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": ref(schema)}}}
-
-
-def _empty(description: str) -> Json:
-    return {"description": description}
+def _json(schema: str, description: str, **more: Any) -> Json:
+    return {"description": description, **json_body(schema), **more}
 
 
 def _refusals(*codes: str) -> Json:
@@ -178,10 +161,6 @@ def _links(request_id: str) -> Json:
     }
 
 
-def _operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
-    return {"operationId": name, "summary": summary, **more, "responses": responses}
-
-
 AUTH_ERRORS = ("unauthorized", "host_not_allowed", "auth_unavailable")
 """Errors with which any call may end, unless it is public."""
 PUBLIC: Json = {"security": []}
@@ -200,7 +179,7 @@ _SECURITY_SCHEMES: Json = {
 
 def _create() -> Json:
     body_id, header_id = "$response.body#/request_id", "$response.header.X-Request-Id"
-    return _operation(
+    return operation(
         "createStream",
         "Create a request; with `Accept: text/event-stream`, the response is the stream",
         {
@@ -210,8 +189,8 @@ def _create() -> Json:
                 "content": {"text/event-stream": {"schema": ref("Event")}},
                 "links": _links(header_id),
             },
-            "201": _view("accepted", headers=_NAMING, links=_links(body_id)),
-            "204": _empty("a retried POST; the reader has the whole answer"),
+            "201": _json("View", "accepted", headers=_NAMING, links=_links(body_id)),
+            "204": {"description": "a retried POST; the reader has the whole answer"},
             **_refusals(
                 *AUTH_ERRORS,
                 "no_model",
@@ -228,14 +207,14 @@ def _create() -> Json:
                 "too_many_tokens",
             ),
         },
-        parameters=[_KEY, *_POSITIONS],
-        requestBody=_body("StreamRequest"),
+        parameters=[KEY, *_POSITIONS],
+        requestBody={"required": True, **json_body("StreamRequest")},
     )
 
 
 def _list() -> Json:
     limit = integer(1, maximum=MAX_LIMIT)
-    return _operation(
+    return operation(
         "listStreams",
         "List the caller's own requests, newest first",
         {
@@ -243,25 +222,26 @@ def _list() -> Json:
             **_refusals(*AUTH_ERRORS, "invalid_request", "store_unavailable"),
         },
         parameters=[
-            _parameter("query", "state", "which states; all by default", {"enum": [*STATES]}),
-            _parameter("query", "limit", "how many at most", limit),
+            parameter("query", "state", "which states; all by default", {"enum": [*STATES]}),
+            parameter("query", "limit", "how many at most", limit),
         ],
     )
 
 
 def _read() -> Json:
-    stream = _view(
+    stream = _json(
+        "View",
         "the JSON view; with `wait`, what follows the position; with `Accept: text/event-stream`, "
-        "the stream"
+        "the stream",
     )
     stream["content"]["application/json"]["schema"] = {"anyOf": [ref("View"), ref("Poll")]}
     stream["content"]["text/event-stream"] = {"schema": ref("Event")}
-    return _operation(
+    return operation(
         "readStream",
         "Read a request with its answer so far, poll for more, or follow the stream",
         {
             "200": stream,
-            "204": _empty("the answer has ended, and the reader has all of it"),
+            "204": {"description": "the answer has ended, and the reader has all of it"},
             **_refusals(*AUTH_ERRORS, "not_found", *_STREAM_ERRORS),
         },
         parameters=[*_POSITIONS, _WAIT],
@@ -270,16 +250,16 @@ def _read() -> Json:
 
 
 def _acknowledge() -> Json:
-    return _operation(
+    return operation(
         "acknowledge",
         "Acknowledge all chunks up to a seq",
         {
-            "204": _empty("acknowledged (idempotent)"),
+            "204": {"description": "acknowledged (idempotent)"},
             **_refusals(
                 *AUTH_ERRORS, *_BODY_ERRORS, "not_found", "ack_ahead_of_log", "store_unavailable"
             ),
         },
-        requestBody=_body("AckBody"),
+        requestBody={"required": True, **json_body("AckBody")},
         **_BY_STREAM_TOKEN,
     )
 
@@ -293,7 +273,7 @@ def document(limits: RequestLimits, prefix: str = "") -> Json:
 def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
     """The OpenAPI document of an edge with these limits."""
     cancel = {
-        "204": _empty("cancelled (idempotent)"),
+        "204": {"description": "cancelled (idempotent)"},
         **_refusals(*AUTH_ERRORS, "not_found", "already_ended", "store_unavailable"),
     }
     messages = {
@@ -301,7 +281,7 @@ def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
         **_refusals(*AUTH_ERRORS, "not_found", "given_up", "store_unavailable"),
     }
     revive = {
-        "202": _view("queued again"),
+        "202": _json("View", "queued again"),
         **_refusals(*AUTH_ERRORS, "not_found", "not_reaped", "store_unavailable", "store_full"),
     }
     token = {
@@ -329,24 +309,24 @@ def describe(limits: RequestLimits | None = None, prefix: str = "") -> Json:
             "/v1/streams/{request_id}": {
                 "parameters": [_ID],
                 "get": _read(),
-                "delete": _operation("cancelStream", "Cancel (P14); final", cancel),
+                "delete": operation("cancelStream", "Cancel (P14); final", cancel),
             },
             "/v1/streams/{request_id}/ack": {"parameters": [_ID], "post": _acknowledge()},
             "/v1/streams/{request_id}/messages": {
                 "parameters": [_ID],
-                "get": _operation("readMessages", "Read what a request was asked (H13)", messages),
+                "get": operation("readMessages", "Read what a request was asked (H13)", messages),
             },
             "/v1/streams/{request_id}/revive": {
                 "parameters": [_ID],
-                "post": _operation("reviveStream", "Revive a reaped request (P16)", revive),
+                "post": operation("reviveStream", "Revive a reaped request (P16)", revive),
             },
             "/v1/streams/{request_id}/token": {
                 "parameters": [_ID],
-                "post": _operation(
+                "post": operation(
                     "createStreamToken", "Create a short-lived token for the stream's URL", token
                 ),
             },
-            "/openapi.json": {"get": _operation("describe", "This description", this, **PUBLIC)},
+            "/openapi.json": {"get": operation("describe", "This description", this, **PUBLIC)},
             **openai.paths(),
         },
         "security": [{"bearer": []}],

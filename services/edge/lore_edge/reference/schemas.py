@@ -4,6 +4,7 @@ from typing import Any
 
 from lore.protocol.lifecycle import Status
 from lore.request import OF_MESSAGES, StreamRequest
+from lore_edge.admission.create import MAX_KEY_CHARS
 from lore_edge.wire.ids import REQUEST_ID
 from lore_edge.wire.resume import MAX_SEQ, POSITION
 
@@ -25,17 +26,41 @@ def ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def list_of(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def parameter(place: str, name: str, description: str, schema: Json) -> Json:
+    about = {"description": description, "required": place == "path", "schema": schema}
+    return {"in": place, "name": name, **about}
+
+
+def operation(name: str, summary: str, responses: Json, **more: Any) -> Json:
+    return {"operationId": name, "summary": summary, **more, "responses": responses}
+
+
+def json_body(schema: str) -> Json:
+    return {"content": {"application/json": {"schema": ref(schema)}}}
+
+
 def integer(minimum: int = 0, **more: Any) -> Json:
     return {"type": "integer", "minimum": minimum, **more}
 
 
 STRING: Json = {"type": "string"}
-_NULLABLE: Json = {"type": ["string", "null"]}
+NULLABLE: Json = {"type": ["string", "null"]}
 _COUNT_OR_NULL: Json = {"type": ["integer", "null"], "minimum": 0}
 _TIME: Json = {"type": ["string", "null"], "format": "date-time"}
 _STATUS: Json = {"type": "string", "enum": [str(status) for status in Status]}
 REQUEST_ID_TEXT: Json = {"type": "string", "pattern": f"^{REQUEST_ID}$"}
 _SEQ: Json = integer(1, maximum=MAX_SEQ)
+KEY = parameter(
+    "header",
+    "Idempotency-Key",
+    "makes a retried POST the same request",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+)
+RETRY_AFTER = "seconds to wait before asking again"
 _ABOUT = ("title", "description", "default")  # members of a schema that do not restrict its values
 
 
@@ -46,18 +71,17 @@ def _event(name: str, data: str, optional: tuple[str, ...] = ()) -> Json:
 
 
 def _scored(more: Json) -> Json:
-    numbers = {"type": "array", "items": integer(maximum=255)}
+    numbers = list_of(integer(maximum=255))
     return _object({"token": STRING, "logprob": {"type": "number"}, "bytes": numbers, **more})
 
 
 _LOGPROBS: Json = {
-    "type": "array",
-    "items": _scored({"top_logprobs": {"type": "array", "items": _scored({})}}),
+    **list_of(_scored({"top_logprobs": list_of(_scored({}))})),
     "description": "Of each token, if the request asked for them (H16).",
 }
 
 _IDS: dict[str, Json] = {
-    name: {"type": "array", "items": integer(), "description": f"{what}, if asked for (H18)"}
+    name: {**list_of(integer()), "description": f"{what}, if asked for (H18)"}
     for name, what in (
         ("token_ids", "the ids of these tokens"),
         ("prompt_token_ids", "those of the prompt, beside the first chunk"),
@@ -128,9 +152,9 @@ def _views() -> Json:
         "log_id": STRING,
         "next_seq": integer(1),
         **{name: integer() for name in counts},
-        "finish_reason": _NULLABLE,
-        "error": _NULLABLE,
-        "model": _NULLABLE,
+        "finish_reason": NULLABLE,
+        "error": NULLABLE,
+        "model": NULLABLE,
         "created_at": _TIME,
         "started_at": _TIME,
         "finished_at": _TIME,
@@ -140,8 +164,8 @@ def _views() -> Json:
     }
     return {
         "View": _object(view | {"text": {"type": "string", "description": "the answer so far"}}),
-        "Streams": _object({"streams": {"type": "array", "items": _object(view)}}),
-        "Conversation": _object({"messages": {"type": "array", "items": ref("Message")}}),
+        "Streams": _object({"streams": list_of(_object(view))}),
+        "Conversation": _object({"messages": list_of(ref("Message"))}),
     }
 
 
@@ -191,8 +215,8 @@ def _events() -> Json:
         "EndEvent": _object(
             {
                 "status": _STATUS,
-                "finish_reason": _NULLABLE,
-                "error": _NULLABLE,
+                "finish_reason": NULLABLE,
+                "error": NULLABLE,
                 "last_seq": integer(),
                 "usage": _object(usage),
             }

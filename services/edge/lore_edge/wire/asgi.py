@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, cast
+from typing import Any
 
+from lore.kinds import is_deeper
+from lore.parts.json_scan import no_constant
 from lore_edge.wire.errors import ApiError, invalid
 
 Scope = MutableMapping[str, Any]
@@ -94,7 +96,7 @@ def check_json(scope: Scope) -> None:
 def parse_object(body: bytes) -> dict[str, Any]:
     """Parse a body. Raises ApiError 400 when it is not a JSON object (RFC 8259)."""
     try:
-        data = json.loads(body.decode("utf-8-sig"), parse_constant=_no_number)
+        data = json.loads(body.decode("utf-8-sig"), parse_constant=no_constant)
     except UnicodeDecodeError:
         raise not_json("not UTF-8") from None
     except RecursionError:
@@ -105,7 +107,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise not_json("a number that cannot be read") from None
     if not isinstance(data, dict):
         raise invalid("the body is not a JSON object")
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and is_deeper(data, MAX_DEPTH):
         raise _too_deep()
     return data
 
@@ -153,31 +155,8 @@ def not_json(reason: str) -> ApiError:
     return invalid(f"the body is not valid JSON: {reason}", code="invalid_json")
 
 
-def _no_number(name: str) -> float:
-    """Refuse ``NaN`` and ``Infinity``, which Python would accept."""
-    raise ValueError(name)
-
-
 def _too_deep() -> ApiError:
     return invalid(f"the body is nested deeper than {MAX_DEPTH} levels")
-
-
-def _is_deeper(value: object, depth: int) -> bool:
-    """Whether JSON is nested deeper than ``depth``. It goes level by level, because the body
-    decides how deep a recursion would go.
-    """
-    level = [value]
-    for _ in range(depth + 1):
-        level = [inner for one in level for inner in _members(one)]
-        if not level:
-            return False
-    return True
-
-
-def _members(value: Any) -> Iterable[object]:
-    if isinstance(value, dict):
-        return cast("dict[str, object]", value).values()
-    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def wants_stream(scope: Scope) -> bool:

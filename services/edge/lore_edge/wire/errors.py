@@ -140,7 +140,10 @@ def as_api_error(error: Exception) -> ApiError:
 
 def _routing_error(error: HTTPException) -> ApiError:
     if error.status_code == 405:
-        headers = {"Allow": "GET, HEAD"} | dict(error.headers or {})
-        message = f"method not supported; this address supports {headers['Allow']}"
-        return ApiError(405, "method_not_allowed", message, headers=headers)
+        return method_not_allowed(dict(error.headers or {}).get("Allow", "GET, HEAD"))
     return ApiError(404, "not_found", "unknown address")
+
+
+def method_not_allowed(allowed: str) -> ApiError:
+    message = f"method not supported; this address supports {allowed}"
+    return ApiError(405, "method_not_allowed", message, headers={"Allow": allowed})

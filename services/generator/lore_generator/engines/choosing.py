@@ -5,12 +5,14 @@ draw runs through the candidates in the order of their ids. So a draw means the 
 any sorting of the device, and any rounding error that swaps two nearly equal tokens.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
+from lore.request import StreamRequest
 from lore_generator.engines.histories import Rows, placed
 
 TIES = 64
@@ -24,25 +26,37 @@ GREEDY_BELOW = 1e-5
 """Temperatures below this mean greedy decoding."""
 
 
-class SamplingParameters(Protocol):
-    """The fields of ``StreamRequest`` with these names."""
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to choose a request's tokens; the fields are those of ``StreamRequest``."""
 
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def top_p(self) -> float: ...
-    @property
-    def top_k(self) -> int: ...
-    @property
-    def min_p(self) -> float: ...
-    @property
-    def repetition_penalty(self) -> float: ...
-    @property
-    def presence_penalty(self) -> float: ...
-    @property
-    def frequency_penalty(self) -> float: ...
-    @property
-    def no_repeat_ngram_size(self) -> int: ...
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    seed: int
+    min_p: float
+    presence_penalty: float
+    frequency_penalty: float
+
+    @classmethod
+    def of(cls, request_id: str, request: StreamRequest) -> "Sampling":
+        """The sampling of a request. One without a seed draws by its id, so that its continuation
+        at another generator agrees with it.
+        """
+        drawn = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+        return cls(
+            request.temperature,
+            request.top_p,
+            request.top_k,
+            request.repetition_penalty,
+            request.no_repeat_ngram_size,
+            int.from_bytes(drawn) if request.seed is None else request.seed,
+            request.min_p or 0.0,
+            request.presence_penalty or 0.0,
+            request.frequency_penalty or 0.0,
+        )
 
 
 class Candidates(NamedTuple):
@@ -95,7 +109,7 @@ class Columns:
     """Whether a row has a presence or a frequency penalty."""
 
     @classmethod
-    def of(cls, batch: Sequence[SamplingParameters], device: torch.device) -> "Columns":
+    def of(cls, batch: Sequence[Sampling], device: torch.device) -> "Columns":
         drawn = [row for row, one in enumerate(batch) if not is_greedy(one)]
         narrow = [row for row in drawn if batch[row].top_k or batch[row].top_p < 1]
         wide = [row for row in drawn if not (batch[row].top_k or batch[row].top_p < 1)]
@@ -117,21 +131,19 @@ class Columns:
         )
 
 
-def is_greedy(one: SamplingParameters) -> bool:
+def is_greedy(one: Sampling) -> bool:
     return one.temperature < GREEDY_BELOW
 
 
-def _needs_history(one: SamplingParameters) -> bool:
+def _needs_history(one: Sampling) -> bool:
     return one.repetition_penalty != 1 or one.no_repeat_ngram_size > 0 or _counts(one)
 
 
-def _counts(one: SamplingParameters) -> bool:
+def _counts(one: Sampling) -> bool:
     return one.presence_penalty != 0 or one.frequency_penalty != 0
 
 
-def _group(
-    batch: Sequence[SamplingParameters], rows: list[int], device: torch.device
-) -> Group | None:
+def _group(batch: Sequence[Sampling], rows: list[int], device: torch.device) -> Group | None:
     if not rows:
         return None
     some = [batch[row] for row in rows]

@@ -58,14 +58,17 @@ class Loaded:
     @property
     def parts(self) -> str:
         """How the chat template teaches it to write what is not text."""
-        template = self.tokenizer.chat_template
-        return str(of_template(template)) if isinstance(template, str) else ""
+        return str(of_template(self._template))
 
     @property
     def switches(self) -> str:
         """How it lets a caller switch reasoning."""
+        return switches_of(self._template)
+
+    @property
+    def _template(self) -> str:
         template = self.tokenizer.chat_template
-        return switches_of(template) if isinstance(template, str) else ""
+        return template if isinstance(template, str) else ""
 
 
 def find(model: str | None, revision: str | None = None) -> ModelSource:

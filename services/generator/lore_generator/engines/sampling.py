@@ -23,44 +23,10 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 )
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 
-from lore.request import StreamRequest
 from lore_generator.engines.automata import Automata, Constrained, Grammars, allow
-from lore_generator.engines.choosing import Columns, is_greedy, mark, penalise
+from lore_generator.engines.choosing import Columns, Sampling, is_greedy, mark, penalise
 from lore_generator.engines.histories import Histories, placed, tokens_of
 from lore_generator.engines.measured import Measured
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to choose a request's tokens; the fields are those of ``StreamRequest``."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    repetition_penalty: float
-    no_repeat_ngram_size: int
-    seed: int
-    min_p: float
-    presence_penalty: float
-    frequency_penalty: float
-
-    @classmethod
-    def of(cls, request_id: str, request: StreamRequest) -> "Sampling":
-        """The sampling of a request. One without a seed draws by its id, so that its continuation
-        at another generator agrees with it.
-        """
-        drawn = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
-        return cls(
-            request.temperature,
-            request.top_p,
-            request.top_k,
-            request.repetition_penalty,
-            request.no_repeat_ngram_size,
-            int.from_bytes(drawn) if request.seed is None else request.seed,
-            request.min_p or 0.0,
-            request.presence_penalty or 0.0,
-            request.frequency_penalty or 0.0,
-        )
 
 
 @dataclass(slots=True)

@@ -13,7 +13,14 @@ from llguidance import LLMatcher, LLParserLimits
 
 from lore_generator.engines.calls import moved
 from lore_generator.engines.schema_patterns import MOST_PATTERNS, crowded_place
-from lore_generator.engines.schema_recursion import ENDLESS, endless_reference, escaped, referred
+from lore_generator.engines.schema_recursion import (
+    ENDLESS,
+    endless_reference,
+    escaped,
+    listed,
+    mapped,
+    referred,
+)
 
 LIMITS = LLParserLimits(
     initial_lexer_fuel=1_000_000,
@@ -91,18 +98,12 @@ def _inside(root: Any, schema: Any, at: str) -> Iterator[tuple[str, Any]]:
         return
     known = cast("dict[str, Any]", schema)
     for key in _MAPS:
-        for name, inner in _members(known.get(key)):
+        for name, inner in mapped(known.get(key)).items():
             yield f"{at}/{key}/{escaped(name)}", inner
     for key in _LISTS:
-        if isinstance(many := known.get(key), list):
-            for number, inner in enumerate(cast("list[Any]", many)):
-                yield f"{at}/{key}/{number}", inner
+        for number, inner in enumerate(listed(known.get(key))):
+            yield f"{at}/{key}/{number}", inner
     for key in _SINGLE:
         if isinstance(one := known.get(key), dict):
             yield f"{at}/{key}", one
     yield from referred(root, known)
-
-
-def _members(value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from cast("dict[str, Any]", value).items()

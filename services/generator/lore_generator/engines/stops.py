@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from lore.parts.markers import held
+
 
 class StopStrings:
     """Passes text through until one of ``stops`` appears in it; that string is never shown.
@@ -26,8 +28,7 @@ class StopStrings:
         if found:
             self.hit = True
             return text[: min(found)]
-        held = max(_overlap(text, stop) for stop in self._stops)
-        cut = len(text) - held
+        cut = len(text) - max(held(text, stop) for stop in self._stops)
         self._held = text[cut:]
         return text[:cut]
 
@@ -37,9 +38,3 @@ class StopStrings:
         """
         held, self._held = self._held, ""
         return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of ``text`` that is a beginning of ``stop``."""
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

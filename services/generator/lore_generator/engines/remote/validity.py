@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonschema_rs import ReferencingError, ValidationError, Validator, validator_for
 
+from lore.parts.json_scan import no_constant
 from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, CallEnd, Text
 from lore.protocol.lifecycle import INVALID_SCHEMA
@@ -107,7 +108,7 @@ def _pointer(error: ValidationError) -> str:
 
 def _fault(text: str, validator: Validator | None, *, is_object: bool) -> str | None:
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError):
         return NOT_JSON
     if is_object and not isinstance(value, dict):
@@ -118,7 +119,3 @@ def _fault(text: str, validator: Validator | None, *, is_object: bool) -> str | 
     if error is None:
         return None
     return f"at '#{_pointer(error)}': {error.message}"
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
