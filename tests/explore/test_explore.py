@@ -114,9 +114,9 @@ def test_a_successor_of_an_owner_out_of_reach_writes_under_another_name(
     """
     release = StoreState.release
 
-    def as_if_dead(self: StoreState, command: Release, *, now_ms: int) -> Any:
+    def as_if_dead(self: StoreState, record: Record, command: Release, *, now_ms: int) -> Any:
         why = "failed" if command.why == "silent" else command.why
-        return release(self, command._replace(why=why), now_ms=now_ms)
+        return release(self, record, command._replace(why=why), now_ms=now_ms)
 
     monkeypatch.setattr(StoreState, "release", as_if_dead)
     found = first_violation(scope("a seizure", **LOSES_ALL, seizures=1, readers=1, tokens=1))

@@ -31,10 +31,9 @@ Patch = pytest.MonkeyPatch
 def ack_off_by_one_in_the_store(patch: Patch) -> None:
     real = StoreState.ack
 
-    def ack(self: StoreState, command: Ack, *, now_ms: int) -> Any:
-        record = self._find(command.request_id, now_ms)
-        last = record.view.next_seq - 1 if record else command.seq
-        return real(self, command._replace(seq=min(command.seq + 1, last)), now_ms=now_ms)
+    def ack(self: StoreState, record: Record, command: Ack, *, now_ms: int) -> Any:
+        seq = min(command.seq + 1, record.view.next_seq - 1)
+        return real(self, record, command._replace(seq=seq), now_ms=now_ms)
 
     patch.setattr(StoreState, "ack", ack)
 

@@ -21,6 +21,7 @@ from lore.protocol.messages import News, Outcome, Position
 from lore.protocol.owner import Owner
 from lore.protocol.owner_channels import OwnerChannels
 from lore.protocol.owner_types import Errand, OwnerState, Update
+from lore.store.memory.records import Record
 from lore.store.memory.state import StoreState
 from tests.sim.faults import Options
 from tests.sim.run import simulate
@@ -168,11 +169,9 @@ def releases_whoever_has_it(patch: Patch) -> None:
     """A release that is repeated takes the request from the owner after it."""
     real = StoreState.release
 
-    def release(self: StoreState, command: Release, *, now_ms: int) -> Position:
-        view = self.view(command.request_id, now_ms=now_ms)
-        if view is not None:
-            command = command._replace(owner=view.owner, epoch=view.epoch)
-        return real(self, command, now_ms=now_ms)
+    def release(self: StoreState, record: Record, command: Release, *, now_ms: int) -> Position:
+        command = command._replace(owner=record.view.owner, epoch=record.view.epoch)
+        return real(self, record, command, now_ms=now_ms)
 
     patch.setattr(StoreState, "release", release)
 

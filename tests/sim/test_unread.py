@@ -10,6 +10,7 @@ from lore.protocol.commands import Readers
 from lore.protocol.follower import Follower
 from lore.protocol.messages import View
 from lore.protocol.owner import Owner
+from lore.store.memory.records import Record
 from lore.store.memory.state import StoreState
 from tests.sim.faults import Options
 from tests.sim.run import simulate
@@ -49,12 +50,10 @@ def nobody_looks_when_the_news_is_lost(patch: Patch) -> None:
 def ack_none_waits(patch: Patch) -> None:
     real = StoreState.readers
 
-    def readers(self: StoreState, command: Readers, *, now_ms: int) -> Any:
-        record = self._find(command.request_id, now_ms)
-        assert record is not None
+    def readers(self: StoreState, record: Record, command: Readers, *, now_ms: int) -> Any:
         ack = record.view.ack
         record.view = replace(record.view, ack="client")
-        answer = real(self, command, now_ms=now_ms)
+        answer = real(self, record, command, now_ms=now_ms)
         record.view = replace(record.view, ack=ack)
         return answer
 

@@ -2,10 +2,9 @@
 
 import os
 import sys
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -58,25 +57,17 @@ KeyFile = Annotated[
 ]
 
 
-class EngineName(StrEnum):
-    TRANSFORMERS = "transformers"
-    SYNTHETIC = "synthetic"
-    LLAMACPP = "llamacpp"
-    VLLM = "vllm"
-    SGLANG = "sglang"
-
-
 @app.command()
 def up(
     engine: Annotated[
-        EngineName,
+        Literal["transformers", "synthetic", "llamacpp", "vllm", "sglang"],
         typer.Option(
             envvar="LORE_ENGINE",
             metavar="ENGINE",
             help="transformers; synthetic, which needs no model; or a server of your own: "
             "llamacpp, vllm or sglang.",
         ),
-    ] = EngineName.TRANSFORMERS,
+    ] = "transformers",
     engine_url: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="That server; may be repeated. [LORE_ENGINE_URL]"),
@@ -122,7 +113,7 @@ def up(
 ) -> None:
     """Run everything on this machine until Ctrl-C."""
     options = Options(
-        *(engine.value, model, host, port, edges, generators, valkey_url, data_dir),
+        *(engine, model, host, port, edges, generators, valkey_url, data_dir),
         api_keys=api_keys,
         no_auth=no_auth,
         engine_urls=tuple(

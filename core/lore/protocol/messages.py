@@ -27,35 +27,37 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything that the store knows of a request except its log and body."""
+    """Everything that the store knows of a request except its log and body. The defaults are those
+    of a request that nobody has claimed.
+    """
 
     request_id: str
     subject: str
     fingerprint: str
     ack: str
     status: Status
-    owner: str
-    epoch: int
-    log_id: str
-    forks: str
+    owner: str = ""
+    epoch: int = 0
+    log_id: str = ""
+    forks: str = ""
     """The older logs of the request, as ``protocol/fork.py`` writes them; '' for none."""
-    next_seq: int
-    generated_tokens: int
+    next_seq: int = 1
+    generated_tokens: int = 0
     """Tokens in the log."""
-    acked_seq: int
-    acked_tokens: int
-    window: int
-    prompt_tokens: int
-    finish_reason: str
-    error: str
+    acked_seq: int = 0
+    acked_tokens: int = 0
+    window: int = 0
+    prompt_tokens: int = 0
+    finish_reason: str = ""
+    error: str = ""
     """The reason for the reader when the request failed, or ''."""
-    created_ms: int
-    started_ms: int
+    created_ms: int = 0
+    started_ms: int = 0
     """When it was first claimed; 0 before that."""
-    progress_ms: int
+    progress_ms: int = 0
     """When an append or ack last made progress."""
-    finished_ms: int
-    lease_until_ms: int
+    finished_ms: int = 0
+    lease_until_ms: int = 0
     tries: int = 0
     """Claims since it last made progress: a chunk, a pause, or a hand-back (P15.16)."""
     trace: str = ""

@@ -76,7 +76,8 @@ class Pacer(Generic[K]):
         self._waiting = 0
         self._waited_s = -math.inf
         """When somebody last waited."""
-        self._parked = 0
+        self.parked = 0
+        """How many are parked for pace."""
         self.shares = False
         """Whether credit comes in steps."""
         self._deadline = math.inf
@@ -87,11 +88,7 @@ class Pacer(Generic[K]):
     @property
     def decoding(self) -> int:
         """How many requests take a slot, or are to have the next one."""
-        return len(self._wanting) - self._parked
-
-    @property
-    def parked(self) -> int:
-        return self._parked
+        return len(self._wanting) - self.parked
 
     def is_parked(self, key: K) -> bool:
         """Whether it is parked for pace."""
@@ -141,7 +138,7 @@ class Pacer(Generic[K]):
         """It has ended, is handed back, or waits for a reader before its first text."""
         request = self._requests.pop(key, None)
         if request is not None:
-            self._parked -= request.parked
+            self.parked -= request.parked
             self._wanting.pop(key, None)
             self._open.pop(key, None)
             if self.shares:
@@ -194,7 +191,7 @@ class Pacer(Generic[K]):
         else:
             self._wanting.pop(request.key, None)
             self._open.pop(request.key, None)
-            self._parked -= request.parked
+            self.parked -= request.parked
             request.parked = False
         if request.pace is None or request.read_s is None:
             request.dry_s = request.turn_s + config.step_tokens / request.needs_per_s
@@ -283,7 +280,7 @@ class Pacer(Generic[K]):
                 continue
             if not request.parked:
                 request.parked = True
-                self._parked += 1
+                self.parked += 1
                 changes.parked.append(request.key)
             deadline = min(deadline, request.dry_s)
             if request.due_s > now:
@@ -293,7 +290,7 @@ class Pacer(Generic[K]):
     def _resume(self, request: Request[K], changes: Changes[K]) -> None:
         if request.parked:
             request.parked = False
-            self._parked -= 1
+            self.parked -= 1
             changes.resumed.append(request.key)
 
     def _grant(self, request: Request[K], limit: float, changes: Changes[K], now: float) -> None:

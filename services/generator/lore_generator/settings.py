@@ -2,6 +2,7 @@
 
 import secrets
 import socket
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -230,7 +231,6 @@ class GeneratorSettings(CommonSettings):
 
     @property
     def engine_options(self) -> SyntheticOptions | TransformersOptions | RemoteOptions:
-        slots = {} if self.slots is None else {"slots": self.slots}
         if self.engine in REMOTE:
             return RemoteOptions(
                 self.engine,
@@ -247,24 +247,12 @@ class GeneratorSettings(CommonSettings):
                 step_s=self.step_timeout_s,
             )
         if self.engine == "synthetic":
+            slots = {} if self.slots is None else {"slots": self.slots}
             return SyntheticOptions(self.synthetic_rate, self.synthetic_length, **slots)
-        return TransformersOptions(
-            model=self.model,
-            revision=self.model_revision,
-            cache=self.model_cache,
-            device_map=self.device_map,
-            dtype=self.dtype,
-            tp_plan=self.tp_plan,
-            attention=self.attention,
-            context_tokens=self.context_tokens,
-            kv_tokens=self.kv_tokens,
-            kv_page_tokens=self.kv_page_tokens,
-            async_batching=self.async_batching,
-            cuda_graphs=self.cuda_graphs,
-            threads=self.threads,
-            template_args=self.template_args,
-            **slots,
-        )
+        # Its other options have the names of the settings.
+        named = {one.name for one in fields(TransformersOptions)} & type(self).model_fields.keys()
+        given = self.model_dump(include=named, exclude_none=True)
+        return TransformersOptions(revision=self.model_revision, cache=self.model_cache, **given)
 
     @property
     def terms(self) -> Terms:

@@ -18,7 +18,7 @@ from lore.protocol.commands import (
 from lore.protocol.lifecycle import ENDED, LIVE, OWNED, Event, LifecycleError, Status, transition
 from lore.store.base import AckMessage, Outcome, Position, View
 from lore.store.keys import partition_of
-from lore.store.memory.records import UNKNOWN, Records, position
+from lore.store.memory.records import UNKNOWN, Record, Records, position
 
 
 class Life(Records):
@@ -36,12 +36,8 @@ class Life(Records):
         records.sort(key=lambda record: (record.moved_ms, record.view.request_id))
         return [record.view for record in records[:limit]]
 
-    def ack(self, command: Ack, *, now_ms: int) -> Position:
-        request_id, seq, subject = command
-        record = self._find_of(request_id, subject, now_ms)
-        if record is None:
-            return UNKNOWN
-        view = record.view
+    def ack(self, record: Record, command: Ack, *, now_ms: int) -> Position:
+        view, seq = record.view, command.seq
         if seq >= view.next_seq:
             return position(Outcome.AHEAD, view)
         if seq <= view.acked_seq:
@@ -63,12 +59,8 @@ class Life(Records):
             self._publish_state(view, "resumed")
         return position(Outcome.OK, view)
 
-    def readers(self, command: Readers, *, now_ms: int) -> Position:
-        request_id, here = command
-        record, unread = self._find(request_id, now_ms), here == "left"
-        if record is None:
-            return UNKNOWN
-        view = record.view
+    def readers(self, record: Record, command: Readers, *, now_ms: int) -> Position:
+        view, unread = record.view, command.here == "left"
         is_moot = record.unread is unread or record.log or view.ack == "none"
         if view.status not in LIVE or is_moot:
             return position(Outcome.OK, view)
@@ -84,22 +76,16 @@ class Life(Records):
             self._publish_state(record.view, "paused" if unread else "resumed")
         return position(Outcome.OK, record.view)
 
-    def cancel(self, command: Cancel, *, now_ms: int) -> Position:
-        request_id, retention_ms, subject = command
-        record = self._find_of(request_id, subject, now_ms)
-        if record is None:
-            return UNKNOWN
+    def cancel(self, record: Record, command: Cancel, *, now_ms: int) -> Position:
         if record.view.status is Status.CANCELLED:
             return position(Outcome.OK, record.view)
         return self._take_away(
-            record, Event.CANCEL, "ended", retention_ms=retention_ms, now_ms=now_ms
+            record, Event.CANCEL, "ended", retention_ms=command.retention_ms, now_ms=now_ms
         )
 
-    def prompt(self, command: Prompt, *, now_ms: int) -> Position:
-        request_id, owner, epoch, prompt_tokens, model = command
-        record = self._find(request_id, now_ms)
-        if record is None:
-            return UNKNOWN
+    def prompt(self, record: Record, command: Prompt, *, now_ms: int) -> Position:
+        del now_ms
+        _, owner, epoch, prompt_tokens, model = command
         if (record.view.owner, record.view.epoch) != (owner, epoch):
             return position(Outcome.FENCED, record.view)
         before = record.view.model
@@ -109,22 +95,15 @@ class Life(Records):
             self._publish_state(record.view, "other_model")
         return position(Outcome.OK, record.view)
 
-    def forget(self, command: Forget, *, now_ms: int) -> Position:
-        request_id, subject = command
-        record = self._find_of(request_id, subject, now_ms)
-        if record is None:
-            return UNKNOWN
+    def forget(self, record: Record, command: Forget, *, now_ms: int) -> Position:
         taken = self._take_away(record, Event.CANCEL, "ended", retention_ms=0, now_ms=now_ms)
         if taken.outcome is Outcome.REFUSED:
             self._publish_state(record.view, "ended")
-        del self._records[request_id]
-        self._deleted_ms[request_id] = now_ms
+        del self._records[command.request_id]
+        self._deleted_ms[command.request_id] = now_ms
         return position(Outcome.OK, record.view)
 
-    def revive(self, command: Revive, *, now_ms: int) -> Position:
-        record = self._find_of(*command, now_ms)
-        if record is None:
-            return UNKNOWN
+    def revive(self, record: Record, _: Revive, *, now_ms: int) -> Position:
         try:
             status = transition(record.view.status, Event.REVIVE)
         except LifecycleError:
@@ -159,11 +138,8 @@ class Life(Records):
             self._publish_state(record.view, "ended")
         return len(ended[:most])
 
-    def finish(self, command: Finish, *, now_ms: int) -> Position:
-        request_id, owner, epoch, next_seq, status, *_ = command
-        record = self._find(request_id, now_ms)
-        if record is None:
-            return UNKNOWN
+    def finish(self, record: Record, command: Finish, *, now_ms: int) -> Position:
+        _, owner, epoch, next_seq, status, *_ = command
         view = record.view
         if view.status is status and view.epoch == epoch:
             return position(Outcome.OK, view)
@@ -207,11 +183,9 @@ class Life(Records):
         record.moved_ms = record.view.progress_ms
         return position(Outcome.OK, record.view)
 
-    def release(self, command: Release, *, now_ms: int) -> Position:
-        request_id, owner, epoch, why = command
-        record = self._find(request_id, now_ms)
-        if record is None:
-            return UNKNOWN
+    def release(self, record: Record, command: Release, *, now_ms: int) -> Position:
+        del now_ms
+        _, owner, epoch, why = command
         view = record.view
         if view.status is Status.QUEUED and view.epoch == epoch:
             return position(Outcome.OK, view)
@@ -231,11 +205,8 @@ class Life(Records):
         self._wake(record.view)
         return position(Outcome.OK, record.view)
 
-    def reap(self, command: Reap, *, now_ms: int) -> Position:
-        request_id, idle_ms, retention_ms = command
-        record = self._find(request_id, now_ms)
-        if record is None:
-            return UNKNOWN
+    def reap(self, record: Record, command: Reap, *, now_ms: int) -> Position:
+        _, idle_ms, retention_ms = command
         if now_ms - record.view.progress_ms < idle_ms:
             return position(Outcome.REFUSED, record.view)
         alone_until_ms = record.view.lease_until_ms

@@ -23,11 +23,8 @@ class Log(Records):
         record = self._find(request_id, now_ms)
         return [entry.chunk for entry in record.log] if record else []
 
-    def append(self, command: Append, *, now_ms: int) -> Position:
-        request_id, owner, lease_ms, epoch, log_id, window, reopen_tokens, chunks = command
-        record = self._find(request_id, now_ms)
-        if record is None:
-            return UNKNOWN
+    def append(self, record: Record, command: Append, *, now_ms: int) -> Position:
+        _, owner, lease_ms, epoch, log_id, window, reopen_tokens, chunks = command
         view = record.view
         if not self._may_write(record, owner, epoch, log_id, lease_ms=lease_ms, now_ms=now_ms):
             return position(Outcome.FENCED, view)

@@ -116,13 +116,6 @@ class Records:
         deleted_ms = self._deleted_ms.get(request_id)
         return deleted_ms is not None and now_ms < deleted_ms + DELETED_MS
 
-    def _find_of(self, request_id: str, subject: str | None, now_ms: int) -> Record | None:
-        """The request, if it belongs to this subject; None means any subject."""
-        record = self._find(request_id, now_ms)
-        if record is not None and subject not in (None, record.view.subject):
-            return None
-        return record
-
     def _queued(self, partition: int) -> Iterator[Record]:
         for key, record in self._records.items():
             if record.view.status is Status.QUEUED and partition_of(key) == partition:

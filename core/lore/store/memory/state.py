@@ -9,24 +9,44 @@ answers.
 another ``run_id``, as a restarted Valkey has, so that P4 can be decided.
 """
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from lore.protocol.commands import Command, name_of
+from lore.protocol.commands import (
+    Ack,
+    Append,
+    Cancel,
+    Command,
+    Finish,
+    Forget,
+    Prompt,
+    Readers,
+    Reap,
+    Release,
+    Revive,
+    name_of,
+)
 from lore.store.memory.lifecycle import Life
 from lore.store.memory.log import Log
 from lore.store.memory.queue import Queue
-from lore.store.memory.records import Publication
+from lore.store.memory.records import UNKNOWN, Publication
 
 __all__ = ["Publication", "StoreState"]
 
+ABOUT_ONE = (Ack, Append, Cancel, Finish, Forget, Prompt, Readers, Reap, Release, Revive)
 
 T = TypeVar("T")
 
 
 class StoreState(Queue, Log, Life):
     """All requests of one store. Each command, and each question of ``Store``, has a method of its
-    name; all take ``now_ms``.
+    name; all take ``now_ms``. That of a command about one request takes its record, too.
     """
 
     def do(self, command: Command[T], *, now_ms: int) -> T:
-        return getattr(self, name_of(type(command)))(command, now_ms=now_ms)
+        step = getattr(self, name_of(type(command)))
+        if not isinstance(command, ABOUT_ONE):
+            return step(command, now_ms=now_ms)
+        record, subject = self._find(command.request_id, now_ms), getattr(command, "subject", None)
+        if record is None or subject not in (None, record.view.subject):
+            return cast("T", UNKNOWN)
+        return step(record, command, now_ms=now_ms)

@@ -51,19 +51,6 @@ def rest(store: Store, settings: EdgeSettings, served: ServedModel) -> Starlette
         call_trace.about(request.scope, found)
         return _json({"messages": views.asked(found, await store.body(request_id))}, 200)
 
-    async def listed(request: Request) -> Response:
-        statuses, limit = listing.asked(request.url.query)
-        found = await listing.own(store, subject_of(request.scope), statuses, limit)
-        prefix = prefix_of(request.scope, settings)
-        return _json(listing.described(found, settings.edge_id, prefix), 200)
-
-    async def cancel(request: Request) -> Response:
-        retention_ms = round(settings.retention_s * 1000)
-        request_id, owner = _whose(request)
-        position = await store.do(Cancel(request_id, retention_ms=retention_ms, subject=owner))
-        _check(position, "already_ended", "the request ended before")
-        return Response(status_code=204, headers=_COMMON)
-
     async def revive(request: Request) -> Response:
         request_id, owner = _whose(request)
         position = await store.do(Revive(request_id, subject=owner))
@@ -80,10 +67,12 @@ def rest(store: Store, settings: EdgeSettings, served: ServedModel) -> Starlette
 
     class Streams(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
-            return await listed(request)
+            statuses, limit = listing.asked(request.url.query)
+            found = await listing.own(store, subject_of(request.scope), statuses, limit)
+            prefix = prefix_of(request.scope, settings)
+            return _json(listing.described(found, settings.edge_id, prefix), 200)
 
-        async def post(self, request: Request) -> Response:
-            return await _nothing(request)
+        post = staticmethod(_nothing)
 
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
@@ -91,7 +80,11 @@ def rest(store: Store, settings: EdgeSettings, served: ServedModel) -> Starlette
             return await view(request)
 
         async def delete(self, request: Request) -> Response:
-            return await cancel(request)
+            retention_ms = round(settings.retention_s * 1000)
+            request_id, owner = _whose(request)
+            position = await store.do(Cancel(request_id, retention_ms=retention_ms, subject=owner))
+            _check(position, "already_ended", "the request ended before")
+            return Response(status_code=204, headers=_COMMON)
 
     app = Starlette(
         routes=[

@@ -166,7 +166,7 @@ class StatusFigures:
                     }
                     for figure in FIGURES
                 ]
-                firing = await self._query(get, ALERTS)
+                firing = await self._query(get, "query", query=ALERTS)
             alerts = sorted({str(one["metric"]["alertname"]) for one in firing})
         except (FetchFailed, ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
             return None
@@ -175,18 +175,11 @@ class StatusFigures:
     async def _line(self, get: Get, expr: str, times: list[int]) -> list[float | None]:
         """A value for each time; None where there is none."""
         span = {"start": times[0], "end": times[-1], "step": STEP_S}
-        series = await self._query_over(get, expr, span)
+        series = await self._query(get, "query_range", query=expr, **span)
         found = {int(at): float(value) for one in series for at, value in one["values"]}
         values = (found.get(at, math.nan) for at in times)
         return [value if math.isfinite(value) else None for value in values]
 
-    async def _query(self, get: Get, expr: str) -> list[Any]:
-        return _result(await get(f"{self._url}/api/v1/query?{urlencode({'query': expr})}"))
-
-    async def _query_over(self, get: Get, expr: str, span: dict[str, int]) -> list[Any]:
-        asked = urlencode({"query": expr, **span})
-        return _result(await get(f"{self._url}/api/v1/query_range?{asked}"))
-
-
-def _result(body: bytes) -> list[Any]:
-    return json.loads(body)["data"]["result"]
+    async def _query(self, get: Get, call: str, **asked: str | int) -> list[Any]:
+        body = await get(f"{self._url}/api/v1/{call}?{urlencode(asked)}")
+        return json.loads(body)["data"]["result"]

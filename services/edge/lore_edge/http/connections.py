@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SWEEP_S = 0.5
 RESERVED_FILES = 64  # for the store, the health port, and connections that are refused
 MAX_TOLD = 16  # connections that are told at a time why they are refused
-TOLD_S = 1.0
 WARN_S = 60.0
 RETRY_S = 5
 _REFUSALS = {

@@ -8,6 +8,7 @@ from lore.request import KeptRequest
 from lore.store.base import View
 from lore_edge.openai.errors import refused
 from lore_edge.openai.notes import ResponseNote
+from lore_edge.openai.response_items import output_text
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
@@ -80,7 +81,7 @@ def _item(kind: str, item_id: str, message: Message) -> dict[str, Any]:
 
 def _part(role: str, text: str) -> dict[str, Any]:
     if role == "assistant":
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        return output_text(text)
     return {"type": "input_text", "text": text}
 
 

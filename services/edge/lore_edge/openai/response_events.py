@@ -19,7 +19,7 @@ from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import base, log_of
 from lore_edge.openai.parts import PartsReader, parser_of
-from lore_edge.openai.response_items import Event, Items
+from lore_edge.openai.response_items import Event, Items, output_text
 from lore_edge.openai.tools import described
 from lore_edge.wire import sse
 
@@ -148,7 +148,7 @@ class ResponseStream(NumberedStream):
         events = [
             *opening(view, self._note, self._kept),
             ("response.output_item.added", {"output_index": 0, "item": item}),
-            ("response.content_part.added", self._place | {"part": _part("")}),
+            ("response.content_part.added", self._place | {"part": output_text("")}),
         ]
         self._number = len(events)
         return self._events(0, events)
@@ -168,7 +168,7 @@ class ResponseStream(NumberedStream):
         last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
         events = [
             ("response.output_text.done", self._place | {"text": text, "logprobs": []}),
-            ("response.content_part.done", self._place | {"part": _part(text)}),
+            ("response.content_part.done", self._place | {"part": output_text(text)}),
             ("response.output_item.done", {"output_index": 0, "item": item}),
             (f"response.{last}", {"response": whole}),
         ]
@@ -197,19 +197,8 @@ def _common(view: View, note: ResponseNote, kept: KeptRequest) -> Json:
         "id": note.prefix + view.request_id,
         "object": "response",
         "created_at": view.created_ms // 1000,
-        "model": note.model,
-        "instructions": note.instructions,
-        "background": note.background,
-        "store": note.store,
-        "max_output_tokens": note.max_output_tokens,
-        "temperature": note.temperature,
-        "top_p": note.top_p,
-        "metadata": note.metadata,
-        "user": note.user,
-        "safety_identifier": note.safety_identifier,
-        "prompt_cache_key": note.prompt_cache_key,
+        **note.model_dump(exclude={"api", "earlier", "reasoning_effort"}),
         "max_tool_calls": None,
-        "previous_response_id": note.previous_response_id,
         "reasoning": {"effort": note.reasoning_effort, "summary": None},
         "service_tier": "default",
         "top_logprobs": kept.logprobs or 0,
@@ -242,17 +231,13 @@ def _item_id(view: View) -> str:
     return f"msg_{view.request_id}"
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
 def _message(view: View, status: str, text: str | None) -> dict[str, Any]:
     return {
         "id": _item_id(view),
         "type": "message",
         "role": "assistant",
         "status": status,
-        "content": [] if text is None else [_part(text)],
+        "content": [] if text is None else [output_text(text)],
     }
 
 

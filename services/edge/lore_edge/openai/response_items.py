@@ -133,5 +133,9 @@ class Items:
 def _part(kind: str, text: str, scored: Sequence[Scored] = ()) -> Json:
     if kind == "reasoning":
         return {"type": "reasoning_text", "text": text}
+    return output_text(text, scored)
+
+
+def output_text(text: str, scored: Sequence[Scored] = ()) -> Json:
     told = of_part(scored)
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": told}

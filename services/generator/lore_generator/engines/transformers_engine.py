@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -178,7 +179,7 @@ class TransformersEngine:
             manager = model.init_continuous_batching(  # pyright: ignore[reportCallIssue]
                 GenerationConfig(do_sample=False, eos_token_id=eos or -1), config
             )
-            manager.logit_processor = Sampler(self._grammars, self._on_bad_grammar)
+            manager.logit_processor = Sampler(self._grammars, partial(self._fail, why=BAD_GRAMMAR))
             manager.output_router = _Router(self)
             processor = manager.batch_processor = manager._create_batch_processor()  # noqa: SLF001
             if any(processor.cb_config.cuda_graph_booleans):
@@ -187,7 +188,7 @@ class TransformersEngine:
             if processor.use_async_batching:
                 fetch_before_idle(processor)
             if options.tp_plan is None:  # one rank cannot leave a step that the others finish
-                survive(manager, self._on_shortage)
+                survive(manager, partial(self._fail, why=NO_MEMORY))
         except (*OUT_OF_MEMORY, ValueError) as error:
             raise ValueError(f"cannot serve {self._loaded.name}: {error}") from None
         return manager
@@ -270,15 +271,8 @@ class TransformersEngine:
         if wanted:
             self._sink([piece])
 
-    def _on_shortage(self, key: str) -> None:
-        """Fail a request that took too much memory. Runs in the loop's thread."""
-        self._fail(key, NO_MEMORY)
-
-    def _on_bad_grammar(self, key: str) -> None:
-        """Fail a request whose grammar has failed. Runs in the loop's thread."""
-        self._fail(key, BAD_GRAMMAR)
-
     def _fail(self, key: str, why: str) -> None:
+        """Fail one request. Runs in the loop's thread."""
         if run := self._by_key.get(key):
             self._end(run, Piece(run.job.request_id, finish_reason="error", error=why))
 

@@ -24,6 +24,7 @@ from lore_generator.engines.remote.dialects.base import (
     EngineDialect,
     Identity,
     ServerFacts,
+    chat_of,
 )
 from lore_generator.engines.remote.server import Server
 from lore_generator.engines.remote.template import switches_of
@@ -278,8 +279,8 @@ class ServerPool:
             raise Trouble(Kind.UNFIT, f"its token ids differ from those of {text.file}")
         if text.render is None:
             return
-        asked = self._dialect.template(server.ask, model, PROBE_MESSAGES, args)
-        theirs = await _if_it_can(asked)
+        chat = chat_of(PROBE_MESSAGES, args)
+        theirs = await _if_it_can(self._dialect.template(server.ask, model, chat))
         ours = await words.prompt(_request(PROBE_MESSAGES))
         if theirs is not None and theirs != ours:
             raise Trouble(Kind.UNFIT, f"its chat template differs from that of {text.file}")

@@ -16,7 +16,7 @@ from lore_generator.engines.conversation import (
     refused_by_template,
 )
 from lore_generator.engines.remote.dialects import llamacpp
-from lore_generator.engines.remote.dialects.base import Ask
+from lore_generator.engines.remote.dialects.base import Ask, chat_of
 from lore_generator.engines.remote.token_bytes import bytes_of
 from lore_generator.engines.remote.tokenizer import ModelText
 from lore_generator.engines.remote.trouble import Kind, Trouble
@@ -161,7 +161,7 @@ class EngineWords:
             ids = await llamacpp.encode(ask, eos or "1", special=True)
             self.eos_ids = frozenset(ids if eos and len(ids) == 1 else [])
             await llamacpp.decode(ask, ids)
-            await llamacpp.render(ask, PROBE, [], self._args)
+            await llamacpp.render(ask, chat_of(PROBE, self._args))
         except Trouble as trouble:
             if trouble.is_absent:
                 said = f"it lacks a call that Lore needs: {trouble.message}"
@@ -180,7 +180,7 @@ class EngineWords:
         said = "\n".join(turns.texts([turned, tools]))
         try:
             text, plain, special = await asyncio.gather(
-                llamacpp.render(self._ask, turned, tools, args),
+                llamacpp.render(self._ask, chat_of(turned, args, tools)),
                 llamacpp.encode(self._ask, said, special=False),
                 llamacpp.encode(self._ask, said, special=True),
             )
@@ -204,7 +204,7 @@ class EngineWords:
         turned = [
             {"role": one.role, "content": name} for one, name in zip(messages, names, strict=True)
         ]
-        rest = await llamacpp.render(self._ask, turned, [], args)
+        rest = await llamacpp.render(self._ask, chat_of(turned, args))
         ids: list[int] = []
         for name, message in zip(names, messages, strict=True):
             before, found, rest = rest.partition(name)

@@ -15,6 +15,8 @@ from lore_generator.engines.remote.trouble import Kind, Trouble
 Event = dict[str, Any]
 Ask = Callable[..., Awaitable[Event]]
 """``Server.ask``."""
+Chat = dict[str, Any]
+"""A conversation, as these engines are told of it (``chat_of``)."""
 ENDS = {"stop": "stop", "length": "length"}
 """Why a call ended, in OpenAI's terms."""
 
@@ -120,15 +122,9 @@ class EngineDialect(ABC):
         body = {"model": model, "prompt": text, "add_special_tokens": False}
         return ids_of((await ask("POST", "/tokenize", body)).get("tokens"))
 
-    async def template(
-        self,
-        ask: Ask,
-        model: str,
-        messages: Sequence[Mapping[str, str]],
-        args: Mapping[str, object],
-    ) -> list[int] | None:
+    async def template(self, ask: Ask, model: str, chat: Chat) -> list[int] | None:
         """The engine's own prompt for a conversation; None if it cannot tell."""
-        del ask, model, messages, args
+        del ask, model, chat
         return None
 
     @abstractmethod
@@ -170,6 +166,16 @@ class Mends(Protocol):
         ...
 
     def read_whole(self, answer: Event, most: int) -> EngineEvent: ...
+
+
+def chat_of(
+    messages: Sequence[Mapping[str, Any]],
+    args: Mapping[str, object],
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> Chat:
+    """``args``: of the chat template."""
+    chat = {"messages": list(messages), "chat_template_kwargs": dict(args)}
+    return chat | ({"tools": list(tools)} if tools else {})
 
 
 def ids_of(value: object) -> list[int] | None:

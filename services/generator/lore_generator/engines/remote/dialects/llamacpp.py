@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, cast
+from typing import cast
 
 from lore.protocol.logprobs import Likely, Scored, likely
 from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
+    Chat,
     EngineCall,
     EngineDialect,
     EngineEvent,
@@ -57,16 +58,9 @@ class LlamaCpp(EngineDialect):
         del model
         return await encode(ask, text, special=False)
 
-    async def template(
-        self,
-        ask: Ask,
-        model: str,
-        messages: Sequence[Mapping[str, str]],
-        args: Mapping[str, object],
-    ) -> list[int] | None:
+    async def template(self, ask: Ask, model: str, chat: Chat) -> list[int] | None:
         del model
-        text = await render(ask, messages, [], args)
-        return await encode(ask, text, special=True, add_special=True)
+        return await encode(ask, await render(ask, chat), special=True, add_special=True)
 
     def body(self, call: EngineCall) -> dict[str, object]:
         request = call.request
@@ -184,16 +178,8 @@ async def decode(ask: Ask, ids: Sequence[int]) -> str:
     return cast("str", answer.get("content", ""))
 
 
-async def render(
-    ask: Ask,
-    messages: Sequence[Mapping[str, Any]],
-    tools: Sequence[Mapping[str, Any]],
-    args: Mapping[str, object],
-) -> str:
-    body: dict[str, Any] = {"messages": list(messages), "chat_template_kwargs": dict(args)}
-    if tools:
-        body["tools"] = list(tools)
-    prompt = (await ask("POST", "/apply-template", body)).get("prompt")
+async def render(ask: Ask, chat: Chat) -> str:
+    prompt = (await ask("POST", "/apply-template", chat)).get("prompt")
     if not isinstance(prompt, str):
         raise Trouble(Kind.UNFIT, "its /apply-template gives no prompt")
     return prompt

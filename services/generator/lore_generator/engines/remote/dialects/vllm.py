@@ -1,12 +1,11 @@
 """vLLM's OpenAI server: ``/v1/completions`` with token ids and ``return_token_ids``."""
 
-from collections.abc import Mapping, Sequence
-
 from lore.protocol.logprobs import Scored
 from lore.request import StreamRequest
 from lore_generator.engines.remote.constraint import Constraint
 from lore_generator.engines.remote.dialects.base import (
     Ask,
+    Chat,
     EngineCall,
     EngineDialect,
     EngineEvent,
@@ -52,19 +51,8 @@ class VLLM(EngineDialect):
             tokenizer=root if isinstance(root, str) else None,
         )
 
-    async def template(
-        self,
-        ask: Ask,
-        model: str,
-        messages: Sequence[Mapping[str, str]],
-        args: Mapping[str, object],
-    ) -> list[int] | None:
-        body = {
-            "model": model,
-            "messages": list(messages),
-            "add_generation_prompt": True,
-            "chat_template_kwargs": dict(args),
-        }
+    async def template(self, ask: Ask, model: str, chat: Chat) -> list[int] | None:
+        body = {"model": model, "add_generation_prompt": True, **chat}
         return ids_of((await ask("POST", "/tokenize", body)).get("tokens"))
 
     def body(self, call: EngineCall) -> dict[str, object]:
