@@ -10,17 +10,12 @@ unless a part of the call was returned already.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from lore.parts.call_object import CallArguments, CallObject
 from lore.parts.formats import Format
 from lore.parts.markers import MARKERS, held, named_call
 from lore.parts.words import Arguments, CallBegin, CallEnd, Part, ReasoningText, Text
 
-_State = Literal["start", "after", "text", "reasoning", "list", "name", "call", "next", "over"]
-"""``start``: only white space has arrived. ``after``: a marker has, and white space behind it is
-dropped. ``list``: a call follows. ``next``: a call has ended. ``over``: nothing more counts.
-"""
 _NAME = re.compile("[a-zA-Z0-9_-]{1,64}")
 
 
@@ -41,7 +36,7 @@ class Parser:
         self._reasoning_markers = thinks
         self._names = names
         self._single = single
-        self._state: _State = "start"
+        self._step: Callable[[], bool] = self._start
         self._buffer = ""
         self._raw = ""
         """The text of a call of which no part was returned yet, before the buffer."""
@@ -53,17 +48,6 @@ class Parser:
         """Whether the call's beginning was returned."""
         self._call: CallObject | CallArguments | None = None
         self._parts: list[Part] = []
-        self._steps: dict[_State, Callable[[], bool]] = {
-            "start": self._start,
-            "after": self._after,
-            "text": self._text,
-            "reasoning": self._reasoning,
-            "list": self._list,
-            "name": self._name,
-            "call": self._in_call,
-            "next": self._next,
-            "over": self._over,
-        }
 
     @property
     def has_called(self) -> bool:
@@ -72,19 +56,19 @@ class Parser:
 
     def feed(self, text: str) -> list[Part]:
         self._buffer += text
-        while self._buffer and self._steps[self._state]():
+        while self._buffer and self._step():
             pass
         return self._take()
 
     def finish(self) -> list[Part]:
         """The answer has ended: return the last parts."""
-        if self._state == "reasoning":
+        if self._step == self._reasoning:
             self._say(ReasoningText, self._buffer if self._has_reasoned else "")
         elif self._has_begun:
             self._end_call(is_complete=False)
-        elif self._state not in ("next", "over") and not self._is_list:
+        elif self._step not in (self._next, self._over) and not self._is_list:
             self._say(Text, self._raw + self._buffer)
-        self._buffer, self._raw, self._state = "", "", "over"
+        self._buffer, self._raw, self._step = "", "", self._over
         return self._take()
 
     def _take(self) -> list[Part]:
@@ -95,20 +79,22 @@ class Parser:
         if text:
             self._parts.append(kind(text))
 
-    # Each step takes some of the buffer, and returns whether another may follow.
+    # Each step takes some of the buffer, and returns whether another may follow. ``_start``: only
+    # white space has arrived. ``_after``: a marker has, and white space behind it is dropped.
+    # ``_list``: a call follows. ``_next``: a call has ended. ``_over``: nothing more counts.
 
     def _start(self) -> bool:
         rest = self._buffer.lstrip()
         for opening, closing in self._reasoning_markers.items():
             if rest.startswith(opening):
                 self._buffer, self._closing = rest[len(opening) :], closing
-                self._state = "reasoning"
+                self._step = self._reasoning
                 return True
         if self._begins_call(rest):
             return True
         if _may_become((*self._reasoning_markers, *self._markers.first), rest):
             return False
-        self._state = "text"
+        self._step = self._text
         return True
 
     def _after(self) -> bool:
@@ -116,7 +102,7 @@ class Parser:
         if not rest or _may_become(self._markers.first, rest):
             return self._begins_call(rest)
         if not self._begins_call(rest):
-            self._state = "text"
+            self._step = self._text
         return True
 
     def _begins_call(self, rest: str) -> bool:
@@ -125,7 +111,7 @@ class Parser:
             if rest.startswith(opening):
                 end = len(self._buffer) - len(rest) + (0 if opening == "{" else len(opening))
                 self._raw, self._buffer = self._buffer[:end], self._buffer[end:]
-                self._state = "list"
+                self._step = self._list
                 return True
         return False
 
@@ -135,7 +121,7 @@ class Parser:
             before, _, self._buffer = self._buffer.partition(opening)
             said = before.rstrip()
             self._say(Text, said)
-            self._raw, self._state = before[len(said) :] + opening, "list"
+            self._raw, self._step = before[len(said) :] + opening, self._list
             return True
         self._let_out(Text, opening)
         return False
@@ -146,7 +132,7 @@ class Parser:
         before, found, after = self._buffer.partition(self._closing)
         if found:
             self._say(ReasoningText, before.rstrip())
-            self._buffer, self._state = after, "after"
+            self._buffer, self._step = after, self._after
             return True
         self._let_out(ReasoningText, self._closing)
         return False
@@ -172,9 +158,9 @@ class Parser:
         if rest[0] == "[" and is_new_list:
             self._raw, self._buffer, self._is_list = self._raw + "[", rest[1:], True
         elif rest[0] == "{":
-            self._call, self._state = CallObject(self._may_be_called), "call"
+            self._call, self._step = CallObject(self._may_be_called), self._in_call
         elif is_new_list:
-            self._state = "name"
+            self._step = self._name
         else:
             self._give_up()
         return True
@@ -192,7 +178,7 @@ class Parser:
         if not self._may_be_called(found.name):
             self._give_up()
             return True
-        self._call, self._state = CallArguments(found.name), "call"
+        self._call, self._step = CallArguments(found.name), self._in_call
         self._buffer = self._buffer[found.end :]
         self._begin_call(found.name)
         return True
@@ -224,12 +210,12 @@ class Parser:
         self._parts.append(CallEnd(self.calls - 1, is_complete))
         self.complete_calls += is_complete
         self._call, self._has_begun = None, False
-        self._state = "over" if self._single else "next"
+        self._step = self._over if self._single else self._next
 
     def _give_up(self) -> None:
         """This is no call: make it text again."""
         self._say(Text, self._raw)
-        self._raw, self._call, self._is_list, self._state = "", None, False, "text"
+        self._raw, self._call, self._is_list, self._step = "", None, False, self._text
 
     def _next(self) -> bool:
         """Read what may follow a call: another call, or the closing marker."""
@@ -240,12 +226,12 @@ class Parser:
         if not rest or _may_become((closing,), rest):
             return False
         if separator and rest.startswith(separator):
-            self._raw, self._state = separator, "list"
+            self._raw, self._step = separator, self._list
             self._buffer = rest[len(separator) :]
             return True
         if closing and rest.startswith(closing):
             self._buffer = rest[len(closing) :]
-        self._is_list, self._state = False, "after"
+        self._is_list, self._step = False, self._after
         return True
 
     def _over(self) -> bool:

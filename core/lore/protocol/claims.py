@@ -85,7 +85,6 @@ class Verdict(StrEnum):
     WHOLE = "whole"
     NOT_OURS = "not_ours"
     BROKEN = "broken"
-    OTHER_MODEL = "other_model"
 
 
 Command = Waiting | Meet | Look | Claim | ReadLog | Subscribe | Unsubscribe | Release | Finish
@@ -263,8 +262,8 @@ class Claims:
         """A command got no answer."""
         if isinstance(subject, Looking):
             self._presence.on_lost(subject)
-        elif isinstance(command, Meet):
-            pass  # the next poll announces it again
+        elif isinstance(command, Meet | Unsubscribe):
+            pass  # the next poll announces it again; nobody waits for the other
         elif subject is None:
             self._polling, self.store_answers = False, False
             self._poll_s = now + AWAY_POLL_S
@@ -272,8 +271,6 @@ class Claims:
             self._settle(subject, now)  # if the claim was made all the same, it lapses
         elif isinstance(command, ReadLog | Subscribe):
             self._give_back(subject, now)
-        elif isinstance(command, Unsubscribe):
-            pass
         elif isinstance(command, Release | Finish) and self._may_be_ours(subject, now):
             self._returns[subject] = (now + GIVE_BACK_RETRY_S, command)
         else:
@@ -318,17 +315,14 @@ class Claims:
         candidate.history = cast("list[Chunk]", answer)
         view = candidate.claimed.view
         verdict = judge(candidate.claimed, candidate.history, self._run_id(candidate.partition))
-        if verdict is Verdict.WHOLE and self._is_other_model(view):
-            verdict = Verdict.OTHER_MODEL
-        match verdict:
-            case Verdict.WHOLE:
-                self.outbox.append((candidate, Subscribe(view.request_id, view.epoch)))
-            case Verdict.NOT_OURS:
-                self._give_back(candidate, now)
-            case Verdict.BROKEN:
-                self.refuse(candidate, BROKEN)
-            case Verdict.OTHER_MODEL:
-                self.refuse(candidate, other_model(view.model, self._model))
+        if verdict is Verdict.NOT_OURS:
+            self._give_back(candidate, now)
+        elif verdict is Verdict.BROKEN:
+            self.refuse(candidate, BROKEN)
+        elif self._is_other_model(view):
+            self.refuse(candidate, other_model(view.model, self._model))
+        else:
+            self.outbox.append((candidate, Subscribe(view.request_id, view.epoch)))
 
     def _is_other_model(self, view: View) -> bool:
         """Whether its tokens are another model's, so that it must not be continued here (P15.20).

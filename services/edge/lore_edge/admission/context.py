@@ -19,6 +19,7 @@ import structlog
 from lore.protocol.lifecycle import CONTEXT_EXCEEDED
 from lore.request import StreamRequest, context_exceeded
 from lore.store.base import Store
+from lore_edge.admission.served_model import HEARD_S, UNHEARD_S
 from lore_edge.settings import EdgeSettings
 from lore_edge.wire.errors import invalid
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-KNOWN_S, UNKNOWN_S = 5.0, 0.5
-"""How many seconds to cache what generators published, or that they published nothing."""
 TEMPLATE_TOKENS = 16
 """The most tokens that a chat template usually adds to each message, or a tokenizer to a prompt."""
 
@@ -74,7 +73,7 @@ class Context:
 
     async def _ask(self) -> None:
         now = time.monotonic()
-        if now - self._asked_s < (KNOWN_S if self._tokens else UNKNOWN_S):
+        if now - self._asked_s < (HEARD_S if self._tokens else UNHEARD_S):
             return
         self._tokens = int(await self._store.model_fact("context_tokens") or 0)
         self._file = self._settings.tokenizer or await self._store.model_fact("tokenizer") or ""

@@ -8,7 +8,7 @@ first counts on from a number of its own (``numbers``).
 from collections.abc import Sequence
 from typing import Any
 
-from lore.parts.words import Part
+from lore.parts.words import Part, Text
 from lore.protocol.lifecycle import ENDED, REFUSALS, Status
 from lore.protocol.sender import Sender
 from lore.request import KeptRequest
@@ -19,7 +19,7 @@ from lore_edge.openai import answer_format
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import base, log_of
 from lore_edge.openai.parts import PartsReader, parser_of
-from lore_edge.openai.response_items import Event, Items, output_text
+from lore_edge.openai.response_items import Event, Items
 from lore_edge.openai.tools import described
 from lore_edge.wire import sse
 
@@ -54,18 +54,17 @@ def response(
     """The response object. ``text`` is the whole answer, if it has ended; ``chunks`` are those of
     the text, if they have log probabilities or reasoning.
     """
-    completed = _status(view, note) == "completed"
+    items, reasoning = Items(view.request_id), 0
+    rest: Sequence[Part] = [Text(text)] if text else []
     if (parser := parser_of(kept)) is not None:
-        items = Items(view.request_id)
         reader = PartsReader(parser)
         for chunk in chunks:
             items.take(reader.feed(chunk), chunk.scored)
         if not chunks:
             items.take(parser.feed(text))
-        close(items, reader.finish(), view, note)
-        return response_with(view, note, kept, items.done, reader.reasoning_tokens)
-    output = [_message(view, "completed" if completed else "incomplete", text)]
-    return response_with(view, note, kept, output if text or completed else [])
+        rest, reasoning = reader.finish(), reader.reasoning_tokens
+    close(items, rest, view, note)
+    return response_with(view, note, kept, items.done, reasoning)
 
 
 def close(items: Items, rest: Sequence[Part], view: View, note: ResponseNote) -> list[Event]:
@@ -81,7 +80,7 @@ def close(items: Items, rest: Sequence[Part], view: View, note: ResponseNote) ->
 
 
 def response_with(
-    view: View, note: ResponseNote, kept: KeptRequest, output: list[Json], reasoning: int = 0
+    view: View, note: ResponseNote, kept: KeptRequest, output: list[Json], reasoning: int
 ) -> Json:
     """Of an answer that has ended: ``output``, its items, and ``reasoning``, its tokens of that."""
     ended = view.status in ENDED
@@ -135,21 +134,16 @@ class ResponseStream(NumberedStream):
         self, view: View, note: ResponseNote, kept: KeptRequest, starting_after: int | None
     ) -> None:
         super().__init__(note, kept, starting_after)
-        self._item_id = _item_id(view)
-        self._place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
-        fixed = sse.encode_json(self._place | {"logprobs": []})
+        place = {"item_id": f"msg_{view.request_id}", "output_index": 0, "content_index": 0}
+        fixed = sse.encode_json(place | {"logprobs": []})
         kind = "response.output_text.delta"
         self._chunk_head = f'event: {kind}\ndata: {{"type": "{kind}", {fixed[1:-1]}, '
 
     def open(self, feed: Feed, sender: Sender | None) -> bytes:
         del sender
         self._feed, view = feed, feed.view
-        item = _message(view, "in_progress", None)
-        events = [
-            *opening(view, self._note, self._kept),
-            ("response.output_item.added", {"output_index": 0, "item": item}),
-            ("response.content_part.added", self._place | {"part": output_text("")}),
-        ]
+        begun = Items(view.request_id).begin_message()
+        events = [*opening(view, self._note, self._kept), *begun]
         self._number = len(events)
         return self._events(0, events)
 
@@ -160,19 +154,18 @@ class ResponseStream(NumberedStream):
         return f'{self._chunk_head}"sequence_number": {number}, "delta": {text}}}\n\n'.encode()
 
     def end(self, view: View, text: str) -> bytes:
-        whole = response(view, self._note, self._kept, text)
-        completed = whole["status"] == "completed"
-        item = _message(view, "completed" if completed else "incomplete", text)
-        # There is no event for a cancelled response: it ends as incomplete, and its status says why
-        # (O6).
-        last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
-        events = [
-            ("response.output_text.done", self._place | {"text": text, "logprobs": []}),
-            ("response.content_part.done", self._place | {"part": output_text(text)}),
-            ("response.output_item.done", {"output_index": 0, "item": item}),
-            (f"response.{last}", {"response": whole}),
-        ]
+        whole, items = response(view, self._note, self._kept, text), Items(view.request_id)
+        items.begin_message()
+        items.take([Text(text)] if text else [])
+        ended = items.end("completed" if whole["status"] == "completed" else "incomplete")
+        events = [*ended, last_event(whole)]
         return self._events(base(view, view.next_seq) + view.next_seq + _BEFORE_CHUNKS, events)
+
+
+def last_event(whole: Json) -> Event:
+    """A cancelled response has none of its own: it is incomplete, and its status says why (O6)."""
+    status = whole["status"] if whole["status"] != "cancelled" else "incomplete"
+    return f"response.{status}", {"response": whole}
 
 
 def opening(view: View, note: ResponseNote, kept: KeptRequest) -> list[Event]:
@@ -225,20 +218,6 @@ def _error(view: View) -> dict[str, str] | None:
         return None
     code = view.finish_reason if view.finish_reason in REFUSALS else "server_error"
     return {"code": code, "message": view.error or "the answer failed"}
-
-
-def _item_id(view: View) -> str:
-    return f"msg_{view.request_id}"
-
-
-def _message(view: View, status: str, text: str | None) -> dict[str, Any]:
-    return {
-        "id": _item_id(view),
-        "type": "message",
-        "role": "assistant",
-        "status": status,
-        "content": [] if text is None else [output_text(text)],
-    }
 
 
 def _usage(view: View, reasoning: int) -> dict[str, Any]:

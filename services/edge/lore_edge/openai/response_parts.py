@@ -16,7 +16,13 @@ from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.numbers import NumberedLog, base, log_of
 from lore_edge.openai.parts import Chunk, PartsReader
-from lore_edge.openai.response_events import NumberedStream, close, opening, response_with
+from lore_edge.openai.response_events import (
+    NumberedStream,
+    close,
+    last_event,
+    opening,
+    response_with,
+)
 from lore_edge.openai.response_items import Event, Items
 from lore_edge.wire.errors import HISTORY_LOST, HISTORY_LOST_CODE
 
@@ -78,9 +84,7 @@ class ResponsePartsStream(NumberedStream):
         events = close(self._items, self._reader.finish(), view, self._note)
         output, reasoning = self._items.done, self._reader.reasoning_tokens
         whole = response_with(view, self._note, self._kept, output, reasoning)
-        # A cancelled response has no event of its own: it is incomplete, and its status says why.
-        last = whole["status"] if whole["status"] != "cancelled" else "incomplete"
-        said = self._count([*events, (f"response.{last}", {"response": whole})])
+        said = self._count([*events, last_event(whole)])
         if self._has_lost or self.is_behind():  # the reader's last event is none of this log
             return self.error(HISTORY_LOST_CODE, HISTORY_LOST, 0)
         return said

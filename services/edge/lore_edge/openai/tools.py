@@ -131,14 +131,5 @@ def described(asked: StreamRequest) -> dict[str, Any]:
     return {
         "parallel_tool_calls": True if parallel is None else parallel,
         "tool_choice": choice,
-        "tools": [
-            {
-                "type": "function",
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.parameters,
-                "strict": tool.strict,
-            }
-            for tool in asked.tools or ()
-        ],
+        "tools": [{"type": "function", **tool.model_dump()} for tool in asked.tools or ()],
     }

@@ -27,13 +27,14 @@ def render(document: Json) -> str:
         for path, method, operation in operations
     )
     schemas = document["components"]["schemas"]
+    schemes = document["components"].get("securitySchemes", {})
     title = escape(f"{info['title']} API")
     return _PAGE.format(
         title=title,
         version=escape(info["version"]),
         about=_about(info.get("description", "")),
         calls=calls,
-        security="".join(_scheme(name, scheme) for name, scheme in _schemes(document)),
+        security="".join(_scheme(*named) for named in schemes.items()),
         operations="".join(_operation(document, *found) for found in operations),
         schemas="".join(
             f'<section class="schema"><h3 id="{escape(name)}">{escape(name)}</h3>{_schema(schema)}'
@@ -52,10 +53,6 @@ def _about(description: str) -> str:
         else f"<p>{_text(block)}</p>"
         for block in blocks
     )
-
-
-def _schemes(document: Json) -> list[tuple[str, Json]]:
-    return list(document["components"].get("securitySchemes", {}).items())
 
 
 def _scheme(name: str, scheme: Json) -> str:

@@ -24,14 +24,9 @@ def prefix_of(scope: Scope, settings: EdgeSettings) -> str:
         return settings.root_path
     if told == "/":
         return ""
-    return clean(told) or settings.root_path
-
-
-def clean(path: str) -> str:
-    """The path without a slash at its end; '' if it is not a plain path."""
-    path = path.removesuffix("/")
-    fits = len(path) <= MAX_PREFIX_CHARS and PATH.fullmatch(path)
-    return path if fits else ""
+    path = told.removesuffix("/")
+    is_plain = len(path) <= MAX_PREFIX_CHARS and PATH.fullmatch(path)
+    return path if is_plain else settings.root_path
 
 
 def without_root(path: str, settings: EdgeSettings) -> str:

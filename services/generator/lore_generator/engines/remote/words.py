@@ -5,7 +5,6 @@ Of a GGUF file, only the engine has the tokenizer.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 from lore.messages import Message
 from lore.request import StreamRequest
@@ -34,53 +33,6 @@ STAND_INS = 0xF0000
 """Private use (Unicode 16, section 23.5)."""
 
 
-class Script(Protocol):
-    """The text of one answer as its tokens arrive (``transcript.py``)."""
-
-    @property
-    def stopped(self) -> bool: ...
-
-    async def feed(self, ids: Sequence[int]) -> str: ...
-
-    def finish(self) -> str: ...
-
-
-class Words(Protocol):
-    eos_ids: frozenset[int]
-    vocabulary: int | None
-    tokenizer_file: str
-    parts: str
-    """How the model writes what is not text (``lore.parts.formats``)."""
-    switches: str
-    """How its template lets a caller switch reasoning (``lore.template_args.SWITCHES``)."""
-
-    async def prompt(self, request: StreamRequest) -> list[int]:
-        """The ids of a request's prompt. Raises Refused, and Trouble if an engine must be asked."""
-        ...
-
-    async def may_end(self, token: int) -> bool:
-        """Whether an answer may end with this token: it has no text for a reader."""
-        ...
-
-    def learn(self, token: int, text: str) -> None:
-        """Note the text that the engine wrote for one token."""
-        ...
-
-    async def tail(self, ids: Sequence[int]) -> str:
-        """The text of a few tokens, special ones too. Raises Trouble."""
-        ...
-
-    async def bytes_of(self, token: int) -> bytes:
-        """What a token stands for; the name of a special one. b"" for a part of a character, where
-        only the engine knows it. Raises Trouble.
-        """
-        ...
-
-    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
-        """``shown``: special tokens that are text all the same."""
-        ...
-
-
 class OwnWords:
     """Converts with the model's tokenizer."""
 
@@ -90,32 +42,42 @@ class OwnWords:
         self.vocabulary: int | None = text.vocabulary
         self.tokenizer_file = text.file
         self.parts = text.parts
+        """How the model writes what is not text (``lore.parts.formats``)."""
         self.switches = text.switches
+        """How its template lets a caller switch reasoning (``lore.template_args.SWITCHES``)."""
         added = text.tokenizer.get_added_tokens_decoder().items()
         self._special = self.eos_ids | {number for number, one in added if one.special}
 
     async def may_end(self, token: int) -> bool:
+        """Whether an answer may end with this token: it has no text for a reader."""
         return token in self._special
 
     async def prompt(self, request: StreamRequest) -> list[int]:
+        """The ids of a request's prompt. Raises Refused."""
         # In a thread: a long prompt must not delay the other answers.
         text = self.text
         return await asyncio.to_thread(prompt_ids, request, text.tokenizer, text.render)
 
     def learn(self, token: int, text: str) -> None:
+        """Note the text that the engine wrote for one token."""
         del token, text
 
     async def tail(self, ids: Sequence[int]) -> str:
+        """The text of a few tokens, special ones too."""
         return self.text.tokenizer.decode(ids, skip_special_tokens=False)
 
     async def bytes_of(self, token: int) -> bytes:
+        """What a token stands for; the name of a special one."""
         return bytes_of(self.text.tokenizer, token)
 
-    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
+    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> "_OwnScript":
+        """``shown``: special tokens that are text all the same."""
         return _OwnScript(Transcript(self.text.tokenizer, stops, shown))
 
 
 class _OwnScript:
+    """The text of one answer as its tokens arrive (``transcript.py``)."""
+
     def __init__(self, transcript: Transcript) -> None:
         self._transcript = transcript
         self.finish = transcript.finish
@@ -129,8 +91,8 @@ class _OwnScript:
 
 
 class EngineWords:
-    """Converts with the tokenizer of a llama.cpp server. It asks once for the text of each
-    token.
+    """The same with the tokenizer of a llama.cpp server. It asks once for the text of each token,
+    and raises Trouble where the server does not answer.
     """
 
     tokenizer_file = ""
@@ -226,10 +188,11 @@ class EngineWords:
         return await self.text(tuple(ids))
 
     async def bytes_of(self, token: int) -> bytes:
+        """b"" for a part of a character, which only the engine knows."""
         text = await self.text((token,))
         return b"" if "\N{REPLACEMENT CHARACTER}" in text else text.encode()
 
-    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> Script:
+    def script(self, stops: Sequence[str], shown: Collection[str] = ()) -> "_EngineScript":
         return _EngineScript(self, stops, shown)
 
     async def text(self, ids: tuple[int, ...]) -> str:
@@ -294,3 +257,6 @@ class _EngineScript:
 
     def finish(self) -> str:
         return self._stops.flush()
+
+
+Words = OwnWords | EngineWords
