@@ -58,7 +58,13 @@ def test_an_append_that_went_as_it_should_is_one_that_was_answered_ok(owner: Own
     assert form_of(owner) == form_of(other)
 
 
-def test_a_piece_that_is_passed_on_is_one_that_was_taken_and_sent(owner: Owner) -> None:
+@pytest.mark.parametrize("waiting", ["", "3 "], ids=["half a character", "text"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_piece_that_is_passed_on_is_one_that_was_taken_and_sent(
+    owner: Owner, waiting: str, waits: bool
+) -> None:
+    if waits:
+        owner.on_piece(waiting, (3,), 0.5)
     other = copy_of(owner)
     other.on_piece("4 ", (4,), 1.0)
     assert owner.pass_on("4 ", (4,), 1.0) == other.take(1.0, SAME)
@@ -68,14 +74,13 @@ def test_a_piece_that_is_passed_on_is_one_that_was_taken_and_sent(owner: Owner) 
 @pytest.mark.parametrize(
     "before",
     [
-        lambda owner: make(owner, 4),
         lambda owner: owner.pass_on("4 ", (4,), 0.0),
         lambda owner: (owner.pass_on("4 ", (4,), 0.0), hear(owner, Outcome.UNKNOWN, run_id=OTHER)),
         lambda owner: owner.hand_back(failed=False),
         lambda owner: owner.let_go(),
         lambda owner: end(owner),
     ],
-    ids=["waiting text", "an append under way", "forgotten", "handed back", "gone", "ended"],
+    ids=["an append under way", "forgotten", "handed back", "gone", "ended"],
 )
 def test_a_piece_is_not_passed_on_when_something_else_is_to_be_decided(
     owner: Owner, before: Callable[[Owner], object]

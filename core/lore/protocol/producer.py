@@ -118,9 +118,9 @@ class Producer:
     def pass_on(
         self, text: str, token_ids: tuple[int, ...], now: float, scored: tuple[Scored, ...]
     ) -> Chunk | None:
-        """Take a piece and send it at once, alone. A fast path for nearly all pieces behind the
-        first: same effect as ``on_piece`` and ``take``. None: it is not taken, because something
-        else is to be decided.
+        """Take a piece and send it at once, with what has waited for it. A fast path for nearly
+        all pieces behind the first: same effect as ``on_piece`` and ``take``. None: it is not
+        taken, because something else is to be decided.
         """
         window, count = self.window, self._count
         tokens = self.generated_tokens + len(token_ids)
@@ -128,7 +128,6 @@ class Producer:
             not text
             or now < self._next_s
             or self.is_sending
-            or self._pending_s is not None
             or (window.size and tokens >= window.granted)
             or self._stored != count
             or not count
@@ -138,6 +137,10 @@ class Producer:
             return None
         self._count = count = count + 1
         self.generated_tokens, self._next_s = tokens, now + self._coalesce.max_delay_s
+        if self._pending_s is not None:
+            text, token_ids = self._text + text, self._token_ids + token_ids
+            scored = self._scored + scored
+            self._clear()
         chunk = make(Chunk, (count, text, token_ids, tokens, scored, None))
         self._chunks.append(chunk)
         self.is_sending, self.sent_seq, self.sent_end, self._sent_reopen = True, count + 1, None, 0
@@ -255,8 +258,12 @@ class Producer:
         self._count += 1
         more = self._scored, self._prompt_ids
         self._chunks.append(Chunk(self._count, text, token_ids, tokens, *more))
-        self._text, self._token_ids, self._scored = "", (), ()
         self._prompt_ids = self._prompt_ids and ()
-        self._pending_s, self._due_s = None, math.inf
+        self._clear()
         if text:
             self._next_s = now + self._coalesce.max_delay_s
+
+    def _clear(self) -> None:
+        """Nothing is pending."""
+        self._text, self._token_ids, self._scored = "", (), ()
+        self._pending_s, self._due_s = None, math.inf
