@@ -117,8 +117,8 @@ class Connection:
                 self.delivery.on_state(status, reason)
                 self.pump()
             case Acked(seq):
-                self.delivery.on_acked(seq, now)
-                if self.delivery.is_overdue(now):
+                _, looks = self.delivery.on_acked(seq, now)
+                if looks:
                     self.pump()
                 else:
                     self._arm()

@@ -223,14 +223,16 @@ class Delivery(Generic[Piece]):
     def on_state(self, status: Status, reason: str) -> None:
         self.states = [*self.states, (status, reason)][-MAX_STATES:]
 
-    def on_acked(self, seq: int, now: float) -> float | None:
-        """Return the round trip that the ack measured, in seconds, if it measured one."""
-        return self.sender.on_ack(seq, now) if self.sender is not None else None
-
-    def is_overdue(self, now: float) -> bool:
-        """Whether a chunk is overdue, or an ack has shown that one was lost."""
-        due = self.sender.deadline() if self.sender is not None else None
-        return due is not None and due <= now
+    def on_acked(self, seq: int, now: float) -> tuple[float | None, bool]:
+        """Return the round trip that the ack measured, in seconds, if it measured one; and whether
+        to look at once: a chunk is overdue, or the next one is sooner than it was before.
+        """
+        if self.sender is None:
+            return None, False
+        before = self.sender.deadline()
+        rtt_s = self.sender.on_ack(seq, now)
+        due = self.sender.deadline()
+        return rtt_s, before is not None and due is not None and (due <= now or due < before)
 
     def on_page(self, pieces: list[Piece], now: float) -> None:
         """Take what the log had after ``position`` when the page was asked for; empty when it had

@@ -23,13 +23,6 @@ class SenderConfig:
     max_retransmits: int = 6
 
 
-@dataclass(slots=True)
-class _Sent:
-    seq: int
-    at: float
-    again: bool = False
-
-
 class Sender:
     def __init__(self, config: SenderConfig, *, position: int) -> None:
         """``position`` is the seq after which this reader is served."""
@@ -38,9 +31,12 @@ class Sender:
         self.position = position
         self.acked = position
         self.retransmits = 0
-        self._unacked: deque[_Sent] = deque()
+        self.timer_from = 0.0
+        """When the retransmission timer was last started."""
+        self._unacked: deque[tuple[int, float]] = deque()  # seq, and when it was first written
         self._attempts = 0
-        self._timer_from = 0.0
+        self._again = position
+        """The last seq that was sent twice. It was the oldest then."""
         self._recover = position
         """The last seq sent before the last timeout; everything up to it may be lost."""
         self._resend = False
@@ -48,7 +44,7 @@ class Sender:
     @property
     def oldest(self) -> int | None:
         """The oldest seq that was sent here and is not acknowledged."""
-        return self._unacked[0].seq if self._unacked else None
+        return self._unacked[0][0] if self._unacked else None
 
     @property
     def knows_of_loss(self) -> bool:
@@ -63,10 +59,10 @@ class Sender:
         if seq <= self.acked:
             return
         if not self._unacked:
-            self._timer_from = now
+            self.timer_from = now
         else:
-            assert seq > self._unacked[-1].seq, "P1.1: chunks are first sent in their order"
-        self._unacked.append(_Sent(seq, now))
+            assert seq > self._unacked[-1][0], "P1.1: chunks are first sent in their order"
+        self._unacked.append((seq, now))
 
     def on_ack(self, seq: int, now: float) -> float | None:
         """A cumulative ack arrived, at any edge. Late and duplicate ones change nothing.
@@ -75,22 +71,22 @@ class Sender:
         """
         if seq <= self.acked:
             return None
-        self.acked = seq
-        covered: list[_Sent] = []
-        while self._unacked and self._unacked[0].seq <= seq:
-            covered.append(self._unacked.popleft())
-        if not covered:
-            return None
-        self._attempts = 0
-        self._timer_from = now  # RFC 6298 section 5.3
-        # A partial ack (RFC 6582 section 3.2): what was sent with the lost chunk is most likely
-        # lost as well. One timeout for each chunk, doubled each time, would take minutes.
-        self._resend = bool(self._unacked) and self._unacked[0].seq <= self._recover
         # Karn's rule: an ack that covers a chunk sent twice gives no round trip, also not for the
         # chunks after it that were sent once.
-        if any(sent.again for sent in covered):
+        is_sample = self._again <= self.acked
+        self.acked, sent_at = seq, None
+        while self._unacked and self._unacked[0][0] <= seq:
+            _, sent_at = self._unacked.popleft()
+        if sent_at is None:
             return None
-        rtt_s = now - covered[-1].at
+        self._attempts = 0
+        self.timer_from = now  # RFC 6298 section 5.3
+        # A partial ack (RFC 6582 section 3.2): what was sent with the lost chunk is most likely
+        # lost as well. One timeout for each chunk, doubled each time, would take minutes.
+        self._resend = bool(self._unacked) and self._unacked[0][0] <= self._recover
+        if not is_sample:
+            return None
+        rtt_s = now - sent_at
         self.round_trip.on_sample(rtt_s)
         return rtt_s
 
@@ -104,7 +100,7 @@ class Sender:
         """When to call on_timer, or None while nothing waits for an ack."""
         if not self._unacked:
             return None
-        return self._timer_from + (0.0 if self._resend else self.round_trip.rto_s)
+        return self.timer_from + (0.0 if self._resend else self.round_trip.rto_s)
 
     def on_timer(self, now: float, *, socket_pending: bool = False) -> Action | None:
         """The deadline passed. ``socket_pending``: bytes still wait in the socket, so what was
@@ -114,16 +110,16 @@ class Sender:
         if due is None or now < due:
             return None
         if socket_pending:
-            self._timer_from, self._resend = now, False
+            self.timer_from, self._resend = now, False
             return None
         if not self._resend:
             if self._attempts >= self._config.max_retransmits:
                 return Action.CLOSE
             self._attempts += 1
-            self._recover = self._unacked[-1].seq
+            self._recover = self._unacked[-1][0]
             self.round_trip.on_timeout()
         self._resend = False
         self.retransmits += 1
-        self._unacked[0].again = True
-        self._timer_from = now
+        self._again = self._unacked[0][0]
+        self.timer_from = now
         return Action.RETRANSMIT

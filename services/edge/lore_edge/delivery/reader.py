@@ -108,11 +108,10 @@ class Reader:
         self.on_news()
 
     def on_acked(self, seq: int) -> None:
-        now = self._now()
-        rtt_s = self.delivery.on_acked(seq, now)
+        rtt_s, looks = self.delivery.on_acked(seq, self._now())
         if rtt_s is not None:
             ACK_ROUND_TRIP.observe(rtt_s, exemplar=self.span.exemplar)
-        if self.delivery.is_overdue(now):
+        if looks:
             self.on_news()
 
     # what to send

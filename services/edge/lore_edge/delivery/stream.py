@@ -154,7 +154,7 @@ class Stream:
 
     def _on_chunk(self, piece: EncodedChunk, now: float) -> None:
         reader, waker, socket = self.reader, self._waker, self.socket
-        delivery = reader.delivery
+        delivery, sender = reader.delivery, reader.delivery.sender
         if not (waker.is_waiting and socket.is_idle and delivery.pass_on(piece.seq, now)):
             waker.wake()
             return
@@ -162,8 +162,8 @@ class Stream:
         if data := reader.dialect.chunk(piece):  # nothing at all ends a chunked body
             socket.exchange.write_part(data)
         self._count(piece, piece, 1)
-        if delivery.sender is not None:
-            waker.set(delivery.sender.deadline())
+        if sender is not None and sender.timer_from == now:  # it began with this chunk
+            waker.set(sender.deadline())
 
     async def _unless_leaving(self, work: Coroutine[Any, Any, None]) -> bool:
         """Return whether the work was done: a reader who is sent elsewhere does not wait for a

@@ -1,4 +1,4 @@
-"""What an edge sends so that a chunk does not lie in a proxy that waits for more (protocol P11)."""
+"""When an edge looks after its chunks, and what it sends behind one sent again (protocol P11)."""
 
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -49,3 +49,18 @@ def test_a_reader_that_acknowledged_since_is_not_padded() -> None:
     assert one.padding_bytes() == 0
     assert overdue(one) == 2
     assert one.padding_bytes() == PADS_BYTES[0]
+
+
+def test_a_shell_looks_at_once_when_an_ack_shows_a_loss_or_ends_a_backoff() -> None:
+    """P11.4, and RFC 6298 section 5.5: its alarm stays where the longest timeout had set it."""
+    one = delivery()
+    one.on_written([Piece(2)], 0.0)
+    assert [overdue(one), overdue(one)] == [1, 1], "at 1 s and at 3 s"
+    assert one.on_acked(1, 3.1) == (None, True), "2 was sent with 1, and is lost as well"
+    assert overdue(one) == 2
+    one.on_written([Piece(3), Piece(4)], 3.2)
+    assert one.on_acked(2, 3.3) == (None, False)
+    rtt_s, looks = one.on_acked(3, 3.4)
+    assert rtt_s == pytest.approx(0.2)
+    assert looks, "4 is overdue at 4.4 s now, and not at 7.3 s"
+    assert one.on_acked(4, 3.5)[1] is False, "nothing waits for an ack"
