@@ -103,7 +103,7 @@ def credit_one_too_many(patch: Patch) -> None:
 
 def nothing_is_sent_again(patch: Patch) -> None:
     def on_timer(self: Sender, now: float, *, socket_pending: bool = False) -> Action | None:
-        self._timer_from = now
+        self.timer_from = now
         return None
 
     patch.setattr(Sender, "on_timer", on_timer)
