@@ -52,7 +52,7 @@ class Child:
         self.doing = STARTING
         self._argv = argv
         self._env = env
-        self._probe = probe
+        self.probe = probe
         self._identity_setting = identity_setting
         self._log_start = 0
         self._process: asyncio.subprocess.Process | None = None
@@ -80,15 +80,11 @@ class Child:
         while True:
             if self.returncode is not None:
                 raise Died(self.last_words())
-            doing = await self._probe()
+            doing = await self.probe()
             if doing is None:
                 return
             self.doing = doing
             await asyncio.sleep(PROBE_EVERY_S)  # another process: no event to await
-
-    async def why_unready(self) -> str | None:
-        """What its probe says: None when it is ready."""
-        return await self._probe()
 
     @property
     def returncode(self) -> int | None:

@@ -10,10 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lore.cli.screen import WHOLE, screen
-from lore.store import Store, StoreUnavailable, create_store
+from lore.cli.screen import WHOLE, run, screen
+from lore.store import Store, opened
 from lore.store.base import View
-from lore_client.place import Problem
 
 EVERY_S = 1.0
 ROWS = 50
@@ -25,21 +24,12 @@ FIGURES = ("seq", "acked", "window", "age", "idle")
 
 def status(url: str, *, watch: bool) -> None:
     """Print once, or every second until Ctrl-C. Raises Problem."""
-    try:
-        asyncio.run(_status(url, watch=watch))
-    except StoreUnavailable as error:
-        raise Problem(f"{error}; does Lore run there? (lore up)") from error
-    except ValueError as error:
-        raise Problem(str(error)) from error
-    except KeyboardInterrupt:
-        pass
+    run(_status(url, watch=watch))
 
 
 async def _status(url: str, *, watch: bool) -> None:
-    store = create_store(url)
-    await store.connect()
     console = screen()
-    try:
+    async with opened(url) as store:
         if not watch:
             console.print(await picture(store, console))
             return
@@ -47,8 +37,6 @@ async def _status(url: str, *, watch: bool) -> None:
             while True:
                 await asyncio.sleep(EVERY_S)  # as often as people can read
                 live.update(await picture(store, console), refresh=True)
-    finally:
-        await store.close()
 
 
 async def picture(store: Store, console: Console) -> RenderableType:

@@ -5,11 +5,10 @@ import time
 
 from rich.table import Table
 
-from lore.cli.screen import screen
+from lore.cli import screen as screens
 from lore.settings import CommonSettings, load
-from lore.store import StoreUnavailable, create_store
+from lore.store import StoreUnavailable, opened
 from lore.sweep import Finding, Policy, SweepAction, sweep
-from lore_client.place import Problem
 
 NEEDS_SOMEBODY = 3
 
@@ -20,22 +19,13 @@ def run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None) -> in
 
     With ``every_s``, in seconds, it goes on until Ctrl-C. Raises Problem.
     """
-    try:
-        return asyncio.run(_run(url, policy, dry_run=dry_run, every_s=every_s))
-    except StoreUnavailable as error:
-        raise Problem(f"{error}; does Lore run there? (lore up)") from error
-    except ValueError as error:
-        raise Problem(str(error)) from error
-    except KeyboardInterrupt:
-        return 0
+    return screens.run(_run(url, policy, dry_run=dry_run, every_s=every_s)) or 0
 
 
 async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None) -> int:
     retention_ms = round(load(CommonSettings).retention_s * 1000)
-    store = create_store(url)
-    await store.connect()
-    console = screen()
-    try:
+    console = screens.screen()
+    async with opened(url) as store:
         while True:
             now_ms = time.time_ns() // 1_000_000
             try:
@@ -54,8 +44,6 @@ async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None
                     left = [a for a in found if dry_run or a.finding is not Finding.STALLED]
                     return NEEDS_SOMEBODY if left else 0
             await asyncio.sleep(every_s or 0)  # lateness is no event; it shows with time
-    finally:
-        await store.close()
 
 
 def _table(found: list[SweepAction], dry_run: bool) -> Table:

@@ -16,7 +16,7 @@ from lore.cli.place import Place
 from lore.protocol.commands import Release
 from lore.protocol.lifecycle import OWNED
 from lore.settings import CommonSettings, check_names, load
-from lore.store import StoreUnavailable, create_store
+from lore.store import StoreUnavailable, opened
 from lore.sweep import MOST, Finding, Policy, sweep
 from lore_client.place import Problem, called_as
 
@@ -164,7 +164,7 @@ class _Up:
         said = seen = None
         while True:
             await asyncio.sleep(LOOK_EVERY_S)  # another process: no event to await
-            before, seen = seen, await generator.why_unready()
+            before, seen = seen, await generator.probe()
             # What lasts for a moment only is not worth a line.
             if seen != before or seen in (STARTING, said):
                 continue
@@ -206,29 +206,21 @@ async def _hand_back(url: str, owner: str) -> None:
     """
     if not owner:
         return
-    store = create_store(url)
-    await store.connect()
-    try:
+    async with opened(url) as store:
         for view in await store.live(limit=MOST):
             if view.owner == owner and view.status in OWNED:
                 # It counts as a try, as a lapsed lease does: the request may be what ended the
                 # generator.
                 await store.do(Release(view.request_id, owner, view.epoch, "failed"))
-    finally:
-        await store.close()
 
 
 async def _reap_stalled(url: str, stall_s: float) -> list[str]:
     """Reap stalled requests and return their ids. Raises StoreUnavailable."""
-    store = create_store(url)
-    await store.connect()
-    try:
+    async with opened(url) as store:
         found = await sweep(
             store,
             Policy(stall_s=stall_s),
             now_ms=time.time_ns() // 1_000_000,
             retention_ms=round(load(CommonSettings).retention_s * 1000),
         )
-    finally:
-        await store.close()
     return [action.view.request_id for action in found if action.finding is Finding.STALLED]

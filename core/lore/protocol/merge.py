@@ -25,13 +25,8 @@ class Merge:
         """The log has, or may have, chunks that did not arrive live."""
 
     def on_live(self, seq: int) -> Arrival:
-        if seq <= self.head:
-            return Arrival.KNOWN
-        if seq > self.head + 1:
-            self.missing = True
-            return Arrival.GAP
-        self.head = seq
-        return Arrival.NEXT
+        self.missing |= seq > self.head + 1
+        return self.on_log(seq)
 
     def on_log(self, seq: int) -> Arrival:
         """A chunk was read from the log. A gap here is a hole in the log itself: a broken store."""

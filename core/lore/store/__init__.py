@@ -1,10 +1,13 @@
 """The store: what Lore keeps, and the only code that talks to Valkey."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 from lore.store.base import Store, StoreUnavailable
 from lore.store.memory import MemoryStore
 from lore.store.valkey import ValkeyStore
 
-__all__ = ["MemoryStore", "Store", "StoreUnavailable", "ValkeyStore", "create_store"]
+__all__ = ["MemoryStore", "Store", "StoreUnavailable", "ValkeyStore", "create_store", "opened"]
 
 
 def create_store(url: str, *, floor_s: float = 300.0) -> Store:
@@ -14,3 +17,14 @@ def create_store(url: str, *, floor_s: float = 300.0) -> Store:
     after their end on (``valkey/room.py``). Raises ValueError for any other URL.
     """
     return MemoryStore() if url == "memory://" else ValkeyStore(url, floor_ms=round(floor_s * 1000))
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncGenerator[Store]:
+    """The store at ``url``, connected for as long as the block lasts. Raises StoreUnavailable."""
+    store = create_store(url)
+    await store.connect()
+    try:
+        yield store
+    finally:
+        await store.close()

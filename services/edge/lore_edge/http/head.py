@@ -46,7 +46,8 @@ def read_head(method: bytes, target: bytes, version: tuple[int, int], fields: Fi
     if host is not None:  # it counts in place of the field (RFC 9112 section 3.2.2)
         fields = [field for field in fields if field[0] != b"host"] + [(b"host", host)]
     chunked = _is_chunked(_listed(fields, b"transfer-encoding"), version)
-    length = None if chunked else _length(fields)
+    lengths = (int(value) for name, value in fields if name == b"content-length")
+    length = None if chunked else next(lengths, 0)  # the parser accepts one, of digits only
     expected = _listed(fields, b"expect") if version >= (1, 1) else []
     if any(expectation != b"100-continue" for expectation in expected):
         raise ApiError(417, "expectation_failed", "Expect: supports 100-continue", field="Expect")
@@ -84,11 +85,6 @@ def _is_chunked(codings: Sequence[bytes], version: tuple[int, int]) -> bool:
         message = "Transfer-Encoding: only chunked can be read here"
         raise ApiError(501, "not_implemented", message, field="Transfer-Encoding")
     return True
-
-
-def _length(fields: Fields) -> int:
-    """The length of the body. The parser accepts one Content-Length, of digits only."""
-    return next((int(value) for name, value in fields if name == b"content-length"), 0)
 
 
 def scope(

@@ -12,7 +12,7 @@ from lore_edge.openai.answer_format import ChatFormat
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Turn
 from lore_edge.openai.neutral import ChatNeutral
-from lore_edge.openai.notes import ChatNote, as_json
+from lore_edge.openai.notes import ChatNote
 from lore_edge.openai.parameters import (
     Effort,
     Honoured,
@@ -80,14 +80,14 @@ class ChatRequest(ChatNeutral, OfMessages, OfChoices):
             template_args={**(more or {}), **self.chat_template_kwargs} or None,
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.response_format),
-            logprobs=logprobs.asked_for(wanted=self.logprobs, top=self.top_logprobs),
+            logprobs=self.top_logprobs if self.logprobs else None,
             messages=[turn.message() for turn in self.messages],
             max_tokens=limit or limits.max_tokens,
             open_ended=limit is None,
             stop=self.stop,
             seed=self.seed,
             ack=AckKind.SOCKET,
-            note=as_json(self.note),
+            note=self.note.model_dump(mode="json"),
         )
 
 

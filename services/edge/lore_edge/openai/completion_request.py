@@ -10,7 +10,7 @@ from lore.request_limits import RequestLimits
 from lore_edge.openai.chat_request import OfChoices
 from lore_edge.openai.logprobs import TopLogprobs
 from lore_edge.openai.neutral import CompletionNeutral
-from lore_edge.openai.notes import CompletionNote, as_json
+from lore_edge.openai.notes import CompletionNote
 from lore_edge.openai.parameters import check, kept_or_refused
 
 MAX_TOKENS = 16
@@ -62,7 +62,7 @@ class CompletionRequest(CompletionNeutral, OfChoices):
             logprobs=self.logprobs,
             return_token_ids=self.return_token_ids or None,
             ack=AckKind.SOCKET,
-            note=as_json(self.note),
+            note=self.note.model_dump(mode="json"),
         )
 
 

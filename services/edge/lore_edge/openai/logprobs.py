@@ -14,11 +14,6 @@ Json = dict[str, Any]
 TopLogprobs = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 
 
-def asked_for(*, wanted: bool, top: int) -> int | None:
-    """As a ``KeptRequest`` has it."""
-    return top if wanted else None
-
-
 def check(*, wanted: bool, top: int, needs: str) -> None:
     """Raises OpenAIError 400 if the likeliest tokens are wanted without ``needs``."""
     if top and not wanted:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeVar
 
 import structlog
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict
 
 from lore import logs
 from lore.request import KeptRequest
@@ -77,10 +77,6 @@ class ResponseNote(_Note):
     reasoning_effort: str | None = None
     earlier: int = 0
     """How many of the messages ``previous_response_id`` stood for."""
-
-
-def as_json(note: _Note) -> dict[str, JsonValue]:
-    return note.model_dump(mode="json")
 
 
 def kept_with_note(body: str, kind: type[Note], view: View) -> tuple[KeptRequest, Note | None]:

@@ -14,7 +14,7 @@ from lore_edge.openai.answer_format import TextOptions
 from lore_edge.openai.errors import refused
 from lore_edge.openai.messages import Content, Turn
 from lore_edge.openai.neutral import ResponseNeutral
-from lore_edge.openai.notes import ResponseNote, as_json
+from lore_edge.openai.notes import ResponseNote
 from lore_edge.openai.parameters import (
     KINDS,
     Effort,
@@ -171,12 +171,12 @@ class ResponseRequest(ResponseNeutral, OfMessages):
             template_args=args or None,
             **asked_for(self.tools, self.tool_choice, self.parallel_tool_calls),
             response_format=answer_format.asked_for(self.text.format if self.text else None),
-            logprobs=logprobs.asked_for(wanted=self.wants_logprobs, top=self.top_logprobs),
+            logprobs=self.top_logprobs if self.wants_logprobs else None,
             messages=[*system, *earlier, *asked],
             max_tokens=self.max_output_tokens or limits.max_tokens,
             open_ended=self.max_output_tokens is None,
             ack=AckKind.NONE if self.background else AckKind.SOCKET,
-            note=as_json(self.note(len(earlier))),
+            note=self.note(len(earlier)).model_dump(mode="json"),
         )
 
 

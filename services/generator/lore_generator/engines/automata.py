@@ -156,7 +156,8 @@ class Automata:
                 log.error("grammar not followed", reason=matcher.get_error().partition("\n")[0])
                 failed.append(step[place].key)
                 bits[place] = -1
-        self._drop(2 * len(step))
+        while len(self._kept) > max(KEPT_AUTOMATA, 2 * len(step)):
+            self._kept.popitem(last=False)
         is_in = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")
         is_out = torch.from_numpy(is_in).view(torch.bool).logical_not_()
         return Allowed([one.row for one in step], is_out, failed)
@@ -169,10 +170,6 @@ class Automata:
         kept.fed += len(new)
         self._kept[one.key] = kept
         return kept.matcher
-
-    def _drop(self, wanted: int) -> None:
-        while len(self._kept) > max(KEPT_AUTOMATA, wanted):
-            self._kept.popitem(last=False)
 
 
 def allow(scores: torch.Tensor, allowed: Allowed) -> None:

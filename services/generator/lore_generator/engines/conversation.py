@@ -6,8 +6,9 @@ from typing import Any
 from jinja2 import TemplateError
 from tokenizers import Tokenizer
 
-from lore.protocol.lifecycle import INVALID_PROMPT
-from lore.request import StreamRequest
+from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_PROMPT
+from lore.request import StreamRequest, context_exceeded
+from lore_generator.engine import Job
 from lore_generator.engines import literal, turns
 from lore_generator.engines.turns import Json
 
@@ -36,12 +37,29 @@ def refused_by_template(error: object) -> Refused:
     return Refused(f"the model's chat template refuses these messages: {error}")
 
 
-def check_known(prompt: Sequence[int], vocabulary: int | None) -> None:
-    """Raises ``Refused`` for a prompt that the model cannot read."""
+def check_known(
+    prompt: Sequence[int], done: Sequence[int], vocabulary: int | None, context_tokens: int
+) -> None:
+    """Raises ``Refused`` for a prompt that the model cannot read, and for a log whose tokens,
+    ``done``, are another model's.
+    """
+    if len(prompt) >= context_tokens:
+        raise Refused(context_exceeded(len(prompt), context_tokens), CONTEXT_EXCEEDED)
     if not prompt:
         raise Refused("prompt: it has no tokens")
     if vocabulary is not None and (most := max(prompt)) >= vocabulary:
         raise Refused(f"prompt: the model has no token {most}; its ids are 0 to {vocabulary - 1}")
+    if vocabulary is not None and max(done, default=0) >= vocabulary:
+        raise Refused(ANOTHER_MODEL, "error")
+
+
+def behind_log(job: Job, said: str) -> str:
+    """What the log's tokens say that its text does not have yet. Raises ``Refused`` for a log of
+    another model.
+    """
+    if not said.startswith(job.generated_text):
+        raise Refused(ANOTHER_MODEL, "error")
+    return said[len(job.generated_text) :]
 
 
 def prompt_ids(request: StreamRequest, tokenizer: Tokenizer, render: Render | None) -> list[int]:

@@ -7,14 +7,13 @@ from typing import Any, cast
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from lore.parts.markers import left_open, names_of
-from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_SCHEMA
-from lore.request import context_exceeded
+from lore.protocol.lifecycle import INVALID_SCHEMA
 from lore_generator.engine import Job
 from lore_generator.engines.automata import BadGrammar, Grammars, follow
 from lore_generator.engines.conversation import (
-    ANOTHER_MODEL,
     TAIL,
     Refused,
+    behind_log,
     check_known,
     prompt_ids,
 )
@@ -52,26 +51,20 @@ def prepare(job: Job, loaded: Loaded, context_tokens: int, grammars: Grammars) -
     supported, and a log of another model.
     """
     prompt = prompt_tokens(job, loaded.tokenizer, loaded.template_args)
-    if len(prompt) >= context_tokens:
-        raise Refused(context_exceeded(len(prompt), context_tokens), CONTEXT_EXCEEDED)
     done = job.generated_ids
     vocabulary = loaded.model.config.get_text_config().vocab_size
-    check_known(prompt, vocabulary)
-    if done and max(done) >= vocabulary:
-        raise Refused(ANOTHER_MODEL, "error")
+    check_known(prompt, done, vocabulary, context_tokens)
     form = job.request.form()
     transcript = Transcript(loaded.decoder, job.request.stop, names_of(form))
     opened = left_open(form, loaded.decoder.decode(prompt[-TAIL:], skip_special_tokens=False))
     said = opened + transcript.feed(token for token in done if token not in loaded.eos_ids)
-    if not said.startswith(job.generated_text):
-        raise Refused(ANOTHER_MODEL, "error")
+    unsent = behind_log(job, said)
     room = min(job.request.max_tokens, context_tokens - len(prompt)) - len(done)
     reason = None
     if transcript.stopped or (done and done[-1] in loaded.eos_ids):
         reason = "stop"
     elif room <= 0:
         reason = "length"
-    unsent = said[len(job.generated_text) :]
     grammar = grammar_of(job.request, grammars.special, opened)
     if job.request.logprobs is not None:
         _check_words(grammars)

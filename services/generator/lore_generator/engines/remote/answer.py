@@ -15,11 +15,10 @@ from contextlib import aclosing
 
 from lore import metrics
 from lore.parts.markers import left_open, names_of
-from lore.protocol.lifecycle import CONTEXT_EXCEEDED, INVALID_SCHEMA
+from lore.protocol.lifecycle import INVALID_SCHEMA
 from lore.protocol.logprobs import Scored
-from lore.request import context_exceeded
 from lore_generator.engine import GivenUp, Job, Piece
-from lore_generator.engines.conversation import ANOTHER_MODEL, TAIL, Refused, check_known
+from lore_generator.engines.conversation import TAIL, Refused, behind_log, check_known
 from lore_generator.engines.remote.bound import Bound, Token
 from lore_generator.engines.remote.calling import CallContext, call_seed
 from lore_generator.engines.remote.constraint import constraint_of
@@ -121,21 +120,13 @@ class Answer:
         if refused is not None:
             raise Refused(f"the engine here ({engine.dialect.name}) does not offer {refused}")
         self._prompt = await words.prompt(request)
-        if len(self._prompt) >= engine.context_tokens:
-            raise Refused(
-                context_exceeded(len(self._prompt), engine.context_tokens), CONTEXT_EXCEEDED
-            )
-        check_known(self._prompt, words.vocabulary)
-        if words.vocabulary is not None and any(one >= words.vocabulary for one in self._ids):
-            raise Refused(ANOTHER_MODEL, "error")
+        check_known(self._prompt, self._ids, words.vocabulary, engine.context_tokens)
         form = request.form()
         self._script = words.script(request.stop, names_of(form))
         opened = left_open(form, await words.tail(self._prompt[-TAIL:])) if form.reasons else ""
         done = [one for one in self._ids if one not in words.eos_ids]
         said = opened + await self._script.feed(done)
-        if not said.startswith(job.generated_text):
-            raise Refused(ANOTHER_MODEL, "error")
-        self._unsent = said[len(job.generated_text) :]
+        self._unsent = behind_log(job, said)
         if constraint := constraint_of(request, opened):
             title = engine.dialect.title
             self._bound = Bound(request, constraint, job.generated_text, title)

@@ -50,14 +50,12 @@ def _up_to(marker: str) -> list[str]:
             reached = next(
                 n for n in range(len(behind), -1, -1) if marker[:n] == behind[-n:] or not n
             )
-            ways.append(_class(letter) + (f" thought{reached}" if reached < len(marker) else ""))
+            ways.append(
+                f"[{_code(letter)}]" + (f" thought{reached}" if reached < len(marker) else "")
+            )
         others = f"[^{''.join(map(_code, letters))}] thought0"
         rules.append(f"thought{place} ::= {' | '.join([*ways, others])}")
     return rules
-
-
-def _class(letter: str) -> str:
-    return f"[{_code(letter)}]"
 
 
 def _code(letter: str) -> str:
