@@ -109,14 +109,8 @@ def begin(
     """
     if _tracer is None:
         return NOTHING
-    return _tracer.begin(
-        name,
-        parent=parent,
-        link=link,
-        kind=kind,
-        began_ns=began_ns or time.time_ns(),
-        attributes=attributes or {},
-    )
+    began_ns = began_ns or time.time_ns()
+    return _tracer.begin(name, parent, link, kind, began_ns, attributes or {})
 
 
 def call(function: str, parent: Span, *, began_ns: int = 0) -> Span:

@@ -58,25 +58,11 @@ class OtelTracer:
         self._tracer = self._provider.get_tracer("lore")
 
     def begin(
-        self,
-        name: str,
-        *,
-        parent: str,
-        link: str,
-        kind: Kind,
-        began_ns: int,
-        attributes: Mapping[str, Value],
+        self, name: str, parent: str, link: str, kind: Kind, began_ns: int, attributes: Attributes
     ) -> Span:
-        return OtelSpan(
-            self._tracer.start_span(
-                name,
-                context=_context_of(parent),
-                kind=_KINDS[kind],
-                attributes=attributes,
-                links=_links_to(link),
-                start_time=began_ns,
-            )
-        )
+        context, links = _context_of(parent), _links_to(link)
+        begun = self._tracer.start_span(name, context, _KINDS[kind], attributes, links, began_ns)
+        return OtelSpan(begun)
 
     def flush(self) -> None:
         """Return when the exporter has all spans that have ended so far."""

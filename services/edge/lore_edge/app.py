@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.routing import Route
 
 from lore.metrics import ACK_PROCESSING, ACKS
 from lore.protocol.commands import Ack
@@ -49,13 +50,6 @@ from lore_edge.wire.resume import MAX_SEQ, wait_of, wanted
 from lore_edge.wire.subject import client_of, subject_of
 
 MAX_ACK_BYTES = 1024
-NATIVE = (
-    "/v1/streams",
-    "/v1/streams/{request_id}",
-    "/v1/streams/{request_id}/messages",
-    "/v1/streams/{request_id}/revive",
-    "/v1/streams/{request_id}/token",
-)
 READ_HEADERS = (
     "Authorization",
     "Content-Type",
@@ -100,7 +94,8 @@ class Edge:
         self._rest = rest(store, settings, served)
         self._context = Context(store, settings)
         self.openai = OpenAI(store, settings, self.streams, self._context, served)
-        self._routes = call_trace.patterns([*NATIVE, *self.openai.routes])
+        native = [route.path for route in self._rest.routes if isinstance(route, Route)]
+        self._routes = call_trace.patterns([*native, *self.openai.routes])
         self._app = self._serve
         if settings.cors_origins:
             self._app = Origins(

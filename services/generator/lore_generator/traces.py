@@ -21,8 +21,7 @@ def begin(claimed: Claimed, model: str, waited_s: float) -> Span:
     first = is_first(claimed)
     if first:
         began_ns = view.created_ms * 1_000_000
-        with tracing.begin("queue", parent=view.trace, began_ns=began_ns):
-            pass
+        tracing.begin("queue", parent=view.trace, began_ns=began_ns).end()
     span = tracing.begin(
         f"chat {model}",
         parent=view.trace,
@@ -38,8 +37,7 @@ def begin(claimed: Claimed, model: str, waited_s: float) -> Span:
             "lore.generator.id": view.owner,
         },
     )
-    with tracing.call("lore_claim", span, began_ns=asked_ns):
-        pass
+    tracing.call("lore_claim", span, began_ns=asked_ns).end()
     if not first:
         span.event("takeover", next_seq=view.next_seq, tries=view.tries)
     return span

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import math
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -126,13 +128,17 @@ def derived_ids(secret: SecretStr, subject: str, key: str) -> list[str]:
     """The request ids of this subject's key, the same on every edge with this secret. Each is in
     another partition, and they are tried in this order (H2).
     """
+    purposes = (f"idempotency key {number or ''}".rstrip() for number in itertools.count())
+    digests = (sign(secret, purpose, subject, key)[:16] for purpose in purposes)
+    return _spread(base64.urlsafe_b64encode(one).rstrip(b"=").decode() for one in digests)
+
+
+def _spread(request_ids: Iterator[str]) -> list[str]:
+    """The first of these that are each in another partition."""
     ids: dict[int, str] = {}
-    number = 0
     while len(ids) < PARTITION_TRIES:
-        digest = sign(secret, f"idempotency key {number or ''}".rstrip(), subject, key)
-        request_id = base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+        request_id = next(request_ids)
         ids.setdefault(partition_of(request_id), request_id)
-        number += 1
     return list(ids.values())
 
 
@@ -164,7 +170,8 @@ async def create(
     whole = complete(asked, settings)
     text = whole.kept_json(parts)
     ids = _ids(settings, subject, idempotency_key)
-    made = await _made(store, ids) if idempotency_key else None
+    views = await asyncio.gather(*map(store.view, ids)) if idempotency_key else ()
+    made = next((view.request_id for view in views if view is not None), None)
     for request_id in [made] if made else ids:
         if made:
             admission = Admission(True)  # it exists, so it was counted before
@@ -217,20 +224,10 @@ async def _list(store: Store, settings: EdgeSettings, view: View) -> None:
         await store.list_request(view.subject, view.request_id, keep_ms=keep_ms)
 
 
-async def _made(store: Store, ids: list[str]) -> str | None:
-    """The id of this key under which a request exists, if any."""
-    views = await asyncio.gather(*map(store.view, ids))
-    return next((view.request_id for view in views if view is not None), None)
-
-
 def _ids(settings: EdgeSettings, subject: str, key: str) -> list[str]:
     """The ids to try in turn, each in another partition, because one queue may be full by
     chance.
     """
     if key:
         return derived_ids(settings.secret, subject, key)
-    ids: dict[int, str] = {}
-    while len(ids) < PARTITION_TRIES:
-        request_id = secrets.token_urlsafe(16)
-        ids.setdefault(partition_of(request_id), request_id)
-    return list(ids.values())
+    return _spread(secrets.token_urlsafe(16) for _ in itertools.count())

@@ -10,7 +10,7 @@ import asyncio
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -155,14 +155,12 @@ class StatusFigures:
         try:
             async with fetching(timeout_s=TIMEOUT_S, max_bytes=MAX_BYTES, secure=secure) as get:
                 figures = [
-                    {
-                        "title": figure.title,
-                        "about": figure.about,
-                        "unit": figure.unit,
+                    asdict(figure)
+                    | {
                         "lines": [
                             {"name": name, "values": await self._line(get, expr, times)}
                             for name, expr in figure.lines.items()
-                        ],
+                        ]
                     }
                     for figure in FIGURES
                 ]

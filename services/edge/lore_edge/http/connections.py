@@ -79,7 +79,9 @@ class Connections:
                 return self._turn_away("limit")
             CONNECTIONS_REFUSED["evicted"].inc()
             self._turned_away += 1
-            self._drop(victim)
+            del self.waiting[victim]
+            self._open.discard(victim)
+            victim.abort()
             self._warn()
         self.waiting[connection] = None
         return None
@@ -111,11 +113,6 @@ class Connections:
             at = now()
             for connection in [one for one in self._open if one.deadline <= at]:
                 connection.on_deadline()
-
-    def _drop(self, connection: "Connection") -> None:
-        self.waiting.pop(connection, None)
-        self._open.discard(connection)
-        connection.abort()
 
     def _turn_away(self, reason: str) -> ApiError:
         CONNECTIONS_REFUSED[reason].inc()

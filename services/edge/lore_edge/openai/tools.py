@@ -91,16 +91,13 @@ class ChatCall(Parameters):
         return ToolCall(id=self.id, name=called.name, arguments=called.arguments)
 
 
-class ResponseCall(Parameters):
+class ResponseCall(_Function):
     """A call, as an item of an input."""
 
     type: Literal["function_call"]
     id: str | None = None
     status: str | None = None
     call_id: CallId
-    name: ToolName
-    arguments: Text
-    parsed_arguments: Any = None
 
     def message(self) -> Message:
         call = ToolCall(id=self.call_id, name=self.name, arguments=self.arguments)

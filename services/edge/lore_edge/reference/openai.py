@@ -162,8 +162,7 @@ def _model_paths() -> Json:
 def schemas() -> Json:
     model = _object(id=STRING, object=_const("model"), created=integer(), owned_by=STRING)
     return {
-        **_chat_schemas(),
-        **_completion_schemas(),
+        **_choice_schemas(),
         **_response_schemas(),
         "OpenAIError": _object(
             error=_object(message=STRING, type=STRING, param=NULLABLE, code=NULLABLE)
@@ -173,62 +172,45 @@ def schemas() -> Json:
     }
 
 
-def _chat_schemas() -> Json:
+def _choice_schemas() -> Json:
+    ended, text = {"enum": ["stop", "length"]}, {"text": STRING, "logprobs": _TEXT_SCORES}
+    of_text = {
+        "Completion": _choices("text_completion", _USAGE, **text, finish_reason=ended),
+        "CompletionChunk": _choices("text_completion", None, **text, finish_reason=_or_null(ended)),
+    }
+    for schema in of_text.values():
+        choice = schema["properties"]["choices"]["items"]
+        choice["properties"] |= {"token_ids": _IDS, "prompt_token_ids": _IDS}
+    scores, chat = {"logprobs": _SCORES}, "chat.completion"
     return {
         **_request("ChatRequest", ChatRequest, ChatNeutral),
-        "ChatCompletion": _object(
-            id=STRING,
-            object=_const("chat.completion"),
-            created=integer(),
-            model=STRING,
-            choices=list_of(
-                _object(
-                    index=integer(), message=_MESSAGE, logprobs=_SCORES, finish_reason=_FINISHED
-                )
-            ),
-            usage=_USAGE,
-        ),
-        "ChatCompletionChunk": _object(
-            id=STRING,
-            object=_const("chat.completion.chunk"),
-            created=integer(),
-            model=STRING,
-            choices=list_of(
-                _object(
-                    index=integer(),
-                    delta=_DELTA,
-                    logprobs=_SCORES,
-                    finish_reason={"enum": ["stop", "length", "tool_calls", None]},
-                )
-            ),
-        ),
-        "ChatEvent": _object(data=STRING)
-        | {"description": "`data` is a `ChatCompletionChunk`, an `OpenAIError`, or `[DONE]`"},
-    }
-
-
-def _completion_schemas() -> Json:
-    def completion(finish_reason: Json, **more: Json) -> Json:
-        choice = _object(
-            index=integer(), text=STRING, logprobs=_TEXT_SCORES, finish_reason=finish_reason
-        )
-        choice["properties"] |= {"token_ids": _IDS, "prompt_token_ids": _IDS}
-        return _object(
-            id=STRING,
-            object=_const("text_completion"),
-            created=integer(),
-            model=STRING,
-            choices=list_of(choice),
-            **more,
-        )
-
-    return {
         **_request("CompletionRequest", CompletionRequest, CompletionNeutral),
-        "Completion": completion({"enum": ["stop", "length"]}, usage=_USAGE),
-        "CompletionChunk": completion({"enum": ["stop", "length", None]}),
-        "CompletionEvent": _object(data=STRING)
-        | {"description": "`data` is a `CompletionChunk`, an `OpenAIError`, or `[DONE]`"},
+        "ChatCompletion": _choices(
+            chat, _USAGE, message=_MESSAGE, **scores, finish_reason=_FINISHED
+        ),
+        "ChatCompletionChunk": _choices(
+            f"{chat}.chunk", None, delta=_DELTA, **scores, finish_reason=_or_null(_FINISHED)
+        ),
+        "ChatEvent": _chunks("ChatCompletionChunk"),
+        "CompletionEvent": _chunks("CompletionChunk"),
+        **of_text,
     }
+
+
+def _choices(kind: str, usage: Json | None, **choice: Json) -> Json:
+    """A whole answer with its usage, or a chunk of one without."""
+    choices = list_of(_object(index=integer(), **choice))
+    head = {"id": STRING, "object": _const(kind), "created": integer(), "model": STRING}
+    return _object(**head, choices=choices, **({"usage": usage} if usage else {}))
+
+
+def _chunks(chunk: str) -> Json:
+    about = f"`data` is a `{chunk}`, an `OpenAIError`, or `[DONE]`"
+    return _object(data=STRING) | {"description": about}
+
+
+def _or_null(values: Json) -> Json:
+    return {"enum": [*values["enum"], None]}
 
 
 def _response_schemas() -> Json:

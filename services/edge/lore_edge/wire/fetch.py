@@ -52,7 +52,8 @@ async def _get(client: httpx.AsyncClient, max_bytes: int, url: str) -> bytes:
     try:
         return await _body(client, max_bytes, url)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-        raise FetchFailed(_words(error)) from None
+        is_away = isinstance(error, httpx.ConnectError)
+        raise FetchFailed("no connection" if is_away else type(error).__name__) from None
 
 
 async def _body(client: httpx.AsyncClient, max_bytes: int, url: str) -> bytes:
@@ -68,7 +69,3 @@ async def _body(client: httpx.AsyncClient, max_bytes: int, url: str) -> bytes:
             if len(body) > max_bytes:
                 raise FetchFailed(f"longer than {max_bytes} bytes")
     return bytes(body)
-
-
-def _words(error: Exception) -> str:
-    return "no connection" if isinstance(error, httpx.ConnectError) else type(error).__name__

@@ -48,15 +48,12 @@ class Histories:
             if not held:
                 self._ids[slot].fill_(state.initial_tokens[0])
             if held < length - 1:
-                self._write(slot, held, tokens_of(state, held)[: length - 1 - held])
+                tokens = tokens_of(state, held)[: length - 1 - held]
+                self._ids[slot, held : held + len(tokens)] = placed(tokens, torch.int64, device)
             self._lengths[slot] = length
         index, ends, begins = placed([slots, lengths, starts], torch.int64, device).unbind(0)
         self._ids[index, ends - 1] = last.to(torch.int64)
         return Rows(self._ids[:, : max(lengths)].index_select(0, index), ends, begins)
-
-    def _write(self, slot: int, held: int, tokens: Sequence[int]) -> None:
-        row = self._ids[slot]
-        row[held : held + len(tokens)] = placed(tokens, torch.int64, row.device)
 
     def _take_slots(self, keys: Sequence[str]) -> list[int]:
         """A slot for each key: its own, a free one, or the least recently used one."""
