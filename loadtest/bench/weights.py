@@ -123,7 +123,11 @@ class Single:
         await self.cost("follow", [lambda n=n: store.follow(n, DEAF) for n in names])
         after: Any = self._stage.client.info("memory")
         self.channel_bytes = (after["used_memory"] - before["used_memory"]) / len(names)
-        await self.cost("unfollow", [lambda n=n: store.unfollow(n, DEAF) for n in names])
+        await self.cost("unfollow", [lambda n=n: self._unfollow(store, n) for n in names])
+
+    @staticmethod
+    async def _unfollow(store: ValkeyStore, name: str) -> None:
+        store.unfollow(name, DEAF)
 
     async def _connected(self, stack: AsyncExitStack) -> ValkeyStore:
         store = ValkeyStore(self._stage.valkey_url)

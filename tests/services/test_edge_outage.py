@@ -140,9 +140,10 @@ async def test_who_waits_for_the_store_is_sent_away_all_the_same(store: FaultySt
             await never.wait()
 
         store.read = unanswered  # pyright: ignore[reportAttributeAccessIssue]
-        behind = await stream(edge, writer.request_id)
-        await behind.until_event("state", reason="open")
+        coming = asyncio.create_task(stream(edge, writer.request_id))
+        await until(lambda: len(edge.edge.streams) == 2)
         store.view = unanswered  # pyright: ignore[reportAttributeAccessIssue]
+        behind = await coming
         await behind.until_event("state", reason="store_lost")
         store.view = answer
         never.set()

@@ -83,6 +83,6 @@ async def test_a_reader_that_breaks_keeps_no_news_from_the_others() -> None:
         await writer.write("a", reopen_tokens=1)
         await store.do(Ack(writer.request_id, 1))
         await feed.look()
-        await feed.stop()
+        feed.stop()
         for one in listening:
             assert {"chunk 1", "paused", "ack of 1"} <= set(one.heard)

@@ -97,7 +97,7 @@ async def _works(store: ValkeyStore, news: Recorder) -> bool:
         await store.do(Open(NewRequest(request_id, "", "{}", "", "client", 32), queue_limit=1_000))
         await store.follow(request_id, news)
         await store.do(Cancel(request_id, retention_ms=60_000))
-        await store.unfollow(request_id, news)
+        store.unfollow(request_id, news)
     except (StoreUnavailable, RuntimeError):
         return False
     return True

@@ -102,7 +102,7 @@ async def test_following_anew_right_away_misses_nothing(on_valkey: Backend) -> N
     claimed = await on_valkey.owned()
     for _ in range(20):
         await store.follow("a", first)
-        await store.unfollow("a", first)
+        store.unfollow("a", first)
     await store.follow("a", second)
     await on_valkey.append(claimed, chunk(1))
     assert [heard.seq for heard in await second.first(1)] == [1]
@@ -115,7 +115,7 @@ async def test_a_channel_that_nobody_follows_is_given_up(
     a, b, c = ids_in_one_partition(3)
     reader = Recorder()
     await on_valkey.store.follow(a, reader)
-    await on_valkey.store.unfollow(a, reader)
+    on_valkey.store.unfollow(a, reader)
     await on_valkey.store.subscribe(a, reader)
     await on_valkey.store.subscribe(b, reader)
     await on_valkey.store.unsubscribe(a)

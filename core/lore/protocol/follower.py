@@ -180,7 +180,9 @@ class Follower:
         """The part of a page that may go to the reader for whom it was read after ``after``: no
         chunk of another log (P4), and none behind a hole (P10.1).
         """
-        if any(is_foreign(chunk, self.view) for chunk in chunks):
+        view = self.view
+        others = {chunk.log_id for chunk in chunks} - {view.log_id}
+        if others and any(is_foreign(chunk, view) for chunk in chunks):
             self.look_soon(now)
             return ()
         whole = in_sequence(chunks, after)

@@ -22,7 +22,7 @@ class FollowerConfig:
     restore_grace_s: float = 5.0
     """How long to wait for a request that was lost with the store's data (P4.7)."""
     unknown_retry_s: float = 0.2
-    look_again_s: float = 0.02
+    look_again_s: float = 0.2
     """How long to wait after the subscription before looking again: new readers are served
     first.
     """

@@ -38,7 +38,11 @@ def counts_after(view: View, after: int) -> bool:
 
 
 def in_sequence(chunks: Sequence[ChunkMessage], after: int) -> Sequence[ChunkMessage]:
-    """The chunks that follow ``after`` without a gap: nothing behind a hole may go out."""
+    """The chunks that follow ``after`` without a gap: nothing behind a hole may go out. They are in
+    order, so the last one tells whether one is missing.
+    """
+    if chunks and chunks[-1].seq == after + len(chunks):
+        return chunks
     whole = 0
     while whole < len(chunks) and chunks[whole].seq == after + whole + 1:
         whole += 1

@@ -94,7 +94,7 @@ class MemoryStore(MemoryDirectory):
     async def follow(self, request_id: str, listener: Listener) -> None:
         self._listeners[request_id].append(listener)
 
-    async def unfollow(self, request_id: str, listener: Listener) -> None:
+    def unfollow(self, request_id: str, listener: Listener) -> None:
         listeners = self._listeners[request_id]
         if listener in listeners:
             listeners.remove(listener)

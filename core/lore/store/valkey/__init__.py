@@ -79,7 +79,7 @@ class ValkeyStore(Commands, Reads, Directory):
             partition_of(request_id), reader_channel(request_id), ReaderHandler(listener)
         )
 
-    async def unfollow(self, request_id: str, listener: Listener) -> None:
+    def unfollow(self, request_id: str, listener: Listener) -> None:
         self._subscriptions.unsubscribe(reader_channel(request_id), ReaderHandler(listener))
 
     async def subscribe(self, request_id: str, listener: OwnerListener) -> None:

@@ -147,6 +147,8 @@ def chunk_arguments(chunks: Sequence[Chunk]) -> list[str | int]:
     return arguments
 
 
+_NO_MORE: tuple[Any, ...] = (), (), None
+
 # A stream entry is (id, [field, value, ...]) with the fields t, i, n, a and l in this order.
 Entry = tuple[str, list[str]]
 
@@ -154,18 +156,20 @@ Entry = tuple[str, list[str]]
 def chunk_from(entry: Entry) -> Chunk:
     name, (_, text, _, token_ids, _, tokens, *_) = entry
     ids, scored, prompt_ids = unpack(tuple(map(int, token_ids.split())))
-    return Chunk(_seq(name), text, ids, int(tokens), scored, prompt_ids)
+    return Chunk(int(name.partition("-")[0]), text, ids, int(tokens), scored, prompt_ids)
 
 
-def chunk_message_from(entry: Entry) -> ChunkMessage:
-    name, (_, text, _, token_ids, _, tokens, _, at_ms, _, log_id) = entry
-    plain = ChunkMessage(_seq(name), text, int(tokens), int(at_ms), log_id)
-    if "-" not in token_ids:
-        return plain
+def chunk_messages_from(entries: Sequence[Entry]) -> list[ChunkMessage]:
+    """A page of a log, in one pass: it has many entries, and a reader waits for it."""
+    page: list[ChunkMessage] = []
+    for name, (_, text, _, token_ids, _, tokens, _, at_ms, _, log_id) in entries:
+        more = _more_from(token_ids) if "-" in token_ids else _NO_MORE
+        fields = int(name.partition("-")[0]), text, int(tokens), int(at_ms), log_id, *more
+        page.append(make(ChunkMessage, fields))
+    return page
+
+
+def _more_from(token_ids: str) -> tuple[Any, ...]:
+    """What a chunk's entry has beside its text: ``scored``, ``token_ids`` and ``prompt_ids``."""
     ids, scored, prompt_ids = unpack(tuple(map(int, token_ids.split())))
-    shown = ids if prompt_ids is not None else ()
-    return plain._replace(scored=scored, token_ids=shown, prompt_ids=prompt_ids)
-
-
-def _seq(entry_id: str) -> int:
-    return int(entry_id.partition("-")[0])
+    return scored, ids if prompt_ids is not None else (), prompt_ids

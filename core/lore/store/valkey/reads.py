@@ -2,7 +2,6 @@
 
 import asyncio
 from heapq import nsmallest
-from typing import Any
 
 from lore.protocol.chunk import Chunk
 from lore.protocol.lifecycle import LIVE
@@ -13,7 +12,7 @@ from lore.store.valkey.client.replicas import Command, Replicas, is_whole
 from lore.store.valkey.codec import (
     VIEW_FIELDS,
     chunk_from,
-    chunk_message_from,
+    chunk_messages_from,
     view_from,
     vitals_from,
     worst_of,
@@ -30,9 +29,8 @@ class Reads(FunctionCalls):
     _replicas: Replicas | None
 
     async def view(self, request_id: str) -> View | None:
-        return view_from(
-            await self._of(request_id).ask("HMGET", request_key(request_id), *VIEW_FIELDS)
-        )
+        command = ("HMGET", request_key(request_id), *VIEW_FIELDS)
+        return await self._of(request_id).ask(*command, parse=view_from)
 
     async def body(self, request_id: str) -> str | None:
         return await self._of(request_id).ask("HGET", request_key(request_id), "body")
@@ -71,25 +69,22 @@ class Reads(FunctionCalls):
     async def read(
         self, request_id: str, *, after: int, limit: int = 1000, known: View | None = None
     ) -> list[ChunkMessage]:
+        command = _range(request_id, after, limit)
         if known is not None and self._replicas is not None:
-            command = _range(request_id, after, limit)
             found = await self._replicas.entries(self._of(request_id), command)
-            page = [chunk_message_from(entry) for entry in found or ()]
+            page = chunk_messages_from(found or ())
             if is_whole(page, after, limit, known):
                 return page
-        entries = await self._entries(request_id, after, limit)
-        return [chunk_message_from(entry) for entry in entries]
+        return await self._of(request_id).ask(*command, parse=chunk_messages_from)
 
     async def log(self, request_id: str) -> list[Chunk]:
         chunks: list[Chunk] = []
         while True:
-            page = await self._entries(request_id, len(chunks), LOG_PAGE)
+            command = _range(request_id, len(chunks), LOG_PAGE)
+            page = await self._of(request_id).ask(*command)
             chunks += map(chunk_from, page)
             if len(page) < LOG_PAGE:
                 return chunks
-
-    async def _entries(self, request_id: str, after: int, limit: int) -> list[Any]:
-        return await self._of(request_id).ask(*_range(request_id, after, limit))
 
 
 def _range(request_id: str, after: int, limit: int) -> Command:

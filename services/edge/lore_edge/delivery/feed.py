@@ -93,25 +93,18 @@ class Feed:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._opened: asyncio.Future[None] = loop.create_future()
         self.follower = Follower(config, subject, now=self._now(), wait_s=wait_s)
+        self._carry_out()  # the view is read meanwhile
 
     async def start(self) -> None:
-        """Subscribe, and read the view meanwhile. Raises UnknownRequest or StoreUnavailable, and
-        then follows nothing.
-        """
-        self._carry_out()
-        following = asyncio.ensure_future(self._store.follow(self.request_id, self))
+        """Subscribe. Raises UnknownRequest or StoreUnavailable, and then follows nothing."""
         try:
-            await asyncio.wait([following, self._opened], return_when=asyncio.FIRST_COMPLETED)
-            if not self._opened.done():
-                await following
-                self.follower.on_subscribed(self._now())
-                self._carry_out()
+            await self._store.follow(self.request_id, self)
+            self.follower.on_subscribed(self._now())
+            self._carry_out()
             await self._opened
         except BaseException:
-            following.add_done_callback(retrieve)
-            following.cancel()
             self._opened.add_done_callback(retrieve)
-            await self.stop()
+            self.stop()
             raise
 
     def on_readers(self, *, some: bool) -> None:
@@ -120,20 +113,19 @@ class Feed:
         self._carry_out()
 
     async def leave(self) -> None:
-        """Stop following, because no reader has come back."""
-        if self.follower.is_left_unread:
-            with contextlib.suppress(StoreUnavailable):  # then the prompt is read for nobody
-                await self._store.do(Readers(self.request_id, "left"))
-        await self.stop()
+        """Stop following a request without text, because no reader has come back."""
+        with contextlib.suppress(StoreUnavailable):  # then the prompt is read for nobody
+            await self._store.do(Readers(self.request_id, "left"))
+        self.stop()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         self._alarm.cancel()
         if self._call is not None:
             self._call.cancel()
         for _, looked in self._waiting:
             looked.cancel()
         with contextlib.suppress(StoreUnavailable):  # then the subscription is lost, too
-            await self._store.unfollow(self.request_id, self)
+            self._store.unfollow(self.request_id, self)
 
     # what is known
 
@@ -200,7 +192,8 @@ class Feed:
         chunks = await self._store.read(self.request_id, after=after, limit=limit, known=self.view)
         whole = self.follower.judge_page(after, chunks, self._now())
         self._carry_out()
-        return [self._encode(chunk) for chunk in whole]
+        fork = self._fork
+        return [encode(chunk, fork) for chunk in whole]
 
     async def text(self) -> str | None:
         """The whole answer so far; None when the log changed during the read.
@@ -327,7 +320,7 @@ class Feed:
         # If the log has more of each chunk, each is read: none of them was missed.
         GAP_FILLS.inc(bool(chunks) and not self.view.has_more)
         for chunk in self.follower.on_log(chunks, self._now()):
-            self._ring.push(self._encode(chunk))
+            self._ring.push(encode(chunk, self._fork))
 
     def _looked(self, error: StoreUnavailable | None) -> None:
         """Wake those whose look was answered, or has failed."""
@@ -340,8 +333,11 @@ class Feed:
                     looked.set_exception(error)
         self._waiting = [one for one in self._waiting if not one[1].done()]
 
-    def _encode(self, chunk: ChunkMessage) -> EncodedChunk:
-        return encode(chunk, self.log_id if self.view.forks else "")
+    @property
+    def _fork(self) -> str:
+        """What the ids of its chunks name (``EncodedChunk.fork``)."""
+        view = self.follower.view
+        return view.log_id if view.forks else ""
 
     def _tell(self, say: Callable[[FeedListener], None]) -> None:
         for reader in self.readers:

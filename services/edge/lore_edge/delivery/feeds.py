@@ -43,7 +43,7 @@ class Feeds:
         self._starts: dict[Key, asyncio.Task[None]] = {}
         self._users: dict[Key, int] = {}
         self._closers: dict[Key, asyncio.TimerHandle] = {}
-        self._stops: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._config = FollowerConfig(
             restore_grace_s=settings.restore_grace_s, look_every_s=settings.heartbeat_s
         )
@@ -88,7 +88,7 @@ class Feeds:
             closer.cancel()
         feeds, self._feeds = list(self._feeds.values()), {}
         for feed in feeds:
-            await feed.stop()
+            feed.stop()
 
     async def _open(self, key: Key) -> Feed:
         feed = self._feeds.get(key)
@@ -140,6 +140,10 @@ class Feeds:
 
     def _drop(self, key: Key) -> None:
         del self._closers[key]
-        stop = asyncio.create_task(self._feeds.pop(key).leave())
-        self._stops.add(stop)
-        stop.add_done_callback(self._stops.discard)
+        feed = self._feeds.pop(key)
+        if not feed.follower.is_left_unread:
+            feed.stop()
+            return
+        leaving = asyncio.create_task(feed.leave())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)

@@ -27,7 +27,7 @@ from lore_edge.delivery.reader import Batch, Reader
 from lore_edge.delivery.ring import EncodedChunk
 from lore_edge.delivery.waker import Waker
 from lore_edge.wire import sse
-from lore_edge.wire.asgi import Send
+from lore_edge.wire.asgi import Headers, Send
 from lore_edge.wire.sockets import SocketAcks, StreamSocket
 
 MAX_JOINED_BYTES = 16_384
@@ -45,6 +45,7 @@ class Stream:
         reader: Reader,
         socket: StreamSocket,
         waker: Waker,
+        headers: Headers,
         *,
         socket_acks: SocketAcks | None,
         heartbeat: bytes = sse.HEARTBEAT,
@@ -54,6 +55,7 @@ class Stream:
         self._waker = waker
         self._socket_acks = socket_acks
         self._heartbeat = heartbeat
+        self._headers = headers  # until they are sent
         self._now = asyncio.get_running_loop().time
         self.opened_at = self._now()
         self._began_ms = time.time() * 1000
@@ -105,6 +107,7 @@ class Stream:
         self._reason = reason
         if self._work is not None:
             self._work.cancel()
+            self._work = None  # a second reason to leave must not cancel the farewell
         self.reader.delivery.leave()
         self.reader.span.event("sent_away")
         self._waker.wake()
@@ -113,8 +116,8 @@ class Stream:
         """Write until the answer's end, the reader's disconnect or ``leave``."""
         self.socket.watch(self._on_lost)
         try:
-            await self._write(send, Batch(self.reader.open()))
-            while not self._gone and await self._step(send):
+            await self._begin(send)
+            while not (self._gone or self.reader.is_over) and await self._step(send):
                 pass
             if self._socket_acks is not None and not self._gone:
                 await self._socket_acks.settle(SETTLE_S)
@@ -126,6 +129,20 @@ class Stream:
             if self._socket_acks is not None:
                 self._socket_acks.close()
             self._waker.cancel()
+
+    async def _begin(self, send: Send) -> None:
+        """Write the head, the opening and the first chunks at once: each write costs as much as
+        tens of chunks.
+        """
+        reader, batch = self.reader, Batch(b"")
+        if (step := reader.next()) is Step.LOAD:
+            await self._unless_leaving(reader.fetch(step))
+        opening = reader.open()
+        if reader.next() is Step.SEND:
+            batch = reader.take(MAX_JOINED_BYTES)
+        headers, self._headers = self._headers, []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._write(send, Batch(opening + batch.data, batch.pieces))
 
     async def _step(self, send: Send) -> bool:
         """Do the one thing that is due, or wait for the next; False at the end."""
@@ -169,15 +186,15 @@ class Stream:
         """Return whether the work was done: a reader who is sent elsewhere does not wait for a
         store that is away.
         """
-        task = self._work = asyncio.create_task(work)
+        task = self._work = asyncio.current_task()
         try:
-            await asyncio.wait({task})
-        finally:
-            task.cancel()
-            self._work = None
-        if task.cancelled():
+            await work
+        except asyncio.CancelledError:
+            if task is None or not self.is_leaving or task.uncancel():
+                raise  # the whole call is cancelled
             return False
-        task.result()
+        finally:
+            self._work = None
         return True
 
     def _on_alarm(self) -> None:

@@ -144,9 +144,7 @@ class Streams:
         where: ResumePoint,
         heartbeat: bytes,
     ) -> Stream | None:
-        """Send the head of the response. Returns the stream; None when there was nothing to
-        stream.
-        """
+        """Returns the stream; None when there was nothing to stream, and that was answered."""
         waker = Waker()
         span = call_trace.about(scope, feed.view)
         if where.position:
@@ -167,10 +165,9 @@ class Streams:
             feed.on_resumed(where.position)
             RESUMES[where.said].inc()
         headers = _headers(feed, prefix_of(scope, self._settings))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
         _log.debug("stream opened", after=where.position)
         scope["headers"].clear()  # they are not needed any more, and browsers send many
-        return self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
+        return self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat, headers)
 
     def check_open(self) -> None:
         """Raises ApiError 503 while readers are sent away, for good or until the store is back."""
@@ -264,7 +261,12 @@ class Streams:
         )
 
     def _stream(
-        self, transport: asyncio.Transport, reader: Reader, waker: Waker, heartbeat: bytes
+        self,
+        transport: asyncio.Transport,
+        reader: Reader,
+        waker: Waker,
+        heartbeat: bytes,
+        headers: Headers,
     ) -> Stream:
         settings, feed = self._settings, reader.feed
         if transport.is_closing():
@@ -273,7 +275,7 @@ class Streams:
         socket_acks = None
         if feed.view.ack == AckKind.SOCKET:
             socket_acks = SocketAcks(socket, feed.acknowledge)
-        return Stream(reader, socket, waker, socket_acks=socket_acks, heartbeat=heartbeat)
+        return Stream(reader, socket, waker, headers, socket_acks=socket_acks, heartbeat=heartbeat)
 
     async def _run(self, stream: Stream, send: Send, transport: asyncio.Transport) -> None:
         reader, feed = stream.reader, stream.reader.feed

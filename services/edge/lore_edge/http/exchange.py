@@ -33,6 +33,7 @@ class Exchange:
         "_chunked",
         "_connection",
         "_expects_continue",
+        "_head",
         "_length",
         "_scope",
         "_waiter",
@@ -53,6 +54,7 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._body: bytearray | None = bytearray()  # None once its end was passed on
         self._chunked = False
+        self._head = b""  # of the response, until it is written
         self._length: int | None = 0  # what is left of the response's body; None if unknown
         self.keep_alive = keep_alive
         self.more_body = True
@@ -108,14 +110,15 @@ class Exchange:
         if self.gone:
             return
         if message["type"] == "http.response.start":
-            self._start(message["status"], message.get("headers", ()))
+            self._head = self._start(message["status"], message.get("headers", ()))
+            # It waits for the body of this turn: each write costs as much as tens of chunks.
+            asyncio.get_running_loop().call_soon(self._write)
             return
         body, more = message.get("body", b""), message.get("more_body", False)
         if body and not self.is_head:
             self.write_part(body)
         if not more:
-            if self._chunked:
-                self._connection.transport.write(b"0\r\n\r\n")
+            self._write(b"0\r\n\r\n" if self._chunked else b"")
             self._complete()
 
     def write_part(self, body: bytes) -> None:
@@ -127,7 +130,13 @@ class Exchange:
             if self._length < 0:
                 raise RuntimeError("the response is longer than its Content-Length")
         self.written += len(body)
-        self._connection.transport.write(body)
+        self._write(body)
+
+    def _write(self, body: bytes = b"") -> None:
+        if self._head:
+            body, self._head = self._head + body, b""
+        if body and not self.gone:
+            self._connection.transport.write(body)
 
     def on_body(self, data: bytes) -> int:
         """Take a part of the request's body. Returns how many bytes wait to be read."""
@@ -169,7 +178,8 @@ class Exchange:
         finally:
             self._waiter = None
 
-    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """The head of the response."""
         told = None
         parts: list[bytes] = [_STATUS_LINES[status], self._connection.date()]
         for name, value in headers:
@@ -195,7 +205,7 @@ class Exchange:
             parts.append(b"connection: close\r\n")
         parts.append(b"\r\n")
         self.started = True
-        self._connection.transport.write(b"".join(parts))
+        return b"".join(parts)
 
     def _complete(self) -> None:
         if self._length:

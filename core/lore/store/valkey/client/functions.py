@@ -16,7 +16,7 @@ import structlog
 from valkey.exceptions import ResponseError
 
 from lore.store.types import StoreFull, StoreUnavailable
-from lore.store.valkey.client.connection import Link, forget
+from lore.store.valkey.client.connection import Link, Parse, forget
 from lore.store.valkey.client.library import NONE, OURS, Library
 from lore.store.valkey.client.replies import Denied, FunctionFailed, FunctionMissing, Redirected
 
@@ -53,12 +53,13 @@ class Functions(Link):
         except REPEATED as problem:
             return await self.again(problem, ("FCALL", name, len(keys), *keys, *args))
 
-    async def ask(self, *command: str | int) -> Any:
-        """Send a command that is not a call of a function."""
+    async def ask(self, *command: str | int, parse: Parse | None = None) -> Any:
+        """Send a command that is not a call of a function. ``parse``: as of ``call``."""
         try:
-            return await self.call(*command)
+            return await self.call(*command, parse=parse)
         except Redirected as redirected:
-            return await self._elsewhere(self, redirected, command)
+            reply = await self._elsewhere(self, redirected, command)
+            return reply if parse is None else parse(reply)
 
     async def again(self, problem: Exception, command: tuple[str | int, ...]) -> Any:
         """Repeat a command that this problem kept from being executed, or from being finished. A

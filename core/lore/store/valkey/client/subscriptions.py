@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from lore.store.types import StoreUnavailable
-from lore.store.valkey.client.connection import Link, forget
+from lore.store.valkey.client.connection import Link, Parse, forget
 from lore.store.valkey.client.replies import Redirected
 
 log = structlog.get_logger()
@@ -54,8 +54,8 @@ class Subscriber(Link):
         """Send SSUBSCRIBE or SUNSUBSCRIBE. Raises StoreUnavailable."""
         return self._send(verb, channel)
 
-    def _send(self, *command: str | int | bytes) -> asyncio.Future[Any]:
-        future = super()._send(*command)
+    def _send(self, *command: str | int | bytes, parse: Parse | None = None) -> asyncio.Future[Any]:
+        future = super()._send(*command, parse=parse)
         self._asked.append(command)
         return future
 
