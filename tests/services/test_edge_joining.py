@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lore.protocol.commands import Ack
-from lore.store.base import Listener, View
+from lore.store.base import ChunkMessage, Listener, View
+from lore.store.memory.state import StoreState
 from lore_edge.delivery.reader import FIRST_PAGE_CHUNKS, PAGE_CHUNKS
 from lore_edge.wire.errors import UnknownRequest
 from lore_edge.wire.subject import ANONYMOUS
@@ -30,8 +31,8 @@ BOB = "key:bob"
 
 
 class HeldStore(FaultyStore):
-    """A store whose answer to the first look, or to the subscription, is long on its way, and
-    those to later looks until ``is_open``."""
+    """A store whose answer to the first look, to the subscription or to the first read of the log
+    is long on its way, and those to later looks until ``is_open``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +53,11 @@ class HeldStore(FaultyStore):
     async def follow(self, request_id: str, listener: Listener) -> None:
         await self._on_its_way("follow")
         await super().follow(request_id, listener)
+
+    async def read(self, request_id: str, **kwargs: Any) -> list[ChunkMessage]:
+        page = await super().read(request_id, **kwargs)
+        await self._on_its_way("read")
+        return page
 
     async def _on_its_way(self, name: str) -> None:
         if self.holds == name:
@@ -125,6 +131,75 @@ async def test_a_fork_that_comes_while_an_edge_joins_is_told(
     _, response = await joining(store, edge, held, forked)
     error = (await response.events("error", "message"))[0]
     assert error.data["error"]["code"] == "history_lost"
+
+
+@pytest.fixture
+async def reading(store: HeldStore, edge: RunningEdge) -> tuple[Writer, asyncio.Task[Response]]:
+    """A reader that lacks two of three chunks, and for whom the log is being read."""
+    writer = Writer(store, await ask(edge))
+    await writer.claim()
+    await writer.write("a", "b", "c")
+    store.is_open.set()
+    store.holds = "read"
+    log_id = writer.view.log_id
+    arriving = asyncio.create_task(stream(edge, writer.request_id, after=1, log=log_id))
+    await asyncio.wait_for(store.held.wait(), WAIT_S)
+    return writer, arriving
+
+
+@pytest.mark.rule("P12.2")
+async def test_a_chunk_that_comes_while_the_first_page_is_read_follows_it(
+    store: HeldStore, reading: tuple[Writer, asyncio.Task[Response]]
+):
+    writer, arriving = reading
+    await writer.write("d")
+    store.goes_on.set()
+    response = await asyncio.wait_for(arriving, WAIT_S)
+    assert text_of(await response.chunks(3)) == "bcd", "with no other news after it"
+    await writer.finish()
+    assert [e.name for e in await response.events()] == ["end"]
+
+
+@pytest.mark.rule("P4.4")
+async def test_a_fork_that_comes_while_the_first_page_is_read_replaces_it(
+    store: HeldStore, edge: RunningEdge, reading: tuple[Writer, asyncio.Task[Response]]
+):
+    writer, arriving = reading
+    feed = edge.edge.feeds.find(writer.request_id, ANONYMOUS)
+    assert feed is not None
+    writer = await fork(store, writer, 2, "X", "Y")
+    await until(lambda: feed.log_id == writer.view.log_id)
+    store.goes_on.set()
+    response = await asyncio.wait_for(arriving, WAIT_S)
+    assert text_of(await response.chunks(3)) == "bXY", "and nothing of the log that was read"
+
+
+@pytest.mark.rule("E1")
+async def test_a_request_that_is_lost_while_the_first_page_is_read_is_told(
+    store: HeldStore, edge: RunningEdge, reading: tuple[Writer, asyncio.Task[Response]]
+):
+    writer, arriving = reading
+    feed = edge.edge.feeds.find(writer.request_id, ANONYMOUS)
+    assert feed is not None
+    store.forget_since(StoreState().snapshot(), store.state.run_id)  # its retention is over
+    await feed.look()
+    store.goes_on.set()
+    response = await asyncio.wait_for(arriving, WAIT_S)
+    assert [e.name for e in await response.events()] == ["state", "error"]
+
+
+@pytest.mark.rule("E10", "E11")
+async def test_a_reader_with_two_reasons_to_leave_during_the_first_read_is_told_one(
+    edge: RunningEdge, reading: tuple[Writer, asyncio.Task[Response]]
+):
+    _, arriving = reading
+    await until(lambda: len(edge.edge.streams) == 1)
+    for one in edge.edge.streams:
+        one.leave()
+        one.leave("store_lost")
+    response = await asyncio.wait_for(arriving, WAIT_S)
+    reasons = [e.data["reason"] for e in await response.events("state")]
+    assert reasons == ["open", "store_lost"]
 
 
 @pytest.mark.rule("A12")
