@@ -45,7 +45,6 @@ class Stream:
         reader: Reader,
         socket: StreamSocket,
         waker: Waker,
-        headers: Headers,
         *,
         socket_acks: SocketAcks | None,
         heartbeat: bytes = sse.HEARTBEAT,
@@ -55,7 +54,7 @@ class Stream:
         self._waker = waker
         self._socket_acks = socket_acks
         self._heartbeat = heartbeat
-        self._headers = headers  # until they are sent
+        self.headers: Headers = []  # of the response, until they are sent
         self._now = asyncio.get_running_loop().time
         self.opened_at = self._now()
         self._began_ms = time.time() * 1000
@@ -140,7 +139,7 @@ class Stream:
         opening = reader.open()
         if reader.next() is Step.SEND:
             batch = reader.take(MAX_JOINED_BYTES)
-        headers, self._headers = self._headers, []
+        headers, self.headers = self.headers, []
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._write(send, Batch(opening + batch.data, batch.pieces))
 

@@ -164,10 +164,11 @@ class Streams:
         if where.position:
             feed.on_resumed(where.position)
             RESUMES[where.said].inc()
-        headers = _headers(feed, prefix_of(scope, self._settings))
+        stream = self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
+        stream.headers = _headers(feed, prefix_of(scope, self._settings))
         _log.debug("stream opened", after=where.position)
         scope["headers"].clear()  # they are not needed any more, and browsers send many
-        return self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat, headers)
+        return stream
 
     def check_open(self) -> None:
         """Raises ApiError 503 while readers are sent away, for good or until the store is back."""
@@ -261,12 +262,7 @@ class Streams:
         )
 
     def _stream(
-        self,
-        transport: asyncio.Transport,
-        reader: Reader,
-        waker: Waker,
-        heartbeat: bytes,
-        headers: Headers,
+        self, transport: asyncio.Transport, reader: Reader, waker: Waker, heartbeat: bytes
     ) -> Stream:
         settings, feed = self._settings, reader.feed
         if transport.is_closing():
@@ -275,7 +271,7 @@ class Streams:
         socket_acks = None
         if feed.view.ack == AckKind.SOCKET:
             socket_acks = SocketAcks(socket, feed.acknowledge)
-        return Stream(reader, socket, waker, headers, socket_acks=socket_acks, heartbeat=heartbeat)
+        return Stream(reader, socket, waker, socket_acks=socket_acks, heartbeat=heartbeat)
 
     async def _run(self, stream: Stream, send: Send, transport: asyncio.Transport) -> None:
         reader, feed = stream.reader, stream.reader.feed

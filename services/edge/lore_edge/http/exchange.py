@@ -133,8 +133,7 @@ class Exchange:
         self._write(body)
 
     def _write(self, body: bytes = b"") -> None:
-        if self._head:
-            body, self._head = self._head + body, b""
+        body, self._head = self._head + body, b""
         if body and not self.gone:
             self._connection.transport.write(body)
 
@@ -179,7 +178,6 @@ class Exchange:
             self._waiter = None
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """The head of the response."""
         told = None
         parts: list[bytes] = [_STATUS_LINES[status], self._connection.date()]
         for name, value in headers:
