@@ -27,7 +27,7 @@ from lore.parts.formats import Format
 from lore.protocol.logprobs import IDS, LOGPROBS
 from lore.request_limits import DEFAULT_MAX_TOKENS, Limit, placeholder
 from lore.template_args import TemplateArgs
-from lore.tools import MAX_LOGPROBS, NamedTool, ResponseFormat, ToolChoice, Tools
+from lore.tools import NamedTool, ResponseFormat, ToolChoice, Tools, TopLogprobs
 
 MAX_WINDOW_TOKENS = 1024
 MAX_PACE = 1000
@@ -147,7 +147,7 @@ class StreamRequest(BaseModel):
     parallel_tool_calls: bool | None = None
     """False: at most one call. Unset, the model may make several."""
     response_format: ResponseFormat | None = None
-    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    logprobs: TopLogprobs | None = None
     """Keep the log probability of each token, and of so many others that were likely."""
     return_token_ids: bool | None = None
     """Show the token ids of the prompt and of each chunk."""

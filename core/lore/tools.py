@@ -11,7 +11,8 @@ from lore.kinds import is_deeper, of_kinds
 MAX_TOOLS = 128
 MAX_SCHEMA_BYTES = 65_536
 MAX_SCHEMA_DEPTH = 32
-MAX_LOGPROBS = 5
+TopLogprobs = Annotated[int, Field(ge=0, le=5)]
+"""How many of the likeliest tokens may be asked for."""
 
 
 def _bounded(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:

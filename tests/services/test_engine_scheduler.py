@@ -6,7 +6,6 @@ import pytest
 from transformers.generation.continuous_batching.requests import FutureRequestState, RequestState
 from transformers.generation.continuous_batching.scheduler import FIFOScheduler
 
-from lore_generator.engines.options import TransformersOptions
 from lore_generator.engines.sampling import (
     DECODING_KEY,
     Decoding,
@@ -82,15 +81,6 @@ def test_the_furthest_ahead_gives_up_its_memory_first_then_the_longest_parked(
     for one in parked:
         decoding_of(one).ahead_tokens = ahead[one.request_id]
     assert furthest_ahead(parked, since) == first
-
-
-def test_options_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ValueError, match="slots"):
-        TransformersOptions(slots=0)
-    with pytest.raises(ValueError, match="tp_plan and device_map"):
-        TransformersOptions(tp_plan="auto", device_map="cpu")
-    with pytest.raises(ValueError, match="tp_plan excludes"):
-        TransformersOptions(tp_plan="auto", async_batching="on")
 
 
 class TightCache:

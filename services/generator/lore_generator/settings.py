@@ -186,6 +186,7 @@ class GeneratorSettings(CommonSettings):
     @field_validator("async_batching", "cuda_graphs")
     @classmethod
     def _not_with_tp_plan(cls, switch: Switch, info: ValidationInfo) -> Switch:
+        # Nobody has tried it: all ranks would have to fetch and to capture in the same step.
         if switch == "on" and info.data.get("tp_plan") is not None:
             raise ValueError("on excludes LORE_TP_PLAN")
         return switch

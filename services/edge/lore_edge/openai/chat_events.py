@@ -52,8 +52,7 @@ class ChatStream(choices.ChoiceStream):
         form = sse.encode_json(self._chunk(view, _choice({"content": _HERE})))
         self._before, self._after = form.split(sse.encode_json(_HERE))
 
-    def open(self, feed: Feed, sender: Sender | None) -> bytes:
-        del sender
+    def open(self, feed: Feed, _sender: Sender | None) -> bytes:
         if self._had is not None:
             return b""
         choice = _choice({"role": "assistant", "content": ""})
@@ -68,8 +67,7 @@ class ChatStream(choices.ChoiceStream):
         text = sse.encode_json(piece.text)
         return f"id: {piece.event_id}\ndata: {self._before}{text}{self._after}\n\n".encode()
 
-    def end(self, view: View, text: str) -> bytes:
-        del text
+    def end(self, view: View, _text: str) -> bytes:
         # What was held back has no id of its own: in a chunk before this one, a reader who was cut
         # between the two would get it twice.
         rest = self._deltas.finish() if self._deltas else {}

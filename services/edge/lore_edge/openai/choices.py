@@ -50,8 +50,7 @@ class ChoiceStream:
     def state(self, *_: object) -> bytes:
         return b""
 
-    def error(self, code: str, message: str, position: int) -> bytes:
-        del position
+    def error(self, code: str, message: str, _position: int) -> bytes:
         return sse.data({"error": OpenAIError(410, code, message).content()})
 
     def _chunk(self, view: View, choice: Json) -> Json:

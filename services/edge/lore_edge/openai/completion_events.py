@@ -38,8 +38,7 @@ class CompletionStream(choices.ChoiceStream):
         self._had = had
         self._offset = offset
 
-    def open(self, feed: Feed, sender: Sender | None) -> bytes:
-        del feed, sender
+    def open(self, _feed: Feed, _sender: Sender | None) -> bytes:
         return b""
 
     def chunk(self, piece: EncodedChunk) -> bytes:
@@ -50,8 +49,7 @@ class CompletionStream(choices.ChoiceStream):
             return b""
         return sse.data(self._chunk(self._view, choice), piece.event_id)
 
-    def end(self, view: View, text: str) -> bytes:
-        del text
+    def end(self, view: View, _text: str) -> bytes:
         return self._last(view, _choice("", view.finish_reason), usage(view))
 
 

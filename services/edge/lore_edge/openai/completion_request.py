@@ -7,8 +7,8 @@ from pydantic_core import PydanticCustomError
 
 from lore.request import AckKind, KeptRequest, MaxTokens, Prompt
 from lore.request_limits import RequestLimits
+from lore.tools import TopLogprobs
 from lore_edge.openai.chat_request import OfChoices
-from lore_edge.openai.logprobs import TopLogprobs
 from lore_edge.openai.neutral import CompletionNeutral
 from lore_edge.openai.notes import CompletionNote
 from lore_edge.openai.parameters import check, kept_or_refused

@@ -1,17 +1,12 @@
 """Log probabilities in OpenAI's formats (O25)."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Protocol
-
-from pydantic import Field
+from typing import Any, Protocol
 
 from lore.protocol.logprobs import Scored
-from lore.tools import MAX_LOGPROBS
 from lore_edge.openai.errors import refused
 
 Json = dict[str, Any]
-
-TopLogprobs = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 
 
 def check(*, wanted: bool, top: int, needs: str) -> None:

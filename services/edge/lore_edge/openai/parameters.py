@@ -17,8 +17,8 @@ from lore.messages import place_of
 from lore.request import KeptRequest, Metadata, Penalty, Stop, Stops
 from lore.request_limits import RequestLimits
 from lore.template_args import TemplateArgs
+from lore.tools import TopLogprobs
 from lore_edge.openai.errors import OpenAIError, prompt_too_long, refused
-from lore_edge.openai.logprobs import TopLogprobs
 from lore_edge.wire.asgi import is_unicode, without_nulls
 
 MAX_SHOWN = 64  # of a value that a caller made up, in characters

@@ -110,8 +110,7 @@ class NumberedStream:
     def state(self, *_: object) -> bytes:
         return b""
 
-    def error(self, code: str, message: str, position: int) -> bytes:
-        del position
+    def error(self, code: str, message: str, _position: int) -> bytes:
         number = max(self._after + 1, self._number)
         what = {"code": code, "message": message, "param": None, "sequence_number": number}
         return sse.event("error", {"type": "error"} | what)
@@ -139,8 +138,7 @@ class ResponseStream(NumberedStream):
         kind = "response.output_text.delta"
         self._chunk_head = f'event: {kind}\ndata: {{"type": "{kind}", {fixed[1:-1]}, '
 
-    def open(self, feed: Feed, sender: Sender | None) -> bytes:
-        del sender
+    def open(self, feed: Feed, _sender: Sender | None) -> bytes:
         self._feed, view = feed, feed.view
         begun = Items(view.request_id).begin_message()
         events = [*opening(view, self._note, self._kept), *begun]

@@ -66,8 +66,7 @@ class ResponsePartsStream(NumberedStream):
         self._go_over(chunk.seq)
         self._rest = self._count(self._read(chunk))
 
-    def open(self, feed: Feed, sender: Sender | None) -> bytes:
-        del sender
+    def open(self, feed: Feed, _sender: Sender | None) -> bytes:
         self._feed = feed
         events = opening(feed.view, self._note, self._kept)
         return self._events(0, events) + self._rest
@@ -77,8 +76,7 @@ class ResponsePartsStream(NumberedStream):
         self._go_over(piece.seq)
         return self._count(self._read(piece))
 
-    def end(self, view: View, text: str) -> bytes:
-        del text
+    def end(self, view: View, _text: str) -> bytes:
         self._view = view
         self._go_over(view.next_seq)
         events = close(self._items, self._reader.finish(), view, self._note)

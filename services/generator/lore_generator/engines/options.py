@@ -1,4 +1,7 @@
-"""The options of each engine. Imports nothing heavy, because settings import it."""
+"""The options of each engine. The settings say what they may be.
+
+Imports nothing heavy, because settings import it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,12 +25,6 @@ class SyntheticOptions:
     """
     slots: int = 2048
     context_tokens: int = 32_768
-
-    def __post_init__(self) -> None:
-        if self.rate_tokens_per_s <= 0:
-            raise ValueError("rate_tokens_per_s must be above 0")
-        if self.length_tokens is not None and self.length_tokens < 1:
-            raise ValueError("length_tokens must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +64,6 @@ class TransformersOptions:
     """CPU threads for the model; unset, as torch decides."""
     template_args: Mapping[str, object] = field(default_factory=dict[str, object])
     """Arguments of the chat template beside the messages."""
-
-    def __post_init__(self) -> None:
-        if self.slots < 1:
-            raise ValueError("slots must be at least 1")
-        if self.kv_page_tokens < 4:
-            raise ValueError("kv_page_tokens must be at least 4")
-        if self.tp_plan is not None and self.device_map is not None:
-            raise ValueError("tp_plan and device_map exclude each other")
-        if self.tp_plan is not None and "on" in (self.async_batching, self.cuda_graphs):
-            # Nobody has tried it: all ranks would have to fetch and to capture in the same step.
-            raise ValueError("tp_plan excludes async_batching and cuda_graphs: on")
 
 
 @dataclass(frozen=True, slots=True)
