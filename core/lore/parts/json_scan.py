@@ -38,23 +38,17 @@ class Value:
     def feed(self, text: str, start: int) -> tuple[int, Found]:
         """Read from ``start`` on. Returns where and why it has stopped."""
         for place in range(start, len(text)):
-            character = text[place]
-            if self._is_scalar and character in _SCALAR_ENDS:
-                self._take(text, start, place)
-                return place, "done"
-            found = self._step(character)
-            if found == "bad":
-                self._take(text, start, place)
-                return place, "bad"
-            if found == "done":
-                self._take(text, start, place + 1)
-                return place + 1, "done"
-        self._take(text, start, len(text))
-        return len(text), "more"
+            if self._is_scalar and text[place] in _SCALAR_ENDS:
+                return self._take(text, start, place), "done"
+            found = self._step(text[place])
+            if found != "more":
+                return self._take(text, start, place + (found == "done")), found
+        return self._take(text, start, len(text)), "more"
 
-    def _take(self, text: str, start: int, end: int) -> None:
+    def _take(self, text: str, start: int, end: int) -> int:
         if end > start:
             self.raw.append(text[start:end])
+        return end
 
     def _step(self, character: str) -> Found:
         if self._in_string:

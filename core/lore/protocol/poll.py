@@ -17,7 +17,8 @@ GATHER_S = 0.1
 class Poll:
     def __init__(self, now: float, wait_s: float) -> None:
         """``wait_s``: how long the reader waits for news, at most."""
-        self._until = now + min(wait_s, MAX_WAIT_S)
+        self.deadline = now + min(wait_s, MAX_WAIT_S)
+        """When the answer is due without further news."""
         self._room_bytes = MAX_BYTES
         self._has_text = False
         self.has_state = False
@@ -28,17 +29,12 @@ class Poll:
         """How many more bytes of text may be taken; 0 when the answer is full."""
         return max(0, self._room_bytes)
 
-    @property
-    def deadline(self) -> float:
-        """When the answer is due without further news."""
-        return self._until
-
     def on_text(self, size_bytes: int, now: float) -> None:
         """``size_bytes`` of text were added to the answer."""
         if not size_bytes:
             return
         if not self._has_text:
-            self._until = min(self._until, now + GATHER_S)
+            self.deadline = min(self.deadline, now + GATHER_S)
         self._has_text = True
         self._room_bytes -= size_bytes
 
@@ -50,4 +46,4 @@ class Poll:
         the reader's ack, so waiting would bring nothing (P18.4).
         """
         closed = self._has_text and status is Status.PAUSED
-        return self.has_state or closed or now >= self._until
+        return self.has_state or closed or now >= self.deadline

@@ -29,7 +29,7 @@ from lore_edge.wire.asgi import COMMON_HEADERS
 from lore_edge.wire.errors import ApiError, UnknownRequest, as_api_error, count, not_found
 from lore_edge.wire.ids import REQUEST_ID
 from lore_edge.wire.prefix import prefix_of
-from lore_edge.wire.resume import check_query
+from lore_edge.wire.resume import wait_of, wanted
 from lore_edge.wire.subject import subject_of
 
 _ID = re.compile(REQUEST_ID)
@@ -76,7 +76,8 @@ def rest(store: Store, settings: EdgeSettings, served: ServedModel) -> Starlette
 
     class Stream(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
-            check_query(request.scope)  # the same refusals at one address, whatever ``Accept`` says
+            for check in (wanted, wait_of):  # the same refusals, whatever ``Accept`` says
+                check(request.scope)
             return await view(request)
 
         async def delete(self, request: Request) -> Response:

@@ -113,10 +113,6 @@ def store_full(retry_after_s: float | None) -> ApiError:
     return ApiError(503, "store_full", message, retry_s=wait_s)
 
 
-def idempotency_key_reused(message: str) -> ApiError:
-    return ApiError(422, "idempotency_key_reused", message, field="Idempotency-Key")
-
-
 def count(error: ApiError) -> None:
     """Count an error of a call, whichever part raised it."""
     if (refusals := REQUESTS_REFUSED.get(error.code)) is not None:

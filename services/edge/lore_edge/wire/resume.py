@@ -74,11 +74,3 @@ def wait_of(scope: Scope) -> float | None:
 def is_poll(scope: Scope) -> bool:
     """Whether the call is a poll: a finished response that waits for news."""
     return _WAIT.search(scope["query_string"]) is not None and not wants_stream(scope)
-
-
-def check_query(scope: Scope) -> None:
-    """Check the query of a call that follows nothing. Raises ApiError 400 like the others at its
-    address.
-    """
-    wanted(scope)
-    wait_of(scope)

@@ -24,7 +24,8 @@ def unpacked(file: Path, cache: str | None) -> Path | None:
     ``cache`` contains such folders; None means ``lore/models`` in the user's cache. Returns None if
     nothing can be stored. Raises whatever a broken file makes transformers raise.
     """
-    parent = Path(cache) if cache else _user_cache()
+    users = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    parent = Path(cache) if cache else Path(users).expanduser() / "lore" / "models"
     folder = parent / f"{file.stem}-{_mark(file)}"
     if folder.is_dir():
         return folder
@@ -38,11 +39,6 @@ def unpacked(file: Path, cache: str | None) -> Path | None:
         log.warning("unpacked model not kept", folder=str(parent), reason=error.strerror)
         return None
     return folder
-
-
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "lore" / "models"
 
 
 def _mark(file: Path) -> str:

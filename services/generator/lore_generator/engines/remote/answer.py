@@ -63,11 +63,6 @@ class Answer:
         self._over = False
 
     @property
-    def beyond(self) -> int:
-        """How many tokens were generated beyond the credit."""
-        return len(self._held)
-
-    @property
     def has_begun(self) -> bool:
         """Whether the engine has generated a token for this job."""
         return bool(self._held) or len(self._ids) > len(self.job.generated_ids)
