@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from lore.request_limits import Limit
-from lore.tools import ToolName
+from lore.tools import ToolName, ToolPart
 
 MAX_CALLS = 128
 
@@ -40,10 +40,8 @@ def content_schema(schema: dict[str, Any]) -> None:
     ]
 
 
-class ToolCall(BaseModel):
+class ToolCall(ToolPart):
     """A call of a tool by the assistant."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     id: CallId
     name: ToolName

@@ -121,32 +121,41 @@ class Table:
         self.rows: list[Row] = []
 
     def counter(self, name: str, help: str) -> Counter:
-        return self.counters(name, help, "", [""])[""]
+        return self.counters(name, help)[""]
 
     def gauge(self, name: str, help: str) -> Gauge:
-        return self.gauges(name, help, "", [""])[""]
+        return self.gauges(name, help)[""]
 
     def histogram(self, name: str, help: str, bounds: Sequence[float]) -> Histogram:
-        return self.histograms(name, help, bounds, "", [""])[""]
+        return self.histograms(name, help, bounds)[""]
 
-    def counters(
-        self, name: str, help: str, label: str, values: Iterable[str]
-    ) -> dict[str, Counter]:
+    # Of a metric with a label: the label's name, with its values.
+
+    def counters(self, name: str, help: str, **labels: Iterable[str]) -> dict[str, Counter]:
+        label, values = _only(labels)
         cells = {value: Counter() for value in values}
         self.rows.append(Row(name, "counter", help, label, cells))
         return cells
 
-    def gauges(self, name: str, help: str, label: str, values: Iterable[str]) -> dict[str, Gauge]:
+    def gauges(self, name: str, help: str, **labels: Iterable[str]) -> dict[str, Gauge]:
+        label, values = _only(labels)
         cells = {value: Gauge() for value in values}
         self.rows.append(Row(name, "gauge", help, label, cells))
         return cells
 
     def histograms(
-        self, name: str, help: str, bounds: Sequence[float], label: str, values: Iterable[str]
+        self, name: str, help: str, bounds: Sequence[float], **labels: Iterable[str]
     ) -> dict[str, Histogram]:
+        label, values = _only(labels)
         cells = {value: Histogram(bounds) for value in values}
         self.rows.append(Row(name, "histogram", help, label, cells, bounds))
         return cells
+
+
+def _only(labels: Mapping[str, Iterable[str]]) -> tuple[str, Iterable[str]]:
+    """A metric has one label at most."""
+    ((label, values),) = labels.items() or {"": [""]}.items()
+    return label, values
 
 
 class Exporter(Collector):

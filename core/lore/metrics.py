@@ -51,20 +51,18 @@ STORE_CALL = every.histograms(
     "lore_store_call_seconds",
     "From sending a command to the store to its reply, including errors",
     _CALL_S,
-    "function",
-    _FUNCTIONS,
+    function=_FUNCTIONS,
 )
 STORE_ERRORS = every.counters(
     "lore_store_errors_total",
     "Commands to the store that failed: it did not answer, or refused",
-    "function",
-    _FUNCTIONS,
+    function=_FUNCTIONS,
 )
 STORE_CONNECTIONS = every.gauges(
-    "lore_store_connections", "Usable connections to the store", "link", _LINKS
+    "lore_store_connections", "Usable connections to the store", link=_LINKS
 )
 STORE_LOST = every.counters(
-    "lore_store_connections_lost_total", "Lost connections to the store", "link", _LINKS
+    "lore_store_connections_lost_total", "Lost connections to the store", link=_LINKS
 )
 LOOP_LAG = every.histogram(
     "lore_event_loop_lag_seconds",
@@ -97,13 +95,12 @@ DELIVERY_LAG = edge.gauge(
     "The longest time that a reader who is ready has waited for a chunk that is in the log. Beyond "
     "some seconds, delivery is stalled",
 )
-CONNECTIONS = edge.gauges("lore_edge_connections", "Open streams, by ack kind", "ack", _ACKS)
+CONNECTIONS = edge.gauges("lore_edge_connections", "Open streams, by ack kind", ack=_ACKS)
 POLLS_WAITING = edge.gauges(
     "lore_edge_polls",
     "Waiting long polls, by ack kind. Most readers poll because something on the path buffers "
     "streams",
-    "ack",
-    _ACKS,
+    ack=_ACKS,
 )
 BLOCKED_CONNECTIONS = edge.gauge(
     "lore_edge_blocked_connections", "Open streams whose reader accepts nothing at the moment"
@@ -115,20 +112,18 @@ CONNECTIONS_REFUSED = edge.counters(
     "lore_edge_connections_refused_total",
     "Connections closed because there were too many: an idle one to make room, a new one at the "
     "edge's limit, or a new one at the limit of its address",
-    "reason",
-    ("evicted", "limit", "address"),
+    reason=("evicted", "limit", "address"),
 )
 FEEDS = edge.gauge("lore_edge_feeds", "Requests that this edge follows for its readers")
 STREAMS_ENDED = edge.counters(
     "lore_edge_streams_ended_total",
     "Streams that ended: with the answer, or because the reader left, was sent elsewhere, did not "
     "respond to any retransmission, or could not be served",
-    "reason",
-    ("end", "disconnect", "sent_away", "unresponsive", "error"),
+    reason=("end", "disconnect", "sent_away", "unresponsive", "error"),
 )
 REQUESTS_ACCEPTED = edge.counter("lore_requests_accepted_total", "Requests put into the queue")
 REQUESTS_REFUSED = edge.counters(
-    "lore_requests_refused_total", "Calls answered with this error", "code", REFUSALS
+    "lore_requests_refused_total", "Calls answered with this error", code=REFUSALS
 )
 ANSWERS_GIVEN_UP = edge.counter(
     "lore_answers_given_up_total",
@@ -142,8 +137,7 @@ ANSWERS = edge.counters(
     "Ends of answers, counted for each reader who was told: done, failed and cancelled as the "
     "request; history_lost and gone if the text was lost with a store or is no longer kept; cut if "
     "this edge had to break a stream that its reader cannot resume",
-    "outcome",
-    OUTCOMES,
+    outcome=OUTCOMES,
 )
 CHUNKS_SENT = edge.counter(
     "lore_chunks_sent_total", "Chunks written to readers, first time on a connection"
@@ -156,21 +150,18 @@ TOKENS_DELIVERED = edge.counter(
 RETRANSMISSIONS = edge.counters(
     "lore_retransmissions_total",
     "Chunks sent to a reader again: no ack came in time, or a partial ack showed another loss",
-    "reason",
-    ("timeout", "partial_ack"),
+    reason=("timeout", "partial_ack"),
 )
 RESUMES = edge.counters(
     "lore_resumes_total",
     "Resumed streams, by how the reader named its position",
-    "reason",
-    ("last_event_id", "after", "starting_after"),
+    reason=("last_event_id", "after", "starting_after"),
 )
 POLLS = edge.counters(
     "lore_polls_total",
     "Long polls, by result: text, the answer's end, another state, nothing new, or a redirect to "
     "another edge; left: the reader had gone",
-    "outcome",
-    ("text", "end", "state", "nothing", "sent_away", "left"),
+    outcome=("text", "end", "state", "nothing", "sent_away", "left"),
 )
 GAP_FILLS = edge.counter(
     "lore_gap_fills_total", "Reads of the log because published chunks did not arrive"
@@ -187,8 +178,7 @@ CHUNK_TRANSMISSION = edge.histogram(
 ACKS = edge.counters(
     "lore_acks_total",
     "Acks posted by readers, by the store's answer",
-    "outcome",
-    ("ok", "ahead", "unknown"),
+    outcome=("ok", "ahead", "unknown"),
 )
 ACK_ROUND_TRIP = edge.histogram(
     "lore_ack_round_trip_seconds",
@@ -206,8 +196,7 @@ GENERATOR_REQUESTS = generator.gauges(
     "Requests of this generator: decoding or next to decode, parked behind a closed window, paced "
     "(parked while others wait, because their readers have enough for now), or finished and kept "
     "in case the store loses data",
-    "state",
-    ("decoding", "parked", "paced", "kept"),
+    state=("decoding", "parked", "paced", "kept"),
 )
 GENERATOR_SLOTS = generator.gauge(
     "lore_generator_slots", "Requests that this generator can decode concurrently"
@@ -216,8 +205,7 @@ KV_USED = generator.gauge("lore_generator_kv_used_ratio", "KV memory in use")
 ENGINE_SERVERS = generator.gauges(
     "lore_engine_servers",
     "Servers of a remote engine, as this generator sees them",
-    "state",
-    ("up", "down"),
+    state=("up", "down"),
 )
 ENGINE_WAITING = generator.gauge(
     "lore_engine_waiting", "Requests queued in the remote engine, as its servers report"
@@ -230,8 +218,7 @@ ENGINE_TROUBLES = generator.counters(
     "lore_engine_troubles_total",
     "Failed calls of the remote engine: connection refused or still loading; another engine, model "
     "or key; a broken answer; silence; 429 or 503; a refused request",
-    "kind",
-    ("away", "unfit", "failed", "silent", "busy", "refused"),
+    kind=("away", "unfit", "failed", "silent", "busy", "refused"),
 )
 WINDOW_UTILIZATION = generator.histogram(
     "lore_window_utilization_ratio",
@@ -254,15 +241,13 @@ TOKENS_WASTED = generator.counters(
     "Generated tokens that no reader had acknowledged half a minute after the request was done or "
     "failed, or when it was cancelled or reaped. Counted once, by the last owner; requests with "
     "ack none do not count",
-    "status",
-    ("done", "failed", "cancelled", "reaped"),
+    status=("done", "failed", "cancelled", "reaped"),
 )
 CHUNKS_APPENDED = generator.counter("lore_chunks_appended_total", "Chunks added to logs")
 APPENDS_REPEATED = generator.counters(
     "lore_appends_repeated_total",
     "Appends sent again: the store did not answer, lacked earlier chunks, or had lost the request",
-    "reason",
-    ("no_answer", "gap", "forgotten"),
+    reason=("no_answer", "gap", "forgotten"),
 )
 FENCED = generator.counter(
     "lore_fenced_appends_total", "Appends refused because the lease was lost"
@@ -270,15 +255,13 @@ FENCED = generator.counter(
 REQUESTS_ENDED = generator.counters(
     "lore_requests_ended_total",
     "Requests that this generator ended",
-    "status",
-    ("done", "failed", "cancelled"),
+    status=("done", "failed", "cancelled"),
 )
 REQUESTS_PARKED = generator.counters(
     "lore_requests_parked_total",
     "Times that a request was taken out of the batch: by a closed window, or for pace, because "
     "others waited and its reader had enough for now",
-    "reason",
-    ("window", "pace"),
+    reason=("window", "pace"),
 )
 PARKED = generator.histogram(
     "lore_request_parked_seconds", "How long a closed window kept a request parked", _WAIT_S
@@ -312,8 +295,7 @@ GENERATION_SPEED = generator.histogram(
 SWEEPS = operator.counters(
     "lore_sweeps_total",
     "Sweeps over all live requests",
-    "outcome",
-    ("ok", "incomplete", "store_away", "failed"),
+    outcome=("ok", "incomplete", "store_away", "failed"),
 )
 SWEEP_DURATION = operator.histogram("lore_sweep_seconds", "How long a sweep takes", _ROUND_TRIP_S)
 LAST_SWEEP = operator.gauge(
@@ -323,8 +305,7 @@ LAST_SWEEP = operator.gauge(
 LIVE_REQUESTS = operator.gauges(
     "lore_live_requests",
     "Live requests in the last sweep; queued is the depth of the queue",
-    "status",
-    ("queued", "generating", "paused"),
+    status=("queued", "generating", "paused"),
 )
 QUEUE_OLDEST = operator.gauge(
     "lore_queue_oldest_seconds", "How long the oldest waiting request has waited"
@@ -332,8 +313,7 @@ QUEUE_OLDEST = operator.gauge(
 FINDINGS = operator.gauges(
     "lore_findings",
     "Requests without progress, in the last sweep",
-    "finding",
-    ("stalled", "orphaned", "stuck", "waiting"),
+    finding=("stalled", "orphaned", "stuck", "waiting"),
 )
 REQUESTS_REAPED = operator.counter(
     "lore_requests_reaped_total", "Stalled requests that were reaped"
@@ -341,20 +321,17 @@ REQUESTS_REAPED = operator.counter(
 LEASES_RELEASED = operator.counters(
     "lore_leases_released_total",
     "Requests released from lost generators",
-    "loss",
-    ("gone", "silent"),
+    loss=("gone", "silent"),
 )
 GENERATOR_PODS = operator.gauges(
     "lore_generator_pods",
     "Generator pods in the last sweep",
-    "state",
-    ("ready", "unready", "leaving"),
+    state=("ready", "unready", "leaving"),
 )
 OPERATOR_DENIED = operator.gauges(
     "lore_operator_denied",
     "1 if RBAC denies a right that the operator needs",
-    "right",
-    (
+    right=(
         *("get streampolicies", "watch streampolicies", "patch streampolicies/status"),
         *("list pods", "watch pods", "patch pods", "create events"),
     ),

@@ -37,11 +37,11 @@ ToolName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Schema = Annotated[dict[str, JsonValue], AfterValidator(_bounded)]
 
 
-class _ToolPart(BaseModel):
+class ToolPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
-class Tool(_ToolPart):
+class Tool(ToolPart):
     """A function that the client can call."""
 
     name: ToolName
@@ -70,7 +70,7 @@ Tools = Annotated[
 ]
 
 
-class NamedTool(_ToolPart):
+class NamedTool(ToolPart):
     """The answer must be a call of this tool."""
 
     name: ToolName
@@ -82,13 +82,13 @@ ToolChoice = Annotated[
 ]
 
 
-class JsonObject(_ToolPart):
+class JsonObject(ToolPart):
     """The answer must be a JSON object."""
 
     type: Literal["json_object"]
 
 
-class JsonSchema(_ToolPart):
+class JsonSchema(ToolPart):
     """The answer must be JSON that matches a schema."""
 
     type: Literal["json_schema"]

@@ -121,7 +121,7 @@ def test_an_exemplar_is_shown_where_its_format_knows_them():
 
 def test_what_is_shown_can_be_read_back():
     table = Table()
-    table.counters("lore_a_total", "A", "kind", ("b", "c"))["b"].inc(2)
+    table.counters("lore_a_total", "A", kind=("b", "c"))["b"].inc(2)
     (row,) = table.rows
     assert isinstance(row.cells["c"], Counter)
     assert {s.labels["kind"]: s.value for s in row.collect().samples} == {"b": 2, "c": 0}

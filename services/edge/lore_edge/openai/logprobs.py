@@ -1,10 +1,11 @@
 """Log probabilities in OpenAI's formats (O25)."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from lore.protocol.logprobs import Scored
 from lore_edge.openai.errors import refused
+from lore_edge.openai.parts import Chunk
 
 Json = dict[str, Any]
 
@@ -24,16 +25,7 @@ def of_choice(scored: Sequence[Scored]) -> Json | None:
     return {"content": of_part(scored), "refusal": None} if scored else None
 
 
-class ScoredText(Protocol):
-    """A chunk, wherever it is from."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def scored(self) -> Sequence[Scored]: ...
-
-
-def of_text(chunks: Iterable[ScoredText], offset: int = 0) -> Json | None:
+def of_text(chunks: Iterable[Chunk], offset: int = 0) -> Json | None:
     """The ``logprobs`` of a completion's choice: those of these chunks, of which the first begins
     at ``offset`` in the answer's text. A token that is a part of a character is ``bytes:\\xf0``, as
     OpenAI writes it.

@@ -193,13 +193,11 @@ class ServerPool:
             return
         try:
             async with asyncio.timeout(LOAD_S):
-                load = await self._dialect.load(server.text)
+                server.waiting, server.kv_used_ratio = await self._dialect.load(server.text)
         except Trouble as trouble:
             server.tells_load = trouble.kind is not Kind.UNFIT
         except TimeoutError:
             pass  # it is decoding
-        else:
-            server.waiting, server.kv_used_ratio = load.waiting, load.kv_used_ratio
 
     def _set_up(self, server: Server) -> None:
         server.why_down, self._down_s = "", None
@@ -257,14 +255,12 @@ class ServerPool:
             )
 
     async def _find_words(self, facts: ServerFacts) -> Words:
-        name = self._options.tokenizer or facts.tokenizer
+        name, args = self._options.tokenizer or facts.tokenizer, self._options.template_args
         if name is None:
             if not self._dialect.has_own_text:
                 raise Trouble(Kind.UNFIT, "it names no tokenizer; set LORE_TOKENIZER")
-            parts = str(of_template(facts.template))
-            switches, args = switches_of(facts.template), self._options.template_args
+            parts, switches = str(of_template(facts.template)), switches_of(facts.template)
             return EngineWords(self.ask, args, parts, switches, facts.vocabulary)
-        args = self._options.template_args
         try:
             text = await asyncio.to_thread(tokenizer.load, name, self._options.revision, args)
         except ValueError as error:

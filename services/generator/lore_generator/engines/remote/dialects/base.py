@@ -81,13 +81,6 @@ class EngineEvent(NamedTuple):
     """
 
 
-class Load(NamedTuple):
-    """How busy an engine reports to be."""
-
-    waiting: int
-    kv_used_ratio: float
-
-
 class EngineDialect(ABC):
     """How to talk to one kind of engine. Has no state of a server or a request."""
 
@@ -147,10 +140,12 @@ class EngineDialect(ABC):
         del name
         return None
 
-    async def load(self, ask_text: Callable[..., Awaitable[str]]) -> Load:
-        """Read the server's load. Raises Trouble if its metrics are off."""
+    async def load(self, ask_text: Callable[..., Awaitable[str]]) -> tuple[int, float]:
+        """How many calls wait, and the share of KV memory in use. Raises Trouble if the server's
+        metrics are off.
+        """
         waiting, kv = gauges(await ask_text("GET", "/metrics"), *self.load_gauges)
-        return Load(int(waiting), kv)
+        return int(waiting), kv
 
 
 @runtime_checkable
