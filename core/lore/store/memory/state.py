@@ -11,20 +11,8 @@ another ``run_id``, as a restarted Valkey has, so that P4 can be decided.
 
 from typing import TypeVar, cast
 
-from lore.protocol.commands import (
-    Ack,
-    Append,
-    Cancel,
-    Command,
-    Finish,
-    Forget,
-    Prompt,
-    Readers,
-    Reap,
-    Release,
-    Revive,
-    name_of,
-)
+from lore.protocol.commands import Command, name_of
+from lore.protocol.messages import Position
 from lore.store.memory.lifecycle import Life
 from lore.store.memory.log import Log
 from lore.store.memory.queue import Queue
@@ -32,21 +20,21 @@ from lore.store.memory.records import UNKNOWN, Publication
 
 __all__ = ["Publication", "StoreState"]
 
-ABOUT_ONE = (Ack, Append, Cancel, Finish, Forget, Prompt, Readers, Reap, Release, Revive)
-
 T = TypeVar("T")
 
 
 class StoreState(Queue, Log, Life):
     """All requests of one store. Each command, and each question of ``Store``, has a method of its
-    name; all take ``now_ms``. That of a command about one request takes its record, too.
+    name; all take ``now_ms``. That of a command which asks for a request's position takes the
+    request's record, too.
     """
 
     def do(self, command: Command[T], *, now_ms: int) -> T:
         step = getattr(self, name_of(type(command)))
-        if not isinstance(command, ABOUT_ONE):
+        request_id, subject = (getattr(command, name, None) for name in ("request_id", "subject"))
+        if request_id is None or command.answers is not Position:
             return step(command, now_ms=now_ms)
-        record, subject = self._find(command.request_id, now_ms), getattr(command, "subject", None)
+        record = self._find(request_id, now_ms)
         if record is None or subject not in (None, record.view.subject):
             return cast("T", UNKNOWN)
         return step(record, command, now_ms=now_ms)
