@@ -13,13 +13,17 @@ class PaceConfig:
     tokens_per_s: float = 12.0
     """The most that a reader takes, in tokens a second, where the request does not say."""
     lead_tokens: int = 64
-    """How far ahead of such a reader a request may be while others wait: at least two steps."""
+    """How far ahead of such a reader a request may be while others wait."""
     step_tokens: int = 8
     """The size of a grant while others wait."""
     reading_ratio: float = 0.6
     """The share of its pace at which a reader is taken to read. Below it, it runs dry."""
     calm_s: float = 5.0
     """Pace binds until nobody has waited for this long, in seconds, so that it does not flap."""
+
+    def __post_init__(self) -> None:
+        if self.lead_tokens < 2 * self.step_tokens:
+            raise ValueError("lead_tokens must be at least two steps")
 
 
 @dataclass(slots=True)
