@@ -110,13 +110,8 @@ class Edge:
 
     async def check_store(self) -> None:
         await self.streams.store_watch.check()
-        if self.store_up:
+        if self.streams.store_watch.is_up:
             self.feeds.notice_losses()
-
-    @property
-    def store_up(self) -> bool:
-        """Whether the store answers, as far as is known."""
-        return self.streams.store_watch.is_up
 
     async def close(self) -> None:
         self.auth.close()

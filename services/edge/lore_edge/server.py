@@ -131,7 +131,7 @@ class EdgeServer(uvicorn.Server):
             return "draining"
         if not self.started:
             return self._waits_for or "starting"
-        return None if self._edge.store_up else "the store is away"
+        return None if self._edge.streams.store_watch.is_up else "the store is away"
 
     async def _watch(self) -> None:
         while True:
