@@ -28,8 +28,8 @@ from loadtest.harness import taps
 from loadtest.harness.record import Report, options
 from lore.metering import Counter, Gauge, Histogram
 from lore.metrics import CHUNK_TRANSMISSION
-from lore.protocol.commands import Append
 from lore.store import ValkeyStore
+from lore.store.base import Step, Tell
 from lore_edge.app import Edge
 from lore_edge.server import EdgeServer, bind
 from lore_edge.settings import EdgeSettings
@@ -85,12 +85,16 @@ def cost_ns(kind: type, name: str) -> float:
 
 
 class CountingStore(ValkeyStore):
-    chunks = 0
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.chunks = 0
+        send = self.append
 
-    def do(self, command: Any) -> Any:
-        if isinstance(command, Append):
-            self.chunks += len(command.chunks)
-        return super().do(command)
+        def counted(step: Step, tell: Tell) -> None:
+            self.chunks += sum(len(command.chunks) for _, command in step)
+            send(step, tell)
+
+        self.append = counted
 
 
 @contextlib.asynccontextmanager
@@ -153,7 +157,8 @@ async def bench(url: str, chosen: Any) -> Found:
     here, there = multiprocessing.Pipe()
     async with parts(url, length) as (store, port):
         arguments = (port, chosen.streams, length, there)
-        readers = multiprocessing.get_context("spawn").Process(target=read, args=arguments)
+        spawn = multiprocessing.get_context("spawn")
+        readers = spawn.Process(target=read, args=arguments, daemon=True)
         readers.start()
         await asyncio.to_thread(here.recv)
         costs: dict[bool, list[float]] = {True: [], False: []}
