@@ -11,6 +11,6 @@ def test_calls_are_counted_while_chunks_are_delivered() -> None:
     assert chunks > 0
     pushed = calls["edge"]["ours", "ring.Ring.push"]
     assert 0.5 * chunks <= pushed <= 2 * chunks  # chunks at the ends of the interval aside
-    assert calls["generator"]["ours", "producer.Producer.take"] > 0
+    assert calls["generator"]["ours", "producer.Producer.pass_on"] > 0
     assert calls["generator"]["builtins", "<built-in method builtins.len>"] > 0
     assert [row[0] for row in rows(chunks, calls)] == ["generator", "edge"]

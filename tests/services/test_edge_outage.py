@@ -174,7 +174,7 @@ async def test_for_an_outage_that_all_share_a_reader_moves_once(store: FaultySto
 @pytest.mark.rule("E13")
 async def test_who_came_since_the_store_fell_silent_stays(store: FaultyStore) -> None:
     """It has been sent here by another edge that is without the store as well."""
-    async with watched(store, "one", lost_s=8.0) as edge:  # for the second one to come
+    async with watched(store, "one", lost_s=4.0) as edge:  # for the second one to come
         writer = await started(store, edge, "a")
         first = await stream(edge, writer.request_id)
         await first.chunks(1)
