@@ -77,8 +77,9 @@ class Delivery(Generic[Piece]):
         now: float,
         has: int = 0,
     ) -> None:
-        """``position``: the last seq that the reader had before, in the log ``log_id``. ``has`` is
-        that where the shell has to read from an earlier ``position`` on.
+        """``position``: the last seq that the reader had before, in the log ``log_id``. ``has``:
+        the same, where ``position`` is earlier because the shell still has to count through what
+        lies between.
 
         ``returns``: the reader reconnects by itself when told to. ``repeats_text``: its end event
         contains the whole text.

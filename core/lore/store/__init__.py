@@ -21,7 +21,9 @@ def create_store(url: str, *, floor_s: float = 300.0) -> Store:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncGenerator[Store]:
-    """The store at ``url``, connected for as long as the block lasts. Raises StoreUnavailable."""
+    """The store at ``url``, connected for as long as the block lasts. Raises StoreUnavailable, and
+    ValueError as ``create_store`` does.
+    """
     store = create_store(url)
     await store.connect()
     try:

@@ -148,7 +148,11 @@ class Store(Protocol):
         """
         ...
 
-    def unfollow(self, request_id: str, listener: Listener) -> None: ...
+    def unfollow(self, request_id: str, listener: Listener) -> None:
+        """Never call the listener again; an unknown one is ignored. Raises StoreUnavailable when
+        the server could not be told, because its connection is gone and the subscription with it.
+        """
+        ...
 
     # look-ups without a request's id: hints, to be checked before they count
 

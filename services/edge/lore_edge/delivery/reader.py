@@ -53,7 +53,8 @@ class Reader:
         has: int = 0,
     ) -> None:
         """``position``, ``log_id``: the last seq that the reader has, and the log of that seq.
-        ``has`` is that where the dialect has to read from an earlier ``position`` on.
+        ``has``: the last seq that the reader has, where ``position`` is earlier because the dialect
+        still has to count through what lies between.
         """
         self.feed = feed
         self.dialect = dialect

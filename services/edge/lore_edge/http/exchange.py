@@ -59,7 +59,9 @@ class Exchange:
         self.keep_alive = keep_alive
         self.more_body = True
         self.started = False
-        """Whether the response's head was written."""
+        """Whether the response's head was made. It is written with the first part of its body, or
+        in the next turn of the event loop.
+        """
         self.written = 0
         """Bytes of the response's body, with what frames it."""
         self.half_closed = False

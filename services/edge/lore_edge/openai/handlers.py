@@ -157,7 +157,8 @@ class OpenAI:
     ) -> tuple[Dialect, ResumePoint]:
         """The stream, and where it begins, if it has to count through what the reader has."""
         parser, position, had = parser_of(kept), where.position, list[ChunkMessage]()
-        if view.has_more if isinstance(note, CompletionNote) else parser:
+        is_counted = view.has_more if isinstance(note, CompletionNote) else parser is not None
+        if is_counted:
             had = await replay.before(self._store, view, position or 0)
             where = where._replace(begin=len(had))
         if isinstance(note, CompletionNote):

@@ -28,7 +28,9 @@ class ResumePoint(NamedTuple):
     said: str
     """How it named its position (``lore.metrics.RESUMES``)."""
     begin: int | None = None
-    """From where its format has to read: before ``position`` while the log has not so much."""
+    """The last seq that its format has counted through; None: ``position``. It is less while the
+    log has not all that the reader has.
+    """
 
 
 def wanted(scope: Scope) -> ResumePoint:
