@@ -105,11 +105,13 @@ async def until(condition: Any, timeout_s: float = WAIT_S) -> None:
 
 
 class FaultyStore(MemoryStore):
-    """A store that can be away, lose news, and come back with less than it had."""
+    """A store that can be away, be silent, lose news, and come back with less than it had."""
 
     def __init__(self) -> None:
         super().__init__()
         self.away = False
+        self.silent = False
+        """It takes calls and answers none."""
         self.loses: Callable[[Message], bool] = lambda message: False
         self.holes: set[int] = set()
         """Chunks that are counted and not in the log, as after a start from a file that was cut."""
@@ -120,8 +122,10 @@ class FaultyStore(MemoryStore):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if asyncio.iscoroutinefunction(found) and object.__getattribute__(self, "away"):
-            return _away
+        if asyncio.iscoroutinefunction(found):
+            known = object.__getattribute__(self, "__dict__")
+            if known.get("away") or known.get("silent"):
+                return _away if known["away"] else _silent
         return found
 
     def following(self, request_id: str) -> int:
@@ -158,6 +162,10 @@ class FaultyStore(MemoryStore):
 
 async def _away(*_: object, **__: object) -> None:
     raise StoreUnavailable("the store is away")
+
+
+async def _silent(*_: object, **__: object) -> None:
+    await asyncio.Event().wait()
 
 
 class Writer:

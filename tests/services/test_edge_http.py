@@ -527,6 +527,36 @@ async def test_pages_of_other_origins_may_call_only_where_the_settings_say_so(st
     assert refused.headers["access-control-allow-origin"] == "https://reader.example"
 
 
+MESSAGES = [{"role": "user", "content": "a"}]
+
+
+@pytest.mark.rule("A9")
+@pytest.mark.parametrize("origins", ["https://page.example", "*"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("", None),
+        ("/v1/streams", {"question": "a"}),
+        ("/v1/chat/completions", {"messages": MESSAGES}),
+        ("/v1/completions", {"prompt": "a"}),
+        ("/v1/responses", {"input": "a"}),
+    ],
+)
+async def test_a_stream_names_the_origin_that_may_read_it(
+    store: MemoryStore, origins: str, path: str, body: dict[str, Any] | None
+):
+    async with running_edge(store, cors_origins=origins) as edge, edge.client() as http:
+        headers = {"accept": "text/event-stream", "origin": "https://page.example"}
+        path = path or f"/v1/streams/{await ask(edge)}"
+        method = "GET" if body is None else "POST"
+        if body is not None and "question" not in body:
+            body = body | {"model": "default", "stream": True}
+        async with http.stream(method, path, headers=headers, json=body) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.headers["access-control-allow-origin"] in ("https://page.example", "*")
+            assert "Location" in answer.headers["access-control-expose-headers"]
+
+
 async def test_the_page_comes_with_a_policy_that_names_the_edges(store: MemoryStore):
     edges = ["https://a.example", "https://b.example"]
     async with direct_client(store, edges=",".join(edges), model="tiny") as client:

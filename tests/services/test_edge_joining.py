@@ -133,8 +133,7 @@ async def test_a_fork_that_comes_while_an_edge_joins_is_told(
     assert error.data["error"]["code"] == "history_lost"
 
 
-@pytest.fixture
-async def reading(store: HeldStore, edge: RunningEdge) -> tuple[Writer, asyncio.Task[Response]]:
+async def begun(store: HeldStore, edge: RunningEdge) -> tuple[Writer, asyncio.Task[Response]]:
     """A reader that lacks two of three chunks, and for whom the log is being read."""
     writer = Writer(store, await ask(edge))
     await writer.claim()
@@ -145,6 +144,11 @@ async def reading(store: HeldStore, edge: RunningEdge) -> tuple[Writer, asyncio.
     arriving = asyncio.create_task(stream(edge, writer.request_id, after=1, log=log_id))
     await asyncio.wait_for(store.held.wait(), WAIT_S)
     return writer, arriving
+
+
+@pytest.fixture
+async def reading(store: HeldStore, edge: RunningEdge) -> tuple[Writer, asyncio.Task[Response]]:
+    return await begun(store, edge)
 
 
 @pytest.mark.rule("P12.2")
@@ -200,6 +204,20 @@ async def test_a_reader_with_two_reasons_to_leave_during_the_first_read_is_told_
     response = await asyncio.wait_for(arriving, WAIT_S)
     reasons = [e.data["reason"] for e in await response.events("state")]
     assert reasons == ["open", "store_lost"]
+
+
+@pytest.mark.rule("E5")
+async def test_a_reader_hears_something_while_the_first_page_is_long_on_its_way(store: HeldStore):
+    async with running_edge(store, heartbeat_s=0.05) as edge:
+        writer, arriving = await begun(store, edge)
+        response = await asyncio.wait_for(arriving, WAIT_S)
+        await response.until_event("state", reason="open")
+        await response.next_comment()
+        await response.next_comment()
+        store.goes_on.set()
+        assert text_of(await response.chunks(2)) == "bc"
+        await writer.finish()
+        assert [e.name for e in await response.events()] == ["end"]
 
 
 @pytest.mark.rule("A12")

@@ -8,6 +8,7 @@ import pytest
 
 from lore.protocol.lifecycle import Status
 from lore_client import Reader, ReaderConfig, Text
+from lore_edge.delivery import store_watch
 from tests.services.edge_harness import (
     FaultyStore,
     Response,
@@ -172,18 +173,25 @@ async def test_for_an_outage_that_all_share_a_reader_moves_once(store: FaultySto
 
 
 @pytest.mark.rule("E13")
-async def test_who_came_since_the_store_fell_silent_stays(store: FaultyStore) -> None:
+@pytest.mark.parametrize("trouble", ["away", "silent"])
+async def test_who_came_since_the_store_fell_silent_stays(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
     """It has been sent here by another edge that is without the store as well."""
-    async with watched(store, "one", lost_s=4.0) as edge:  # for the second one to come
+    monkeypatch.setattr(store_watch, "CHECK_S", 2.0)  # one unanswered call within ``lost_s``
+    async with watched(store, "one", lost_s=3.5) as edge:  # for the second one to come
         writer = await started(store, edge, "a")
         first = await stream(edge, writer.request_id)
         await first.chunks(1)
-        store.away = True
-        await edge.edge.check_store()
+        setattr(store, trouble, True)
+        began_s, clock = asyncio.get_running_loop().time(), asyncio.get_running_loop().time
+        checking = asyncio.create_task(edge.edge.check_store())
+        await until(lambda: clock() > began_s + 0.01)  # uvloop's clock counts milliseconds
         second = await stream(edge, writer.request_id, after=1)
         await second.until_event("state", reason="open")
         await first.until_event("state", reason="store_lost")
-        store.away = False
+        setattr(store, trouble, False)
+        await checking
         await edge.edge.check_store()
         await writer.write("b")
         assert text_of(await second.chunks(1)) == "b"

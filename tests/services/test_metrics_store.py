@@ -130,7 +130,7 @@ def test_every_function_and_command_has_a_name_of_its_own() -> None:
         code = file.read_text()
         called |= set(re.findall(r'(?:\bcall|\bask|_send)\(\s*"(\w+)"', code))
         called |= set(re.findall(r'"FCALL", "(\w+)"', code))
-        called |= set(re.findall(r'return \("([A-Z]+)"', code))
+        called |= set(re.findall(r'(?:return|=) \("([A-Z]+)"', code))
         called |= set(re.findall(r'"(S?(?:UN)?SUBSCRIBE)"', code))
     named = {name for names in STORE_FUNCTIONS.values() for name in names}
     assert called - named - {"FCALL"} == UNSEEN

@@ -99,7 +99,8 @@ class Delivery(Generic[Piece]):
         self._returns = returns
         self._has = has
         self._has_text = not repeats_text
-        self._heartbeat_at = now + config.heartbeat_s
+        self.heartbeat_at = now + config.heartbeat_s
+        """When this reader is to hear something, at the latest (E5)."""
         self._log_at = now
         self._heard_from = position
         self._pads = list(PADS_BYTES)
@@ -130,7 +131,7 @@ class Delivery(Generic[Piece]):
             return step
         if self.sender is not None and (due := self.sender.deadline()) is not None and due <= now:
             return Step.CHECK
-        if self._heartbeat_at > now:
+        if self.heartbeat_at > now:
             return Step.WAIT
         if self.follower.view.status is Status.REAPED:
             # The reader has to revive it, and may have missed the event that said so (E16).
@@ -140,7 +141,7 @@ class Delivery(Generic[Piece]):
 
     def deadline(self, *, at_hand: bool) -> float:
         """The time at which ``next`` returns something else than WAIT without any news."""
-        deadline = self._heartbeat_at
+        deadline = self.heartbeat_at
         if self.sender is not None and (due := self.sender.deadline()) is not None:
             deadline = min(deadline, due)
         if not at_hand and self._from_store() is not None:
@@ -168,7 +169,7 @@ class Delivery(Generic[Piece]):
         ):
             return False
         self.position = seq
-        self._heartbeat_at = now + self._config.heartbeat_s
+        self.heartbeat_at = now + self._config.heartbeat_s
         if self.sender is not None:
             self.sender.on_sent(seq, now)
         return True
@@ -256,7 +257,7 @@ class Delivery(Generic[Piece]):
         self.position = seq
 
     def on_written(self, pieces: Sequence[Piece], now: float) -> None:
-        self._heartbeat_at = now + self._config.heartbeat_s
+        self.heartbeat_at = now + self._config.heartbeat_s
         if self.sender is not None:
             for piece in pieces:
                 self.sender.on_sent(piece.seq, now)

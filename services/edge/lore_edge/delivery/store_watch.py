@@ -36,10 +36,10 @@ class StoreWatch:
         """
         asked_at = asyncio.get_running_loop().time()
         answers = await self._ask("")
+        if not answers and self._outage is not None:
+            self._outage.on_miss(asked_at)  # before the next timeout, so that it counts in time
         if answers or any(await asyncio.gather(*map(self._ask, OTHER_PARTITIONS))):
             self._on_answer(asked_at)
-        elif self._outage is not None:
-            self._outage.on_miss(asked_at)
         self.is_up = answers or (answers is None and not self.is_lost)
 
     def close(self) -> None:

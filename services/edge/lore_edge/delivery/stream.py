@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from lore.metrics import (
@@ -32,6 +33,8 @@ from lore_edge.wire.sockets import SocketAcks, StreamSocket
 
 MAX_JOINED_BYTES = 16_384
 SETTLE_S = 1.0  # so long the peer's TCP gets to acknowledge the end
+OPENING_S = 0.8
+"""How long the head and the opening wait for the first chunks. After 1 s, clients poll (P18.10)."""
 RETRY_MS = {"drain": (100, 1000), "store_lost": (50, 250)}
 """When to come back, in ms. Readers whose edge lost the store have waited already, and leave one by
 one.
@@ -55,6 +58,10 @@ class Stream:
         self._socket_acks = socket_acks
         self._heartbeat = heartbeat
         self.headers: Headers = []  # of the response, until they are sent
+        self._open: Callable[[], Coroutine[Any, Any, None]] | None = None
+        """Sends them, with what is at hand."""
+        self._opening: asyncio.Task[None] | None = None
+        """It does so already, because the store takes long."""
         self._now = asyncio.get_running_loop().time
         self.opened_at = self._now()
         self._began_ms = time.time() * 1000
@@ -111,11 +118,17 @@ class Stream:
         self.reader.span.event("sent_away")
         self._waker.wake()
 
-    async def run(self, send: Send) -> None:
-        """Write until the answer's end, the reader's disconnect or ``leave``."""
+    async def run(self, send: Send, asked: Headers) -> None:
+        """Write until the answer's end, the reader's disconnect or ``leave``. ``asked``: the call's
+        headers. They are emptied, because browsers send many, once nobody needs them.
+        """
         self.socket.watch(self._on_lost)
+        self._open = partial(self._begin, send, asked)
         try:
-            await self._begin(send)
+            if (step := self.reader.next()) is Step.LOAD:
+                await self._unless_leaving(self.reader.fetch(step), self._now() + OPENING_S)
+            await (self._opening or self._open())
+            self._open = self._opening = None
             while not (self._gone or self.reader.is_over) and await self._step(send):
                 pass
             if self._socket_acks is not None and not self._gone:
@@ -129,18 +142,17 @@ class Stream:
                 self._socket_acks.close()
             self._waker.cancel()
 
-    async def _begin(self, send: Send) -> None:
-        """Write the head, the opening and the first chunks at once: each write costs as much as
+    async def _begin(self, send: Send, asked: Headers) -> None:
+        """Write the head, the opening and the chunks at hand at once: each write costs as much as
         tens of chunks.
         """
         reader, batch = self.reader, Batch(b"")
-        if (step := reader.next()) is Step.LOAD:
-            await self._unless_leaving(reader.fetch(step))
         opening = reader.open()
         if reader.next() is Step.SEND:
             batch = reader.take(MAX_JOINED_BYTES)
         headers, self.headers = self.headers, []
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        asked.clear()  # until now, middleware might have read them
         await self._write(send, Batch(opening + batch.data, batch.pieces))
 
     async def _step(self, send: Send) -> bool:
@@ -181,11 +193,14 @@ class Stream:
         if sender is not None and sender.timer_from == now:  # it began with this chunk
             waker.set(sender.deadline())
 
-    async def _unless_leaving(self, work: Coroutine[Any, Any, None]) -> bool:
+    async def _unless_leaving(
+        self, work: Coroutine[Any, Any, None], alarm_at: float | None = None
+    ) -> bool:
         """Return whether the work was done: a reader who is sent elsewhere does not wait for a
-        store that is away.
+        store that is away. Nor does a reader hear nothing meanwhile (E5).
         """
         task = self._work = asyncio.current_task()
+        self._waker.set(alarm_at or self.reader.delivery.heartbeat_at)
         try:
             await work
         except asyncio.CancelledError:
@@ -201,6 +216,9 @@ class Stream:
         task: there are many readers.
         """
         waker, reader = self._waker, self.reader
+        if self._work is not None:
+            self._fill_silence()
+            return
         step = reader.next() if waker.is_waiting and self.socket.is_idle else None
         if step is Step.HEARTBEAT:
             self.socket.exchange.write_part(self._heartbeat)
@@ -209,6 +227,17 @@ class Stream:
             waker.set(reader.deadline())
         else:
             waker.wake()
+
+    def _fill_silence(self) -> None:
+        """The store takes long to answer: send what can be sent without it."""
+        delivery = self.reader.delivery
+        if self._open is not None and self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+        elif not self.headers and self._now() >= delivery.heartbeat_at:
+            if self.socket.is_idle:
+                self.socket.exchange.write_part(self._heartbeat)
+            self._on_written()
+        self._waker.set(delivery.heartbeat_at)
 
     async def _write(self, send: Send, batch: Batch) -> None:
         await send({"type": "http.response.body", "body": batch.data, "more_body": True})

@@ -105,7 +105,7 @@ class Streams:
             async with self._feeds.use(request_id, owner) as feed:
                 stream = await self._begin(scope, send, feed, dialect, where, heartbeat)
                 if stream is not None:
-                    await self._run(stream, send, scope["extensions"][TRANSPORT])
+                    await self._run(stream, send, scope)
         except LostRequest:
             if where.position:
                 call_trace.begin(scope).event("history_lost")
@@ -167,7 +167,6 @@ class Streams:
         stream = self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
         stream.headers = _headers(feed, prefix_of(scope, self._settings))
         _log.debug("stream opened", after=where.position)
-        scope["headers"].clear()  # they are not needed any more, and browsers send many
         return stream
 
     def check_open(self) -> None:
@@ -273,8 +272,8 @@ class Streams:
             socket_acks = SocketAcks(socket, feed.acknowledge)
         return Stream(reader, socket, waker, socket_acks=socket_acks, heartbeat=heartbeat)
 
-    async def _run(self, stream: Stream, send: Send, transport: asyncio.Transport) -> None:
-        reader, feed = stream.reader, stream.reader.feed
+    async def _run(self, stream: Stream, send: Send, scope: Scope) -> None:
+        reader, feed, transport = stream.reader, stream.reader.feed, scope["extensions"][TRANSPORT]
         connections = CONNECTIONS[feed.view.ack]
         self._open.add(stream)
         feed.readers.add(reader)
@@ -283,7 +282,7 @@ class Streams:
         connections.inc()
         ageing = self._age(stream)
         try:
-            await stream.run(send)
+            await stream.run(send, scope["headers"])
             if stream.is_leaving:
                 transport.close()  # else the reader comes back on this connection
         finally:
