@@ -203,5 +203,6 @@ CASES = [
     ok("fifty calls", "9112 9.3.2", 50 * request(), *50 * [200]),
     ok("chunked ones", "9112 9.3.2", 20 * post("Transfer-Encoding: chunked", body=chunked(BODY)), *20 * [201]),
     last("an error behind a call", "9112 9.3.2", request() + b"\x00\r\n\r\n", 200, 400),
+    last("the last call behind a chunked one", "9112 9.6", post("Transfer-Encoding: chunked", body=chunked(BODY)) + request("GET", "/v1/models", "Connection: close"), 201, 200),
     last("an error behind a chunked call", "9112 9.3.2", post("Transfer-Encoding: chunked", body=chunked(BODY)) + b"\x00\r\n\r\n", 201, 400),
 ]  # fmt: skip

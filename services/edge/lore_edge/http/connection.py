@@ -198,7 +198,8 @@ class Connection(asyncio.Protocol):
     @property
     def ends(self) -> bool:
         """Whether it closes after the response that begins now."""
-        return self.is_last or not self._connections.may_be_kept
+        is_last = self.is_last and not self._queue  # else the last call is still to be answered
+        return is_last or not self._connections.may_be_kept
 
     def close(self) -> None:
         self.transport.close()
