@@ -19,6 +19,7 @@ from typing import Any
 
 import uvloop
 
+from loadtest.bench.acks import AckingLore
 from loadtest.harness import taps
 from loadtest.harness.record import Report, options
 from loadtest.harness.sides import SETTLE_S, Load, Lore, wait_for
@@ -34,7 +35,7 @@ Calls = Counter[tuple[str, str]]
 async def count(load: Load) -> tuple[int, dict[str, Calls]]:
     """The chunks that readers got while calls were counted, and the calls by part."""
     async with Stage(counted=True) as stage:
-        side = Lore(stage)
+        side = (AckingLore if load.ack == "client" else Lore)(stage)
         readers = await side.start(load)
         await taps.until_reading(readers, 3)
         await asyncio.sleep(SETTLE_S)
@@ -89,7 +90,7 @@ def rows(chunks: int, calls: dict[str, Calls]) -> list[list[str]]:
 def main() -> None:
     parser: argparse.ArgumentParser = options(__doc__)
     parser.add_argument("--streams", type=int, default=100)
-    parser.add_argument("--ack", default="none", choices=("none", "socket"))
+    parser.add_argument("--ack", default="none", choices=("none", "socket", "client"))
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--top", type=int, default=0, help="also print so many functions a part")
     chosen = parser.parse_args()

@@ -33,10 +33,11 @@ class Posts(asyncio.Protocol):
 class AckingTap(Tap):
     """Acknowledges as our clients do; here a chunk is a token, and the window stays as it is."""
 
-    def __init__(self, request: bytes, posts: Posts) -> None:
+    def __init__(self, request: bytes, posts: Posts, path: str = "") -> None:
+        """``path`` is where to acknowledge, unless the response tells."""
         super().__init__(request)
         self.posts = posts
-        self._path = ""
+        self._path = path
         self._seq = self._acked = 0
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()

@@ -125,8 +125,11 @@ class Pipe:
         """So many more."""
         numbers = range(self._joined, self._joined + streams)
         self._joined += streams
+        return await self._join(self._port, numbers)
+
+    async def _join(self, port: int, numbers: range) -> list[Tap]:
         requests = [taps.get(f"/s{number}") for number in numbers]
-        return await taps.join(self._port, requests, spread_s=len(requests) / 1000)
+        return await taps.join(port, requests, spread_s=len(requests) / 1000)
 
     def name(self, tap: Tap, number: int) -> str:
         del tap
