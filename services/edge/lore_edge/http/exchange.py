@@ -132,7 +132,10 @@ class Exchange:
             if self._length < 0:
                 raise RuntimeError("the response is longer than its Content-Length")
         self.written += len(body)
-        self._write(body)
+        if self._head or self.gone:
+            self._write(body)
+        else:  # nearly all parts
+            self._connection.transport.write(body)
 
     def _write(self, body: bytes = b"") -> None:
         body, self._head = self._head + body, b""
