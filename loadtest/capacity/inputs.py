@@ -12,14 +12,14 @@ class Measured:
     """Each group says where it stands. Pairs are for 100 and for 500 streams of one generator."""
 
     # RESULTS.md, "What a delivered chunk costs": CPU µs of each, ack none
-    generator_us: tuple[float, float] = (32.5, 16.7)
-    valkey_us: tuple[float, float] = (31.4, 18.4)
-    edge_us: tuple[float, float] = (38.8, 25.8)
+    generator_us: tuple[float, float] = (29.2, 16.1)
+    valkey_us: tuple[float, float] = (27.7, 17.7)
+    edge_us: tuple[float, float] = (31.8, 23.4)
 
     # RESULTS.md, "What acknowledgments cost": what clients that acknowledge add to each chunk,
     # 100 streams
-    ack_valkey_us: float = 39.9 - 32.1
-    ack_edge_us: float = 80.5 - 39.0
+    ack_valkey_us: float = 35.6 - 29.9
+    ack_edge_us: float = 66.0 - 33.8
 
     # RESULTS.md, "What a request costs": bytes
     chunks_per_token: float = 278 / 300
@@ -51,9 +51,9 @@ class Measured:
     answer_bytes: float = 18_824
 
     # RESULTS.md, "2,000 idle connections, a reconnect storm, a drain"
-    edge_mib: float = 75
-    slow_reader_kib: float = 271
-    return_us: float = 920  # of the edge, for each reader that comes back
+    edge_mib: float = 74
+    slow_reader_kib: float = 306
+    return_us: float = 520  # of the edge, for each reader that comes back
 
     # RESULTS.md, "What one edge carries": of an idle connection
     connection_kib: float = 20.4
