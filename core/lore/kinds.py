@@ -1,25 +1,9 @@
-"""Values that may be of several kinds, and how deep they are."""
+"""Values that may be of several kinds."""
 
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
-
-
-def is_deeper(value: Any, depth: int) -> bool:
-    """Whether an object or a list of JSON is nested deeper than ``depth``. It goes level by level,
-    because whoever wrote it decides how deep a recursion would go.
-    """
-    level: list[Any] = [value]
-    for _ in range(depth):
-        level = [inner for one in level for inner in _inside(one)]
-    return bool(level)
-
-
-def _inside(value: Any) -> list[Any]:
-    """Objects and lists in one of these."""
-    inner: Any = cast("Any", value).values() if isinstance(value, dict) else value
-    return [one for one in inner if isinstance(one, (dict, list))]
 
 
 def of_kinds(expected: str) -> WrapValidator:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from lore.kinds import is_deeper, of_kinds
+from lore.kinds import of_kinds
+from lore.strict_json import is_deeper
 
 MAX_TOOLS = 128
 MAX_SCHEMA_BYTES = 65_536

@@ -10,6 +10,7 @@ import pytest
 from lore.protocol.commands import Ack
 from lore.store.base import ChunkMessage, Listener, View
 from lore.store.memory.state import StoreState
+from lore_edge.delivery.feed import Feed
 from lore_edge.delivery.reader import FIRST_PAGE_CHUNKS, PAGE_CHUNKS
 from lore_edge.wire.errors import UnknownRequest
 from lore_edge.wire.subject import ANONYMOUS
@@ -146,6 +147,12 @@ async def begun(store: HeldStore, edge: RunningEdge) -> tuple[Writer, asyncio.Ta
     return writer, arriving
 
 
+def feed_of(edge: RunningEdge, writer: Writer) -> Feed:
+    feed = edge.edge.feeds.find(writer.request_id, ANONYMOUS)
+    assert feed is not None
+    return feed
+
+
 @pytest.fixture
 async def reading(store: HeldStore, edge: RunningEdge) -> tuple[Writer, asyncio.Task[Response]]:
     return await begun(store, edge)
@@ -169,8 +176,7 @@ async def test_a_fork_that_comes_while_the_first_page_is_read_replaces_it(
     store: HeldStore, edge: RunningEdge, reading: tuple[Writer, asyncio.Task[Response]]
 ):
     writer, arriving = reading
-    feed = edge.edge.feeds.find(writer.request_id, ANONYMOUS)
-    assert feed is not None
+    feed = feed_of(edge, writer)
     writer = await fork(store, writer, 2, "X", "Y")
     await until(lambda: feed.log_id == writer.view.log_id)
     store.goes_on.set()
@@ -183,8 +189,7 @@ async def test_a_request_that_is_lost_while_the_first_page_is_read_is_told(
     store: HeldStore, edge: RunningEdge, reading: tuple[Writer, asyncio.Task[Response]]
 ):
     writer, arriving = reading
-    feed = edge.edge.feeds.find(writer.request_id, ANONYMOUS)
-    assert feed is not None
+    feed = feed_of(edge, writer)
     store.forget_since(StoreState().snapshot(), store.state.run_id)  # its retention is over
     await feed.look()
     store.goes_on.set()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lore.parts import formats
 from lore.parts.formats import Format
-from lore.parts.json_scan import MAX_DEPTH
 from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, CallEnd, Part, ReasoningText, Text
+from lore.strict_json import MAX_DEPTH
 
 NAMES = frozenset(("weather", "time"))
 WORDS = (

@@ -95,7 +95,7 @@ class Polls:
         except (TryAgain, LoreError):
             # The stream finds out what the error means. An edge that fails is not asked again at
             # once.
-            await asyncio.sleep(WAIT_S)
+            await asyncio.sleep(WAIT_S)  # no event tells when it works again
             return None
         if not self._is_ahead(poll):
             return None

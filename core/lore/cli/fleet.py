@@ -15,7 +15,7 @@ import httpx
 from lore.cli import entry
 from lore.cli.child import STARTING, Child, Probe
 from lore.cli.place import Place
-from lore.store import StoreUnavailable, create_store
+from lore.store import StoreUnavailable, opened
 from lore_client.place import Problem, Running
 
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
@@ -115,15 +115,12 @@ def plan(options: Options, place: Place) -> LocalFleet:
 async def store_doing(url: str) -> str | None:
     """The probe of the store."""
     try:
-        store = create_store(url)
+        async with opened(url):
+            return None
     except ValueError as error:
         raise Problem(str(error)) from error
-    try:
-        await store.connect()
     except StoreUnavailable as error:
         return str(error)
-    await store.close()
-    return None
 
 
 def _valkey(place: Place, path: Path) -> Child:

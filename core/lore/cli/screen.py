@@ -23,8 +23,8 @@ def screen() -> Console:
     return console if console.is_terminal else Console(width=WHOLE)
 
 
-def run(work: Coroutine[None, None, T]) -> T | None:
-    """Run until it ends, or until Ctrl-C. Raises Problem if the store is away, or is none."""
+def run_to_end(work: Coroutine[None, None, T]) -> T | None:
+    """Run it to its end, or until Ctrl-C. Raises Problem if the store is away, or is none."""
     try:
         return asyncio.run(work)
     except StoreUnavailable as error:

@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lore.cli.screen import WHOLE, run, screen
+from lore.cli.screen import WHOLE, run_to_end, screen
 from lore.store import Store, opened
 from lore.store.base import View
 
@@ -24,7 +24,7 @@ FIGURES = ("seq", "acked", "window", "age", "idle")
 
 def status(url: str, *, watch: bool) -> None:
     """Print once, or every second until Ctrl-C. Raises Problem."""
-    run(_status(url, watch=watch))
+    run_to_end(_status(url, watch=watch))
 
 
 async def _status(url: str, *, watch: bool) -> None:

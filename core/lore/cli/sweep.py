@@ -5,7 +5,7 @@ import time
 
 from rich.table import Table
 
-from lore.cli import screen as screens
+from lore.cli.screen import run_to_end, screen
 from lore.settings import CommonSettings, load
 from lore.store import StoreUnavailable, opened
 from lore.sweep import Finding, Policy, SweepAction, sweep
@@ -19,12 +19,12 @@ def run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None) -> in
 
     With ``every_s``, in seconds, it goes on until Ctrl-C. Raises Problem.
     """
-    return screens.run(_run(url, policy, dry_run=dry_run, every_s=every_s)) or 0
+    return run_to_end(_run(url, policy, dry_run=dry_run, every_s=every_s)) or 0
 
 
 async def _run(url: str, policy: Policy, *, dry_run: bool, every_s: float | None) -> int:
     retention_ms = round(load(CommonSettings).retention_s * 1000)
-    console = screens.screen()
+    console = screen()
     async with opened(url) as store:
         while True:
             now_ms = time.time_ns() // 1_000_000

@@ -174,8 +174,7 @@ class _Up:
     async def _sweep(self) -> None:
         """Sweep now and then. A store that is away is swept the next time."""
         while True:
-            # Lateness is no event: it shows only with time.
-            await asyncio.sleep(min(SWEEP_MAX_S, self._stall_s / 2))
+            await asyncio.sleep(min(SWEEP_MAX_S, self._stall_s / 2))  # lateness is no event
             with suppress(StoreUnavailable):
                 for request_id in await _reap_stalled(self._fleet.valkey_url, self._stall_s):
                     self._say(f"reaped {request_id}: nobody reads it")

@@ -6,10 +6,8 @@
 import json
 from typing import Any, Literal, cast
 
-MAX_DEPTH = 64
-"""How many levels deep a value may be. A fixed bound, and not what the stack of some process has
-left, so that everybody reads a text alike.
-"""
+from lore.strict_json import MAX_DEPTH, no_constant
+
 _CLOSING = {"{": "}", "[": "]"}
 _SPACE = " \t\n\r"
 _SCALAR_ENDS = ",}]" + _SPACE
@@ -93,8 +91,3 @@ def object_in(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
-
-
-def no_constant(name: str) -> None:
-    """Refuse ``NaN`` and ``Infinity``, which Python would accept."""
-    raise ValueError(name)

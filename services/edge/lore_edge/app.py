@@ -117,7 +117,7 @@ class Edge:
         self.auth.close()
         self._context.close()
         self.streams.store_watch.close()
-        await self.feeds.close()
+        self.feeds.close()
 
     # These methods return a coroutine in place of awaiting it: a stream keeps the frame of every
     # coroutine that waits for its end.

@@ -79,7 +79,9 @@ class Feed:
         ring_bytes: int,
         wait_s: float = 0.0,
     ) -> None:
-        """``wait_s``: how long to look for the request if the store does not have it."""
+        """It looks at once. ``wait_s``: how long to look for the request if the store does not have
+        it.
+        """
         loop = asyncio.get_running_loop()
         self.request_id = request_id
         self.readers: set[FeedListener] = set()
@@ -93,7 +95,7 @@ class Feed:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._opened: asyncio.Future[None] = loop.create_future()
         self.follower = Follower(config, subject, now=self._now(), wait_s=wait_s)
-        self._carry_out()  # the view is read meanwhile
+        self._carry_out()  # the first look; ``start`` subscribes meanwhile
 
     async def start(self) -> None:
         """Subscribe. Raises UnknownRequest or StoreUnavailable, and then follows nothing."""

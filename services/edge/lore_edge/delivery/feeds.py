@@ -83,7 +83,7 @@ class Feeds:
         key = request_id, subject
         return None if key in self._starts else self._feeds.get(key)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         for closer in self._closers.values():
             closer.cancel()
         feeds, self._feeds = list(self._feeds.values()), {}

@@ -57,9 +57,8 @@ class Stream:
         self._waker = waker
         self._socket_acks = socket_acks
         self._heartbeat = heartbeat
-        self.headers: Headers = []  # of the response, until they are sent
         self._open: Callable[[], Coroutine[Any, Any, None]] | None = None
-        """Sends them, with what is at hand."""
+        """Sends the head, with what is at hand; None once it is sent."""
         self._opening: asyncio.Task[None] | None = None
         """It does so already, because the store takes long."""
         self._now = asyncio.get_running_loop().time
@@ -118,17 +117,18 @@ class Stream:
         self.reader.span.event("sent_away")
         self._waker.wake()
 
-    async def run(self, send: Send, asked: Headers) -> None:
-        """Write until the answer's end, the reader's disconnect or ``leave``. ``asked``: the call's
-        headers. They are emptied, because browsers send many, once nobody needs them.
+    async def run(self, send: Send, headers: Headers, asked: Headers) -> None:
+        """Write until the answer's end, the reader's disconnect or ``leave``. ``headers``: of the
+        response. ``asked``: of the call; they are emptied, because browsers send many, once nobody
+        needs them.
         """
         self.socket.watch(self._on_lost)
-        self._open = partial(self._begin, send, asked)
+        self._open = partial(self._begin, send, headers, asked)
         try:
             if (step := self.reader.next()) is Step.LOAD:
                 await self._unless_leaving(self.reader.fetch(step), self._now() + OPENING_S)
             await (self._opening or self._open())
-            self._open = self._opening = None
+            self._opening = None
             while not (self._gone or self.reader.is_over) and await self._step(send):
                 pass
             if self._socket_acks is not None and not self._gone:
@@ -142,7 +142,7 @@ class Stream:
                 self._socket_acks.close()
             self._waker.cancel()
 
-    async def _begin(self, send: Send, asked: Headers) -> None:
+    async def _begin(self, send: Send, headers: Headers, asked: Headers) -> None:
         """Write the head, the opening and the chunks at hand at once: each write costs as much as
         tens of chunks.
         """
@@ -150,8 +150,8 @@ class Stream:
         opening = reader.open()
         if reader.next() is Step.SEND:
             batch = reader.take(MAX_JOINED_BYTES)
-        headers, self.headers = self.headers, []
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        self._open = None
         asked.clear()  # until now, middleware might have read them
         await self._write(send, Batch(opening + batch.data, batch.pieces))
 
@@ -231,9 +231,9 @@ class Stream:
     def _fill_silence(self) -> None:
         """The store takes long to answer: send what can be sent without it."""
         delivery = self.reader.delivery
-        if self._open is not None and self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-        elif not self.headers and self._now() >= delivery.heartbeat_at:
+        if self._open is not None:
+            self._opening = self._opening or asyncio.create_task(self._open())
+        elif self._now() >= delivery.heartbeat_at:
             if self.socket.is_idle:
                 self.socket.exchange.write_part(self._heartbeat)
             self._on_written()

@@ -164,10 +164,8 @@ class Streams:
         if where.position:
             feed.on_resumed(where.position)
             RESUMES[where.said].inc()
-        stream = self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
-        stream.headers = _headers(feed, prefix_of(scope, self._settings))
         _log.debug("stream opened", after=where.position)
-        return stream
+        return self._stream(scope["extensions"][TRANSPORT], reader, waker, heartbeat)
 
     def check_open(self) -> None:
         """Raises ApiError 503 while readers are sent away, for good or until the store is back."""
@@ -282,7 +280,8 @@ class Streams:
         connections.inc()
         ageing = self._age(stream)
         try:
-            await stream.run(send, scope["headers"])
+            headers = _headers(feed, prefix_of(scope, self._settings))
+            await stream.run(send, headers, scope["headers"])
             if stream.is_leaving:
                 transport.close()  # else the reader comes back on this connection
         finally:

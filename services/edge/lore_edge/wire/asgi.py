@@ -5,8 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from lore.kinds import is_deeper
-from lore.parts.json_scan import no_constant
+from lore.strict_json import MAX_DEPTH, is_deeper, no_constant
 from lore_edge.wire.errors import ApiError, invalid
 
 Scope = MutableMapping[str, Any]
@@ -22,7 +21,6 @@ COMMON_HEADERS: Headers = [
 ]
 
 
-MAX_DEPTH = 64
 """The deepest nesting of arrays and objects in a body (W4). What Lore honours has 7 levels."""
 _STREAM = "text/event-stream"
 _WEIGHT = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")

@@ -9,11 +9,11 @@ from typing import Any
 
 from jsonschema_rs import ReferencingError, ValidationError, Validator, validator_for
 
-from lore.parts.json_scan import no_constant
 from lore.parts.parser import Parser
 from lore.parts.words import Arguments, CallBegin, CallEnd, Text
 from lore.protocol.lifecycle import INVALID_SCHEMA
 from lore.request import StreamRequest
+from lore.strict_json import no_constant
 from lore.tools import JsonSchema
 from lore_generator.engines.calls import UNNAMED, arguments_of, required
 from lore_generator.engines.conversation import Refused
